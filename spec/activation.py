@@ -1,0 +1,69 @@
+"""Sigmoid and tanh as piecewise-linear tables: one definition for training, golden model and hardware."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp, tanh
+
+from spec.errors import SpecError
+from spec.fixed import Fixed, round_shift
+
+SEGMENTS = 128
+"""Segments per function; they cover the whole range of the input format, so no index saturates."""
+
+
+@dataclass(frozen=True)
+class PiecewiseLinear:
+    """y = base[s] + round(slope[s] * t / 2**fraction_bits), where the input code splits into segment s and offset t.
+
+    Attributes:
+        input, output: the formats of x and y.
+        base: y at the left end of each segment.
+        slope: rise of y over each segment.
+    """
+
+    input: Fixed
+    output: Fixed
+    base: tuple[int, ...]
+    slope: tuple[int, ...]
+
+    def __post_init__(self):
+        segments = len(self.base)
+        if segments != len(self.slope) or segments & segments - 1 or segments >= 1 << self.input.width:
+            raise SpecError(
+                f"{segments} bases and {len(self.slope)} slopes: a table needs equally many, a power of two"
+            )
+
+    @property
+    def fraction_bits(self) -> int:
+        """Bits of the input code below the segment number."""
+        return self.input.width - (len(self.base).bit_length() - 1)
+
+    def segment(self, code):
+        """Segment number of input codes (ints, numpy or torch); the code's sign bit is inverted, so it counts up."""
+        return (code >> self.fraction_bits) + len(self.base) // 2
+
+    def offset(self, code):
+        return code & (1 << self.fraction_bits) - 1
+
+    def __call__(self, code, base=None, slope=None):
+        """Evaluates input codes; pass the tables as arrays of the caller's own kind (numpy, torch) to index them."""
+        base = self.base if base is None else base
+        slope = self.slope if slope is None else slope
+        segment = self.segment(code)
+        return base[segment] + round_shift(slope[segment] * self.offset(code), self.fraction_bits)
+
+
+def tabulate(function: Callable[[float], float], input: Fixed, output: Fixed) -> PiecewiseLinear:
+    """Chords of a function over equal segments of a signed input format."""
+    step = 1 << input.width - (SEGMENTS.bit_length() - 1)
+    knots = [int(output.quantise(function((input.min + k * step) * input.lsb))) for k in range(SEGMENTS + 1)]
+    slopes = tuple(right - left for left, right in zip(knots, knots[1:], strict=False))
+    return PiecewiseLinear(input, output, tuple(knots[:-1]), slopes)
+
+
+def sigmoid_table(input: Fixed, output: Fixed) -> PiecewiseLinear:
+    return tabulate(lambda x: 1 / (1 + exp(-x)), input, output)
+
+
+def tanh_table(input: Fixed, output: Fixed) -> PiecewiseLinear:
+    return tabulate(tanh, input, output)

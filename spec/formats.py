@@ -1,0 +1,155 @@
+"""The formats of a quantised LSTM: every place where an integer is rounded or clipped."""
+
+from dataclasses import dataclass, field
+
+from spec.activation import PiecewiseLinear, sigmoid_table, tanh_table
+from spec.errors import SpecError
+from spec.fixed import Fixed
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """How a raw input word becomes a number: (raw - offset) at the scale of `raw`.
+
+    8-bit pixels are `InputFormat(Fixed(8, 7, signed=False), 128)`: (pixel - 128) / 128.
+    """
+
+    raw: Fixed
+    offset: int = 0
+
+    def shift(self, data: Fixed) -> int:
+        """Bits a raw word is shifted up into the data format: exact, the data format is never coarser."""
+        return data.frac - self.raw.frac
+
+    def widen(self, raw, data: Fixed):
+        """Raw words (numpy or torch integers) as integers of the data format."""
+        return data.saturate((raw - self.offset) << self.shift(data))
+
+
+PIXELS = InputFormat(Fixed(8, 7, signed=False), 128)
+
+
+@dataclass(frozen=True)
+class GateFormats:
+    """Formats inside the gate unit; a build parameter of the gateware, so bundle and target must agree.
+
+    The cell update is exact until it is rounded once: f*c is shifted up to the scale of i*g, the sum is
+    brought to c. c is brought to z's format before the tanh table; o*tanh(c) is rounded once to h.
+
+    Attributes:
+        z: results of the last stage, input of both tables.
+        cell: c.
+        activation: results of the tables.
+        hidden: h, and x beside it in the data tensor of the first stage.
+    """
+
+    z: Fixed = Fixed(16, 12)
+    cell: Fixed = Fixed(16, 12)
+    activation: Fixed = Fixed(16, 14)
+    hidden: Fixed = Fixed(16, 14)
+
+    def __post_init__(self):
+        if not self.z.frac <= self.cell.frac <= self.activation.frac or self.hidden_shift < 0:
+            raise SpecError(
+                "gate formats need z.frac <= cell.frac <= activation.frac and hidden.frac <= 2 activation.frac"
+            )
+
+    @property
+    def forget_shift(self) -> int:
+        """Bits f*c is shifted up to the scale of i*g."""
+        return self.activation.frac - self.cell.frac
+
+    @property
+    def cell_shift(self) -> int:
+        """Bits f*c + i*g is finer than c."""
+        return 2 * self.activation.frac - self.cell.frac
+
+    @property
+    def tanh_shift(self) -> int:
+        """Bits c is finer than the input of the tanh table."""
+        return self.cell.frac - self.z.frac
+
+    @property
+    def hidden_shift(self) -> int:
+        """Bits o*tanh(c) is finer than h."""
+        return 2 * self.activation.frac - self.hidden.frac
+
+
+@dataclass(frozen=True)
+class StageFormat:
+    """Formats of one stage: its merged weight and its result."""
+
+    weight: Fixed
+    result: Fixed
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Every format of a quantised LSTM.
+
+    The accumulator of a stage has source.frac + weight.frac fractional bits. A bias is shifted up to that
+    scale and added before the result is rounded, so z and the logits are rounded once.
+
+    Attributes:
+        input: raw input words.
+        gate: the formats of the gate unit; `gate.hidden` is also the data format of the first stage.
+        stages: one per stage; the last result has the format of z.
+        bias: the gates' bias.
+        head, head_bias: the classifier, a dense stage on h; None without a head.
+        sigmoid, tanh: the tables, from z's format to the activations'.
+    """
+
+    input: InputFormat
+    gate: GateFormats
+    stages: tuple[StageFormat, ...]
+    bias: Fixed
+    head: StageFormat | None = None
+    head_bias: Fixed | None = None
+    sigmoid: PiecewiseLinear = field(default=None)  # type: ignore[assignment]
+    tanh: PiecewiseLinear = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self):
+        if self.sigmoid is None:
+            object.__setattr__(self, "sigmoid", sigmoid_table(self.gate.z, self.gate.activation))
+        if self.tanh is None:
+            object.__setattr__(self, "tanh", tanh_table(self.gate.z, self.gate.activation))
+        if self.input.shift(self.gate.hidden) < 0:
+            raise SpecError(f"the input format {self.input.raw} is finer than the data format {self.gate.hidden}")
+        if not self.stages or self.stages[-1].result != self.gate.z:
+            raise SpecError(f"the last stage must result in the format of z, {self.gate.z}")
+        if (self.head is None) != (self.head_bias is None):
+            raise SpecError("a head needs both formats or none")
+        for table in (self.sigmoid, self.tanh):
+            if (table.input, table.output) != (self.gate.z, self.gate.activation):
+                raise SpecError("the activation tables must lead from z's format to the activations'")
+        for s in range(len(self.stages)):
+            if self.shift(s) < 0:
+                raise SpecError(
+                    f"the result of stage {s} has {-self.shift(s)} more fractional bits than its accumulator"
+                )
+        if self.bias_shift < 0 or self.head_shift < 0 or self.head_bias_shift < 0:
+            raise SpecError("a bias or the logits have more fractional bits than their accumulator")
+
+    def source(self, stage: int) -> Fixed:
+        """Format of the data that a stage reads."""
+        return self.stages[stage - 1].result if stage else self.gate.hidden
+
+    def shift(self, stage: int) -> int:
+        """Bits the accumulator of a stage is finer than its result."""
+        return self.source(stage).frac + self.stages[stage].weight.frac - self.stages[stage].result.frac
+
+    @property
+    def bias_shift(self) -> int:
+        """Bits the bias is shifted up to the scale of the last stage's accumulator."""
+        last = len(self.stages) - 1
+        return self.source(last).frac + self.stages[last].weight.frac - self.bias.frac
+
+    @property
+    def head_shift(self) -> int:
+        return 0 if self.head is None else self.gate.hidden.frac + self.head.weight.frac - self.head.result.frac
+
+    @property
+    def head_bias_shift(self) -> int:
+        if self.head is None or self.head_bias is None:
+            return 0
+        return self.gate.hidden.frac + self.head.weight.frac - self.head_bias.frac

@@ -1,0 +1,220 @@
+"""An LSTM layer on one tensor network: shapes, and where x, h and the gates live in the tensors."""
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import prod
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from spec.errors import SpecError
+from spec.network import TensorNetwork, balanced_tree, dense_network, ht_network
+
+GATES = ("i", "f", "g", "o")
+"""The gates in the order of torch.nn.LSTM."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box inside a tensor, and the order in which a vector fills it.
+
+    Entry j of the vector is the j-th point of the box when mode `order[0]` runs slowest and `order[-1]`
+    fastest; only the first `count` points are used.
+
+    Attributes:
+        start, shape: the box, per mode.
+        order: positions of the modes, slowest first.
+        count: length of the vector.
+    """
+
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    count: int
+
+    def __post_init__(self):
+        if not len(self.start) == len(self.shape) == len(self.order) or sorted(self.order) != list(
+            range(len(self.order))
+        ):
+            raise SpecError(f"region {self.start}+{self.shape} in order {self.order}: one entry per mode is needed")
+        if min(self.start) < 0 or min(self.shape) < 1 or not 1 <= self.count <= prod(self.shape):
+            raise SpecError(f"a box of {self.shape} at {self.start} cannot hold {self.count} entries")
+
+    def coordinates(self) -> np.ndarray:
+        """Mode coordinates of the vector's entries: count × d."""
+        box = np.indices([self.shape[mode] for mode in self.order]).reshape(len(self.order), -1)[:, : self.count]
+        result = np.empty((self.count, len(self.order)), dtype=np.int64)
+        for position, mode in enumerate(self.order):
+            result[:, mode] = box[position] + self.start[mode]
+        return result
+
+    def flat(self, shape: tuple[int, ...]) -> np.ndarray:
+        """C-order positions of the vector's entries in a tensor of `shape`."""
+        if any(a + b > c for a, b, c in zip(self.start, self.shape, shape, strict=True)):
+            raise SpecError(f"a box of {self.shape} at {self.start} leaves the tensor of {shape}")
+        return np.ravel_multi_index(tuple(self.coordinates().T), shape)
+
+
+@dataclass(frozen=True)
+class LSTMSpec:
+    """One LSTM layer whose mega weight W (4H × (N+H)) is a tensor network, and its classifier head.
+
+    Attributes:
+        inputs: N, entries of x per step.
+        hidden: H, hidden units.
+        classes: outputs of the dense head on the last hidden state; 0 for none.
+        network: the weight.
+        x, h: where the inputs and the previous hidden state are placed in the data tensor; the rest is zero.
+        gates: where the units of gates i, f, g, o are found in the result; equal boxes.
+
+    Raises:
+        SpecError: regions that overlap, leave their tensor or differ between gates.
+    """
+
+    inputs: int
+    hidden: int
+    classes: int
+    network: TensorNetwork
+    x: Region
+    h: Region
+    gates: tuple[Region, Region, Region, Region]
+
+    def __post_init__(self):
+        if self.x.count != self.inputs or self.h.count != self.hidden:
+            raise SpecError(
+                f"placements hold {self.x.count} and {self.h.count} entries, not {self.inputs} and {self.hidden}"
+            )
+        if self.classes < 0:
+            raise SpecError(f"{self.classes} classes; a head has at least one, 0 means no head")
+        data = np.concatenate([self.x.flat(self.network.input_shape), self.h.flat(self.network.input_shape)])
+        result = np.concatenate([gate.flat(self.network.output_shape) for gate in self.gates])
+        for name, positions in (("x and h", data), ("gates", result)):
+            if len(np.unique(positions)) != len(positions):
+                raise SpecError(f"the placements of {name} overlap")
+        first = self.gates[0]
+        if any((g.shape, g.order, g.count) != (first.shape, first.order, self.hidden) for g in self.gates):
+            raise SpecError(
+                "the four gates need boxes of one shape, filled in one order, with one entry per hidden unit"
+            )
+
+    @property
+    def x_positions(self) -> np.ndarray:
+        return self.x.flat(self.network.input_shape)
+
+    @property
+    def h_positions(self) -> np.ndarray:
+        return self.h.flat(self.network.input_shape)
+
+    @property
+    def z_positions(self) -> np.ndarray:
+        """C-order positions in the result of z[gate, unit], flattened gate-major: 4H entries."""
+        return np.concatenate([gate.flat(self.network.output_shape) for gate in self.gates])
+
+    @property
+    def parameters(self) -> dict[str, int]:
+        """Stored numbers, never added together without saying so: `factors`, `bias`, `head`."""
+        return {
+            "factors": self.network.parameters,
+            "bias": 4 * self.hidden,
+            "head": (self.hidden + 1) * self.classes,
+        }
+
+    def to_json(self) -> str:
+        return _ADAPTER.dump_json(self).decode()
+
+    @staticmethod
+    def from_json(text: str | bytes) -> "LSTMSpec":
+        try:
+            return _ADAPTER.validate_json(text)
+        except ValidationError as error:
+            raise SpecError(f"not an LSTM specification: {error.errors()[0]['msg']}") from None
+
+
+_ADAPTER = TypeAdapter(LSTMSpec)
+
+
+def place_data(shape: tuple[int, ...], inputs: int, hidden: int) -> tuple[Region, Region]:
+    """Places x and h in a data tensor: h gets the last indices of one mode, the first if both then fit.
+
+    As further indices of a mode that is contracted early, h joins the accumulators of x at little cost.
+    """
+    if prod(shape) < inputs + hidden:
+        raise SpecError(
+            f"input modes {shape} hold {prod(shape)} entries, fewer than {inputs} inputs + {hidden} hidden units; enlarge a mode"
+        )
+    order = tuple(range(len(shape)))
+    for mode in sorted(order, key=lambda k: (k != 0, -shape[k])):
+        rest = prod(shape) // shape[mode]
+        for_h = -(-hidden // rest)
+        if (shape[mode] - for_h) * rest >= inputs:
+            box = list(shape)
+            box[mode] -= for_h
+            x = Region((0,) * len(shape), tuple(box), order, inputs)
+            box[mode], start = for_h, [0] * len(shape)
+            start[mode] = shape[mode] - for_h
+            return x, Region(tuple(start), tuple(box), order, hidden)
+    raise SpecError(
+        f"input modes {shape} cannot hold {inputs} inputs and {hidden} hidden units in separate boxes; "
+        "enlarge one mode until (mode - k) x others >= inputs and k x others >= hidden for some k"
+    )
+
+
+def place_gates(shape: tuple[int, ...], hidden: int) -> tuple[Region, Region, Region, Region]:
+    """Places the four gates as equal boxes: quarters of one mode, or halves of two; the earliest modes that do."""
+    order = tuple(range(len(shape)))
+    candidates = [(4, (mode,)) for mode in order] + [(2, pair) for pair in combinations(order, 2)]
+    for parts, modes in sorted(candidates, key=lambda candidate: (max(candidate[1]), candidate)):
+        if any(shape[mode] % parts for mode in modes):
+            continue
+        box = tuple(m // parts if k in modes else m for k, m in enumerate(shape))
+        if prod(box) < hidden:
+            continue
+        starts = []
+        for gate in range(4):
+            digits = (gate,) if parts == 4 else (gate >> 1, gate & 1)
+            starts.append(tuple(digits[modes.index(k)] * box[k] if k in modes else 0 for k in order))
+        i, f, g, o = (Region(start, box, order, hidden) for start in starts)
+        return i, f, g, o
+    raise SpecError(
+        f"output modes {shape} hold no four equal boxes of {hidden} units; make one mode a multiple of 4, or two "
+        f"even, with a product of at least {4 * hidden}"
+    )
+
+
+def fdht_lstm(
+    inputs: int,
+    hidden: int,
+    classes: int,
+    input_modes: tuple[int, ...],
+    output_modes: tuple[int, ...],
+    rank: int | dict[str, int],
+) -> LSTMSpec:
+    """An FDHT-LSTM: one balanced hierarchical-Tucker tensor for all eight matrices of the LSTM.
+
+    Args:
+        inputs, hidden: N and H.
+        classes: outputs of the head, 0 for none.
+        input_modes: n_1..n_d with product >= N+H.
+        output_modes: m_1..m_d with product >= 4H.
+        rank: one rank, or one per tree node (`{"1": 4, "12": 8, ...}`).
+    """
+    check_sizes(inputs, hidden)
+    network = ht_network(input_modes, output_modes, balanced_tree(len(input_modes), rank))
+    return lstm_on(network, inputs, hidden, classes)
+
+
+def dense_lstm(inputs: int, hidden: int, classes: int) -> LSTMSpec:
+    """An ordinary LSTM: a tree with one leaf."""
+    check_sizes(inputs, hidden)
+    return lstm_on(dense_network(inputs + hidden, 4 * hidden), inputs, hidden, classes)
+
+
+def lstm_on(network: TensorNetwork, inputs: int, hidden: int, classes: int) -> LSTMSpec:
+    """An LSTM on a given network, with the default placements."""
+    x, h = place_data(network.input_shape, inputs, hidden)
+    return LSTMSpec(inputs, hidden, classes, network, x, h, place_gates(network.output_shape, hidden))
+
+
+def check_sizes(inputs: int, hidden: int) -> None:
+    if inputs < 1 or hidden < 1:
+        raise SpecError(f"{inputs} inputs and {hidden} hidden units; an LSTM needs at least one of each")

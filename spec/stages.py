@@ -1,0 +1,91 @@
+"""Stage lists: the order in which factors meet the data tensor, and which are merged beforehand.
+
+A stage absorbs one weight (a few factors, merged offline) into the data tensor:
+
+    result[batch, columns, rows] = sum over reduction of weight[batch, rows, reduction] * data[batch, columns, reduction]
+
+The integers a network computes depend on its stage list and formats only, never on a target.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from spec.errors import SpecError
+from spec.network import TensorNetwork
+
+StageList = tuple[tuple[str, ...], ...]
+"""Names of the factors that each stage merges, stage by stage."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One contraction, by index names.
+
+    Attributes:
+        factors: what is merged into the weight.
+        rows: indices the weight adds to the data.
+        reduction: indices summed over (K).
+        columns: indices of the data that the weight does not touch.
+        batch: indices in weight, data and result.
+    """
+
+    factors: tuple[str, ...]
+    rows: tuple[str, ...]
+    reduction: tuple[str, ...]
+    columns: tuple[str, ...]
+    batch: tuple[str, ...]
+
+    @property
+    def weight(self) -> tuple[str, ...]:
+        """Indices of the merged weight, in storage order."""
+        return (*self.batch, *self.rows, *self.reduction)
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        return (*self.batch, *self.columns, *self.reduction)
+
+    @property
+    def result(self) -> tuple[str, ...]:
+        return (*self.batch, *self.columns, *self.rows)
+
+    def macs(self, network: TensorNetwork) -> int:
+        """Multiplications of the stage on its true modes."""
+        return prod(network.shape((*self.weight, *self.columns)))
+
+
+def absorb(network: TensorNetwork, data: tuple[str, ...], done: frozenset[str], group: tuple[str, ...]) -> Stage:
+    """The stage that absorbs `group` into a data tensor with indices `data`, after the factors in `done`."""
+    weight = dict.fromkeys(index for name in group for index in network.factor[name].indices)
+    needed = set(network.outputs)
+    for factor in network.factors:
+        if factor.name not in done and factor.name not in group:
+            needed.update(factor.indices)
+    return Stage(
+        factors=tuple(group),
+        rows=tuple(index for index in weight if index not in data and index in needed),
+        reduction=tuple(index for index in data if index in weight and index not in needed),
+        columns=tuple(index for index in data if index not in weight),
+        batch=tuple(index for index in data if index in weight and index in needed),
+    )
+
+
+def stages(network: TensorNetwork, stage_list: StageList) -> tuple[Stage, ...]:
+    """Resolves a stage list against its network.
+
+    Raises:
+        SpecError: a factor missing, named twice or unknown.
+    """
+    named = sorted(name for group in stage_list for name in group)
+    if named != sorted(network.factor):
+        raise SpecError(f"the stage list names {named}, the network has {sorted(network.factor)}")
+    data, done, result = network.inputs, frozenset[str](), []
+    for group in stage_list:
+        stage = absorb(network, data, done, group)
+        result.append(stage)
+        data, done = stage.result, done | set(group)
+    return tuple(result)
+
+
+def stage_macs(network: TensorNetwork, stage_list: StageList) -> int:
+    """Multiplications per step of a stage list, padding of the target not counted."""
+    return sum(stage.macs(network) for stage in stages(network, stage_list))

@@ -1,0 +1,146 @@
+"""Targets: what a bitstream fixes. The array's shape, the widths and the memories."""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from spec.errors import SpecError
+from spec.fixed import Fixed
+from spec.formats import GateFormats
+
+
+class Technology(str, Enum):
+    """Which primitives the gateware is built from."""
+
+    GENERIC = "generic"
+    ECP5 = "ecp5"
+    ICE40 = "ice40"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Build parameters of one engine.
+
+    Attributes:
+        name: how users call it.
+        rows, columns: P and Q of the systolic array.
+        data_width, factor_width, accumulator_width: bits of a data word's lane, a factor, an accumulator.
+        banks, bank_words: scratchpad banks, and words of Q lanes in each (a power of two).
+        single_port: a bank serves one access per cycle, read or write, instead of one of each.
+        factor_words: factor memory, words of P factors.
+        result_words: result memory (z, logits), words of Q lanes; the bias memory is as deep.
+        hidden: hidden units the gate unit has cell states for.
+        program_words: 16-bit words of each of the three program memories.
+        levels: nested loops of each address generator.
+        input_width: bits of a raw input word.
+        technology: which primitives are used.
+
+    Raises:
+        SpecError: a value outside its range.
+    """
+
+    name: str
+    rows: int
+    columns: int
+    data_width: int = 16
+    factor_width: int = 16
+    accumulator_width: int = 40
+    banks: int = 4
+    bank_words: int = 4096
+    single_port: bool = False
+    factor_words: int = 2048
+    result_words: int = 1024
+    hidden: int = 256
+    program_words: int = 512
+    levels: int = 6
+    input_width: int = 8
+    technology: Technology = Technology.GENERIC
+
+    def __post_init__(self):
+        limits = {
+            "rows": (1, 64),
+            "columns": (1, 64),
+            "data_width": (8, 18),
+            "factor_width": (4, 18),
+            "accumulator_width": (self.data_width + self.factor_width, 63),
+            "banks": (2, 16),
+            "bank_words": (2, 1 << 20),
+            "factor_words": (2, 1 << 16),
+            "result_words": (2, 1 << 16),
+            "hidden": (1, 1 << 15),
+            "program_words": (16, 1 << 16),
+            "levels": (2, 12),
+            "input_width": (1, 16),
+        }
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise SpecError(f"target {self.name}: {name} = {getattr(self, name)} is outside {low}..{high}")
+        if self.bank_words & self.bank_words - 1:
+            raise SpecError(f"target {self.name}: bank_words = {self.bank_words} must be a power of two")
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the array."""
+        return self.rows * self.columns
+
+    @property
+    def scratchpad_words(self) -> int:
+        return self.banks * self.bank_words
+
+    @property
+    def data(self) -> Fixed:
+        """Range of a data word's lane; its scale is the program's business."""
+        return Fixed(self.data_width, 0)
+
+    @property
+    def gate_formats(self) -> GateFormats:
+        width = self.data_width
+        coarse, fine = Fixed(width, width - 4), Fixed(width, width - 2)
+        return GateFormats(coarse, coarse, fine, fine)
+
+    def with_array(self, rows: int, columns: int) -> "Target":
+        """The same memories in bits and the same widths around another array."""
+        return replace(self, name=f"{self.name}-{rows}x{columns}", rows=rows, columns=columns)
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target(
+            "icebreaker",
+            rows=8,
+            columns=1,
+            factor_width=12,
+            accumulator_width=40,
+            banks=4,
+            bank_words=16384,
+            single_port=True,
+            factor_words=512,
+            result_words=1024,
+            hidden=256,
+            program_words=256,
+            technology=Technology.ICE40,
+        ),
+        Target(
+            "ulx3s-85f",
+            rows=8,
+            columns=8,
+            banks=4,
+            bank_words=4096,
+            factor_words=1024,
+            result_words=256,
+            hidden=256,
+            technology=Technology.ECP5,
+        ),
+    )
+}
+
+
+def find_target(name: str) -> Target:
+    """A target by name.
+
+    Raises:
+        SpecError: no such target; names those there are.
+    """
+    if name not in TARGETS:
+        raise SpecError(f"there is no target {name!r}; known: {', '.join(TARGETS)}")
+    return TARGETS[name]
