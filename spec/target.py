@@ -118,6 +118,7 @@ TARGETS = {
             result_words=1024,
             hidden=256,
             program_words=256,
+            levels=5,
             technology=Technology.ICE40,
         ),
         Target(

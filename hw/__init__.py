@@ -1,0 +1,1 @@
+"""The gateware, one file per block of the diagram in the folder's README."""

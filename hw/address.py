@@ -1,0 +1,85 @@
+"""Nested affine loops that produce addresses, one step per cycle."""
+
+from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.layout import layout
+from spec.program import Array, Record
+
+
+class AddressGenerator(wiring.Component):
+    """Walks a loop nest; every level that steps adds its own jump to each address.
+
+    Compilers turn strides into jumps (stride of the level less the distance its inner levels have covered),
+    so that one adder per address serves any depth.
+
+    Args:
+        nest: record of the nest (see spec.program): bases, levels, and optionally a tail.
+
+    Members:
+        nest (In): the nest; must be stable from `load` to the last step.
+        load (In): start over; addresses are valid in the next cycle.
+        step (In): advance; addresses change in the next cycle.
+        address (Out): one registered field per address.
+        ends (Out): bit l: level l and all levels inside it are in their last iteration.
+        last (Out): the whole nest is.
+
+    Costs: latency 1; no multipliers, no memory.
+    """
+
+    def __init__(self, nest: Record):
+        levels = nest.fields["levels"]
+        assert isinstance(levels, Array)
+        self._bases = {name: nest.fields[name].bits for name in levels.element.fields if name != "count"}
+        self._count_width = levels.element.fields["count"].bits
+        self._tail = "tail_level" in nest.fields
+        super().__init__(
+            {
+                "nest": In(layout(nest)),
+                "load": In(1),
+                "step": In(1),
+                "address": Out(data.StructLayout({name: unsigned(width) for name, width in self._bases.items()})),
+                "ends": Out(levels.length),
+                "last": Out(1),
+            }
+        )
+        self._levels = levels.length
+
+    def elaborate(self, platform):
+        m = Module()
+        levels = [self.nest.levels[k] for k in range(self._levels)]
+        remaining = [Signal(self._count_width, name=f"remaining_{k}") for k in range(self._levels)]
+        at_end = [counter == 0 for counter in remaining]
+        ends = [Signal(name=f"ends_{k}") for k in range(self._levels)]
+        for k in range(self._levels):
+            m.d.comb += ends[k].eq(at_end[k] & ends[k - 1] if k else at_end[k])
+            m.d.comb += self.ends[k].eq(ends[k])
+        m.d.comb += self.last.eq(ends[-1])
+
+        for k, counter in enumerate(remaining):
+            full = levels[k].count
+            restart = Signal(self._count_width, name=f"restart_{k}")
+            m.d.comb += restart.eq(full)
+            if self._tail and k + 1 < self._levels:
+                outer_wraps = self.load | ends[k + 1]
+                outer_last = Mux(outer_wraps, levels[k + 1].count == 0, remaining[k + 1] == 1)
+                with m.If(self.nest.tail_level[k] & outer_last):
+                    m.d.comb += restart.eq(self.nest.tail)
+            with m.If(self.load | (self.step & ends[k])):
+                m.d.sync += counter.eq(restart)
+            with m.Elif(self.step & (ends[k - 1] if k else 1)):
+                m.d.sync += counter.eq(counter - 1)
+
+        for name in self._bases:
+            address = self.address[name]
+            jump = Signal(levels[0][name].shape(), name=f"jump_{name}")
+            m.d.comb += jump.eq(levels[-1][name])
+            for k in reversed(range(self._levels - 1)):
+                with m.If(~ends[k]):
+                    m.d.comb += jump.eq(levels[k][name])
+            with m.If(self.load):
+                m.d.sync += address.eq(self.nest[name])
+            with m.Elif(self.step):
+                m.d.sync += address.eq(address + jump)
+        return m

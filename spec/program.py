@@ -1,0 +1,290 @@
+"""Instructions: what the sequencers fetch and the units execute, and how they are packed into memory.
+
+A record is packed from its least significant bit, fields in order, arrays element by element: the layout of
+Amaranth's StructLayout and ArrayLayout. Instructions fill whole 16-bit words of their unit's program memory.
+
+Three units run side by side, each with a program of its own, and meet through counting tokens:
+
+    loader   raw input words -> scratchpad
+    array    one stage (or a tile of one): scratchpad, factors -> scratchpad or result memory
+    gates    results -> c, h -> scratchpad
+
+A program is: instructions before the loop, the loop body (repeated once per time step), instructions after
+it. `loop_start` and `loop_end` mark the body's first and last instruction, `halt` the program's last.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from spec.errors import SpecError
+from spec.target import Target
+
+WORD = 16
+"""Bits of a program word."""
+
+
+class Token(IntEnum):
+    """What units wait for; each is a counter that one `give` raises and one `wait` lowers."""
+
+    ZEROED = 0
+    X_READY = 1
+    X_FREE = 2
+    H_READY = 3
+    Z_READY = 4
+    LOGITS_READY = 5
+
+
+class LoaderOp(IntEnum):
+    LOAD = 0
+    """Take `count` raw words from the input stream, widen them and write each to its lane."""
+    ZERO = 1
+    """Write zero to all lanes of the words the nest visits."""
+
+
+class GateOp(IntEnum):
+    STATE = 0
+    """Set c and h of `count` units: from the state stream, or to zero."""
+    STEP = 1
+    """Cell update of `count` units."""
+    EMIT = 2
+    """Send `count` results to the output stream as logits."""
+
+
+@dataclass(frozen=True)
+class Int:
+    """An integer field of a record."""
+
+    width: int
+    signed: bool = False
+
+    @property
+    def bits(self) -> int:
+        return self.width
+
+    def pack(self, value: int, name: str = "") -> int:
+        low = -(1 << self.width - 1) if self.signed else 0
+        high = (1 << self.width - self.signed) - 1
+        if not low <= value <= high:
+            raise SpecError(f"field {name} = {value} is outside {low}..{high}")
+        return value & (1 << self.width) - 1
+
+    def unpack(self, bits: int) -> int:
+        bits &= (1 << self.width) - 1
+        return bits - (1 << self.width) if self.signed and bits >> self.width - 1 else bits
+
+
+@dataclass(frozen=True)
+class Array:
+    """`length` equal elements."""
+
+    element: "Record"
+    length: int
+
+    @property
+    def bits(self) -> int:
+        return self.element.bits * self.length
+
+    def pack(self, value: list, name: str = "") -> int:
+        if len(value) != self.length:
+            raise SpecError(f"field {name} has {len(value)} elements, not {self.length}")
+        return sum(self.element.pack(v, f"{name}[{k}]") << k * self.element.bits for k, v in enumerate(value))
+
+    def unpack(self, bits: int) -> list:
+        return [self.element.unpack(bits >> k * self.element.bits) for k in range(self.length)]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Named fields, the first in the least significant bits."""
+
+    fields: Mapping[str, "Int | Array | Record"]
+
+    @property
+    def bits(self) -> int:
+        return sum(field.bits for field in self.fields.values())
+
+    @property
+    def words(self) -> int:
+        """Program words one instruction fills."""
+        return -(-self.bits // WORD)
+
+    def pack(self, value: Mapping[str, Any], name: str = "") -> int:
+        if value.keys() != self.fields.keys():
+            raise SpecError(f"record {name} has fields {sorted(value)}, not {sorted(self.fields)}")
+        result, at = 0, 0
+        for key, field in self.fields.items():
+            result |= field.pack(value[key], f"{name}.{key}" if name else key) << at
+            at += field.bits
+        return result
+
+    def unpack(self, bits: int) -> dict[str, Any]:
+        result, at = {}, 0
+        for key, field in self.fields.items():
+            result[key] = field.unpack(bits >> at)
+            at += field.bits
+        return result
+
+    def encode(self, value: Mapping[str, Any]) -> list[int]:
+        """Program words of one instruction."""
+        bits = self.pack(value)
+        return [bits >> k * WORD & (1 << WORD) - 1 for k in range(self.words)]
+
+    def decode(self, words: list[int]) -> dict[str, Any]:
+        return self.unpack(sum(word << k * WORD for k, word in enumerate(words)))
+
+
+def bits_for(values: int) -> int:
+    """Bits of an unsigned integer that takes `values` values, at least 1."""
+    return max(1, (values - 1).bit_length())
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Widths of addresses and counters, derived from a target; `jump` fields are one bit wider and signed."""
+
+    target: Target
+
+    @property
+    def address(self) -> int:
+        """Scratchpad word address; the bank is its upper part."""
+        return bits_for(self.target.scratchpad_words)
+
+    @property
+    def factor(self) -> int:
+        return bits_for(self.target.factor_words)
+
+    @property
+    def result(self) -> int:
+        """Word address in the result and the bias memory."""
+        return bits_for(self.target.result_words)
+
+    @property
+    def lane(self) -> int:
+        return bits_for(self.target.columns)
+
+    @property
+    def count(self) -> int:
+        """Iterations of one loop, less one."""
+        return min(self.address, 16)
+
+    @property
+    def unit(self) -> int:
+        return bits_for(self.target.hidden)
+
+    @property
+    def shift(self) -> int:
+        return bits_for(self.target.accumulator_width)
+
+
+def _header() -> dict[str, Int]:
+    tokens = len(Token)
+    return {"wait": Int(tokens), "give": Int(tokens), "loop_start": Int(1), "loop_end": Int(1), "halt": Int(1)}
+
+
+def _nest(target: Target, **addresses: int) -> dict[str, Int | Array | Record]:
+    """A loop nest over named addresses (name -> width): where each starts, and level by level, innermost first,
+    the iterations less one and what is added to each address when that level steps.
+    """
+    bases = {name: Int(width) for name, width in addresses.items()}
+    jumps = {name: Int(width + 1, signed=True) for name, width in addresses.items()}
+    level = Record({"count": Int(Widths(target).count), **jumps})
+    return {**bases, "levels": Array(level, target.levels)}
+
+
+def _lane_nest(target: Target, address: int) -> Record:
+    """A nest over single lanes: (word, lane) addresses, and one level that ends early in its parent's last turn.
+
+    `tail_level` is the one-hot level that runs `tail` + 1 times instead of `count` + 1 while the next outer
+    level is in its last iteration: the last word of a mode that the lanes do not divide.
+    """
+    lane = Widths(target).lane
+    tail = {"tail": Int(lane), "tail_level": Int(target.levels)}
+    return Record({**_nest(target, word=address, lane=lane), **tail})
+
+
+def array_instruction(target: Target) -> Record:
+    """One stage or a tile of one.
+
+    The read nest walks data and factor addresses together; its innermost `reduction` levels are K. Each full
+    turn of them is one output tile of P rows (the factor word's lanes) × Q columns (the data word's).
+    Of the rows of consecutive tiles only `rows` + 1 are kept, then counting starts anew: padding is dropped.
+    The write nest steps once per word written. With `transpose`, every Q rows become words whose lanes are
+    rows, of which the first `emit` + 1 (old lanes) are written.
+    Result = saturate(round((accumulator + bias << bias_shift) >> shift)).
+    """
+    w = Widths(target)
+    return Record(
+        {
+            **_header(),
+            "read": Record(_nest(target, data=w.address, factor=w.factor)),
+            "reduction": Int(bits_for(target.levels)),
+            "rows": Int(w.factor + bits_for(target.rows)),
+            "to_results": Int(1),
+            "write": Record(_nest(target, word=w.address)),
+            "transpose": Int(1),
+            "emit": Int(w.lane),
+            "shift": Int(w.shift),
+            "use_bias": Int(1),
+            "bias": Int(w.result),
+            "bias_shift": Int(w.shift),
+        }
+    )
+
+
+def loader_instruction(target: Target) -> Record:
+    """LOAD: x = (raw - offset) << shift, one lane per raw word. ZERO: whole words."""
+    w = Widths(target)
+    return Record(
+        {
+            **_header(),
+            "op": Int(1),
+            "count": Int(w.address + w.lane),
+            "offset": Int(target.input_width + 1, True),
+            "signed": Int(1),
+            "shift": Int(4),
+            "nest": _lane_nest(target, w.address),
+        }
+    )
+
+
+def gate_instruction(target: Target) -> Record:
+    """Units u = 0..count: z from the result memory along `z`, h to the scratchpad along `h` and to word copy+u.
+
+    Gate g of a unit is `f`, `g` or `o` result words after its gate i.
+    """
+    w = Widths(target)
+    return Record(
+        {
+            **_header(),
+            "op": Int(2),
+            "count": Int(w.unit),
+            "z": _lane_nest(target, w.result),
+            "f": Int(w.result),
+            "g": Int(w.result),
+            "o": Int(w.result),
+            "h": _lane_nest(target, w.address),
+            "copy": Int(w.address),
+        }
+    )
+
+
+class Segment(IntEnum):
+    """Memories an image fills, by number in the image stream."""
+
+    ARRAY_PROGRAM = 0
+    LOADER_PROGRAM = 1
+    GATE_PROGRAM = 2
+    FACTORS = 3
+    BIAS = 4
+    TABLES = 5
+
+
+def segment_width(target: Target, segment: Segment, table_width: int) -> int:
+    """Bits of one memory word of a segment."""
+    if segment is Segment.FACTORS:
+        return target.rows * target.factor_width
+    if segment is Segment.BIAS:
+        return target.columns * target.data_width
+    return table_width if segment is Segment.TABLES else WORD
