@@ -1,0 +1,260 @@
+"""The seam to the parts: one component per primitive, with a generic version that works everywhere.
+
+A vendor primitive and its generic version have the same contract, and a test drives both with the same
+stimulus against the vendor's simulation model.
+"""
+
+from amaranth.hdl import Assert, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from spec.errors import SpecError
+from spec.program import bits_for
+from spec.target import Technology
+from spec.timing import MULTIPLY
+
+SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
+"""Shape of one SB_SPRAM256KA."""
+
+MAC16_WIDTH = 16
+"""Widest operands of one SB_MAC16."""
+
+MULT18_WIDTH = 18
+"""Widest operands of one MULT18X18D."""
+
+_BLOCK_RAM_SHAPES = {
+    Technology.GENERIC: (),
+    Technology.ECP5: ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
+    Technology.ICE40: ((256, 16), (512, 8), (1024, 4), (2048, 2)),
+}
+"""Depth × width of one block RAM (DP16KD, SB_RAM40_4K) in each of its configurations."""
+
+
+def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) -> int:
+    """Block RAMs of a memory with one read and one write port.
+
+    Args:
+        technology: whose block RAM; a generic one counts 0, since nothing is known about it.
+        depth: words.
+        width: bits that are written together.
+        groups: how many of them, each with a write enable of its own, a word has.
+    """
+    shapes = _BLOCK_RAM_SHAPES[technology]
+    return min((-(-depth // words) * -(-width // bits) * groups for words, bits in shapes), default=0)
+
+
+class Multiplier(wiring.Component):
+    """Signed product, exact, with a register before and one behind the multiplier.
+
+    Registers are neither reset nor stopped; the first `MULTIPLY` products after power-up are undefined.
+
+    Args:
+        a_width, b_width: bits of the operands.
+        technology: ICE40 takes one SB_MAC16 with all registers inside it; elsewhere synthesis chooses
+            (MULT18X18D on ECP5, with the registers beside it).
+
+    Members:
+        a, b (In): operands.
+        o (Out): their product.
+
+    Costs: latency spec.timing.MULTIPLY, a product per cycle; one multiplier (`multipliers`).
+
+    Raises:
+        SpecError: operands wider than the primitive's.
+    """
+
+    def __init__(self, a_width: int, b_width: int, technology: Technology = Technology.GENERIC):
+        limit = {Technology.ICE40: MAC16_WIDTH, Technology.ECP5: MULT18_WIDTH}.get(technology)
+        if limit is not None and max(a_width, b_width) > limit:
+            raise SpecError(
+                f"a multiplier of {a_width} x {b_width} bits does not fit {technology.value}'s {limit} x {limit};"
+                " choose narrower data or factors"
+            )
+        super().__init__({"a": In(signed(a_width)), "b": In(signed(b_width)), "o": Out(signed(a_width + b_width))})
+        self._technology = technology
+
+    @property
+    def latency(self) -> int:
+        return MULTIPLY
+
+    @property
+    def multipliers(self) -> int:
+        return 1
+
+    def elaborate(self, platform):
+        m = Module()
+        if self._technology is Technology.ICE40:
+            product = Signal(signed(2 * MAC16_WIDTH))
+            m.submodules.mac = _mac16(self.a, self.b, product)
+            m.d.comb += self.o.eq(product)
+        else:
+            a, b = Signal.like(self.a, reset_less=True), Signal.like(self.b, reset_less=True)
+            product = Signal.like(self.o, reset_less=True)
+            m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
+            m.d.comb += self.o.eq(product)
+        return m
+
+
+def _mac16(a: Value, b: Value, product: Value) -> Instance:
+    """SB_MAC16 as a signed 16 × 16 multiplier with registers at its inputs and its 32-bit result.
+
+    This is the configuration MULT_16X16_IM_BYPASS of Lattice's iCE40 Technology Library: no registers between
+    the 8 × 8 partial products and their sum.
+    """
+    low = ("CI", "ACCUMCI", "SIGNEXTIN", "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP")
+    low += ("ORSTBOT", "OLOADTOP", "OLOADBOT", "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT")
+    return Instance(
+        "SB_MAC16",
+        p_A_REG=Const(1, 1),
+        p_B_REG=Const(1, 1),
+        p_PIPELINE_16x16_MULT_REG2=Const(1, 1),
+        p_TOPOUTPUT_SELECT=Const(3, 2),
+        p_BOTOUTPUT_SELECT=Const(3, 2),
+        p_A_SIGNED=Const(1, 1),
+        p_B_SIGNED=Const(1, 1),
+        i_CLK=ClockSignal(),
+        i_CE=Const(1),
+        i_A=_extend(a),
+        i_B=_extend(b),
+        i_C=Const(0, MAC16_WIDTH),
+        i_D=Const(0, MAC16_WIDTH),
+        o_O=product,
+        **{f"i_{pin}": Const(0) for pin in low},
+    )
+
+
+def _extend(operand: Value) -> Value:
+    """An operand sign-extended to the width of the primitive's."""
+    return Cat(operand, operand[-1].replicate(MAC16_WIDTH - len(operand)))
+
+
+class BankMemory(wiring.Component):
+    """A scratchpad bank: words of several lanes, written lane by lane.
+
+    A cycle with both a read and a write at the same address (with `single_port`: at any addresses) is a
+    collision: what is read is undefined, and with `single_port` what is written too. It never happens in a
+    correct program; `collision` tells, and an assertion stops the simulation.
+
+    Args:
+        width: bits of a lane.
+        lanes: lanes of a word.
+        depth: words.
+        single_port: read and write never happen in one cycle.
+        technology: ICE40 with `single_port` is SB_SPRAM256KA (contents undefined after power-up, `depth` a
+            multiple of 16,384, `width` at most 16); all else is block RAM.
+
+    Members:
+        read_enable, read_address (In): a read.
+        read_data (Out): its word, in the next cycle; undefined after a cycle without a read.
+        write_enable, write_address, write_mask, write_data (In): a write of the lanes whose mask bit is set.
+        collision (Out): this cycle's accesses collide.
+
+    Costs: latency 1, one read and one write per cycle (`single_port`: one of them); `block_rams` or `sprams`.
+
+    Raises:
+        SpecError: a shape that SPRAM does not have.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        lanes: int,
+        depth: int,
+        single_port: bool = False,
+        technology: Technology = Technology.GENERIC,
+    ):
+        self._word = data.ArrayLayout(signed(width), lanes)
+        self._depth = depth
+        self._single_port = single_port
+        self._technology = technology
+        if self._spram and (depth % SPRAM_WORDS or width > SPRAM_WIDTH):
+            raise SpecError(
+                f"a single-port bank of {depth} words of {width}-bit lanes is not made of SPRAMs:"
+                f" take a multiple of {SPRAM_WORDS} words and at most {SPRAM_WIDTH} bits"
+            )
+        super().__init__(
+            {
+                "read_enable": In(1),
+                "read_address": In(bits_for(depth)),
+                "read_data": Out(self._word),
+                "write_enable": In(1),
+                "write_address": In(bits_for(depth)),
+                "write_mask": In(lanes),
+                "write_data": In(self._word),
+                "collision": Out(1),
+            }
+        )
+
+    @property
+    def _spram(self) -> bool:
+        return self._technology is Technology.ICE40 and self._single_port
+
+    @property
+    def latency(self) -> int:
+        return 1
+
+    @property
+    def sprams(self) -> int:
+        return self._word.length * (self._depth // SPRAM_WORDS) if self._spram else 0
+
+    @property
+    def block_rams(self) -> int:
+        if self._spram:
+            return 0
+        width = Value.cast(self.write_data).shape().width // self._word.length
+        return block_rams(self._technology, self._depth, width, self._word.length)
+
+    def elaborate(self, platform):
+        m = Module()
+        same = Const(1) if self._single_port else self.read_address == self.write_address
+        m.d.comb += self.collision.eq(self.read_enable & self.write_enable & same)
+        if platform is None:
+            m.d.sync += Assert(~self.collision, "two accesses collide in a scratchpad bank")
+        if self._spram:
+            self._elaborate_spram(m)
+        else:
+            self._elaborate_block_ram(m)
+        return m
+
+    def _elaborate_block_ram(self, m: Module) -> None:
+        m.submodules.memory = store = memory.Memory(
+            shape=self._word, depth=self._depth, init=[], attrs={"ram_style": "block"}
+        )
+        write, read = store.write_port(granularity=1), store.read_port()
+        m.d.comb += [
+            read.en.eq(self.read_enable),
+            read.addr.eq(self.read_address),
+            self.read_data.eq(read.data),
+            write.en.eq(Mux(self.write_enable, self.write_mask, 0)),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+        ]
+
+    def _elaborate_spram(self, m: Module) -> None:
+        address = Signal(range(self._depth))
+        m.d.comb += address.eq(Mux(self.write_enable, self.write_address, self.read_address))
+        low, high = address[: bits_for(SPRAM_WORDS)], address[bits_for(SPRAM_WORDS) :]
+        read_block = Signal(len(high), reset_less=True)
+        m.d.sync += read_block.eq(high)
+        blocks = self._depth // SPRAM_WORDS
+        words = data.ArrayLayout(self._word, blocks)
+        read = Signal(words)
+        m.d.comb += self.read_data.eq(read[read_block] if blocks > 1 else read[0])
+        for block in range(blocks):
+            selected = high == block if blocks > 1 else Const(1)
+            for lane in range(self._word.length):
+                out = Signal(SPRAM_WIDTH, name=f"out_{block}_{lane}")
+                m.submodules[f"spram_{block}_{lane}"] = Instance(
+                    "SB_SPRAM256KA",
+                    i_CLOCK=ClockSignal(),
+                    i_CHIPSELECT=selected & (self.read_enable | (self.write_enable & self.write_mask[lane])),
+                    i_WREN=self.write_enable,
+                    i_MASKWREN=Const(0b1111, 4),
+                    i_ADDRESS=low,
+                    i_DATAIN=Cat(self.write_data[lane], Const(0, SPRAM_WIDTH))[:SPRAM_WIDTH],
+                    i_STANDBY=Const(0),
+                    i_SLEEP=Const(0),
+                    i_POWEROFF=Const(1),  # active low
+                    o_DATAOUT=out,
+                )
+                m.d.comb += read[block][lane].eq(out)
