@@ -1,0 +1,1 @@
+"""What is computed: torch layers, the integer golden model, quantisation, data and training."""
