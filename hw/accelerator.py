@@ -1,0 +1,220 @@
+"""The engine: contraction unit, gate unit and loader around their memories, each led by its own program."""
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.contraction import ContractionUnit
+from hw.gate import GateUnit
+from hw.loader import ImageLoader, InputLoader
+from hw.memories import FactorMemory, Scratchpad, WordMemory
+from hw.sequencer import Sequencer, TokenCounters
+from hw.signatures import output_word
+from hw.trace import EventPort, array_event, cell_event, hidden_event
+from spec.activation import table_width
+from spec.program import Segment, array_instruction, gate_instruction, loader_instruction
+from spec.target import Target
+
+
+class Accelerator(wiring.Component):
+    """Runs any LSTM whose image fits the target.
+
+    Load an image, pulse `start`, send the inputs of `steps` time steps, take the outputs. Inputs may be sent
+    before `start`; they wait. An image must not be loaded while `busy`.
+
+    Members:
+        image (In): image words (see hw.loader.ImageLoader).
+        x (In): raw inputs, N per step in their order.
+        state (In): initial h and c of each unit in turn; taken only if `initial`.
+        out (Out): h of every step (`every_h`), then h and c after the last step, unit by unit, then the logits.
+        start (In): begins a run. steps (In): its time steps, at least 1. initial, every_h (In): its options; all
+            stable while `busy`.
+        busy (Out): a run is under way.
+        cycles, stalls, saturations (Out): of the current or last run: clock cycles from the one after `start`;
+            those lost waiting for x, state or out; result words in which a lane was clipped.
+        collision (Out): set when a program broke the scratchpad's rules; never, with a compiled one.
+        array_trace, hidden_trace, cell_trace: every result written, for simulation (see hw.trace).
+
+    Costs: `multipliers`, `block_rams`, `sprams`; cycles as compiler.cycles predicts.
+    """
+
+    def __init__(self, target: Target):
+        self.target = target
+        word = data.ArrayLayout(signed(target.data_width), target.columns)
+        self._contraction = ContractionUnit(target)
+        self._gate = GateUnit(target)
+        self._scratchpad = Scratchpad(target)
+        self._factors = FactorMemory(target)
+        self._results = WordMemory(target, word, target.result_words)
+        self._bias = WordMemory(target, word, target.result_words)
+        super().__init__(
+            {
+                "image": In(stream.Signature(16)),
+                "x": In(stream.Signature(target.input_width)),
+                "state": In(stream.Signature(signed(target.data_width))),
+                "out": Out(stream.Signature(output_word(target))),
+                "start": In(1),
+                "steps": In(16),
+                "initial": In(1),
+                "every_h": In(1),
+                "busy": Out(1),
+                "cycles": Out(32),
+                "stalls": Out(32),
+                "saturations": Out(32),
+                "collision": Out(1),
+                **{
+                    f"{name}_{member}": Out(shape)
+                    for name, event in self._events(target).items()
+                    for member, shape in (("count", 16), ("event", event))
+                },
+            }
+        )
+
+    @staticmethod
+    def _events(target: Target) -> dict[str, data.StructLayout]:
+        return {
+            "array_trace": array_event(target),
+            "hidden_trace": hidden_event(target),
+            "cell_trace": cell_event(target),
+        }
+
+    def elaborate(self, platform):
+        m = Module()
+        target = self.target
+        m.submodules.contraction = contraction = self._contraction
+        m.submodules.gate = gate = self._gate
+        m.submodules.loader = loader = InputLoader(target)
+        m.submodules.scratchpad = scratchpad = self._scratchpad
+        m.submodules.factors = factors = self._factors
+        m.submodules.results = results = self._results
+        m.submodules.bias = bias = self._bias
+        m.submodules.image_loader = image_loader = ImageLoader(target, table_width(target))
+        m.submodules.tokens = tokens = TokenCounters(3)
+        running = Signal()
+
+        units = (
+            (contraction, array_instruction(target), Segment.ARRAY_PROGRAM),
+            (loader, loader_instruction(target), Segment.LOADER_PROGRAM),
+            (gate, gate_instruction(target), Segment.GATE_PROGRAM),
+        )
+        busy = []
+        for k, (unit, record, segment) in enumerate(units):
+            sequencer = Sequencer(target, record)
+            m.submodules[f"{segment.name.lower()}"] = sequencer
+            m.d.comb += [
+                sequencer.write_enable.eq(image_loader.write[segment]),
+                sequencer.write_address.eq(image_loader.address),
+                sequencer.write_data.eq(image_loader.data),
+                sequencer.run.eq(self.start & ~self.busy),
+                sequencer.steps.eq(self.steps),
+                sequencer.available.eq(tokens.available),
+                tokens.takes[k].eq(sequencer.take),
+                tokens.gives[k].eq(sequencer.give),
+                unit.instruction.eq(sequencer.instruction),
+                unit.start.eq(sequencer.start),
+                sequencer.done.eq(unit.done),
+            ]
+            if unit is gate:
+                m.d.comb += gate.final_step.eq(sequencer.final_step)
+            busy.append(sequencer.busy)
+        m.d.comb += [
+            tokens.clear.eq(self.start & ~self.busy),
+            running.eq(busy[0] | busy[1] | busy[2]),
+            self.busy.eq(running),
+        ]
+
+        for memory, segment in ((factors, Segment.FACTORS), (bias, Segment.BIAS)):
+            m.d.comb += [
+                memory.write_enable.eq(image_loader.write[segment]),
+                memory.write_address.eq(image_loader.address),
+                memory.write_data.eq(image_loader.data),
+            ]
+        m.d.comb += [
+            gate.table_write_enable.eq(image_loader.write[Segment.TABLES]),
+            gate.table_write_address.eq(image_loader.address),
+            gate.table_write_data.eq(image_loader.data),
+        ]
+        wiring.connect(m, wiring.flipped(self.image), image_loader.image)
+        wiring.connect(m, wiring.flipped(self.x), loader.x)
+        wiring.connect(m, wiring.flipped(self.state), gate.state)
+        wiring.connect(m, gate.out, wiring.flipped(self.out))
+
+        m.d.comb += [
+            factors.read_address.eq(contraction.factor_address),
+            contraction.factor_word.eq(factors.read_data),
+            bias.read_address.eq(contraction.bias_address),
+            contraction.bias_word.eq(bias.read_data),
+            scratchpad.read_enable.eq(contraction.data_enable),
+            scratchpad.read_address.eq(contraction.data_address),
+            contraction.data_word.eq(scratchpad.read_data),
+            scratchpad.array_valid.eq(contraction.write_valid & ~contraction.write_results),
+            scratchpad.array_address.eq(contraction.write_address),
+            scratchpad.array_data.eq(contraction.write_data),
+            results.write_enable.eq(contraction.write_valid & contraction.write_results),
+            results.write_address.eq(contraction.write_address),
+            results.write_data.eq(contraction.write_data),
+            results.read_address.eq(gate.result_address),
+            gate.result_data.eq(results.read_data),
+            gate.initial.eq(self.initial),
+            gate.every_h.eq(self.every_h),
+            scratchpad.gate_valid.eq(gate.write_valid),
+            scratchpad.gate_address.eq(gate.write_address),
+            scratchpad.gate_lane.eq(gate.write_lane),
+            scratchpad.gate_data.eq(gate.write_data),
+            scratchpad.loader_valid.eq(loader.write_valid),
+            scratchpad.loader_address.eq(loader.write_address),
+            scratchpad.loader_mask.eq(loader.write_mask),
+            scratchpad.loader_data.eq(loader.write_data),
+            loader.write_ready.eq(scratchpad.loader_ready),
+        ]
+
+        with m.If(self.start & ~self.busy):
+            m.d.sync += [self.cycles.eq(0), self.stalls.eq(0), self.saturations.eq(0)]
+        with m.Elif(self.busy):
+            m.d.sync += [
+                self.cycles.eq(self.cycles + 1),
+                self.stalls.eq(self.stalls + (loader.starved | gate.stalled)),
+                self.saturations.eq(self.saturations + contraction.saturated.any()),
+            ]
+        with m.If(scratchpad.collision):
+            m.d.sync += self.collision.eq(1)
+
+        for name, valid, fields in (
+            (
+                "array_trace",
+                contraction.write_valid,
+                {
+                    "results": contraction.write_results,
+                    "address": contraction.write_address,
+                    "data": contraction.write_data,
+                },
+            ),
+            (
+                "hidden_trace",
+                gate.write_valid,
+                {"address": gate.write_address, "lane": gate.write_lane, "data": gate.write_data},
+            ),
+            ("cell_trace", gate.cell_valid, {"address": gate.cell_address, "data": gate.cell_data}),
+        ):
+            m.submodules[name] = port = EventPort(self._events(target)[name])
+            m.d.comb += port.valid.eq(valid)
+            m.d.comb += [port.i[field].eq(value) for field, value in fields.items()]
+            m.d.comb += [
+                getattr(self, f"{name}_count").eq(port.count),
+                getattr(self, f"{name}_event").eq(port.event),
+            ]
+        return m
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the array; the gate unit's is counted by GateUnit."""
+        return self._contraction.multipliers
+
+    @property
+    def block_rams(self) -> int:
+        memories = (self._scratchpad, self._factors, self._results, self._bias)
+        return sum(memory.block_rams for memory in memories)
+
+    @property
+    def sprams(self) -> int:
+        return self._scratchpad.sprams

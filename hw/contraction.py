@@ -1,0 +1,164 @@
+"""The contraction unit: executes array instructions, from operands in memory to results in memory."""
+
+from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.address import AddressGenerator
+from hw.array import SystolicArray
+from hw.layout import layout
+from hw.requantise import Requantiser, Transposer
+from spec import timing
+from spec.program import Widths, array_instruction
+from spec.target import Target
+
+
+class ContractionUnit(wiring.Component):
+    """One stage: reads tiles of operands, multiplies, requantises, writes rows or transposed words.
+
+    A tile takes max(K, P) cycles; tiles follow each other without a gap, and the results of one leave while
+    the next accumulates. `done` comes in the cycle of the last write.
+
+    Members:
+        instruction (In): see spec.program.array_instruction; stable from `start` to `done`.
+        start (In), done (Out): pulses.
+        data_enable, data_address (Out), data_word (In): scratchpad, timing.READ cycles.
+        factor_address (Out), factor_word (In): factor memory, timing.READ cycles.
+        bias_address (Out), bias_word (In): bias memory, one cycle.
+        write_valid, write_results, write_address, write_data (Out): a result word, to the result memory if
+            `write_results`, else to the scratchpad.
+        saturated (Out): lanes clipped in the word that leaves the requantisers.
+
+    Costs: P × Q multipliers; start to first operand address 1 cycle; last operand address of a tile to its
+    first word written timing.drain() + timing.REQUANTISE.
+    """
+
+    def __init__(self, target: Target):
+        self._target = target
+        w = Widths(target)
+        word = data.ArrayLayout(signed(target.data_width), target.columns)
+        self._record = array_instruction(target)
+        super().__init__(
+            {
+                "instruction": In(layout(self._record)),
+                "start": In(1),
+                "done": Out(1),
+                "data_enable": Out(1),
+                "data_address": Out(w.address),
+                "data_word": In(word),
+                "factor_address": Out(w.factor),
+                "factor_word": In(data.ArrayLayout(signed(target.factor_width), target.rows)),
+                "bias_address": Out(w.result),
+                "bias_word": In(word),
+                "write_valid": Out(1),
+                "write_results": Out(1),
+                "write_address": Out(w.address),
+                "write_data": Out(word),
+                "saturated": Out(target.columns),
+            }
+        )
+        self._array = SystolicArray(target)
+
+    @property
+    def multipliers(self) -> int:
+        return self._array.multipliers
+
+    def elaborate(self, platform):
+        m = Module()
+        target, instruction = self._target, self.instruction
+        m.submodules.read = read = AddressGenerator(self._record.fields["read"])
+        m.submodules.write = write = AddressGenerator(self._record.fields["write"])
+        m.submodules.array = array = self._array
+        m.submodules.transposer = transposer = Transposer(target)
+        requantisers = [Requantiser(target) for _ in range(target.columns)]
+        for q, requantiser in enumerate(requantisers):
+            m.submodules[f"requantiser_{q}"] = requantiser
+
+        # Operands: one pair of words per cycle, and P - K cycles of rest after a tile with K < P.
+        reading = Signal()
+        resting = Signal()
+        first = Signal()
+        elapsed = Signal(range(target.rows))
+        long_enough = elapsed == target.rows - 1
+        issue = Signal()
+        tile_ends = Signal()
+        m.d.comb += [
+            read.nest.eq(instruction.read),
+            read.load.eq(self.start),
+            issue.eq(reading & ~resting),
+            read.step.eq(issue),
+            tile_ends.eq(Array(read.ends)[instruction.reduction - 1]),
+            self.data_enable.eq(issue),
+            self.data_address.eq(read.address.data),
+            self.factor_address.eq(read.address.factor),
+        ]
+        with m.If(self.start):
+            m.d.sync += [reading.eq(1), resting.eq(0), first.eq(1), elapsed.eq(0)]
+        with m.Elif(reading):
+            m.d.sync += elapsed.eq(Mux(long_enough, elapsed, elapsed + 1))
+            with m.If(issue):
+                m.d.sync += first.eq(tile_ends)
+                with m.If(tile_ends):
+                    m.d.sync += [resting.eq(~long_enough), reading.eq(~read.last)]
+            with m.If((issue & tile_ends | resting) & long_enough):
+                m.d.sync += [resting.eq(0), elapsed.eq(0)]
+        control = Signal(array.control.shape())
+        m.d.comb += [control.valid.eq(issue), control.first.eq(first), control.last.eq(tile_ends)]
+        for k in range(timing.READ):
+            delayed = Signal(array.control.shape(), name=f"control_{k}")
+            m.d.sync += delayed.eq(control)
+            control = delayed
+        m.d.comb += [
+            array.control.eq(control),
+            array.factors.eq(self.factor_word),
+            array.data.eq(self.data_word),
+        ]
+
+        # Rows: padding is dropped; rows kept are counted over the tiles of a column.
+        rows_left = Signal.like(instruction.rows)
+        row = Signal(range(target.rows))
+        dropped = Signal()
+        keep = Signal()
+        bias_index = Signal.like(self.bias_address)
+        m.d.comb += [
+            keep.eq(array.o_valid & ~dropped),
+            self.bias_address.eq(bias_index + keep),
+        ]
+        with m.If(self.start):
+            m.d.sync += [rows_left.eq(instruction.rows), row.eq(0), dropped.eq(0), bias_index.eq(instruction.bias)]
+        with m.Elif(array.o_valid):
+            m.d.sync += row.eq(Mux(row == target.rows - 1, 0, row + 1))
+            with m.If(keep):
+                m.d.sync += [
+                    bias_index.eq(self.bias_address),
+                    rows_left.eq(rows_left - 1),
+                    dropped.eq(rows_left == 0),
+                ]
+            with m.If((row == target.rows - 1) & (dropped | (rows_left == 0))):
+                m.d.sync += [rows_left.eq(instruction.rows), dropped.eq(0)]
+
+        # Results.
+        for q, requantiser in enumerate(requantisers):
+            m.d.comb += [
+                requantiser.i.eq(array.o[q]),
+                requantiser.i_valid.eq(keep),
+                requantiser.bias.eq(Mux(instruction.use_bias, self.bias_word[q], 0)),
+                requantiser.shift.eq(instruction.shift),
+                requantiser.bias_shift.eq(instruction.bias_shift),
+                transposer.i[q].eq(requantiser.o),
+                self.saturated[q].eq(requantiser.o_valid & requantiser.o_saturated),
+            ]
+        straight_valid = requantisers[0].o_valid
+        m.d.comb += [
+            transposer.i_valid.eq(straight_valid & instruction.transpose),
+            transposer.emit.eq(instruction.emit),
+            write.nest.eq(instruction.write),
+            write.load.eq(self.start),
+            write.step.eq(self.write_valid),
+            self.write_valid.eq(Mux(instruction.transpose, transposer.o_valid, straight_valid)),
+            self.write_results.eq(instruction.to_results),
+            self.write_address.eq(write.address.word),
+            self.write_data.eq(Mux(instruction.transpose, transposer.o, transposer.i)),
+            self.done.eq(self.write_valid & write.last),
+        ]
+        return m

@@ -1,0 +1,147 @@
+"""The two ways into the engine: inputs into the scratchpad, an image into the memories."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.address import AddressGenerator
+from hw.layout import layout
+from spec.program import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width
+from spec.target import Target
+
+
+class InputLoader(wiring.Component):
+    """Executes loader instructions: places raw input words in the data tensor, or clears it.
+
+    Members:
+        instruction (In): see spec.program.loader_instruction. start (In), done (Out): pulses.
+        x (In): raw words.
+        write_valid, write_address, write_mask, write_data (Out), write_ready (In): scratchpad; may be refused.
+        starved (Out): a word was wanted and none came in this cycle.
+
+    Costs: one lane (LOAD) or word (ZERO) per cycle, first one cycle after `start`; `done` with the last.
+    """
+
+    def __init__(self, target: Target):
+        self._target = target
+        self._record = loader_instruction(target)
+        super().__init__(
+            {
+                "instruction": In(layout(self._record)),
+                "start": In(1),
+                "done": Out(1),
+                "x": In(stream.Signature(target.input_width)),
+                "write_valid": Out(1),
+                "write_ready": In(1),
+                "write_address": Out(Widths(target).address),
+                "write_mask": Out(target.columns),
+                "write_data": Out(signed(target.data_width)),
+                "starved": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        instruction, width = self.instruction, self._target.input_width
+        m.submodules.addresses = addresses = AddressGenerator(self._record.fields["nest"])
+        active = Signal()
+        left = Signal.like(instruction.count)
+        loading = instruction.op == LoaderOp.LOAD
+        negative = instruction.signed & self.x.payload[-1]
+        raw = Signal(signed(width + 1))
+        value = Signal(signed(width + 2))
+        moved = self.write_valid & self.write_ready
+        m.d.comb += [
+            addresses.nest.eq(instruction.nest),
+            addresses.load.eq(self.start),
+            addresses.step.eq(moved),
+            raw.eq(Cat(self.x.payload, negative)),
+            value.eq(raw - instruction.offset),
+            self.write_valid.eq(active & (self.x.valid | ~loading)),
+            self.x.ready.eq(active & loading & self.write_ready),
+            self.starved.eq(active & loading & ~self.x.valid),
+            self.write_address.eq(addresses.address.word),
+            self.write_mask.eq(Mux(loading, 1 << addresses.address.lane, ~0)),
+            self.write_data.eq(Mux(loading, value << instruction.shift, 0)),
+            self.done.eq(moved & (left == 0)),
+        ]
+        with m.If(self.start):
+            m.d.sync += [active.eq(1), left.eq(instruction.count)]
+        with m.Elif(moved):
+            m.d.sync += [left.eq(left - 1), active.eq(left != 0)]
+        return m
+
+
+class ImageLoader(wiring.Component):
+    """Fills memories from a stream of 16-bit words.
+
+    The stream is a sequence of blocks: segment number (see spec.program.Segment), first address, number of
+    memory words, then the words, each as 16-bit words from its least significant bits.
+
+    Members:
+        image (In): the stream; always taken.
+        write (Out): one bit per segment. address, data (Out): what is written.
+
+    Costs: a memory word every ceil(width / 16) cycles.
+    """
+
+    def __init__(self, target: Target, table_width: int):
+        self._widths = {segment: segment_width(target, segment, table_width) for segment in Segment}
+        self._parts = {segment: -(-width // WORD) for segment, width in self._widths.items()}
+        super().__init__(
+            {
+                "image": In(stream.Signature(WORD)),
+                "write": Out(len(Segment)),
+                "address": Out(WORD),
+                "data": Out(max(self._parts.values()) * WORD),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        parts = max(self._parts.values())
+        segment = Signal(WORD)
+        left = Signal(WORD)
+        part = Signal(range(parts + 1))
+        held = Signal(data.ArrayLayout(WORD, parts))
+        address = Signal(WORD)
+        write = Signal()
+        m.d.comb += [
+            self.image.ready.eq(1),
+            self.address.eq(address),
+            self.data.eq(held),
+        ]
+        last_part = Signal(range(parts + 1))
+        with m.Switch(segment):
+            for known, count in self._parts.items():
+                with m.Case(known):
+                    m.d.comb += last_part.eq(count - 1)
+        for known in Segment:
+            m.d.comb += self.write[known].eq(write & (segment == known))
+        m.d.sync += write.eq(0)
+        with m.If(write):
+            m.d.sync += address.eq(address + 1)
+        word = self.image.payload
+        with m.FSM():
+            with m.State("SEGMENT"), m.If(self.image.valid):
+                m.d.sync += segment.eq(word)
+                m.next = "ADDRESS"
+            with m.State("ADDRESS"), m.If(self.image.valid):
+                m.d.sync += address.eq(word)
+                m.next = "COUNT"
+            with m.State("COUNT"), m.If(self.image.valid):
+                m.d.sync += [left.eq(word), part.eq(0)]
+                with m.If(word == 0):
+                    m.next = "SEGMENT"
+                with m.Else():
+                    m.next = "WORDS"
+            with m.State("WORDS"), m.If(self.image.valid):
+                for k in range(parts):
+                    with m.If(part == k):
+                        m.d.sync += held[k].eq(word)
+                m.d.sync += part.eq(part + 1)
+                with m.If(part == last_part):
+                    m.d.sync += [part.eq(0), write.eq(1), left.eq(left - 1)]
+                    with m.If(left == 1):
+                        m.next = "SEGMENT"
+        return m
