@@ -1,0 +1,44 @@
+# Everything from a clean clone: each target sets up what it needs first.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+STAMP := .venv/stamp
+JOBS ?= 2
+
+.PHONY: help setup demo test lint format lock clean
+
+help:
+	@echo "make setup    .venv with the exact versions of requirements.lock; checks what the system must bring"
+	@echo "make demo     the whole chain on real data: train, quantise, compile, simulate, compare"
+	@echo "make test     the tests, on $(JOBS) processes (JOBS=n); the long ones: .venv/bin/pytest -m 'slow or synth'"
+	@echo "make lint     ruff and basedpyright"
+	@echo "make format   ruff format, and what ruff can repair"
+	@echo "make lock     requirements.lock anew from pyproject.toml"
+	@echo "make clean    removes build/"
+
+setup: $(STAMP)
+
+# Runs again whenever the lock or the packages' description changes.
+$(STAMP): requirements.lock pyproject.toml setup.sh
+	@PYTHON="$(PYTHON)" sh setup.sh
+
+demo: $(STAMP)
+	$(BIN)/fdht demo
+
+test: $(STAMP)
+	$(BIN)/pytest -n $(JOBS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock:
+	@PYTHON="$(PYTHON)" sh setup.sh --lock
+
+clean:
+	rm -rf build

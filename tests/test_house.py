@@ -1,0 +1,104 @@
+"""The rules of the house: imports point downwards, light layers stay light, every folder explains itself."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BELOW = {
+    "spec": set(),
+    "model": {"spec"},
+    "compiler": {"spec"},
+    "hw": {"spec"},
+    "sim": {"spec", "model", "compiler", "hw"},
+    "boards": {"spec", "model", "compiler", "hw"},
+    "fdht": {"spec", "model", "compiler", "hw", "sim", "boards"},
+}
+TORCHLESS = ("spec", "compiler", "hw", "sim", "boards")
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[str, int]]:
+    """Top-level names that a file imports anywhere in it, with their lines; relative imports stay at home."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0], node.lineno
+
+
+@pytest.mark.parametrize("package", BELOW)
+def test_imports_point_downwards_only(package):
+    forbidden = BELOW.keys() - BELOW[package] - {package} | {"tests"}
+    assert not [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in sources(package)
+        for name, line in imports(path)
+        if name in forbidden
+    ]
+
+
+@pytest.mark.parametrize("package", ["compiler", "hw"])
+def test_compiler_and_gateware_never_import_torch(package):
+    assert not [path for path in sources(package) for name, _ in imports(path) if name == "torch"]
+
+
+def test_spec_imports_nothing_heavy():
+    allowed = {*sys.stdlib_module_names, "spec", "numpy", "pydantic", "safetensors"}
+    assert not [(path.name, name) for path in sources("spec") for name, _ in imports(path) if name not in allowed]
+
+
+def test_the_layers_below_the_front_door_load_no_torch():
+    """Also through what they import: a simulation or a synthesis runs where torch is not installed."""
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for package in TORCHLESS
+        for path in sources(package)
+    ]
+    program = "import sys, importlib\n" + "".join(f"importlib.import_module({name!r})\n" for name in modules)
+    program += "sys.exit('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr or "torch was loaded"
+
+
+def test_the_command_loads_no_layer_until_it_is_needed():
+    """`fdht --help` answers at once, and `fdht simulate` and `fdht synth` need no torch to start."""
+    heavy = {"torch", "amaranth", "cocotb", "sklearn", "numpy"}
+    program = f"import sys, fdht, fdht.cli\nprint(*({heavy!r} & sys.modules.keys()))"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
+
+
+@pytest.mark.parametrize("folder", [*BELOW, "tests", "docs"])
+def test_every_folder_explains_itself(folder):
+    assert (ROOT / folder / "README.md").is_file()
+
+
+def test_no_file_is_a_drawer():
+    drawer = re.compile(r"_?(utils?|common|misc|helpers?)(_.*)?$")
+    folders = [*BELOW, "tests"]
+    assert not [path for folder in folders for path in sources(folder) if drawer.match(path.stem)]
+
+
+def test_every_dependency_has_its_reason():
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    dependencies = [line for line in lines if re.match(r'(    |requires = \[)"[\w.-]+[><=]', line)]
+    assert len(dependencies) > 10
+    assert not [line for line in dependencies if not re.search(r"[,\]] +# \S", line)]
+
+
+def test_the_lock_names_exact_versions_of_every_dependency():
+    lock = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lock), "one name==version per line"
+    locked = {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in lock}
+    named = re.findall(r'^    "([\w.-]+)[><=]', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert {name.lower() for name in named} <= locked
+    assert not [name for name in locked if name.startswith(("nvidia", "triton", "cuda"))], "a lock for every machine"
