@@ -1,0 +1,403 @@
+"""Training: presets, checkpoints, resuming, evaluation."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from math import cos, pi
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.data import DataSet, load
+from model.layers import Classifier
+from spec import container
+from spec.errors import FdhtError, FileError, SpecError
+from spec.fixed import Fixed
+from spec.formats import InputFormat
+from spec.lstm import LSTMSpec, fdht_lstm
+
+EVALUATION_BATCH = 50
+
+
+class TrainingInterrupted(FdhtError):
+    """Ctrl-C during training; the message says what is left on disk."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of every training frame, drawn anew each time; all uniform in ± the given size.
+
+    Attributes:
+        rotation: radians.
+        scale: relative; width and height scale together.
+        shift: fraction of the frame's half width and height.
+        contrast: relative, around zero.
+        brightness: in units of the real input (-1..1).
+    """
+
+    rotation: float
+    scale: float
+    shift: float
+    contrast: float
+    brightness: float
+
+    def __call__(self, frames: Tensor, generator: torch.Generator) -> Tensor:
+        """Changes frames (B × height × width, real values in -1..1) and keeps them in that range."""
+
+        def draw(size: float) -> Tensor:
+            uniform = torch.rand(len(frames), generator=generator)
+            return (size * (2 * uniform - 1)).to(frames.device)
+
+        angle, zoom = draw(self.rotation), 1 + draw(self.scale)
+        # affine_grid counts each side from -1 to 1: turning a frame that is not square needs its aspect ratio.
+        aspect = frames.shape[2] / frames.shape[1]
+        cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+        matrix = torch.stack(
+            [
+                torch.stack([cosine, -sine / aspect, draw(self.shift)], 1),
+                torch.stack([sine * aspect, cosine, draw(self.shift)], 1),
+            ],
+            1,
+        )
+        grid = functional.affine_grid(matrix, [len(frames), 1, *frames.shape[1:]], align_corners=False)
+        moved = functional.grid_sample(frames[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+        gain, offset = 1 + draw(self.contrast), draw(self.brightness)
+        return (moved * gain[:, None, None] + offset[:, None, None]).clamp(-1, 1)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model and how it is trained.
+
+    Attributes:
+        name: how users call it.
+        data: name of the data set.
+        spec: the model.
+        epochs: rounds, each ending in a checkpoint.
+        clips_per_epoch: training clips drawn per epoch without replacement (all, if there are fewer).
+        batch: clips per step of the optimiser.
+        learning_rate: peak of the one-cycle schedule.
+        weight_decay: of AdamW.
+        dropout: before the head.
+        augmentation: changes of the training frames; None for none.
+    """
+
+    name: str
+    data: str
+    spec: LSTMSpec
+    epochs: int
+    clips_per_epoch: int
+    batch: int
+    learning_rate: float = 0.01
+    weight_decay: float = 0.01
+    dropout: float = 0.0
+    augmentation: Augmentation | None = None
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "digits",
+            data="digits",
+            spec=fdht_lstm(8, 64, 10, (9, 2, 2, 2), (4, 4, 4, 4), 8),
+            epochs=20,
+            clips_per_epoch=1437,
+            batch=64,
+        ),
+        Preset(
+            "faces",
+            data="faces",
+            spec=fdht_lstm(19200, 256, 40, (61, 10, 4, 8), (2, 2, 8, 32), 8),
+            epochs=30,
+            clips_per_epoch=400,
+            batch=40,
+            dropout=0.3,
+            augmentation=Augmentation(rotation=0.15, scale=0.1, shift=0.1, contrast=0.2, brightness=0.2),
+        ),
+    )
+}
+
+
+def find_preset(name: str) -> Preset:
+    """A preset by name.
+
+    Raises:
+        SpecError: no such preset; names those there are.
+    """
+    if name not in PRESETS:
+        raise SpecError(f"there is no preset {name!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model in training or after it.
+
+    Attributes:
+        preset: name of the preset.
+        spec: the model's shape.
+        model: the model, on the CPU, in evaluation mode.
+        seed: of the initialisation and all random draws.
+        epoch, epochs: rounds done, and rounds the schedule was made for.
+        choose: trained on the `train` split alone, to choose hyperparameters, instead of `final`.
+        history: one record per epoch: loss, training accuracy, seconds.
+        accuracy: on the test split (validation if `choose`), None until the last epoch is done.
+    """
+
+    preset: str
+    spec: LSTMSpec
+    model: Classifier
+    seed: int
+    epoch: int
+    epochs: int
+    choose: bool
+    history: list[dict] = field(default_factory=list)
+    accuracy: float | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.epoch == self.epochs
+
+
+def train(
+    preset_name: str,
+    out_path: Path | str,
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    resume: bool = False,
+    choose: bool = False,
+    progress: Callable[[int, int, dict], None] | None = None,
+) -> dict:
+    """Trains a preset and leaves a checkpoint after every epoch; on a GPU when there is one.
+
+    All random draws follow from (seed, epoch), so a resumed training ends in the same numbers as an unbroken one.
+
+    Args:
+        preset_name: which preset.
+        out_path: the checkpoint; overwritten unless `resume`.
+        seed: of the initialisation and all random draws.
+        epochs: instead of the preset's, for shorter runs; the schedule shrinks with it.
+        resume: go on from the checkpoint at `out_path`.
+        choose: train on the `train` split and report the accuracy on `validation`; otherwise train on `final` and
+            report the accuracy on `test`.
+        progress: called after each epoch with (epochs done, epochs, record of the epoch).
+
+    Returns:
+        `history` (a record per epoch: `loss`, `accuracy` in training, `seconds`), `accuracy` (test or validation),
+        `split` (which of them), `seconds` (sum over the epochs), `parameters`, `seed`, `epochs`, `path`.
+
+    Raises:
+        SpecError: unknown preset, or fewer than 1 epoch.
+        FileError: nothing to resume at `out_path`, or something else; data missing; no permission to write.
+        TrainingInterrupted: Ctrl-C; the checkpoint of the last whole epoch stays.
+    """
+    preset = find_preset(preset_name)
+    epochs = preset.epochs if epochs is None else epochs
+    if epochs < 1:
+        raise SpecError(f"{epochs} epochs; training needs at least one")
+    data = load(preset.data)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = _Run(preset, data, device, seed, epochs, choose)
+    if resume:
+        run.restore(out_path)
+    try:
+        while run.epoch < epochs:
+            record = run.one_epoch()
+            run.save(out_path)
+            if progress is not None:
+                progress(run.epoch, epochs, record)
+    except KeyboardInterrupt:
+        saved = Path(out_path).exists() and run.saved_epoch > 0
+        left = (
+            f"{out_path} holds epoch {run.saved_epoch} of {epochs}; go on with --resume"
+            if saved
+            else "no epoch was finished and nothing was saved"
+        )
+        raise TrainingInterrupted(f"training was interrupted; {left}") from None
+    return {
+        "history": run.history,
+        "accuracy": run.accuracy,
+        "split": "validation" if choose else "test",
+        "seconds": sum(record["seconds"] for record in run.history),
+        "parameters": preset.spec.parameters,
+        "seed": seed,
+        "epochs": epochs,
+        "path": str(out_path),
+    }
+
+
+def evaluate(model: Classifier, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False) -> float:
+    """Fraction of raw clips (B × T × N) whose largest logit is that of their label (B).
+
+    Args:
+        zero_h: put 0 in place of the previous hidden state in every step.
+    """
+    return float((predict(model, clips, zero_h) == labels).mean())
+
+
+def predict(model: Classifier, clips: np.ndarray, zero_h: bool = False) -> np.ndarray:
+    """The classes (B) that a float model gives raw clips (B × T × N)."""
+    device, training = model.head.weight.device, model.training
+    model.eval()
+    with torch.no_grad():
+        batches = torch.from_numpy(clips).split(EVALUATION_BATCH)
+        classes = [model(model.widen(batch.to(device)), zero_h=zero_h).argmax(1).cpu() for batch in batches]
+    model.train(training)
+    return torch.cat(classes).numpy()
+
+
+def load_checkpoint(path: Path | str, preset: str | None = None) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Args:
+        preset: the preset it must be of; any when left out.
+
+    Raises:
+        SpecError: `preset` is unknown.
+        FileError: missing, damaged, inconsistent, or a checkpoint of another preset or model.
+    """
+    return _read(path, None if preset is None else find_preset(preset))[0]
+
+
+def one_cycle(done: float) -> float:
+    """Learning rate, relative to its peak, after a fraction of the training (Smith & Topin 2018, cosine form).
+
+    Rises from 1/25 to 1 in the first 30 %, then falls to almost nothing.
+    """
+    if done < 0.3:
+        return 1 / 25 + (1 - 1 / 25) * (1 - cos(pi * done / 0.3)) / 2
+    return (1 + cos(pi * (done - 0.3) / 0.7)) / 2
+
+
+class _Run:
+    """A training in progress: model, optimiser, history."""
+
+    def __init__(self, preset: Preset, data: DataSet, device: torch.device, seed: int, epochs: int, choose: bool):
+        self.preset, self.data, self.device = preset, data, device
+        self.seed, self.epochs, self.choose = seed, epochs, choose
+        self.epoch = self.saved_epoch = 0
+        self.history: list[dict] = []
+        self.accuracy: float | None = None
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.model = Classifier(preset.spec, data.input_format, preset.dropout).to(device)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
+        )
+        split = data.train if choose else data.final
+        self.frames = torch.from_numpy(split.frames).to(device)
+        self.order, self.labels = torch.from_numpy(split.order), torch.from_numpy(split.labels)
+
+    def one_epoch(self) -> dict:
+        """Trains one epoch and, after the last, measures the accuracy; returns the epoch's record."""
+        start = time.monotonic()
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        chosen = torch.randperm(len(self.order), generator=generator)[: self.preset.clips_per_epoch]
+        batches = chosen.split(self.preset.batch)
+        loss_sum = correct = 0.0
+        self.model.train()
+        with torch.random.fork_rng():  # dropout draws from the global generators
+            torch.manual_seed(self.seed * 1_000_003 + self.epoch)
+            for k, batch in enumerate(batches):
+                rate = one_cycle((self.epoch + k / len(batches)) / self.epochs)
+                self.optimiser.param_groups[0]["lr"] = self.preset.learning_rate * rate
+                labels = self.labels[batch].to(self.device)
+                logits = self.model(self._clips(batch, generator))
+                loss = functional.cross_entropy(logits, labels)
+                self.optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+                self.optimiser.step()
+                loss_sum += loss.item() * len(batch)
+                correct += (logits.argmax(1) == labels).sum().item()
+        self.epoch += 1
+        record = {
+            "loss": loss_sum / len(chosen),
+            "accuracy": correct / len(chosen),
+            "seconds": time.monotonic() - start,
+        }
+        self.history.append(record)
+        if self.epoch == self.epochs:
+            split = self.data.validation if self.choose else self.data.test
+            self.accuracy = evaluate(self.model, split.clips, split.labels)
+        return record
+
+    def _clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
+        frames = self.model.widen(self.frames[self.order[batch].flatten().to(self.device)])
+        if self.preset.augmentation is not None:
+            frames = self.preset.augmentation(frames.unflatten(1, self.data.frame_shape), generator).flatten(1)
+        return frames.unflatten(0, (len(batch), -1))
+
+    def save(self, path: Path | str) -> None:
+        arrays = {f"model.{name}": p.detach().cpu().numpy() for name, p in self.model.named_parameters()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimiser.state[parameter].items():
+                arrays[f"optimiser.{key}.{name}"] = value.detach().cpu().numpy()
+        description = {
+            "preset": self.preset.name,
+            "spec": json.loads(self.preset.spec.to_json()),
+            "input_format": asdict(self.model.input_format),
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "choose": self.choose,
+            "history": self.history,
+            "accuracy": self.accuracy,
+        }
+        container.write(path, "checkpoint", description, arrays)
+        self.saved_epoch = self.epoch
+
+    def restore(self, path: Path | str) -> None:
+        checkpoint, arrays = _read(path, self.preset)
+        for name in ("seed", "epochs", "choose"):
+            if getattr(checkpoint, name) != getattr(self, name):
+                raise FileError(
+                    f"{path} was trained with {name} = {getattr(checkpoint, name)}, not {getattr(self, name)}; "
+                    "resume with the same settings or train anew"
+                )
+        self.model.load_state_dict(checkpoint.model.state_dict())
+        for name, parameter in self.model.named_parameters():
+            keys = ("step", "exp_avg", "exp_avg_sq")
+            if any(f"optimiser.{key}.{name}" not in arrays for key in keys):
+                raise FileError(f"{path} lacks the optimiser's state of {name}; train anew")
+            # AdamW keeps its step counter on the CPU.
+            self.optimiser.state[parameter] = {
+                key: torch.tensor(arrays[f"optimiser.{key}.{name}"]).to("cpu" if key == "step" else self.device)
+                for key in keys
+            }
+        self.epoch = self.saved_epoch = checkpoint.epoch
+        self.history, self.accuracy = list(checkpoint.history), checkpoint.accuracy
+
+
+def _read(path: Path | str, preset: Preset | None) -> tuple[Checkpoint, dict[str, np.ndarray]]:
+    description, arrays, _ = container.read(path, "checkpoint")
+    try:
+        spec = LSTMSpec.from_json(json.dumps(description["spec"]))
+        raw = description["input_format"]
+        model = Classifier(spec, InputFormat(Fixed(**raw["raw"]), raw["offset"]))
+        model.load_state_dict(
+            {name.removeprefix("model."): torch.tensor(a) for name, a in arrays.items() if name.startswith("model.")}
+        )
+        checkpoint = Checkpoint(
+            spec=spec,
+            model=model.eval(),
+            **{
+                name: description[name]
+                for name in ("preset", "seed", "epoch", "epochs", "choose", "history", "accuracy")
+            },
+        )
+    except (KeyError, TypeError, RuntimeError, SpecError) as error:
+        raise FileError(f"{path} is not a consistent checkpoint ({str(error).splitlines()[0]}); train anew") from None
+    if preset is not None and checkpoint.preset != preset.name:
+        raise FileError(
+            f"{path} is a checkpoint of preset {checkpoint.preset}, not {preset.name}; pass one of the latter"
+        )
+    if preset is not None and spec != preset.spec:
+        raise FileError(f"{path} holds a {preset.name} model of another shape than the preset's; train it anew")
+    return checkpoint, arrays
