@@ -1,0 +1,139 @@
+"""The image: a bundle compiled for one target."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from compiler.machine import Machine
+from compiler.mapping import map_step
+from compiler.program import Programs, assemble, stream_words
+from spec import container
+from spec.activation import PiecewiseLinear, table_width
+from spec.bundle import Bundle
+from spec.errors import FileError, SpecError
+from spec.program import Segment, segment_width
+from spec.target import Target
+
+_TARGET = TypeAdapter(Target)
+_TABLE = TypeAdapter(PiecewiseLinear)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Programs, factors, biases and tables for one target, and what a driver must know to use them.
+
+    Attributes:
+        target: what it runs on.
+        segments: memory words by segment, from address 0.
+        sigmoid, tanh: the tables, as functions.
+        inputs, hidden, classes: words of a frame, units, logits.
+        macs: useful multiplications per step.
+        bundle_hash: content hash of the bundle it was made from, "" if that was never saved.
+    """
+
+    target: Target
+    segments: Programs
+    sigmoid: PiecewiseLinear
+    tanh: PiecewiseLinear
+    inputs: int
+    hidden: int
+    classes: int
+    macs: int
+    bundle_hash: str = ""
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The engine in numpy, loaded with this image."""
+        return Machine(self.target, self.segments, self.sigmoid, self.tanh)
+
+    def stream(self) -> np.ndarray:
+        """The 16-bit words that load the image into the engine."""
+        return stream_words(self.segments, self.target, table_width(self.target))
+
+    def cycles(self, steps: int) -> int:
+        """Predicted cycles of a run with inputs and outputs always ready."""
+        return self.machine.cycles(steps)
+
+    def utilisation(self, steps: int) -> float:
+        """Useful multiplications ÷ (multipliers × cycles) of a whole run."""
+        return self.macs * steps / (self.target.multipliers * self.cycles(steps))
+
+    def save(self, path: Path | str) -> str:
+        """Writes the image and returns its content hash."""
+        description = {
+            "target": _TARGET.dump_python(self.target, mode="json"),
+            "sigmoid": _TABLE.dump_python(self.sigmoid, mode="json"),
+            "tanh": _TABLE.dump_python(self.tanh, mode="json"),
+        } | {name: getattr(self, name) for name in ("inputs", "hidden", "classes", "macs", "bundle_hash")}
+        arrays = {}
+        for segment, words in self.segments.items():
+            size = -(-segment_width(self.target, segment, table_width(self.target)) // 8)
+            blob = b"".join(int(word).to_bytes(size, "little") for word in words)
+            arrays[segment.name] = np.frombuffer(blob, dtype=np.uint8).reshape(len(words), size)
+        return container.write(path, "image", description, arrays)
+
+    @staticmethod
+    def load(path: Path | str) -> "Image":
+        """Reads an image.
+
+        Raises:
+            FileError: missing, damaged or tampered with.
+        """
+        description, arrays, _ = container.read(path, "image")
+        try:
+            segments = {
+                Segment[name]: np.array([int.from_bytes(bytes(row), "little") for row in rows], dtype=object)
+                for name, rows in arrays.items()
+            }
+            target = _TARGET.validate_python(description.pop("target"))
+            tables = {name: _TABLE.validate_python(description.pop(name)) for name in ("sigmoid", "tanh")}
+            return Image(target, segments, **tables, **description)
+        except (KeyError, TypeError, ValidationError, SpecError) as error:
+            raise FileError(f"{path} is not a consistent image ({str(error).splitlines()[0]}); make it anew") from None
+
+
+def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "") -> Image:
+    """Compiles a bundle for a target.
+
+    Raises:
+        CapacityError: something does not fit; names the resource, the need and the limit.
+        SpecError: the bundle's formats are not those the target was built for.
+    """
+    spec, formats = bundle.spec, bundle.formats
+    if formats.gate != target.gate_formats:
+        raise SpecError(
+            f"the bundle's gate formats {formats.gate} are not those of target {target.name}; quantise it anew"
+        )
+    if formats.input.raw.width > target.input_width:
+        raise SpecError(
+            f"inputs of {formats.input.raw.width} bits do not pass target {target.name}'s {target.input_width}-bit port"
+        )
+    low, high = (
+        formats.input.widen(np.array(raw), formats.gate.hidden)
+        for raw in (formats.input.raw.min, formats.input.raw.max)
+    )
+    shift = formats.input.shift(formats.gate.hidden)
+    for raw, wide in ((formats.input.raw.min, low), (formats.input.raw.max, high)):
+        if (raw - formats.input.offset) << shift != wide:
+            raise SpecError(f"input value {raw} leaves the data format {formats.gate.hidden}; use a coarser scale")
+    factor_width = max(stage.weight.width for stage in (*formats.stages, *([formats.head] if formats.head else [])))
+    if factor_width > target.factor_width:
+        raise SpecError(
+            f"factors of {factor_width} bits do not fit target {target.name}'s {target.factor_width}; "
+            f"quantise with --factor-width {target.factor_width}"
+        )
+    step = map_step(spec, bundle.stage_list, target)
+    return Image(
+        target,
+        assemble(bundle, step, target),
+        formats.sigmoid,
+        formats.tanh,
+        spec.inputs,
+        spec.hidden,
+        spec.classes,
+        bundle.macs,
+        bundle_hash,
+    )

@@ -1,0 +1,352 @@
+"""The engine in numpy: decodes an image's programs and executes them, word for word and cycle for cycle.
+
+Nothing here is copied from the compiler: memory contents, addresses and schedules come out of the encoded
+image, so that a wrong encoding is executed wrongly here and disagrees with the golden model.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from compiler.nest import walk
+from compiler.program import Programs, unpack
+from spec import timing
+from spec.activation import PiecewiseLinear
+from spec.fixed import round_shift
+from spec.formats import GateFormats
+from spec.program import (
+    GateOp,
+    LoaderOp,
+    Record,
+    Segment,
+    Token,
+    array_instruction,
+    gate_instruction,
+    loader_instruction,
+)
+from spec.target import Target
+
+UNITS = {
+    Segment.ARRAY_PROGRAM: array_instruction,
+    Segment.LOADER_PROGRAM: loader_instruction,
+    Segment.GATE_PROGRAM: gate_instruction,
+}
+
+
+def decode(words: np.ndarray, record: Record) -> list[dict]:
+    """The instructions of a program."""
+    size = record.words
+    return [record.decode([int(w) for w in words[k : k + size]]) for k in range(0, len(words), size)]
+
+
+def unroll(program: list[dict], steps: int) -> Iterator[tuple[int, dict]]:
+    """The instructions in the order a sequencer runs them, with the time step of each (0 before the loop)."""
+    first = next(k for k, instruction in enumerate(program) if instruction["loop_start"])
+    last = next(k for k, instruction in enumerate(program) if instruction["loop_end"])
+    yield from ((0, instruction) for instruction in program[:first])
+    for step in range(steps):
+        yield from ((step, instruction) for instruction in program[first : last + 1])
+    yield from ((steps - 1, instruction) for instruction in program[last + 1 :])
+
+
+class Contraction:
+    """An array instruction: what it reads and writes, and when, relative to its start."""
+
+    def __init__(self, instruction: dict, target: Target):
+        self.instruction, self.target = instruction, target
+        read = walk(instruction["read"])
+        levels = instruction["read"]["levels"]
+        self.depth = int(np.prod([level["count"] + 1 for level in levels[: instruction["reduction"]]]))
+        self.data_addresses = read["data"].reshape(-1, self.depth)
+        self.factor_addresses = read["factor"].reshape(-1, self.depth)
+        self.write_addresses = walk(instruction["write"])["word"]
+
+    @cached_property
+    def _kept(self) -> np.ndarray:
+        """For each tile, which of its P rows are kept."""
+        rows, size = self.instruction["rows"] + 1, self.target.rows
+        tiles = -(-rows // size)
+        column = np.arange(tiles * size) < rows
+        return np.tile(column.reshape(tiles, size), (len(self.data_addresses) // tiles, 1))
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """Cycle of each write, relative to `start`."""
+        target = self.target
+        period = max(self.depth, target.rows)
+        tile_end = 1 + np.arange(len(self.data_addresses)) * period + self.depth - 1
+        row = tile_end[:, None] + timing.drain(target) + np.arange(target.rows) + timing.REQUANTISE
+        row = row[self._kept]
+        if not self.instruction["transpose"]:
+            return row
+        block_end = row.reshape(-1, target.columns)[:, -1]
+        return (block_end[:, None] + timing.TRANSPOSE + np.arange(self.instruction["emit"] + 1)).ravel()
+
+    @property
+    def done(self) -> int:
+        return int(self.offsets[-1])
+
+    @property
+    def busy(self) -> int:
+        """Cycles in which the array is fed or rests because K < P."""
+        return len(self.data_addresses) * max(self.depth, self.target.rows)
+
+    def results(self, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, int]:
+        """The words written, in order (words × Q), and how many result words had a lane clipped."""
+        instruction, target = self.instruction, self.target
+        weights = factors[self.factor_addresses][:, :, ::-1]  # row p of the array leaves as row P - 1 - p
+        operands = scratchpad[self.data_addresses]
+        sums = np.matmul(weights.transpose(0, 2, 1), operands)[self._kept]
+        if instruction["use_bias"]:
+            sums = sums + (bias[instruction["bias"] : instruction["bias"] + len(sums)] << instruction["bias_shift"])
+        limit = 1 << target.accumulator_width - 1
+        assert sums.min() >= -limit and sums.max() < limit, "an accumulator wrapped"
+        rounded = round_shift(sums, instruction["shift"])
+        words = target.data.saturate(rounded)
+        clipped = int((words != rounded).any(axis=1).sum())
+        if instruction["transpose"]:
+            blocks = words.reshape(-1, target.columns, target.columns).transpose(0, 2, 1)
+            words = blocks[:, : instruction["emit"] + 1].reshape(-1, target.columns)
+        return words, clipped
+
+
+@dataclass
+class Events:
+    """Writes of one kind in a run, in order of their cycles; cycle 0 is that of `start`.
+
+    Attributes:
+        cycle: when. where: integers that say where (columns as in the trace's fields). data: what.
+    """
+
+    cycle: np.ndarray
+    where: np.ndarray
+    data: np.ndarray
+
+
+@dataclass
+class Run:
+    """What the engine does with one clip.
+
+    Attributes:
+        cycles: from the one after `start` to the last one busy.
+        array, hidden, cell: every result written: (to results, address) with words, (address, lane) with h,
+            (unit,) with c.
+        outputs: the words of the output stream: (kind, value, last).
+        started: start and done cycle of every instruction: (unit, step, index, start, done).
+        array_busy: cycles the array was fed.
+        saturations: result words with a clipped lane.
+    """
+
+    cycles: int
+    array: Events
+    hidden: Events
+    cell: Events
+    outputs: list[tuple[int, int, int]]
+    started: list[tuple[Segment, int, int, int, int]] = field(default_factory=list)
+    array_busy: int = 0
+    saturations: int = 0
+
+
+class Machine:
+    """Executes an image.
+
+    Args:
+        target: what it was compiled for.
+        segments: memory contents by segment.
+        gate: formats of the gate unit; sigmoid, tanh: its tables.
+    """
+
+    def __init__(self, target: Target, segments: Programs, sigmoid: PiecewiseLinear, tanh: PiecewiseLinear):
+        self.target = target
+        self.gate_formats: GateFormats = target.gate_formats
+        self.tables = [(t, np.array(t.base), np.array(t.slope)) for t in (sigmoid, tanh)]
+        self.programs = {unit: decode(segments[unit], record(target)) for unit, record in UNITS.items()}
+        self.factors = unpack(segments[Segment.FACTORS], target.rows, target.factor_width)
+        self.bias = unpack(segments[Segment.BIAS], target.columns, target.data_width)
+        self._contractions: dict[int, Contraction] = {}
+
+    def contraction(self, instruction: dict) -> Contraction:
+        key = id(instruction)
+        if key not in self._contractions:
+            self._contractions[key] = Contraction(instruction, self.target)
+        return self._contractions[key]
+
+    # Timing
+
+    def schedule(self, steps: int) -> list[tuple[Segment, int, dict, int, int]]:
+        """Start and done cycle of every instruction: (unit, step, instruction, start, done).
+
+        Inputs and outputs are taken to be always ready.
+        """
+        queues = {unit: list(unroll(program, steps)) for unit, program in self.programs.items()}
+        position = dict.fromkeys(queues, 0)
+        free = {unit: 1 + timing.fetch(record(self.target)) for unit, record in UNITS.items()}
+        given: dict[Token, list[int]] = defaultdict(list)
+        taken: dict[Token, int] = defaultdict(int)
+        gate_writes: list[np.ndarray] = []
+        gate_banks: list[np.ndarray] = []
+        result = []
+        # The loader comes last: its writes yield to those of the gate unit, which must be known by then.
+        order = (Segment.ARRAY_PROGRAM, Segment.GATE_PROGRAM, Segment.LOADER_PROGRAM)
+        while any(position[unit] < len(queues[unit]) for unit in order):
+            for unit in order:
+                if position[unit] == len(queues[unit]):
+                    continue
+                step, instruction = queues[unit][position[unit]]
+                waits = [token for token in Token if instruction["wait"] >> token & 1]
+                if any(taken[token] >= len(given[token]) for token in waits):
+                    continue
+                ready = [given[token][taken[token]] + timing.TOKEN for token in waits]
+                start = max([free[unit], *ready])
+                for token in waits:
+                    taken[token] += 1
+                if unit is Segment.ARRAY_PROGRAM:
+                    done = start + self.contraction(instruction).done
+                elif unit is Segment.GATE_PROGRAM:
+                    times = timing.gate(GateOp(instruction["op"]), instruction["count"] + 1)
+                    done = start + times.done
+                    if len(times.hidden):
+                        where = self._hidden_addresses(instruction)[0]
+                        gate_writes.append(start + times.hidden)
+                        gate_banks.append(where // self.target.bank_words)
+                else:
+                    done = self._load_done(instruction, start, gate_writes, gate_banks)
+                for token in Token:
+                    if instruction["give"] >> token & 1:
+                        given[token].append(done)
+                free[unit] = done + 1 + timing.fetch(UNITS[unit](self.target))
+                position[unit] += 1
+                result.append((unit, step, instruction, start, done))
+                break
+            else:
+                raise AssertionError("the programs wait for each other forever")
+        return result
+
+    def _load_done(self, instruction: dict, start: int, gate_writes, gate_banks) -> int:
+        count = instruction["count"] + 1
+        banks = walk(instruction["nest"], count)["word"] // self.target.bank_words
+        delay = 0
+        for times, wheres in zip(gate_writes, gate_banks, strict=True):
+            if times[-1] <= start or times[0] > start + count + delay:
+                continue
+            for time, bank in zip(times, wheres, strict=True):
+                element = time - start - 1 - delay
+                if 0 <= element < count and banks[element] == bank:
+                    delay += 1
+        return start + count + delay
+
+    def _hidden_addresses(self, instruction: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Word and lane of every h write of a gate instruction, in order: along `h`, then to the copy, per unit."""
+        count = instruction["count"] + 1
+        nest = walk(instruction["h"], count)
+        copy = instruction["copy"] + np.arange(count)
+        words = np.stack([nest["word"], copy], axis=1).ravel()
+        return words, np.stack([nest["lane"], np.zeros(count, dtype=np.int64)], axis=1).ravel()
+
+    def cycles(self, steps: int) -> int:
+        """Cycles of a run, from the one after `start` to the last one busy."""
+        return max(done for *_, done in self.schedule(steps))
+
+    # Execution
+
+    def run(self, clip: np.ndarray, initial: np.ndarray | None = None, every_h: bool = False) -> Run:
+        """Executes a clip.
+
+        Args:
+            clip: raw inputs, steps × N.
+            initial: h and c of each unit, H × 2; zeros when left out.
+            every_h: also send h after every step but the last (which is always sent).
+        """
+        scratchpad = np.zeros((self.target.scratchpad_words, self.target.columns), dtype=np.int64)
+        results = np.zeros((self.target.result_words, self.target.columns), dtype=np.int64)
+        cell = np.zeros(self.target.hidden, dtype=np.int64)
+        steps = len(clip)
+        schedule = sorted(self.schedule(steps), key=lambda entry: entry[3])
+        run = Run(max(entry[4] for entry in schedule), *(_no_events() for _ in range(3)), outputs=[])
+        array, hidden, cells = [], [], []
+        for unit, step, instruction, start, done in schedule:
+            index = next(k for k, other in enumerate(self.programs[unit]) if other is instruction)
+            run.started.append((unit, step, index, start, done))
+            if unit is Segment.ARRAY_PROGRAM:
+                contraction = self.contraction(instruction)
+                words, clipped = contraction.results(scratchpad, self.factors, self.bias)
+                to_results = instruction["to_results"]
+                (results if to_results else scratchpad)[contraction.write_addresses] = words
+                where = np.stack([np.full(len(words), to_results), contraction.write_addresses], axis=1)
+                array.append((start + contraction.offsets, where, words))
+                run.saturations += clipped
+                run.array_busy += contraction.busy
+            elif unit is Segment.LOADER_PROGRAM:
+                self._load(instruction, clip[step], scratchpad)
+            else:
+                self._gate(
+                    instruction,
+                    start,
+                    step == steps - 1,
+                    every_h,
+                    initial,
+                    scratchpad,
+                    results,
+                    cell,
+                    run,
+                    hidden,
+                    cells,
+                )
+        run.array, run.hidden, run.cell = (_join(parts) for parts in (array, hidden, cells))
+        return run
+
+    def _load(self, instruction: dict, raw: np.ndarray, scratchpad: np.ndarray) -> None:
+        nest = walk(instruction["nest"], instruction["count"] + 1)
+        if instruction["op"] == LoaderOp.ZERO:
+            scratchpad[nest["word"]] = 0
+        else:
+            values = (raw.astype(np.int64) - instruction["offset"]) << instruction["shift"]
+            scratchpad[nest["word"], nest["lane"]] = values
+
+    def _gate(self, instruction, start, final, every_h, initial, scratchpad, results, cell, run, hidden, cells) -> None:
+        op, count = GateOp(instruction["op"]), instruction["count"] + 1
+        times = timing.gate(op, count)
+        z = walk(instruction["z"], count)
+        if op is GateOp.EMIT:
+            values = results[z["word"], z["lane"]]
+            run.outputs += [(2, int(value), int(u == count - 1)) for u, value in enumerate(values)]
+            return
+        if op is GateOp.STATE:
+            state = np.zeros((count, 2), dtype=np.int64) if initial is None else initial
+            h, cell[:count] = state[:, 0], state[:, 1]
+        else:
+            i, f, g, o = (
+                results[z["word"] + offset, z["lane"]]
+                for offset in (0, instruction["f"], instruction["g"], instruction["o"])
+            )
+            h, cell[:count] = self._cell_update(i, f, g, o, cell[:count])
+            for u in range(count):
+                last = int(u == count - 1)
+                if final or every_h:
+                    run.outputs.append((0, int(h[u]), last))
+                if final:
+                    run.outputs.append((1, int(cell[u]), last))
+        words, lanes = self._hidden_addresses(instruction)
+        data = np.repeat(h, 2)
+        scratchpad[words, lanes] = data
+        hidden.append((start + times.hidden, np.stack([words, lanes], axis=1), data))
+        cells.append((start + times.cell, np.arange(count)[:, None], cell[:count].copy()))
+
+    def _cell_update(self, i, f, g, o, c) -> tuple[np.ndarray, np.ndarray]:
+        formats, ((sigmoid, *s), (tanh, *t)) = self.gate_formats, self.tables
+        total = (sigmoid(f, *s) * c << formats.forget_shift) + sigmoid(i, *s) * tanh(g, *t)
+        c = formats.cell.requantise(total, formats.cell_shift)
+        squashed = tanh(formats.z.requantise(c, formats.tanh_shift), *t)
+        return formats.hidden.requantise(sigmoid(o, *s) * squashed, formats.hidden_shift), c
+
+
+def _no_events() -> Events:
+    nothing = np.zeros(0, dtype=np.int64)
+    return Events(nothing, nothing, nothing)
+
+
+def _join(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Events:
+    return Events(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

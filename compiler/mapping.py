@@ -1,0 +1,270 @@
+"""Where every tensor of a step lies: lanes, order of dimensions, addresses.
+
+A tensor is stored as words of Q lanes. At most one of its indices is its *lane index*, Q of whose values
+share a word; the others are walked by addresses. A stage whose result keeps the lane index drains straight;
+one that makes a row index the new lane index drains transposed. A stage cannot sum over the lane index, so
+the lanes must have been changed before.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from compiler.nest import Loop, encode_nest, merge
+from spec.errors import CapacityError
+from spec.lstm import LSTMSpec, Region
+from spec.network import TensorNetwork
+from spec.stages import Stage, StageList, stages
+from spec.target import Target
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A tensor in memory.
+
+    Attributes:
+        lane: the lane index, or None: then only lane 0 is used.
+        order: indices, the slowest first; the stage that reads the tensor walks its reduction contiguously.
+        stride: words between neighbours of each index; for the lane index between words.
+        words: size.
+        base: first word address.
+    """
+
+    lane: str | None
+    order: tuple[str, ...]
+    stride: Mapping[str, int]
+    words: int
+    base: int
+
+    @property
+    def end(self) -> int:
+        return self.base + self.words
+
+
+@dataclass(frozen=True)
+class StepMap:
+    """The memory map of one step.
+
+    Attributes:
+        stages: the stages.
+        tensors: layout of each stage's data, then of z (in the result memory).
+        copy: scratchpad words that hold h once more, one unit per word, for the head.
+        logits: first result word of the logits.
+        x_free_after: the stage after which the next step's inputs may overwrite x.
+    """
+
+    stages: tuple[Stage, ...]
+    tensors: tuple[Layout, ...]
+    copy: int
+    logits: int
+    x_free_after: int
+
+
+def lane_words(network: TensorNetwork, index: str, lane: str | None, target: Target) -> int:
+    """Iterations of an index as an address: words for the lane index, its size else."""
+    size = network.size[index]
+    return -(-size // target.columns) if index == lane else size
+
+
+def kept_rows(network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target) -> int:
+    """Rows of a stage; a row index that becomes the lane index is padded to whole words."""
+    rows = prod(network.shape(stage.rows))
+    if lane_out != lane_in and lane_out is not None:
+        rows = rows // network.size[lane_out] * lane_words(network, lane_out, lane_out, target) * target.columns
+    return rows
+
+
+def stage_tiles(network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target) -> int:
+    """Output tiles of a stage."""
+    columns = prod(lane_words(network, index, lane_in, target) for index in stage.columns)
+    rows = kept_rows(network, stage, lane_in, lane_out, target)
+    return prod(network.shape(stage.batch)) * columns * -(-rows // target.rows)
+
+
+def stage_cycles(
+    network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target
+) -> int:
+    """Cycles in which a stage occupies the array: a tile takes max(K, P)."""
+    reduction = prod(network.shape(stage.reduction))
+    return stage_tiles(network, stage, lane_in, lane_out, target) * max(reduction, target.rows)
+
+
+def stage_factor_words(
+    network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target
+) -> int:
+    """Words of P factors that a stage's weight fills."""
+    rows = kept_rows(network, stage, lane_in, lane_out, target)
+    return prod(network.shape((*stage.batch, *stage.reduction))) * -(-rows // target.rows)
+
+
+def first_lanes(spec: LSTMSpec, target: Target) -> list[str | None]:
+    """Lane indices the data tensor of the first stage may have: x and h must start at whole words."""
+    if target.columns == 1:
+        return [None]
+    free = [
+        index
+        for k, index in enumerate(spec.network.inputs)
+        if spec.x.start[k] % target.columns == 0 and spec.h.start[k] % target.columns == 0
+    ]
+    return [*free, None]
+
+
+def last_lane_ok(spec: LSTMSpec, lane: str | None, target: Target) -> bool:
+    """Whether z may have this lane index: every gate must start at a whole word."""
+    if lane is None:
+        return True
+    k = spec.network.outputs.index(lane) if lane in spec.network.outputs else None
+    return k is not None and all(gate.start[k] % target.columns == 0 for gate in spec.gates)
+
+
+def next_lanes(stage: Stage, lane: str | None, target: Target) -> list[str | None]:
+    """Lane indices a stage's result may have, given that of its data; empty if it cannot run."""
+    if lane in stage.reduction or lane in stage.batch:
+        return []
+    return [lane] if target.columns == 1 else [lane, *stage.rows]
+
+
+def choose_lanes(spec: LSTMSpec, chain: tuple[Stage, ...], target: Target) -> tuple[str | None, ...]:
+    """Lane index of each stage's data and of z, with the fewest array cycles."""
+    best: dict[str | None, tuple[int, tuple[str | None, ...]]] = {
+        lane: (0, (lane,)) for lane in first_lanes(spec, target)
+    }
+    for stage in chain:
+        following: dict[str | None, tuple[int, tuple[str | None, ...]]] = {}
+        for lane, (cost, path) in best.items():
+            for after in next_lanes(stage, lane, target):
+                total = cost + stage_cycles(spec.network, stage, lane, after, target)
+                if after not in following or total < following[after][0]:
+                    following[after] = (total, (*path, after))
+        best = following
+    return min((entry for lane, entry in best.items() if last_lane_ok(spec, lane, target)), key=lambda e: e[0])[1]
+
+
+def map_step(spec: LSTMSpec, stage_list: StageList, target: Target) -> StepMap:
+    """Lays out every tensor of a step.
+
+    Raises:
+        CapacityError: the scratchpad, the result memory or the gate unit is too small.
+    """
+    network, chain = spec.network, stages(spec.network, stage_list)
+    lanes = choose_lanes(spec, chain, target)
+    if spec.hidden > target.hidden:
+        raise CapacityError("hidden units", spec.hidden, target.hidden, "choose a larger target or a smaller model")
+
+    shapes = []
+    for s, stage in enumerate(chain):
+        shapes.append(_shape(network, chain, s, stage.data, lanes, target))
+    z_order = tuple(sorted(network.outputs, key=lambda index: index == lanes[-1]))
+    z = _contiguous(network, z_order, lanes, len(chain), target)
+
+    allocated = [shapes[0](0)]
+    copy = allocated[0].end
+    persistent = [(0, copy + spec.hidden)]
+    for s in range(1, len(chain)):
+        allocated.append(_allocate(shapes[s], allocated[-1], persistent, allocated[0], target))
+    if copy + spec.hidden > target.scratchpad_words:
+        raise CapacityError(
+            "scratchpad words", copy + spec.hidden, target.scratchpad_words, "choose a larger target or a smaller model"
+        )
+    logits = z.words
+    if logits + spec.classes > target.result_words:
+        raise CapacityError(
+            "result memory words", logits + spec.classes, target.result_words, "choose a larger target or fewer outputs"
+        )
+
+    x_banks = _banks(allocated[0], target)
+    x_free_after = 0
+    for s in range(len(chain)):
+        touched = set() if s + 1 == len(chain) else _banks(allocated[s + 1], target)
+        if target.single_port:
+            touched |= _banks(allocated[s], target)
+        if touched & x_banks:
+            x_free_after = s
+    return StepMap(chain, (*allocated, z), copy, logits, x_free_after)
+
+
+def _extent(network: TensorNetwork, index: str, s: int, lanes: tuple[str | None, ...], target: Target) -> int:
+    """Room for an index in tensor s: words of the lane index, whole old words of one that was it before."""
+    if index in lanes[:s] and index != lanes[s] and network.size[index] > target.columns:
+        return -(-network.size[index] // target.columns) * target.columns
+    return lane_words(network, index, lanes[s], target)
+
+
+def _contiguous(
+    network: TensorNetwork, order: tuple[str, ...], lanes: tuple[str | None, ...], s: int, target: Target, base: int = 0
+) -> Layout:
+    stride, words = {}, 1
+    for index in reversed(order):
+        stride[index] = words
+        words *= _extent(network, index, s, lanes, target)
+    return Layout(lanes[s], order, stride, words, base)
+
+
+def _shape(network, chain, s: int, indices, lanes, target: Target):
+    """Tensor s as a function of its base: batch, then columns, those contracted last first, then reduction.
+
+    Of the reduction an index with padding comes first, so that the true entries stay contiguous.
+    """
+    stage = chain[s]
+    contracted = {index: k for k, other in enumerate(chain) for index in other.reduction}
+
+    def lateness(index: str) -> int:
+        return -contracted.get(index, len(chain))
+
+    def padding(index: str) -> bool:
+        return _extent(network, index, s, lanes, target) == network.size[index]
+
+    order = (
+        *stage.batch,
+        *sorted(stage.columns, key=lateness),
+        *sorted(stage.reduction, key=padding),
+    )
+    return lambda base: _contiguous(network, order, lanes, s, target, base)
+
+
+def _banks(layout: Layout, target: Target) -> set[int]:
+    return set(range(layout.base // target.bank_words, (layout.end - 1) // target.bank_words + 1))
+
+
+def _allocate(shape, source: Layout, persistent, x: Layout, target: Target) -> Layout:
+    """The first free place for a stage's result, outside the banks of x if possible.
+
+    It must not touch what the stage reads (on single-port memories: not even its banks) nor what persists.
+    """
+    candidates = sorted({source.end, persistent[0][1], *(bank * target.bank_words for bank in range(target.banks))})
+    places = [shape(base) for base in candidates]
+    x_banks = _banks(x, target)
+    for place in sorted(places, key=lambda place: bool(_banks(place, target) & x_banks)):
+        overlaps = any(
+            place.base < end and start < place.end for start, end in [*persistent, (source.base, source.end)]
+        )
+        shared = target.single_port and _banks(place, target) & _banks(source, target)
+        if place.end <= target.scratchpad_words and not overlaps and not shared:
+            return place
+    need = persistent[0][1] + (0 if source is x else source.words) + places[0].words
+    raise CapacityError(
+        "scratchpad words (in separate banks for a stage's data and its result)",
+        max(need, target.scratchpad_words + 1) if not target.single_port else need,
+        target.scratchpad_words,
+        "choose a larger target, or smaller modes or ranks",
+    )
+
+
+def region_nest(region: Region, names: tuple[str, ...], layout: Layout, target: Target) -> dict:
+    """The nest that visits the lanes of a region's entries in order."""
+    loops: list[Loop] = []
+    tail = None
+    word = layout.base
+    for k in reversed(region.order):
+        name, count = names[k], region.shape[k]
+        if name != layout.lane:
+            word += region.start[k] * layout.stride[name]
+            loops.append(Loop(count, {"word": layout.stride[name], "lane": 0}))
+            continue
+        word += region.start[k] // target.columns * layout.stride[name]
+        turns = -(-count // target.columns)
+        loops.append(Loop(min(count, target.columns), {"word": 0, "lane": 1}, fixed=True))
+        if turns > 1:
+            loops.append(Loop(turns, {"word": layout.stride[name], "lane": 0}, fixed=True))
+            tail = count - (turns - 1) * target.columns
+    return encode_nest(merge(loops), {"word": word, "lane": 0}, target.levels, tail)

@@ -1,0 +1,419 @@
+"""From a bundle and a memory map to the three programs and the words of factor, bias and table memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from compiler.mapping import Layout, StepMap, kept_rows, lane_words, region_nest
+from compiler.nest import Loop, encode_nest, merge
+from spec.activation import table_words
+from spec.bundle import Bundle
+from spec.errors import CapacityError
+from spec.fixed import signed_bits
+from spec.network import TensorNetwork, dense_network
+from spec.program import (
+    GateOp,
+    LoaderOp,
+    Segment,
+    Token,
+    array_instruction,
+    gate_instruction,
+    loader_instruction,
+    segment_width,
+)
+from spec.stages import Stage, stages
+from spec.target import Target
+
+
+@dataclass(frozen=True)
+class Work:
+    """One contraction, ready to be lowered: what an array instruction says, before addresses.
+
+    Attributes:
+        network, stage: sizes and roles of the indices.
+        source, result: layouts.
+        weight: integers, indices in the order of `stage.weight`.
+        bias: integers per result entry, indices in the order of `outputs`; None for none.
+        outputs: the network's outputs, if there is a bias.
+        to_results: the result goes to the result memory.
+        shift, bias_shift: requantisation.
+    """
+
+    network: TensorNetwork
+    stage: Stage
+    source: Layout
+    result: Layout
+    weight: np.ndarray
+    bias: np.ndarray | None
+    to_results: bool
+    shift: int
+    bias_shift: int
+
+
+def contractions(bundle: Bundle, step: StepMap) -> list[Work]:
+    """The stages of a step, then the head (if any)."""
+    spec, formats = bundle.spec, bundle.formats
+    result = []
+    for s, stage in enumerate(step.stages):
+        last = s + 1 == len(step.stages)
+        result.append(
+            Work(
+                spec.network,
+                stage,
+                step.tensors[s],
+                step.tensors[s + 1],
+                bundle.weights[s],
+                _scatter_bias(bundle) if last else None,
+                last,
+                formats.shift(s),
+                formats.bias_shift if last else 0,
+            )
+        )
+    if spec.classes:
+        network = dense_network(spec.hidden, spec.classes)
+        (stage,) = stages(network, (("W",),))
+        assert bundle.head_weight is not None and bundle.head_bias is not None
+        result.append(
+            Work(
+                network,
+                stage,
+                Layout(None, ("n1",), {"n1": 1}, spec.hidden, step.copy),
+                Layout(None, ("m1",), {"m1": 1}, spec.classes, step.logits),
+                bundle.head_weight,
+                bundle.head_bias,
+                True,
+                formats.head_shift,
+                formats.head_bias_shift,
+            )
+        )
+    return result
+
+
+def _scatter_bias(bundle: Bundle) -> np.ndarray:
+    bias = np.zeros(prod(bundle.spec.network.output_shape), dtype=np.int64)
+    bias[bundle.spec.z_positions] = bundle.bias.ravel()
+    return bias.reshape(bundle.spec.network.output_shape)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An array instruction without its header, and the memory words it needs."""
+
+    fields: dict
+    factors: np.ndarray
+    bias: np.ndarray
+
+
+def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lowered:
+    """Lowers one contraction.
+
+    Returns factor words (words × P) and bias words (words × Q) to be placed at the given bases.
+
+    Raises:
+        CapacityError: the accumulator is too narrow for the worst case, or too many loop levels.
+    """
+    network, stage, source, result = work.network, work.stage, work.source, work.result
+    size, transpose = network.size, source.lane != result.lane
+    check_accumulator(work, target)
+
+    reduction = tuple(index for index in source.order if index in stage.reduction)
+    columns = tuple(index for index in source.order if index in stage.columns)
+    rows = tuple(index for index in result.order if index in stage.rows and not (transpose and index == result.lane))
+    if transpose:
+        assert result.lane is not None
+        rows = (*rows, result.lane)
+    row_count = kept_rows(network, stage, source.lane, result.lane, target)
+    tiles = -(-row_count // target.rows)
+    depth = prod(network.shape(reduction))
+
+    # Read nest: K, then row tiles, then columns, then batch. Factor words follow each other in that order.
+    factor_stride, inner = {}, 1
+    for index in reversed(reduction):
+        factor_stride[index] = inner
+        inner *= size[index]
+    k_loops = merge(
+        [Loop(size[i], {"data": source.stride[i], "factor": factor_stride[i]}) for i in reversed(reduction)]
+    ) or [Loop(1, {"data": 0, "factor": 0})]
+    outer = [Loop(tiles, {"data": 0, "factor": depth})]
+    outer += [
+        Loop(lane_words(network, i, source.lane, target), {"data": source.stride[i], "factor": 0})
+        for i in reversed(columns)
+    ]
+    inner = tiles * depth
+    for index in reversed(stage.batch):
+        outer.append(Loop(size[index], {"data": source.stride[index], "factor": inner}))
+        inner *= size[index]
+    read = encode_nest([*k_loops, *merge(outer)], {"data": source.base, "factor": factor_base}, target.levels)
+
+    # Write nest: one iteration per word written.
+    loops, emit = [], 1
+    if transpose:
+        if source.lane is not None:
+            emit = min(size[source.lane], target.columns)
+            loops.append(Loop(emit, {"word": result.stride[source.lane]}))
+        loops.append(Loop(lane_words(network, rows[-1], result.lane, target), {"word": result.stride[rows[-1]]}))
+    for index in reversed(rows[:-1] if transpose else rows):
+        loops.append(Loop(size[index], {"word": result.stride[index]}))
+    for index in reversed(columns):
+        scale = target.columns if transpose and index == source.lane else 1
+        loops.append(Loop(lane_words(network, index, source.lane, target), {"word": result.stride[index] * scale}))
+    loops += [Loop(size[index], {"word": result.stride[index]}) for index in reversed(stage.batch)]
+    write = encode_nest(merge(loops), {"word": result.base}, target.levels)
+
+    fields = {
+        "read": read,
+        "reduction": len(k_loops),
+        "rows": row_count - 1,
+        "to_results": int(work.to_results),
+        "write": write,
+        "transpose": int(transpose),
+        "emit": emit - 1,
+        "shift": work.shift,
+        "use_bias": int(work.bias is not None),
+        "bias": bias_base,
+        "bias_shift": work.bias_shift,
+    }
+    return Lowered(
+        fields,
+        _factor_words(work, rows, reduction, row_count, target),
+        _bias_words(work, rows, columns, row_count, target),
+    )
+
+
+def check_accumulator(work: Work, target: Target) -> None:
+    """Refuses weights whose worst case leaves the accumulator, rounding and bias included."""
+    need = accumulator_bits(work, target)
+    if need > target.accumulator_width:
+        raise CapacityError(
+            f"accumulator bits for stage {'+'.join(work.stage.factors)}",
+            need,
+            target.accumulator_width,
+            "choose a target with wider accumulators or quantise to fewer bits",
+        )
+
+
+def accumulator_bits(work: Work, target: Target) -> int:
+    """Bits that hold every sum of a stage, whatever its data: the largest row of |w| times the largest datum."""
+    columns = prod(work.network.shape(work.stage.reduction))
+    rows = np.abs(work.weight.astype(np.int64)).reshape(-1, columns)
+    worst = int(rows.sum(axis=1).max()) << target.data_width - 1
+    worst += 1 << work.shift >> 1
+    if work.bias is not None:
+        worst += int(np.abs(work.bias).max()) << work.bias_shift
+    return signed_bits(-worst, worst)
+
+
+def _row_coordinates(work: Work, rows: tuple[str, ...], row_count: int, target: Target) -> np.ndarray:
+    """For each kept row its coordinates along `rows`, or -1 where it is padding: row_count × len(rows)."""
+    shape = list(work.network.shape(rows))
+    if work.source.lane != work.result.lane:
+        shape[-1] = -(-shape[-1] // target.columns) * target.columns
+    coordinates = np.indices(shape).reshape(len(rows), -1).T.copy() if rows else np.zeros((1, 0), dtype=np.int64)
+    assert len(coordinates) == row_count
+    if rows:
+        coordinates[coordinates[:, -1] >= work.network.size[rows[-1]]] = -1
+    return coordinates
+
+
+def _factor_words(
+    work: Work, rows: tuple[str, ...], reduction: tuple[str, ...], row_count: int, target: Target
+) -> np.ndarray:
+    stage, network = work.stage, work.network
+    axes = [stage.weight.index(index) for index in (*stage.batch, *rows, *reduction)]
+    batch, depth = prod(network.shape(stage.batch)), prod(network.shape(reduction))
+    matrix = np.transpose(work.weight, axes).reshape(batch, prod(network.shape(rows)), depth)
+    coordinates = _row_coordinates(work, rows, row_count, target)
+    padded = np.zeros((batch, -(-row_count // target.rows) * target.rows, depth), dtype=np.int64)
+    real = np.flatnonzero((coordinates >= 0).all(axis=1))
+    flat = np.ravel_multi_index(tuple(coordinates[real].T), network.shape(rows)) if rows else np.zeros(1, dtype=int)
+    padded[:, real] = matrix[:, flat]
+    # The array's rows leave in reverse order, so each tile is loaded upside down.
+    tiles = padded.reshape(batch, -1, target.rows, depth)[:, :, ::-1]
+    return tiles.transpose(0, 1, 3, 2).reshape(-1, target.rows)
+
+
+def _bias_words(
+    work: Work, rows: tuple[str, ...], columns: tuple[str, ...], row_count: int, target: Target
+) -> np.ndarray:
+    """Bias words in the order in which rows leave the array, lanes as they leave it."""
+    if work.bias is None:
+        return np.zeros((0, target.columns), dtype=np.int64)
+    network, lane = work.network, work.source.lane
+    assert not work.stage.batch
+    lanes = min(network.size[lane], target.columns) if lane else 1
+    words = np.zeros((prod(lane_words(network, i, lane, target) for i in columns), row_count, target.columns), np.int64)
+    column_shape = [lane_words(network, index, lane, target) for index in columns]
+    column_coordinates = np.indices(column_shape).reshape(len(columns), -1).T if columns else np.zeros((1, 0), np.int64)
+    row_coordinates = _row_coordinates(work, rows, row_count, target)
+    for c, column in enumerate(column_coordinates):
+        for q in range(lanes):
+            at = dict(zip(columns, column, strict=True))
+            if lane:
+                at[lane] = at[lane] * target.columns + q
+                if at[lane] >= network.size[lane]:
+                    continue
+            for r, row in enumerate(row_coordinates):
+                if (row >= 0).all():
+                    at |= dict(zip(rows, row, strict=True))
+                    words[c, r, q] = work.bias[tuple(at[index] for index in network.outputs)]
+    return words.reshape(-1, target.columns)
+
+
+Programs = Mapping[Segment, np.ndarray]
+
+
+def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
+    """Every segment of the image: memory words as Python integers in object arrays, index = address.
+
+    Raises:
+        CapacityError: a program, the factors or the biases do not fit, or an accumulator is too narrow.
+    """
+    spec, formats = bundle.spec, bundle.formats
+    network = spec.network
+    z, x = step.tensors[-1], step.tensors[0]
+
+    factors, bias, array = [], [], []
+    factor_base = bias_base = 0
+    works = contractions(bundle, step)
+    for work in works:
+        lowered = lower(work, target, factor_base, bias_base)
+        factors.append(lowered.factors)
+        bias.append(lowered.bias)
+        array.append(lowered.fields)
+        factor_base += len(lowered.factors)
+        bias_base += len(lowered.bias)
+
+    array_program = []
+    for s, fields in enumerate(array):
+        is_stage = s < len(step.stages)
+        wait, give = set(), set()
+        if s == 0:
+            wait |= {Token.X_READY, Token.H_READY}
+        if is_stage and s == step.x_free_after:
+            give.add(Token.X_FREE)
+        if s + 1 == len(step.stages):
+            give.add(Token.Z_READY)
+        if not is_stage:
+            wait.add(Token.H_READY)
+            give.add(Token.LOGITS_READY)
+        array_program.append(_header(wait, give, s == 0, s + 1 == len(step.stages), s + 1 == len(array)) | fields)
+
+    nothing = {"word": 0, "lane": 0}
+    idle = encode_nest([], nothing, target.levels)
+    raw, data = formats.input.raw, formats.gate.hidden
+    loader_program = [
+        _header((), {Token.ZEROED, Token.X_FREE}, False, False, False)
+        | {
+            "op": LoaderOp.ZERO,
+            "count": x.words - 1,
+            "offset": 0,
+            "signed": 0,
+            "shift": 0,
+            "nest": encode_nest(
+                merge([Loop(x.words, {"word": 1, "lane": 0})]), {"word": x.base, "lane": 0}, target.levels
+            ),
+        },
+        _header({Token.X_FREE}, {Token.X_READY}, True, True, True)
+        | {
+            "op": LoaderOp.LOAD,
+            "count": spec.inputs - 1,
+            "offset": formats.input.offset,
+            "signed": int(raw.signed),
+            "shift": formats.input.shift(data),
+            "nest": region_nest(spec.x, network.inputs, x, target),
+        },
+    ]
+
+    first = spec.gates[0].start
+    gate_words = [
+        sum(
+            (start - origin) // (target.columns if index == z.lane else 1) * z.stride[index]
+            for index, start, origin in zip(network.outputs, gate.start, first, strict=True)
+        )
+        for gate in spec.gates
+    ]
+    units = {
+        "count": spec.hidden - 1,
+        "z": region_nest(spec.gates[0], network.outputs, z, target),
+        "f": gate_words[1],
+        "g": gate_words[2],
+        "o": gate_words[3],
+        "h": region_nest(spec.h, network.inputs, x, target),
+        "copy": step.copy,
+    }
+    gate_program = [
+        _header({Token.ZEROED}, {Token.H_READY}, False, False, False) | {"op": GateOp.STATE} | units,
+        _header({Token.Z_READY}, {Token.H_READY}, True, True, not spec.classes) | {"op": GateOp.STEP} | units,
+    ]
+    if spec.classes:
+        logits = encode_nest(
+            merge([Loop(spec.classes, {"word": 1, "lane": 0})]), {"word": step.logits, "lane": 0}, target.levels
+        )
+        gate_program.append(
+            _header({Token.LOGITS_READY}, (), False, False, True)
+            | {"op": GateOp.EMIT, "count": spec.classes - 1, "z": logits, "h": idle, "copy": 0, "f": 0, "g": 0, "o": 0}
+        )
+
+    segments = {
+        Segment.ARRAY_PROGRAM: _encode(array_instruction(target), array_program),
+        Segment.LOADER_PROGRAM: _encode(loader_instruction(target), loader_program),
+        Segment.GATE_PROGRAM: _encode(gate_instruction(target), gate_program),
+        Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
+        Segment.BIAS: _pack(np.concatenate(bias), target.data_width),
+        Segment.TABLES: np.array(table_words(formats.sigmoid, formats.tanh, target), dtype=object),
+    }
+    limits = {
+        Segment.ARRAY_PROGRAM: ("array program words", target.program_words),
+        Segment.LOADER_PROGRAM: ("loader program words", target.program_words),
+        Segment.GATE_PROGRAM: ("gate program words", target.program_words),
+        Segment.FACTORS: (f"factor words of {target.rows} factors", target.factor_words),
+        Segment.BIAS: ("bias memory words", target.result_words),
+    }
+    for segment, (name, limit) in limits.items():
+        if len(segments[segment]) > limit:
+            raise CapacityError(
+                name, len(segments[segment]), limit, "choose a larger target, or smaller modes or ranks"
+            )
+    return segments
+
+
+def _header(wait, give, loop_start: bool, loop_end: bool, halt: bool) -> dict[str, int]:
+    return {
+        "wait": sum(1 << token for token in wait),
+        "give": sum(1 << token for token in give),
+        "loop_start": int(loop_start),
+        "loop_end": int(loop_end),
+        "halt": int(halt),
+    }
+
+
+def _encode(record, instructions) -> np.ndarray:
+    return np.array([word for instruction in instructions for word in record.encode(instruction)], dtype=object)
+
+
+def _pack(lanes: np.ndarray, width: int) -> np.ndarray:
+    """Words × lanes of signed integers as one integer per word, lane 0 in the least significant bits."""
+    mask = (1 << width) - 1
+    result = np.zeros(len(lanes), dtype=object)
+    for lane in range(lanes.shape[1]):
+        result += np.array([(int(value) & mask) << lane * width for value in lanes[:, lane]], dtype=object)
+    return result
+
+
+def unpack(words: np.ndarray, lanes: int, width: int) -> np.ndarray:
+    """The inverse of packing: signed integers, words × lanes."""
+    mask, sign = (1 << width) - 1, 1 << width - 1
+    rows = [[((word >> lane * width & mask) ^ sign) - sign for lane in range(lanes)] for word in words]
+    return np.array(rows, dtype=np.int64).reshape(len(words), lanes)
+
+
+def stream_words(segments: Programs, target: Target, table_width: int) -> np.ndarray:
+    """The image as the 16-bit words hw.loader.ImageLoader takes: per segment number, address, count, words."""
+    words: list[int] = []
+    for segment, content in segments.items():
+        parts = -(-segment_width(target, segment, table_width) // 16)
+        words += [int(segment), 0, len(content)]
+        words += [int(word) >> 16 * part & 0xFFFF for word in content for part in range(parts)]
+    return np.array(words, dtype=np.uint16)
