@@ -1,0 +1,1 @@
+"""Building, running and watching the gateware in an RTL simulator."""

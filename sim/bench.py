@@ -1,0 +1,223 @@
+"""The test bench that runs inside the simulator: drivers, monitors, scoreboard.
+
+Signals are driven and sampled at falling edges of the clock, in the middle of a cycle, where every simulator
+agrees on their values. Cycle 0 of a run is the one in which `start` is high.
+"""
+
+import json
+import os
+import random
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from amaranth.hdl import Shape
+from amaranth.lib.data import StructLayout
+from cocotb.clock import Clock
+from cocotb.simtime import get_sim_time
+from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, ValueChange, with_timeout
+
+from compiler.image import Image
+from compiler.machine import Events
+from hw.trace import array_event, cell_event, hidden_event
+from sim.scoreboard import Scoreboard
+
+PERIOD = 10
+"""Nanoseconds of a clock cycle; any would do."""
+
+WATCH_ON = 64
+"""Cycles to keep watching for results too many after the last."""
+
+
+@cocotb.test()
+async def run(dut) -> None:
+    """Loads an image, runs clips, writes report.json."""
+    work = Path(os.environ["FDHT_JOB"])
+    job = json.loads((work / "job.json").read_text())
+    image = Image.load(work / "expected.image")
+    loaded = Image.load(work / "loaded.image")
+    clips = np.load(work / "clips.npy")
+    initial = np.load(work / "initial.npy") if job["initial"] else None
+    bench = Bench(dut, image, job["pauses"])
+    await bench.reset()
+    await bench.load(loaded.stream())
+    report: dict[str, list] = {
+        name: [] for name in ("cycles_predicted", "cycles_simulated", "stalls", "saturations", "logits", "hidden", "cells")
+    }
+    for clip in clips:
+        result = await bench.run(clip, initial, job["every_h"])
+        for name, value in result.items():
+            report[name].append(value)
+    board = bench.scoreboard
+    totals = {"words_compared": board.compared, "words_expected": board.expected, "mismatches": board.mismatches}
+    (work / "report.json").write_text(json.dumps(report | totals))
+
+
+class Bench:
+    """One engine under test."""
+
+    def __init__(self, dut, image: Image, pauses: int | None):
+        self.dut, self.image, self.target = dut, image, image.target
+        self.random = None if pauses is None else random.Random(pauses)
+        self.scoreboard = Scoreboard(check_cycles=pauses is None)
+        self.start_time = 0.0
+
+    async def reset(self) -> None:
+        dut = self.dut
+        for name in ("image__valid", "image__payload", "x__valid", "x__payload", "state__valid", "state__payload"):
+            getattr(dut, name).value = 0
+        for name in ("start", "steps", "initial", "every_h", "out__ready"):
+            getattr(dut, name).value = 0
+        dut.rst.value = 1
+        cocotb.start_soon(Clock(dut.clk, PERIOD, unit="ns").start())
+        for _ in range(4):
+            await FallingEdge(dut.clk)
+        dut.rst.value = 0
+        await FallingEdge(dut.clk)
+        cocotb.start_soon(self._watch("array_trace", self._array_event))
+        cocotb.start_soon(self._watch("hidden_trace", self._hidden_event))
+        cocotb.start_soon(self._watch("cell_trace", self._cell_event))
+        cocotb.start_soon(self._watch_output())
+
+    async def load(self, words: np.ndarray) -> None:
+        dut = self.dut
+        dut.image__valid.value = 1
+        for word in words.tolist():
+            dut.image__payload.value = word
+            await FallingEdge(dut.clk)
+        dut.image__valid.value = 0
+        await FallingEdge(dut.clk)
+
+    async def run(self, clip: np.ndarray, initial: np.ndarray | None, every_h: bool) -> dict:
+        """Runs one clip and compares everything it writes."""
+        dut, image = self.dut, self.image
+        expected = image.machine.run(clip, initial, every_h)
+        self.scoreboard.expect("array", expected.array)
+        self.scoreboard.expect("hidden", expected.hidden)
+        self.scoreboard.expect("cell", expected.cell)
+        outputs = np.array(expected.outputs, dtype=np.int64).reshape(-1, 3)
+        never = np.full(len(outputs), -1)
+        self.scoreboard.expect("output", Events(never, outputs[:, ::2], outputs[:, 1]))
+        drivers = [cocotb.start_soon(self._drive("x", clip.ravel().tolist()))]
+        if initial is not None:
+            words = [int(word) & (1 << self.target.data_width) - 1 for word in initial.ravel()]
+            drivers.append(cocotb.start_soon(self._drive("state", words)))
+
+        dut.steps.value = len(clip)
+        dut.initial.value = int(initial is not None)
+        dut.every_h.value = int(every_h)
+        dut.start.value = 1
+        self.start_time = get_sim_time("ns") - PERIOD / 2
+        await FallingEdge(dut.clk)
+        dut.start.value = 0
+        # Generous: input and output pauses at most triple the time, plus what the drivers need.
+        limit = 4 * expected.cycles + 8 * clip.size + 20_000
+        await with_timeout(_falls(dut.busy, dut.clk), limit * PERIOD, "ns")
+        for driver in drivers:
+            await with_timeout(driver, limit * PERIOD, "ns")
+        for _ in range(WATCH_ON):
+            await FallingEdge(dut.clk)
+        if int(dut.collision.value):
+            self.scoreboard.mismatches.append("the scratchpad saw two accesses that no program may make in one cycle")
+        simulated = int(dut.cycles.value)
+        if self.random is None and simulated != expected.cycles:
+            self.scoreboard.mismatches.append(f"the run took {simulated} cycles, {expected.cycles} were predicted")
+        if int(dut.saturations.value) != expected.saturations:
+            self.scoreboard.mismatches.append(
+                f"{int(dut.saturations.value)} clipped words were counted, {expected.saturations} expected"
+            )
+        seen = np.array(self.scoreboard.finish()["output"], dtype=np.int64).reshape(-1, 3)
+        return {
+            "cycles_predicted": expected.cycles,
+            "cycles_simulated": simulated,
+            "stalls": int(dut.stalls.value),
+            "saturations": int(dut.saturations.value),
+            "hidden": _last(seen, 0, image.hidden),
+            "cells": _last(seen, 1, image.hidden),
+            "logits": _last(seen, 2, image.classes),
+        }
+
+    def _cycle(self) -> int:
+        """The cycle, counted from `start`, whose end is now: trace registers change one edge after the write."""
+        return round((get_sim_time("ns") - self.start_time) / PERIOD) - 1
+
+    async def _watch(self, name: str, handle) -> None:
+        count, event = getattr(self.dut, f"{name}_count"), getattr(self.dut, f"{name}_event")
+        while True:
+            await ValueChange(count)
+            await ReadOnly()
+            handle(self._cycle(), event.value.to_unsigned())
+
+    def _array_event(self, cycle: int, bits: int) -> None:
+        fields = _split(bits, array_event(self.target))
+        lanes = _lanes(fields["data"], self.target.columns, self.target.data_width)
+        self.scoreboard.saw("array", cycle, (fields["results"], fields["address"]), lanes)
+
+    def _hidden_event(self, cycle: int, bits: int) -> None:
+        fields = _split(bits, hidden_event(self.target))
+        value = _signed(fields["data"], self.target.data_width)
+        self.scoreboard.saw("hidden", cycle, (fields["address"], fields["lane"]), (value,))
+
+    def _cell_event(self, cycle: int, bits: int) -> None:
+        fields = _split(bits, cell_event(self.target))
+        self.scoreboard.saw("cell", cycle, (fields["address"],), (_signed(fields["data"], self.target.data_width),))
+
+    async def _watch_output(self) -> None:
+        dut = self.dut
+        dut.out__ready.value = 1
+        while True:
+            if self.random is None and not int(dut.out__valid.value):
+                await RisingEdge(dut.out__valid)
+            await FallingEdge(dut.clk)
+            # A transfer happens at the next rising edge if both are high now and stay so.
+            ready = 1 if self.random is None else int(self.random.random() < 0.6)
+            dut.out__ready.value = ready
+            await ReadOnly()
+            if int(dut.out__valid.value) and ready:
+                value = _signed(int(dut.out__payload__value.value), self.target.data_width)
+                kind, last = int(dut.out__payload__kind.value), int(dut.out__payload__last.value)
+                self.scoreboard.saw("output", -1, (kind, last), (value,))
+
+    async def _drive(self, name: str, words: list[int]) -> None:
+        dut = self.dut
+        valid, ready, payload = (getattr(dut, f"{name}__{member}") for member in ("valid", "ready", "payload"))
+        for word in words:
+            if self.random is not None:
+                while self.random.random() < 0.3:
+                    valid.value = 0
+                    await FallingEdge(dut.clk)
+            valid.value = 1
+            payload.value = word
+            await ReadOnly()
+            while not int(ready.value):
+                await RisingEdge(ready)
+                await FallingEdge(dut.clk)
+                await ReadOnly()
+            await FallingEdge(dut.clk)
+        valid.value = 0
+
+
+def _last(outputs: np.ndarray, kind: int, count: int) -> list[int]:
+    return outputs[outputs[:, 0] == kind][-count:, 2].tolist() if count else []
+
+
+def _split(bits: int, layout: StructLayout) -> dict[str, int]:
+    """The fields of a packed struct, as unsigned integers."""
+    return {
+        str(name): bits >> field.offset & (1 << Shape.cast(field.shape).width) - 1 for name, field in layout
+    }
+
+
+def _signed(bits: int, width: int) -> int:
+    return bits - (1 << width) if bits >> width - 1 else bits
+
+
+def _lanes(bits: int, lanes: int, width: int) -> tuple[int, ...]:
+    return tuple(_signed(bits >> lane * width & (1 << width) - 1, width) for lane in range(lanes))
+
+
+async def _falls(signal, clock) -> None:
+    """Until `signal` is low, looked at in the middle of a cycle."""
+    while int(signal.value):
+        await ValueChange(signal)
+        await FallingEdge(clock)

@@ -1,0 +1,65 @@
+"""Compares what is seen with what is expected: order, cycle, place and value, and that nothing is missing or too much."""
+
+from compiler.machine import Events
+
+SHOWN = 20
+"""Differences reported in words per run; the rest are counted."""
+
+
+class Scoreboard:
+    """Holds, per channel, the results still expected.
+
+    Args:
+        check_cycles: compare cycles too (not when inputs pause at random).
+    """
+
+    def __init__(self, check_cycles: bool):
+        self.check_cycles = check_cycles
+        self.compared = 0
+        self.expected = 0
+        self.mismatches: list[str] = []
+        self._different = 0
+        self._channels: dict[str, tuple[list, list, list]] = {}
+        self._seen: dict[str, list] = {}
+
+    def expect(self, channel: str, events: Events) -> None:
+        """Sets what a channel must bring in the coming run. A cycle of -1 is not compared."""
+        data = events.data if events.data.ndim == 2 else events.data[:, None]
+        self._channels[channel] = (events.cycle.tolist(), list(map(tuple, events.where.tolist())), list(map(tuple, data.tolist())))
+        self._seen[channel] = []
+        self.expected += len(events.cycle)
+
+    def saw(self, channel: str, cycle: int, where: tuple[int, ...], data: tuple[int, ...]) -> None:
+        """Compares one result; the n-th of its channel with the n-th expected."""
+        seen = self._seen.setdefault(channel, [])
+        position = len(seen)
+        seen.append((*where, *data))
+        if channel not in self._channels or position >= len(self._channels[channel][0]):
+            self._differ(f"cycle {cycle}: {channel} wrote {data} to {where}, where nothing more was expected")
+            return
+        cycles, places, values = self._channels[channel]
+        self.compared += 1
+        late = self.check_cycles and cycles[position] >= 0 and cycle != cycles[position]
+        if late or where != places[position] or data != values[position]:
+            self._differ(
+                f"cycle {cycle}: {channel} wrote {data} to {where}, expected {values[position]} to {places[position]}"
+                + (f" in cycle {cycles[position]}" if self.check_cycles else "")
+            )
+
+    def finish(self) -> dict[str, list]:
+        """Ends a run: reports what is missing; returns everything seen, per channel."""
+        for channel, (cycles, places, _) in self._channels.items():
+            missing = len(cycles) - len(self._seen[channel])
+            if missing > 0:
+                first = len(self._seen[channel])
+                self._differ(f"{channel}: {missing} results missing, the first to {places[first]} in cycle {cycles[first]}")
+        if self._different > SHOWN:
+            self.mismatches.append(f"and {self._different - SHOWN} more")
+        self._different = 0
+        seen, self._seen, self._channels = self._seen, {}, {}
+        return seen
+
+    def _differ(self, sentence: str) -> None:
+        self._different += 1
+        if self._different <= SHOWN:
+            self.mismatches.append(sentence)
