@@ -1,0 +1,287 @@
+"""The command `fdht`: what each part is called, and what its options mean. The work is in the modules beside it.
+
+Layers are imported where a command needs them, so that help is instant and simulation and synthesis need no torch.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from spec.errors import FdhtError
+
+app = typer.Typer(
+    name="fdht",
+    help="FDHT-LSTM on FPGAs: train, quantise, compile, simulate and build, exact to the bit.",
+    epilog="A good start: fdht demo. What is missing on this machine: fdht doctor.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")]
+TargetName = Annotated[
+    str, typer.Option("--target", "-t", help="The engine to compile for: icebreaker or ulx3s-85f.", metavar="NAME")
+]
+Seed = Annotated[int, typer.Option(help="Of the initialisation and of all random draws.")]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
+Pauses = Annotated[bool, typer.Option("--pauses", help="Random gaps in the input: values stay, cycles grow.")]
+Waves = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write a VCD trace for GTKWave or Surfer (large and slow).")
+]
+
+DEFAULT_TARGET = "ulx3s-85f"
+BUILD = Path("build")
+
+
+@app.command(epilog="Examples: fdht demo · fdht demo --target icebreaker --clips 1 · fdht demo --preset digits --json")
+def demo(
+    preset: Annotated[str, typer.Option(help="The model: faces (40 people, 4 photos a clip) or digits.")] = "faces",
+    target: TargetName = DEFAULT_TARGET,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the demo's files.")] = BUILD / "demo",
+    clips: Annotated[int, typer.Option(help="Test clips to simulate, spread over the test split.", min=1)] = 3,
+    seed: Seed = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few epochs, one clip: the chain, not the accuracy.")
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train even if that was done before.")] = False,
+    json: Json = False,
+) -> None:
+    """The whole chain on real data: train, quantise, compile, simulate, compare.
+
+    Trains an FDHT-LSTM, chooses the order of contraction for the target, turns everything into integers and a
+    program, runs whole clips in a simulation of the RTL, and compares every word the engine writes with the golden
+    model. A training that is done already is not repeated.
+    """
+    from fdht import comparison, demonstration
+    from fdht.console import Output
+
+    output = Output(json)
+    figures = demonstration.run(
+        output, preset=preset, target=target, folder=out, clips=clips, seed=seed, quick=quick, fresh=fresh
+    )
+    output.result(figures)
+    comparison.check(figures)
+
+
+@app.command(
+    epilog="Examples: fdht train faces · fdht train faces --seed 1 -o build/faces1.checkpoint · "
+    "fdht train digits --output-modes 2,2,8,8 --rank 4 · fdht train faces --resume"
+)
+def train(
+    preset: Annotated[str, typer.Argument(help="What to train: faces or digits.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The checkpoint [default: build/PRESET.checkpoint].")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Rounds [default: the preset's].")] = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    input_modes: Annotated[
+        str | None, typer.Option(help="Other input modes n, like 61,10,4,8; their product must hold x and h.")
+    ] = None,
+    output_modes: Annotated[
+        str | None, typer.Option(help="Other output modes m, like 2,2,8,32; their product must hold four gates.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="One rank for every node of the dimension tree.")] = None,
+    json: Json = False,
+) -> None:
+    """Train a model and leave a checkpoint after every epoch.
+
+    On a GPU when there is one. An interrupted training goes on with --resume, and ends in the same numbers.
+    """
+    from fdht import training
+    from fdht.console import Output
+    from model.train import find_preset
+
+    output = Output(json)
+    chosen = training.reshaped(find_preset(preset), input_modes, output_modes, rank)
+    path = BUILD / f"{preset}.checkpoint" if out is None else out
+    figures = training.run(output, chosen, path, seed=seed, epochs=epochs, resume=resume)
+    training.report(output, figures)
+    output.result(figures)
+
+
+@app.command(
+    name="compile",
+    epilog="Examples: fdht compile build/faces.checkpoint · "
+    "fdht compile build/faces.checkpoint --target icebreaker -o build/small --explain",
+)
+def compile_(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, as fdht train writes it.")],
+    target: TargetName = DEFAULT_TARGET,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of bundle and image [default: the checkpoint's].")
+    ] = None,
+    factor_width: Annotated[
+        int | None, typer.Option(help="Bits of a factor, 4 to 18 [default: as wide as the target's memory].")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also print the program, instruction by instruction.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Plan, quantise and compile: a checkpoint becomes a bundle and an image.
+
+    The bundle is the quantised network with its golden vectors and knows no target. The image is the program, the
+    factors and the tables of one target.
+    """
+    from fdht import compilation
+    from fdht.console import Output
+    from spec.target import find_target
+
+    output, engine = Output(json), find_target(target)
+    with output.progress("planning, quantising, compiling"):
+        compiled = compilation.compile_checkpoint(checkpoint, engine, folder=out, factor_width=factor_width)
+    figures = compilation.figures(compiled)
+    compilation.report(output, compiled)
+    if explain:
+        from compiler.listing import listing
+
+        figures["listing"] = listing(compiled.image)
+        output.text(figures["listing"])
+    output.result(figures)
+
+
+@app.command(epilog="Examples: fdht info build/faces.bundle · fdht info build/faces.ulx3s-85f.image --listing")
+def info(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, a bundle or an image.")],
+    listing: Annotated[bool, typer.Option("--listing", help="Of an image, also the program.")] = False,
+    json: Json = False,
+) -> None:
+    """What a file is: sizes, modes, formats, stages, program."""
+    from fdht import information
+    from fdht.console import Output
+
+    output = Output(json)
+    figures, show = information.describe(file, listing)
+    show(output)
+    output.result({"file": str(file), **figures})
+
+
+@app.command(
+    epilog="Examples: fdht simulate build/faces.bundle · fdht simulate build/faces.bundle --clips 2 --pauses · "
+    "fdht simulate build/digits.bundle --waves build/digits.vcd"
+)
+def simulate(
+    bundle: BundlePath,
+    target: TargetName = DEFAULT_TARGET,
+    clips: Annotated[int, typer.Option(help="Clips of the bundle to run, spread over all it has.", min=1)] = 1,
+    pauses: Pauses = False,
+    waves: Waves = None,
+    json: Json = False,
+) -> None:
+    """Run clips through the RTL, cycle by cycle, every word against the golden execution.
+
+    Needs no torch: the bundle carries its golden vectors.
+    """
+    from fdht import comparison
+    from fdht.console import Output
+
+    output = Output(json)
+    loaded, image = comparison.load(bundle, target)
+    runs = comparison.run_clips(output, loaded, image, comparison.spread(loaded, clips), pauses=pauses, waves=waves)
+    figures = {"bundle": str(bundle), **comparison.figures(loaded, image, runs)}
+    comparison.report(output, figures)
+    output.result(figures)
+    comparison.check(figures, cycles=not pauses)
+
+
+@app.command(epilog="Examples: fdht compare build/faces.bundle · fdht compare build/faces.bundle -t icebreaker --json")
+def compare(
+    bundle: BundlePath,
+    target: TargetName = DEFAULT_TARGET,
+    clips: Annotated[int, typer.Option(help="Clips to simulate; the golden model runs all of them.", min=1)] = 3,
+    pauses: Pauses = False,
+    json: Json = False,
+) -> None:
+    """Float against golden model against RTL: accuracy, saturation, words, cycles.
+
+    The golden model runs every clip of the bundle again; the float model's classes are those noted in the bundle.
+    """
+    from fdht import comparison
+    from fdht.console import Output
+
+    output = Output(json)
+    loaded, image = comparison.load(bundle, target)
+    runs = comparison.run_clips(output, loaded, image, comparison.spread(loaded, clips), pauses=pauses)
+    figures = {
+        "bundle": str(bundle),
+        **comparison.figures(loaded, image, runs),
+        **comparison.accuracy_figures(output, loaded),
+    }
+    comparison.report(output, figures)
+    comparison.report_accuracy(output, figures)
+    output.result(figures)
+    comparison.check(figures, cycles=not pauses)
+
+
+@app.command(epilog="Examples: fdht synth --board icebreaker · fdht synth --board ulx3s-85f --json")
+def synth(
+    board: Annotated[str, typer.Option("--board", "-b", help="icebreaker or ulx3s-85f.", metavar="NAME")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the build [default: build/BOARD].")] = None,
+    seed: Annotated[int, typer.Option(help="Of place and route.")] = 1,
+    json: Json = False,
+) -> None:
+    """Make a bitstream: the engine behind its UART, with what it uses and how fast it is.
+
+    One bitstream runs every model that fits the board's target.
+    """
+    from fdht import synthesis
+    from fdht.console import Output
+
+    output = Output(json)
+    figures = synthesis.run(output, board, BUILD / board if out is None else out, seed)
+    synthesis.report(output, figures)
+    output.result(figures)
+
+
+@app.command(epilog="Examples: fdht doctor · fdht doctor --json")
+def doctor(json: Json = False) -> None:
+    """Which tools are found, in which version, and how to get what is missing."""
+    from fdht import doctor as examination
+    from fdht.console import Output
+
+    output = Output(json)
+    with output.progress("looking for tools"):
+        tools = examination.examine()
+    rows = [(tool.name, tool.version or "missing", tool.purpose, "" if tool.version else tool.remedy) for tool in tools]
+    output.table("Tools", ("tool", "version", "for", "to get it"), rows)
+    output.result(examination.figures(tools))
+    missing = examination.lacking(tools)
+    if missing:
+        remedies = dict.fromkeys(tool.remedy for tool in missing)
+        raise examination.ToolMissing(
+            f"missing {', '.join(tool.name for tool in missing)}; to get them: {'; '.join(remedies)}"
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    try:
+        code = app(arguments, prog_name="fdht", standalone_mode=False)
+    except FdhtError as error:
+        return _fail(str(error), 130 if isinstance(error.__context__, KeyboardInterrupt) else 1)
+    except TyperException as error:
+        return _usage(error)
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or error}:{where}; choose another file or folder", 1)
+    except KeyboardInterrupt:
+        code = 130
+    if code == 130:
+        return _fail("interrupted; nothing half-written is left", 130)
+    return code or 0
+
+
+def _fail(sentence: str, code: int) -> int:
+    print(f"fdht: error: {sentence}", file=sys.stderr)
+    return code
+
+
+def _usage(error: TyperException) -> int:
+    message = error.format_message()
+    return _fail(f"{message.rstrip('.')}; fdht --help shows what there is", 2) if message else error.exit_code

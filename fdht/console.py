@@ -1,0 +1,125 @@
+"""What a command prints: tables for people, one JSON object for programs, progress on the side."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+PLAIN_WIDTH = 120
+"""Columns of tables that go to a file or a pipe."""
+
+SECONDS_PER_LINE = 10
+"""How often progress is told where there is no terminal to redraw."""
+
+Advance = Callable[..., None]
+"""`advance(done, total, note)`: moves a progress bar; all arguments optional."""
+
+
+class Output:
+    """Where a command writes.
+
+    With `as_json`, stdout gets exactly one JSON object and stderr all the rest; otherwise tables go to stdout,
+    progress and messages to stderr.
+    """
+
+    def __init__(self, as_json: bool):
+        self.as_json = as_json
+        self._aside = _console(stderr=True)
+        self._people = self._aside if as_json else _console(stderr=False)
+
+    def say(self, message: str) -> None:
+        """A line of what is going on."""
+        self._aside.print(message, markup=False, highlight=False)
+
+    def text(self, text: str) -> None:
+        """Text for people, as it is."""
+        self._people.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """A table; numbers are aligned to the right."""
+        rows = [list(row) for row in rows]
+        table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+        for k, column in enumerate(columns):
+            numeric = bool(rows) and all(isinstance(row[k], int | float) or row[k] is None for row in rows)
+            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(shown(value) for value in row))
+        self._people.print(table)
+
+    def facts(self, title: str, facts: dict[str, object]) -> None:
+        """A table of names and values."""
+        table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+        for name, value in facts.items():
+            table.add_row(name, shown(value))
+        self._people.print(table)
+
+    def result(self, figures: dict) -> None:
+        """The figures for programs; nothing without `--json`."""
+        if self.as_json:
+            print(json.dumps(figures, default=_number), flush=True)
+
+    @contextmanager
+    def progress(self, what: str, total: int | None = None) -> Iterator[Advance]:
+        """A bar on stderr; on anything but a terminal, a line now and then."""
+        if not self._aside.is_terminal:
+            yield self._lines(what, total)
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self._aside, transient=True) as bar:
+            task = bar.add_task(what, total=total, note="")
+
+            def advance(done: int | None = None, total: int | None = None, note: str = "") -> None:
+                bar.update(task, completed=done, total=total, note=note)
+
+            yield advance
+
+    def _lines(self, what: str, whole: int | None) -> Advance:
+        self.say(f"{what} ...")
+        last = time.monotonic()
+
+        def advance(done: int | None = None, total: int | None = None, note: str = "") -> None:
+            nonlocal last
+            if time.monotonic() - last >= SECONDS_PER_LINE:
+                last = time.monotonic()
+                of = f" {done}/{total or whole}" if done is not None else ""
+                self.say(f"{what}{of} {note}".rstrip())
+
+        return advance
+
+
+def shown(value: object) -> str:
+    """A figure as people read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def _console(stderr: bool) -> Console:
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=PLAIN_WIDTH)
+
+
+def _number(value):
+    """JSON of numpy's numbers, by their own account."""
+    return value.item()

@@ -1,0 +1,151 @@
+"""`fdht info`: what a checkpoint, bundle or image is."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from fdht.console import Output, percent
+from spec import container
+from spec.lstm import LSTMSpec
+
+Printer = Callable[[Output], None]
+
+
+def describe(path: Path, listing: bool) -> tuple[dict, Printer]:
+    """The figures of a file, and what prints them for people.
+
+    Raises:
+        FileError: missing, damaged, or none of fdht's.
+    """
+    kind = container.kind_of(path)
+    return {"checkpoint": _checkpoint, "bundle": _bundle, "image": _image}[kind](path, listing)
+
+
+def _model(spec: LSTMSpec) -> dict:
+    network = spec.network
+    return {
+        "inputs": spec.inputs,
+        "hidden": spec.hidden,
+        "classes": spec.classes,
+        "kind": network.kind,
+        "input_modes": list(network.input_shape),
+        "output_modes": list(network.output_shape),
+        "ranks": {name: size for name, size in network.sizes if name not in (*network.inputs, *network.outputs)},
+        "parameters": spec.parameters,
+    }
+
+
+def _model_facts(spec: LSTMSpec) -> dict[str, object]:
+    model = _model(spec)
+    dense = 4 * spec.hidden * (spec.inputs + spec.hidden)
+    return {
+        "inputs, hidden units, classes": f"{spec.inputs:,}, {spec.hidden:,}, {spec.classes:,}",
+        "input modes n": " × ".join(map(str, model["input_modes"])),
+        "output modes m": " × ".join(map(str, model["output_modes"])),
+        "ranks": ", ".join(f"{name} = {size}" for name, size in model["ranks"].items()) or "none",
+        "parameters": ", ".join(f"{name} {count:,}" for name, count in model["parameters"].items()),
+        "dense weight": f"{dense:,} numbers, {dense / model['parameters']['factors']:,.0f} × the factors",
+    }
+
+
+def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
+    from model.train import load_checkpoint  # torch takes seconds to load; bundles and images do without
+
+    checkpoint = load_checkpoint(path)
+    split = "validation" if checkpoint.choose else "test"
+    figures = {
+        "kind": "checkpoint",
+        "preset": checkpoint.preset,
+        "model": _model(checkpoint.spec),
+        "seed": checkpoint.seed,
+        "epoch": checkpoint.epoch,
+        "epochs": checkpoint.epochs,
+        "complete": checkpoint.complete,
+        "accuracy": checkpoint.accuracy,
+        "split": split,
+    }
+    facts = {
+        "preset": checkpoint.preset,
+        **_model_facts(checkpoint.spec),
+        "seed": checkpoint.seed,
+        "epochs": f"{checkpoint.epoch} of {checkpoint.epochs}",
+        f"accuracy ({split})": percent(checkpoint.accuracy),
+    }
+    return figures, lambda output: output.facts(f"{path}: a checkpoint", facts)
+
+
+def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
+    from fdht.stages import stage_rows, stage_table
+    from spec.bundle import Bundle
+
+    bundle = Bundle.load(path)
+    formats = bundle.formats
+    named = {
+        "input": f"{formats.input.raw} less {formats.input.offset}",
+        "x and h": formats.gate.hidden,
+        "z": formats.gate.z,
+        "c": formats.gate.cell,
+        "bias": formats.bias,
+        **({"head": f"{formats.head.weight}, logits {formats.head.result}"} if formats.head else {}),
+    }
+    about = {name: value for name, value in bundle.about.items() if isinstance(value, str | int | float)}
+    accuracy = bundle.about.get("accuracy", {})
+    figures = {
+        "kind": "bundle",
+        "model": _model(bundle.spec),
+        "macs": bundle.macs,
+        "stages": stage_rows(bundle),
+        "formats": {name: str(value) for name, value in named.items()},
+        "clips": len(bundle.clips),
+        "steps": bundle.clips.shape[1],
+        "about": about,
+        "accuracy": accuracy,
+    }
+    facts = {
+        **about,
+        **_model_facts(bundle.spec),
+        "formats": ", ".join(f"{name} {value}" for name, value in named.items()),
+        "golden vectors": f"{len(bundle.clips)} clips of {bundle.clips.shape[1]} steps",
+        **{f"accuracy, {name}": percent(value) for name, value in accuracy.items()},
+    }
+
+    def show(output: Output) -> None:
+        output.facts(f"{path}: a bundle", facts)
+        stage_table(output, bundle)
+
+    return figures, show
+
+
+def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
+    from compiler.image import Image
+    from compiler.listing import listing as disassemble
+
+    image = Image.load(path)
+    words = {segment.name.lower(): len(content) for segment, content in image.segments.items()}
+    figures = {
+        "kind": "image",
+        "target": asdict(image.target),
+        "inputs": image.inputs,
+        "hidden": image.hidden,
+        "classes": image.classes,
+        "macs": image.macs,
+        "multipliers": image.target.multipliers,
+        "words": words,
+        "bundle_hash": image.bundle_hash,
+        "cycles_of_one_step": image.cycles(1),
+    } | ({"listing": disassemble(image)} if listing else {})
+    facts = {
+        "target": f"{image.target.name}, {image.target.rows} × {image.target.columns} multipliers",
+        "inputs, hidden units, classes": f"{image.inputs:,}, {image.hidden:,}, {image.classes:,}",
+        "multiplications per step": image.macs,
+        "made from the bundle with hash": image.bundle_hash[:16],
+        "memory words": ", ".join(f"{name} {count:,}" for name, count in words.items()),
+        "predicted cycles of a lone step": image.cycles(1),
+    }
+
+    def show(output: Output) -> None:
+        output.facts(f"{path}: an image", facts)
+        if listing:
+            output.text(disassemble(image))
+
+    return figures, show
