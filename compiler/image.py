@@ -51,7 +51,7 @@ class Image:
 
     def stream(self) -> np.ndarray:
         """The 16-bit words that load the image into the engine."""
-        return stream_words(self.segments, self.target, table_width(self.target))
+        return stream_words(self.segments, self.target, table_width(self.target.data_width))
 
     def cycles(self, steps: int) -> int:
         """Predicted cycles of a run with inputs and outputs always ready."""
@@ -70,7 +70,7 @@ class Image:
         } | {name: getattr(self, name) for name in ("inputs", "hidden", "classes", "macs", "bundle_hash")}
         arrays = {}
         for segment, words in self.segments.items():
-            size = -(-segment_width(self.target, segment, table_width(self.target)) // 8)
+            size = -(-segment_width(self.target, segment, table_width(self.target.data_width)) // 8)
             blob = b"".join(int(word).to_bytes(size, "little") for word in words)
             arrays[segment.name] = np.frombuffer(blob, dtype=np.uint8).reshape(len(words), size)
         return container.write(path, "image", description, arrays)

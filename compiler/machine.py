@@ -73,13 +73,17 @@ class Contraction:
         return np.tile(column.reshape(tiles, size), (len(self.data_addresses) // tiles, 1))
 
     @cached_property
+    def _rows(self) -> np.ndarray:
+        """Cycle in which each tile's rows leave the array, relative to `start`: tiles × P."""
+        period = max(self.depth, self.target.rows)
+        tile_end = 1 + np.arange(len(self.data_addresses)) * period + self.depth - 1
+        return tile_end[:, None] + timing.drain(self.target) + np.arange(self.target.rows)
+
+    @cached_property
     def offsets(self) -> np.ndarray:
         """Cycle of each write, relative to `start`."""
         target = self.target
-        period = max(self.depth, target.rows)
-        tile_end = 1 + np.arange(len(self.data_addresses)) * period + self.depth - 1
-        row = tile_end[:, None] + timing.drain(target) + np.arange(target.rows) + timing.REQUANTISE
-        row = row[self._kept]
+        row = self._rows[self._kept] + timing.REQUANTISE
         if not self.instruction["transpose"]:
             return row
         block_end = row.reshape(-1, target.columns)[:, -1]
@@ -87,7 +91,8 @@ class Contraction:
 
     @property
     def done(self) -> int:
-        return int(self.offsets[-1])
+        """The last write, or the cycle after the last row of padding."""
+        return int(max(self.offsets[-1], self._rows[-1, -1] + 1))
 
     @property
     def busy(self) -> int:

@@ -362,7 +362,7 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         Segment.GATE_PROGRAM: _encode(gate_instruction(target), gate_program),
         Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
         Segment.BIAS: _pack(np.concatenate(bias), target.data_width),
-        Segment.TABLES: np.array(table_words(formats.sigmoid, formats.tanh, target), dtype=object),
+        Segment.TABLES: np.array(table_words(formats.sigmoid, formats.tanh, target.data_width), dtype=object),
     }
     limits = {
         Segment.ARRAY_PROGRAM: ("array program words", target.program_words),

@@ -88,7 +88,7 @@ class Accelerator(wiring.Component):
         m.submodules.factors = factors = self._factors
         m.submodules.results = results = self._results
         m.submodules.bias = bias = self._bias
-        m.submodules.image_loader = image_loader = ImageLoader(target, table_width(target))
+        m.submodules.image_loader = image_loader = ImageLoader(target, table_width(target.data_width))
         m.submodules.tokens = tokens = TokenCounters(3)
         running = Signal()
 

@@ -17,7 +17,7 @@ class ContractionUnit(wiring.Component):
     """One stage: reads tiles of operands, multiplies, requantises, writes rows or transposed words.
 
     A tile takes max(K, P) cycles; tiles follow each other without a gap, and the results of one leave while
-    the next accumulates. `done` comes in the cycle of the last write.
+    the next accumulates. `done` comes in the cycle of the last write, or when the last rows of padding have left.
 
     Members:
         instruction (In): see spec.program.array_instruction; stable from `start` to `done`.
@@ -159,6 +159,11 @@ class ContractionUnit(wiring.Component):
             self.write_results.eq(instruction.to_results),
             self.write_address.eq(write.address.word),
             self.write_data.eq(Mux(instruction.transpose, transposer.o, transposer.i)),
-            self.done.eq(self.write_valid & write.last),
         ]
+
+        # Rows of padding may still leave after the last write; the next instruction must not take them for its own.
+        written = Signal()
+        last_write = self.write_valid & write.last
+        m.d.comb += self.done.eq((written | last_write) & ~array.o_valid)
+        m.d.sync += written.eq((written | last_write) & ~self.done)
         return m

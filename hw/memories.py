@@ -209,5 +209,3 @@ class FactorMemory(wiring.Component):
         ]
         m.d.sync += self.read_data.eq(memory.read_data)
         return m
-
-

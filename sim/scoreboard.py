@@ -2,10 +2,6 @@
 
 from compiler.machine import Events
 
-SHOWN = 20
-"""Differences reported in words per run; the rest are counted."""
-
-
 class Scoreboard:
     """Holds, per channel, the results still expected.
 
@@ -18,7 +14,6 @@ class Scoreboard:
         self.compared = 0
         self.expected = 0
         self.mismatches: list[str] = []
-        self._different = 0
         self._channels: dict[str, tuple[list, list, list]] = {}
         self._seen: dict[str, list] = {}
 
@@ -35,13 +30,13 @@ class Scoreboard:
         position = len(seen)
         seen.append((*where, *data))
         if channel not in self._channels or position >= len(self._channels[channel][0]):
-            self._differ(f"cycle {cycle}: {channel} wrote {data} to {where}, where nothing more was expected")
+            self.mismatches.append(f"cycle {cycle}: {channel} wrote {data} to {where}, where nothing more was expected")
             return
         cycles, places, values = self._channels[channel]
         self.compared += 1
         late = self.check_cycles and cycles[position] >= 0 and cycle != cycles[position]
         if late or where != places[position] or data != values[position]:
-            self._differ(
+            self.mismatches.append(
                 f"cycle {cycle}: {channel} wrote {data} to {where}, expected {values[position]} to {places[position]}"
                 + (f" in cycle {cycles[position]}" if self.check_cycles else "")
             )
@@ -52,14 +47,6 @@ class Scoreboard:
             missing = len(cycles) - len(self._seen[channel])
             if missing > 0:
                 first = len(self._seen[channel])
-                self._differ(f"{channel}: {missing} results missing, the first to {places[first]} in cycle {cycles[first]}")
-        if self._different > SHOWN:
-            self.mismatches.append(f"and {self._different - SHOWN} more")
-        self._different = 0
+                self.mismatches.append(f"{channel}: {missing} results missing, the first to {places[first]} in cycle {cycles[first]}")
         seen, self._seen, self._channels = self._seen, {}, {}
         return seen
-
-    def _differ(self, sentence: str) -> None:
-        self._different += 1
-        if self._different <= SHOWN:
-            self.mismatches.append(sentence)

@@ -67,3 +67,18 @@ def sigmoid_table(input: Fixed, output: Fixed) -> PiecewiseLinear:
 
 def tanh_table(input: Fixed, output: Fixed) -> PiecewiseLinear:
     return tabulate(tanh, input, output)
+
+
+def table_width(width: int) -> int:
+    """Bits of a table word: base and slope, both signed and of the data width."""
+    return 2 * width
+
+
+def table_words(sigmoid: PiecewiseLinear, tanh: PiecewiseLinear, width: int) -> list[int]:
+    """Contents of the gate unit's table memory: sigmoid's segments, then tanh's; base in the low bits."""
+    mask = (1 << width) - 1
+    return [
+        (slope & mask) << width | base & mask
+        for table in (sigmoid, tanh)
+        for base, slope in zip(table.base, table.slope, strict=True)
+    ]

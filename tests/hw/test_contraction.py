@@ -1,0 +1,159 @@
+"""The contraction unit against the machine that decodes the same instruction: values, addresses, cycles."""
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from compiler.machine import Contraction
+from compiler.mapping import Layout, lane_words
+from compiler.program import Work, lower
+from hw.contraction import ContractionUnit
+from spec import timing
+from spec.network import Factor, TensorNetwork
+from spec.program import array_instruction
+from spec.stages import stages
+from spec.target import Target
+
+SHAPES = [(1, 1), (8, 1), (2, 4), (4, 4), (3, 2), (5, 3), (4, 8)]
+"""P × Q: single, a column, P < Q, square, and shapes that divide by nothing."""
+
+
+def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> Work:
+    """A stage with two reduction, two column and two row indices, and padding wherever it can be."""
+    size = {name: int(rng.integers(1, 5)) for name in ("k1", "k2", "c1", "c2", "m1", "m2")}
+    size["c2"] = int(rng.integers(1, 2 * target.columns + 2))
+    size["m2"] = int(rng.integers(1, 2 * target.columns + 2))
+    network = TensorNetwork(
+        "test",
+        ("c1", "k1", "c2", "k2"),
+        ("m1", "m2", "m3"),
+        (*size.items(), ("m3", 1)),
+        (Factor("W", ("m1", "m2", "k1", "k2")), Factor("X", ("c1", "c2", "m3"))),
+    )
+    stage = stages(network, (("W",), ("X",)))[0]
+    lane = "c2" if target.columns > 1 else None
+    out = "m2" if transpose else lane
+
+    def layout(order: tuple[str, ...], lanes: str | None, base: int) -> Layout:
+        stride, words = {}, 1
+        for index in rng.permutation(order):
+            stride[str(index)] = words
+            extent = lane_words(network, str(index), lanes, target)
+            if transpose and lanes == out and index == lane:
+                extent = -(-size[lane] // target.columns) * target.columns
+            words *= extent
+        return Layout(lanes, tuple(reversed(stride)), stride, words, base)
+
+    weight = rng.integers(-(1 << target.factor_width - 1), 1 << target.factor_width - 1, network.shape(stage.weight))
+    result = layout(stage.result, out, 64)
+    return Work(network, stage, layout(stage.data, lane, 5), result, weight, None, False, int(rng.integers(0, 20)), 0)
+
+
+def simulate(target: Target, fields: dict, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray, runs: int = 1):
+    """Runs an instruction; returns (cycle since start, to results, address, word) of each write, and done cycles."""
+    dut = ContractionUnit(target)
+    header = {"wait": 0, "give": 0, "loop_start": 0, "loop_end": 0, "halt": 0}
+    writes, finished = [], []
+
+    async def bench(ctx):
+        data, factor = [np.zeros_like(scratchpad[0])] * timing.READ, [np.zeros_like(factors[0])] * timing.READ
+        ctx.set(dut.instruction, header | fields)
+        bias_word = np.zeros(target.columns, dtype=np.int64)
+        for _ in range(runs):
+            ctx.set(dut.start, 1)
+            for cycle in range(100_000):
+                ctx.set(dut.data_word, [int(v) for v in data[0]])
+                ctx.set(dut.factor_word, [int(v) for v in factor[0]])
+                ctx.set(dut.bias_word, [int(v) for v in bias_word])
+                if ctx.get(dut.write_valid):
+                    word = tuple(ctx.get(dut.write_data[q]) for q in range(target.columns))
+                    writes.append((cycle, ctx.get(dut.write_results), ctx.get(dut.write_address), word))
+                done = ctx.get(dut.done)
+                data = [*data[1:], scratchpad[ctx.get(dut.data_address)]]
+                factor = [*factor[1:], factors[min(ctx.get(dut.factor_address), len(factors) - 1)]]
+                bias_word = bias[min(ctx.get(dut.bias_address), len(bias) - 1)]
+                await ctx.tick()
+                ctx.set(dut.start, 0)
+                if done:
+                    finished.append(cycle)
+                    break
+            else:
+                raise AssertionError("never done")
+        for _ in range(2 * target.rows + 20):
+            assert not ctx.get(dut.write_valid), "a write too many"
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return writes, finished
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
+@pytest.mark.parametrize("transpose", [False, True], ids=["straight", "transposed"])
+def test_random_stage_matches_machine(shape, transpose):
+    rng = np.random.default_rng([*shape, transpose])
+    if transpose and shape[1] == 1:
+        transpose = False
+    for _ in range(4):
+        target = Target("test", *shape, data_width=10, factor_width=8, accumulator_width=32, bank_words=1024, levels=8)
+        work = random_work(rng, target, transpose)
+        lowered = lower(work, target, 3, 0)
+        scratchpad = rng.integers(-512, 512, (target.scratchpad_words, target.columns))
+        factors = np.concatenate([rng.integers(-128, 128, (3, target.rows)), lowered.factors])
+        bias = rng.integers(-512, 512, (1 << 10, target.columns))
+        fields = lowered.fields | {"use_bias": int(rng.integers(2)), "bias": 7, "bias_shift": int(rng.integers(0, 8))}
+        record = array_instruction(target)
+        header = {"wait": 0, "give": 0, "loop_start": 0, "loop_end": 0, "halt": 0}
+        decoded = record.decode(record.encode(header | fields))
+        contraction = Contraction(decoded, target)
+        words, _ = contraction.results(scratchpad, factors, bias)
+        expected = [
+            (int(cycle), 0, int(address), tuple(word))
+            for cycle, address, word in zip(
+                contraction.offsets, contraction.write_addresses, words.tolist(), strict=True
+            )
+        ]
+        writes, finished = simulate(target, fields, scratchpad, factors, bias, runs=2)
+        assert writes == expected * 2
+        assert finished == [contraction.done] * 2
+
+
+@pytest.mark.parametrize("transpose", [False, True], ids=["straight", "transposed"])
+def test_lowered_stage_computes_the_contraction(transpose):
+    """The machine's words, read back through the layouts, are the einsum of weight and data."""
+    rng = np.random.default_rng(7 + transpose)
+    for shape in SHAPES[2:]:
+        target = Target("test", *shape, data_width=10, factor_width=8, accumulator_width=32, bank_words=1024, levels=8)
+        work = random_work(rng, target, transpose)
+        network, stage = work.network, work.stage
+        data = rng.integers(-512, 512, network.shape(stage.data))
+        scratchpad = np.zeros((target.scratchpad_words, target.columns), dtype=np.int64)
+        for at in np.ndindex(*data.shape):
+            scratchpad[place(work.source, dict(zip(stage.data, at, strict=True)), target)] = data[at]
+        lowered = lower(work, target, 0, 0)
+        record = array_instruction(target)
+        header = {"wait": 0, "give": 0, "loop_start": 0, "loop_end": 0, "halt": 0}
+        contraction = Contraction(record.decode(record.encode(header | lowered.fields)), target)
+        words, _ = contraction.results(scratchpad, lowered.factors, np.zeros((1, target.columns), dtype=np.int64))
+        assert len(words) == len(set(contraction.write_addresses)), "an address is written twice"
+        memory = np.zeros_like(scratchpad)
+        memory[contraction.write_addresses] = words
+        number = {name: k for k, name in enumerate(network.size)}
+        weight_axes, data_axes, result_axes = (
+            [number[name] for name in names] for names in (stage.weight, stage.data, stage.result)
+        )
+        exact = np.einsum(work.weight, weight_axes, data, data_axes, result_axes)
+        expected = target.data.requantise(exact, work.shift)
+        for at in np.ndindex(*expected.shape):
+            assert memory[place(work.result, dict(zip(stage.result, at, strict=True)), target)] == expected[at]
+
+
+def place(layout: Layout, at: dict[str, int], target: Target) -> tuple[int, int]:
+    """Word and lane of an entry."""
+    lane = at[layout.lane] % target.columns if layout.lane else 0
+    word = layout.base + sum(
+        (at[index] // target.columns if index == layout.lane else at[index]) * layout.stride[index] for index in at
+    )
+    return word, lane
