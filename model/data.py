@@ -56,7 +56,7 @@ class DataSet:
         train, validation: for choosing hyperparameters: train on the one, compare on the other.
         final: for the final training: everything but the test split.
         test: opened once.
-        frame_shape: height × width of a frame.
+        image_shape: height × width of a picture: a frame, or a whole clip if its steps are the rows of one.
     """
 
     name: str
@@ -66,7 +66,7 @@ class DataSet:
     validation: Split
     final: Split
     test: Split
-    frame_shape: tuple[int, int]
+    image_shape: tuple[int, int]
 
     @property
     def inputs(self) -> int:
@@ -102,7 +102,7 @@ def digits() -> DataSet:
         validation=split(360, 720),
         final=split(360, None),
         test=split(0, 360),
-        frame_shape=(1, 8),
+        image_shape=(8, 8),
     )
 
 
@@ -132,7 +132,7 @@ def faces() -> DataSet:
         validation=split(lambda _: [(5, 6, 5, 6), (6, 5, 6, 5), (5, 5, 6, 6), (6, 6, 5, 5), (5, 6, 6, 5)]),
         final=split(lambda _: list(permutations((1, 2, 3, 4, 5, 6), CLIP_STEPS))),
         test=split(lambda person: [tuple(photos) for photos in fixed[f"s{person + 1}"]]),
-        frame_shape=(FRAME_HEIGHT, FRAME_WIDTH),
+        image_shape=(FRAME_HEIGHT, FRAME_WIDTH),
     )
 
 

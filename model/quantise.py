@@ -19,6 +19,9 @@ from spec.stages import StageList, stages
 HEADROOM = 2.0
 """A result's format holds this many times the largest value seen in calibration."""
 
+SHIFT_LIMIT = 24
+"""Most bits an accumulator is finer than its result: with 16-bit results, the range of z or a result fits 40 bits."""
+
 BIAS_WIDTH = 16
 """Bits of the gates' and the head's bias."""
 
@@ -58,8 +61,8 @@ def quantise(
 
     All scales are powers of two. A weight gets the scale with the smallest squared error (at 8 bits and more that is
     the finest that clips nothing, or one that clips a few outliers). The result of a stage gets the finest scale
-    that holds `HEADROOM` times the largest magnitude seen in calibration, never finer than its accumulator; z, c, h
-    and the activations have the fixed formats of the gate unit.
+    that holds `HEADROOM` times the largest magnitude seen in calibration, 0 to `SHIFT_LIMIT` bits coarser than its
+    accumulator; z, c, h and the activations have the fixed formats of the gate unit.
 
     Args:
         model: the float model; its input format is taken over.
@@ -88,39 +91,33 @@ def quantise(
     largest = _observe(model, stage_list, weights, calibration)
 
     width, formats = gate.hidden.width, list[StageFormat]()
-    source = gate.hidden
+    source, accumulator = gate.hidden, 0
     for s, weight in enumerate(weights):
-        of_weight = finest(weight, factor_width)
         if s == len(weights) - 1:
-            # z's format is fixed: a weight too coarse for it (huge weights after a huge result) must clip instead.
-            of_weight, result = replace(of_weight, frac=max(of_weight.frac, gate.z.frac - source.frac)), gate.z
+            formats.append(_stage_format(weight, factor_width, source, gate.z, fixed_result=True))
         else:
-            frac = _holding(HEADROOM * largest[s], width)
-            result = Fixed(width, min(frac, source.frac + of_weight.frac))
-        formats.append(StageFormat(of_weight, result))
-        source = result
-    accumulator = formats[-1].weight.frac + (formats[-2].result if len(formats) > 1 else gate.hidden).frac
+            formats.append(_stage_format(weight, factor_width, source, _result(width, largest[s])))
+        accumulator = source.frac + formats[-1].weight.frac
+        source = formats[-1].result
     bias = model.lstm.bias.detach().cpu().double().numpy()
     head, head_bias = (p.detach().cpu().double().numpy() for p in (model.head.weight, model.head.bias))
-    of_head = finest(head, factor_width)
-    accumulator_of_head = gate.hidden.frac + of_head.frac
-    logits = Fixed(width, min(_holding(HEADROOM * largest[-1], width), accumulator_of_head))
+    of_head = _stage_format(head, factor_width, gate.hidden, _result(width, largest[-1]))
     chosen = Formats(
         input=model.input_format,
         gate=gate,
         stages=tuple(formats),
         bias=_not_finer(finest(bias, BIAS_WIDTH), accumulator),
-        head=StageFormat(of_head, logits),
-        head_bias=_not_finer(finest(head_bias, BIAS_WIDTH), accumulator_of_head),
+        head=of_head,
+        head_bias=_not_finer(finest(head_bias, BIAS_WIDTH), gate.hidden.frac + of_head.weight.frac),
     )
-    assert chosen.head is not None and chosen.head_bias is not None
+    assert chosen.head_bias is not None
     bundle = Bundle(
         spec=spec,
         stage_list=stage_list,
         formats=chosen,
         weights=tuple(_integers(f.weight, weight) for f, weight in zip(formats, weights, strict=True)),
         bias=_integers(chosen.bias, bias),
-        head_weight=_integers(chosen.head.weight, head),
+        head_weight=_integers(of_head.weight, head),
         head_bias=_integers(chosen.head_bias, head_bias),
         clips=clips,
         labels=np.asarray(labels, dtype=np.int64),
@@ -131,7 +128,7 @@ def quantise(
     clipped_weights = {
         f"stage {s}": _clipped(f.weight, w) for s, (f, w) in enumerate(zip(formats, weights, strict=True))
     }
-    clipped_weights["head"] = _clipped(of_head, head)
+    clipped_weights["head"] = _clipped(of_head.weight, head)
     trace = GoldenLSTM(bundle).run(calibration)
     report = SaturationReport(trace.saturations, trace.values, clipped_weights)
     return with_vectors(bundle, clips, labels), report
@@ -157,6 +154,25 @@ def finest(values: np.ndarray, width: int) -> Fixed:
     start = _holding(float(np.abs(values).max(initial=0)), width)
     candidates = [Fixed(width, frac) for frac in range(start, start + 3)]
     return min(candidates, key=lambda fixed: float(np.square(fixed.dequantise(fixed.quantise(values)) - values).sum()))
+
+
+def _result(width: int, largest: float) -> Fixed:
+    return Fixed(width, _holding(HEADROOM * largest, width))
+
+
+def _stage_format(
+    weight: np.ndarray, width: int, source: Fixed, result: Fixed, *, fixed_result: bool = False
+) -> StageFormat:
+    """The formats of a stage, such that its accumulator is 0 to SHIFT_LIMIT bits finer than its result.
+
+    An accumulator too fine means products far below the result's last bit: the weight may lose bits. One too coarse
+    makes the result coarser; if that is fixed, the weight is made finer and clips.
+    """
+    of_weight = finest(weight, width)
+    of_weight = _not_finer(of_weight, result.frac + SHIFT_LIMIT - source.frac)
+    if fixed_result:
+        return StageFormat(replace(of_weight, frac=max(of_weight.frac, result.frac - source.frac)), result)
+    return StageFormat(of_weight, _not_finer(result, source.frac + of_weight.frac))
 
 
 def _holding(magnitude: float, width: int) -> int:

@@ -29,12 +29,12 @@ class TrainingInterrupted(FdhtError):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of every training frame, drawn anew each time; all uniform in ± the given size.
+    """Random changes of every training picture, drawn anew each time; all uniform in ± the given size.
 
     Attributes:
         rotation: radians.
         scale: relative; width and height scale together.
-        shift: fraction of the frame's half width and height.
+        shift: fraction of the picture's half width and height.
         contrast: relative, around zero.
         brightness: in units of the real input (-1..1).
     """
@@ -45,16 +45,16 @@ class Augmentation:
     contrast: float
     brightness: float
 
-    def __call__(self, frames: Tensor, generator: torch.Generator) -> Tensor:
-        """Changes frames (B × height × width, real values in -1..1) and keeps them in that range."""
+    def __call__(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
+        """Changes pictures (B × height × width, real values in -1..1) and keeps them in that range."""
 
         def draw(size: float) -> Tensor:
-            uniform = torch.rand(len(frames), generator=generator)
-            return (size * (2 * uniform - 1)).to(frames.device)
+            uniform = torch.rand(len(pictures), generator=generator)
+            return (size * (2 * uniform - 1)).to(pictures.device)
 
         angle, zoom = draw(self.rotation), 1 + draw(self.scale)
-        # affine_grid counts each side from -1 to 1: turning a frame that is not square needs its aspect ratio.
-        aspect = frames.shape[2] / frames.shape[1]
+        # affine_grid counts each side from -1 to 1: turning a picture that is not square needs its aspect ratio.
+        aspect = pictures.shape[2] / pictures.shape[1]
         cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
         matrix = torch.stack(
             [
@@ -63,8 +63,8 @@ class Augmentation:
             ],
             1,
         )
-        grid = functional.affine_grid(matrix, [len(frames), 1, *frames.shape[1:]], align_corners=False)
-        moved = functional.grid_sample(frames[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+        grid = functional.affine_grid(matrix, [len(pictures), 1, *pictures.shape[1:]], align_corners=False)
+        moved = functional.grid_sample(pictures[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
         gain, offset = 1 + draw(self.contrast), draw(self.brightness)
         return (moved * gain[:, None, None] + offset[:, None, None]).clamp(-1, 1)
 
@@ -83,7 +83,7 @@ class Preset:
         learning_rate: peak of the one-cycle schedule.
         weight_decay: of AdamW.
         dropout: before the head.
-        augmentation: changes of the training frames; None for none.
+        augmentation: changes of the training pictures; None for none.
     """
 
     name: str
@@ -329,10 +329,11 @@ class _Run:
         return record
 
     def _clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        frames = self.model.widen(self.frames[self.order[batch].flatten().to(self.device)])
-        if self.preset.augmentation is not None:
-            frames = self.preset.augmentation(frames.unflatten(1, self.data.frame_shape), generator).flatten(1)
-        return frames.unflatten(0, (len(batch), -1))
+        clips = self.model.widen(self.frames[self.order[batch].to(self.device)])
+        if self.preset.augmentation is None:
+            return clips
+        pictures = clips.reshape(-1, *self.data.image_shape)
+        return self.preset.augmentation(pictures, generator).reshape(clips.shape)
 
     def save(self, path: Path | str) -> None:
         arrays = {f"model.{name}": p.detach().cpu().numpy() for name, p in self.model.named_parameters()}

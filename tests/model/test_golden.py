@@ -1,0 +1,243 @@
+"""The golden model against evaluations that share none of its code: dense, exact, or within a derived bound."""
+
+from dataclasses import replace
+from fractions import Fraction
+from math import exp, tanh
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model import golden
+from model.contraction import left_to_right
+from model.golden import GoldenLSTM, first_largest
+from model.layers import Classifier
+from model.quantise import quantise
+from spec.activation import tabulate
+from spec.bundle import Bundle
+from spec.errors import SpecError
+from spec.fixed import Fixed
+from spec.formats import Formats, GateFormats, InputFormat, StageFormat
+from spec.lstm import LSTMSpec
+from spec.stages import StageList, stages
+from tests.model.networks import block_term_lstm, dense, lstms, small_lstm, stage_lists
+
+WIDE = GateFormats(Fixed(32, 12), Fixed(32, 12), Fixed(32, 12), Fixed(32, 12))
+"""One scale everywhere, and so wide that nothing saturates: stages neither shift nor clip."""
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + exp(-min(max(x, -30), 30)))  # the range of WIDE overflows exp
+
+
+def unshifted(spec: LSTMSpec, stage_list: StageList, seed: int) -> tuple[Bundle, np.ndarray]:
+    """A bundle of tiny integer weights in which no stage shifts, and its dense weight, 4H × (N + H)."""
+    rng = np.random.default_rng(seed)
+    network = spec.network
+    tensors = {f.name: rng.integers(-2, 3, network.shape(f.indices)) for f in network.factors}
+    listed = stages(network, stage_list)
+    weights = tuple(
+        dense(network, {name: tensors[name] for name in stage.factors}, stage.weight).astype(np.int32)
+        for stage in listed
+    )
+    whole, z = Fixed(24, 0), StageFormat(Fixed(24, 0), WIDE.z)
+    formats = Formats(
+        input=InputFormat(Fixed(8, 12, signed=False), 128),
+        gate=WIDE,
+        stages=(*(StageFormat(whole, Fixed(40, 12)) for _ in listed[1:]), z),
+        bias=Fixed(16, 10),
+        head=StageFormat(Fixed(8, 3), Fixed(32, 15)),
+        head_bias=Fixed(16, 12),
+        sigmoid=tabulate(_sigmoid, WIDE.z, WIDE.activation),
+        tanh=tabulate(tanh, WIDE.z, WIDE.activation),
+    )
+    assert all(formats.shift(s) == 0 for s in range(len(listed)))
+    bundle = Bundle(
+        spec=spec,
+        stage_list=stage_list,
+        formats=formats,
+        weights=weights,
+        bias=rng.integers(-(2**12), 2**12, (4, spec.hidden)),
+        head_weight=rng.integers(-128, 128, (spec.classes, spec.hidden)),
+        head_bias=rng.integers(-(2**15), 2**15, spec.classes),
+        clips=rng.integers(0, 256, (3, 4, spec.inputs), dtype=np.uint8),
+        labels=np.zeros(3, dtype=np.int64),
+        logits=np.zeros((3, spec.classes), dtype=np.int64),
+        hidden=np.zeros((3, spec.hidden), dtype=np.int64),
+    )
+    matrix = dense(network, tensors, (*network.outputs, *network.inputs)).reshape(np.prod(network.output_shape), -1)
+    columns = np.concatenate([spec.x_positions, spec.h_positions])
+    return bundle, matrix[np.ix_(spec.z_positions, columns)]
+
+
+def quantised(spec: LSTMSpec, stage_list: StageList, seed: int, factor_width: int = 16, steps: int = 4) -> Bundle:
+    """A random model, with feedback strong enough to be seen, quantised on random clips."""
+    torch.manual_seed(seed)
+    model = Classifier(spec)
+    with torch.no_grad():
+        model.lstm.weight.reset_parameters(4 / (spec.inputs + spec.hidden))
+    clips = np.random.default_rng(seed).integers(0, 256, (5, steps, spec.inputs), dtype=np.uint8)
+    return quantise(model, stage_list, clips, np.zeros(5), factor_width=factor_width)[0]
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_dense_and_exact_where_nothing_shifts(data):
+    """z is W [x; h] + b in exact integers, whatever the stage list; the gates in Python integers, one by one."""
+    spec = data.draw(lstms())
+    bundle, matrix = unshifted(spec, data.draw(stage_lists(spec.network)), data.draw(st.integers(0, 1000)))
+    trace = GoldenLSTM(bundle).run(bundle.clips, stage_results=True)
+    assert not any(trace.saturations.values())
+    formats = bundle.formats
+    h = np.zeros((3, spec.hidden), dtype=object)
+    c = np.zeros((3, spec.hidden), dtype=object)
+    for step in range(4):
+        x = bundle.clips[:, step].astype(object) - 128
+        z = np.concatenate([x, h], 1) @ matrix.astype(object).T + (bundle.bias.astype(object) << 2).flatten()
+        assert (trace.z[:, step].flatten(1).numpy() == z).all()
+        for clip, unit in np.ndindex(3, spec.hidden):
+            i, f, g, o = (int(z[clip, gate * spec.hidden + unit]) for gate in range(4))
+            i, f, o = (formats.sigmoid(code) for code in (i, f, o))
+            total = Fraction(f * c[clip, unit] + i * formats.tanh(g), 2**24)
+            c[clip, unit] = (total * 2**12 + Fraction(1, 2)).__floor__()
+            out = Fraction(o * formats.tanh(c[clip, unit]), 2**24)
+            h[clip, unit] = (out * 2**12 + Fraction(1, 2)).__floor__()
+        assert (trace.c[:, step].numpy() == c).all()
+        assert (trace.h[:, step].numpy() == h).all()
+    logits = h @ bundle.head_weight.astype(object).T + (bundle.head_bias.astype(object) << 3)
+    assert (trace.logits.numpy() == logits).all()
+    assert (trace.classes.numpy() == [list(row).index(max(row)) for row in logits]).all()
+    for results in trace.stage_results:
+        for stage, result in zip(bundle.stages, results, strict=True):
+            assert result.shape == (3, *spec.network.shape(stage.result))
+
+
+@pytest.mark.parametrize("spec", [small_lstm(1), small_lstm(4), block_term_lstm()], ids=["dense", "ht", "bt"])
+def test_float64_and_int64_products_are_the_same(spec, monkeypatch):
+    bundle = quantised(spec, left_to_right(spec.network), 3)
+    fast = GoldenLSTM(bundle).run(bundle.clips)
+    monkeypatch.setattr(golden, "_EXACT_IN_FLOAT64", 0)
+    slow = GoldenLSTM(bundle)
+    assert all(weight.dtype == torch.int64 for weight in slow._weights)
+    slow = slow.run(bundle.clips)
+    assert torch.equal(fast.z, slow.z) and torch.equal(fast.logits, slow.logits)
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_within_the_rounding_bound_elsewhere(data):
+    """Each stage adds half a bit of its result's scale; later stages multiply that by at most their |weight| row sums.
+
+    Held against the dense weight of the integers, in float64, on the golden model's own x and h of every step.
+    """
+    spec = data.draw(lstms())
+    stage_list = data.draw(stage_lists(spec.network))
+    factor_width = data.draw(st.sampled_from([6, 12, 16]))
+    bundle = quantised(spec, stage_list, data.draw(st.integers(0, 1000)), factor_width)
+    formats = bundle.formats
+    trace = GoldenLSTM(bundle).run(bundle.clips)
+    if any(clipped for name, clipped in trace.saturations.items() if name not in ("c", "tanh(c)", "h", "logits")):
+        return
+    error, whole, indices = 0.0, None, None
+    for stage, weight, format in zip(bundle.stages, bundle.weights, formats.stages, strict=True):
+        real = format.weight.dequantise(weight)
+        reach = np.abs(real).reshape(*real.shape[: len(stage.batch) + len(stage.rows)], -1).sum(-1).max()
+        error = error * reach + (format.result.lsb / 2 if formats.shift(bundle.stages.index(stage)) else 0)
+    for stage, weight, format in zip(bundle.stages, bundle.weights, formats.stages, strict=True):
+        part = (format.weight.dequantise(weight), stage.weight)
+        whole, indices = part if whole is None else _joined(spec, (whole, indices), part, bundle.stages, stage)
+    network = spec.network
+    matrix = np.moveaxis(
+        whole, [indices.index(name) for name in (*network.outputs, *network.inputs)], range(whole.ndim)
+    ).reshape(np.prod(network.output_shape), -1)
+    matrix = matrix[np.ix_(spec.z_positions, np.concatenate([spec.x_positions, spec.h_positions]))]
+    x = (bundle.clips.astype(np.float64) - 128) / 128
+    h = formats.gate.hidden.dequantise(trace.h)
+    h = np.concatenate([np.zeros_like(h[:, :1]), h[:, :-1]], 1)
+    exact = np.concatenate([x, h], 2) @ matrix.T + formats.bias.dequantise(bundle.bias).flatten()
+    off = np.abs(formats.gate.z.dequantise(trace.z.flatten(2)) - exact).max()
+    assert off <= error + 1e-9
+
+
+def _joined(spec, done, part, listed, stage):
+    """Two partial products of stage weights contracted by numpy; keeps the indices that later stages or W need."""
+    later = {i for s in listed[listed.index(stage) + 1 :] for i in s.weight}
+    needed = {*spec.network.inputs, *spec.network.outputs} | later
+    kept = tuple(i for i in dict.fromkeys(done[1] + part[1]) if i in needed)
+    number = {index: k for k, index in enumerate(spec.network.size)}
+    codes = [[number[i] for i in names] for names in (done[1], part[1], kept)]
+    return np.einsum(done[0], codes[0], part[0], codes[1], codes[2]), kept
+
+
+def test_zero_h_is_zero_weights_for_h():
+    spec = small_lstm(4)
+    bundle = quantised(spec, left_to_right(spec.network), 5)
+    start, count = spec.h.start[0], spec.h.shape[0]
+    first = bundle.weights[0].copy()
+    first[..., start : start + count] = 0  # h lives in the last indices of the first mode only
+    blind = replace(bundle, weights=(first, *bundle.weights[1:]))
+    ablated = GoldenLSTM(bundle).run(bundle.clips, zero_h=True)
+    assert torch.equal(ablated.z, GoldenLSTM(blind).run(bundle.clips).z)
+    full = GoldenLSTM(bundle).run(bundle.clips)
+    assert torch.equal(full.z[:, 0], ablated.z[:, 0])
+    assert (full.z[:, 1:] != ablated.z[:, 1:]).flatten(2).any(-1).all()
+
+
+def test_states_carry_over():
+    spec = small_lstm(3)
+    bundle = quantised(spec, left_to_right(spec.network), 1, steps=6)
+    model = GoldenLSTM(bundle)
+    whole = model.run(bundle.clips)
+    first = model.run(bundle.clips[:, :2])
+    second = model.run(bundle.clips[:, 2:], first.h[:, -1], first.c[:, -1])
+    assert torch.equal(whole.h[:, 2:], second.h) and torch.equal(whole.logits, second.logits)
+    assert not torch.equal(whole.h[:, 2:], model.run(bundle.clips[:, 2:]).h)
+
+
+def test_integers_depend_on_the_stage_list():
+    """Where results are rounded is part of the definition: another order gives other integers, close by."""
+    spec = small_lstm(4)
+    one = quantised(spec, left_to_right(spec.network), 2)
+    other = quantised(spec, tuple((factor.name,) for factor in spec.network.factors), 2)
+    z, other_z = (GoldenLSTM(bundle).run(one.clips).z for bundle in (one, other))
+    assert not torch.equal(z, other_z)
+    assert (z - other_z).abs().max() * one.formats.gate.z.lsb < 0.02
+
+
+def test_saturations_are_counted():
+    spec = small_lstm(2)
+    bundle = quantised(spec, left_to_right(spec.network), 0)
+    quiet = GoldenLSTM(bundle).run(bundle.clips)
+    assert not any(quiet.saturations.values()) and all(quiet.values.values())
+    # Ask for 16 times finer results than calibration allowed.
+    first = bundle.formats.stages[0]
+    finer = replace(first, result=replace(first.result, frac=first.result.frac + 4))
+    second = bundle.formats.stages[1]
+    second = replace(second, weight=replace(second.weight, frac=second.weight.frac - 6))
+    loud = replace(bundle, formats=replace(bundle.formats, stages=(finer, second)))
+    trace = GoldenLSTM(loud).run(bundle.clips, stage_results=True)
+    format = finer.result
+    at_the_rail = sum(int(((r[0] == format.min) | (r[0] == format.max)).sum()) for r in trace.stage_results)
+    assert 0 < trace.saturations["stage 0"] <= at_the_rail <= trace.values["stage 0"]
+    assert trace.saturations["z"] > 0
+
+
+def test_ties_go_to_the_lowest_class():
+    assert first_largest(torch.tensor([[1, 7, 7], [3, 3, 3], [-9, -8, -7]])).tolist() == [1, 0, 2]
+    assert first_largest(torch.zeros(2, 0)).tolist() == [-1, -1]
+
+
+def test_bad_input():
+    spec = small_lstm(2)
+    bundle = quantised(spec, left_to_right(spec.network), 0)
+    model = GoldenLSTM(bundle)
+    with pytest.raises(SpecError, match="20"):
+        model.run(bundle.clips[..., :-1])
+    with pytest.raises(SpecError, match="steps"):
+        model.run(bundle.clips[:, :0])
+    with pytest.raises(SpecError, match="h0 has shape"):
+        model.run(bundle.clips, h0=torch.zeros(5, 3))
+    with pytest.raises(SpecError, match="c0 leaves the range"):
+        model.run(bundle.clips, c0=torch.full((5, 4), 1 << 15))

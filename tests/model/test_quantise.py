@@ -1,0 +1,140 @@
+"""Quantisation: formats that hold what they must, integers that mean what they should."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.contraction import left_to_right, stage_weights
+from model.golden import GoldenLSTM
+from model.layers import Classifier
+from model.quantise import SHIFT_LIMIT, finest, quantise, with_vectors
+from model.train import predict
+from spec.bundle import Bundle
+from spec.errors import SpecError
+from spec.fixed import Fixed
+from spec.formats import GateFormats, InputFormat
+from spec.stages import stages
+from tests.model.networks import lstms, small_lstm, stage_lists
+
+
+def classifier(spec, seed: int = 0, **options) -> Classifier:
+    torch.manual_seed(seed)
+    return Classifier(spec, **options)
+
+
+def random_clips(spec, seed: int = 0, clips: int = 6, steps: int = 4) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (clips, steps, spec.inputs), dtype=np.uint8)
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_any_network_quantises(data):
+    """Formats without negative shifts (the bundle checks them), weights within half a step, no clipped result."""
+    spec = data.draw(lstms())
+    width = data.draw(st.integers(4, 18))
+    model, clips = classifier(spec, data.draw(st.integers(0, 1000))), random_clips(spec)
+    stage_list = data.draw(stage_lists(spec.network))
+    bundle, report = quantise(model, stage_list, clips, np.arange(6), factor_width=width)
+    real = stage_weights(spec.network, stages(spec.network, stage_list), dict(model.lstm.weight.factors.items()))
+    for s, (format, weight, integers) in enumerate(zip(bundle.formats.stages, real, bundle.weights, strict=True)):
+        assert format.weight.width == width and integers.dtype == np.int32
+        off = np.abs(format.weight.dequantise(integers) - weight.detach().double().numpy())
+        assert (off > format.weight.lsb * 0.5001).sum() <= report.weights[f"stage {s}"]
+    assert not report.clipped["x"] and not any(report.clipped[f"stage {s}"] for s in range(len(real) - 1))
+    assert set(report.rates) == set(report.values) and max(report.rates.values()) <= 1
+    trace = GoldenLSTM(bundle).run(clips)
+    assert np.array_equal(bundle.logits, trace.logits) and np.array_equal(bundle.hidden, trace.h[:, -1])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 6])
+def test_wider_factors_come_closer_to_float(depth):
+    spec = small_lstm(depth)
+    model, clips = classifier(spec, depth), random_clips(spec, depth)
+    with torch.no_grad():
+        real = model(model.widen(torch.from_numpy(clips))).numpy()
+    errors = []
+    for width in (6, 9, 16):
+        bundle, _ = quantise(model, left_to_right(spec.network), clips, np.zeros(6), factor_width=width)
+        assert bundle.formats.head is not None
+        errors.append(np.abs(bundle.formats.head.result.dequantise(bundle.logits) - real).max())
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.004
+
+
+def test_finest_holds_the_largest_value_or_pays_for_clipping_it():
+    assert finest(np.array([0.5, -0.3]), 16).frac == 15
+    assert finest(np.array([100.0]), 8).frac == 0
+    assert finest(np.zeros(3), 8).frac == 7
+    # One outlier among ten thousand: clipping it costs less than a coarser grid for all the others.
+    bulk = np.random.default_rng(0).uniform(-0.4, 0.4, 10_000)
+    assert finest(bulk, 4).frac == 4
+    assert finest(np.append(bulk, 0.6), 4).frac == 4
+    assert finest(np.append(bulk[:10], 27.0), 4).frac == -2
+
+
+def test_calibration_decides_the_formats():
+    spec = small_lstm(4)
+    model, loud = classifier(spec), random_clips(spec)
+    quiet = np.full_like(loud, 129)
+    one, report = quantise(model, left_to_right(spec.network), loud, np.zeros(6), calibration=quiet)
+    other, _ = quantise(model, left_to_right(spec.network), loud, np.zeros(6))
+    assert all(
+        a.result.frac > b.result.frac for a, b in zip(one.formats.stages[:-1], other.formats.stages, strict=False)
+    )
+    assert not any(report.clipped[name] for name in report.clipped if name.startswith("stage"))
+    saturated = GoldenLSTM(one).run(loud).saturations
+    assert any(saturated[name] for name in saturated if name.startswith("stage"))
+
+
+def test_dead_and_huge_weights():
+    spec = small_lstm(3)
+    for scale in (0.0, 1e-6, 30.0):
+        model = classifier(spec)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(scale)
+        for width in (4, 16):
+            bundle, _ = quantise(
+                model, left_to_right(spec.network), random_clips(spec), np.zeros(6), factor_width=width
+            )
+            shifts = [*(bundle.formats.shift(s) for s in range(3)), bundle.formats.head_shift]
+            assert min(shifts) >= 0 and max(shifts) <= SHIFT_LIMIT
+
+
+def test_formats_of_the_caller():
+    spec = small_lstm(2)
+    gate = GateFormats(Fixed(12, 8), Fixed(12, 8), Fixed(12, 10), Fixed(12, 10))
+    signed = InputFormat(Fixed(8, 4), 0)
+    model = classifier(spec, input_format=signed)
+    clips = np.random.default_rng(0).integers(-128, 128, (2, 3, 20), dtype=np.int8)
+    bundle, _ = quantise(model, left_to_right(spec.network), clips, np.zeros(2), gate=gate, about={"data": "random"})
+    assert bundle.formats.gate == gate and bundle.formats.input == signed and bundle.about == {"data": "random"}
+    assert {format.result.width for format in bundle.formats.stages} == {12}
+
+
+def test_round_trip_and_other_vectors(tmp_path):
+    spec = small_lstm(4)
+    model, clips = classifier(spec), random_clips(spec)
+    bundle, _ = quantise(model, left_to_right(spec.network), clips, predict(model, clips))
+    bundle.save(tmp_path / "b.fdht")
+    loaded = Bundle.load(tmp_path / "b.fdht")
+    more = random_clips(spec, 7, steps=2)
+    renewed = with_vectors(loaded, more, np.zeros(6))
+    trace = GoldenLSTM(bundle).run(more)
+    assert np.array_equal(renewed.clips, more)
+    assert np.array_equal(renewed.logits, trace.logits) and np.array_equal(renewed.hidden, trace.h[:, -1])
+    assert not np.array_equal(renewed.logits, loaded.logits)
+
+
+def test_bad_arguments():
+    spec = small_lstm(2)
+    model, clips = classifier(spec), random_clips(spec)
+    for width in (3, 19):
+        with pytest.raises(SpecError, match=f"factor width of {width} is outside 4..18"):
+            quantise(model, left_to_right(spec.network), clips, np.zeros(6), factor_width=width)
+    with pytest.raises(SpecError, match="no clips"):
+        quantise(model, left_to_right(spec.network), clips[:0], np.zeros(0))
+    with pytest.raises(SpecError, match="names"):
+        quantise(model, (("U1",),), clips, np.zeros(6))
