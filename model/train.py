@@ -49,24 +49,21 @@ class Augmentation:
         """Changes pictures (B × height × width, real values in -1..1) and keeps them in that range."""
 
         def draw(size: float) -> Tensor:
-            uniform = torch.rand(len(pictures), generator=generator)
+            uniform = torch.rand(len(pictures), 1, 1, generator=generator)
             return (size * (2 * uniform - 1)).to(pictures.device)
 
+        # Where each pixel comes from, on axes from -1 to 1. Rotation mixes the two sides, which differ in length.
+        count, height, width = pictures.shape
         angle, zoom = draw(self.rotation), 1 + draw(self.scale)
-        # affine_grid counts each side from -1 to 1: turning a picture that is not square needs its aspect ratio.
-        aspect = pictures.shape[2] / pictures.shape[1]
         cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-        matrix = torch.stack(
-            [
-                torch.stack([cosine, -sine / aspect, draw(self.shift)], 1),
-                torch.stack([sine * aspect, cosine, draw(self.shift)], 1),
-            ],
-            1,
-        )
-        grid = functional.affine_grid(matrix, [len(pictures), 1, *pictures.shape[1:]], align_corners=False)
+        right = ((2 * torch.arange(width, device=pictures.device) + 1) / width - 1).expand(count, 1, width)
+        down = ((2 * torch.arange(height, device=pictures.device) + 1) / height - 1)[:, None].expand(count, height, 1)
+        grid = torch.empty(count, height, width, 2, device=pictures.device)
+        grid[..., 0] = cosine * right + (draw(self.shift) - sine * height / width * down)
+        grid[..., 1] = sine * width / height * right + (draw(self.shift) + cosine * down)
         moved = functional.grid_sample(pictures[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
         gain, offset = 1 + draw(self.contrast), draw(self.brightness)
-        return (moved * gain[:, None, None] + offset[:, None, None]).clamp(-1, 1)
+        return (moved * gain + offset).clamp(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -104,10 +101,11 @@ PRESETS = {
         Preset(
             "digits",
             data="digits",
-            spec=fdht_lstm(8, 64, 10, (9, 2, 2, 2), (4, 4, 4, 4), 8),
-            epochs=20,
+            spec=fdht_lstm(8, 64, 10, (9, 2, 4), (4, 4, 16), 12),
+            epochs=40,
             clips_per_epoch=1437,
             batch=64,
+            augmentation=Augmentation(rotation=0.2, scale=0.1, shift=0.12, contrast=0.1, brightness=0.0),
         ),
         Preset(
             "faces",
