@@ -25,9 +25,9 @@ class Accelerator(wiring.Component):
     Members:
         image (In): image words (see hw.loader.ImageLoader).
         x (In): raw inputs, N per step in their order.
-        state (In): initial h and c of each unit in turn; taken only if `initial`.
+        state (In): initial h and c of each unit in turn; taken only if `use_state`.
         out (Out): h of every step (`every_h`), then h and c after the last step, unit by unit, then the logits.
-        start (In): begins a run. steps (In): its time steps, at least 1. initial, every_h (In): its options; all
+        start (In): begins a run. steps (In): its time steps, at least 1. use_state, every_h (In): its options; all
             stable while `busy`.
         busy (Out): a run is under way.
         cycles, stalls, saturations (Out): of the current or last run: clock cycles from the one after `start`;
@@ -55,7 +55,7 @@ class Accelerator(wiring.Component):
                 "out": Out(stream.Signature(output_word(target))),
                 "start": In(1),
                 "steps": In(16),
-                "initial": In(1),
+                "use_state": In(1),
                 "every_h": In(1),
                 "busy": Out(1),
                 "cycles": Out(32),
@@ -155,7 +155,7 @@ class Accelerator(wiring.Component):
             results.write_data.eq(contraction.write_data),
             results.read_address.eq(gate.result_address),
             gate.result_data.eq(results.read_data),
-            gate.initial.eq(self.initial),
+            gate.initial.eq(self.use_state),
             gate.every_h.eq(self.every_h),
             scratchpad.gate_valid.eq(gate.write_valid),
             scratchpad.gate_address.eq(gate.write_address),

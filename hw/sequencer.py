@@ -105,7 +105,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [fetched.eq(0), address.eq(follow), here.eq(follow)]
                     with m.If(again):
                         m.d.sync += turn.eq(turn + 1)
-                    with m.If(record.halt):
+                    with m.If(record.halt & ~again):
                         m.next = "IDLE"
                     with m.Else():
                         m.next = "FETCH"

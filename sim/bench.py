@@ -15,10 +15,11 @@ from amaranth.hdl import Shape
 from amaranth.lib.data import StructLayout
 from cocotb.clock import Clock
 from cocotb.simtime import get_sim_time
-from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, ValueChange, with_timeout
+from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, SimTimeoutError, ValueChange, with_timeout
 
 from compiler.image import Image
 from compiler.machine import Events
+from hw.signatures import output_word
 from hw.trace import array_event, cell_event, hidden_event
 from sim.scoreboard import Scoreboard
 
@@ -66,7 +67,7 @@ class Bench:
         dut = self.dut
         for name in ("image__valid", "image__payload", "x__valid", "x__payload", "state__valid", "state__payload"):
             getattr(dut, name).value = 0
-        for name in ("start", "steps", "initial", "every_h", "out__ready"):
+        for name in ("start", "steps", "use_state", "every_h", "out__ready"):
             getattr(dut, name).value = 0
         dut.rst.value = 1
         cocotb.start_soon(Clock(dut.clk, PERIOD, unit="ns").start())
@@ -104,7 +105,7 @@ class Bench:
             drivers.append(cocotb.start_soon(self._drive("state", words)))
 
         dut.steps.value = len(clip)
-        dut.initial.value = int(initial is not None)
+        dut.use_state.value = int(initial is not None)
         dut.every_h.value = int(every_h)
         dut.start.value = 1
         self.start_time = get_sim_time("ns") - PERIOD / 2
@@ -112,9 +113,12 @@ class Bench:
         dut.start.value = 0
         # Generous: input and output pauses at most triple the time, plus what the drivers need.
         limit = 4 * expected.cycles + 8 * clip.size + 20_000
-        await with_timeout(_falls(dut.busy, dut.clk), limit * PERIOD, "ns")
-        for driver in drivers:
-            await with_timeout(driver, limit * PERIOD, "ns")
+        try:
+            await with_timeout(_falls(dut.busy, dut.clk), limit * PERIOD, "ns")
+            for driver in drivers:
+                await with_timeout(driver, limit * PERIOD, "ns")
+        except SimTimeoutError:
+            self.scoreboard.mismatches.append(f"the run was not over after {limit} cycles")
         for _ in range(WATCH_ON):
             await FallingEdge(dut.clk)
         if int(dut.collision.value):
@@ -174,9 +178,9 @@ class Bench:
             dut.out__ready.value = ready
             await ReadOnly()
             if int(dut.out__valid.value) and ready:
-                value = _signed(int(dut.out__payload__value.value), self.target.data_width)
-                kind, last = int(dut.out__payload__kind.value), int(dut.out__payload__last.value)
-                self.scoreboard.saw("output", -1, (kind, last), (value,))
+                fields = _split(int(dut.out__payload.value), output_word(self.target))
+                value = _signed(fields["value"], self.target.data_width)
+                self.scoreboard.saw("output", -1, (fields["kind"], fields["last"]), (value,))
 
     async def _drive(self, name: str, words: list[int]) -> None:
         dut = self.dut
@@ -198,7 +202,9 @@ class Bench:
 
 
 def _last(outputs: np.ndarray, kind: int, count: int) -> list[int]:
-    return outputs[outputs[:, 0] == kind][-count:, 2].tolist() if count else []
+    """The last `count` words of a kind; 0 for what never came (which the scoreboard has reported)."""
+    values = outputs[outputs[:, 0] == kind][-count:, 2].tolist() if count else []
+    return values + [0] * (count - len(values))
 
 
 def _split(bits: int, layout: StructLayout) -> dict[str, int]:

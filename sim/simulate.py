@@ -105,6 +105,7 @@ def _run(built: Simulator, work: Path, waves: Path | None) -> None:
             runner.test(
                 test_module="sim.bench",
                 hdl_toplevel=TOP,
+                hdl_toplevel_lang="verilog",
                 build_dir=built.directory / "sim",
                 test_dir=work,
                 results_xml=str(work / "results.xml"),
