@@ -1,0 +1,197 @@
+"""What a new user gets wrong: one sentence, an exit code, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model import train
+from spec import container
+from spec.bundle import Bundle
+from spec.lstm import dense_lstm
+from spec.target import TARGETS
+from tests.fdht.tiny import TINY
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", ["simulate", "compare", "info"])
+def test_missing_bundle(fdht, command):
+    outcome = fdht(command, "nowhere.bundle")
+    assert outcome.code == 1 and "no file nowhere.bundle" in outcome.sentence
+
+
+@pytest.mark.parametrize("command", ["simulate", "compare", "info"])
+def test_truncated_bundle(fdht, bundle_file, command):
+    bundle_file.write_bytes(bundle_file.read_bytes()[:-100])
+    outcome = fdht(command, bundle_file)
+    assert outcome.code == 1 and "damaged" in outcome.sentence
+
+
+@pytest.mark.parametrize("command", ["simulate", "compare", "info"])
+def test_tampered_bundle(fdht, bundle_file, command):
+    content = bytearray(bundle_file.read_bytes())
+    content[-1] ^= 1
+    bundle_file.write_bytes(content)
+    outcome = fdht(command, bundle_file)
+    assert outcome.code == 1 and "content hash" in outcome.sentence
+
+
+def test_a_text_file_is_no_bundle(fdht, tmp_path):
+    (tmp_path / "notes.txt").write_text("not a bundle")
+    outcome = fdht("simulate", tmp_path / "notes.txt")
+    assert outcome.code == 1 and "damaged or not an fdht file" in outcome.sentence
+
+
+def test_checkpoint_where_a_bundle_is_asked(fdht, checkpoint_file):
+    outcome = fdht("simulate", checkpoint_file)
+    assert outcome.code == 1 and "is a checkpoint, not a bundle" in outcome.sentence
+
+
+def test_bundle_where_a_checkpoint_is_asked(fdht, bundle_file, tmp_path):
+    outcome = fdht("compile", bundle_file)
+    assert outcome.code == 1 and "is a bundle, not a checkpoint" in outcome.sentence
+    assert files(tmp_path) == {bundle_file.name}
+
+
+def test_resuming_the_checkpoint_of_another_model(fdht, checkpoint_file, tmp_path):
+    before = checkpoint_file.read_bytes()
+    outcome = fdht("train", TINY.name, "--resume", "--rank", 3, "--out", checkpoint_file)
+    assert outcome.code == 1 and "another shape" in outcome.sentence
+    assert checkpoint_file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (("train", "cats"), "digits, faces"),
+        (("demo", "--preset", "cats"), "digits, faces"),
+        (("demo", "--target", "vax"), "icebreaker, ulx3s-85f"),
+        (("compile", "any.checkpoint", "--target", "vax"), "icebreaker, ulx3s-85f"),
+        (("simulate", "any.bundle", "--target", "vax"), "icebreaker, ulx3s-85f"),
+        (("synth", "--board", "vax"), "icebreaker, ulx3s-85f"),
+    ],
+)
+def test_unknown_names_are_answered_with_those_there_are(fdht, arguments, named, tmp_path):
+    outcome = fdht(*arguments)
+    assert outcome.code == 1 and "there is no" in outcome.sentence and named in outcome.sentence
+    assert not files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (
+            ("--input-modes", "3,2,2,2", "--output-modes", "4,4,4,4", "--rank", 2),
+            "fewer than 8 inputs + 64 hidden units",
+        ),
+        (("--input-modes", "9,2,2,2", "--output-modes", "4,4,4,2", "--rank", 2), "no four equal boxes of 64 units"),
+        (("--rank", 0), "rank 0"),
+        (("--rank", -2), "rank -2"),
+        (("--input-modes", "9,2,2,two"), "not whole numbers"),
+        (("--input-modes", "9,8"), "need a rank"),
+        (("--input-modes", "9,8", "--rank", 2), "must agree"),
+        (("--epochs", 0), "0 epochs"),
+    ],
+)
+def test_models_that_cannot_be(fdht, options, complaint, tmp_path):
+    outcome = fdht("train", "digits", *options)
+    assert outcome.code == 1 and complaint in outcome.sentence
+    assert not files(tmp_path)
+
+
+def test_model_too_large_for_the_target(fdht, tmp_path, monkeypatch):
+    units = TARGETS["icebreaker"].hidden + 1
+    large = replace(TINY, name="large", spec=dense_lstm(8, units, 10), epochs=1)
+    with monkeypatch.context() as patch:
+        patch.setitem(train.PRESETS, large.name, large)
+        assert fdht("train", large.name).code == 0
+        before = files(tmp_path)
+        outcome = fdht("compile", "build/large.checkpoint", "--target", "icebreaker")
+    assert outcome.code == 1 and "needed" in outcome.sentence and "available" in outcome.sentence
+    assert files(tmp_path) == before
+
+
+def test_more_clips_than_the_bundle_holds(fdht, bundle_file):
+    outcome = fdht("simulate", bundle_file, "--clips", 6)
+    assert outcome.code == 1 and "holds 5" in outcome.sentence
+
+
+@pytest.mark.parametrize("command", [("simulate",), ("compare",), ("demo",)])
+def test_no_compiler(fdht, bundle_file, tmp_path, monkeypatch, command):
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    arguments = command if command == ("demo",) else (*command, bundle_file)
+    outcome = fdht(*arguments)
+    assert outcome.code == 1 and "g++" in outcome.sentence and "apt install" in outcome.sentence
+    assert files(tmp_path) == {bundle_file.name}, "asked before training starts"
+
+
+def test_training_interrupted_before_the_first_checkpoint(fdht, tmp_path, monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train._Run, "one_epoch", interrupt)
+    outcome = fdht("train", TINY.name)
+    assert outcome.code == 130 and "nothing was saved" in outcome.sentence
+    assert not files(tmp_path)
+
+
+def test_interrupted_training_leaves_a_whole_checkpoint(tmp_path):
+    path = tmp_path / "tiny.checkpoint"
+    program = "import sys, tests.fdht.tiny, fdht.cli; sys.exit(fdht.cli.main(sys.argv[1:]))"
+    arguments = [sys.executable, "-c", program, "train", TINY.name, "--epochs", "100000", "--out", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors and "--resume" in errors.splitlines()[-1]
+    assert files(tmp_path) == {path.name}
+    assert not train.load_checkpoint(path).complete
+
+
+def test_image_or_checkpoint_of_nobody(fdht, tmp_path):
+    container.write(tmp_path / "odd", "bundle", {"stage_list": []}, {})
+    outcome = fdht("info", tmp_path / "odd")
+    assert outcome.code == 1 and "not a consistent bundle" in outcome.sentence
+
+
+def test_a_folder_that_cannot_be_written(fdht, checkpoint_file, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    outcome = fdht("train", TINY.name, "--out", tmp_path / "file" / "tiny.checkpoint")
+    assert outcome.code == 1 and "cannot write" in outcome.sentence
+
+
+@pytest.mark.parametrize("arguments", [("explode",), ("train",), ("train", "digits", "--epochs", "many"), ("synth",)])
+def test_wrong_usage(fdht, arguments):
+    outcome = fdht(*arguments)
+    assert outcome.code == 2 and outcome.sentence and not outcome.out
+
+
+def test_with_json_an_error_leaves_stdout_empty(fdht):
+    outcome = fdht("info", "nowhere.bundle", "--json")
+    assert outcome.code == 1 and outcome.sentence and not outcome.out
+
+
+def test_any_interruption_is_one_sentence(fdht, bundle_file, monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Bundle, "load", staticmethod(interrupt))
+    outcome = fdht("simulate", bundle_file)
+    assert outcome.code == 130 and "interrupted" in outcome.sentence

@@ -1,0 +1,76 @@
+"""What the command prints: help that teaches, tables for people, one JSON object for programs."""
+
+import json
+
+import pytest
+
+import fdht as public
+from fdht.cli import app
+from fdht.console import Output
+from tests.fdht.tiny import TINY
+
+COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+
+
+def test_every_command_is_there():
+    assert {"demo", "train", "compile", "info", "simulate", "compare", "synth"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_how_and_gives_examples(fdht, command):
+    outcome = fdht(command, "--help")
+    assert outcome.code == 0 and f"Examples: fdht {command}" in outcome.out and "--json" in outcome.out
+
+
+def test_public_names():
+    assert {name: getattr(public, name).__name__ for name in public.__all__} == {n: n for n in public.__all__}
+    with pytest.raises(AttributeError, match="FDHTLSTM"):
+        public.LSTM  # noqa: B018 (the access is the test)
+
+
+def test_training_prints_its_figures_once(fdht, tmp_path):
+    outcome = fdht("train", TINY.name, "--seed", 3, "--json")
+    assert outcome.code == 0 and "training tiny" in outcome.err
+    figures = outcome.figures
+    assert figures["seed"] == 3 and figures["parameters"] == TINY.spec.parameters
+    assert (tmp_path / figures["path"]).is_file()
+
+
+def test_training_with_other_modes(fdht):
+    options = ("--input-modes", "3,4", "--output-modes", "8,2", "--rank", 3, "--out", "other.checkpoint")
+    assert fdht("train", TINY.name, *options).code == 0
+    model = fdht("info", "other.checkpoint", "--json").figures["model"]
+    assert (model["input_modes"], model["output_modes"], set(model["ranks"].values())) == ([3, 4], [8, 2], {3})
+
+
+def test_info_of_a_checkpoint(fdht, checkpoint_file):
+    figures = fdht("info", checkpoint_file, "--json").figures
+    assert figures["kind"] == "checkpoint" and figures["complete"] and figures["epochs"] == TINY.epochs
+
+
+def test_info_of_a_bundle(fdht, bundle_file, small_bundle):
+    outcome = fdht("info", bundle_file, "--json")
+    figures = outcome.figures
+    assert figures["kind"] == "bundle" and figures["macs"] == small_bundle.macs
+    assert sum(stage["macs"] for stage in figures["stages"]) == small_bundle.macs
+    assert [tuple(stage["factors"]) for stage in figures["stages"]] == list(small_bundle.stage_list)
+
+
+def test_people_get_tables_and_programs_an_object(fdht, bundle_file):
+    people, programs = fdht("info", bundle_file), fdht("info", bundle_file, "--json")
+    assert "Stage list" in people.out and not people.err
+    assert "Stage list" in programs.err and programs.out == json.dumps(programs.figures) + "\n"
+
+
+def test_nothing_is_printed_for_programs_unless_asked(capsys):
+    Output(as_json=False).result({"a": 1})
+    assert not capsys.readouterr().out
+
+
+def test_doctor_names_what_is_missing(fdht, monkeypatch, tmp_path):
+    complete = fdht("doctor", "--json")
+    assert complete.code == 0 and complete.figures["complete"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    outcome = fdht("doctor", "--json")
+    assert outcome.code == 1 and not outcome.figures["complete"]
+    assert "missing g++, make, perl, git" in outcome.sentence
