@@ -219,11 +219,13 @@ def compare(
     comparison.check(figures, cycles=not pauses)
 
 
-@app.command(epilog="Examples: fdht synth --board icebreaker · fdht synth --board ulx3s-85f --json")
+@app.command(epilog="Examples: fdht synth --board icebreaker · fdht synth --board ulx3s-85f --seed 1 --seed 2 --json")
 def synth(
     board: Annotated[str, typer.Option("--board", "-b", help="icebreaker or ulx3s-85f.", metavar="NAME")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the build [default: build/BOARD].")] = None,
-    seed: Annotated[int, typer.Option(help="Of place and route.")] = 1,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Of place and route; several are tried and the fastest kept [default: 1].")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make a bitstream: the engine behind its UART, with what it uses and how fast it is.
@@ -234,7 +236,7 @@ def synth(
     from fdht.console import Output
 
     output = Output(json)
-    figures = synthesis.run(output, board, BUILD / board if out is None else out, seed)
+    figures = synthesis.run(output, board, BUILD / board if out is None else out, seed or [1])
     synthesis.report(output, figures)
     output.result(figures)
 

@@ -1,19 +1,34 @@
 """`fdht synth`: a bitstream, and what it uses."""
 
-from dataclasses import asdict
 from pathlib import Path
 
-from boards import find_board
+from boards.catalogue import find_board
 from boards.synthesis import synthesise
 from fdht.console import Output
 
 
-def run(output: Output, board_name: str, folder: Path, seed: int) -> dict:
+def run(output: Output, board_name: str, folder: Path, seeds: list[int]) -> dict:
     """Builds and returns the figures of the report."""
     board = find_board(board_name)
-    with output.progress(f"synthesis, place and route for {board_name}"):
-        return asdict(synthesise(board, folder, seed=seed))
+    with output.progress(f"bitstream for {board.name}") as advance:
+        return synthesise(board, folder, seeds, progress=lambda message: advance(note=message))
 
 
 def report(output: Output, figures: dict) -> None:
-    output.facts(f"{figures['board']}: bitstream", {name: value for name, value in figures.items() if name != "board"})
+    """The table of a finished build."""
+    taken = " (of an earlier, equal build)" if figures["cached"] else ""
+    output.facts(
+        f"{figures['board']}: bitstream",
+        {
+            "bitstream": figures["bitstream"],
+            "clock": f"{figures['clock_mhz']:g} MHz wanted, {figures['fmax_mhz']:g} MHz reached",
+            "by seed": ", ".join(f"{seed}: {mhz:g} MHz" for seed, mhz in figures["fmax_mhz_seeds"].items()),
+            "LUTs, flip-flops": f"{figures['luts']:,}, {figures['ffs']:,}",
+            "multipliers": figures["multipliers"],
+            "block RAMs, SPRAMs": f"{figures['block_rams']}, {figures['sprams']}",
+            "seconds": f"{figures['seconds']}{taken}",
+        },
+    )
+    used = figures["utilisation"].items()
+    rows = [(kind, count, of, f"{100 * count / of:.0f} %") for kind, (count, of) in used if count]
+    output.table("Used of the part, after place and route", ("type", "used", "of", "share"), rows)
