@@ -1,6 +1,10 @@
 """Latencies in clock cycles, used by the cycle model and by the components that have them."""
 
-from spec.program import Record
+from dataclasses import dataclass
+
+import numpy as np
+
+from spec.program import GateOp, Record
 from spec.target import Target
 
 READ = 2
@@ -26,3 +30,42 @@ def drain(target: Target) -> int:
 def fetch(instruction: Record) -> int:
     """First cycle of a fetch to the first cycle the instruction may start: one per word, one memory read."""
     return instruction.words + 1
+
+
+GATE_UNIT = 8
+"""Cycles per hidden unit in the gate unit's STEP (its products, on one multiplier), and per logit in EMIT."""
+
+GATE_STATE = 2
+"""Cycles per hidden unit in the gate unit's STATE."""
+
+
+@dataclass(frozen=True)
+class GateTiming:
+    """When a gate instruction does what, in cycles after its `start`, if `state` and `out` are always ready.
+
+    Attributes:
+        hidden: of the writes of h, two per unit: along the nest, then to the copy.
+        cell: of the writes of c.
+        sent: of the first word of each unit (h) or logit on the output stream, if it is sent; c follows 3 later.
+        done: of `done`.
+    """
+
+    hidden: np.ndarray
+    cell: np.ndarray
+    sent: np.ndarray
+    done: int
+
+
+def gate(op: GateOp, count: int) -> GateTiming:
+    """Times of a gate instruction over `count` units or logits."""
+    units = np.arange(count)
+    nothing = units[:0]
+    if op is GateOp.EMIT:
+        sent = 9 + GATE_UNIT * units
+        return GateTiming(nothing, nothing, sent, int(sent[-1]))
+    if op is GateOp.STATE:
+        first, cell, sent = 4 + GATE_STATE * units, 5 + GATE_STATE * units, nothing
+    else:
+        first, cell = 25 + GATE_UNIT * units, 19 + GATE_UNIT * units
+        sent = first
+    return GateTiming(np.stack([first, first + 1], axis=1).ravel(), cell, sent, int(first[-1]) + 1)

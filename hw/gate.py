@@ -1,0 +1,436 @@
+"""The gate unit: sigmoid, tanh and the cell update of an LSTM, one hidden unit every eight cycles."""
+
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from hw.address import AddressGenerator
+from hw.layout import layout
+from hw.signatures import OutputKind, output_word
+from hw.technology import Multiplier, block_rams
+from spec.activation import SEGMENTS, table_width
+from spec.fixed import signed_bits
+from spec.program import GateOp, Record, Widths, bits_for, gate_instruction
+from spec.target import Target, Technology
+from spec.timing import MULTIPLY
+
+# The eight slots of a beat: which product of a unit enters the multiplier. A slot's result is in `result` four
+# cycles later, so f, i and tanh(c) are there just when FORGET, INPUT and OUTPUT want them; g and o wait in
+# registers. TANH_C and OUTPUT belong to the unit of the beat before.
+TANH_G, SIGMOID_F, SIGMOID_I, TANH_C, SIGMOID_O, FORGET, INPUT, OUTPUT = range(8)
+
+MOVE = TANH_C
+"""Slot in which what is to be written or sent moves to the output register."""
+
+RESULT = MULTIPLY + 2
+"""Operands to result: multiply, add, shift and saturate."""
+
+assert RESULT == 4, "the order of the slots is made for this latency"
+
+
+class LutMultiplier(wiring.Component):
+    """hw.technology.Multiplier without a multiplier block: rows of ripple-carry adders.
+
+    Every two bits of b become a digit of -1, 0, 1 or 2, so that a bit of a row (one of ~a, 0, a, 2a) is a single
+    LUT4 and its sum another: 340 of them for 16 × 16 bits, where synthesis on its own takes 777.
+
+    Members:
+        a, b (In): operands. o (Out): their product.
+
+    Costs: latency spec.timing.MULTIPLY, a product per cycle; no multiplier block.
+    """
+
+    def __init__(self, width: int):
+        self._width = width
+        super().__init__({"a": In(signed(width)), "b": In(signed(width)), "o": Out(signed(2 * width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        width = self._width
+        pairs = -(-width // 2)
+        b = Cat(self.b, self.b[-1].replicate(2 * pairs - width))
+        digits = [Signal(2, name=f"digit_{k}", reset_less=True) for k in range(pairs + 1)]  # 3 is -1
+        a = Signal(signed(width), reset_less=True)
+        m.d.sync += a.eq(self.a)
+        carry = C(0, 1)
+        for k in range(pairs):
+            low, high = b[2 * k], b[2 * k + 1]
+            m.d.sync += digits[k].eq(Cat(low ^ carry, high ^ (low & carry)))
+            carry = high & (low | carry)
+        m.d.sync += digits[pairs].eq(Cat(b[-1] ^ carry, b[-1] & ~carry))
+
+        # The low two bits of each row's sum are final; only the rest goes on.
+        product, above = [], Signal(signed(width), name="above_0")
+        for k, digit in enumerate(digits):
+            row = Signal(signed(width + 1), name=f"row_{k}")
+            with m.Switch(digit):
+                with m.Case(1):
+                    m.d.comb += row.eq(a)
+                with m.Case(2):
+                    m.d.comb += row.eq(a << 1)
+                with m.Case(3):
+                    m.d.comb += row.eq(~a)
+            total = Signal(signed(width + 3), name=f"total_{k}")
+            m.d.comb += total.eq(Cat(C(1, 1), above).as_signed() + Cat(digit.all(), row).as_signed())
+            product += [total[1], total[2]]
+            above = Signal(signed(width), name=f"above_{k + 1}")
+            m.d.comb += above.eq(total[3:])
+        o = Signal.like(self.o, reset_less=True)
+        m.d.sync += o.eq(Cat(product, above))
+        m.d.comb += self.o.eq(o)
+        return m
+
+
+class GateUnit(wiring.Component):
+    """Executes gate instructions (see spec.program), bit-exact with spec.activation and spec.formats.
+
+    Per unit:
+
+        c' = saturate(round((sigmoid(f) * c << forget_shift) + sigmoid(i) * tanh(g) >> cell_shift))
+        h  = saturate(round(sigmoid(o) * tanh(c') >> hidden_shift))
+
+    All eight products, four of them inside the piecewise-linear tables, share one multiplier. A unit takes part
+    in three beats of eight slots: lookups and c'; tanh(c') and h; writing and sending.
+
+    Everything in front of the multiplier stops as a whole when `out` is full at the start of a beat or `state`
+    has no word; the arithmetic behind it runs on, and its last results wait in their registers.
+
+    Args:
+        target: widths, formats, technology.
+
+    Members:
+        instruction (In): stable from `start` to `done`. start (In): pulse, not before the cycle after `done`.
+        done (Out): in the cycle of the last write, or in which the last logit is accepted.
+        final_step (In): this STEP is the run's last. every_h (In): send h of every STEP. initial (In): STATE
+            takes its values from `state`. All stable from `start` to `done`.
+        state (In): h, then c, of each unit.
+        out (Out): STEP sends h of each unit if `every_h` or `final_step`, followed by its c if `final_step`; EMIT
+            sends logits. The last c may leave after `done`; the next instruction waits for that.
+        stalled (Out): this cycle is lost, because `state` has or `out` takes no word.
+        result_address (Out), result_data (In): the result memory, data one cycle after the address.
+        write_valid, write_address, write_lane, write_data (Out): h, twice: along the `h` nest, then to word
+            `copy` + unit, lane 0.
+        cell_valid, cell_address, cell_data (Out): c as it is written to the unit's own memory.
+        table_write_enable, table_write_address, table_write_data (In): see spec.activation.table_words.
+
+    Costs: one multiplier (in LUTs on iCE40, whose multipliers the array needs); 8 cycles per unit in STEP and
+    EMIT, 2 in STATE, exact times in spec.timing.gate; `block_rams` for tables and cell states.
+    """
+
+    def __init__(self, target: Target):
+        self._target = target
+        w = Widths(target)
+        width = target.data_width
+        super().__init__(
+            {
+                "instruction": In(layout(gate_instruction(target))),
+                "start": In(1),
+                "done": Out(1),
+                "final_step": In(1),
+                "every_h": In(1),
+                "initial": In(1),
+                "state": In(stream.Signature(signed(width))),
+                "out": Out(stream.Signature(output_word(target))),
+                "stalled": Out(1),
+                "result_address": Out(w.result),
+                "result_data": In(data.ArrayLayout(signed(width), target.columns)),
+                "write_valid": Out(1),
+                "write_address": Out(w.address),
+                "write_lane": Out(w.lane),
+                "write_data": Out(signed(width)),
+                "cell_valid": Out(1),
+                "cell_address": Out(w.unit),
+                "cell_data": Out(signed(width)),
+                "table_write_enable": In(1),
+                "table_write_address": In(bits_for(2 * SEGMENTS)),
+                "table_write_data": In(table_width(width)),
+            }
+        )
+
+    @property
+    def multipliers(self) -> int:
+        """Multiplier blocks of the part."""
+        return 0 if self._target.technology is Technology.ICE40 else 1
+
+    @property
+    def block_rams(self) -> int:
+        target = self._target
+        return block_rams(target.technology, 2 * SEGMENTS, table_width(target.data_width)) + block_rams(
+            target.technology, target.hidden, target.data_width
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        target = self._target
+        width = target.data_width
+        instruction = self.instruction
+        record = gate_instruction(target)
+
+        is_state = instruction.op == GateOp.STATE
+        is_step = instruction.op == GateOp.STEP
+        is_emit = instruction.op == GateOp.EMIT
+        running, advance, go = Signal(), Signal(), Signal()
+        slot = Signal(3)
+        fill = Signal()  # the first unit's operands are on their way
+        in_lookup, in_update, in_write = Signal(), Signal(), Signal()  # the beat's three stages hold a unit
+        unit = Signal(Widths(target).unit)  # in lookup
+        written = Signal.like(unit)  # in write
+        wrap, last_unit = Signal(), Signal()
+        first_write, second_write, finishing = Signal(), Signal(), Signal()
+        busy = Signal()  # the output register holds a word, or c has to follow
+
+        takes_state = is_state & self.initial & in_lookup
+        m.d.comb += [
+            self.state.ready.eq(running & takes_state),
+            advance.eq(~(busy & (fill | (slot == TANH_G))) & ~(takes_state & ~self.state.valid)),
+            go.eq(running & advance),
+            wrap.eq(Mux(is_state, slot[0], slot == OUTPUT)),
+            last_unit.eq(unit == instruction.count),
+            self.stalled.eq(running & ~self.done & (~advance | (is_emit & finishing))),
+        ]
+        with m.If(self.start):
+            m.d.sync += [
+                running.eq(1),
+                # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c.
+                slot.eq(Mux(is_state, MOVE, SIGMOID_O)),
+                fill.eq(1),
+                in_lookup.eq(0),
+                in_update.eq(0),
+                in_write.eq(0),
+                unit.eq(0),
+                written.eq(0),
+                finishing.eq(0),
+            ]
+        with m.Elif(go):
+            m.d.sync += slot.eq(Mux(is_state, Cat(~slot[0], C(MOVE >> 1, 2)), slot + 1))
+            with m.If(wrap):
+                m.d.sync += [
+                    fill.eq(0),
+                    in_lookup.eq(fill | (in_lookup & ~last_unit)),
+                    in_update.eq(in_lookup),
+                    in_write.eq(in_update),
+                    unit.eq(unit + ~fill),
+                ]
+        with m.If(self.done):
+            m.d.sync += running.eq(0)
+
+        # Operands: z (or a word on its way through) and the tables.
+        m.submodules.z = z = AddressGenerator(_nest(record, "z"))
+        offset = Signal(Widths(target).result)
+        code = Signal(signed(width))
+        squash = Signal(signed(width))  # c in the format of z
+        cell_next, cell_now = Signal(signed(width)), Signal(signed(width))
+        formats = target.gate_formats
+        m.d.comb += [
+            z.nest.eq(instruction.z),
+            z.load.eq(self.start),
+            z.step.eq(go & (slot == MOVE)),
+            squash.eq(_requantise(cell_next, formats.tanh_shift, width)),
+        ]
+        # The address of i stays on through slot 7, so that its data stays when the unit stops in slot 0.
+        with m.If(is_step), m.Switch(slot):
+            with m.Case(TANH_G + 4):
+                m.d.comb += offset.eq(instruction.g)
+            with m.Case(SIGMOID_F + 4):
+                m.d.comb += offset.eq(instruction.f)
+            with m.Case(INPUT, OUTPUT):
+                m.d.comb += offset.eq(0)
+            with m.Default():
+                m.d.comb += offset.eq(instruction.o)
+        with m.If(go):
+            m.d.sync += self.result_address.eq(z.address.word + offset)
+            with m.If(~is_state):
+                m.d.sync += code.eq(self.result_data[z.address.lane] if target.columns > 1 else self.result_data[0])
+            with m.Elif(self.initial):
+                m.d.sync += code.eq(self.state.payload)
+            with m.Else():
+                m.d.sync += code.eq(0)
+
+        fraction_bits = width - bits_for(SEGMENTS)
+        align = max(0, min(formats.hidden_shift - fraction_bits, width - 1 - fraction_bits))
+        lookup = Signal(signed(width))
+        fraction = Signal(fraction_bits)
+        m.submodules.tables = tables = Memory(
+            shape=data.StructLayout({"base": signed(width), "slope": signed(width)}),
+            depth=2 * SEGMENTS,
+            init=[],
+            attrs={"ram_style": "block"},
+        )
+        load, table = tables.write_port(), tables.read_port()
+        m.d.comb += [
+            lookup.eq(Mux(slot == TANH_C - 1, squash, code)),
+            load.en.eq(self.table_write_enable),
+            load.addr.eq(self.table_write_address),
+            load.data.eq(self.table_write_data),
+            table.en.eq(go),
+            table.addr.eq(
+                Cat(lookup[fraction_bits:-1], ~lookup[-1], (slot == TANH_C - 1) | (slot == (TANH_G - 1) % 8))
+            ),
+        ]
+        with m.If(go):
+            m.d.sync += fraction.eq(lookup[:fraction_bits])
+
+        # The arithmetic, which never stops: multiply, add, shift and saturate.
+        result, tanh_g, sigmoid_o = (Signal(signed(width), name=n) for n in ("result", "tanh_g", "sigmoid_o"))
+        in_luts = target.technology is Technology.ICE40
+        m.submodules.multiplier = multiplier = LutMultiplier(width) if in_luts else Multiplier(width, width)
+        with m.If(slot[2] & (slot != SIGMOID_O)):
+            m.d.comb += multiplier.a.eq(result)
+        with m.Else():
+            m.d.comb += multiplier.a.eq(table.data.slope)
+        with m.Switch(slot):
+            with m.Case(FORGET):
+                m.d.comb += multiplier.b.eq(cell_now)
+            with m.Case(INPUT):
+                m.d.comb += multiplier.b.eq(tanh_g)
+            with m.Case(OUTPUT):
+                m.d.comb += multiplier.b.eq(sigmoid_o)
+            with m.Default():
+                m.d.comb += multiplier.b.eq(Cat(C(0, align), fraction, C(0, 1)))
+
+        slots, base = [slot], table.data.base
+        for stage in range(MULTIPLY + 1):
+            slots.append(Signal.like(slot, name=f"slot_{stage + 1}", reset_less=True))
+            m.d.sync += slots[-1].eq(slots[-2])
+        for stage in range(MULTIPLY):
+            delayed = Signal(signed(width), name=f"base_{stage + 1}", reset_less=True)
+            m.d.sync += delayed.eq(base)
+            base = delayed
+        present = Signal(MULTIPLY + 1)
+        m.d.sync += present.eq(Cat(go & is_step, present))
+
+        at_add, at_round = slots[MULTIPLY], slots[MULTIPLY + 1]
+        table_shift = fraction_bits + align
+        forget_half = _half(formats.cell_shift) >> formats.forget_shift
+        greatest = 1 << 2 * width - 2
+        largest = max(
+            (greatest + forget_half << formats.forget_shift) + greatest,
+            greatest + (1 << width - 1 + table_shift) + _half(table_shift),
+            greatest + _half(formats.hidden_shift),
+        )
+        total = Signal(signed(signed_bits(-largest, largest)), reset_less=True)
+        addend = Signal.like(total)
+        with m.Switch(at_add):
+            with m.Case(FORGET):
+                m.d.comb += addend.eq(forget_half)
+            with m.Case(INPUT):
+                m.d.comb += addend.eq(total << formats.forget_shift)
+            with m.Case(OUTPUT):
+                m.d.comb += addend.eq(_half(formats.hidden_shift))
+            with m.Default():
+                m.d.comb += addend.eq((base << table_shift) + _half(table_shift))
+        m.d.sync += total.eq(multiplier.o + addend)
+
+        shifted = Signal(signed(len(total) - min(table_shift, formats.cell_shift, formats.hidden_shift)))
+        rounded = Signal(signed(width))
+        m.d.comb += [
+            shifted.eq(total >> formats.hidden_shift),
+            rounded.eq(_saturate(shifted, width)),
+        ]
+        with m.If(at_round == INPUT):
+            m.d.comb += shifted.eq(total >> formats.cell_shift)
+        if table_shift != formats.hidden_shift:
+            with m.Elif(at_round != OUTPUT):
+                m.d.comb += shifted.eq(total >> table_shift)
+        with m.If(present[-1]):
+            m.d.sync += result.eq(rounded)
+            with m.If(at_round == TANH_G):
+                m.d.sync += tanh_g.eq(rounded)
+            with m.If(at_round == SIGMOID_O):
+                m.d.sync += sigmoid_o.eq(rounded)
+            with m.If(at_round == INPUT):
+                m.d.sync += cell_next.eq(rounded)
+        with m.If(is_state & go & ~slot[0]):
+            m.d.sync += cell_next.eq(code)
+
+        # Cell states. Slots keep reads and writes apart: no cycle has both.
+        cells_due, cell_ready = Signal(), Signal()
+        m.submodules.cells = cells = Memory(
+            shape=signed(width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
+        )
+        store, fetch = cells.write_port(), cells.read_port()
+        m.d.comb += [
+            self.cell_valid.eq(go & Mux(is_state, second_write, is_step & in_update & (slot == INPUT))),
+            self.cell_address.eq(written),
+            self.cell_data.eq(cell_next),
+            store.en.eq(self.cell_valid),
+            store.addr.eq(self.cell_address),
+            store.data.eq(self.cell_data),
+            fetch.en.eq(go & ((slot == FORGET - 1) | ((slot == FORGET) & cells_due))),
+            fetch.addr.eq(Mux(slot[0], written, unit)),
+            cell_now.eq(fetch.data),
+        ]
+
+        # Results leave: h to the scratchpad, words to the output stream.
+        m.submodules.h = h = AddressGenerator(_nest(record, "h"))
+        move = Signal()
+        value = Signal(signed(width))
+        kind = Signal(OutputKind)
+        m.d.comb += [
+            h.nest.eq(instruction.h),
+            h.load.eq(self.start),
+            h.step.eq(go & second_write),
+            move.eq(go & (slot == MOVE) & Mux(is_step, in_write, in_lookup)),
+            busy.eq(self.out.valid | cells_due),
+            self.write_valid.eq(go & (first_write | second_write)),
+            self.write_data.eq(value),
+            self.out.payload.kind.eq(kind),
+            self.out.payload.value.eq(value),
+            self.done.eq(running & finishing & Mux(is_emit, self.out.valid & self.out.ready, second_write)),
+        ]
+        with m.If(second_write):
+            m.d.comb += self.write_address.eq(instruction.copy + written)
+        with m.Else():
+            m.d.comb += [self.write_address.eq(h.address.word), self.write_lane.eq(h.address.lane)]
+        with m.If(go):
+            m.d.sync += [first_write.eq(move & ~is_emit), second_write.eq(first_write)]
+            with m.If(second_write):
+                m.d.sync += written.eq(written + 1)
+            with m.If(slot == FORGET):
+                m.d.sync += cell_ready.eq(cells_due)
+        with m.If(self.out.ready):
+            m.d.sync += self.out.valid.eq(0)
+        with m.If(move):
+            m.d.sync += [
+                value.eq(Mux(is_step, result, code)),
+                finishing.eq(Mux(is_step, ~in_update, last_unit)),
+                self.out.payload.last.eq(Mux(is_step, ~in_update, last_unit)),
+                self.out.valid.eq(is_emit | (is_step & (self.every_h | self.final_step))),
+                cells_due.eq(is_step & self.final_step),
+                kind.eq(Mux(is_emit, OutputKind.LOGIT, OutputKind.HIDDEN)),
+            ]
+        with m.Elif(cell_ready & (~self.out.valid | self.out.ready)):
+            m.d.sync += [
+                value.eq(cell_now),
+                kind.eq(OutputKind.CELL),
+                self.out.valid.eq(1),
+                cells_due.eq(0),
+                cell_ready.eq(0),
+            ]
+        return m
+
+
+def _nest(record: Record, name: str) -> Record:
+    nest = record.fields[name]
+    assert isinstance(nest, Record)
+    return nest
+
+
+def _half(shift: int) -> int:
+    """What turns a shift to the right into rounding half up."""
+    return 1 << shift >> 1
+
+
+def _saturate(value: Value, width: int) -> Value:
+    """A signed value clipped to `width` bits."""
+    sign, above = value[-1], value[width - 1 : -1]
+    clipped = Cat((~sign).replicate(width - 1), sign).as_signed()
+    return Mux((above != sign.replicate(len(above))), clipped, value[:width].as_signed())
+
+
+def _requantise(value: Value, shift: int, width: int) -> Value:
+    """Fixed.requantise of a constant shift."""
+    if not shift:
+        return value
+    return _saturate((value + _half(shift)) >> shift, width)
