@@ -137,7 +137,7 @@ class Run:
 
     Attributes:
         cycles: from the one after `start` to the last one busy.
-        array, hidden, cell: every result written: (to results, address) with words, (address, lane) with h,
+        array, hidden, cell: every result written: (to results, address) with words, (address, lane mask) with h,
             (unit,) with c.
         outputs: the words of the output stream: (kind, value, last).
         started: start and done cycle of every instruction: (unit, step, index, start, done).
@@ -244,12 +244,13 @@ class Machine:
         return start + count + delay
 
     def _hidden_addresses(self, instruction: dict) -> tuple[np.ndarray, np.ndarray]:
-        """Word and lane of every h write of a gate instruction, in order: along `h`, then to the copy, per unit."""
+        """Word and lane mask of every h write of a gate instruction, in order: along `h`, then to the copy, per unit."""
         count = instruction["count"] + 1
         nest = walk(instruction["h"], count)
         copy = instruction["copy"] + np.arange(count)
         words = np.stack([nest["word"], copy], axis=1).ravel()
-        return words, np.stack([nest["lane"], np.zeros(count, dtype=np.int64)], axis=1).ravel()
+        masks = np.stack([1 << nest["lane"], np.full(count, (1 << self.target.columns) - 1)], axis=1).ravel()
+        return words, masks
 
     def cycles(self, steps: int) -> int:
         """Cycles of a run, from the one after `start` to the last one busy."""
@@ -334,10 +335,11 @@ class Machine:
                     run.outputs.append((0, int(h[u]), last))
                 if final:
                     run.outputs.append((1, int(cell[u]), last))
-        words, lanes = self._hidden_addresses(instruction)
+        words, masks = self._hidden_addresses(instruction)
         data = np.repeat(h, 2)
-        scratchpad[words, lanes] = data
-        hidden.append((start + times.hidden, np.stack([words, lanes], axis=1), data))
+        for word, mask, value in zip(words, masks, data, strict=True):
+            scratchpad[word, mask >> np.arange(self.target.columns) & 1 == 1] = value
+        hidden.append((start + times.hidden, np.stack([words, masks], axis=1), data))
         cells.append((start + times.cell, np.arange(count)[:, None], cell[:count].copy()))
 
     def _cell_update(self, i, f, g, o, c) -> tuple[np.ndarray, np.ndarray]:

@@ -97,9 +97,7 @@ def stage_factor_words(
     return prod(network.shape((*stage.batch, *stage.reduction))) * -(-rows // target.rows)
 
 
-def stage_words(
-    network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target
-) -> int:
+def stage_words(network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target) -> int:
     """Scratchpad words a stage's data and result need together, at least."""
     data = prod(lane_words(network, index, lane_in, target) for index in stage.data)
     return data + prod(lane_words(network, index, lane_out, target) for index in stage.result)

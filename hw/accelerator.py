@@ -159,7 +159,7 @@ class Accelerator(wiring.Component):
             gate.every_h.eq(self.every_h),
             scratchpad.gate_valid.eq(gate.write_valid),
             scratchpad.gate_address.eq(gate.write_address),
-            scratchpad.gate_lane.eq(gate.write_lane),
+            scratchpad.gate_mask.eq(gate.write_mask),
             scratchpad.gate_data.eq(gate.write_data),
             scratchpad.loader_valid.eq(loader.write_valid),
             scratchpad.loader_address.eq(loader.write_address),
@@ -192,7 +192,7 @@ class Accelerator(wiring.Component):
             (
                 "hidden_trace",
                 gate.write_valid,
-                {"address": gate.write_address, "lane": gate.write_lane, "data": gate.write_data},
+                {"address": gate.write_address, "mask": gate.write_mask, "data": gate.write_data},
             ),
             ("cell_trace", gate.cell_valid, {"address": gate.cell_address, "data": gate.cell_data}),
         ):

@@ -109,7 +109,7 @@ class GateUnit(wiring.Component):
             sends logits. The last c may leave after `done`; the next instruction waits for that.
         stalled (Out): this cycle is lost, because `state` has or `out` takes no word.
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
-        write_valid, write_address, write_lane, write_data (Out): h, twice: along the `h` nest, then to word
+        write_valid, write_address, write_mask, write_data (Out): h, twice: along the `h` nest, then to all lanes of word
             `copy` + unit, lane 0.
         cell_valid, cell_address, cell_data (Out): c as it is written to the unit's own memory.
         table_write_enable, table_write_address, table_write_data (In): see spec.activation.table_words.
@@ -137,7 +137,7 @@ class GateUnit(wiring.Component):
                 "result_data": In(data.ArrayLayout(signed(width), target.columns)),
                 "write_valid": Out(1),
                 "write_address": Out(w.address),
-                "write_lane": Out(w.lane),
+                "write_mask": Out(target.columns),
                 "write_data": Out(signed(width)),
                 "cell_valid": Out(1),
                 "cell_address": Out(w.unit),
@@ -380,9 +380,9 @@ class GateUnit(wiring.Component):
             self.done.eq(running & finishing & Mux(is_emit, self.out.valid & self.out.ready, second_write)),
         ]
         with m.If(second_write):
-            m.d.comb += self.write_address.eq(instruction.copy + written)
+            m.d.comb += [self.write_address.eq(instruction.copy + written), self.write_mask.eq(~0)]
         with m.Else():
-            m.d.comb += [self.write_address.eq(h.address.word), self.write_lane.eq(h.address.lane)]
+            m.d.comb += [self.write_address.eq(h.address.word), self.write_mask.eq(1 << h.address.lane)]
         with m.If(go):
             m.d.sync += [first_write.eq(move & ~is_emit), second_write.eq(first_write)]
             with m.If(second_write):

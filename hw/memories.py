@@ -19,7 +19,7 @@ class Scratchpad(wiring.Component):
     Members:
         read_enable, read_address (In), read_data (Out): a word for the array, timing.READ cycles later.
         array_valid, array_address, array_data (In): a word from the array.
-        gate_valid, gate_address, gate_lane, gate_data (In): one lane from the gate unit.
+        gate_valid, gate_address, gate_mask, gate_data (In): one value for some lanes from the gate unit.
         loader_valid, loader_address, loader_mask, loader_data (In), loader_ready (Out): lanes from the loader.
         collision (Out): a bank was asked for more than it can do; never, with a correct program.
 
@@ -41,7 +41,7 @@ class Scratchpad(wiring.Component):
                 "array_data": In(word),
                 "gate_valid": In(1),
                 "gate_address": In(address),
-                "gate_lane": In(Widths(target).lane),
+                "gate_mask": In(target.columns),
                 "gate_data": In(lane),
                 "loader_valid": In(1),
                 "loader_ready": Out(1),
@@ -110,7 +110,7 @@ class Scratchpad(wiring.Component):
             with m.Elif(asks["gate"]):
                 m.d.comb += [
                     bank.write_address.eq(self.gate_address[:offset]),
-                    bank.write_mask.eq(1 << self.gate_lane),
+                    bank.write_mask.eq(self.gate_mask),
                     bank.write_data.eq(gate_word),
                 ]
             with m.Else():

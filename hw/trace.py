@@ -15,9 +15,9 @@ def array_event(target: Target) -> data.StructLayout:
 
 
 def hidden_event(target: Target) -> data.StructLayout:
-    """A lane written by the gate unit: h."""
+    """A value written by the gate unit: h, to the lanes of the mask."""
     w = Widths(target)
-    return data.StructLayout({"address": w.address, "lane": w.lane, "data": signed(target.data_width)})
+    return data.StructLayout({"address": w.address, "mask": target.columns, "data": signed(target.data_width)})
 
 
 def cell_event(target: Target) -> data.StructLayout:

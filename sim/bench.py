@@ -7,6 +7,7 @@ agrees on their values. Cycle 0 of a run is the one in which `start` is high.
 import json
 import os
 import random
+from collections import defaultdict
 from pathlib import Path
 
 import cocotb
@@ -32,36 +33,43 @@ WATCH_ON = 64
 
 @cocotb.test()
 async def run(dut) -> None:
-    """Loads an image, runs clips, writes report.json."""
-    work = Path(os.environ["FDHT_JOB"])
-    job = json.loads((work / "job.json").read_text())
-    image = Image.load(work / "expected.image")
-    loaded = Image.load(work / "loaded.image")
-    clips = np.load(work / "clips.npy")
-    initial = np.load(work / "initial.npy") if job["initial"] else None
+    """Runs every job folder in the order of their numbers and leaves a report.json in each."""
+    work = Path(os.environ["FDHT_JOBS"])
+    cocotb.start_soon(Clock(dut.clk, PERIOD, unit="ns").start())
+    for folder in sorted((path for path in work.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)):
+        await run_job(dut, folder)
+    (work / "finished").touch()
+
+
+async def run_job(dut, folder: Path) -> None:
+    """Resets the engine, loads an image, runs its clips."""
+    job = json.loads((folder / "job.json").read_text())
+    image = Image.load(folder / "expected.image")
+    clips = np.load(folder / "clips.npy")
+    initial = np.load(folder / "initial.npy") if (folder / "initial.npy").exists() else None
     bench = Bench(dut, image, job["pauses"])
     await bench.reset()
-    await bench.load(loaded.stream())
-    report: dict[str, list] = {
-        name: [] for name in ("cycles_predicted", "cycles_simulated", "stalls", "saturations", "logits", "hidden", "cells")
-    }
-    for clip in clips:
-        result = await bench.run(clip, initial, job["every_h"])
-        for name, value in result.items():
+    await bench.load(Image.load(folder / "loaded.image").stream())
+    report = defaultdict(list)
+    for number, clip in enumerate(clips):
+        for name, value in (await bench.run(clip, initial, job["every_h"])).items():
             report[name].append(value)
+        (folder / f"clip-{number}").touch()
+    bench.stop()
     board = bench.scoreboard
     totals = {"words_compared": board.compared, "words_expected": board.expected, "mismatches": board.mismatches}
-    (work / "report.json").write_text(json.dumps(report | totals))
+    (folder / "report.json").write_text(json.dumps(report | totals))
 
 
 class Bench:
-    """One engine under test."""
+    """One engine under test, loaded with one image."""
 
     def __init__(self, dut, image: Image, pauses: int | None):
         self.dut, self.image, self.target = dut, image, image.target
         self.random = None if pauses is None else random.Random(pauses)
         self.scoreboard = Scoreboard(check_cycles=pauses is None)
         self.start_time = 0.0
+        self._monitors = []
 
     async def reset(self) -> None:
         dut = self.dut
@@ -70,15 +78,23 @@ class Bench:
         for name in ("start", "steps", "use_state", "every_h", "out__ready"):
             getattr(dut, name).value = 0
         dut.rst.value = 1
-        cocotb.start_soon(Clock(dut.clk, PERIOD, unit="ns").start())
         for _ in range(4):
             await FallingEdge(dut.clk)
         dut.rst.value = 0
         await FallingEdge(dut.clk)
-        cocotb.start_soon(self._watch("array_trace", self._array_event))
-        cocotb.start_soon(self._watch("hidden_trace", self._hidden_event))
-        cocotb.start_soon(self._watch("cell_trace", self._cell_event))
-        cocotb.start_soon(self._watch_output())
+        self._monitors = [
+            cocotb.start_soon(monitor)
+            for monitor in (
+                self._watch("array_trace", self._array_event),
+                self._watch("hidden_trace", self._hidden_event),
+                self._watch("cell_trace", self._cell_event),
+                self._watch_output(),
+            )
+        ]
+
+    def stop(self) -> None:
+        for monitor in self._monitors:
+            monitor.cancel()
 
     async def load(self, words: np.ndarray) -> None:
         dut = self.dut
@@ -160,7 +176,7 @@ class Bench:
     def _hidden_event(self, cycle: int, bits: int) -> None:
         fields = _split(bits, hidden_event(self.target))
         value = _signed(fields["data"], self.target.data_width)
-        self.scoreboard.saw("hidden", cycle, (fields["address"], fields["lane"]), (value,))
+        self.scoreboard.saw("hidden", cycle, (fields["address"], fields["mask"]), (value,))
 
     def _cell_event(self, cycle: int, bits: int) -> None:
         fields = _split(bits, cell_event(self.target))
@@ -209,9 +225,7 @@ def _last(outputs: np.ndarray, kind: int, count: int) -> list[int]:
 
 def _split(bits: int, layout: StructLayout) -> dict[str, int]:
     """The fields of a packed struct, as unsigned integers."""
-    return {
-        str(name): bits >> field.offset & (1 << Shape.cast(field.shape).width) - 1 for name, field in layout
-    }
+    return {str(name): bits >> field.offset & (1 << Shape.cast(field.shape).width) - 1 for name, field in layout}
 
 
 def _signed(bits: int, width: int) -> int:

@@ -151,7 +151,7 @@ def _compile(directory: Path, sources: list[Path], simulator: str, waves: bool) 
     from cocotb_tools.runner import get_runner  # slow to import
 
     log = directory / "build.log"
-    with environment(toolchain_environment() ):
+    with environment(toolchain_environment()):
         runner = get_runner(simulator)
         try:
             runner.build(

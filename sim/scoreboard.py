@@ -2,6 +2,7 @@
 
 from compiler.machine import Events
 
+
 class Scoreboard:
     """Holds, per channel, the results still expected.
 
@@ -20,7 +21,11 @@ class Scoreboard:
     def expect(self, channel: str, events: Events) -> None:
         """Sets what a channel must bring in the coming run. A cycle of -1 is not compared."""
         data = events.data if events.data.ndim == 2 else events.data[:, None]
-        self._channels[channel] = (events.cycle.tolist(), list(map(tuple, events.where.tolist())), list(map(tuple, data.tolist())))
+        self._channels[channel] = (
+            events.cycle.tolist(),
+            list(map(tuple, events.where.tolist())),
+            list(map(tuple, data.tolist())),
+        )
         self._seen[channel] = []
         self.expected += len(events.cycle)
 
@@ -47,6 +52,8 @@ class Scoreboard:
             missing = len(cycles) - len(self._seen[channel])
             if missing > 0:
                 first = len(self._seen[channel])
-                self.mismatches.append(f"{channel}: {missing} results missing, the first to {places[first]} in cycle {cycles[first]}")
+                self.mismatches.append(
+                    f"{channel}: {missing} results missing, the first to {places[first]} in cycle {cycles[first]}"
+                )
         seen, self._seen, self._channels = self._seen, {}, {}
         return seen

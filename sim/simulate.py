@@ -2,8 +2,9 @@
 
 import json
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ class Simulation:
         cycles_predicted, cycles_simulated: per clip.
         stalls: cycles lost waiting for inputs, per clip.
         saturations: result words with a clipped lane, per clip.
-        logits: clips × classes. hidden: clips × H, after the last step.
+        logits: clips × classes. hidden, cells: h and c after the last step, clips × H.
         classes: index of the largest logit, -1 without a head.
     """
 
@@ -37,64 +38,115 @@ class Simulation:
     saturations: list[int]
     logits: np.ndarray
     hidden: np.ndarray
+    cells: np.ndarray
     classes: np.ndarray
-    cells: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Job:
+    """Clips to run on one image.
+
+    Attributes:
+        image: the program; says what is expected.
+        clips: raw input words, clips × steps × N.
+        initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
+        every_h: have h sent after every step.
+        pauses: a seed; inputs and outputs then pause at random and cycles are not compared.
+        load: an image to load in place of `image` (for tests of the tests).
+    """
+
+    image: Image
+    clips: np.ndarray
+    initial: np.ndarray | None = None
+    every_h: bool = False
+    pauses: int | None = None
+    load: Image | None = None
+
+    def __post_init__(self):
+        if self.clips.ndim != 3 or self.clips.shape[2] != self.image.inputs or self.clips.shape[1] < 1:
+            raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.image.inputs}")
+
+    def write(self, folder: Path) -> None:
+        """Leaves the job where the bench finds it."""
+        folder.mkdir()
+        self.image.save(folder / "expected.image")
+        (self.load or self.image).save(folder / "loaded.image")
+        np.save(folder / "clips.npy", self.clips)
+        if self.initial is not None:
+            np.save(folder / "initial.npy", self.initial)
+        (folder / "job.json").write_text(json.dumps({"every_h": self.every_h, "pauses": self.pauses}))
+
+    def read(self, folder: Path) -> Simulation:
+        """What the bench reported."""
+        report = json.loads((folder / "report.json").read_text())
+        for name in ("logits", "hidden", "cells"):
+            report[name] = np.array(report[name], dtype=np.int64).reshape(len(self.clips), -1)
+        logits = report["logits"]
+        return Simulation(**report, classes=logits.argmax(axis=1) if self.image.classes else np.full(len(logits), -1))
 
 
 def simulate(
     image: Image,
     clips: np.ndarray,
     *,
-    initial: np.ndarray | None = None,
-    every_h: bool = False,
-    pauses: int | None = None,
+    simulator: str = "verilator",
+    waves: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **options,
+) -> Simulation:
+    """Simulates clips one after the other on one engine. `options` are those of Job; see simulate_jobs."""
+    job = Job(image, clips, **options)
+    (result,) = simulate_jobs([job], simulator=simulator, waves=waves, progress=progress)
+    return result
+
+
+def simulate_jobs(
+    jobs: Sequence[Job],
+    *,
     simulator: str = "verilator",
     built: Simulator | None = None,
     waves: Path | None = None,
-    load: Image | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Simulation:
-    """Simulates clips one after the other on one engine.
+) -> list[Simulation]:
+    """Simulates jobs for one target in one run of the simulator, each after a reset.
 
     Args:
-        image: the program; `clips` run on it.
-        clips: raw input words, clips × steps × N.
-        initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
-        every_h: have h sent after every step.
-        pauses: a seed; inputs and outputs then pause at random and cycles are not compared.
         simulator: `verilator` or `icarus`.
-        built: a simulator built before, instead of the one for the image's target.
+        built: a simulator built before, instead of the one for the jobs' target.
         waves: where to leave a VCD trace.
-        load: an image to load in place of `image`, which still says what is expected (for tests of the tests).
-        progress: called with (clips done, clips).
+        progress: called with (clips done, clips) while they run.
 
     Raises:
         ToolError: a tool is missing or the simulator failed.
-        SpecError: clips that are not clips × steps × N.
     """
-    if clips.ndim != 3 or clips.shape[2] != image.inputs or clips.shape[1] < 1:
-        raise SpecError(f"clips of shape {clips.shape} are not clips x steps x {image.inputs}")
-    built = built or build(image.target, simulator, waves=waves is not None)
+    built = built or build(jobs[0].image.target, simulator, waves=waves is not None)
     with tempfile.TemporaryDirectory(prefix="fdht-") as folder:
         work = Path(folder)
-        image.save(work / "expected.image")
-        (load or image).save(work / "loaded.image")
-        np.save(work / "clips.npy", clips)
-        if initial is not None:
-            np.save(work / "initial.npy", initial)
-        job = {"every_h": every_h, "pauses": pauses, "initial": initial is not None}
-        (work / "job.json").write_text(json.dumps(job))
-        _run(built, work, waves)
-        report = json.loads((work / "report.json").read_text())
-    if progress is not None:
-        progress(len(clips), len(clips))
-    logits = np.array(report.pop("logits"), dtype=np.int64).reshape(len(clips), image.classes)
-    classes = logits.argmax(axis=1) if image.classes else np.full(len(clips), -1)
-    arrays = {name: np.array(report.pop(name), dtype=np.int64).reshape(len(clips), -1) for name in ("hidden", "cells")}
-    return Simulation(**report, **arrays, logits=logits, classes=classes)
+        for number, job in enumerate(jobs):
+            job.write(work / str(number))
+        runner = threading.Thread(target=_run, args=(built, work, waves, errors := []))
+        runner.start()
+        total, seen = sum(len(job.clips) for job in jobs), 0
+        while runner.is_alive():
+            runner.join(0.2)
+            done = len(list(work.glob("*/clip-*")))
+            if progress is not None and done != seen:
+                progress(done, total)
+                seen = done
+        if errors:
+            raise errors[0]
+        return [job.read(work / str(number)) for number, job in enumerate(jobs)]
 
 
-def _run(built: Simulator, work: Path, waves: Path | None) -> None:
+def _run(built: Simulator, work: Path, waves: Path | None, errors: list[ToolError]) -> None:
+    """Runs the bench in the simulator; an error is left in `errors`, since this is a thread's body."""
+    try:
+        _run_bench(built, work, waves)
+    except ToolError as error:
+        errors.append(error)
+
+
+def _run_bench(built: Simulator, work: Path, waves: Path | None) -> None:
     from cocotb_tools.runner import get_runner
 
     log = work / "simulation.log"
@@ -109,7 +161,7 @@ def _run(built: Simulator, work: Path, waves: Path | None) -> None:
                 build_dir=built.directory / "sim",
                 test_dir=work,
                 results_xml=str(work / "results.xml"),
-                extra_env={"FDHT_JOB": str(work), "PYTHONPATH": root, "COCOTB_LOG_LEVEL": "WARNING"},
+                extra_env={"FDHT_JOBS": str(work), "PYTHONPATH": root, "COCOTB_LOG_LEVEL": "WARNING"},
                 waves=waves is not None,
                 timescale=("1ns", "1ps"),
                 log_file=log,
@@ -117,7 +169,7 @@ def _run(built: Simulator, work: Path, waves: Path | None) -> None:
         except (Exception, SystemExit) as error:
             tail = "\n".join(log.read_text().splitlines()[-15:]) if log.exists() else ""
             raise ToolError(f"the simulation on {built.name} failed ({error}):\n{tail}") from None
-    if not (work / "report.json").exists():
+    if not (work / "finished").exists():
         tail = "\n".join(log.read_text().splitlines()[-15:])
         raise ToolError(f"the simulation on {built.name} stopped early:\n{tail}")
     if waves is not None:

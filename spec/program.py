@@ -250,7 +250,7 @@ def loader_instruction(target: Target) -> Record:
 
 
 def gate_instruction(target: Target) -> Record:
-    """Units u = 0..count: z from the result memory along `z`, h to the scratchpad along `h` and to word copy+u.
+    """Units u = 0..count: z from the result memory along `z`, h to the scratchpad along `h` and to all lanes of word copy+u.
 
     Gate g of a unit is `f`, `g` or `o` result words after its gate i.
     """

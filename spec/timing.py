@@ -13,8 +13,11 @@ READ = 2
 MULTIPLY = 2
 """Operands at a multiplier to product: input registers, output register."""
 
-REQUANTISE = 2
-"""Accumulator at the requantiser to result: add, then shift and saturate."""
+REQUANTISE = 3
+"""Accumulator at the requantiser to result: round and align the bias, add, shift and saturate."""
+
+TRANSPOSE = 1
+"""Last row of a block to the block's first transposed word."""
 
 TOKEN = 1
 """A unit's `done` to the tokens it gives being seen."""

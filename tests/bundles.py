@@ -1,4 +1,4 @@
-"""Random bundles: networks of every shape with integers at random, as quantisation would leave them."""
+"""Random bundles: small networks of every shape, with random integers in formats as quantisation would choose."""
 
 from math import prod
 
@@ -30,39 +30,58 @@ def random_spec(rng: np.random.Generator) -> LSTMSpec:
 
 
 def random_bundle(
-    rng: np.random.Generator, spec: LSTMSpec, stage_list: StageList, factor_width: int = 8, clips: int = 1, steps: int = 3
+    rng: np.random.Generator,
+    spec: LSTMSpec,
+    stage_list: StageList,
+    *,
+    factor_width: int = 8,
+    clips: int = 1,
+    steps: int = 3,
 ) -> Bundle:
-    """Random integers for a network, scaled so that every stage uses most of its range and a little more."""
-    chain = stages(spec.network, stage_list)
-    gate = GateFormats()
+    """Random integers for a network.
+
+    Formats are chosen on random data so that every stage fills its range and clips now and then.
+    """
+    gate, limit = GateFormats(), 1 << factor_width - 1
+    data = np.zeros(prod(spec.network.input_shape))
+    data[spec.x_positions] = rng.integers(-128, 128, spec.inputs) << 7
+    data[spec.h_positions] = rng.integers(-8192, 8192, spec.hidden)
+    data, order = data.reshape(spec.network.input_shape), spec.network.inputs
+    axis = {index: k for k, index in enumerate(spec.network.size)}
     weights, formats, frac = [], [], gate.hidden.frac
-    for s, stage in enumerate(chain):
-        limit = 1 << factor_width - 1
-        weights.append(rng.integers(-limit, limit, spec.network.shape(stage.weight), dtype=np.int32))
-        # The sum of K products of uniform numbers has about this spread; one bit of headroom, so some clip.
-        growth = factor_width - 2 + np.log2(prod(spec.network.shape(stage.reduction))) / 2
-        last = s + 1 == len(chain)
-        shift = max(0, round(growth) - (2 if last else 1))
-        result = gate.z if last else Fixed(16, frac + factor_width - shift)
-        weight_frac = shift + result.frac - frac
-        formats.append(StageFormat(Fixed(factor_width, weight_frac), result))
+    chain = stages(spec.network, stage_list)
+    for stage in chain:
+        weight = rng.integers(-limit, limit, spec.network.shape(stage.weight), dtype=np.int32)
+        data = np.einsum(
+            weight, [axis[i] for i in stage.weight], data, [axis[i] for i in order], [axis[i] for i in stage.result]
+        )
+        order = stage.result
+        last = stage is chain[-1]
+        # z spreads over about ±1.5, other results over half of the range.
+        spread = 1.5 * 2**gate.z.frac if last else 2**14
+        shift = max(0, round(np.log2(max(data.std(), 1) / spread)))
+        data = np.clip(np.floor(data / 2**shift), -(1 << 15), (1 << 15) - 1)
+        result = gate.z if last else Fixed(16, frac)
+        formats.append(StageFormat(Fixed(factor_width, result.frac + shift - frac), result))
+        weights.append(weight)
         frac = result.frac
-    accumulator = frac if len(chain) == 0 else formats[-1].weight.frac + (formats[-2].result.frac if len(chain) > 1 else gate.hidden.frac)
-    bias_format = Fixed(16, min(12, accumulator))
-    bias = rng.integers(-4096, 4096, (4, spec.hidden), dtype=np.int32)
+    source = formats[-2].result.frac if len(chain) > 1 else gate.hidden.frac
     head = StageFormat(Fixed(factor_width, factor_width - 1), Fixed(16, 10)) if spec.classes else None
-    head_weight = head_bias = None
-    if spec.classes:
-        head_weight = rng.integers(-(1 << factor_width - 1), 1 << factor_width - 1, (spec.classes, spec.hidden), dtype=np.int32)
-        head_bias = rng.integers(-2048, 2048, spec.classes, dtype=np.int32)
     return Bundle(
         spec=spec,
         stage_list=stage_list,
-        formats=Formats(PIXELS, gate, tuple(formats), bias_format, head, Fixed(16, 10) if head else None),
+        formats=Formats(
+            PIXELS,
+            gate,
+            tuple(formats),
+            Fixed(16, min(12, source + formats[-1].weight.frac)),
+            head,
+            Fixed(16, 10) if head else None,
+        ),
         weights=tuple(weights),
-        bias=bias,
-        head_weight=head_weight,
-        head_bias=head_bias,
+        bias=rng.integers(-4096, 4096, (4, spec.hidden), dtype=np.int32),
+        head_weight=rng.integers(-limit, limit, (spec.classes, spec.hidden), dtype=np.int32) if head else None,
+        head_bias=rng.integers(-2048, 2048, spec.classes, dtype=np.int32) if head else None,
         clips=rng.integers(0, 256, (clips, steps, spec.inputs), dtype=np.uint8),
         labels=np.full(clips, -1),
         logits=np.zeros((clips, spec.classes), dtype=np.int64),

@@ -158,7 +158,10 @@ class Golden:
                     sent.append((OutputKind.CELL, last, int(self.cells[u])))
             else:
                 h, self.cells[u] = (state.popleft(), state.popleft()) if call.initial else (0, 0)
-            hidden += [(word, lane, h), ((instruction["copy"] + u) % (1 << w.address), 0, h)]
+            hidden += [
+                (word, 1 << lane, h),
+                ((instruction["copy"] + u) % (1 << w.address), (1 << target.columns) - 1, h),
+            ]
             cells.append((u, int(self.cells[u])))
         return hidden, cells, sent
 
@@ -194,7 +197,7 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
                 # Also between instructions: what comes then belongs to the one before.
                 now = cycle - starts[-1] - seen[-1].lost
                 if ctx.get(gate.write_valid):
-                    write = ctx.get(gate.write_address), ctx.get(gate.write_lane), ctx.get(gate.write_data)
+                    write = ctx.get(gate.write_address), ctx.get(gate.write_mask), ctx.get(gate.write_data)
                     seen[-1].hidden.append((now, write))
                 if ctx.get(gate.cell_valid):
                     seen[-1].cell.append((now, (ctx.get(gate.cell_address), ctx.get(gate.cell_data))))
