@@ -24,10 +24,10 @@ MULT18_WIDTH = 18
 
 _BLOCK_RAM_SHAPES = {
     Technology.GENERIC: (),
-    Technology.ECP5: ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1)),
-    Technology.ICE40: ((256, 16), (512, 8), (1024, 4), (2048, 2)),
+    Technology.ECP5: ((512, 36, 9), (1024, 18, 9), (2048, 9, 9), (4096, 4, 4), (8192, 2, 2), (16384, 1, 1)),
+    Technology.ICE40: ((256, 16, 1), (512, 8, 1), (1024, 4, 1), (2048, 2, 1)),
 }
-"""Depth × width of one block RAM (DP16KD, SB_RAM40_4K) in each of its configurations."""
+"""Depth, width and bits per write enable of one block RAM (DP16KD, SB_RAM40_4K) in each configuration."""
 
 
 def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) -> int:
@@ -39,8 +39,11 @@ def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) 
         width: bits that are written together.
         groups: how many of them, each with a write enable of its own, a word has.
     """
-    shapes = _BLOCK_RAM_SHAPES[technology]
-    return min((-(-depth // words) * -(-width // bits) * groups for words, bits in shapes), default=0)
+    counts = []
+    for words, bits, enable in _BLOCK_RAM_SHAPES[technology]:
+        enables = -(-width // enable) * groups
+        counts.append(-(-depth // words) * -(-enables * enable // bits))
+    return min(counts, default=0)
 
 
 class Multiplier(wiring.Component):

@@ -1,0 +1,114 @@
+"""The system clock from a part's PLL, and the reset that waits for it."""
+
+from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, ResetSignal, Signal
+from amaranth.lib.cdc import FFSynchronizer
+
+RESET_CYCLES = 1 << 10
+"""Cycles of reset after the PLL locks: more than the 3 µs in which an iCE40's block RAM reads as zeros after
+configuration (icestorm issue 76), up to 100 MHz and with a margin."""
+
+
+def _domain(m: Module, clock: Signal, locked: Signal) -> None:
+    """Makes `sync` of a PLL's output: in reset until the PLL has been locked for RESET_CYCLES."""
+    m.domains += [ClockDomain("sync"), ClockDomain("start", reset_less=True, local=True)]
+    m.d.comb += [ClockSignal("sync").eq(clock), ClockSignal("start").eq(clock)]
+    stable = Signal()
+    m.submodules.lock = FFSynchronizer(locked, stable, o_domain="start")
+    count = Signal(range(RESET_CYCLES))
+    reset = Signal(init=1)
+    with m.If(~stable):
+        m.d.start += [count.eq(0), reset.eq(1)]
+    with m.Elif(count == RESET_CYCLES - 1):
+        m.d.start += reset.eq(0)
+    with m.Else():
+        m.d.start += count.eq(count + 1)
+    m.d.comb += ResetSignal("sync").eq(reset)
+
+
+class ICE40Clock(Elaboratable):
+    """SB_PLL40_PAD in simple feedback: input × (divf + 1) / (2^divq × (divr + 1)).
+
+    Args:
+        resource: name of the board's clock; it must be on the PLL's pin.
+        divr, divf, divq, filter_range: as icepll prints them.
+    """
+
+    def __init__(self, resource: str, *, divr: int, divf: int, divq: int, filter_range: int):
+        self._resource = resource
+        self._parameters = {
+            "p_DIVR": Const(divr, 4),
+            "p_DIVF": Const(divf, 7),
+            "p_DIVQ": Const(divq, 3),
+            "p_FILTER_RANGE": Const(filter_range, 3),
+        }
+
+    def elaborate(self, platform):
+        m = Module()
+        clock, locked = Signal(), Signal()
+        m.submodules.pll = Instance(
+            "SB_PLL40_PAD",
+            p_FEEDBACK_PATH="SIMPLE",
+            **self._parameters,
+            i_PACKAGEPIN=platform.request(self._resource, dir="-").io,
+            i_RESETB=Const(1),
+            i_BYPASS=Const(0),
+            o_PLLOUTGLOBAL=clock,
+            o_LOCK=locked,
+        )
+        _domain(m, clock, locked)
+        return m
+
+
+class ECP5Clock(Elaboratable):
+    """EHXPLLL that feeds its first output back: input × feedback / input_divider.
+
+    Args:
+        resource: name of the board's clock.
+        input_mhz, output_mhz: told to the tools, which constrain the clock with them.
+        input_divider, feedback, output: dividers of the reference, the feedback and the VCO, as ecppll prints them
+            (VCO between 400 and 800 MHz).
+    """
+
+    def __init__(
+        self, resource: str, *, input_mhz: float, output_mhz: float, input_divider: int, feedback: int, output: int
+    ):
+        assert abs(input_mhz * feedback / input_divider - output_mhz) < 1e-6 and 400 <= output_mhz * output <= 800
+        self._resource = resource
+        self._parameters = {
+            "a_FREQUENCY_PIN_CLKI": str(input_mhz),
+            "a_FREQUENCY_PIN_CLKOP": str(output_mhz),
+            "p_CLKI_DIV": input_divider,
+            "p_CLKFB_DIV": feedback,
+            "p_CLKOP_DIV": output,
+            "p_CLKOP_CPHASE": output // 2 - 1,
+        }
+
+    def elaborate(self, platform):
+        m = Module()
+        clock, locked = Signal(), Signal()
+        low = ("RST", "STDBY", "PHASESEL0", "PHASESEL1", "PLLWAKESYNC", "ENCLKOP")
+        high = ("PHASEDIR", "PHASESTEP", "PHASELOADREG")
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            a_ICP_CURRENT="12",
+            a_LPF_RESISTOR="8",
+            a_MFG_ENABLE_FILTEROPAMP="1",
+            a_MFG_GMCREF_SEL="2",
+            p_FEEDBK_PATH="CLKOP",
+            p_CLKOP_ENABLE="ENABLED",
+            p_CLKOP_FPHASE=0,
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            **self._parameters,
+            i_CLKI=platform.request(self._resource, dir="i").i,
+            i_CLKFB=clock,
+            **{f"i_{pin}": Const(0) for pin in low},
+            **{f"i_{pin}": Const(1) for pin in high},
+            o_CLKOP=clock,
+            o_LOCK=locked,
+        )
+        _domain(m, clock, locked)
+        return m

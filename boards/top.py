@@ -1,0 +1,84 @@
+"""The top of a board's design: the engine behind the host link on a serial port."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
+from amaranth.lib import wiring
+
+import hw
+import spec
+from boards.board import Board
+from hw.accelerator import Accelerator
+from hw.link import HostLink
+from hw.technology import block_rams
+from hw.uart import UARTReceiver, UARTTransmitter, divisor
+from spec.program import WORD
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a design takes of a part's blocks."""
+
+    multipliers: int
+    block_rams: int
+    sprams: int
+
+
+def build_id(board: Board) -> int:
+    """32 bits that identify what a bitstream was made of: board, target and the sources of the gateware."""
+    digest = hashlib.sha256(repr((board.name, board.engine, board.clock_hz, board.baud)).encode())
+    for package in (spec, hw):
+        for source in sorted(Path(package.__path__[0]).glob("*.py")):
+            digest.update(source.read_bytes())
+    return int.from_bytes(digest.digest()[:4], "little")
+
+
+class BoardTop(Elaboratable):
+    """Engine, host link and serial port.
+
+    The link's reset request resets the engine alone, so that the host can always end a run.
+    """
+
+    def __init__(self, board: Board):
+        self.board = board
+        self._accelerator = Accelerator(board.engine)
+        self._link = HostLink(board.engine, build=build_id(board))
+
+    @property
+    def resources(self) -> Resources:
+        """What the specification predicts; synthesis is held against it."""
+        target, engine = self.board.engine, self._accelerator
+        gate = engine._gate
+        programs = 3 * block_rams(target.technology, target.program_words, WORD)
+        return Resources(
+            engine.multipliers + gate.multipliers,
+            engine.block_rams + gate.block_rams + programs + self._link.block_rams,
+            engine.sprams,
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        cycles = divisor(self.board.clock_hz, self.board.baud)
+        m.submodules.clock = self.board.clock()
+        m.submodules.link = link = self._link
+        m.submodules.receiver = receiver = UARTReceiver(cycles)
+        m.submodules.transmitter = transmitter = UARTTransmitter(cycles)
+        engine = self._accelerator
+        reset = Signal()
+        m.submodules.engine = ResetInserter(reset)(engine)
+        m.d.comb += reset.eq(link.reset)
+
+        uart = platform.request("uart", 0)
+        m.d.comb += [receiver.pin.eq(uart.rx.i), uart.tx.o.eq(transmitter.pin), link.lost.eq(receiver.overrun)]
+        wiring.connect(m, receiver.bytes, link.rx)
+        wiring.connect(m, link.tx, transmitter.bytes)
+        for name in ("image", "x", "state"):
+            wiring.connect(m, getattr(link, name), getattr(engine, name))
+        wiring.connect(m, engine.out, link.out)
+        for name in ("start", "steps", "use_state", "every_h"):
+            m.d.comb += getattr(engine, name).eq(getattr(link, name))
+        for name in ("busy", "cycles", "stalls", "saturations", "collision"):
+            m.d.comb += getattr(link, name).eq(getattr(engine, name))
+        return m

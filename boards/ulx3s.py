@@ -1,0 +1,18 @@
+"""ULX3S with the large part: ECP5 LFE5U-85F, 25 MHz, FT231X."""
+
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from boards.board import ECP5, Board
+from boards.clocks import ECP5Clock
+
+BOARD = Board(
+    "ulx3s-85f",
+    target="ulx3s-85f",
+    family=ECP5,
+    part=("--85k", "--package", "CABGA381", "--speed", "6"),
+    platform=ULX3S_85F_Platform,
+    # ecppll -i 25 -o 50
+    clock=lambda: ECP5Clock("clk25", input_mhz=25, output_mhz=50, input_divider=1, feedback=2, output=12),
+    clock_mhz=50,
+    baud=2_000_000,  # the FT231X has 3 Mbaud too, but 50 MHz does not divide into it
+)

