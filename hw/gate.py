@@ -109,8 +109,8 @@ class GateUnit(wiring.Component):
             sends logits. The last c may leave after `done`; the next instruction waits for that.
         stalled (Out): this cycle is lost, because `state` has or `out` takes no word.
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
-        write_valid, write_address, write_mask, write_data (Out): h, twice: along the `h` nest, then to all lanes of word
-            `copy` + unit, lane 0.
+        write_valid, write_address, write_mask, write_data (Out): h, twice: along the `h` nest, then to all lanes of
+            word `copy` + unit. Never refused.
         cell_valid, cell_address, cell_data (Out): c as it is written to the unit's own memory.
         table_write_enable, table_write_address, table_write_data (In): see spec.activation.table_words.
 

@@ -160,7 +160,7 @@ class Golden:
                 h, self.cells[u] = (state.popleft(), state.popleft()) if call.initial else (0, 0)
             hidden += [
                 (word, 1 << lane, h),
-                ((instruction["copy"] + u) % (1 << w.address), (1 << target.columns) - 1, h),
+                ((instruction["copy"] + u) % (1 << w.address), (1 << self.target.columns) - 1, h),
             ]
             cells.append((u, int(self.cells[u])))
         return hidden, cells, sent
