@@ -8,6 +8,7 @@ the lanes must have been changed before.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from compiler.nest import Loop, encode_nest, merge
@@ -163,15 +164,8 @@ def map_step(spec: LSTMSpec, stage_list: StageList, target: Target) -> StepMap:
     z_order = tuple(sorted(network.outputs, key=lambda index: index == lanes[-1]))
     z = _contiguous(network, z_order, lanes, len(chain), target)
 
-    allocated = [shapes[0](0)]
-    copy = allocated[0].end
-    persistent = [(0, copy + spec.hidden)]
-    for s in range(1, len(chain)):
-        allocated.append(_allocate(shapes[s], allocated[-1], persistent, allocated[0], target))
-    if copy + spec.hidden > target.scratchpad_words:
-        raise CapacityError(
-            "scratchpad words", copy + spec.hidden, target.scratchpad_words, "choose a larger target or a smaller model"
-        )
+    copy = shapes[0](0).end
+    allocated = _allocate_all(shapes, copy + spec.hidden, target)
     logits = z.words
     if logits + spec.classes > target.result_words:
         raise CapacityError(
@@ -232,25 +226,48 @@ def _banks(layout: Layout, target: Target) -> set[int]:
     return set(range(layout.base // target.bank_words, (layout.end - 1) // target.bank_words + 1))
 
 
-def _allocate(shape, source: Layout, persistent, x: Layout, target: Target) -> Layout:
-    """The first free place for a stage's result, outside the banks of x if possible.
+def _allocate_all(shapes, persistent: int, target: Target) -> list[Layout]:
+    """Bases for x and the results of all stages but the last.
 
-    It must not touch what the stage reads (on single-port memories: not even its banks) nor what persists.
+    First each result in the first free place outside the banks of x, so that the next inputs can come early; if
+    that leaves too little, results alternate between the bottom and the top of what is free.
+
+    Args:
+        shapes: each tensor as a function of its base.
+        persistent: words from address 0 that hold x and h's copy all the time.
     """
-    candidates = sorted({source.end, persistent[0][1], *(bank * target.bank_words for bank in range(target.banks))})
-    places = [shape(base) for base in candidates]
-    x_banks = _banks(x, target)
-    for place in sorted(places, key=lambda place: bool(_banks(place, target) & x_banks)):
-        overlaps = any(
-            place.base < end and start < place.end for start, end in [*persistent, (source.base, source.end)]
-        )
-        shared = target.single_port and _banks(place, target) & _banks(source, target)
-        if place.end <= target.scratchpad_words and not overlaps and not shared:
-            return place
-    need = persistent[0][1] + (0 if source is x else source.words) + places[0].words
+
+    def spread(s: int, source: Layout) -> list[Layout]:
+        starts = {source.end, persistent, *(bank * target.bank_words for bank in range(target.banks))}
+        places = [shapes[s](base) for base in sorted(starts)]
+        return sorted(places, key=lambda place: bool(_banks(place, target) & _banks(x, target)))
+
+    def compact(s: int, source: Layout) -> list[Layout]:
+        return [shapes[s](persistent if s % 2 == 0 else target.scratchpad_words - shapes[s](0).words)]
+
+    def free(place: Layout, source: Layout) -> bool:
+        apart = place.base >= source.end or place.end <= source.base
+        if target.single_port:
+            apart = apart and _banks(place, target).isdisjoint(_banks(source, target))
+        return apart and persistent <= place.base and place.end <= target.scratchpad_words
+
+    x = shapes[0](0)
+    for places in (spread, compact):
+        result = [x]
+        for s in range(1, len(shapes)):
+            fitting = [place for place in places(s, result[-1]) if free(place, result[-1])]
+            if not fitting:
+                break
+            result.append(fitting[0])
+        else:
+            if persistent <= target.scratchpad_words:
+                return result
+    pairs = [(source(0).words, result(0).words) for source, result in pairwise(shapes)]
+    worst = max((sum(pair) - (s == 0) * pair[0] for s, pair in enumerate(pairs)), default=0)
+    apart = " (a stage's data and its result in separate banks)" if target.single_port else ""
     raise CapacityError(
-        "scratchpad words (in separate banks for a stage's data and its result)",
-        max(need, target.scratchpad_words + 1) if not target.single_port else need,
+        f"scratchpad words{apart}",
+        persistent + worst,
         target.scratchpad_words,
         "choose a larger target, or smaller modes or ranks",
     )
