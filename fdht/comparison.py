@@ -8,7 +8,8 @@ import numpy as np
 
 from compiler.image import Image, compile_bundle
 from fdht.console import Output, percent
-from sim.simulate import Simulation, simulate
+from sim.build import build
+from sim.simulate import Job, Simulation, simulate_jobs
 from spec import container
 from spec.bundle import Bundle
 from spec.errors import FdhtError, SpecError
@@ -74,20 +75,23 @@ def run_clips(
     pauses: bool = False,
     waves: Path | None = None,
 ) -> list[ClipRun]:
-    """Simulates clips one by one, so that each has figures of its own; a trace shows the first."""
-    golden, runs = golden_classes(bundle), []
+    """Simulates clips, each from a reset, so that each has figures of its own."""
+    golden = golden_classes(bundle)
+    with output.progress(f"building the simulator of {image.target.name} (kept for the next time)"):
+        built = build(image.target, waves=waves is not None)
+    jobs = [Job(image, bundle.clips[clip : clip + 1], pauses=PAUSES_SEED if pauses else None) for clip in clips]
     with output.progress("simulating clips", len(clips)) as advance:
-        for number, clip in enumerate(clips):
-            advance(number, note=f"clip {clip}")
-            result = simulate(
-                image,
-                bundle.clips[clip : clip + 1],
-                pauses=PAUSES_SEED if pauses else None,
-                waves=None if number else waves,
-            )
-            mismatches = [*result.mismatches, *_against_vectors(bundle, clip, result)]
-            runs.append(ClipRun(clip, int(bundle.labels[clip]), int(golden[clip]), result, mismatches))
-    return runs
+        results = simulate_jobs(jobs, built=built, waves=waves, progress=advance)
+    return [
+        ClipRun(
+            clip,
+            int(bundle.labels[clip]),
+            int(golden[clip]),
+            result,
+            [*result.mismatches, *_against_vectors(bundle, clip, result)],
+        )
+        for clip, result in zip(clips, results, strict=True)
+    ]
 
 
 def golden_classes(bundle: Bundle) -> np.ndarray:
