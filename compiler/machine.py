@@ -244,7 +244,7 @@ class Machine:
         return start + count + delay
 
     def _hidden_addresses(self, instruction: dict) -> tuple[np.ndarray, np.ndarray]:
-        """Word and lane mask of every h write of a gate instruction, in order: along `h`, then to the copy, per unit."""
+        """Word and lane mask of each h write of a gate instruction in order: per unit along `h`, then to the copy."""
         count = instruction["count"] + 1
         nest = walk(instruction["h"], count)
         copy = instruction["copy"] + np.arange(count)

@@ -75,10 +75,9 @@ class Sequencer(wiring.Component):
             self.final_step.eq(last_turn),
         ]
         with m.FSM():
-            with m.State("IDLE"):
-                with m.If(self.run):
-                    m.d.sync += [address.eq(0), here.eq(0), turn.eq(0), fetched.eq(0)]
-                    m.next = "FETCH"
+            with m.State("IDLE"), m.If(self.run):
+                m.d.sync += [address.eq(0), here.eq(0), turn.eq(0), fetched.eq(0)]
+                m.next = "FETCH"
             with m.State("FETCH"):
                 m.d.comb += self.busy.eq(1)
                 m.d.sync += [

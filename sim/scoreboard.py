@@ -1,4 +1,4 @@
-"""Compares what is seen with what is expected: order, cycle, place and value, and that nothing is missing or too much."""
+"""Compares what is seen with what is expected: order, cycle, place, value, and that none is missing or too many."""
 
 from compiler.machine import Events
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import exp, tanh
 
 from spec.errors import SpecError
@@ -57,7 +58,7 @@ def tabulate(function: Callable[[float], float], input: Fixed, output: Fixed) ->
     """Chords of a function over equal segments of a signed input format."""
     step = 1 << input.width - (SEGMENTS.bit_length() - 1)
     knots = [int(output.quantise(function((input.min + k * step) * input.lsb))) for k in range(SEGMENTS + 1)]
-    slopes = tuple(right - left for left, right in zip(knots, knots[1:], strict=False))
+    slopes = tuple(right - left for left, right in pairwise(knots))
     return PiecewiseLinear(input, output, tuple(knots[:-1]), slopes)
 
 

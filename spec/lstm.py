@@ -52,7 +52,7 @@ class Region:
         """C-order positions of the vector's entries in a tensor of `shape`."""
         if any(a + b > c for a, b, c in zip(self.start, self.shape, shape, strict=True)):
             raise SpecError(f"a box of {self.shape} at {self.start} leaves the tensor of {shape}")
-        return np.ravel_multi_index(tuple(self.coordinates().T), shape)
+        return np.asarray(np.ravel_multi_index(tuple(self.coordinates().T), shape))
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,8 @@ def place_data(shape: tuple[int, ...], inputs: int, hidden: int) -> tuple[Region
     """
     if prod(shape) < inputs + hidden:
         raise SpecError(
-            f"input modes {shape} hold {prod(shape)} entries, fewer than {inputs} inputs + {hidden} hidden units; enlarge a mode"
+            f"input modes {shape} hold {prod(shape)} entries, fewer than {inputs} inputs + {hidden} hidden units; "
+            "enlarge a mode"
         )
     order = tuple(range(len(shape)))
     for mode in sorted(order, key=lambda k: (k != 0, -shape[k])):

@@ -250,8 +250,9 @@ def loader_instruction(target: Target) -> Record:
 
 
 def gate_instruction(target: Target) -> Record:
-    """Units u = 0..count: z from the result memory along `z`, h to the scratchpad along `h` and to all lanes of word copy+u.
+    """Units u = 0..count: z from the result memory along `z`, h to the scratchpad along `h`.
 
+    h is written once more, to all lanes of word `copy` + u, where the head reads it.
     Gate g of a unit is `f`, `g` or `o` result words after its gate i.
     """
     w = Widths(target)

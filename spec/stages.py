@@ -2,7 +2,8 @@
 
 A stage absorbs one weight (a few factors, merged offline) into the data tensor:
 
-    result[batch, columns, rows] = sum over reduction of weight[batch, rows, reduction] * data[batch, columns, reduction]
+    result[batch, columns, rows] = sum over reduction of
+        weight[batch, rows, reduction] * data[batch, columns, reduction]
 
 The integers a network computes depend on its stage list and formats only, never on a target.
 """

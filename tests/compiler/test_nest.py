@@ -18,13 +18,11 @@ def plain(loops: list[Loop], bases: dict[str, int], tail: int | None = None) -> 
     result = []
     for turns in product(*(range(loop.count) for loop in reversed(loops))):
         turn = turns[::-1]
-        if tail is not None and fixed is not None and turn[fixed + 1] == loops[fixed + 1].count - 1:
-            if turn[fixed] >= tail:
-                continue
-        address = (
-            bases[name] + sum(t * loop.strides[name] for t, loop in zip(turn, loops, strict=True)) for name in bases
-        )
-        result.append(tuple(address))
+        in_last_turn = tail is not None and fixed is not None and turn[fixed + 1] == loops[fixed + 1].count - 1
+        if in_last_turn and turn[fixed] >= tail:
+            continue
+        moved = {name: sum(t * loop.strides[name] for t, loop in zip(turn, loops, strict=True)) for name in bases}
+        result.append(tuple(bases[name] + moved[name] for name in bases))
     return result
 
 

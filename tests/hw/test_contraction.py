@@ -49,7 +49,9 @@ def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> Wo
     return Work(network, stage, layout(stage.data, lane, 5), result, weight, None, False, int(rng.integers(0, 20)), 0)
 
 
-def simulate(target: Target, fields: dict, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray, runs: int = 1):
+def simulate(
+    target: Target, fields: dict, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray, runs: int = 1
+):
     """Runs an instruction; returns (cycle since start, to results, address, word) of each write, and done cycles."""
     dut = ContractionUnit(target)
     header = {"wait": 0, "give": 0, "loop_start": 0, "loop_end": 0, "halt": 0}
