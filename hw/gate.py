@@ -30,10 +30,11 @@ assert RESULT == 4, "the order of the slots is made for this latency"
 
 
 class LutMultiplier(wiring.Component):
-    """hw.technology.Multiplier without a multiplier block: rows of ripple-carry adders.
+    """hw.technology.Multiplier without a multiplier block: a tree of ripple-carry adders.
 
-    Every two bits of b become a digit of -1, 0, 1 or 2, so that a bit of a row (one of ~a, 0, a, 2a) is a single
-    LUT4 and its sum another: 340 of them for 16 × 16 bits, where synthesis on its own takes 777.
+    Above its lowest bit, every two bits of b become a digit of -1, 0, 1 or 2, so that a bit of a row (one of
+    ~a, 0, a, 2a) is a single LUT4. What is missing to -a enters as the carry of the adder that the row is the
+    upper operand of; the lowest row, which is never one, has no digit of -1.
 
     Members:
         a, b (In): operands. o (Out): their product.
@@ -47,23 +48,20 @@ class LutMultiplier(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        width = self._width
-        pairs = -(-width // 2)
-        b = Cat(self.b, self.b[-1].replicate(2 * pairs - width))
-        digits = [Signal(2, name=f"digit_{k}", reset_less=True) for k in range(pairs + 1)]  # 3 is -1
-        a = Signal(signed(width), reset_less=True)
-        m.d.sync += a.eq(self.a)
-        carry = C(0, 1)
-        for k in range(pairs):
-            low, high = b[2 * k], b[2 * k + 1]
-            m.d.sync += digits[k].eq(Cat(low ^ carry, high ^ (low & carry)))
-            carry = high & (low | carry)
-        m.d.sync += digits[pairs].eq(Cat(b[-1] ^ carry, b[-1] & ~carry))
+        a = Signal.like(self.a, reset_less=True)
+        lowest = Signal(reset_less=True)
+        m.d.sync += [a.eq(self.a), lowest.eq(self.b[0])]
 
-        # The low two bits of each row's sum are final; only the rest goes on.
-        product, above = [], Signal(signed(width), name="above_0")
-        for k, digit in enumerate(digits):
-            row = Signal(signed(width + 1), name=f"row_{k}")
+        # Rows: weight, value, and what is still to be added at that weight.
+        rows = [(0, Mux(lowest, a, 0).as_signed(), C(0, 1))]
+        b = Cat(self.b, self.b[-1].replicate(2))
+        carry = C(0, 1)
+        for weight in range(1, self._width + 1, 2):  # as far as the first repeated sign bit
+            low, high = b[weight], b[weight + 1]
+            digit = Signal(2, name=f"digit_{weight}", reset_less=True)  # 3 is -1
+            m.d.sync += digit.eq(Cat(low ^ carry, high ^ (low & carry)))
+            carry = high & (low | carry)
+            row = Signal(signed(self._width + 1), name=f"row_{weight}")
             with m.Switch(digit):
                 with m.Case(1):
                     m.d.comb += row.eq(a)
@@ -71,15 +69,24 @@ class LutMultiplier(wiring.Component):
                     m.d.comb += row.eq(a << 1)
                 with m.Case(3):
                     m.d.comb += row.eq(~a)
-            total = Signal(signed(width + 3), name=f"total_{k}")
-            m.d.comb += total.eq(Cat(C(1, 1), above).as_signed() + Cat(digit.all(), row).as_signed())
-            product += [total[1], total[2]]
-            above = Signal(signed(width), name=f"above_{k + 1}")
-            m.d.comb += above.eq(total[3:])
+            rows.append((weight, row, digit.all()))
+        while len(rows) > 1:
+            rows = [
+                _add_rows(m, rows[k], rows[k + 1]) if k + 1 < len(rows) else rows[k] for k in range(0, len(rows), 2)
+            ]
         o = Signal.like(self.o, reset_less=True)
-        m.d.sync += o.eq(Cat(product, above))
+        m.d.sync += o.eq(rows[0][1])
         m.d.comb += self.o.eq(o)
         return m
+
+
+def _add_rows(m: Module, lower: tuple[int, Value, Value], upper: tuple[int, Value, Value]) -> tuple[int, Value, Value]:
+    """The sum of two rows, with what the upper one lacks; the low bits that it does not reach pass by the adder."""
+    (weight, a, lack), (above, b, carry) = lower, upper
+    apart = above - weight
+    total = Signal(signed(max(len(a) - apart, len(b)) + 2), name=f"sum_{weight}_{above}")
+    m.d.comb += total.eq(Cat(C(1, 1), a[apart:]).as_signed() + Cat(carry, b).as_signed())
+    return weight, Cat(a[:apart], total[1:]).as_signed(), lack
 
 
 class GateUnit(wiring.Component):
