@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from hw.contraction import ContractionUnit
 from hw.gate import GateUnit
 from hw.loader import ImageLoader, InputLoader
@@ -16,7 +17,7 @@ from spec.program import Segment, array_instruction, gate_instruction, loader_in
 from spec.target import Target
 
 
-class Accelerator(wiring.Component):
+class Accelerator(Component):
     """Runs any LSTM whose image fits the target.
 
     Load an image, pulse `start`, send the inputs of `steps` time steps, take the outputs. Inputs may be sent

@@ -1,14 +1,15 @@
 """Nested affine loops that produce addresses, one step per cycle."""
 
 from amaranth.hdl import Module, Mux, Signal, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from hw.layout import layout
 from spec.program import Array, Record
 
 
-class AddressGenerator(wiring.Component):
+class AddressGenerator(Component):
     """Walks a loop nest; every level that steps adds its own jump to each address.
 
     Compilers turn strides into jumps (stride of the level less the distance its inner levels have covered),

@@ -1,15 +1,16 @@
 """The systolic array: P × Q multiply-accumulators, output-stationary, wired neighbour to neighbour."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from hw.technology import Multiplier
 from spec import timing
 from spec.target import Target
 
 
-class ProcessingElement(wiring.Component):
+class ProcessingElement(Component):
     """One multiply-accumulator and its place in the drain chain of its column.
 
     Factors come from the left, data from above; both leave one cycle later. `valid`, `first` and `last` ride
@@ -77,7 +78,7 @@ class ProcessingElement(wiring.Component):
         return m
 
 
-class SystolicArray(wiring.Component):
+class SystolicArray(Component):
     """P × Q processing elements with the skew of their operands and the drain of their results.
 
     A word of P factors and a word of Q data enter together; row p sees its factor p cycles later, column q

@@ -1,11 +1,12 @@
 """The contraction unit: executes array instructions, from operands in memory to results in memory."""
 
 from amaranth.hdl import Array, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
 from hw.array import SystolicArray
+from hw.component import Component
 from hw.layout import layout
 from hw.requantise import Requantiser, Transposer
 from spec import timing
@@ -13,7 +14,7 @@ from spec.program import Widths, array_instruction
 from spec.target import Target
 
 
-class ContractionUnit(wiring.Component):
+class ContractionUnit(Component):
     """One stage: reads tiles of operands, multiplies, requantises, writes rows or transposed words.
 
     A tile takes max(K, P) cycles; tiles follow each other without a gap, and the results of one leave while

@@ -1,16 +1,17 @@
 """The two ways into the engine: inputs into the scratchpad, an image into the memories."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
+from hw.component import Component
 from hw.layout import layout
 from spec.program import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width
 from spec.target import Target
 
 
-class InputLoader(wiring.Component):
+class InputLoader(Component):
     """Executes loader instructions: places raw input words in the data tensor, or clears it.
 
     Members:
@@ -72,7 +73,7 @@ class InputLoader(wiring.Component):
         return m
 
 
-class ImageLoader(wiring.Component):
+class ImageLoader(Component):
     """Fills memories from a stream of 16-bit words.
 
     The stream is a sequence of blocks: segment number (see spec.program.Segment), first address, number of

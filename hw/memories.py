@@ -1,16 +1,17 @@
 """The memories around the array: scratchpad, factor memory, and the small ones of results and biases."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from hw.technology import BankMemory, block_rams
 from spec.program import Widths, bits_for
 from spec.target import Target
 
 
-class Scratchpad(wiring.Component):
+class Scratchpad(Component):
     """Banks of data words. The upper bits of a word address are the bank.
 
     The array reads one word and writes one word per cycle; the gate unit and the loader write single lanes. The
@@ -124,7 +125,7 @@ class Scratchpad(wiring.Component):
         return m
 
 
-class WordMemory(wiring.Component):
+class WordMemory(Component):
     """A memory with one write port and one read port of whole words, in block RAM.
 
     Reading an address in the cycle it is written is never needed here, and its result is undefined.
@@ -169,7 +170,7 @@ class WordMemory(wiring.Component):
         return m
 
 
-class FactorMemory(wiring.Component):
+class FactorMemory(Component):
     """Words of P factors, read like the scratchpad: timing.READ cycles.
 
     Members:

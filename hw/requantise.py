@@ -1,15 +1,16 @@
 """From accumulators to data words."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from spec import timing
 from spec.program import Widths
 from spec.target import Target
 
 
-class Requantiser(wiring.Component):
+class Requantiser(Component):
     """result = saturate(round((accumulator + (bias << bias_shift)) >> shift)), rounding half up.
 
     One lane; no flow control. The bias is one cycle's operand like the accumulator.
@@ -64,7 +65,7 @@ class Requantiser(wiring.Component):
         return m
 
 
-class Transposer(wiring.Component):
+class Transposer(Component):
     """Turns every Q rows of Q lanes into Q words whose lanes are rows.
 
     A block is collected row by row, handed over whole, and sent while the next is collected. Only the first

@@ -1,16 +1,17 @@
 """Programs: fetching instructions, repeating the loop body, meeting other units through tokens."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from hw.layout import layout
 from spec.program import WORD, Record, Token, bits_for
 from spec.target import Target
 
 
-class Sequencer(wiring.Component):
+class Sequencer(Component):
     """Fetches the instructions of one unit and hands them over one at a time.
 
     Knows only the header of an instruction (see spec.program): it waits for tokens, starts the unit, gives
@@ -116,7 +117,7 @@ def data_shift(buffer, word):
     return (word << len(buffer) - WORD) | (buffer >> WORD)
 
 
-class TokenCounters(wiring.Component):
+class TokenCounters(Component):
     """One counter per token; any unit may give or take any of them in any cycle.
 
     Members:

@@ -1,9 +1,10 @@
 """What a simulation watches: every result the engine writes, with the cycle it was written in."""
 
 from amaranth.hdl import Module, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from spec.program import Widths
 from spec.target import Target
 
@@ -25,7 +26,7 @@ def cell_event(target: Target) -> data.StructLayout:
     return data.StructLayout({"address": Widths(target).unit, "data": signed(target.data_width)})
 
 
-class EventPort(wiring.Component):
+class EventPort(Component):
     """Holds the last event and counts them, so that a change of `count` is an event in the cycle before.
 
     Costs: nothing in a bitstream, where its outputs are left open and it is swept away.
