@@ -1,0 +1,75 @@
+"""`fdht simulate` and `fdht compare`: the figures they promise, and that they fail when anything differs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import sim.build
+from docs.worked_example import TARGET
+from fdht import comparison
+from spec.errors import FdhtError
+from spec.target import TARGETS
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def engine(monkeypatch) -> str:
+    """A target that is compiled in seconds, once for all tests that use it."""
+    monkeypatch.setitem(TARGETS, TARGET.name, TARGET)
+    monkeypatch.setattr(sim.build, "CACHE", ROOT / sim.build.CACHE)
+    return TARGET.name
+
+
+def test_compare_holds_float_golden_and_rtl_side_by_side(fdht, engine, bundle_file, small_bundle):
+    outcome = fdht("compare", bundle_file, "--target", engine, "--clips", 2, "--json")
+    assert outcome.code == 0, outcome.err
+    figures = outcome.figures
+    assert figures["words_compared"] == figures["words_expected"] > 0 and figures["mismatches"] == 0
+    cycles, steps = figures["cycles"], figures["steps"]
+    assert cycles["predicted"] == cycles["simulated"] and cycles["stalls"] == 0
+    assert figures["macs"] == small_bundle.macs and figures["multipliers"] == TARGET.multipliers
+    assert figures["utilisation"] == pytest.approx(
+        small_bundle.macs * steps * 2 / (TARGET.multipliers * cycles["simulated"])
+    )
+    assert figures["agreement"] == 1 and [clip["clip"] for clip in figures["clips"]] == [0, 4]
+    golden = small_bundle.logits.argmax(1)
+    assert figures["accuracy"]["golden"] == (golden == small_bundle.labels).mean()
+    assert figures["accuracy"]["float"] is None, "this bundle notes no float model"
+
+
+def test_pauses_change_cycles_and_no_value(fdht, engine, bundle_file):
+    outcome = fdht("simulate", bundle_file, "--target", engine, "--pauses", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.figures["mismatches"] == 0
+    assert outcome.figures["cycles"]["simulated"] > outcome.figures["cycles"]["predicted"]
+
+
+@pytest.mark.parametrize("vectors", ["logits", "hidden"])
+def test_vectors_of_another_model_are_found_in_the_rtl(fdht, engine, small_bundle, tmp_path, vectors):
+    changed = getattr(small_bundle, vectors).copy()
+    changed[0, 1] += 1
+    replace(small_bundle, **{vectors: changed}).save(tmp_path / "changed.bundle")
+    outcome = fdht("simulate", "changed.bundle", "--target", engine, "--json")
+    assert outcome.code == 1 and "1 of" in outcome.sentence and "golden model" in outcome.sentence
+    assert outcome.figures["mismatches"] == 1, "the figures are printed all the same"
+    outcome = fdht("compare", "changed.bundle", "--target", engine)
+    assert outcome.code == 1 and "no longer gives the vectors" in outcome.sentence
+
+
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        ({"mismatches": 1, "first_mismatches": ["cycle 7"]}, "cycle 7"),
+        ({"words_compared": 9}, "the RTL wrote 9 words"),
+        ({"agreement": 0.5}, "different classes"),
+        ({"cycles": {"predicted": 100, "simulated": 101, "stalls": 0}}, "101 cycles"),
+    ],
+)
+def test_every_kind_of_difference_is_an_error(change, complaint):
+    cycles = {"predicted": 100, "simulated": 103, "stalls": 3}
+    good = {"mismatches": 0, "first_mismatches": [], "words_compared": 10, "words_expected": 10, "agreement": 1.0}
+    comparison.check({**good, "cycles": cycles})
+    with pytest.raises(FdhtError, match=complaint):
+        comparison.check({**good, "cycles": cycles, **change})
