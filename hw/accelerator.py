@@ -30,7 +30,7 @@ class Accelerator(Component):
         out (Out): h of every step (`every_h`), then h and c after the last step, unit by unit, then the logits.
         start (In): begins a run. steps (In): its time steps, at least 1. use_state, every_h (In): its options; all
             stable while `busy`.
-        busy (Out): a run is under way.
+        busy (Out): a run is under way, or its last words wait for `out`.
         cycles, stalls, saturations (Out): of the current or last run: clock cycles from the one after `start`;
             those lost waiting for x, state or out; result words in which a lane was clipped.
         collision (Out): set when a program broke the scratchpad's rules; never, with a compiled one.
@@ -121,7 +121,7 @@ class Accelerator(Component):
         m.d.comb += [
             tokens.clear.eq(self.start & ~self.busy),
             running.eq(busy[0] | busy[1] | busy[2]),
-            self.busy.eq(running),
+            self.busy.eq(running | gate.sending),
         ]
 
         for memory, segment in ((factors, Segment.FACTORS), (bias, Segment.BIAS)):
@@ -171,7 +171,7 @@ class Accelerator(Component):
 
         with m.If(self.start & ~self.busy):
             m.d.sync += [self.cycles.eq(0), self.stalls.eq(0), self.saturations.eq(0)]
-        with m.Elif(self.busy):
+        with m.Elif(running):
             m.d.sync += [
                 self.cycles.eq(self.cycles + 1),
                 self.stalls.eq(self.stalls + (loader.starved | gate.stalled)),

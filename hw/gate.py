@@ -1,11 +1,12 @@
 """The gate unit: sigmoid, tanh and the cell update of an LSTM, one hidden unit every eight cycles."""
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
+from hw.component import Component
 from hw.layout import layout
 from hw.signatures import OutputKind, output_word
 from hw.technology import Multiplier, block_rams
@@ -29,7 +30,7 @@ RESULT = MULTIPLY + 2
 assert RESULT == 4, "the order of the slots is made for this latency"
 
 
-class LutMultiplier(wiring.Component):
+class LutMultiplier(Component):
     """hw.technology.Multiplier without a multiplier block: a tree of ripple-carry adders.
 
     Above its lowest bit, every two bits of b become a digit of -1, 0, 1 or 2, so that a bit of a row (one of
@@ -90,7 +91,7 @@ def _add_rows(m: Module, lower: tuple[int, Value, Value], upper: tuple[int, Valu
     return weight, Cat(a[:apart], total[1:]).as_signed(), lack
 
 
-class GateUnit(wiring.Component):
+class GateUnit(Component):
     """Executes gate instructions (see spec.program), bit-exact with spec.activation and spec.formats.
 
     Per unit:
@@ -115,6 +116,7 @@ class GateUnit(wiring.Component):
         state (In): h, then c, of each unit.
         out (Out): STEP sends h of each unit if `every_h` or `final_step`, followed by its c if `final_step`; EMIT
             sends logits. The last c may leave after `done`; the next instruction waits for that.
+        sending (Out): a word waits for `out`, or c has to follow its h.
         stalled (Out): this cycle is lost, because `state` has or `out` takes no word.
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
         write_valid, write_address, write_mask, write_data (Out): h, twice: along the `h` nest, then to all lanes of
@@ -140,6 +142,7 @@ class GateUnit(wiring.Component):
                 "initial": In(1),
                 "state": In(stream.Signature(signed(width))),
                 "out": Out(stream.Signature(output_word(target))),
+                "sending": Out(1),
                 "stalled": Out(1),
                 "result_address": Out(w.result),
                 "result_data": In(data.ArrayLayout(signed(width), target.columns)),
@@ -186,12 +189,11 @@ class GateUnit(wiring.Component):
         written = Signal.like(unit)  # in write
         wrap, last_unit = Signal(), Signal()
         first_write, second_write, finishing = Signal(), Signal(), Signal()
-        busy = Signal()  # the output register holds a word, or c has to follow
 
         takes_state = is_state & self.initial & in_lookup
         m.d.comb += [
             self.state.ready.eq(running & takes_state),
-            advance.eq(~(busy & (fill | (slot == TANH_G))) & ~(takes_state & ~self.state.valid)),
+            advance.eq(~(self.sending & (fill | (slot == TANH_G))) & ~(takes_state & ~self.state.valid)),
             go.eq(running & advance),
             wrap.eq(Mux(is_state, slot[0], slot == OUTPUT)),
             last_unit.eq(unit == instruction.count),
@@ -380,7 +382,7 @@ class GateUnit(wiring.Component):
             h.load.eq(self.start),
             h.step.eq(go & second_write),
             move.eq(go & (slot == MOVE) & Mux(is_step, in_write, in_lookup)),
-            busy.eq(self.out.valid | cells_due),
+            self.sending.eq(self.out.valid | cells_due),
             self.write_valid.eq(go & (first_write | second_write)),
             self.write_data.eq(value),
             self.out.payload.kind.eq(kind),
