@@ -1,0 +1,87 @@
+"""The address generator visits what compiler.nest.walk says, and ends where it says."""
+
+import random
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from compiler.nest import Loop, encode_nest, merge, walk
+from hw.address import AddressGenerator
+from spec.program import array_instruction, loader_instruction
+from spec.target import Target
+
+TARGET = Target("test", 4, 5, levels=6, bank_words=256)
+
+
+def drive(record, nests: list[dict], pause: float, seed: int) -> list[list[tuple[int, ...]]]:
+    """Addresses of each nest in turn, stepping with random pauses."""
+    dut = AddressGenerator(record)
+    names = [name for name in nests[0]["levels"][0] if name != "count"]
+    seen: list[list[tuple[int, ...]]] = []
+    rng = random.Random(seed)
+
+    async def bench(ctx):
+        for nest in nests:
+            ctx.set(dut.nest, nest)
+            ctx.set(dut.load, 1)
+            await ctx.tick()
+            ctx.set(dut.load, 0)
+            addresses = []
+            while True:
+                step = rng.random() >= pause
+                ctx.set(dut.step, step)
+                if step:
+                    addresses.append(tuple(ctx.get(dut.address[name]) for name in names))
+                    last = ctx.get(dut.last)
+                    assert last == ctx.get(dut.ends) >> TARGET.levels - 1
+                await ctx.tick()
+                if step and last:
+                    break
+            ctx.set(dut.step, 0)
+            seen.append(addresses)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return seen
+
+
+def expected(nest: dict) -> list[tuple[int, ...]]:
+    addresses = walk(nest)
+    return list(zip(*(values.tolist() for values in addresses.values()), strict=True))
+
+
+@pytest.mark.parametrize("pause", [0, 0.4], ids=["steady", "pauses"])
+def test_two_addresses(pause):
+    rng = np.random.default_rng(3)
+    nests = []
+    for _ in range(12):
+        loops = [
+            Loop(int(rng.integers(1, 5)), {"data": int(rng.integers(0, 60)), "factor": int(rng.integers(0, 60))})
+            for _ in range(int(rng.integers(1, 5)))
+        ]
+        nests.append(encode_nest(merge(loops), {"data": 7, "factor": 1}, TARGET.levels))
+    record = array_instruction(TARGET).fields["read"]
+    assert drive(record, nests, pause, 1) == [expected(nest) for nest in nests]
+
+
+@pytest.mark.parametrize("pause", [0, 0.4], ids=["steady", "pauses"])
+def test_lanes_with_a_tail(pause):
+    """The lane loop ends early in the last turn of the loop around it, wherever in the nest they are."""
+    rng = np.random.default_rng(4)
+    nests = []
+    for _ in range(12):
+        lanes, words = int(rng.integers(2, 6)), int(rng.integers(2, 4))
+        around = [Loop(int(rng.integers(1, 4)), {"word": int(rng.integers(1, 9)), "lane": 0}) for _ in range(2)]
+        loops = [
+            *around[: int(rng.integers(0, 2))],
+            Loop(lanes, {"word": 0, "lane": 1}, fixed=True),
+            Loop(words, {"word": 1, "lane": 0}, fixed=True),
+            *around[1:],
+        ]
+        tail = int(rng.integers(1, lanes + 1))
+        nests.append(encode_nest(merge(loops), {"word": 9, "lane": 0}, TARGET.levels, tail))
+    record = loader_instruction(TARGET).fields["nest"]
+    assert drive(record, nests, pause, 2) == [expected(nest) for nest in nests]
