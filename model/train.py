@@ -114,6 +114,7 @@ PRESETS = {
             epochs=30,
             clips_per_epoch=400,
             batch=40,
+            weight_decay=1.0,
             dropout=0.3,
             augmentation=Augmentation(rotation=0.15, scale=0.1, shift=0.1, contrast=0.2, brightness=0.2),
         ),
