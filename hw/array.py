@@ -1,5 +1,7 @@
 """The systolic array: P × Q multiply-accumulators, output-stationary, wired neighbour to neighbour."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
@@ -61,7 +63,7 @@ class ProcessingElement(Component):
         ]
         control = self.control_i
         for k in range(timing.MULTIPLY):
-            delayed = Signal(self.control_i.shape(), name=f"control_{k}")
+            delayed: Any = Signal(self.control_i.shape(), name=f"control_{k}")
             m.d.sync += delayed.eq(control)
             control = delayed
 

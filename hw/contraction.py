@@ -1,5 +1,7 @@
 """The contraction unit: executes array instructions, from operands in memory to results in memory."""
 
+from typing import Any
+
 from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
@@ -67,8 +69,8 @@ class ContractionUnit(Component):
     def elaborate(self, platform):
         m = Module()
         target, instruction = self._target, self.instruction
-        m.submodules.read = read = AddressGenerator(self._record.fields["read"])
-        m.submodules.write = write = AddressGenerator(self._record.fields["write"])
+        m.submodules.read = read = AddressGenerator(self._record.record("read"))
+        m.submodules.write = write = AddressGenerator(self._record.record("write"))
         m.submodules.array = array = self._array
         m.submodules.transposer = transposer = Transposer(target)
         requantisers = [Requantiser(target) for _ in range(target.columns)]
@@ -103,10 +105,10 @@ class ContractionUnit(Component):
                     m.d.sync += [resting.eq(~long_enough), reading.eq(~read.last)]
             with m.If((issue & tile_ends | resting) & long_enough):
                 m.d.sync += [resting.eq(0), elapsed.eq(0)]
-        control = Signal(array.control.shape())
+        control: Any = Signal(array.control.shape())
         m.d.comb += [control.valid.eq(issue), control.first.eq(first), control.last.eq(tile_ends)]
         for k in range(timing.READ):
-            delayed = Signal(array.control.shape(), name=f"control_{k}")
+            delayed: Any = Signal(array.control.shape(), name=f"control_{k}")
             m.d.sync += delayed.eq(control)
             control = delayed
         m.d.comb += [

@@ -44,7 +44,7 @@ class InputLoader(Component):
     def elaborate(self, platform):
         m = Module()
         instruction, width = self.instruction, self._target.input_width
-        m.submodules.addresses = addresses = AddressGenerator(self._record.fields["nest"])
+        m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"))
         active = Signal()
         left = Signal.like(instruction.count)
         loading = instruction.op == LoaderOp.LOAD

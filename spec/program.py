@@ -105,6 +105,12 @@ class Record:
     def bits(self) -> int:
         return sum(field.bits for field in self.fields.values())
 
+    def record(self, name: str) -> "Record":
+        """A field that is a record itself."""
+        field = self.fields[name]
+        assert isinstance(field, Record)
+        return field
+
     @property
     def words(self) -> int:
         """Program words one instruction fills."""

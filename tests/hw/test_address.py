@@ -63,7 +63,7 @@ def test_two_addresses(pause):
             for _ in range(int(rng.integers(1, 5)))
         ]
         nests.append(encode_nest(merge(loops), {"data": 7, "factor": 1}, TARGET.levels))
-    record = array_instruction(TARGET).fields["read"]
+    record = array_instruction(TARGET).record("read")
     assert drive(record, nests, pause, 1) == [expected(nest) for nest in nests]
 
 
@@ -83,5 +83,5 @@ def test_lanes_with_a_tail(pause):
         ]
         tail = int(rng.integers(1, lanes + 1))
         nests.append(encode_nest(merge(loops), {"word": 9, "lane": 0}, TARGET.levels, tail))
-    record = loader_instruction(TARGET).fields["nest"]
+    record = loader_instruction(TARGET).record("nest")
     assert drive(record, nests, pause, 2) == [expected(nest) for nest in nests]
