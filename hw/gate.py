@@ -12,7 +12,7 @@ from hw.signatures import OutputKind, output_word
 from hw.technology import Multiplier, block_rams
 from spec.activation import SEGMENTS, table_width
 from spec.fixed import signed_bits
-from spec.program import GateOp, Record, Widths, bits_for, gate_instruction
+from spec.program import GateOp, Widths, bits_for, gate_instruction
 from spec.target import Target, Technology
 from spec.timing import MULTIPLY
 
@@ -226,7 +226,7 @@ class GateUnit(Component):
             m.d.sync += running.eq(0)
 
         # Operands: z (or a word on its way through) and the tables.
-        m.submodules.z = z = AddressGenerator(_nest(record, "z"))
+        m.submodules.z = z = AddressGenerator(record.record("z"))
         offset = Signal(Widths(target).result)
         code = Signal(signed(width))
         squash = Signal(signed(width))  # c in the format of z
@@ -373,7 +373,7 @@ class GateUnit(Component):
         ]
 
         # Results leave: h to the scratchpad, words to the output stream.
-        m.submodules.h = h = AddressGenerator(_nest(record, "h"))
+        m.submodules.h = h = AddressGenerator(record.record("h"))
         move = Signal()
         value = Signal(signed(width))
         kind = Signal(OutputKind)
@@ -419,12 +419,6 @@ class GateUnit(Component):
                 cell_ready.eq(0),
             ]
         return m
-
-
-def _nest(record: Record, name: str) -> Record:
-    nest = record.fields[name]
-    assert isinstance(nest, Record)
-    return nest
 
 
 def _half(shift: int) -> int:
