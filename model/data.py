@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from spec.errors import FileError, SpecError
-from spec.fixed import Fixed
 from spec.formats import PIXELS, InputFormat
 
 FRAME_WIDTH, FRAME_HEIGHT = 160, 120
@@ -80,14 +79,15 @@ class DataSet:
 
 
 def digits() -> DataSet:
-    """scikit-learn's 1,797 handwritten digits, an image as 8 steps of one row of 8 pixels (0..16, 8 is zero).
+    """scikit-learn's 1,797 handwritten digits, an image as 8 steps of one row of 8 pixels.
 
-    A fixed shuffle: 1,077 train, 360 validation, 360 test.
+    Grey levels 0..16 become 8-bit pixels, 16 each (the last one 255). A fixed shuffle: 1,077 train, 360
+    validation, 360 test.
     """
     from sklearn.datasets import load_digits  # scikit-learn takes a second to import
 
     images, labels = load_digits(return_X_y=True)
-    frames = images.reshape(-1, 8).astype(np.uint8)
+    frames = np.minimum(16 * images.reshape(-1, 8), 255).astype(np.uint8)
     shuffled = np.random.default_rng(0).permutation(len(labels))
 
     def split(start: int, stop: int | None) -> Split:
@@ -96,7 +96,7 @@ def digits() -> DataSet:
 
     return DataSet(
         name="digits",
-        input_format=InputFormat(Fixed(8, 3, signed=False), 8),
+        input_format=PIXELS,
         classes=10,
         train=split(720, None),
         validation=split(360, 720),
