@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from amaranth.build import Platform
-from amaranth.hdl import Elaboratable
 
+from boards.clocks import Clock
 from spec.target import Target, find_target
 
 
@@ -22,8 +22,6 @@ class Family:
         pack: name of the bitstream packer. pack_arguments: its options before the output's name.
         suffix: of a bitstream.
         multipliers, block_rams, sprams: cell types that are one.
-        lut, ff: names in nextpnr's utilisation; `lut` counts logic cells where LUT and flip-flop share one.
-        logic: cell types that count as LUTs and flip-flops after synthesis: prefix of their names.
     """
 
     name: str
@@ -78,7 +76,7 @@ class Board:
         family: of its part.
         part: nextpnr's options that name the part.
         platform: makes the Amaranth platform: pins.
-        clock: makes what generates the `sync` domain.
+        clock: makes what drives the `sync` domain.
         clock_mhz: of `sync`; timing must be met at this frequency.
         baud: of the serial port (resource `uart` 0).
     """
@@ -88,7 +86,7 @@ class Board:
     family: Family
     part: tuple[str, ...]
     platform: Callable[[], Platform]
-    clock: Callable[[], Elaboratable]
+    clock: Callable[[], Clock]
     clock_mhz: float
     baud: int
 

@@ -1,5 +1,7 @@
 """The system clock from a part's PLL, and the reset that waits for it."""
 
+from abc import abstractmethod
+
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, ResetSignal, Signal
 from amaranth.lib.cdc import FFSynchronizer
 
@@ -9,8 +11,8 @@ configuration (icestorm issue 76), up to 100 MHz and with a margin."""
 
 
 def _domain(m: Module, clock: Signal, locked: Signal) -> None:
-    """Makes `sync` of a PLL's output: in reset until the PLL has been locked for RESET_CYCLES."""
-    m.domains += [ClockDomain("sync"), ClockDomain("start", reset_less=True, local=True)]
+    """Drives `sync` with a PLL's output: in reset until the PLL has been locked for RESET_CYCLES."""
+    m.domains += ClockDomain("start", reset_less=True, local=True)
     m.d.comb += [ClockSignal("sync").eq(clock), ClockSignal("start").eq(clock)]
     stable = Signal()
     m.submodules.lock = FFSynchronizer(locked, stable, o_domain="start")
@@ -25,7 +27,14 @@ def _domain(m: Module, clock: Signal, locked: Signal) -> None:
     m.d.comb += ResetSignal("sync").eq(reset)
 
 
-class ICE40Clock(Elaboratable):
+class Clock(Elaboratable):
+    """Drives clock and reset of the domain `sync`, which the top of the design defines."""
+
+    @abstractmethod
+    def elaborate(self, platform) -> Module: ...
+
+
+class ICE40Clock(Clock):
     """SB_PLL40_PAD in simple feedback: input × (divf + 1) / (2^divq × (divr + 1)).
 
     Args:
@@ -59,7 +68,7 @@ class ICE40Clock(Elaboratable):
         return m
 
 
-class ECP5Clock(Elaboratable):
+class ECP5Clock(Clock):
     """EHXPLLL that feeds its first output back: input × feedback / input_divider.
 
     Args:

@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-
-from amaranth.hdl import Elaboratable
+from typing import Any, Protocol
 
 from boards import tools
 from boards.board import Board, Family
@@ -32,6 +31,15 @@ _AFTER_READ = "\n".join(
     )
 )
 _AFTER_SYNTHESIS = "tee -q -o stat.json stat -json"
+
+
+class Design(Protocol):
+    """What can be built: elaborates to everything but the pins, and knows what it takes."""
+
+    @property
+    def resources(self) -> Resources: ...
+
+    def elaborate(self, platform) -> Any: ...
 
 
 class SynthesisError(FdhtError):
@@ -124,8 +132,7 @@ def synthesise(
     out_dir: Path | str,
     seeds: Sequence[int] = (1,),
     progress: Callable[[str], None] | None = None,
-    top: Elaboratable | None = None,
-    predicted: Resources | None = None,
+    design: Design | None = None,
 ) -> dict:
     """Builds a board's bitstream with Yosys and nextpnr.
 
@@ -138,7 +145,7 @@ def synthesise(
         out_dir: gets `<board>.bin` or `.bit` and `<board>.json`, the report.
         seeds: of the placement.
         progress: told what is being done.
-        top, predicted: another design than the board's engine, and its resources.
+        design: another one than the board's engine.
 
     Returns:
         The report: board, target, bitstream (path), fmax_mhz (of the kept one; fmax_mhz_seeds: of each, and
@@ -153,15 +160,13 @@ def synthesise(
     """
     say = progress or (lambda _: None)
     begin = time.monotonic()
-    if top is None:
-        top = BoardTop(board)
-        predicted = top.resources
-    assert predicted is not None and seeds
+    assert seeds
+    chosen: Design = BoardTop(board) if design is None else design
     family = board.family
     say(f"{board.name}: elaborating")
     os.environ.setdefault("AMARANTH_ENV_" + ("TRELLIS" if family.name == "ecp5" else "ICESTORM"), "")
     plan = board.platform().prepare(
-        top,
+        chosen,
         _NAME,
         debug_verilog=False,
         emit_src=False,
@@ -176,7 +181,7 @@ def synthesise(
         CACHE.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{board.name}-", dir=CACHE) as scratch:
             folder = Path(scratch)
-            report = _build(board, plan, folder, seeds, predicted, say)
+            report = _build(board, plan, folder, seeds, chosen.resources, say)
             report |= {"seconds": round(time.monotonic() - begin, 1), "tools": versions}
             finished = folder / "finished"
             finished.mkdir()

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
+from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import wiring
 
 import hw
@@ -61,6 +61,7 @@ class BoardTop(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         cycles = divisor(self.board.clock_hz, self.board.baud)
+        m.domains += ClockDomain("sync")
         m.submodules.clock = self.board.clock()
         m.submodules.link = link = self._link
         m.submodules.receiver = receiver = UARTReceiver(cycles)

@@ -34,12 +34,12 @@ A time step may be cut into frames anywhere between words.
 | X | raw words: 1 byte each up to 8 bits, else 2 | |
 | STATE | signed words: 2 bytes each up to 16 bits, else 4 | |
 | READ | | result bytes so far; those of the READ before are forgotten, unless the number is the same |
-| STATUS | | flags (bit 0 busy, bit 1 collision), bad frames, lost bytes and frames, zero, cycles, stalls, saturations (4 each) |
+| STATUS | | flags (bit 0 busy, bit 1 collision), bad frames, lost, zero; cycles, stalls, saturations (4 each) |
 | RESET | | ends the run, empties the buffers; what was loaded stays |
 
 A result is kind (bits 0-1: hw.signatures.OutputKind, bit 2: last) and value (2 bytes up to 16 bits, else 3, signed).
-All numbers are little-endian. The counts of bad and lost frames wrap; those of the engine are read byte by byte
-and exact when it is not busy.
+All numbers are little-endian. The counts of bad frames and of lost bytes and frames are 8 bits and wrap; those of
+the engine are read byte by byte, and exact when it is not busy.
 """
 
 import hashlib
@@ -50,6 +50,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from hw.signatures import output_word
 from spec.target import Target
 
@@ -133,7 +134,7 @@ def decode(body: bytes) -> tuple[int, int, bytes] | None:
     return plain[0], plain[1], bytes(plain[HEADER:-CHECK])
 
 
-class SerialCRC(wiring.Component):
+class SerialCRC(Component):
     """CRC-32/ISO-HDLC, a bit per cycle, low bit first; its register can also be shifted out.
 
     Members:
@@ -162,7 +163,7 @@ class SerialCRC(wiring.Component):
         return m
 
 
-class FrameReceiver(wiring.Component):
+class FrameReceiver(Component):
     """Finds frames in a byte stream and keeps the two oldest until they are released.
 
     Args:
@@ -266,7 +267,7 @@ class FrameReceiver(wiring.Component):
         return m
 
 
-class FrameSender(wiring.Component):
+class FrameSender(Component):
     """Sends one frame.
 
     Members:
@@ -351,7 +352,7 @@ class FrameSender(wiring.Component):
         return m
 
 
-class ResultBuffer(wiring.Component):
+class ResultBuffer(Component):
     """The engine's results as bytes, kept until the host is known to have them.
 
     Members:
@@ -420,7 +421,7 @@ def _latest(word: Value, size: int) -> Value:
     return word[len(word) - 8 * size :]
 
 
-class HostLink(wiring.Component):
+class HostLink(Component):
     """Carries out the host's requests (see this module's text) on the engine's ports.
 
     Args:

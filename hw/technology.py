@@ -5,9 +5,10 @@ stimulus against the vendor's simulation model.
 """
 
 from amaranth.hdl import Assert, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, memory, wiring
+from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from spec.errors import SpecError
 from spec.program import bits_for
 from spec.target import Technology
@@ -46,7 +47,7 @@ def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) 
     return min(counts, default=0)
 
 
-class Multiplier(wiring.Component):
+class Multiplier(Component):
     """Signed product, exact, with a register before and one behind the multiplier.
 
     Registers are neither reset nor stopped; the first `MULTIPLY` products after power-up are undefined.
@@ -131,7 +132,7 @@ def _extend(operand: Value) -> Value:
     return Cat(operand, operand[-1].replicate(MAC16_WIDTH - len(operand)))
 
 
-class BankMemory(wiring.Component):
+class BankMemory(Component):
     """A scratchpad bank: words of several lanes, written lane by lane.
 
     A cycle with both a read and a write at the same address (with `single_port`: at any addresses) is a

@@ -1,10 +1,11 @@
 """A serial port: 8 data bits, no parity, 1 stop bit."""
 
 from amaranth.hdl import Cat, Const, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from hw.component import Component
 from spec.errors import SpecError
 
 
@@ -22,7 +23,7 @@ def divisor(clock_hz: int, baud: int) -> int:
     return cycles
 
 
-class UARTReceiver(wiring.Component):
+class UARTReceiver(Component):
     """Bytes from a serial line.
 
     Args:
@@ -39,7 +40,7 @@ class UARTReceiver(wiring.Component):
     def __init__(self, divisor: int):
         assert divisor >= 4
         self._divisor = divisor
-        super().__init__({"pin": In(1, init=1), "bytes": Out(stream.Signature(8)), "overrun": Out(1)})
+        super().__init__({"pin": In(1), "bytes": Out(stream.Signature(8)), "overrun": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -67,7 +68,7 @@ class UARTReceiver(wiring.Component):
         return m
 
 
-class UARTTransmitter(wiring.Component):
+class UARTTransmitter(Component):
     """Bytes to a serial line.
 
     Args:
@@ -83,18 +84,20 @@ class UARTTransmitter(wiring.Component):
     def __init__(self, divisor: int):
         assert divisor >= 2
         self._divisor = divisor
-        super().__init__({"bytes": In(stream.Signature(8)), "pin": Out(1, init=1)})
+        super().__init__({"bytes": In(stream.Signature(8)), "pin": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         timer = Signal(range(self._divisor))
         bits = Signal(range(11))
         shift = Signal(9)
+        pin = Signal(init=1)
+        m.d.comb += self.pin.eq(pin)
         with m.If(timer != 0):
             m.d.sync += timer.eq(timer - 1)
         with m.Elif(bits != 0):
             m.d.sync += [timer.eq(self._divisor - 1), bits.eq(bits - 1)]
-            m.d.sync += [self.pin.eq(shift[0]), shift.eq(Cat(shift[1:], Const(1, 1)))]
+            m.d.sync += [pin.eq(shift[0]), shift.eq(Cat(shift[1:], Const(1, 1)))]
         with m.Else():
             m.d.comb += self.bytes.ready.eq(1)
             with m.If(self.bytes.valid):

