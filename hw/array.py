@@ -15,14 +15,13 @@ from spec.target import Target
 class ProcessingElement(Component):
     """One multiply-accumulator and its place in the drain chain of its column.
 
-    Factors come from the left, data from above; both leave one cycle later. `valid`, `first` and `last` ride
-    with the factors, so the element needs no other control: its accumulator restarts at `first`, and at
-    `last` the finished sum is copied to the drain register while the next tile accumulates. In the cycles of
-    `shift` the drain register takes over the one above.
+    Factors come from the left, data from above; both leave one cycle later. `valid` and `last` ride with the
+    factors, so the element needs no other control: at `last` the finished sum goes to the drain register and the
+    accumulator back to zero, for the next tile. In the cycles of `shift` the drain register takes over the one above.
 
     Members:
         factor_i, data_i (In), factor_o, data_o (Out): operands.
-        control_i (In), control_o (Out): first, last and valid of the operands in the same cycle.
+        control_i (In), control_o (Out): last and valid of the operands in the same cycle.
         shift_i (In), shift_o (Out): drain window of the row.
         drain_i (In), drain_o (Out): the column's drain chain, towards the last row.
 
@@ -31,7 +30,7 @@ class ProcessingElement(Component):
 
     def __init__(self, target: Target):
         self._target = target
-        control = data.StructLayout({"valid": 1, "first": 1, "last": 1})
+        control = data.StructLayout({"valid": 1, "last": 1})
         operand, factor = signed(target.data_width), signed(target.factor_width)
         accumulator = signed(target.accumulator_width)
         super().__init__(
@@ -67,12 +66,12 @@ class ProcessingElement(Component):
             m.d.sync += delayed.eq(control)
             control = delayed
 
-        accumulator = Signal(self.drain_o.shape(), reset_less=True)
+        accumulator = Signal(self.drain_o.shape())
         drain = Signal(self.drain_o.shape(), reset_less=True)
         total = Signal(self.drain_o.shape())
-        m.d.comb += [total.eq(Mux(control.first, 0, accumulator) + multiplier.o), self.drain_o.eq(drain)]
+        m.d.comb += [total.eq(accumulator + multiplier.o), self.drain_o.eq(drain)]
         with m.If(control.valid):
-            m.d.sync += accumulator.eq(total)
+            m.d.sync += accumulator.eq(Mux(control.last, 0, total))
         with m.If(control.valid & control.last):
             m.d.sync += drain.eq(total)
         with m.Elif(self.shift_i):
@@ -94,7 +93,7 @@ class SystolicArray(Component):
 
     Members:
         factors (In): P factors. data (In): Q data lanes.
-        control (In): valid, first and last of a tile's K operand pairs.
+        control (In): valid and last of a tile's K operand pairs.
         o (Out): one row of Q accumulators; o_valid (Out): in this cycle.
 
     Costs: P × Q multipliers; first row of a tile timing.drain() - timing.READ cycles after its `last`
@@ -107,7 +106,7 @@ class SystolicArray(Component):
             {
                 "factors": In(data.ArrayLayout(signed(target.factor_width), target.rows)),
                 "data": In(data.ArrayLayout(signed(target.data_width), target.columns)),
-                "control": In(data.StructLayout({"valid": 1, "first": 1, "last": 1})),
+                "control": In(data.StructLayout({"valid": 1, "last": 1})),
                 "o": Out(data.ArrayLayout(signed(target.accumulator_width), target.columns)),
                 "o_valid": Out(1),
             }

@@ -80,7 +80,6 @@ class ContractionUnit(Component):
         # Operands: one pair of words per cycle, and P - K cycles of rest after a tile with K < P.
         reading = Signal()
         resting = Signal()
-        first = Signal()
         elapsed = Signal(range(target.rows))
         long_enough = elapsed == target.rows - 1
         issue = Signal()
@@ -96,17 +95,15 @@ class ContractionUnit(Component):
             self.factor_address.eq(read.address.factor),
         ]
         with m.If(self.start):
-            m.d.sync += [reading.eq(1), resting.eq(0), first.eq(1), elapsed.eq(0)]
+            m.d.sync += [reading.eq(1), resting.eq(0), elapsed.eq(0)]
         with m.Elif(reading):
             m.d.sync += elapsed.eq(Mux(long_enough, elapsed, elapsed + 1))
-            with m.If(issue):
-                m.d.sync += first.eq(tile_ends)
-                with m.If(tile_ends):
-                    m.d.sync += [resting.eq(~long_enough), reading.eq(~read.last)]
+            with m.If(issue & tile_ends):
+                m.d.sync += [resting.eq(~long_enough), reading.eq(~read.last)]
             with m.If((issue & tile_ends | resting) & long_enough):
                 m.d.sync += [resting.eq(0), elapsed.eq(0)]
         control: Any = Signal(array.control.shape())
-        m.d.comb += [control.valid.eq(issue), control.first.eq(first), control.last.eq(tile_ends)]
+        m.d.comb += [control.valid.eq(issue), control.last.eq(tile_ends)]
         for k in range(timing.READ):
             delayed: Any = Signal(array.control.shape(), name=f"control_{k}")
             m.d.sync += delayed.eq(control)
