@@ -40,12 +40,13 @@ class Engine:
         self.image, self.x, self.state, self.runs, self.resets = [], [], [], [], 0
         self.results: deque = deque()
         self.accepts = True
+        self.room = 1 << 30  # inputs it still takes
 
     async def bench(self, ctx):
         link, draw, busy = self.link, random.Random(3), False
         ctx.set(link.image.ready, 1)
         while True:
-            take = busy and self.accepts and (not self.slow or draw.random() < 0.02)
+            take = busy and self.accepts and self.room > 0 and (not self.slow or draw.random() < 0.02)
             ctx.set(link.busy, busy)
             ctx.set(link.x.ready, take)
             ctx.set(link.state.ready, take)
@@ -80,6 +81,7 @@ class Engine:
             if x:
                 self.x.append(x_word)
                 wanted -= 1
+                self.room -= 1
                 if wanted % self.words == 0:
                     self.results.append((OutputKind.LOGIT, 1, -sum(self.x[-self.words :])))
                 busy = wanted > 0
@@ -389,13 +391,14 @@ def test_reset_ends_a_run_and_empties_the_buffers():
     async def scenario(ctx, host, engine):
         await host.do(Request.START, start(3))
         await host.do(Request.X, bytes(8))
-        engine.accepts = False
+        engine.room = 3
         assert await host.refused(Request.X, bytes(5)) == Reason.WAIT
+        assert len(engine.x) == 11
         await host.do(Request.RESET, number=host.number)
         assert engine.resets == 1
         assert not (await host.status())["busy"]
         assert await host.do(Request.READ, number=1) == b""
-        engine.accepts = True
+        engine.room = 8
         engine.x.clear()
         await host.do(Request.START, start(1))
         await host.do(Request.X, bytes(range(8)))
