@@ -155,7 +155,7 @@ class Checkpoint:
         seed: of the initialisation and all random draws.
         epoch, epochs: rounds done, and rounds the schedule was made for.
         choose: trained on the `train` split alone, to choose hyperparameters, instead of `final`.
-        history: one record per epoch: loss, training accuracy, seconds.
+        history: one record per epoch: loss, training accuracy, last learning rate, seconds.
         accuracy: on the test split (validation if `choose`), None until the last epoch is done.
     """
 
@@ -199,8 +199,8 @@ def train(
         progress: called after each epoch with (epochs done, epochs, record of the epoch).
 
     Returns:
-        `history` (a record per epoch: `loss`, `accuracy` in training, `seconds`), `accuracy` (test or validation),
-        `split` (which of them), `seconds` (sum over the epochs), `parameters`, `seed`, `epochs`, `path`.
+        `history` (a record per epoch: `loss`, `accuracy` in training, `learning_rate`, `seconds`), `accuracy` (test or
+        validation), `split` (which of them), `seconds` (sum over the epochs), `parameters`, `seed`, `epochs`, `path`.
 
     Raises:
         SpecError: unknown preset, or fewer than 1 epoch.
@@ -330,6 +330,7 @@ class _Run:
         record = {
             "loss": loss_sum / len(chosen),
             "accuracy": correct / len(chosen),
+            "learning_rate": self.optimiser.param_groups[0]["lr"],
             "seconds": time.monotonic() - start,
         }
         self.history.append(record)

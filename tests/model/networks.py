@@ -1,5 +1,7 @@
 """Small random LSTMs for the tests of the model, and their dense weights by plain numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -32,7 +34,7 @@ def block_term_lstm() -> LSTMSpec:
 
 @st.composite
 def lstms(draw) -> LSTMSpec:
-    """Random FDHT-LSTMs: depth, modes, ranks and sizes."""
+    """Random FDHT-LSTMs: depth, modes, ranks, sizes, and the orders in which x and h fill their boxes."""
     depth = draw(st.integers(1, 4))
     outputs = [draw(st.integers(1, 3)) for _ in range(depth)]
     outputs[draw(st.integers(0, depth - 1))] *= 4
@@ -41,7 +43,9 @@ def lstms(draw) -> LSTMSpec:
     of_h = draw(st.integers(1, inputs[0] - 1))
     hidden = draw(st.integers(1, min(of_h * rest, int(np.prod(outputs)) // 4)))
     x = draw(st.integers(1, (inputs[0] - of_h) * rest))
-    return fdht_lstm(x, hidden, draw(st.integers(1, 4)), tuple(inputs), tuple(outputs), draw(st.integers(1, 3)))
+    spec = fdht_lstm(x, hidden, draw(st.integers(1, 4)), tuple(inputs), tuple(outputs), draw(st.integers(1, 3)))
+    orders = [tuple(draw(st.permutations(range(depth)))) for _ in range(2)]
+    return replace(spec, x=replace(spec.x, order=orders[0]), h=replace(spec.h, order=orders[1]))
 
 
 @st.composite

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from model.contraction import left_to_right, mean_square
 from model.layers import FDHTLSTM, Classifier, HTLinear
 from spec.errors import SpecError
+from spec.lstm import fdht_lstm
 from spec.network import balanced_tree, ht_network
 from tests.model.networks import SHAPES, block_term_lstm, dense, lstms, small_lstm, stage_lists
 
@@ -137,6 +138,14 @@ def test_initialisation_keeps_the_variance(depth, rank):
         ratios.append((torch.randn(500, 24) @ layer.to_dense().T).square().mean().item())
         assert torch.equal(layer.bias, torch.tensor([[0.0], [1], [0], [0]]).expand(4, 4))
     assert 0.8 < np.mean(ratios) < 1.25
+
+
+def test_initial_factors_cancel_the_sums_over_their_bonds():
+    """A bond of size r, shared by two, divides the variance of each by sqrt(r): leaves have one, transfers three."""
+    torch.manual_seed(0)
+    factors = FDHTLSTM(fdht_lstm(190, 16, 0, (12, 3, 3, 2), (4, 4, 2, 2), 16)).weight.factors
+    leaf, transfer = factors["U1"].square().mean().item(), factors["B12"].square().mean().item()
+    assert leaf / transfer == pytest.approx(16, rel=0.2)
 
 
 def test_default_stage_list():

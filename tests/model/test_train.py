@@ -59,6 +59,9 @@ def test_result_and_checkpoint_agree(tiny, tmp_path):
     result = train("tiny", tmp_path / "c", progress=lambda done, of, record: seen.append((done, of, record)))
     assert [(done, of) for done, of, _ in seen] == [(k, 4) for k in (1, 2, 3, 4)]
     assert [record for _, _, record in seen] == result["history"] and result["split"] == "test"
+    # Two batches per epoch: the last step of epoch k starts after (k - 1/2) / 4 of the training.
+    rates = [tiny.learning_rate * one_cycle((k - 0.5) / 4) for k in (1, 2, 3, 4)]
+    assert [record["learning_rate"] for record in result["history"]] == rates
     checkpoint = load_checkpoint(tmp_path / "c", "tiny")
     assert checkpoint.complete and checkpoint.spec == tiny.spec and checkpoint.history == result["history"]
     test = load("digits").test
@@ -165,6 +168,10 @@ def test_augmentation_moves_pixels_as_told():
     angle = 2 * torch.rand(1, 1, 1, generator=torch.Generator().manual_seed(seed)).item() - 1
     turned = Augmentation(pi / 2 / angle, 0, 0, 0, 0)(square, torch.Generator().manual_seed(seed))
     torch.testing.assert_close(turned[0], torch.rot90(square[0]), rtol=0, atol=1e-5)
+    dot = torch.full((1, 41, 81), -1.0)
+    dot[0, 20 + 9, 40 + 12] = 1  # a quarter turn takes right to up and down to right, in a picture of any aspect
+    turned = Augmentation(pi / 2 / angle, 0, 0, 0, 0)(dot, torch.Generator().manual_seed(seed))
+    assert divmod(int(turned.argmax()), 81) == (20 - 12, 40 + 9)
     loud = Augmentation(0.1, 0.1, 0.1, 0.5, 0.5)(pictures, generator)
     assert loud.shape == pictures.shape and loud.abs().max() <= 1
 
