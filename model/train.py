@@ -208,6 +208,9 @@ def train(
         TrainingInterrupted: Ctrl-C; the checkpoint of the last whole epoch stays.
     """
     preset = find_preset(preset_name)
+    # The steps are too small to share: a second thread mostly waits, and on a busy machine trebles the time. One
+    # thread also makes the sums, and so the weights, the same on every number of cores.
+    torch.set_num_threads(1)
     epochs = preset.epochs if epochs is None else epochs
     if epochs < 1:
         raise SpecError(f"{epochs} epochs; training needs at least one")
