@@ -44,14 +44,12 @@ def _modes(text: str) -> tuple[int, ...]:
 
 def run(output: Output, preset: train.Preset, path: Path, *, seed: int, epochs: int | None, resume: bool) -> dict:
     """Trains with a progress bar and returns the figures of `model.train.train`."""
-    # Training looks presets up by name; one with other modes keeps its name and is another model.
-    train.PRESETS[preset.name] = preset
     with output.progress(f"training {preset.name}", epochs or preset.epochs) as advance:
 
         def progress(done: int, total: int, record: dict) -> None:
             advance(done, total, f"loss {record['loss']:.3f}, accuracy {percent(record['accuracy'])}")
 
-        figures = train.train(preset.name, path, seed=seed, epochs=epochs, resume=resume, progress=progress)
+        figures = train.train(preset, path, seed=seed, epochs=epochs, resume=resume, progress=progress)
     return {"preset": preset.name, **figures}
 
 

@@ -175,7 +175,7 @@ class Checkpoint:
 
 
 def train(
-    preset_name: str,
+    preset: Preset | str,
     out_path: Path | str,
     *,
     seed: int = 0,
@@ -189,7 +189,7 @@ def train(
     All random draws follow from (seed, epoch), so a resumed training ends in the same numbers as an unbroken one.
 
     Args:
-        preset_name: which preset.
+        preset: one, or the name of one.
         out_path: the checkpoint; overwritten unless `resume`.
         seed: of the initialisation and all random draws.
         epochs: instead of the preset's, for shorter runs; the schedule shrinks with it.
@@ -207,7 +207,7 @@ def train(
         FileError: nothing to resume at `out_path`, or something else; data missing; no permission to write.
         TrainingInterrupted: Ctrl-C; the checkpoint of the last whole epoch stays.
     """
-    preset = find_preset(preset_name)
+    preset = find_preset(preset) if isinstance(preset, str) else preset
     # The steps are too small to share: a second thread mostly waits, and on a busy machine trebles the time. One
     # thread also makes the sums, and so the weights, the same on every number of cores.
     torch.set_num_threads(1)
