@@ -599,7 +599,7 @@ class HostLink(Component):
                         with m.Elif(ahead != 1):
                             refuse(Reason.SEQUENCE)
                         with m.Elif(kind == Request.RESET):
-                            m.d.sync += [self.reset.eq(1), last.eq(sequence), resume.eq(HEADER)]
+                            m.d.sync += [self.reset.eq(1), last.eq(sequence)]
                             reply()
                         with m.Elif(((receiver.end - HEADER) & size_mask).any() | empty | long_start):
                             refuse(Reason.LENGTH)
