@@ -17,8 +17,8 @@ class Family:
         name: of the family.
         synthesis: Yosys command. It must not turn multiplications into DSP blocks on its own where these are
             instantiated.
-        place_and_route: nextpnr's name. constraints, output: its options for constraint file and result, and the
-            suffixes of these files.
+        place_and_route: nextpnr's name. route: its options for the router.
+        constraints, output: its options for constraint file and result, and the suffixes of these files.
         pack: name of the bitstream packer. pack_arguments: its options before the output's name.
         suffix: of a bitstream.
         multipliers, block_rams, sprams: cell types that are one.
@@ -27,6 +27,7 @@ class Family:
     name: str
     synthesis: str
     place_and_route: str
+    route: tuple[str, ...]
     constraints: tuple[str, str]
     output: tuple[str, str]
     pack: str
@@ -41,6 +42,7 @@ ICE40 = Family(
     "ice40",
     synthesis="synth_ice40",  # without -dsp: the SB_MAC16 are instantiated, the gate unit multiplies in LUTs
     place_and_route="nextpnr-ice40",
+    route=(),
     constraints=("--pcf", ".pcf"),
     output=("--asc", ".asc"),
     pack="icepack",
@@ -55,6 +57,7 @@ ECP5 = Family(
     "ecp5",
     synthesis="synth_ecp5",
     place_and_route="nextpnr-ecp5",
+    route=("--router", "router2"),  # router1, nextpnr's default, takes hours where this takes minutes
     constraints=("--lpf", ".lpf"),
     output=("--textcfg", ".config"),
     pack="ecppack",

@@ -174,7 +174,9 @@ def synthesise(
         script_after_synth=_AFTER_SYNTHESIS,
     )
     versions = {name: tools.version(name) for name in ("yosys", family.place_and_route)}
-    key = hashlib.sha256(repr((plan.digest(), versions, tuple(seeds), board.part, board.name)).encode()).hexdigest()
+    key = hashlib.sha256(
+        repr((plan.digest(), versions, tuple(seeds), board.part, board.family, board.name)).encode()
+    ).hexdigest()
     kept = CACHE / f"{board.name}-{key[:16]}"
     cached = (kept / "report.json").is_file()
     if not cached:
@@ -220,23 +222,36 @@ def _build(board: Board, plan, folder: Path, seeds: Sequence[int], predicted: Re
     for seed in seeds:
         say(f"{board.name}: place and route, seed {seed}")
         log = folder / f"nextpnr-{seed}.log"
-        arguments = [*board.part, "--json", f"{_NAME}.json", option, f"{_NAME}{constraints}", "--seed", str(seed)]
+        arguments = [
+            *board.part,
+            *family.route,
+            "--json",
+            f"{_NAME}.json",
+            option,
+            f"{_NAME}{constraints}",
+            "--seed",
+            str(seed),
+        ]
         arguments += [output, f"{seed}{routed}", "--report", f"{seed}.json"]
+        problem: FdhtError | None = None
         try:
             tools.call(family.place_and_route, arguments, folder, log)
         except tools.ToolError as error:
-            failure = error
+            problem = error
             check_fit(board, log.read_text(errors="replace"))
-            if not (folder / f"{seed}.json").is_file():  # it did not come as far as timing
-                raise
         check_loops(board, log.read_text(errors="replace"))
-        routing = json.loads((folder / f"{seed}.json").read_text())
-        try:
-            speeds[seed] = read_fmax(board, routing)
-        except SynthesisError as error:
-            failure = error
-            continue
-        utilisation[seed] = routing["utilization"]
+        if (folder / f"{seed}.json").is_file():
+            routing = json.loads((folder / f"{seed}.json").read_text())
+            try:
+                fmax = read_fmax(board, routing)
+            except SynthesisError as error:
+                problem = error  # a clearer one than nextpnr's
+            else:
+                if problem is None:
+                    speeds[seed], utilisation[seed] = fmax, routing["utilization"]
+        elif problem is None:
+            problem = tools.ToolError(f"{family.place_and_route} wrote no report; look for its version")
+        failure = problem or failure
     if not speeds:
         assert failure is not None
         raise failure

@@ -543,7 +543,7 @@ class HostLink(Component):
                         permitted.eq(allowed[request]),
                         accepted.eq(ready[request]),
                     ]
-        pushing, finished = Signal(), Signal()
+        pushing, moved, finished = Signal(), Signal(), Signal()
         for_run = (kind == Request.X) | (kind == Request.STATE)
         ahead = Signal(8)
         m.d.comb += [
@@ -556,7 +556,8 @@ class HostLink(Component):
             self.state.payload.eq(_latest(word, sizes[Request.STATE])),
             self.state.valid.eq(pushing & (kind == Request.STATE)),
         ]
-        m.d.sync += [self.start.eq(0), self.reset.eq(0)]
+        # The engine's ready comes late: it is looked at a cycle later.
+        m.d.sync += [self.start.eq(0), self.reset.eq(0), moved.eq(pushing & accepted)]
 
         def reply():
             m.d.sync += refused.eq(0)
@@ -618,9 +619,9 @@ class HostLink(Component):
             with m.State("NEXT"):
                 m.next = "BYTE"
             with m.State("PUSH"):
-                m.d.comb += pushing.eq(1)
+                m.d.comb += pushing.eq(~moved & (waited != self._patience))
                 m.d.sync += waited.eq(waited + 1)
-                with m.If(accepted):
+                with m.If(moved):
                     m.d.sync += [resume.eq(at), waited.eq(0)]
                     m.next = "BYTE"
                     with m.If(finished):
