@@ -269,6 +269,6 @@ def _build(board: Board, plan, folder: Path, seeds: Sequence[int], predicted: Re
         "multipliers": found.multipliers,
         "block_rams": found.block_rams,
         "sprams": found.sprams,
-        "utilisation": {k: [v["used"], v["available"]] for k, v in utilisation[best].items()},
+        "utilisation": {k: [v["used"], v["available"]] for k, v in utilisation[best].items() if v["used"]},
         "seeds": list(seeds),
     }

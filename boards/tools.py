@@ -43,7 +43,7 @@ def version(name: str) -> str:
     """First line of what a tool says about itself."""
     run = subprocess.run([find_tool(name), "-V" if name == "yosys" else "--version"], capture_output=True, text=True)
     lines = [line for line in (run.stdout + run.stderr).splitlines() if line and not line.startswith("Preparing")]
-    return lines[0].strip().strip('"') if lines else "unknown"
+    return lines[0].strip().replace('"', "") if lines else "unknown"
 
 
 def call(name: str, arguments: list[str], folder: Path, log: Path) -> None:
