@@ -12,9 +12,7 @@ import spec
 from boards.board import Board
 from hw.accelerator import Accelerator
 from hw.link import HostLink
-from hw.technology import block_rams
 from hw.uart import UARTReceiver, UARTTransmitter, divisor
-from spec.program import WORD
 
 
 @dataclass(frozen=True)
@@ -49,14 +47,8 @@ class BoardTop(Elaboratable):
     @property
     def resources(self) -> Resources:
         """What the specification predicts; synthesis is held against it."""
-        target, engine = self.board.engine, self._accelerator
-        gate = engine._gate
-        programs = 3 * block_rams(target.technology, target.program_words, WORD)
-        return Resources(
-            engine.multipliers + gate.multipliers,
-            engine.block_rams + gate.block_rams + programs + self._link.block_rams,
-            engine.sprams,
-        )
+        engine = self._accelerator
+        return Resources(engine.multipliers, engine.block_rams + self._link.block_rams, engine.sprams)
 
     def elaborate(self, platform):
         m = Module()

@@ -43,14 +43,14 @@ def _summary(unit: Segment, instruction: Mapping) -> str:
     if unit is Segment.GATE_PROGRAM:
         return f"{GateOp(instruction['op']).name} {instruction['count'] + 1}"
     depth = 1
-    for level in instruction["read"]["levels"][: instruction["reduction"]]:
+    for level in instruction["read"]["levels"][: instruction["reduction"] + 1]:
         depth *= level["count"] + 1
     words = 1
     for level in instruction["write"]["levels"]:
         words *= level["count"] + 1
     text = f"CONTRACT K={depth} rows={instruction['rows'] + 1} words={words} shift={instruction['shift']}"
     text += f" transposed emit={instruction['emit'] + 1}" if instruction["transpose"] else ""
-    text += f" bias at {instruction['bias']} << {instruction['bias_shift']}" if instruction["use_bias"] else ""
+    text += f" bias from {instruction['bias']}" if instruction["bias_step"] else ""
     return text + (" to results" if instruction["to_results"] else " to scratchpad")
 
 
@@ -59,7 +59,8 @@ def _header(instruction: Mapping) -> str:
     for field in ("wait", "give"):
         tokens = [token.name for token in Token if instruction[field] >> token & 1]
         parts += [f"{field} {'+'.join(tokens)}"] if tokens else []
-    parts += [flag for flag in ("loop_start", "loop_end", "halt") if instruction[flag]]
+    parts += [f"loop back to word {instruction['back']}"] if instruction["loop_end"] else []
+    parts += ["halt"] if instruction["halt"] else []
     return "  " + ", ".join(parts) if parts else ""
 
 

@@ -42,10 +42,12 @@ def decode(words: np.ndarray, record: Record) -> list[dict]:
     return [record.decode([int(w) for w in words[k : k + size]]) for k in range(0, len(words), size)]
 
 
-def unroll(program: list[dict], steps: int) -> Iterator[tuple[int, dict]]:
-    """The instructions in the order a sequencer runs them, with the time step of each (0 before the loop)."""
-    first = next(k for k, instruction in enumerate(program) if instruction["loop_start"])
+def unroll(program: list[dict], size: int, steps: int) -> Iterator[tuple[int, dict]]:
+    """The instructions, of `size` words each, in the order a sequencer runs them, with the time step of each (0
+    before the loop).
+    """
     last = next(k for k, instruction in enumerate(program) if instruction["loop_end"])
+    first = program[last]["back"] // size
     yield from ((0, instruction) for instruction in program[:first])
     for step in range(steps):
         yield from ((step, instruction) for instruction in program[first : last + 1])
@@ -59,7 +61,7 @@ class Contraction:
         self.instruction, self.target = instruction, target
         read = walk(instruction["read"])
         levels = instruction["read"]["levels"]
-        self.depth = int(np.prod([level["count"] + 1 for level in levels[: instruction["reduction"]]]))
+        self.depth = int(np.prod([level["count"] + 1 for level in levels[: instruction["reduction"] + 1]]))
         self.data_addresses = read["data"].reshape(-1, self.depth)
         self.factor_addresses = read["factor"].reshape(-1, self.depth)
         self.write_addresses = walk(instruction["write"])["word"]
@@ -75,7 +77,7 @@ class Contraction:
     @cached_property
     def _rows(self) -> np.ndarray:
         """Cycle in which each tile's rows leave the array, relative to `start`: tiles × P."""
-        period = max(self.depth, self.target.rows)
+        period = timing.period(self.target, self.depth)
         tile_end = 1 + np.arange(len(self.data_addresses)) * period + self.depth - 1
         return tile_end[:, None] + timing.drain(self.target) + np.arange(self.target.rows)
 
@@ -96,8 +98,8 @@ class Contraction:
 
     @property
     def busy(self) -> int:
-        """Cycles in which the array is fed or rests because K < P."""
-        return len(self.data_addresses) * max(self.depth, self.target.rows)
+        """Cycles in which the array is fed or rests between tiles."""
+        return len(self.data_addresses) * timing.period(self.target, self.depth)
 
     def results(self, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, int]:
         """The words written, in order (words × Q), and how many result words had a lane clipped."""
@@ -105,11 +107,10 @@ class Contraction:
         weights = factors[self.factor_addresses][:, :, ::-1]  # row p of the array leaves as row P - 1 - p
         operands = scratchpad[self.data_addresses]
         sums = np.matmul(weights.transpose(0, 2, 1), operands)[self._kept]
-        if instruction["use_bias"]:
-            sums = sums + (bias[instruction["bias"] : instruction["bias"] + len(sums)] << instruction["bias_shift"])
         limit = 1 << target.accumulator_width - 1
         assert sums.min() >= -limit and sums.max() < limit, "an accumulator wrapped"
-        rounded = round_shift(sums, instruction["shift"])
+        biases = bias[instruction["bias"] + instruction["bias_step"] * np.arange(len(sums))]
+        rounded = round_shift(sums, instruction["shift"]) + biases
         words = target.data.saturate(rounded)
         clipped = int((words != rounded).any(axis=1).sum())
         if instruction["transpose"]:
@@ -186,13 +187,15 @@ class Machine:
 
         Inputs and outputs are taken to be always ready.
         """
-        queues = {unit: list(unroll(program, steps)) for unit, program in self.programs.items()}
+        queues = {
+            unit: list(unroll(program, UNITS[unit](self.target).words, steps))
+            for unit, program in self.programs.items()
+        }
         position = dict.fromkeys(queues, 0)
         free = {unit: 1 + timing.fetch(record(self.target)) for unit, record in UNITS.items()}
         given: dict[Token, list[int]] = defaultdict(list)
         taken: dict[Token, int] = defaultdict(int)
         gate_writes: list[np.ndarray] = []
-        gate_banks: list[np.ndarray] = []
         result = []
         # The loader comes last: its writes yield to those of the gate unit, which must be known by then.
         order = (Segment.ARRAY_PROGRAM, Segment.GATE_PROGRAM, Segment.LOADER_PROGRAM)
@@ -213,12 +216,9 @@ class Machine:
                 elif unit is Segment.GATE_PROGRAM:
                     times = timing.gate(GateOp(instruction["op"]), instruction["count"] + 1)
                     done = start + times.done
-                    if len(times.hidden):
-                        where = self._hidden_addresses(instruction)[0]
-                        gate_writes.append(start + times.hidden)
-                        gate_banks.append(where // self.target.bank_words)
+                    gate_writes.append(start + times.hidden)
                 else:
-                    done = self._load_done(instruction, start, gate_writes, gate_banks)
+                    done = self._load_done(instruction, start, gate_writes)
                 for token in Token:
                     if instruction["give"] >> token & 1:
                         given[token].append(done)
@@ -230,18 +230,13 @@ class Machine:
                 raise AssertionError("the programs wait for each other forever")
         return result
 
-    def _load_done(self, instruction: dict, start: int, gate_writes, gate_banks) -> int:
-        count = instruction["count"] + 1
-        banks = walk(instruction["nest"], count)["word"] // self.target.bank_words
-        delay = 0
-        for times, wheres in zip(gate_writes, gate_banks, strict=True):
-            if times[-1] <= start or times[0] > start + count + delay:
-                continue
-            for time, bank in zip(times, wheres, strict=True):
-                element = time - start - 1 - delay
-                if 0 <= element < count and banks[element] == bank:
-                    delay += 1
-        return start + count + delay
+    def _load_done(self, instruction: dict, start: int, gate_writes: list[np.ndarray]) -> int:
+        """The loader writes a word per cycle, except while the gate unit writes."""
+        done = start + instruction["count"] + 1
+        for times in gate_writes:
+            for time in times[(times > start)]:
+                done += time <= done
+        return int(done) + timing.LOADED
 
     def _hidden_addresses(self, instruction: dict) -> tuple[np.ndarray, np.ndarray]:
         """Word and lane mask of each h write of a gate instruction in order: per unit along `h`, then to the copy."""

@@ -12,9 +12,11 @@ from itertools import pairwise
 from math import prod
 
 from compiler.nest import Loop, encode_nest, merge
+from spec import timing
 from spec.errors import CapacityError
 from spec.lstm import LSTMSpec, Region
 from spec.network import TensorNetwork
+from spec.program import Widths
 from spec.stages import Stage, StageList, stages
 from spec.target import Target
 
@@ -85,9 +87,9 @@ def stage_tiles(network: TensorNetwork, stage: Stage, lane_in: str | None, lane_
 def stage_cycles(
     network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target
 ) -> int:
-    """Cycles in which a stage occupies the array: a tile takes max(K, P)."""
+    """Cycles in which a stage occupies the array."""
     reduction = prod(network.shape(stage.reduction))
-    return stage_tiles(network, stage, lane_in, lane_out, target) * max(reduction, target.rows)
+    return stage_tiles(network, stage, lane_in, lane_out, target) * timing.period(target, reduction)
 
 
 def stage_factor_words(
@@ -273,8 +275,17 @@ def _allocate_all(shapes, persistent: int, target: Target) -> list[Layout]:
     )
 
 
-def region_nest(region: Region, names: tuple[str, ...], layout: Layout, target: Target) -> dict:
-    """The nest that visits the lanes of a region's entries in order."""
+def longest(target: Target) -> int:
+    """Iterations of a loop at most."""
+    return 1 << Widths(target).count
+
+
+def region_nest(region: Region, names: tuple[str, ...], layout: Layout, target: Target, levels: int) -> dict:
+    """The nest that visits the lanes of a region's entries in order.
+
+    Raises:
+        CapacityError: more loops than levels.
+    """
     loops: list[Loop] = []
     tail = None
     word = layout.base
@@ -290,4 +301,4 @@ def region_nest(region: Region, names: tuple[str, ...], layout: Layout, target: 
         if turns > 1:
             loops.append(Loop(turns, {"word": layout.stride[name], "lane": 0}, fixed=True))
             tail = count - (turns - 1) * target.columns
-    return encode_nest(merge(loops), {"word": word, "lane": 0}, target.levels, tail)
+    return encode_nest(merge(loops, longest(target)), {"word": word, "lane": 0}, levels, tail)

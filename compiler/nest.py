@@ -17,9 +17,9 @@ class Loop:
     fixed: bool = False
 
 
-def merge(loops: Sequence[Loop]) -> list[Loop]:
+def merge(loops: Sequence[Loop], longest: int) -> list[Loop]:
     """The same walk with fewer loops, innermost first: loops of one iteration vanish, and neighbours that walk
-    like one loop become one, unless `fixed`.
+    like one loop become one, unless `fixed` or of more than `longest` iterations together.
     """
     kept: list[Loop] = []
     for loop in loops:
@@ -27,7 +27,8 @@ def merge(loops: Sequence[Loop]) -> list[Loop]:
             kept.append(loop)
         elif loop.count > 1:
             inner = kept[-1] if kept and not kept[-1].fixed else None
-            if inner and all(stride == inner.strides[name] * inner.count for name, stride in loop.strides.items()):
+            alike = inner and all(s == inner.strides[name] * inner.count for name, s in loop.strides.items())
+            if inner and alike and inner.count * loop.count <= longest:
                 kept[-1] = Loop(inner.count * loop.count, inner.strides)
             else:
                 kept.append(loop)

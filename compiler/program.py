@@ -6,12 +6,11 @@ from math import prod
 
 import numpy as np
 
-from compiler.mapping import Layout, StepMap, kept_rows, lane_words, region_nest
+from compiler.mapping import Layout, StepMap, kept_rows, lane_words, longest, region_nest
 from compiler.nest import Loop, encode_nest, merge
 from spec.activation import table_words
 from spec.bundle import Bundle
 from spec.errors import CapacityError
-from spec.fixed import signed_bits
 from spec.network import TensorNetwork, dense_network
 from spec.program import (
     GateOp,
@@ -23,7 +22,7 @@ from spec.program import (
     loader_instruction,
     segment_width,
 )
-from spec.stages import Stage, stages
+from spec.stages import Stage, accumulator_bits, stages
 from spec.target import Target
 
 
@@ -38,7 +37,7 @@ class Work:
         bias: integers per result entry, indices in the order of `outputs`; None for none.
         outputs: the network's outputs, if there is a bias.
         to_results: the result goes to the result memory.
-        shift, bias_shift: requantisation.
+        shift: bits the accumulator is finer than the result, whose scale the bias has.
     """
 
     network: TensorNetwork
@@ -49,7 +48,6 @@ class Work:
     bias: np.ndarray | None
     to_results: bool
     shift: int
-    bias_shift: int
 
 
 def contractions(bundle: Bundle, step: StepMap) -> list[Work]:
@@ -68,7 +66,6 @@ def contractions(bundle: Bundle, step: StepMap) -> list[Work]:
                 _scatter_bias(bundle) if last else None,
                 last,
                 formats.shift(s),
-                formats.bias_shift if last else 0,
             )
         )
     if spec.classes:
@@ -85,7 +82,6 @@ def contractions(bundle: Bundle, step: StepMap) -> list[Work]:
                 bundle.head_bias,
                 True,
                 formats.head_shift,
-                formats.head_bias_shift,
             )
         )
     return result
@@ -134,7 +130,8 @@ def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lower
         factor_stride[index] = inner
         inner *= size[index]
     k_loops = merge(
-        [Loop(size[i], {"data": source.stride[i], "factor": factor_stride[i]}) for i in reversed(reduction)]
+        [Loop(size[i], {"data": source.stride[i], "factor": factor_stride[i]}) for i in reversed(reduction)],
+        longest(target),
     ) or [Loop(1, {"data": 0, "factor": 0})]
     outer = [Loop(tiles, {"data": 0, "factor": depth})]
     outer += [
@@ -145,7 +142,11 @@ def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lower
     for index in reversed(stage.batch):
         outer.append(Loop(size[index], {"data": source.stride[index], "factor": inner}))
         inner *= size[index]
-    read = encode_nest([*k_loops, *merge(outer)], {"data": source.base, "factor": factor_base}, target.levels)
+    read = encode_nest(
+        [*k_loops, *merge(outer, longest(target))],
+        {"data": source.base, "factor": factor_base},
+        target.levels.read,
+    )
 
     # Write nest: one iteration per word written.
     loops, emit = [], 1
@@ -160,20 +161,19 @@ def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lower
         scale = target.columns if transpose and index == source.lane else 1
         loops.append(Loop(lane_words(network, index, source.lane, target), {"word": result.stride[index] * scale}))
     loops += [Loop(size[index], {"word": result.stride[index]}) for index in reversed(stage.batch)]
-    write = encode_nest(merge(loops), {"word": result.base}, target.levels)
+    write = encode_nest(merge(loops, longest(target)), {"word": result.base}, target.levels.write)
 
     fields = {
         "read": read,
-        "reduction": len(k_loops),
+        "reduction": len(k_loops) - 1,
         "rows": row_count - 1,
         "to_results": int(work.to_results),
         "write": write,
         "transpose": int(transpose),
         "emit": emit - 1,
         "shift": work.shift,
-        "use_bias": int(work.bias is not None),
-        "bias": bias_base,
-        "bias_shift": work.bias_shift,
+        "bias": 0 if work.bias is None else bias_base,
+        "bias_step": int(work.bias is not None),
     }
     return Lowered(
         fields,
@@ -183,8 +183,8 @@ def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lower
 
 
 def check_accumulator(work: Work, target: Target) -> None:
-    """Refuses weights whose worst case leaves the accumulator, rounding and bias included."""
-    need = accumulator_bits(work, target)
+    """Refuses weights whose worst case leaves the accumulator."""
+    need = accumulator_bits(work.weight, prod(work.network.shape(work.stage.reduction)), target.data_width)
     if need > target.accumulator_width:
         raise CapacityError(
             f"accumulator bits for stage {'+'.join(work.stage.factors)}",
@@ -192,17 +192,6 @@ def check_accumulator(work: Work, target: Target) -> None:
             target.accumulator_width,
             "choose a target with wider accumulators or quantise to fewer bits",
         )
-
-
-def accumulator_bits(work: Work, target: Target) -> int:
-    """Bits that hold every sum of a stage, whatever its data: the largest row of |w| times the largest datum."""
-    columns = prod(work.network.shape(work.stage.reduction))
-    rows = np.abs(work.weight.astype(np.int64)).reshape(-1, columns)
-    worst = int(rows.sum(axis=1).max()) << target.data_width - 1
-    worst += 1 << work.shift >> 1
-    if work.bias is not None:
-        worst += int(np.abs(work.bias).max()) << work.bias_shift
-    return signed_bits(-worst, worst)
 
 
 def _row_coordinates(work: Work, rows: tuple[str, ...], row_count: int, target: Target) -> np.ndarray:
@@ -274,8 +263,9 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
     network = spec.network
     z, x = step.tensors[-1], step.tensors[0]
 
-    factors, bias, array = [], [], []
-    factor_base = bias_base = 0
+    factors, array = [], []
+    bias = [np.zeros((1, target.columns), dtype=np.int64)]  # for those without
+    factor_base, bias_base = 0, 1
     works = contractions(bundle, step)
     for work in works:
         lowered = lower(work, target, factor_base, bias_base)
@@ -298,13 +288,12 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         if not is_stage:
             wait.add(Token.H_READY)
             give.add(Token.LOGITS_READY)
-        array_program.append(_header(wait, give, s == 0, s + 1 == len(step.stages), s + 1 == len(array)) | fields)
+        back = 0 if s + 1 == len(step.stages) else None
+        array_program.append(_header(wait, give, back, halt=s + 1 == len(array)) | fields)
 
-    nothing = {"word": 0, "lane": 0}
-    idle = encode_nest([], nothing, target.levels)
-    raw, data = formats.input.raw, formats.gate.hidden
+    raw, data, most = formats.input.raw, formats.gate.hidden, longest(target)
     loader_program = [
-        _header((), {Token.ZEROED, Token.X_FREE}, False, False, False)
+        _header((), {Token.ZEROED, Token.X_FREE})
         | {
             "op": LoaderOp.ZERO,
             "count": x.words - 1,
@@ -312,17 +301,25 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
             "signed": 0,
             "shift": 0,
             "nest": encode_nest(
-                merge([Loop(x.words, {"word": 1, "lane": 0})]), {"word": x.base, "lane": 0}, target.levels
+                merge(
+                    [
+                        Loop(min(x.words, most), {"word": 1, "lane": 0}),
+                        Loop(-(-x.words // most), {"word": most, "lane": 0}),  # ends early, with `count`
+                    ],
+                    most,
+                ),
+                {"word": x.base, "lane": 0},
+                target.levels.x,
             ),
         },
-        _header({Token.X_FREE}, {Token.X_READY}, True, True, True)
+        _header({Token.X_FREE}, {Token.X_READY}, back=loader_instruction(target).words, halt=True)
         | {
             "op": LoaderOp.LOAD,
             "count": spec.inputs - 1,
             "offset": formats.input.offset,
             "signed": int(raw.signed),
             "shift": formats.input.shift(data),
-            "nest": region_nest(spec.x, network.inputs, x, target),
+            "nest": region_nest(spec.x, network.inputs, x, target, target.levels.x),
         },
     ]
 
@@ -336,23 +333,26 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
     ]
     units = {
         "count": spec.hidden - 1,
-        "z": region_nest(spec.gates[0], network.outputs, z, target),
+        "z": region_nest(spec.gates[0], network.outputs, z, target, target.levels.z),
         "f": gate_words[1],
         "g": gate_words[2],
         "o": gate_words[3],
-        "h": region_nest(spec.h, network.inputs, x, target),
+        "h": region_nest(spec.h, network.inputs, x, target, target.levels.h),
         "copy": step.copy,
     }
     gate_program = [
-        _header({Token.ZEROED}, {Token.H_READY}, False, False, False) | {"op": GateOp.STATE} | units,
-        _header({Token.Z_READY}, {Token.H_READY}, True, True, not spec.classes) | {"op": GateOp.STEP} | units,
+        _header({Token.ZEROED}, {Token.H_READY}) | {"op": GateOp.STATE} | units,
+        _header({Token.Z_READY}, {Token.H_READY}, back=gate_instruction(target).words, halt=not spec.classes)
+        | {"op": GateOp.STEP}
+        | units,
     ]
     if spec.classes:
         logits = encode_nest(
-            merge([Loop(spec.classes, {"word": 1, "lane": 0})]), {"word": step.logits, "lane": 0}, target.levels
+            [Loop(spec.classes, {"word": 1, "lane": 0})], {"word": step.logits, "lane": 0}, target.levels.z
         )
+        idle = encode_nest([], {"word": 0, "lane": 0}, target.levels.h)
         gate_program.append(
-            _header({Token.LOGITS_READY}, (), False, False, True)
+            _header({Token.LOGITS_READY}, (), halt=True)
             | {"op": GateOp.EMIT, "count": spec.classes - 1, "z": logits, "h": idle, "copy": 0, "f": 0, "g": 0, "o": 0}
         )
 
@@ -379,12 +379,13 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
     return segments
 
 
-def _header(wait, give, loop_start: bool, loop_end: bool, halt: bool) -> dict[str, int]:
+def _header(wait, give, back: int | None = None, halt: bool = False) -> dict[str, int]:
+    """A header; `back` ends the loop's body and is the address of its first instruction."""
     return {
         "wait": sum(1 << token for token in wait),
         "give": sum(1 << token for token in give),
-        "loop_start": int(loop_start),
-        "loop_end": int(loop_end),
+        "loop_end": int(back is not None),
+        "back": back or 0,
         "halt": int(halt),
     }
 

@@ -67,6 +67,7 @@ def compile_checkpoint(
         labels,
         calibration=source.final.frames[source.final.order[chosen]],
         factor_width=target.factor_width if factor_width is None else factor_width,
+        accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
     )
     about = {"preset": trained.preset, "data": preset.data, "seed": trained.seed, "epochs": trained.epoch}

@@ -85,7 +85,6 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
         "x and h": formats.gate.hidden,
         "z": formats.gate.z,
         "c": formats.gate.cell,
-        "bias": formats.bias,
         **({"head": f"{formats.head.weight}, logits {formats.head.result}"} if formats.head else {}),
     }
     about = {name: value for name, value in bundle.about.items() if isinstance(value, str | int | float)}

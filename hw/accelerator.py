@@ -8,7 +8,7 @@ from hw.component import Component
 from hw.contraction import ContractionUnit
 from hw.gate import GateUnit
 from hw.loader import ImageLoader, InputLoader
-from hw.memories import FactorMemory, Scratchpad, WordMemory
+from hw.memories import FactorMemory, ImageMemory, Scratchpad, WordMemory
 from hw.sequencer import Sequencer, TokenCounters
 from hw.signatures import output_word
 from hw.trace import EventPort, array_event, cell_event, hidden_event
@@ -47,7 +47,12 @@ class Accelerator(Component):
         self._scratchpad = Scratchpad(target)
         self._factors = FactorMemory(target)
         self._results = WordMemory(target, word, target.result_words)
-        self._bias = WordMemory(target, word, target.result_words)
+        self._sequencers = {
+            Segment.ARRAY_PROGRAM: Sequencer(target, array_instruction(target)),
+            Segment.LOADER_PROGRAM: Sequencer(target, loader_instruction(target)),
+            Segment.GATE_PROGRAM: Sequencer(target, gate_instruction(target)),
+        }
+        self._bias = ImageMemory(target.technology, word, target.result_words)
         super().__init__(
             {
                 "image": In(stream.Signature(16)),
@@ -93,19 +98,13 @@ class Accelerator(Component):
         m.submodules.tokens = tokens = TokenCounters(3)
         running = Signal()
 
-        units = (
-            (contraction, array_instruction(target), Segment.ARRAY_PROGRAM),
-            (loader, loader_instruction(target), Segment.LOADER_PROGRAM),
-            (gate, gate_instruction(target), Segment.GATE_PROGRAM),
-        )
         busy = []
-        for k, (unit, record, segment) in enumerate(units):
-            sequencer = Sequencer(target, record)
+        fills = {Segment.FACTORS: factors.fill, Segment.BIAS: bias.fill, Segment.TABLES: gate.table_fill}
+        units = (contraction, loader, gate)
+        for k, (unit, (segment, sequencer)) in enumerate(zip(units, self._sequencers.items(), strict=True)):
             m.submodules[f"{segment.name.lower()}"] = sequencer
+            fills[segment] = sequencer.fill
             m.d.comb += [
-                sequencer.write_enable.eq(image_loader.write[segment]),
-                sequencer.write_address.eq(image_loader.address),
-                sequencer.write_data.eq(image_loader.data),
                 sequencer.run.eq(self.start & ~self.busy),
                 sequencer.steps.eq(self.steps),
                 sequencer.available.eq(tokens.available),
@@ -124,17 +123,13 @@ class Accelerator(Component):
             self.busy.eq(running | gate.sending),
         ]
 
-        for memory, segment in ((factors, Segment.FACTORS), (bias, Segment.BIAS)):
+        for segment, fill in fills.items():
             m.d.comb += [
-                memory.write_enable.eq(image_loader.write[segment]),
-                memory.write_address.eq(image_loader.address),
-                memory.write_data.eq(image_loader.data),
+                fill.enable.eq(image_loader.write[segment]),
+                fill.address.eq(image_loader.address),
+                fill.part.eq(image_loader.part),
+                fill.data.eq(image_loader.data),
             ]
-        m.d.comb += [
-            gate.table_write_enable.eq(image_loader.write[Segment.TABLES]),
-            gate.table_write_address.eq(image_loader.address),
-            gate.table_write_data.eq(image_loader.data),
-        ]
         wiring.connect(m, wiring.flipped(self.image), image_loader.image)
         wiring.connect(m, wiring.flipped(self.x), loader.x)
         wiring.connect(m, wiring.flipped(self.state), gate.state)
@@ -158,6 +153,7 @@ class Accelerator(Component):
             gate.result_data.eq(results.read_data),
             gate.initial.eq(self.use_state),
             gate.every_h.eq(self.every_h),
+            scratchpad.gate_asks.eq(gate.write_asks),
             scratchpad.gate_valid.eq(gate.write_valid),
             scratchpad.gate_address.eq(gate.write_address),
             scratchpad.gate_mask.eq(gate.write_mask),
@@ -208,12 +204,19 @@ class Accelerator(Component):
 
     @property
     def multipliers(self) -> int:
-        """Multipliers of the array; the gate unit's is counted by GateUnit."""
-        return self._contraction.multipliers
+        """Multiplier blocks of the array and the gate unit."""
+        return self._contraction.multipliers + self._gate.multipliers
 
     @property
     def block_rams(self) -> int:
-        memories = (self._scratchpad, self._factors, self._results, self._bias)
+        memories = (
+            self._scratchpad,
+            self._factors,
+            self._results,
+            self._bias,
+            self._gate,
+            *self._sequencers.values(),
+        )
         return sum(memory.block_rams for memory in memories)
 
     @property

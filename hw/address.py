@@ -1,6 +1,6 @@
 """Nested affine loops that produce addresses, one step per cycle."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -34,7 +34,7 @@ class AddressGenerator(Component):
         assert isinstance(levels, Array)
         self._bases = {name: nest.fields[name].bits for name in levels.element.fields if name != "count"}
         self._count_width = levels.element.fields["count"].bits
-        self._tail = "tail_level" in nest.fields
+        self._tail = "tail_level" in nest.fields and nest.fields["tail_level"].bits > 0
         super().__init__(
             {
                 "nest": In(layout(nest)),
@@ -50,27 +50,23 @@ class AddressGenerator(Component):
     def elaborate(self, platform):
         m = Module()
         levels = [self.nest.levels[k] for k in range(self._levels)]
-        remaining = [Signal(self._count_width, name=f"remaining_{k}") for k in range(self._levels)]
-        at_end = [counter == 0 for counter in remaining]
+        turns = [Signal(self._count_width, name=f"turn_{k}") for k in range(self._levels)]
+        at_end = [Signal(name=f"at_end_{k}") for k in range(self._levels)]
         ends = [Signal(name=f"ends_{k}") for k in range(self._levels)]
-        for k in range(self._levels):
-            m.d.comb += ends[k].eq(at_end[k] & ends[k - 1] if k else at_end[k])
-            m.d.comb += self.ends[k].eq(ends[k])
-        m.d.comb += self.last.eq(ends[-1])
-
-        for k, counter in enumerate(remaining):
-            full = levels[k].count
-            restart = Signal(self._count_width, name=f"restart_{k}")
-            m.d.comb += restart.eq(full)
+        for k, turn in enumerate(turns):
+            m.d.comb += [
+                at_end[k].eq(turn == levels[k].count),
+                ends[k].eq(at_end[k] & ends[k - 1] if k else at_end[k]),
+                self.ends[k].eq(ends[k]),
+            ]
             if self._tail and k + 1 < self._levels:
-                outer_wraps = self.load | ends[k + 1]
-                outer_last = Mux(outer_wraps, levels[k + 1].count == 0, remaining[k + 1] == 1)
-                with m.If(self.nest.tail_level[k] & outer_last):
-                    m.d.comb += restart.eq(self.nest.tail)
+                with m.If(self.nest.tail_level[k] & at_end[k + 1]):
+                    m.d.comb += at_end[k].eq(turn == self.nest.tail)
             with m.If(self.load | (self.step & ends[k])):
-                m.d.sync += counter.eq(restart)
+                m.d.sync += turn.eq(0)
             with m.Elif(self.step & (ends[k - 1] if k else 1)):
-                m.d.sync += counter.eq(counter - 1)
+                m.d.sync += turn.eq(turn + 1)
+        m.d.comb += self.last.eq(ends[-1])
 
         for name in self._bases:
             address = self.address[name]

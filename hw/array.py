@@ -1,13 +1,11 @@
 """The systolic array: P × Q multiply-accumulators, output-stationary, wired neighbour to neighbour."""
 
-from typing import Any
-
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from hw.component import Component
-from hw.technology import Multiplier
+from hw.technology import MultiplyAccumulate
 from spec import timing
 from spec.target import Target
 
@@ -15,9 +13,9 @@ from spec.target import Target
 class ProcessingElement(Component):
     """One multiply-accumulator and its place in the drain chain of its column.
 
-    Factors come from the left, data from above; both leave one cycle later. `valid` and `last` ride with the
-    factors, so the element needs no other control: at `last` the finished sum goes to the drain register and the
-    accumulator back to zero, for the next tile. In the cycles of `shift` the drain register takes over the one above.
+    Factors come from the left, data from above; both leave one cycle later, in a compact array data at once. `valid`
+    and `last` ride with the factors, so the element needs no other control: a finished sum goes to the drain register.
+    In the cycles of `shift` the drain register takes over the one above.
 
     Members:
         factor_i, data_i (In), factor_o, data_o (Out): operands.
@@ -25,7 +23,7 @@ class ProcessingElement(Component):
         shift_i (In), shift_o (Out): drain window of the row.
         drain_i (In), drain_o (Out): the column's drain chain, towards the last row.
 
-    Costs: 1 multiplier; one multiply-accumulate per cycle; operands to drain register MULTIPLY + 1 cycles.
+    Costs: 1 multiplier; one multiply-accumulate per cycle; operands to drain register timing.accumulate() + 1 cycles.
     """
 
     def __init__(self, target: Target):
@@ -50,30 +48,29 @@ class ProcessingElement(Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = Multiplier(
-            self._target.data_width, self._target.factor_width, self._target.technology
+        target = self._target
+        m.submodules.mac = mac = MultiplyAccumulate(
+            target.data_width, target.factor_width, target.accumulator_width, target.compact, target.technology
         )
-        m.d.comb += [multiplier.a.eq(self.data_i), multiplier.b.eq(self.factor_i)]
+        m.d.comb += [
+            mac.a.eq(self.data_i),
+            mac.b.eq(self.factor_i),
+            mac.valid.eq(self.control_i.valid),
+            mac.last.eq(self.control_i.last),
+        ]
         m.d.sync += [
             self.factor_o.eq(self.factor_i),
-            self.data_o.eq(self.data_i),
             self.control_o.eq(self.control_i),
             self.shift_o.eq(self.shift_i),
         ]
-        control = self.control_i
-        for k in range(timing.MULTIPLY):
-            delayed: Any = Signal(self.control_i.shape(), name=f"control_{k}")
-            m.d.sync += delayed.eq(control)
-            control = delayed
-
-        accumulator = Signal(self.drain_o.shape())
-        drain = Signal(self.drain_o.shape(), reset_less=True)
-        total = Signal(self.drain_o.shape())
-        m.d.comb += [total.eq(accumulator + multiplier.o), self.drain_o.eq(drain)]
-        with m.If(control.valid):
-            m.d.sync += accumulator.eq(Mux(control.last, 0, total))
-        with m.If(control.valid & control.last):
-            m.d.sync += drain.eq(total)
+        if target.compact:
+            m.d.comb += self.data_o.eq(self.data_i)
+        else:
+            m.d.sync += self.data_o.eq(self.data_i)
+        drain = Signal.like(self.drain_o, reset_less=True)
+        m.d.comb += self.drain_o.eq(drain)
+        with m.If(mac.finished):
+            m.d.sync += drain.eq(mac.o)
         with m.Elif(self.shift_i):
             m.d.sync += drain.eq(self.drain_i)
         return m
@@ -83,7 +80,9 @@ class SystolicArray(Component):
     """P × Q processing elements with the skew of their operands and the drain of their results.
 
     A word of P factors and a word of Q data enter together; row p sees its factor p cycles later, column q
-    its data q cycles later. Tiles may follow each other every max(K, P) cycles.
+    its data q cycles later. Tiles may follow each other every timing.period() cycles.
+
+    In a compact array all rows see their operands at once, finish together and leave by the same chain.
 
     Row p of a column finishes p cycles after row 0. The last row's sum leaves at once; then the chain shifts
     P - 1 times, row p only during the first p of these cycles, so that it is free for the next tile's sum. One
@@ -120,6 +119,9 @@ class SystolicArray(Component):
         m = Module()
         rows, columns = self._target.rows, self._target.columns
 
+        def row_skew(row: int) -> int:
+            return timing.row_skew(self._target, row)
+
         def delay(value, cycles: int, name: str, *, reset_less: bool = False):
             for k in range(cycles):
                 register = Signal(value.shape(), name=f"{name}_{k}", reset_less=reset_less)
@@ -139,31 +141,30 @@ class SystolicArray(Component):
                 left = elements[p][q - 1] if q else None
                 above = elements[p - 1][q] if p else None
                 m.d.comb += [
-                    element.factor_i.eq(left.factor_o if left else skew(self.factors[p], p, f"factor_{p}")),
+                    element.factor_i.eq(left.factor_o if left else skew(self.factors[p], row_skew(p), f"factor_{p}")),
                     element.control_i.eq(left.control_o if left else control),
                     element.data_i.eq(above.data_o if above else skew(self.data[q], q, f"data_{q}")),
                     element.drain_i.eq(above.drain_o if above else 0),
                 ]
-            control = delay(control, 1, f"control_{p}")
+            control = delay(control, row_skew(1), f"control_{p}")
 
         # `finished` is high in the cycle in which the last row of column 0 shows its sum.
         last = self.control.valid & self.control.last
-        finished = delay(last, rows - 1 + timing.MULTIPLY + 1, "finished")
+        finished = delay(last, row_skew(rows - 1) + timing.accumulate(self._target) + 1, "finished")
         shifts = Signal(range(rows + 1), init=rows)
         window = Signal(range(rows + 1))
-        m.d.comb += window.eq(Mux(finished, 0, shifts))
+        leaving = Signal()
+        m.d.comb += [window.eq(Mux(finished, 0, shifts)), leaving.eq(window < rows)]
         with m.If(finished):
             m.d.sync += shifts.eq(1)
         with m.Elif(shifts != rows):
             m.d.sync += shifts.eq(shifts + 1)
         for p in range(rows):
-            m.d.comb += elements[p][0].shift_i.eq(window < p)
+            m.d.comb += elements[p][0].shift_i.eq(leaving if self._target.compact else window < p)
             for q in range(1, columns):
                 m.d.comb += elements[p][q].shift_i.eq(elements[p][q - 1].shift_o)
 
-        leaving = Signal()
         m.d.comb += [
-            leaving.eq(window < rows),
             self.o_valid.eq(delay(leaving, columns - 1, "leaving")),
         ]
         for q in range(columns):

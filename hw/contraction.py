@@ -19,7 +19,7 @@ from spec.target import Target
 class ContractionUnit(Component):
     """One stage: reads tiles of operands, multiplies, requantises, writes rows or transposed words.
 
-    A tile takes max(K, P) cycles; tiles follow each other without a gap, and the results of one leave while
+    A tile takes timing.period() cycles; tiles follow each other without a gap, and the results of one leave while
     the next accumulates. `done` comes in the cycle of the last write, or when the last rows of padding have left.
 
     Members:
@@ -72,16 +72,15 @@ class ContractionUnit(Component):
         m.submodules.read = read = AddressGenerator(self._record.record("read"))
         m.submodules.write = write = AddressGenerator(self._record.record("write"))
         m.submodules.array = array = self._array
-        m.submodules.transposer = transposer = Transposer(target)
         requantisers = [Requantiser(target) for _ in range(target.columns)]
         for q, requantiser in enumerate(requantisers):
             m.submodules[f"requantiser_{q}"] = requantiser
 
-        # Operands: one pair of words per cycle, and P - K cycles of rest after a tile with K < P.
+        # Operands: one pair of words per cycle, and rest after a tile until the array can take the next.
         reading = Signal()
         resting = Signal()
         elapsed = Signal(range(target.rows))
-        long_enough = elapsed == target.rows - 1
+        ready = Signal()  # for the next tile, from the next cycle on
         issue = Signal()
         tile_ends = Signal()
         m.d.comb += [
@@ -89,7 +88,8 @@ class ContractionUnit(Component):
             read.load.eq(self.start),
             issue.eq(reading & ~resting),
             read.step.eq(issue),
-            tile_ends.eq(Array(read.ends)[instruction.reduction - 1]),
+            ready.eq((elapsed == target.rows - 1) & (resting if timing.rest(target) else 1)),
+            tile_ends.eq(Array(read.ends)[instruction.reduction]),
             self.data_enable.eq(issue),
             self.data_address.eq(read.address.data),
             self.factor_address.eq(read.address.factor),
@@ -97,10 +97,11 @@ class ContractionUnit(Component):
         with m.If(self.start):
             m.d.sync += [reading.eq(1), resting.eq(0), elapsed.eq(0)]
         with m.Elif(reading):
-            m.d.sync += elapsed.eq(Mux(long_enough, elapsed, elapsed + 1))
+            with m.If(elapsed != target.rows - 1):
+                m.d.sync += elapsed.eq(elapsed + 1)
             with m.If(issue & tile_ends):
-                m.d.sync += [resting.eq(~long_enough), reading.eq(~read.last)]
-            with m.If((issue & tile_ends | resting) & long_enough):
+                m.d.sync += [resting.eq(1), reading.eq(~read.last)]
+            with m.If((issue & tile_ends | resting) & ready):
                 m.d.sync += [resting.eq(0), elapsed.eq(0)]
         control: Any = Signal(array.control.shape())
         m.d.comb += [control.valid.eq(issue), control.last.eq(tile_ends)]
@@ -122,7 +123,7 @@ class ContractionUnit(Component):
         bias_index = Signal.like(self.bias_address)
         m.d.comb += [
             keep.eq(array.o_valid & ~dropped),
-            self.bias_address.eq(bias_index + keep),
+            self.bias_address.eq(bias_index),
         ]
         with m.If(self.start):
             m.d.sync += [rows_left.eq(instruction.rows), row.eq(0), dropped.eq(0), bias_index.eq(instruction.bias)]
@@ -130,7 +131,7 @@ class ContractionUnit(Component):
             m.d.sync += row.eq(Mux(row == target.rows - 1, 0, row + 1))
             with m.If(keep):
                 m.d.sync += [
-                    bias_index.eq(self.bias_address),
+                    bias_index.eq(bias_index + instruction.bias_step),
                     rows_left.eq(rows_left - 1),
                     dropped.eq(rows_left == 0),
                 ]
@@ -138,28 +139,35 @@ class ContractionUnit(Component):
                 m.d.sync += [rows_left.eq(instruction.rows), dropped.eq(0)]
 
         # Results.
+        straight = Signal.like(self.write_data)
         for q, requantiser in enumerate(requantisers):
             m.d.comb += [
                 requantiser.i.eq(array.o[q]),
                 requantiser.i_valid.eq(keep),
-                requantiser.bias.eq(Mux(instruction.use_bias, self.bias_word[q], 0)),
+                requantiser.bias.eq(self.bias_word[q]),
                 requantiser.shift.eq(instruction.shift),
-                requantiser.bias_shift.eq(instruction.bias_shift),
-                transposer.i[q].eq(requantiser.o),
+                straight[q].eq(requantiser.o),
                 self.saturated[q].eq(requantiser.o_valid & requantiser.o_saturated),
             ]
         straight_valid = requantisers[0].o_valid
         m.d.comb += [
-            transposer.i_valid.eq(straight_valid & instruction.transpose),
-            transposer.emit.eq(instruction.emit),
             write.nest.eq(instruction.write),
             write.load.eq(self.start),
             write.step.eq(self.write_valid),
-            self.write_valid.eq(Mux(instruction.transpose, transposer.o_valid, straight_valid)),
+            self.write_valid.eq(straight_valid),
             self.write_results.eq(instruction.to_results),
             self.write_address.eq(write.address.word),
-            self.write_data.eq(Mux(instruction.transpose, transposer.o, transposer.i)),
+            self.write_data.eq(straight),
         ]
+        if target.columns > 1:
+            m.submodules.transposer = transposer = Transposer(target)
+            m.d.comb += [
+                transposer.i.eq(straight),
+                transposer.i_valid.eq(straight_valid & instruction.transpose),
+                transposer.emit.eq(instruction.emit),
+            ]
+            with m.If(instruction.transpose):
+                m.d.comb += [self.write_valid.eq(transposer.o_valid), self.write_data.eq(transposer.o)]
 
         # Rows of padding may still leave after the last write; the next instruction must not take them for its own.
         written = Signal()

@@ -1,14 +1,15 @@
 """The gate unit: sigmoid, tanh and the cell update of an LSTM, one hidden unit every eight cycles."""
 
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
 from hw.component import Component
 from hw.layout import layout
-from hw.signatures import OutputKind, output_word
+from hw.memories import ImageMemory
+from hw.signatures import OutputKind, image_write, output_word
 from hw.technology import Multiplier, block_rams
 from spec.activation import SEGMENTS, table_width
 from spec.fixed import signed_bits
@@ -119,10 +120,11 @@ class GateUnit(Component):
         sending (Out): a word waits for `out`, or c has to follow its h.
         stalled (Out): this cycle is lost, because `state` has or `out` takes no word.
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
-        write_valid, write_address, write_mask, write_data (Out): h, twice: along the `h` nest, then to all lanes of
+        write_asks (Out): the next thing to do is a write; it is done in the cycle of write_valid (Out).
+        write_address, write_mask, write_data (Out): h, twice: along the `h` nest, then to all lanes of
             word `copy` + unit. Never refused.
         cell_valid, cell_address, cell_data (Out): c as it is written to the unit's own memory.
-        table_write_enable, table_write_address, table_write_data (In): see spec.activation.table_words.
+        table_fill (In): see hw.signatures.image_write and spec.activation.table_words.
 
     Costs: one multiplier (in LUTs on iCE40, whose multipliers the array needs); 8 cycles per unit in STEP and
     EMIT, 2 in STATE, exact times in spec.timing.gate; `block_rams` for tables and cell states.
@@ -132,6 +134,8 @@ class GateUnit(Component):
         self._target = target
         w = Widths(target)
         width = target.data_width
+        entry = data.StructLayout({"base": signed(width), "slope": signed(width)})
+        self._tables = ImageMemory(target.technology, entry, 2 * SEGMENTS)
         super().__init__(
             {
                 "instruction": In(layout(gate_instruction(target))),
@@ -146,6 +150,7 @@ class GateUnit(Component):
                 "stalled": Out(1),
                 "result_address": Out(w.result),
                 "result_data": In(data.ArrayLayout(signed(width), target.columns)),
+                "write_asks": Out(1),
                 "write_valid": Out(1),
                 "write_address": Out(w.address),
                 "write_mask": Out(target.columns),
@@ -153,9 +158,7 @@ class GateUnit(Component):
                 "cell_valid": Out(1),
                 "cell_address": Out(w.unit),
                 "cell_data": Out(signed(width)),
-                "table_write_enable": In(1),
-                "table_write_address": In(bits_for(2 * SEGMENTS)),
-                "table_write_data": In(table_width(width)),
+                "table_fill": In(image_write(2 * SEGMENTS, table_width(width))),
             }
         )
 
@@ -167,9 +170,7 @@ class GateUnit(Component):
     @property
     def block_rams(self) -> int:
         target = self._target
-        return block_rams(target.technology, 2 * SEGMENTS, table_width(target.data_width)) + block_rams(
-            target.technology, target.hidden, target.data_width
-        )
+        return self._tables.block_rams + block_rams(target.technology, target.hidden, target.data_width)
 
     def elaborate(self, platform):
         m = Module()
@@ -261,20 +262,13 @@ class GateUnit(Component):
         align = max(0, min(formats.hidden_shift - fraction_bits, width - 1 - fraction_bits))
         lookup = Signal(signed(width))
         fraction = Signal(fraction_bits)
-        m.submodules.tables = tables = Memory(
-            shape=data.StructLayout({"base": signed(width), "slope": signed(width)}),
-            depth=2 * SEGMENTS,
-            init=[],
-            attrs={"ram_style": "block"},
-        )
-        load, table = tables.write_port(), tables.read_port()
+        m.submodules.tables = tables = self._tables
+        table = tables.read_data
+        wiring.connect(m, wiring.flipped(self.table_fill), tables.fill)
         m.d.comb += [
             lookup.eq(Mux(slot == TANH_C - 1, squash, code)),
-            load.en.eq(self.table_write_enable),
-            load.addr.eq(self.table_write_address),
-            load.data.eq(self.table_write_data),
-            table.en.eq(go),
-            table.addr.eq(
+            tables.read_enable.eq(go),
+            tables.read_address.eq(
                 Cat(lookup[fraction_bits:-1], ~lookup[-1], (slot == TANH_C - 1) | (slot == (TANH_G - 1) % 8))
             ),
         ]
@@ -288,7 +282,7 @@ class GateUnit(Component):
         with m.If(slot[2] & (slot != SIGMOID_O)):
             m.d.comb += multiplier.a.eq(result)
         with m.Else():
-            m.d.comb += multiplier.a.eq(table.data.slope)
+            m.d.comb += multiplier.a.eq(table.slope)
         with m.Switch(slot):
             with m.Case(FORGET):
                 m.d.comb += multiplier.b.eq(cell_now)
@@ -299,7 +293,7 @@ class GateUnit(Component):
             with m.Default():
                 m.d.comb += multiplier.b.eq(Cat(C(0, align), fraction, C(0, 1)))
 
-        slots, base = [slot], table.data.base
+        slots, base = [slot], table.base
         for stage in range(MULTIPLY + 1):
             slots.append(Signal.like(slot, name=f"slot_{stage + 1}", reset_less=True))
             m.d.sync += slots[-1].eq(slots[-2])
@@ -383,7 +377,8 @@ class GateUnit(Component):
             h.step.eq(go & second_write),
             move.eq(go & (slot == MOVE) & Mux(is_step, in_write, in_lookup)),
             self.sending.eq(self.out.valid | cells_due),
-            self.write_valid.eq(go & (first_write | second_write)),
+            self.write_asks.eq(first_write | second_write),
+            self.write_valid.eq(go & self.write_asks),
             self.write_data.eq(value),
             self.out.payload.kind.eq(kind),
             self.out.payload.value.eq(value),

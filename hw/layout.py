@@ -9,7 +9,7 @@ from spec.program import Array, Int, Record
 def layout(field: Int | Array | Record) -> Shape | data.Layout:
     """The layout whose bits are those of `Record.pack`."""
     if isinstance(field, Int):
-        return signed(field.width) if field.signed else unsigned(field.width)
+        return signed(field.width) if field.signed and field.width else unsigned(field.width)
     if isinstance(field, Array):
         return data.ArrayLayout(layout(field.element), field.length)
     return data.StructLayout({name: layout(member) for name, member in field.fields.items()})

@@ -1,7 +1,7 @@
 """The two ways into the engine: inputs into the scratchpad, an image into the memories."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, stream
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
@@ -20,7 +20,7 @@ class InputLoader(Component):
         write_valid, write_address, write_mask, write_data (Out), write_ready (In): scratchpad; may be refused.
         starved (Out): a word was wanted and none came in this cycle.
 
-    Costs: one lane (LOAD) or word (ZERO) per cycle, first one cycle after `start`; `done` with the last.
+    Costs: one lane (LOAD) or word (ZERO) per cycle, first one cycle after `start`; `done` timing.LOADED after the last.
     """
 
     def __init__(self, target: Target):
@@ -46,12 +46,13 @@ class InputLoader(Component):
         instruction, width = self.instruction, self._target.input_width
         m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"))
         active = Signal()
-        left = Signal.like(instruction.count)
+        written = Signal.like(instruction.count)
         loading = instruction.op == LoaderOp.LOAD
         negative = instruction.signed & self.x.payload[-1]
         raw = Signal(signed(width + 1))
         value = Signal(signed(width + 2))
         moved = self.write_valid & self.write_ready
+        last = moved & (written == instruction.count)
         m.d.comb += [
             addresses.nest.eq(instruction.nest),
             addresses.load.eq(self.start),
@@ -64,12 +65,12 @@ class InputLoader(Component):
             self.write_address.eq(addresses.address.word),
             self.write_mask.eq(Mux(loading, 1 << addresses.address.lane, ~0)),
             self.write_data.eq(Mux(loading, value << instruction.shift, 0)),
-            self.done.eq(moved & (left == 0)),
         ]
+        m.d.sync += self.done.eq(last)
         with m.If(self.start):
-            m.d.sync += [active.eq(1), left.eq(instruction.count)]
+            m.d.sync += [active.eq(1), written.eq(0)]
         with m.Elif(moved):
-            m.d.sync += [left.eq(left - 1), active.eq(left != 0)]
+            m.d.sync += [written.eq(written + 1), active.eq(~last)]
         return m
 
 
@@ -81,9 +82,9 @@ class ImageLoader(Component):
 
     Members:
         image (In): the stream; always taken.
-        write (Out): one bit per segment. address, data (Out): what is written.
+        write (Out): one bit per segment. address, part, data (Out): which 16 bits of which memory word are written.
 
-    Costs: a memory word every ceil(width / 16) cycles.
+    Costs: 16 bits per cycle.
     """
 
     def __init__(self, target: Target, table_width: int):
@@ -94,55 +95,39 @@ class ImageLoader(Component):
                 "image": In(stream.Signature(WORD)),
                 "write": Out(len(Segment)),
                 "address": Out(WORD),
-                "data": Out(max(self._parts.values()) * WORD),
+                "part": Out(range(max(self._parts.values()))),
+                "data": Out(WORD),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        parts = max(self._parts.values())
-        segment = Signal(WORD)
+        word = self.image.payload
+        segment = Signal(Segment)
         left = Signal(WORD)
-        part = Signal(range(parts + 1))
-        held = Signal(data.ArrayLayout(WORD, parts))
-        address = Signal(WORD)
-        write = Signal()
-        m.d.comb += [
-            self.image.ready.eq(1),
-            self.address.eq(address),
-            self.data.eq(held),
-        ]
-        last_part = Signal(range(parts + 1))
+        last_part = Signal.like(self.part)
+        m.d.comb += [self.image.ready.eq(1), self.data.eq(word)]
         with m.Switch(segment):
             for known, count in self._parts.items():
                 with m.Case(known):
                     m.d.comb += last_part.eq(count - 1)
-        for known in Segment:
-            m.d.comb += self.write[known].eq(write & (segment == known))
-        m.d.sync += write.eq(0)
-        with m.If(write):
-            m.d.sync += address.eq(address + 1)
-        word = self.image.payload
         with m.FSM():
             with m.State("SEGMENT"), m.If(self.image.valid):
                 m.d.sync += segment.eq(word)
                 m.next = "ADDRESS"
             with m.State("ADDRESS"), m.If(self.image.valid):
-                m.d.sync += address.eq(word)
+                m.d.sync += self.address.eq(word)
                 m.next = "COUNT"
             with m.State("COUNT"), m.If(self.image.valid):
-                m.d.sync += [left.eq(word), part.eq(0)]
+                m.d.sync += left.eq(word)
+                m.next = "WORDS"
                 with m.If(word == 0):
                     m.next = "SEGMENT"
-                with m.Else():
-                    m.next = "WORDS"
             with m.State("WORDS"), m.If(self.image.valid):
-                for k in range(parts):
-                    with m.If(part == k):
-                        m.d.sync += held[k].eq(word)
-                m.d.sync += part.eq(part + 1)
-                with m.If(part == last_part):
-                    m.d.sync += [part.eq(0), write.eq(1), left.eq(left - 1)]
+                m.d.comb += self.write.eq(1 << segment)
+                m.d.sync += self.part.eq(self.part + 1)
+                with m.If(self.part == last_part):
+                    m.d.sync += [self.part.eq(0), self.address.eq(self.address + 1), left.eq(left - 1)]
                     with m.If(left == 1):
                         m.next = "SEGMENT"
         return m

@@ -1,26 +1,29 @@
 """The memories around the array: scratchpad, factor memory, and the small ones of results and biases."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
-from amaranth.lib import data
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value, signed
+from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.component import Component
+from hw.signatures import image_parts, image_write
 from hw.technology import BankMemory, block_rams
-from spec.program import Widths, bits_for
-from spec.target import Target
+from spec.program import WORD, Widths, bits_for
+from spec.target import Target, Technology
 
 
 class Scratchpad(Component):
     """Banks of data words. The upper bits of a word address are the bank.
 
-    The array reads one word and writes one word per cycle; the gate unit and the loader write single lanes. The
-    compiler keeps array and gate unit out of each other's banks; only the loader may be refused, and waits.
+    The array reads one word and writes one word per cycle; the gate unit and the loader write single lanes and
+    share a port. The compiler keeps array and gate unit out of each other's banks; only the loader may be refused,
+    and waits.
 
     Members:
         read_enable, read_address (In), read_data (Out): a word for the array, timing.READ cycles later.
         array_valid, array_address, array_data (In): a word from the array.
-        gate_valid, gate_address, gate_mask, gate_data (In): one value for some lanes from the gate unit.
+        gate_asks (In): the gate unit has the port, and writes in the cycle of gate_valid (In); it may not know in time
+            whether that is this one. gate_address, gate_mask, gate_data (In): one value for some lanes.
         loader_valid, loader_address, loader_mask, loader_data (In), loader_ready (Out): lanes from the loader.
         collision (Out): a bank was asked for more than it can do; never, with a correct program.
 
@@ -40,6 +43,7 @@ class Scratchpad(Component):
                 "array_valid": In(1),
                 "array_address": In(address),
                 "array_data": In(word),
+                "gate_asks": In(1),
                 "gate_valid": In(1),
                 "gate_address": In(address),
                 "gate_mask": In(target.columns),
@@ -74,53 +78,56 @@ class Scratchpad(Component):
         read_bank = Signal(range(len(self._banks)))
         m.d.sync += [read_bank.eq(self.read_address[offset:]), self.read_data.eq(read[read_bank])]
 
-        gate_word, loader_word = Signal(self.read_data.shape()), Signal(self.read_data.shape())
-        for lane in range(self._target.columns):
-            m.d.comb += [gate_word[lane].eq(self.gate_data), loader_word[lane].eq(self.loader_data)]
+        lanes = self._target.columns
+        lane_valid = Signal()
+        lane_address = Signal.like(self.gate_address)
+        lane_mask = Signal(lanes)
+        lane_data = Signal.like(self.gate_data)
         refused = Signal()
-        m.d.comb += self.loader_ready.eq(~refused)
+        m.d.comb += [
+            lane_valid.eq(Mux(self.gate_asks, self.gate_valid, self.loader_valid)),
+            self.loader_ready.eq(~self.gate_asks & ~refused),
+        ]
+        with m.If(self.gate_asks):
+            m.d.comb += [lane_address.eq(self.gate_address), lane_mask.eq(self.gate_mask), lane_data.eq(self.gate_data)]
+        with m.Else():
+            m.d.comb += [
+                lane_address.eq(self.loader_address),
+                lane_mask.eq(self.loader_mask),
+                lane_data.eq(self.loader_data),
+            ]
         for number, bank in enumerate(self._banks):
             m.submodules[f"bank_{number}"] = bank
-            asks = {
-                name: valid & (address[offset:] == number)
-                for name, valid, address in (
-                    ("read", self.read_enable, self.read_address),
-                    ("array", self.array_valid, self.array_address),
-                    ("gate", self.gate_valid, self.gate_address),
-                    ("loader", self.loader_valid, self.loader_address),
-                )
-            }
-            busy = asks["array"] | asks["gate"]
-            blocked = busy | asks["read"] if self._target.single_port else busy
-            grant = Signal(name=f"grant_{number}")
+
+            def asks(valid, address, number=number):
+                return valid & (address[offset:] == number)
+
+            read_asks = asks(self.read_enable, self.read_address)
+            array_asks = asks(self.array_valid, self.array_address)
+            lane_asks = asks(lane_valid, lane_address)
+            blocked = array_asks | read_asks if self._target.single_port else array_asks
+            granted = lane_asks & (self.gate_asks | ~blocked)
             m.d.comb += [
-                grant.eq(asks["loader"] & ~blocked),
-                bank.read_enable.eq(asks["read"]),
+                bank.read_enable.eq(read_asks),
                 bank.read_address.eq(self.read_address[:offset]),
                 read[number].eq(bank.read_data),
-                bank.write_enable.eq(busy | grant),
+                bank.write_enable.eq(array_asks | granted),
             ]
-            with m.If(asks["loader"] & blocked):
+            with m.If(asks(blocked, self.loader_address)):
                 m.d.comb += refused.eq(1)
-            with m.If(asks["array"]):
+            with m.If(array_asks):
                 m.d.comb += [
                     bank.write_address.eq(self.array_address[:offset]),
-                    bank.write_mask.eq(Const(1).replicate(self._target.columns)),
+                    bank.write_mask.eq(Const(1).replicate(lanes)),
                     bank.write_data.eq(self.array_data),
-                ]
-            with m.Elif(asks["gate"]):
-                m.d.comb += [
-                    bank.write_address.eq(self.gate_address[:offset]),
-                    bank.write_mask.eq(self.gate_mask),
-                    bank.write_data.eq(gate_word),
                 ]
             with m.Else():
                 m.d.comb += [
-                    bank.write_address.eq(self.loader_address[:offset]),
-                    bank.write_mask.eq(self.loader_mask),
-                    bank.write_data.eq(loader_word),
+                    bank.write_address.eq(lane_address[:offset]),
+                    bank.write_mask.eq(lane_mask),
+                    bank.write_data.eq(lane_data.replicate(lanes)),
                 ]
-            collisions.append(bank.collision | (asks["array"] & asks["gate"]))
+            collisions.append(bank.collision | (array_asks & lane_asks & self.gate_asks))
         m.d.comb += self.collision.eq(Cat(collisions).any())
         return m
 
@@ -170,30 +177,73 @@ class WordMemory(Component):
         return m
 
 
+class ImageMemory(Component):
+    """A memory that an image fills, in block RAM; read as whole words.
+
+    Args:
+        technology: whose block RAM is counted. shape, depth: of its words.
+
+    Members:
+        fill (In): see hw.signatures.image_write.
+        read_enable (In), read_address (In), read_data (Out): one cycle later; held without `read_enable`.
+
+    Costs: latency 1; `block_rams`.
+    """
+
+    def __init__(self, technology: Technology, shape: ShapeLike, depth: int):
+        self._technology = technology
+        self._depth = depth
+        self._parts = image_parts(Shape.cast(shape).width)
+        super().__init__(
+            {
+                "fill": In(image_write(depth, Shape.cast(shape).width)),
+                "read_enable": In(1, init=1),
+                "read_address": In(bits_for(depth)),
+                "read_data": Out(shape),
+            }
+        )
+
+    @property
+    def block_rams(self) -> int:
+        return block_rams(self._technology, self._depth, WORD, self._parts)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(
+            shape=data.ArrayLayout(WORD, self._parts), depth=self._depth, init=[], attrs={"ram_style": "block"}
+        )
+        write, read = memory.write_port(granularity=1), memory.read_port()
+        m.d.comb += [
+            write.en.eq(Mux(self.fill.enable, 1 << self.fill.part, 0)),
+            write.addr.eq(self.fill.address),
+            write.data.eq(self.fill.data.replicate(self._parts)),
+            read.en.eq(self.read_enable),
+            read.addr.eq(self.read_address),
+            Value.cast(self.read_data).eq(Value.cast(read.data)),
+        ]
+        return m
+
+
 class FactorMemory(Component):
     """Words of P factors, read like the scratchpad: timing.READ cycles.
 
     Members:
-        write_enable, write_address, write_data (In): loading.
+        fill (In): see hw.signatures.image_write.
         read_address (In), read_data (Out).
 
-    Costs: one WordMemory.
+    Costs: one ImageMemory.
     """
 
     def __init__(self, target: Target):
-        self._target = target
         word = data.ArrayLayout(signed(target.factor_width), target.rows)
-        address = Widths(target).factor
+        self._memory = ImageMemory(target.technology, word, target.factor_words)
         super().__init__(
             {
-                "write_enable": In(1),
-                "write_address": In(address),
-                "write_data": In(word),
-                "read_address": In(address),
+                "fill": In(image_write(target.factor_words, target.rows * target.factor_width)),
+                "read_address": In(Widths(target).factor),
                 "read_data": Out(word),
             }
         )
-        self._memory = WordMemory(target, word, target.factor_words)
 
     @property
     def block_rams(self) -> int:
@@ -202,11 +252,7 @@ class FactorMemory(Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.memory = memory = self._memory
-        m.d.comb += [
-            memory.write_enable.eq(self.write_enable),
-            memory.write_address.eq(self.write_address),
-            memory.write_data.eq(self.write_data),
-            memory.read_address.eq(self.read_address),
-        ]
+        wiring.connect(m, wiring.flipped(self.fill), memory.fill)
+        m.d.comb += memory.read_address.eq(self.read_address)
         m.d.sync += self.read_data.eq(memory.read_data)
         return m

@@ -1,6 +1,6 @@
 """From accumulators to data words."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -11,13 +11,13 @@ from spec.target import Target
 
 
 class Requantiser(Component):
-    """result = saturate(round((accumulator + (bias << bias_shift)) >> shift)), rounding half up.
+    """result = saturate(round(accumulator >> shift) + bias), rounding half up.
 
-    One lane; no flow control. The bias is one cycle's operand like the accumulator.
+    One lane; no flow control.
 
     Members:
-        i, i_valid (In): accumulator. bias (In): its bias, 0 for none.
-        shift, bias_shift (In): constant while anything is in flight.
+        i, i_valid (In): accumulator. bias (In): its bias, one cycle later; 0 for none.
+        shift (In): constant while anything is in flight.
         o, o_valid (Out): the result. o_saturated (Out): it was clipped.
 
     Costs: latency timing.REQUANTISE, one word per cycle; no multipliers.
@@ -25,14 +25,12 @@ class Requantiser(Component):
 
     def __init__(self, target: Target):
         self._target = target
-        shift = Widths(target).shift
         super().__init__(
             {
                 "i": In(signed(target.accumulator_width)),
                 "i_valid": In(1),
                 "bias": In(signed(target.data_width)),
-                "shift": In(shift),
-                "bias_shift": In(shift),
+                "shift": In(Widths(target).shift),
                 "o": Out(signed(target.data_width)),
                 "o_valid": Out(1),
                 "o_saturated": Out(1),
@@ -41,26 +39,19 @@ class Requantiser(Component):
 
     def elaborate(self, platform):
         m = Module()
-        wide = signed(self._target.accumulator_width)
-        rounded = Signal(wide, reset_less=True)
-        bias = Signal(wide, reset_less=True)
-        total = Signal(wide, reset_less=True)
-        scaled = Signal(wide)
+        data = self._target.data
+        half = Signal(signed(self._target.accumulator_width + 1), reset_less=True)  # halves of the result's last bit
+        total = Signal(signed(self._target.accumulator_width + 2), reset_less=True)
         valid = Signal(timing.REQUANTISE)
-        low, high = self._target.data.min, self._target.data.max
-        m.d.comb += [
-            scaled.eq(total >> self.shift),
-            self.o_valid.eq(valid[-1]),
-        ]
-        half = Signal(self._target.accumulator_width)
-        m.d.comb += half.eq((1 << self.shift) >> 1)
+        above = total[data.width - 1 :]
+        clipped = above != total[-1].replicate(len(above))
+        m.d.comb += self.o_valid.eq(valid[-1])
         m.d.sync += [
             valid.eq((valid << 1) | self.i_valid),
-            rounded.eq(self.i + half.as_signed()),
-            bias.eq(self.bias << self.bias_shift),
-            total.eq(rounded + bias),
-            self.o.eq(Mux(scaled > high, high, Mux(scaled < low, low, scaled))),
-            self.o_saturated.eq((scaled > high) | (scaled < low)),
+            half.eq((self.i << 1) >> self.shift),
+            total.eq((half + Cat(C(1, 1), self.bias).as_signed()) >> 1),
+            self.o.eq(Mux(clipped, Mux(total[-1], data.min, data.max), total)),
+            self.o_saturated.eq(clipped),
         ]
         return m
 

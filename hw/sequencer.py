@@ -1,13 +1,14 @@
 """Programs: fetching instructions, repeating the loop body, meeting other units through tokens."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data
-from amaranth.lib.memory import Memory
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.component import Component
 from hw.layout import layout
-from spec.program import WORD, Record, Token, bits_for
+from hw.memories import ImageMemory
+from hw.signatures import image_write
+from spec.program import WORD, Record, Token
 from spec.target import Target
 
 
@@ -15,10 +16,10 @@ class Sequencer(Component):
     """Fetches the instructions of one unit and hands them over one at a time.
 
     Knows only the header of an instruction (see spec.program): it waits for tokens, starts the unit, gives
-    tokens when the unit is done, and repeats from `loop_start` to `loop_end` once per time step.
+    tokens when the unit is done, and after `loop_end` goes on at `back`, once per time step.
 
     Members:
-        write_enable, write_address, write_data (In): fills the program memory.
+        fill (In): see hw.signatures.image_write.
         run (In): start from address 0. steps (In): turns of the loop, at least 1; stable while busy.
         busy (Out): from the cycle after `run` until the instruction with `halt` is done.
         available (In): tokens that can be taken. take, give (Out): tokens taken and given in this cycle.
@@ -32,12 +33,11 @@ class Sequencer(Component):
     def __init__(self, target: Target, record: Record):
         self._depth = target.program_words
         self._record = record
+        self._memory = ImageMemory(target.technology, WORD, target.program_words)
         tokens = len(Token)
         super().__init__(
             {
-                "write_enable": In(1),
-                "write_address": In(bits_for(target.program_words)),
-                "write_data": In(WORD),
+                "fill": In(image_write(target.program_words, WORD)),
                 "run": In(1),
                 "steps": In(16),
                 "busy": Out(1),
@@ -51,33 +51,30 @@ class Sequencer(Component):
             }
         )
 
+    @property
+    def block_rams(self) -> int:
+        return self._memory.block_rams
+
     def elaborate(self, platform):
         m = Module()
         words = self._record.words
-        m.submodules.memory = memory = Memory(shape=WORD, depth=self._depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
-        m.d.comb += [
-            write.en.eq(self.write_enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-        ]
+        m.submodules.memory = memory = self._memory
+        wiring.connect(m, wiring.flipped(self.fill), memory.fill)
         address = Signal(range(self._depth))
-        body = Signal(range(self._depth))
-        here = Signal(range(self._depth))
         fetched = Signal(range(words + 1))
-        turn = Signal(16)
+        turn = Signal(16, init=1)
         buffer = Signal(words * WORD)
         record = data.View(self.instruction.shape(), buffer[: self._record.bits])
         last_turn = Signal()
         m.d.comb += [
-            read.addr.eq(address),
+            memory.read_address.eq(address),
             self.instruction.eq(record),
-            last_turn.eq(turn + 1 == self.steps),
+            last_turn.eq(turn == self.steps),
             self.final_step.eq(last_turn),
         ]
         with m.FSM():
             with m.State("IDLE"), m.If(self.run):
-                m.d.sync += [address.eq(0), here.eq(0), turn.eq(0), fetched.eq(0)]
+                m.d.sync += [address.eq(0), turn.eq(turn.init), fetched.eq(0)]
                 m.next = "FETCH"
             with m.State("FETCH"):
                 m.d.comb += self.busy.eq(1)
@@ -86,7 +83,7 @@ class Sequencer(Component):
                     fetched.eq(fetched + 1),
                 ]
                 with m.If(fetched != 0):
-                    m.d.sync += buffer.eq(data_shift(buffer, read.data))
+                    m.d.sync += buffer.eq(data_shift(buffer, memory.read_data))
                 with m.If(fetched == words):
                     m.next = "WAIT"
             with m.State("WAIT"):
@@ -97,18 +94,13 @@ class Sequencer(Component):
             with m.State("EXECUTE"):
                 m.d.comb += self.busy.eq(1)
                 with m.If(self.done):
-                    again = record.loop_end & ~last_turn
                     m.d.comb += self.give.eq(record.give)
-                    with m.If(record.loop_start):
-                        m.d.sync += body.eq(here)
-                    follow = Mux(again, Mux(record.loop_start, here, body), address)
-                    m.d.sync += [fetched.eq(0), address.eq(follow), here.eq(follow)]
-                    with m.If(again):
-                        m.d.sync += turn.eq(turn + 1)
-                    with m.If(record.halt & ~again):
+                    m.d.sync += fetched.eq(0)
+                    m.next = "FETCH"
+                    with m.If(record.loop_end & ~last_turn):
+                        m.d.sync += [turn.eq(turn + 1), address.eq(record.back)]
+                    with m.Elif(record.halt):
                         m.next = "IDLE"
-                    with m.Else():
-                        m.next = "FETCH"
         return m
 
 
@@ -118,7 +110,8 @@ def data_shift(buffer, word):
 
 
 class TokenCounters(Component):
-    """One counter per token; any unit may give or take any of them in any cycle.
+    """One counter per token; any unit may give or take any of them in any cycle. No token is given a fourth time
+    before it was taken.
 
     Members:
         clear (In): all to zero. gives, takes (In): masks, one per unit. available (Out): counters not zero.
@@ -132,7 +125,7 @@ class TokenCounters(Component):
     def elaborate(self, platform):
         m = Module()
         for token in Token:
-            count = Signal(4, name=f"{token.name.lower()}")
+            count = Signal(2, name=f"{token.name.lower()}")
             more = sum((self.gives[unit][token] for unit in range(self._units)), 0)
             less = sum((self.takes[unit][token] for unit in range(self._units)), 0)
             m.d.sync += count.eq(Mux(self.clear, 0, count + more - less))

@@ -2,7 +2,9 @@
 
 from amaranth.hdl import signed
 from amaranth.lib import data, enum
+from amaranth.lib.wiring import Out, Signature
 
+from spec.program import WORD, bits_for
 from spec.target import Target
 
 
@@ -17,3 +19,20 @@ class OutputKind(enum.Enum, shape=2):
 def output_word(target: Target) -> data.StructLayout:
     """A word of the output stream; `last` marks the last of its kind in a step."""
     return data.StructLayout({"kind": OutputKind, "last": 1, "value": signed(target.data_width)})
+
+
+def image_parts(width: int) -> int:
+    """Image words that fill a memory word."""
+    return -(-width // WORD)
+
+
+def image_write(depth: int, width: int) -> Signature:
+    """How a memory is filled: with `enable`, `data` becomes the bits from 16 × `part` of the word at `address`."""
+    return Signature(
+        {
+            "enable": Out(1),
+            "address": Out(bits_for(depth)),
+            "part": Out(range(image_parts(width))),
+            "data": Out(WORD),
+        }
+    )

@@ -20,6 +20,9 @@ SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
 MAC16_WIDTH = 16
 """Widest operands of one SB_MAC16."""
 
+MAC16_SUM = 32
+"""Widest sum of one SB_MAC16."""
+
 MULT18_WIDTH = 18
 """Widest operands of one MULT18X18D."""
 
@@ -50,36 +53,80 @@ def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) 
 class Multiplier(Component):
     """Signed product, exact, with a register before and one behind the multiplier.
 
-    Registers are neither reset nor stopped; the first `MULTIPLY` products after power-up are undefined.
+    Registers are neither reset nor stopped; the first `MULTIPLY` products after power-up are undefined. Synthesis
+    makes it of a MULT18X18D on ECP5.
 
     Args:
         a_width, b_width: bits of the operands.
-        technology: ICE40 takes one SB_MAC16 with all registers inside it; elsewhere synthesis chooses
-            (MULT18X18D on ECP5, with the registers beside it).
 
     Members:
         a, b (In): operands.
         o (Out): their product.
 
-    Costs: latency spec.timing.MULTIPLY, a product per cycle; one multiplier (`multipliers`).
-
-    Raises:
-        SpecError: operands wider than the primitive's.
+    Costs: latency spec.timing.MULTIPLY, a product per cycle; one multiplier.
     """
 
-    def __init__(self, a_width: int, b_width: int, technology: Technology = Technology.GENERIC):
+    def __init__(self, a_width: int, b_width: int):
+        super().__init__({"a": In(signed(a_width)), "b": In(signed(b_width)), "o": Out(signed(a_width + b_width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        a, b = Signal.like(self.a, reset_less=True), Signal.like(self.b, reset_less=True)
+        product = Signal.like(self.o, reset_less=True)
+        m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
+        m.d.comb += self.o.eq(product)
+        return m
+
+
+class MultiplyAccumulate(Component):
+    """Sums of products.
+
+    Args:
+        a_width, b_width, width: bits of the operands and of the sum, which wraps.
+        compact: the sum is registered and stays inside the multiplier block; two sums must be a cycle apart.
+        technology: ICE40 (compact only) is one SB_MAC16 with all registers inside it.
+
+    Members:
+        a, b (In): operands, taken while `valid` (In). last (In): they are a sum's last.
+        o (Out): the sum while `finished` (Out).
+
+    Costs: last operands to sum spec.timing.MULTIPLY cycles, one more if compact; one multiplier (`multipliers`).
+
+    Raises:
+        SpecError: operands or sums wider than the primitive's.
+    """
+
+    def __init__(
+        self,
+        a_width: int,
+        b_width: int,
+        width: int,
+        compact: bool = False,
+        technology: Technology = Technology.GENERIC,
+    ):
         limit = {Technology.ICE40: MAC16_WIDTH, Technology.ECP5: MULT18_WIDTH}.get(technology)
         if limit is not None and max(a_width, b_width) > limit:
             raise SpecError(
                 f"a multiplier of {a_width} x {b_width} bits does not fit {technology.value}'s {limit} x {limit};"
                 " choose narrower data or factors"
             )
-        super().__init__({"a": In(signed(a_width)), "b": In(signed(b_width)), "o": Out(signed(a_width + b_width))})
+        if technology is Technology.ICE40 and (width > MAC16_SUM or not compact):
+            raise SpecError(
+                f"{technology.value} sums up to {MAC16_SUM} bits in its multipliers, not {width}, and compactly;"
+                " choose a compact array with narrower accumulators"
+            )
+        super().__init__(
+            {
+                "a": In(signed(a_width)),
+                "b": In(signed(b_width)),
+                "valid": In(1),
+                "last": In(1),
+                "o": Out(signed(width)),
+                "finished": Out(1),
+            }
+        )
+        self._compact = compact
         self._technology = technology
-
-    @property
-    def latency(self) -> int:
-        return MULTIPLY
 
     @property
     def multipliers(self) -> int:
@@ -87,33 +134,47 @@ class Multiplier(Component):
 
     def elaborate(self, platform):
         m = Module()
+        valid, last = Signal(MULTIPLY), Signal(MULTIPLY)
+        m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.valid & self.last, last))]
         if self._technology is Technology.ICE40:
-            product = Signal(signed(2 * MAC16_WIDTH))
-            m.submodules.mac = _mac16(self.a, self.b, product)
-            m.d.comb += self.o.eq(product)
+            total = Signal(signed(MAC16_SUM))
+            m.submodules.mac = _mac16(self.a, self.b, valid[-1], total)
         else:
-            a, b = Signal.like(self.a, reset_less=True), Signal.like(self.b, reset_less=True)
-            product = Signal.like(self.o, reset_less=True)
-            m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
-            m.d.comb += self.o.eq(product)
+            m.submodules.multiplier = multiplier = Multiplier(len(self.a), len(self.b))
+            m.d.comb += [multiplier.a.eq(self.a), multiplier.b.eq(self.b)]
+            total = Signal.like(self.o)
+            add = total + multiplier.o
+        if self._compact:
+            m.d.sync += self.finished.eq(last[-1])
+            m.d.comb += self.o.eq(total)
+            if self._technology is not Technology.ICE40:
+                m.d.sync += total.eq(Mux(valid[-1], add, 0))
+        else:
+            m.d.comb += [self.finished.eq(last[-1]), self.o.eq(add)]
+            with m.If(valid[-1]):
+                m.d.sync += total.eq(Mux(last[-1], 0, add))
         return m
 
 
-def _mac16(a: Value, b: Value, product: Value) -> Instance:
-    """SB_MAC16 as a signed 16 × 16 multiplier with registers at its inputs and its 32-bit result.
+def _mac16(a: Value, b: Value, valid: Value, total: Value) -> Instance:
+    """SB_MAC16 as a signed 16 × 16 multiplier and a 32-bit accumulator: registers at its inputs, behind the
+    multiplier and behind the adder. Without `valid` (which comes with the product) the accumulator is loaded with 0.
 
-    This is the configuration MULT_16X16_IM_BYPASS of Lattice's iCE40 Technology Library: no registers between
-    the 8 × 8 partial products and their sum.
+    Parameters after Lattice's iCE40 Technology Library, "MAC16 configurations".
     """
     low = ("CI", "ACCUMCI", "SIGNEXTIN", "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP")
-    low += ("ORSTBOT", "OLOADTOP", "OLOADBOT", "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT")
+    low += ("ORSTBOT", "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT")
+    product, carry, registered = Const(2, 2), Const(3, 2), Const(1, 2)
     return Instance(
         "SB_MAC16",
         p_A_REG=Const(1, 1),
         p_B_REG=Const(1, 1),
         p_PIPELINE_16x16_MULT_REG2=Const(1, 1),
-        p_TOPOUTPUT_SELECT=Const(3, 2),
-        p_BOTOUTPUT_SELECT=Const(3, 2),
+        p_TOPADDSUB_LOWERINPUT=product,
+        p_BOTADDSUB_LOWERINPUT=product,
+        p_TOPADDSUB_CARRYSELECT=carry,
+        p_TOPOUTPUT_SELECT=registered,
+        p_BOTOUTPUT_SELECT=registered,
         p_A_SIGNED=Const(1, 1),
         p_B_SIGNED=Const(1, 1),
         i_CLK=ClockSignal(),
@@ -122,7 +183,9 @@ def _mac16(a: Value, b: Value, product: Value) -> Instance:
         i_B=_extend(b),
         i_C=Const(0, MAC16_WIDTH),
         i_D=Const(0, MAC16_WIDTH),
-        o_O=product,
+        i_OLOADTOP=~valid,
+        i_OLOADBOT=~valid,
+        o_O=total,
         **{f"i_{pin}": Const(0) for pin in low},
     )
 

@@ -148,11 +148,11 @@ class GoldenLSTM:
         return z[:, self._z_positions].reshape(-1, 4, spec.hidden), results
 
     def _placed_bias(self, indices: tuple[str, ...]) -> torch.Tensor:
-        """The bias at the accumulator's scale, as a tensor like the last stage's result; 0 where no gate lives."""
+        """The bias at the last accumulator's scale, as a tensor like the last stage's result; 0 where no gate lives."""
         network = self.bundle.spec.network
         placed = torch.zeros(prod(network.output_shape), dtype=torch.int64)
         bias = torch.from_numpy(self.bundle.bias.astype(np.int64)).flatten()
-        placed[self._z_positions] = bias << self.bundle.formats.bias_shift
+        placed[self._z_positions] = bias << self.bundle.formats.shift(len(self.stages) - 1)
         return placed.reshape(network.output_shape).permute(*(network.outputs.index(name) for name in indices))
 
     def _gates(self, z: torch.Tensor, c: torch.Tensor, clipping: "_Clipping"):
@@ -169,7 +169,7 @@ class GoldenLSTM:
         if formats.head is None or self._head is None or bias is None:
             return torch.zeros(len(h), 0, dtype=torch.int64)
         accumulator = (h.to(self._head.dtype) @ self._head.T).to(torch.int64)
-        accumulator = accumulator + (torch.from_numpy(bias.astype(np.int64)) << formats.head_bias_shift)
+        accumulator = accumulator + (torch.from_numpy(bias.astype(np.int64)) << formats.head_shift)
         return clipping.requantise("logits", formats.head.result, accumulator, formats.head_shift)
 
 

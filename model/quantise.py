@@ -14,16 +14,13 @@ from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import Formats, GateFormats, StageFormat
-from spec.stages import StageList, stages
+from spec.stages import StageList, accumulator_bits, stages
 
 HEADROOM = 2.0
 """A result's format holds this many times the largest value seen in calibration."""
 
 SHIFT_LIMIT = 24
-"""Most bits an accumulator is finer than its result: with 16-bit results, the range of z or a result fits 40 bits."""
-
-BIAS_WIDTH = 16
-"""Bits of the gates' and the head's bias."""
+"""Most bits an accumulator is finer than its result."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ def quantise(
     *,
     calibration: np.ndarray | None = None,
     factor_width: int = 16,
+    accumulator_width: int = 40,
     gate: GateFormats | None = None,
     about: dict | None = None,
 ) -> tuple[Bundle, SaturationReport]:
@@ -62,7 +60,8 @@ def quantise(
     All scales are powers of two. A weight gets the scale with the smallest squared error (at 8 bits and more that is
     the finest that clips nothing, or one that clips a few outliers). The result of a stage gets the finest scale
     that holds `HEADROOM` times the largest magnitude seen in calibration, 0 to `SHIFT_LIMIT` bits coarser than its
-    accumulator; z, c, h and the activations have the fixed formats of the gate unit.
+    accumulator; z, c, h and the activations have the fixed formats of the gate unit, biases those of z and the
+    logits. A weight so large that its sums could leave the accumulator loses bits until they cannot.
 
     Args:
         model: the float model; its input format is taken over.
@@ -70,6 +69,7 @@ def quantise(
         clips, labels: the golden vectors: raw words (B × T × N) and classes (B, -1 if unknown).
         calibration: raw clips to choose formats on; `clips` when left out.
         factor_width: bits of stage weights and head weights, 4 to 18.
+        accumulator_width: bits of an accumulator.
         gate: formats of the gate unit; `gate.hidden.width` is the width of every data word.
         about: goes into the bundle as it is.
 
@@ -86,39 +86,37 @@ def quantise(
         raise SpecError("there are no clips to quantise on; pass at least one")
     gate = GateFormats() if gate is None else gate
     spec = model.spec
+    chain = stages(spec.network, stage_list)
     real = {name: factor.detach().cpu().double() for name, factor in model.lstm.weight.factors.items()}
-    weights = [w.numpy() for w in stage_weights(spec.network, stages(spec.network, stage_list), real)]
+    weights = [w.numpy() for w in stage_weights(spec.network, chain, real)]
     largest = _observe(model, stage_list, weights, calibration)
 
     width, formats = gate.hidden.width, list[StageFormat]()
-    source, accumulator = gate.hidden, 0
-    for s, weight in enumerate(weights):
-        if s == len(weights) - 1:
-            formats.append(_stage_format(weight, factor_width, source, gate.z, fixed_result=True))
-        else:
-            formats.append(_stage_format(weight, factor_width, source, _result(width, largest[s])))
-        accumulator = source.frac + formats[-1].weight.frac
+    source = gate.hidden
+
+    def fitting(weight: np.ndarray, depth: int) -> Fixed:
+        fixed = finest(weight, factor_width)
+        while accumulator_bits(fixed.quantise(weight), depth, width) > accumulator_width:
+            fixed = replace(fixed, frac=fixed.frac - 1)
+        return fixed
+
+    for s, (stage, weight) in enumerate(zip(chain, weights, strict=True)):
+        last = s == len(weights) - 1
+        result = gate.z if last else _result(width, largest[s])
+        of_weight = fitting(weight, prod(spec.network.shape(stage.reduction)))
+        formats.append(_stage_format(of_weight, source, result, fixed_result=last))
         source = formats[-1].result
     bias = model.lstm.bias.detach().cpu().double().numpy()
     head, head_bias = (p.detach().cpu().double().numpy() for p in (model.head.weight, model.head.bias))
-    of_head = _stage_format(head, factor_width, gate.hidden, _result(width, largest[-1]))
-    chosen = Formats(
-        input=model.input_format,
-        gate=gate,
-        stages=tuple(formats),
-        bias=_not_finer(finest(bias, BIAS_WIDTH), accumulator),
-        head=of_head,
-        head_bias=_not_finer(finest(head_bias, BIAS_WIDTH), gate.hidden.frac + of_head.weight.frac),
-    )
-    assert chosen.head_bias is not None
+    of_head = _stage_format(fitting(head, spec.hidden), gate.hidden, _result(width, largest[-1]))
     bundle = Bundle(
         spec=spec,
         stage_list=stage_list,
-        formats=chosen,
+        formats=Formats(model.input_format, gate, tuple(formats), of_head),
         weights=tuple(_integers(f.weight, weight) for f, weight in zip(formats, weights, strict=True)),
-        bias=_integers(chosen.bias, bias),
+        bias=_integers(gate.z, bias),
         head_weight=_integers(of_head.weight, head),
-        head_bias=_integers(chosen.head_bias, head_bias),
+        head_bias=_integers(of_head.result, head_bias),
         clips=clips,
         labels=np.asarray(labels, dtype=np.int64),
         logits=np.zeros((len(clips), spec.classes), dtype=np.int32),
@@ -160,15 +158,12 @@ def _result(width: int, largest: float) -> Fixed:
     return Fixed(width, _holding(HEADROOM * largest, width))
 
 
-def _stage_format(
-    weight: np.ndarray, width: int, source: Fixed, result: Fixed, *, fixed_result: bool = False
-) -> StageFormat:
+def _stage_format(of_weight: Fixed, source: Fixed, result: Fixed, *, fixed_result: bool = False) -> StageFormat:
     """The formats of a stage, such that its accumulator is 0 to SHIFT_LIMIT bits finer than its result.
 
     An accumulator too fine means products far below the result's last bit: the weight may lose bits. One too coarse
     makes the result coarser; if that is fixed, the weight is made finer and clips.
     """
-    of_weight = finest(weight, width)
     of_weight = _not_finer(of_weight, result.frac + SHIFT_LIMIT - source.frac)
     if fixed_result:
         return StageFormat(replace(of_weight, frac=max(of_weight.frac, result.frac - source.frac)), result)

@@ -50,13 +50,13 @@ class Bundle:
         for s, (stage, weight) in enumerate(zip(self.stages, self.weights, strict=True)):
             shape, fixed = self.spec.network.shape(stage.weight), self.formats.stages[s].weight
             _check(f"weight of stage {s}", weight, shape, fixed)
-        _check("bias", self.bias, (4, self.spec.hidden), self.formats.bias)
+        _check("bias", self.bias, (4, self.spec.hidden), self.formats.gate.z)
         if (self.spec.classes > 0) != (self.formats.head is not None):
             raise SpecError(f"{self.spec.classes} classes and head format {self.formats.head} disagree")
-        if self.formats.head is not None and self.formats.head_bias is not None:
+        if self.formats.head is not None:
             shape = (self.spec.classes, self.spec.hidden)
             _check("head weight", self.head_weight, shape, self.formats.head.weight)
-            _check("head bias", self.head_bias, shape[:1], self.formats.head_bias)
+            _check("head bias", self.head_bias, shape[:1], self.formats.head.result)
         if self.clips.ndim != 3 or self.clips.shape[2] != self.spec.inputs:
             raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.spec.inputs}")
 

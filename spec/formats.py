@@ -87,24 +87,21 @@ class StageFormat:
 class Formats:
     """Every format of a quantised LSTM.
 
-    The accumulator of a stage has source.frac + weight.frac fractional bits. A bias is shifted up to that
-    scale and added before the result is rounded, so z and the logits are rounded once.
+    The accumulator of a stage has source.frac + weight.frac fractional bits. A bias has the format of z or of the
+    logits; so it makes no difference whether it is added before or after the accumulator is rounded to that scale.
 
     Attributes:
         input: raw input words.
         gate: the formats of the gate unit; `gate.hidden` is also the data format of the first stage.
         stages: one per stage; the last result has the format of z.
-        bias: the gates' bias.
-        head, head_bias: the classifier, a dense stage on h; None without a head.
+        head: the classifier, a dense stage on h; None without a head.
         sigmoid, tanh: the tables, from z's format to the activations'.
     """
 
     input: InputFormat
     gate: GateFormats
     stages: tuple[StageFormat, ...]
-    bias: Fixed
     head: StageFormat | None = None
-    head_bias: Fixed | None = None
     sigmoid: PiecewiseLinear = field(default=None)  # type: ignore[assignment]
     tanh: PiecewiseLinear = field(default=None)  # type: ignore[assignment]
 
@@ -117,8 +114,6 @@ class Formats:
             raise SpecError(f"the input format {self.input.raw} is finer than the data format {self.gate.hidden}")
         if not self.stages or self.stages[-1].result != self.gate.z:
             raise SpecError(f"the last stage must result in the format of z, {self.gate.z}")
-        if (self.head is None) != (self.head_bias is None):
-            raise SpecError("a head needs both formats or none")
         for table in (self.sigmoid, self.tanh):
             if (table.input, table.output) != (self.gate.z, self.gate.activation):
                 raise SpecError("the activation tables must lead from z's format to the activations'")
@@ -127,8 +122,8 @@ class Formats:
                 raise SpecError(
                     f"the result of stage {s} has {-self.shift(s)} more fractional bits than its accumulator"
                 )
-        if self.bias_shift < 0 or self.head_shift < 0 or self.head_bias_shift < 0:
-            raise SpecError("a bias or the logits have more fractional bits than their accumulator")
+        if self.head_shift < 0:
+            raise SpecError("the logits have more fractional bits than their accumulator")
 
     def source(self, stage: int) -> Fixed:
         """Format of the data that a stage reads."""
@@ -139,17 +134,5 @@ class Formats:
         return self.source(stage).frac + self.stages[stage].weight.frac - self.stages[stage].result.frac
 
     @property
-    def bias_shift(self) -> int:
-        """Bits the bias is shifted up to the scale of the last stage's accumulator."""
-        last = len(self.stages) - 1
-        return self.source(last).frac + self.stages[last].weight.frac - self.bias.frac
-
-    @property
     def head_shift(self) -> int:
         return 0 if self.head is None else self.gate.hidden.frac + self.head.weight.frac - self.head.result.frac
-
-    @property
-    def head_bias_shift(self) -> int:
-        if self.head is None or self.head_bias is None:
-            return 0
-        return self.gate.hidden.frac + self.head.weight.frac - self.head_bias.frac

@@ -10,7 +10,8 @@ Three units run side by side, each with a program of its own, and meet through c
     gates    results -> c, h -> scratchpad
 
 A program is: instructions before the loop, the loop body (repeated once per time step), instructions after
-it. `loop_start` and `loop_end` mark the body's first and last instruction, `halt` the program's last.
+it. `loop_end` marks the body's last instruction, whose `back` is the address of the body's first; `halt` marks
+the program's last.
 """
 
 from collections.abc import Mapping
@@ -54,7 +55,7 @@ class GateOp(IntEnum):
 
 @dataclass(frozen=True)
 class Int:
-    """An integer field of a record."""
+    """An integer field of a record; of width 0, always 0."""
 
     width: int
     signed: bool = False
@@ -64,15 +65,15 @@ class Int:
         return self.width
 
     def pack(self, value: int, name: str = "") -> int:
-        low = -(1 << self.width - 1) if self.signed else 0
-        high = (1 << self.width - self.signed) - 1
+        low = -(1 << self.width - 1) if self.signed and self.width else 0
+        high = (1 << max(self.width - self.signed, 0)) - 1
         if not low <= value <= high:
             raise SpecError(f"field {name} = {value} is outside {low}..{high}")
         return value & (1 << self.width) - 1
 
     def unpack(self, bits: int) -> int:
         bits &= (1 << self.width) - 1
-        return bits - (1 << self.width) if self.signed and bits >> self.width - 1 else bits
+        return bits - (1 << self.width) if self.signed and bits >> max(self.width - 1, 0) else bits
 
 
 @dataclass(frozen=True)
@@ -168,12 +169,18 @@ class Widths:
 
     @property
     def lane(self) -> int:
-        return bits_for(self.target.columns)
+        """Lane of a word; none is needed where words have only one."""
+        return (self.target.columns - 1).bit_length()
+
+    @property
+    def flag(self) -> int:
+        """What only words of several lanes can choose."""
+        return int(self.target.columns > 1)
 
     @property
     def count(self) -> int:
         """Iterations of one loop, less one."""
-        return min(self.address, 16)
+        return min(self.address, self.target.count_width)
 
     @property
     def unit(self) -> int:
@@ -184,57 +191,57 @@ class Widths:
         return bits_for(self.target.accumulator_width)
 
 
-def _header() -> dict[str, Int]:
-    tokens = len(Token)
-    return {"wait": Int(tokens), "give": Int(tokens), "loop_start": Int(1), "loop_end": Int(1), "halt": Int(1)}
+def _header(target: Target) -> dict[str, Int]:
+    tokens, back = len(Token), bits_for(target.program_words)
+    return {"wait": Int(tokens), "give": Int(tokens), "loop_end": Int(1), "back": Int(back), "halt": Int(1)}
 
 
-def _nest(target: Target, **addresses: int) -> dict[str, Int | Array | Record]:
+def _nest(target: Target, levels: int, **addresses: int) -> dict[str, Int | Array | Record]:
     """A loop nest over named addresses (name -> width): where each starts, and level by level, innermost first,
     the iterations less one and what is added to each address when that level steps.
     """
     bases = {name: Int(width) for name, width in addresses.items()}
-    jumps = {name: Int(width + 1, signed=True) for name, width in addresses.items()}
+    jumps = {name: Int(width + 1 if width else 0, signed=True) for name, width in addresses.items()}
     level = Record({"count": Int(Widths(target).count), **jumps})
-    return {**bases, "levels": Array(level, target.levels)}
+    return {**bases, "levels": Array(level, levels)}
 
 
-def _lane_nest(target: Target, address: int) -> Record:
+def _lane_nest(target: Target, levels: int, address: int) -> Record:
     """A nest over single lanes: (word, lane) addresses, and one level that ends early in its parent's last turn.
 
     `tail_level` is the one-hot level that runs `tail` + 1 times instead of `count` + 1 while the next outer
     level is in its last iteration: the last word of a mode that the lanes do not divide.
     """
-    lane = Widths(target).lane
-    tail = {"tail": Int(lane), "tail_level": Int(target.levels)}
-    return Record({**_nest(target, word=address, lane=lane), **tail})
+    w = Widths(target)
+    tail = {"tail": Int(w.lane), "tail_level": Int(levels * w.flag)}
+    return Record({**_nest(target, levels, word=address, lane=w.lane), **tail})
 
 
 def array_instruction(target: Target) -> Record:
     """One stage or a tile of one.
 
-    The read nest walks data and factor addresses together; its innermost `reduction` levels are K. Each full
+    The read nest walks data and factor addresses together; its innermost `reduction` + 1 levels are K. Each full
     turn of them is one output tile of P rows (the factor word's lanes) × Q columns (the data word's).
     Of the rows of consecutive tiles only `rows` + 1 are kept, then counting starts anew: padding is dropped.
     The write nest steps once per word written. With `transpose`, every Q rows become words whose lanes are
     rows, of which the first `emit` + 1 (old lanes) are written.
-    Result = saturate(round((accumulator + bias << bias_shift) >> shift)).
+    Result = saturate(round(accumulator >> shift) + bias): for the first row kept the bias at `bias`, then, with
+    `bias_step`, the following ones, else always the same.
     """
     w = Widths(target)
     return Record(
         {
-            **_header(),
-            "read": Record(_nest(target, data=w.address, factor=w.factor)),
-            "reduction": Int(bits_for(target.levels)),
+            **_header(target),
+            "read": Record(_nest(target, target.levels.read, data=w.address, factor=w.factor)),
+            "reduction": Int(bits_for(target.levels.read)),
             "rows": Int(w.factor + bits_for(target.rows)),
             "to_results": Int(1),
-            "write": Record(_nest(target, word=w.address)),
-            "transpose": Int(1),
+            "write": Record(_nest(target, target.levels.write, word=w.address)),
+            "transpose": Int(w.flag),
             "emit": Int(w.lane),
             "shift": Int(w.shift),
-            "use_bias": Int(1),
             "bias": Int(w.result),
-            "bias_shift": Int(w.shift),
+            "bias_step": Int(1),
         }
     )
 
@@ -244,13 +251,13 @@ def loader_instruction(target: Target) -> Record:
     w = Widths(target)
     return Record(
         {
-            **_header(),
+            **_header(target),
             "op": Int(1),
             "count": Int(w.address + w.lane),
             "offset": Int(target.input_width + 1, True),
             "signed": Int(1),
             "shift": Int(4),
-            "nest": _lane_nest(target, w.address),
+            "nest": _lane_nest(target, target.levels.x, w.address),
         }
     )
 
@@ -264,14 +271,14 @@ def gate_instruction(target: Target) -> Record:
     w = Widths(target)
     return Record(
         {
-            **_header(),
+            **_header(target),
             "op": Int(2),
             "count": Int(w.unit),
-            "z": _lane_nest(target, w.result),
+            "z": _lane_nest(target, target.levels.z, w.result),
             "f": Int(w.result),
             "g": Int(w.result),
             "o": Int(w.result),
-            "h": _lane_nest(target, w.address),
+            "h": _lane_nest(target, target.levels.h, w.address),
             "copy": Int(w.address),
         }
     )

@@ -11,7 +11,10 @@ The integers a network computes depend on its stage list and formats only, never
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from spec.errors import SpecError
+from spec.fixed import signed_bits
 from spec.network import TensorNetwork
 
 StageList = tuple[tuple[str, ...], ...]
@@ -85,6 +88,18 @@ def stages(network: TensorNetwork, stage_list: StageList) -> tuple[Stage, ...]:
         result.append(stage)
         data, done = stage.result, done | set(group)
     return tuple(result)
+
+
+def accumulator_bits(weight: np.ndarray, depth: int, data_width: int) -> int:
+    """Bits that hold every sum of a stage, whatever its data: the largest row of |weight| times the largest datum.
+
+    Args:
+        weight: integers; each `depth` consecutive ones (the reduction, K) meet in one sum.
+        data_width: bits of a datum.
+    """
+    rows = np.abs(weight.astype(np.int64)).reshape(-1, depth).sum(axis=1)
+    worst = int(rows.max()) << data_width - 1
+    return signed_bits(-worst, worst)
 
 
 def stage_macs(network: TensorNetwork, stage_list: StageList) -> int:

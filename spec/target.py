@@ -17,6 +17,26 @@ class Technology(str, Enum):
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Nested loops that each address generator can walk.
+
+    Attributes:
+        read, write: of the array's operands and results. x: of the loader. z, h: of the gate unit.
+    """
+
+    read: int = 6
+    write: int = 6
+    x: int = 6
+    z: int = 6
+    h: int = 6
+
+    @staticmethod
+    def each(levels: int) -> "Levels":
+        """The same number for all."""
+        return Levels(levels, levels, levels, levels, levels)
+
+
+@dataclass(frozen=True)
 class Target:
     """Build parameters of one engine.
 
@@ -24,6 +44,8 @@ class Target:
         name: how users call it.
         rows, columns: P and Q of the systolic array.
         data_width, factor_width, accumulator_width: bits of a data word's lane, a factor, an accumulator.
+        compact: an array for small and slow parts. All rows of a column see their operands at once, not one cycle
+            after the row above; sums stay inside the multiplier blocks, which rest a cycle between two of them.
         banks, bank_words: scratchpad banks, and words of Q lanes in each (a power of two).
         single_port: a bank serves one access per cycle, read or write, instead of one of each.
         factor_words: factor memory, words of P factors.
@@ -31,6 +53,7 @@ class Target:
         hidden: hidden units the gate unit has cell states for.
         program_words: 16-bit words of each of the three program memories.
         levels: nested loops of each address generator.
+        count_width: bits of the iterations of one loop.
         input_width: bits of a raw input word.
         technology: which primitives are used.
 
@@ -44,6 +67,7 @@ class Target:
     data_width: int = 16
     factor_width: int = 16
     accumulator_width: int = 40
+    compact: bool = False
     banks: int = 4
     bank_words: int = 4096
     single_port: bool = False
@@ -51,7 +75,8 @@ class Target:
     result_words: int = 1024
     hidden: int = 256
     program_words: int = 512
-    levels: int = 6
+    levels: Levels = Levels()
+    count_width: int = 16
     input_width: int = 8
     technology: Technology = Technology.GENERIC
 
@@ -62,18 +87,23 @@ class Target:
             "data_width": (8, 18),
             "factor_width": (4, 18),
             "accumulator_width": (self.data_width + self.factor_width, 63),
+            "count_width": (4, 16),
             "banks": (2, 16),
             "bank_words": (2, 1 << 20),
             "factor_words": (2, 1 << 16),
             "result_words": (2, 1 << 16),
             "hidden": (1, 1 << 15),
             "program_words": (16, 1 << 16),
-            "levels": (2, 12),
             "input_width": (1, 16),
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise SpecError(f"target {self.name}: {name} = {getattr(self, name)} is outside {low}..{high}")
+        for name, levels in vars(self.levels).items():
+            if not 1 <= levels <= 12:
+                raise SpecError(f"target {self.name}: {levels} levels of {name} are outside 1..12")
+        if self.technology is Technology.ICE40 and not self.compact:
+            raise SpecError(f"target {self.name}: on {self.technology.value} the array must be compact")
         if self.bank_words & self.bank_words - 1:
             raise SpecError(f"target {self.name}: bank_words = {self.bank_words} must be a power of two")
 
@@ -110,7 +140,8 @@ TARGETS = {
             rows=8,
             columns=1,
             factor_width=12,
-            accumulator_width=40,
+            accumulator_width=32,
+            compact=True,
             banks=4,
             bank_words=16384,
             single_port=True,
@@ -118,7 +149,8 @@ TARGETS = {
             result_words=1024,
             hidden=256,
             program_words=256,
-            levels=5,
+            levels=Levels(read=4, write=4, x=4, z=2, h=3),
+            count_width=12,
             technology=Technology.ICE40,
         ),
         Target(

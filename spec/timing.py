@@ -14,10 +14,13 @@ MULTIPLY = 2
 """Operands at a multiplier to product: input registers, output register."""
 
 REQUANTISE = 3
-"""Accumulator at the requantiser to result: round and align the bias, add, shift and saturate."""
+"""Accumulator at the requantiser to result: shift, round and add the bias, saturate."""
 
 TRANSPOSE = 1
 """Last row of a block to the block's first transposed word."""
+
+LOADED = 1
+"""Last write of the loader to its `done`."""
 
 TOKEN = 1
 """A unit's `done` to the tokens it gives being seen."""
@@ -25,9 +28,31 @@ TOKEN = 1
 
 def drain(target: Target) -> int:
     """Address of a tile's last operands to its first row at the array's output: read, the skew of rows and
-    columns, multiply, accumulate.
+    columns, multiply and accumulate, one register.
     """
-    return READ + (target.rows - 1) + (target.columns - 1) + MULTIPLY + 1
+    return READ + row_skew(target, target.rows - 1) + (target.columns - 1) + accumulate(target) + 1
+
+
+def row_skew(target: Target, row: int) -> int:
+    """Cycles a row of the array sees its operands later than row 0."""
+    return 0 if target.compact else row
+
+
+def accumulate(target: Target) -> int:
+    """Last operands of a sum at a multiplier to the finished sum."""
+    return MULTIPLY + int(target.compact)
+
+
+def rest(target: Target) -> int:
+    """Cycles without operands between two sums."""
+    return int(target.compact)
+
+
+def period(target: Target, depth: int) -> int:
+    """Cycles from a tile with K = depth to the next: its operands and rest, but never less than its P rows take to
+    leave.
+    """
+    return max(depth + rest(target), target.rows)
 
 
 def fetch(instruction: Record) -> int:

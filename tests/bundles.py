@@ -65,7 +65,6 @@ def random_bundle(
         formats.append(StageFormat(Fixed(factor_width, result.frac + shift - frac), result))
         weights.append(weight)
         frac = result.frac
-    source = formats[-2].result.frac if len(chain) > 1 else gate.hidden.frac
     head = StageFormat(Fixed(factor_width, factor_width - 1), Fixed(16, 10)) if spec.classes else None
     return Bundle(
         spec=spec,
@@ -74,9 +73,7 @@ def random_bundle(
             PIXELS,
             gate,
             tuple(formats),
-            Fixed(16, min(12, source + formats[-1].weight.frac)),
             head,
-            Fixed(16, 10) if head else None,
         ),
         weights=tuple(weights),
         bias=rng.integers(-4096, 4096, (4, spec.hidden), dtype=np.int32),

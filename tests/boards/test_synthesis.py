@@ -21,7 +21,7 @@ from boards.synthesis import (
 )
 from boards.tools import ToolError, find_tool
 from boards.top import Resources
-from hw.technology import BankMemory, Multiplier
+from hw.technology import BankMemory, MultiplyAccumulate
 from hw.uart import UARTReceiver, UARTTransmitter, divisor
 from spec.errors import CapacityError
 from spec.target import Technology
@@ -54,7 +54,7 @@ class Tiny(Elaboratable):
         m.submodules.clock = self.board.clock()
         m.submodules.receiver = receiver = UARTReceiver(cycles)
         m.submodules.transmitter = transmitter = UARTTransmitter(cycles)
-        m.submodules.multiplier = multiplier = Multiplier(8, 8, Technology.ICE40)
+        m.submodules.multiplier = multiplier = MultiplyAccumulate(8, 8, 16, True, Technology.ICE40)
         m.submodules.bank = bank = self.bank()
         uart = platform.request("uart", 0)
         byte = Signal(8)
@@ -62,6 +62,7 @@ class Tiny(Elaboratable):
             m.d.sync += byte.eq(receiver.bytes.payload)
         product = Signal(unsigned(16))
         m.d.sync += product.eq(multiplier.o)
+        m.d.comb += multiplier.valid.eq(receiver.bytes.valid)
         m.d.comb += [
             receiver.pin.eq(uart.rx.i),
             receiver.bytes.ready.eq(1),

@@ -29,7 +29,7 @@ def plain(loops: list[Loop], bases: dict[str, int], tail: int | None = None) -> 
 @given(LOOPS, st.integers(0, 9), st.integers(0, 9))
 def test_walk_is_the_plain_loops(loops, a, b):
     loops = [Loop(count, {"data": x, "factor": y}) for count, x, y in loops]
-    nest = encode_nest(merge(loops), {"data": a, "factor": b}, 6)
+    nest = encode_nest(merge(loops, 1000), {"data": a, "factor": b}, 6)
     seen = walk(nest)
     assert list(zip(seen["data"], seen["factor"], strict=True)) == plain(loops, {"data": a, "factor": b})
 
@@ -42,16 +42,16 @@ def test_walk_with_a_tail(inner, outer, lanes, words, stride, data):
     loops.append(Loop(words, {"word": stride, "lane": 0}, fixed=True))
     loops += [Loop(count, {"word": x, "lane": 0}) for count, x, _ in outer[:2]]
     bases = {"word": 3, "lane": 0}
-    seen = walk(encode_nest(merge(loops), bases, 8, tail))
+    seen = walk(encode_nest(merge(loops, 1000), bases, 8, tail))
     assert list(zip(seen["word"], seen["lane"], strict=True)) == plain(loops, bases, tail)
 
 
 def test_merge_joins_what_walks_as_one_loop():
     loops = [Loop(4, {"word": 1}), Loop(1, {"word": 99}), Loop(3, {"word": 4}), Loop(2, {"word": 20})]
-    assert merge(loops) == [Loop(12, {"word": 1}), Loop(2, {"word": 20})]
+    assert merge(loops, 1000) == [Loop(12, {"word": 1}), Loop(2, {"word": 20})]
 
 
 def test_too_many_levels_are_refused():
     loops = [Loop(2, {"word": stride}) for stride in (1, 10, 100)]
     with pytest.raises(CapacityError, match="loop levels of an address generator: 3 needed, 2 available"):
-        encode_nest(merge(loops), {"word": 0}, 2)
+        encode_nest(merge(loops, 1000), {"word": 0}, 2)

@@ -14,13 +14,19 @@ from model.golden import GoldenLSTM
 from spec.errors import CapacityError
 from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm
 from spec.stages import stage_macs, stages
-from spec.target import Target
+from spec.target import Levels, Target
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8), (16, 8), (1, 1)]
 
 
 def target(rows: int, columns: int, **options) -> Target:
-    sizes = {"bank_words": 4096, "factor_words": 8192, "result_words": 1024, "levels": 9, "program_words": 1024}
+    sizes = {
+        "bank_words": 4096,
+        "factor_words": 8192,
+        "result_words": 1024,
+        "levels": Levels.each(9),
+        "program_words": 1024,
+    }
     return Target(f"test-{rows}x{columns}", rows, columns, **sizes | options)
 
 
@@ -91,7 +97,7 @@ SPEC = fdht_lstm(300, 12, 4, (5, 9, 8), (2, 2, 12), 4)
         ({"result_words": 12}, "result memory words"),
         ({"program_words": 64}, "array program words"),
         ({"accumulator_width": 33}, "accumulator bits"),
-        ({"levels": 2}, "loop levels"),
+        ({"levels": Levels.each(2)}, "loop levels"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

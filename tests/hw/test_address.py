@@ -11,7 +11,8 @@ from hw.address import AddressGenerator
 from spec.program import array_instruction, loader_instruction
 from spec.target import Target
 
-TARGET = Target("test", 4, 5, levels=6, bank_words=256)
+TARGET = Target("test", 4, 5, bank_words=256)
+LEVELS = TARGET.levels.read
 
 
 def drive(record, nests: list[dict], pause: float, seed: int) -> list[list[tuple[int, ...]]]:
@@ -34,7 +35,7 @@ def drive(record, nests: list[dict], pause: float, seed: int) -> list[list[tuple
                 if step:
                     addresses.append(tuple(ctx.get(dut.address[name]) for name in names))
                     last = ctx.get(dut.last)
-                    assert last == ctx.get(dut.ends) >> TARGET.levels - 1
+                    assert last == ctx.get(dut.ends) >> LEVELS - 1
                 await ctx.tick()
                 if step and last:
                     break
@@ -62,7 +63,7 @@ def test_two_addresses(pause):
             Loop(int(rng.integers(1, 5)), {"data": int(rng.integers(0, 60)), "factor": int(rng.integers(0, 60))})
             for _ in range(int(rng.integers(1, 5)))
         ]
-        nests.append(encode_nest(merge(loops), {"data": 7, "factor": 1}, TARGET.levels))
+        nests.append(encode_nest(merge(loops, 1 << 10), {"data": 7, "factor": 1}, LEVELS))
     record = array_instruction(TARGET).record("read")
     assert drive(record, nests, pause, 1) == [expected(nest) for nest in nests]
 
@@ -82,6 +83,6 @@ def test_lanes_with_a_tail(pause):
             *around[1:],
         ]
         tail = int(rng.integers(1, lanes + 1))
-        nests.append(encode_nest(merge(loops), {"word": 9, "lane": 0}, TARGET.levels, tail))
+        nests.append(encode_nest(merge(loops, 1 << 10), {"word": 9, "lane": 0}, LEVELS, tail))
     record = loader_instruction(TARGET).record("nest")
     assert drive(record, nests, pause, 2) == [expected(nest) for nest in nests]

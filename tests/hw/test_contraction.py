@@ -12,10 +12,15 @@ from spec import timing
 from spec.network import Factor, TensorNetwork
 from spec.program import array_instruction
 from spec.stages import stages
-from spec.target import Target
+from spec.target import Levels, Target
 
 SHAPES = [(1, 1), (8, 1), (2, 4), (4, 4), (3, 2), (5, 3), (4, 8)]
 """P × Q: single, a column, P < Q, square, and shapes that divide by nothing."""
+
+
+def small_target(shape: tuple[int, int], compact: bool = False) -> Target:
+    levels = Levels.each(8)
+    return Target("test", *shape, 10, 8, accumulator_width=32, compact=compact, bank_words=1024, levels=levels)
 
 
 def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> Work:
@@ -46,7 +51,7 @@ def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> Wo
 
     weight = rng.integers(-(1 << target.factor_width - 1), 1 << target.factor_width - 1, network.shape(stage.weight))
     result = layout(stage.result, out, 64)
-    return Work(network, stage, layout(stage.data, lane, 5), result, weight, None, False, int(rng.integers(0, 20)), 0)
+    return Work(network, stage, layout(stage.data, lane, 5), result, weight, None, False, int(rng.integers(0, 20)))
 
 
 def simulate(
@@ -54,7 +59,7 @@ def simulate(
 ):
     """Runs an instruction; returns (cycle since start, to results, address, word) of each write, and done cycles."""
     dut = ContractionUnit(target)
-    header = {"wait": 0, "give": 0, "loop_start": 0, "loop_end": 0, "halt": 0}
+    header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
     writes, finished = [], []
 
     async def bench(ctx):
@@ -99,15 +104,15 @@ def test_random_stage_matches_machine(shape, transpose):
     if transpose and shape[1] == 1:
         transpose = False
     for _ in range(4):
-        target = Target("test", *shape, data_width=10, factor_width=8, accumulator_width=32, bank_words=1024, levels=8)
+        target = small_target(shape)
         work = random_work(rng, target, transpose)
         lowered = lower(work, target, 3, 0)
         scratchpad = rng.integers(-512, 512, (target.scratchpad_words, target.columns))
         factors = np.concatenate([rng.integers(-128, 128, (3, target.rows)), lowered.factors])
         bias = rng.integers(-512, 512, (1 << 10, target.columns))
-        fields = lowered.fields | {"use_bias": int(rng.integers(2)), "bias": 7, "bias_shift": int(rng.integers(0, 8))}
+        fields = lowered.fields | {"bias": 7, "bias_step": int(rng.integers(2))}
         record = array_instruction(target)
-        header = {"wait": 0, "give": 0, "loop_start": 0, "loop_end": 0, "halt": 0}
+        header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
         decoded = record.decode(record.encode(header | fields))
         contraction = Contraction(decoded, target)
         words, _ = contraction.results(scratchpad, factors, bias)
@@ -127,7 +132,7 @@ def test_lowered_stage_computes_the_contraction(transpose):
     """The machine's words, read back through the layouts, are the einsum of weight and data."""
     rng = np.random.default_rng(7 + transpose)
     for shape in SHAPES[2:]:
-        target = Target("test", *shape, data_width=10, factor_width=8, accumulator_width=32, bank_words=1024, levels=8)
+        target = small_target(shape)
         work = random_work(rng, target, transpose)
         network, stage = work.network, work.stage
         data = rng.integers(-512, 512, network.shape(stage.data))
@@ -136,7 +141,7 @@ def test_lowered_stage_computes_the_contraction(transpose):
             scratchpad[place(work.source, dict(zip(stage.data, at, strict=True)), target)] = data[at]
         lowered = lower(work, target, 0, 0)
         record = array_instruction(target)
-        header = {"wait": 0, "give": 0, "loop_start": 0, "loop_end": 0, "halt": 0}
+        header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
         contraction = Contraction(record.decode(record.encode(header | lowered.fields)), target)
         words, _ = contraction.results(scratchpad, lowered.factors, np.zeros((1, target.columns), dtype=np.int64))
         assert len(words) == len(set(contraction.write_addresses)), "an address is written twice"

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.gate import GateUnit, LutMultiplier
-from hw.signatures import OutputKind
+from hw.signatures import OutputKind, image_parts
 from spec import timing
-from spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, table_words, tanh_table
+from spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, table_width, table_words, tanh_table
 from spec.fixed import Fixed
 from spec.formats import GateFormats
-from spec.program import GateOp, Widths, gate_instruction
-from spec.target import Target, Technology
+from spec.program import WORD, GateOp, Widths, gate_instruction
+from spec.target import Levels, Target, Technology
 
 QUIET = 40
 """Cycles watched after the last instruction."""
@@ -33,14 +33,16 @@ class OddFormats(Target):
         return GateFormats(Fixed(w, w - 5), Fixed(w, w - 3), Fixed(w, w - 2), Fixed(w, w - 4))
 
 
-SMALL = Target("small", rows=2, columns=1, bank_words=32, result_words=64, hidden=16, levels=3)
+SMALL = Target("small", rows=2, columns=1, bank_words=32, result_words=64, hidden=16, levels=Levels.each(3))
 TARGETS = {
     "1x16": SMALL,
     "3x16": replace(SMALL, columns=3, hidden=13),
-    "4x8": replace(SMALL, columns=4, data_width=8, levels=2, hidden=32),
+    "4x8": replace(SMALL, columns=4, data_width=8, levels=Levels.each(2), hidden=32),
     "8x18": replace(SMALL, columns=8, data_width=18),
-    "1x16 in luts": replace(SMALL, technology=Technology.ICE40),
-    "odd": OddFormats("odd", rows=2, columns=2, data_width=13, bank_words=32, result_words=64, hidden=16, levels=3),
+    "1x16 in luts": replace(SMALL, technology=Technology.ICE40, compact=True, accumulator_width=32),
+    "odd": OddFormats(
+        "odd", rows=2, columns=2, data_width=13, bank_words=32, result_words=64, hidden=16, levels=Levels.each(3)
+    ),
 }
 
 
@@ -83,14 +85,14 @@ def random_tables(target: Target, rng: random.Random) -> tuple[PiecewiseLinear, 
     return tables[0], tables[1]
 
 
-def random_nest(target: Target, address: int, rng: random.Random) -> dict:
+def random_nest(target: Target, depth: int, address: int, rng: random.Random) -> dict:
     """Lanes innermost; words jump anywhere."""
     lanes = target.columns
     levels = []
-    for level in range(target.levels):
+    for level in range(depth):
         jump = rng.randint(-(1 << address), (1 << address) - 1)
         lane = 0 if lanes == 1 else 1 if level == 0 else -(lanes - 1)
-        count = lanes - 1 if level == 0 else target.hidden if level == target.levels - 1 else rng.randint(0, 3)
+        count = lanes - 1 if level == 0 else target.hidden if level == depth - 1 else rng.randint(0, 3)
         levels.append({"count": count, "word": jump, "lane": lane})
     return {"word": rng.getrandbits(address), "lane": 0, "levels": levels, "tail": 0, "tail_level": 0}
 
@@ -110,14 +112,14 @@ def walk(nest: dict, count: int, address: int) -> list[tuple[int, int]]:
 
 def encode(target: Target, call: Call, rng: random.Random) -> dict:
     w = Widths(target)
-    zeros = {name: 0 for name in ("wait", "give", "loop_start", "loop_end", "halt")}
+    zeros = {name: 0 for name in ("wait", "give", "loop_end", "back", "halt")}
     return {
         **zeros,
         "op": call.op,
         "count": call.count - 1,
-        "z": random_nest(target, w.result, rng),
+        "z": random_nest(target, target.levels.z, w.result, rng),
         **{gate: rng.getrandbits(w.result) for gate in ("f", "g", "o")},
-        "h": random_nest(target, w.address, rng),
+        "h": random_nest(target, target.levels.h, w.address, rng),
         "copy": rng.getrandbits(w.address),
     }
 
@@ -228,12 +230,14 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
             ctx.set(gate.out.ready, rng.random() >= pauses)
 
         words = table_words(*tables, target.data_width)
-        ctx.set(gate.table_write_enable, 1)
+        ctx.set(gate.table_fill.enable, 1)
         for address, word in enumerate(words):
-            ctx.set(gate.table_write_address, address)
-            ctx.set(gate.table_write_data, word)
-            await ctx.tick()
-        ctx.set(gate.table_write_enable, 0)
+            ctx.set(gate.table_fill.address, address)
+            for part in range(image_parts(table_width(target.data_width))):
+                ctx.set(gate.table_fill.part, part)
+                ctx.set(gate.table_fill.data, word >> WORD * part & (1 << WORD) - 1)
+                await ctx.tick()
+        ctx.set(gate.table_fill.enable, 0)
         for call, instruction in zip(calls, program, strict=True):
             for _ in range(call.gap):
                 await tick()

@@ -47,9 +47,7 @@ def unshifted(spec: LSTMSpec, stage_list: StageList, seed: int) -> tuple[Bundle,
         input=InputFormat(Fixed(8, 12, signed=False), 128),
         gate=WIDE,
         stages=(*(StageFormat(whole, Fixed(40, 12)) for _ in listed[1:]), z),
-        bias=Fixed(16, 10),
         head=StageFormat(Fixed(8, 3), Fixed(32, 15)),
-        head_bias=Fixed(16, 12),
         sigmoid=tabulate(_sigmoid, WIDE.z, WIDE.activation),
         tanh=tabulate(tanh, WIDE.z, WIDE.activation),
     )
@@ -100,10 +98,10 @@ def test_dense_and_exact_where_nothing_shifts(data):
     h = np.zeros((3, spec.hidden), dtype=object)
     for step in range(4):
         x = bundle.clips[:, step].astype(object) - 128
-        z = np.concatenate([x, h], 1) @ matrix.astype(object).T + (bundle.bias.astype(object) << 2).flatten()
+        z = np.concatenate([x, h], 1) @ matrix.astype(object).T + bundle.bias.astype(object).flatten()
         assert (trace.z[:, step].flatten(1).numpy() == z).all()
         h = trace.h[:, step].numpy().astype(object)
-    logits = h @ bundle.head_weight.astype(object).T + (bundle.head_bias.astype(object) << 3)
+    logits = h @ bundle.head_weight.astype(object).T + bundle.head_bias.astype(object)
     assert (trace.logits.numpy() == logits).all()
     assert (trace.classes.numpy() == [list(row).index(max(row)) for row in logits]).all()
     for results in trace.stage_results:
@@ -179,7 +177,7 @@ def test_within_the_rounding_bound_elsewhere(data):
     x = (bundle.clips.astype(np.float64) - 128) / 128
     h = formats.gate.hidden.dequantise(trace.h)
     h = np.concatenate([np.zeros_like(h[:, :1]), h[:, :-1]], 1)
-    exact = np.concatenate([x, h], 2) @ matrix.T + formats.bias.dequantise(bundle.bias).flatten()
+    exact = np.concatenate([x, h], 2) @ matrix.T + formats.gate.z.dequantise(bundle.bias).flatten()
     off = np.abs(formats.gate.z.dequantise(trace.z.flatten(2)) - exact).max()
     assert off <= error + 1e-9
 

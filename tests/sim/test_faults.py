@@ -16,9 +16,7 @@ from spec.lstm import fdht_lstm
 from spec.program import Segment, array_instruction
 from spec.target import Target
 
-TARGET = Target(
-    "test-2x2", 2, 2, factor_width=8, bank_words=256, factor_words=512, result_words=128, hidden=16, levels=6
-)
+TARGET = Target("test-2x2", 2, 2, factor_width=8, bank_words=256, factor_words=512, result_words=128, hidden=16)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from compiler.image import Image, compile_bundle
 from compiler.planner import plan
 from model.golden import GoldenLSTM
 from sim.simulate import Job, simulate_jobs
-from spec.target import Target
+from spec.target import Levels, Target
 
 SEED = int(os.environ.get("FDHT_SEED", "20261122"))
 
@@ -32,7 +32,7 @@ def small_target(rows: int, columns: int) -> Target:
         factor_words=2048,
         result_words=512,
         hidden=64,
-        levels=8,
+        levels=Levels.each(8),
     )
 
 

@@ -94,17 +94,15 @@ def test_pixels_become_exactly_their_value():
         {"stages": ()},
         {"stages": (StageFormat(Fixed(8, 7), Fixed(16, 11)),)},
         {"stages": (StageFormat(Fixed(8, -3), GateFormats().z),)},
-        {"bias": Fixed(16, 40)},
-        {"head": StageFormat(Fixed(8, 7), Fixed(16, 8))},
+        {"head": StageFormat(Fixed(8, -5), Fixed(16, 10))},
     ],
-    ids=["fine input", "no stage", "z's format", "negative shift", "fine bias", "half a head"],
+    ids=["fine input", "no stage", "z's format", "negative shift", "fine logits"],
 )
 def test_formats_that_hardware_cannot_do_are_refused(change):
     good = {
         "input": PIXELS,
         "gate": GateFormats(),
         "stages": (StageFormat(Fixed(8, 7), GateFormats().z),),
-        "bias": Fixed(16, 10),
     }
     Formats(**good)
     with pytest.raises(SpecError):
