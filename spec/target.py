@@ -156,11 +156,11 @@ TARGETS = {
         Target(
             "ulx3s-85f",
             rows=8,
-            columns=8,
+            columns=4,
             banks=4,
             bank_words=4096,
             factor_words=4096,
-            result_words=256,
+            result_words=512,
             hidden=256,
             technology=Technology.ECP5,
         ),

@@ -103,8 +103,8 @@ def test_random_stage_matches_machine(shape, transpose):
     rng = np.random.default_rng([*shape, transpose])
     if transpose and shape[1] == 1:
         transpose = False
-    for _ in range(4):
-        target = small_target(shape)
+    for compact in (False, True, False, True):
+        target = small_target(shape, compact)
         work = random_work(rng, target, transpose)
         lowered = lower(work, target, 3, 0)
         scratchpad = rng.integers(-512, 512, (target.scratchpad_words, target.columns))

@@ -18,6 +18,9 @@ SEED = int(os.environ.get("FDHT_SEED", "20261122"))
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8)]
 """P × Q: one column, square, P < Q, divisible by nothing, and wide. K < P occurs on (8, 1) and (5, 3)."""
 
+COMPACT = {(8, 1), (5, 3)}
+"""Those that are compact arrays."""
+
 NETWORKS = 11
 
 
@@ -27,6 +30,7 @@ def small_target(rows: int, columns: int) -> Target:
         rows,
         columns,
         factor_width=8,
+        compact=(rows, columns) in COMPACT,
         bank_words=1024,
         single_port=columns == 1,
         factor_words=2048,
