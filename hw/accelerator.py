@@ -138,6 +138,7 @@ class Accelerator(Component):
         m.d.comb += [
             factors.read_address.eq(contraction.factor_address),
             contraction.factor_word.eq(factors.read_data),
+            bias.read_enable.eq(1),
             bias.read_address.eq(contraction.bias_address),
             contraction.bias_word.eq(bias.read_data),
             scratchpad.read_enable.eq(contraction.data_enable),

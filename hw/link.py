@@ -3,43 +3,49 @@
 Framing is that of RFC 1662 (HDLC-like): a frame lies between two FLAG bytes; FLAG and ESCAPE inside it are sent
 as ESCAPE and the byte with bit 5 inverted. Inside are
 
-    kind (1 byte), sequence number (1 byte), payload (0 to MAX_PAYLOAD bytes), CRC-32 (4 bytes, low byte first)
+    header (1 byte), payload (0 to MAX_PAYLOAD bytes), CRC-32 (4 bytes, low byte first)
 
-The CRC is CRC-32/ISO-HDLC, Python's zlib.crc32, over kind, number and payload. A FLAG always starts over, so
-whatever was lost or damaged, the next good frame is understood. A frame is acted on only once its CRC is right:
-a damaged one changes nothing.
+The header is the kind (bits 0-2), REFUSED (bit 3, zero in requests) and a sequence number (bits 4-7). The CRC is
+CRC-32/ISO-HDLC, Python's zlib.crc32, over header and payload. A FLAG always starts over, so whatever was lost or
+damaged, the next good frame is understood. A frame is acted on only once its CRC is right: a damaged one changes
+nothing.
 
-**Requests and replies.** The device speaks only when asked. Each frame of the host, good or bad, has one reply,
-in order: of kind `request | REPLY` with the request's number, or of kind REFUSED, whose payload is the `Reason`
-and the number of the last request done. Silence of `timeout` cycles inside a frame ends it as a bad one.
+**Requests and replies.** The device speaks only when asked. Each frame of the host, good or bad, has one reply, in
+order, with the request's header; REFUSED is set if it was not done, bits 0-2 of the first payload byte (the
+`state` below) are then the `Reason`. A frame whose end was lost ends with the next FLAG: a host that hears
+nothing sends its request again.
 
-**Sequence numbers.** IDENTIFY starts numbering anew at its own number. IMAGE, START, X, STATE and RESET are done only
-if their number is the last one's plus 1 (modulo 256); one of the 128 numbers before is a repeat whose reply
-was lost, answered and not done again; others are refused (SEQUENCE). STATUS and READ have no place in the order.
+**Sequence numbers.** IDENTIFY starts numbering anew at its own number. IMAGE, START, X, STATE, READ and RESET are
+done only if their number is the last one's plus 1 (modulo 16); the last one's and the 8 before are repeats whose
+reply was lost, answered and not done again; others are refused (SEQUENCE). STATUS has no place in the order.
 
 **Flow control.** Two frames fit into the device: the host may send a second before the reply to the first, not
 a third. The reply to IMAGE, X and STATE comes when the engine has taken the last byte. An engine that takes
 nothing for `patience` cycles (it is computing, or its results wait to be read) makes the link refuse with WAIT:
-send the same payload again later, the bytes already taken are skipped. So every request is answered in bounded
-time, and READ, STATUS and RESET always get through. Results wait in a buffer of RESULT_BYTES, then the engine waits.
+send the same payload again later, under whichever number is next; during a run the bytes already taken are
+skipped. So every request is answered in bounded time, and READ, STATUS and RESET always get through. Results wait
+in a buffer of RESULT_BYTES, then the engine waits.
 
 **Run.** START; then, if it asks for the initial state, STATE frames; then X frames, while READ collects results.
 A time step may be cut into frames anywhere between words.
 
 | request | payload | reply |
 |---|---|---|
-| IDENTIFY | | version, 3 zeros, target (4), build (4) |
-| IMAGE | 16-bit words | |
-| START | steps (2), flags (1: bit 0 use_state, bit 1 every_h), zero | |
-| X | raw words: 1 byte each up to 8 bits, else 2 | |
-| STATE | signed words: 2 bytes each up to 16 bits, else 4 | |
-| READ | | result bytes so far; those of the READ before are forgotten, unless the number is the same |
-| STATUS | | flags (bit 0 busy, bit 1 collision), bad frames, lost, zero; cycles, stalls, saturations (4 each) |
-| RESET | | ends the run, empties the buffers; what was loaded stays |
+| STATUS | | state, errors, flags (bit 0 collision), version (1 each); |
+| | | cycles, stalls, saturations, target, build (4 each) |
+| IDENTIFY | | as STATUS |
+| IMAGE | 16-bit words | state |
+| START | steps (2), flags (1: bit 0 use_state, bit 1 every_h), zero | state |
+| X | raw words: 1 byte each up to 8 bits, else 2 | state |
+| STATE | signed words: 2 bytes each up to 16 bits, else 4 | state |
+| READ | | result bytes so far; those of the READ before are forgotten |
+| RESET | | state; ends the run, empties the buffers; what was loaded stays |
 
-A result is kind (bits 0-1: hw.signatures.OutputKind, bit 2: last) and value (2 bytes up to 16 bits, else 3, signed).
-All numbers are little-endian. The counts of bad frames and of lost bytes and frames are 8 bits and wrap; those of
-the engine are read byte by byte, and exact when it is not busy.
+The reply to a refused request begins with `state`. A repeated READ repeats its bytes; more may follow them.
+`state` is the reason (bits 0-2), busy (bit 3) and the number of the last request done (bits 4-7). A result is kind
+(bits 0-1: hw.signatures.OutputKind, bit 2: last) and value (2 bytes up to 16 bits, else 3, signed). All numbers are
+little-endian. `errors` counts damaged frames and lost bytes, and wraps; the engine's counts are read byte by byte,
+and exact when it is not busy.
 """
 
 import hashlib
@@ -54,49 +60,48 @@ from hw.component import Component
 from hw.signatures import output_word
 from spec.target import Target
 
-VERSION = 1
+VERSION = 2
 FLAG, ESCAPE, INVERT = 0x7E, 0x7D, 0x20
-REPLY = 0x80
-REFUSED = 0xFF
+REFUSED = 0x08
 SLOT_BYTES = 256
 """Bytes of a received frame's place in the buffer; there are two."""
 
 MAX_PAYLOAD = 240
 """Fits a slot with its header and CRC, and holds whole words of 1, 2, 3 and 4 bytes."""
 
-RESULT_BYTES = 512
-HEADER, CHECK = 2, 4
+RESULT_BYTES = 480
+"""Result bytes the buffer holds at least."""
+
+CHECK = 4
 
 
 class Request(IntEnum):
-    """Kinds of frames from the host."""
+    """Kinds of frames."""
 
+    STATUS = 0
     IDENTIFY = 1
     IMAGE = 2
     START = 3
     X = 4
     STATE = 5
     READ = 6
-    STATUS = 7
-    RESET = 8
+    RESET = 7
 
 
 class Reason(IntEnum):
     """Why a frame was refused."""
 
     DAMAGED = 1
-    """CRC, length or end wrong; the number of this reply means nothing."""
-    UNKNOWN = 2
-    """No such kind."""
-    SEQUENCE = 3
-    """A frame before it is missing."""
-    BUSY = 4
+    """CRC wrong; the kind and number of this reply mean nothing."""
+    BUSY = 2
     """Not while a run is under way."""
-    IDLE = 5
+    IDLE = 3
     """Only while a run is under way."""
-    WAIT = 6
+    SEQUENCE = 4
+    """A frame before it is missing."""
+    WAIT = 5
     """The engine did not take all of it yet: send it again."""
-    LENGTH = 7
+    LENGTH = 6
     """Not a whole number of words."""
 
 
@@ -111,15 +116,15 @@ def word_bytes(width: int) -> int:
 
 
 def encode(kind: int, sequence: int, payload: bytes = b"") -> bytes:
-    """A frame as it is sent, flags included."""
-    body = bytes([kind, sequence & 0xFF]) + payload
+    """A frame as it is sent, flags included; `kind` with REFUSED if it is."""
+    body = bytes([kind | (sequence & 0xF) << 4]) + payload
     body += zlib.crc32(body).to_bytes(CHECK, "little")
     escaped = b"".join(bytes([ESCAPE, b ^ INVERT]) if b in (FLAG, ESCAPE) else bytes([b]) for b in body)
     return bytes([FLAG]) + escaped + bytes([FLAG])
 
 
 def decode(body: bytes) -> tuple[int, int, bytes] | None:
-    """Kind, number and payload of what was received between two flags; None if it is damaged."""
+    """Kind (with REFUSED), number and payload of what was received between two flags; None if it is damaged."""
     plain, escape = bytearray(), False
     for byte in body:
         if byte == ESCAPE and not escape:
@@ -127,11 +132,11 @@ def decode(body: bytes) -> tuple[int, int, bytes] | None:
         else:
             plain.append(byte ^ INVERT if escape else byte)
             escape = False
-    if escape or len(plain) < HEADER + CHECK:
+    if escape or len(plain) <= CHECK:
         return None
     if zlib.crc32(plain[:-CHECK]).to_bytes(CHECK, "little") != plain[-CHECK:]:
         return None
-    return plain[0], plain[1], bytes(plain[HEADER:-CHECK])
+    return plain[0] & 0xF, plain[0] >> 4, bytes(plain[1:-CHECK])
 
 
 class SerialCRC(Component):
@@ -140,7 +145,7 @@ class SerialCRC(Component):
     Members:
         clear (In): start over.
         step (In): take the bit `i`. drain (In): instead of taking it, shift the register.
-        low (Out): the CRC's low byte; after 8 drained bits the next.
+        o (Out): the CRC's low bit; the next after each step with `drain`.
         match (Out): what was taken ends in its own right CRC.
 
     Costs: 32 flip-flops.
@@ -149,48 +154,46 @@ class SerialCRC(Component):
     POLYNOMIAL, RESIDUE = 0xEDB88320, 0xDEBB20E3
 
     def __init__(self):
-        super().__init__({"clear": In(1), "step": In(1), "drain": In(1), "i": In(1), "low": Out(8), "match": Out(1)})
+        super().__init__({"clear": In(1), "step": In(1), "drain": In(1), "i": In(1), "o": Out(1), "match": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        register = Signal(32, init=0xFFFFFFFF)
+        register = Signal(32, reset_less=True)
         feedback = (register[0] ^ self.i) & ~self.drain
+        m.d.comb += [self.o.eq(~register[0]), self.match.eq(register == self.RESIDUE)]
         with m.If(self.clear):
-            m.d.sync += register.eq(register.init)
+            m.d.sync += register.eq(~0)
         with m.Elif(self.step):
             m.d.sync += register.eq((register >> 1) ^ Mux(feedback, self.POLYNOMIAL, 0))
-        m.d.comb += [self.low.eq(~register), self.match.eq(register == self.RESIDUE)]
         return m
 
 
 class FrameReceiver(Component):
-    """Finds frames in a byte stream and keeps the two oldest until they are released.
-
-    Args:
-        timeout: cycles of silence inside a frame that end it.
+    """Cuts a byte stream into frames and keeps two: the one in work and the one after it.
 
     Members:
-        bytes (In): what was received.
-        valid (Out): a frame is there: the oldest. good (Out): it is whole. end (Out): address after its payload.
-        address (In), data (Out): its bytes, kind and number first; one cycle later.
-        release (In): pulse: done with it.
-        lost (Out): pulse: a third frame came and was dropped.
+        bytes (In): what was received; always taken.
+        valid (Out): a frame is complete; until it is taken up what follows is dropped.
+        take (In): pulse, while `valid`: it becomes the one in work, the one before is forgotten.
+        length (Out): of the one in work; its bytes less 1.
+        address (In), data (Out): its bytes, one cycle later; the header is at -1, the payload begins at 0.
+        dropped (Out): pulse: a byte was dropped.
 
-    Costs: a byte per 9 cycles; 512 bytes of memory.
+    Frames longer than a slot overwrite themselves and so fail their CRC.
+
+    Costs: 512 bytes of memory.
     """
 
-    def __init__(self, timeout: int):
-        self._timeout = timeout
+    def __init__(self):
         super().__init__(
             {
                 "bytes": In(stream.Signature(8)),
                 "valid": Out(1),
-                "good": Out(1),
-                "end": Out(8),
+                "take": In(1),
+                "length": Out(8),
                 "address": In(8),
                 "data": Out(8),
-                "release": In(1),
-                "lost": Out(1),
+                "dropped": Out(1),
             }
         )
 
@@ -198,157 +201,31 @@ class FrameReceiver(Component):
         m = Module()
         m.submodules.store = store = memory.Memory(shape=8, depth=2 * SLOT_BYTES, init=[], attrs={"ram_style": "block"})
         write, read = store.write_port(), store.read_port()
-        m.submodules.crc = crc = SerialCRC()
-
-        full, good = Signal(2), Signal(2)
-        ends = [Signal(8, name=f"end_{k}") for k in range(2)]
-        read_slot, write_slot = Signal(), Signal()
+        slot = Signal()  # written to; the other one is in work
+        count = Signal(8, reset_less=True)
+        inside, escape = Signal(), Signal()
+        flag, escapes = self.bytes.payload == FLAG, self.bytes.payload == ESCAPE
+        length = Signal(8, reset_less=True)
         m.d.comb += [
-            self.valid.eq(full.bit_select(read_slot, 1)),
-            self.good.eq(good.bit_select(read_slot, 1)),
-            self.end.eq(Mux(read_slot, ends[1], ends[0])),
-            read.addr.eq(Cat(self.address, read_slot)),
+            self.bytes.ready.eq(1),
+            self.dropped.eq(self.bytes.valid & self.valid & ~flag),
+            write.addr.eq(Cat(count, slot)),
+            write.data.eq(self.bytes.payload ^ Mux(escape, INVERT, 0)),
+            write.en.eq(self.bytes.valid & ~self.valid & ~flag & ~(escapes & ~escape)),
+            read.addr.eq(Cat(self.address, ~slot)),
             self.data.eq(read.data),
+            self.length.eq(length),
         ]
-        with m.If(self.release):
-            m.d.sync += [full.bit_select(read_slot, 1).eq(0), read_slot.eq(~read_slot)]
-
-        free = ~full.bit_select(write_slot, 1)
-        count = Signal(8)
-        bad, escape, cut, end = Signal(), Signal(), Signal(), Signal()
-        silence = Signal(range(self._timeout + 1))
-        shift, bits = Signal(8), Signal(range(9))
-        taken = self.bytes.valid & self.bytes.ready
-        byte = self.bytes.payload ^ Mux(escape, INVERT, 0)
-        store_byte = Signal()
-        m.d.comb += [
-            self.bytes.ready.eq(bits == 0),
-            crc.i.eq(shift[0]),
-            crc.step.eq(bits != 0),
-            crc.clear.eq(end),
-            write.addr.eq(Cat(count, write_slot)),
-            write.data.eq(byte),
-            write.en.eq(store_byte),
-        ]
-        inside = (count != 0) | bad | escape
-        with m.If(bits != 0):
-            m.d.sync += [bits.eq(bits - 1), shift.eq(shift >> 1)]
-        with m.If(taken | ~inside):
-            m.d.sync += silence.eq(0)
-        with m.Else():
-            m.d.sync += silence.eq(silence + 1)
-        with m.If(taken):
-            with m.If(self.bytes.payload == FLAG):
-                m.d.comb += end.eq(1)
-            with m.Elif((self.bytes.payload == ESCAPE) & ~escape):
-                m.d.sync += escape.eq(1)
-            with m.Else():
-                m.d.sync += [escape.eq(0), shift.eq(byte), bits.eq(8)]
-                with m.If(free & (count < HEADER + MAX_PAYLOAD + CHECK)):
-                    m.d.comb += store_byte.eq(1)
-                    m.d.sync += count.eq(count + 1)
-                with m.Else():
-                    m.d.sync += bad.eq(1)
-        with m.Elif(inside & (silence == self._timeout) & (bits == 0)):
-            m.d.comb += [end.eq(1), cut.eq(1)]
-        with m.If(end):
-            m.d.sync += [count.eq(0), bad.eq(0), escape.eq(0)]
-            with m.If(inside & free):
-                whole = crc.match & ~bad & ~escape & ~cut & (count >= HEADER + CHECK)
-                m.d.sync += [
-                    full.bit_select(write_slot, 1).eq(1),
-                    good.bit_select(write_slot, 1).eq(whole),
-                    write_slot.eq(~write_slot),
-                ]
-                for k, slot_end in enumerate(ends):
-                    with m.If(write_slot == k):
-                        m.d.sync += slot_end.eq(count - CHECK)
-            m.d.comb += self.lost.eq(inside & ~free)
-        return m
-
-
-class FrameSender(Component):
-    """Sends one frame.
-
-    Members:
-        start (In): pulse, while not busy. kind, sequence, length (In): stable until not busy.
-        index (Out), data (In): the payload; `data` may follow `index` one cycle later.
-        busy (Out): a frame is on its way.
-        bytes (Out): to the host.
-
-    Costs: a byte per 12 cycles at most; no memory.
-    """
-
-    def __init__(self):
-        super().__init__(
-            {
-                "start": In(1),
-                "kind": In(8),
-                "sequence": In(8),
-                "length": In(8),
-                "index": Out(8),
-                "data": In(8),
-                "busy": Out(1),
-                "bytes": Out(stream.Signature(8)),
-            }
-        )
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.crc = crc = SerialCRC()
-        part = Signal(range(HEADER + 1 + CHECK))  # kind, number, payload, CRC bytes
-        check = part > HEADER
-        byte, bits = Signal(8), Signal(range(9))  # the byte turns once around while the CRC takes its bits
-        escaped = Signal()
-        special = (byte == FLAG) | (byte == ESCAPE)
-        m.d.comb += [crc.i.eq(byte[0]), crc.step.eq(bits != 0), crc.drain.eq(check), self.busy.eq(1)]
-        with m.If(bits != 0):
-            m.d.sync += [bits.eq(bits - 1), byte.eq(Cat(byte[1:], byte[0]))]
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [self.busy.eq(0), crc.clear.eq(1)]
-                m.d.sync += [part.eq(0), self.index.eq(0)]
-                with m.If(self.start):
-                    m.next = "OPEN"
-            with m.State("OPEN"):
-                m.d.comb += [self.bytes.valid.eq(1), self.bytes.payload.eq(FLAG)]
-                with m.If(self.bytes.ready):
-                    m.next = "LOAD"
-            with m.State("LOAD"):
-                m.d.sync += [bits.eq(8), byte.eq(crc.low)]
-                with m.Switch(part):
-                    with m.Case(0):
-                        m.d.sync += byte.eq(self.kind)
-                    with m.Case(1):
-                        m.d.sync += byte.eq(self.sequence)
-                    with m.Case(HEADER):
-                        m.d.sync += byte.eq(self.data)
-                m.next = "SEND"
-            with m.State("SEND"), m.If(bits == 0):
-                m.d.comb += [
-                    self.bytes.valid.eq(1),
-                    self.bytes.payload.eq(Mux(escaped, byte ^ INVERT, Mux(special, ESCAPE, byte))),
-                ]
-                with m.If(self.bytes.ready):
-                    m.d.sync += escaped.eq(special & ~escaped)
-                    with m.If(~special | escaped):
-                        m.next = "STEP"
-            with m.State("STEP"):
-                m.next = "FETCH"
-                with m.If(part == HEADER):
-                    m.d.sync += self.index.eq(self.index + 1)
-                with m.If((part == 1) & (self.length == 0)):
-                    m.d.sync += part.eq(HEADER + 1)
-                with m.Elif((part != HEADER) | (self.index + 1 == self.length)):
-                    m.d.sync += part.eq(part + 1)
-                with m.If(part == HEADER + CHECK):
-                    m.next = "CLOSE"
-            with m.State("FETCH"):
-                m.next = "LOAD"
-            with m.State("CLOSE"):
-                m.d.comb += [self.bytes.valid.eq(1), self.bytes.payload.eq(FLAG)]
-                with m.If(self.bytes.ready):
-                    m.next = "IDLE"
+        with m.If(~inside):
+            m.d.sync += count.eq(~0)
+        with m.If(write.en):
+            m.d.sync += [count.eq(count + 1), inside.eq(1)]
+        with m.If(self.bytes.valid):
+            m.d.sync += escape.eq(escapes & ~escape)
+            with m.If(flag & inside):
+                m.d.sync += self.valid.eq(1)
+        with m.If(self.take):
+            m.d.sync += [self.valid.eq(0), inside.eq(0), slot.eq(~slot), length.eq(count)]
         return m
 
 
@@ -357,63 +234,71 @@ class ResultBuffer(Component):
 
     Members:
         out (In): results.
-        next (In): pulse: forget the bytes offered and offer those there are now.
-        clear (In): pulse: forget everything.
-        length (Out): bytes offered, at most MAX_PAYLOAD; valid two cycles after `next`.
-        index (In), data (Out): those bytes, one cycle later.
+        data (Out): the byte to read next, one cycle after it changed. more (Out): there is one.
+        take (In): pulse: go on to the next.
+        forget (In): pulse: the host has what was taken. rewind (In): pulse: it has not, go back to it.
+        clear (In): pulse: forget everything; once before any use.
 
-    Costs: a word per 1 + ceil(data width / 8) cycles; RESULT_BYTES of memory.
+    Costs: a word per 1 + ceil(data width / 8) cycles; 512 bytes of memory, of which up to 32 are unused, so that
+    whether it is full needs no subtraction.
     """
+
+    _DEPTH, _BLOCK = 512, 4
 
     def __init__(self, target: Target):
         self._bytes = 1 + -(-target.data_width // 8)
         super().__init__(
             {
                 "out": In(stream.Signature(output_word(target))),
-                "next": In(1),
-                "clear": In(1),
-                "length": Out(8),
-                "index": In(8),
                 "data": Out(8),
+                "more": Out(1),
+                "take": In(1),
+                "forget": In(1),
+                "rewind": In(1),
+                "clear": In(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.store = store = memory.Memory(shape=8, depth=RESULT_BYTES, init=[], attrs={"ram_style": "block"})
+        m.submodules.store = store = memory.Memory(shape=8, depth=self._DEPTH, init=[], attrs={"ram_style": "block"})
         write, read = store.write_port(), store.read_port()
-        width = range(RESULT_BYTES)
-        head, tail = Signal(width), Signal(width)
-        level = Signal(width)
-        offer = Signal()
-        m.d.comb += [
-            level.eq(head - tail),
-            read.addr.eq(tail + self.index),
-            self.data.eq(read.data),
-        ]
-        with m.If(self.next):
-            m.d.sync += tail.eq(tail + self.length)
-        m.d.sync += offer.eq(self.next)
-        with m.If(offer):
-            m.d.sync += self.length.eq(Mux(level > MAX_PAYLOAD, MAX_PAYLOAD, level))
-
+        width = range(self._DEPTH)
+        head, at, tail = (Signal(width, name=name, reset_less=True) for name in ("head", "at", "tail"))
         word = self.out.payload
         value = Signal(signed(8 * (self._bytes - 1)))
-        m.d.comb += value.eq(word.value)
         image = Cat(word.kind, word.last, Const(0, 5), value)
-        part = Signal(range(self._bytes))
-        room = (level + 1)[: len(level)] != 0
+        part = Signal(range(self._bytes), reset_less=True)
+        room = Signal()
         m.d.comb += [
+            value.eq(word.value),
+            room.eq((head[self._BLOCK :] + 1)[: len(head) - self._BLOCK] != tail[self._BLOCK :]),
             write.addr.eq(head),
             write.data.eq(image.word_select(part, 8)),
             write.en.eq(self.out.valid & room),
             self.out.ready.eq(room & (part == self._bytes - 1)),
+            read.addr.eq(at),
+            self.data.eq(read.data),
+            self.more.eq(at != head),
         ]
         with m.If(write.en):
             m.d.sync += [head.eq(head + 1), part.eq(Mux(part == self._bytes - 1, 0, part + 1))]
+        with m.If(self.rewind | self.take):
+            m.d.sync += at.eq(Mux(self.rewind, tail, at + Cat(Const(1, 1), self.rewind.replicate(len(at) - 1))))
+        with m.If(self.forget):
+            m.d.sync += tail.eq(at)
         with m.If(self.clear):
-            m.d.sync += [head.eq(0), tail.eq(0), part.eq(0), self.length.eq(0)]
+            m.d.sync += [head.eq(0), at.eq(0), tail.eq(0), part.eq(0)]
         return m
+
+
+def _select(m: Module, index: Value, a: Value, b: Value, c: Value, d: Value) -> Value:
+    """One of four bytes, two cycles late, in two LUTs per bit: where the first has no part in the choice, it passes on
+    the index. The flip-flops come with the LUTs and keep synthesis from undoing that."""
+    first, second = Signal(8, reset_less=True), Signal(8, reset_less=True)
+    m.d.sync += first.eq(Mux(index[1], index[0].replicate(8), Mux(index[0], b, a)))
+    m.d.sync += second.eq(Mux(index[1], (first & d) | (~first & c), first))
+    return second
 
 
 def _latest(word: Value, size: int) -> Value:
@@ -424,26 +309,29 @@ def _latest(word: Value, size: int) -> Value:
 class HostLink(Component):
     """Carries out the host's requests (see this module's text) on the engine's ports.
 
+    A frame in work is read twice, first for its CRC, then to be done; the reply goes through the same byte and
+    the same CRC, a bit per cycle.
+
     Args:
         target: of the engine.
         build: 32 bits that identify the bitstream.
-        timeout: cycles of silence inside a frame that end it.
-        patience: cycles the engine may let a word wait before the frame is refused for now.
+        patience: cycles the engine may let a word wait before the frame is refused for now; a power of two.
 
     Members:
         rx (In), tx (Out): bytes from and to the host.
         lost (In): pulse: a byte was lost on its way here.
         image, x, state, out, start, steps, use_state, every_h, busy, cycles, stalls, saturations, collision: as the
             engine's, the other way round.
-        reset (Out): pulse: the engine (but not this link) is to be reset.
+        reset (Out): pulse, also at the very start: the engine (but not this link) is to be reset.
 
-    Costs: no multipliers; two block RAMs (`block_rams`).
+    Costs: at most 15 cycles per byte of a request and 3 per word, 12 per byte of a reply; no multipliers; two
+    block RAMs (`block_rams`).
     """
 
-    def __init__(self, target: Target, build: int = 0, timeout: int = 1 << 20, patience: int = 1 << 12):
+    def __init__(self, target: Target, build: int = 0, patience: int = 1 << 12):
+        assert patience & patience - 1 == 0
         self._target = target
         self._build = build
-        self._timeout = timeout
         self._patience = patience
         super().__init__(
             {
@@ -474,57 +362,17 @@ class HostLink(Component):
     def elaborate(self, platform):
         m = Module()
         target = self._target
-        m.submodules.receiver = receiver = FrameReceiver(self._timeout)
-        m.submodules.sender = sender = FrameSender()
+        m.submodules.receiver = receiver = FrameReceiver()
+        m.submodules.crc = crc = SerialCRC()
         m.submodules.results = results = ResultBuffer(target)
         wiring.connect(m, wiring.flipped(self.rx), receiver.bytes)
-        wiring.connect(m, sender.bytes, wiring.flipped(self.tx))
         wiring.connect(m, wiring.flipped(self.out), results.out)
-
-        kind, sequence, last = Signal(8), Signal(8), Signal(8)
-        read_sequence, was_read = Signal(8), Signal()
-        reason = Signal(Reason)
-        at = Signal(8)
-        resume = Signal(8, init=HEADER)  # where a refused X or STATE goes on
-        word, part = Signal(32), Signal(2)  # bytes enter at the top
-        waited = Signal(range(self._patience + 1))
-        bad_frames, lost, refused = Signal(8), Signal(8), Signal()
-        m.d.comb += [receiver.address.eq(at), results.clear.eq(self.reset)]
-        with m.If(self.lost | receiver.lost):
-            m.d.sync += lost.eq(lost + 1)
-
-        flags = Cat(self.busy, self.collision, Const(0, 6))
-        status = Cat(flags, bad_frames, lost, Const(0, 8), self.cycles, self.stalls, self.saturations)
-        identity = Cat(Const(VERSION, 32), Const(target_id(target), 32), Const(self._build, 32))
-        refusal = Cat(reason, Const(0, 8 - len(reason)), last)
-        m.d.comb += [
-            results.index.eq(sender.index),
-            sender.sequence.eq(sequence),
-            sender.kind.eq(Mux(refused, REFUSED, kind | REPLY)),
-        ]
-        with m.If(refused):
-            m.d.comb += [sender.data.eq(refusal.word_select(sender.index[0], 8)), sender.length.eq(len(refusal) // 8)]
-        with m.Else(), m.Switch(kind):
-            for request, payload in ((Request.STATUS, status), (Request.IDENTIFY, identity)):
-                with m.Case(request):
-                    m.d.comb += [
-                        sender.data.eq(payload.word_select(sender.index, 8)),
-                        sender.length.eq(len(payload) // 8),
-                    ]
-            with m.Case(Request.READ):
-                m.d.comb += [sender.data.eq(results.data), sender.length.eq(results.length)]
 
         sizes = {
             Request.IMAGE: 2,
-            Request.START: 4,
+            Request.START: 2,
             Request.X: word_bytes(target.input_width),
             Request.STATE: word_bytes(target.data_width),
-        }
-        allowed = {
-            Request.IMAGE: ~self.busy,
-            Request.START: ~self.busy,
-            Request.X: self.busy,
-            Request.STATE: self.busy,
         }
         ready = {
             Request.IMAGE: self.image.ready,
@@ -532,23 +380,74 @@ class HostLink(Component):
             Request.X: self.x.ready,
             Request.STATE: self.state.ready,
         }
-        empty = receiver.end == HEADER
-        long_start = (kind == Request.START) & (receiver.end != HEADER + sizes[Request.START])
-        size_mask, permitted, accepted = Signal(2), Signal(), Signal()
+        index = Signal(8, reset_less=True)  # of the next byte in the frame or the reply; the header's is -1
+        taken = Signal(8, reset_less=True)  # bytes of the payload that are done
+        byte, bits = Signal(8, reset_less=True), Signal(3, reset_less=True)
+        earlier = Signal(8 * (max(sizes.values()) - 2), reset_less=True)  # of the word, before `byte`
+        kind, last = Signal(3, reset_less=True), Signal(4, reset_less=True)
+        reason, fresh, escaped = Signal(3, reset_less=True), Signal(reset_less=True), Signal()
+        errors = Signal(8, reset_less=True)
+        waited = Signal(range(self._patience + 1), reset_less=True)
+        steps, options = Signal(16, reset_less=True), Signal(2, reset_less=True)
+        acting, damaged, reset = Signal(), Signal(), Signal(init=1)
+        checking, opening, replying, closing, ended = (Signal() for _ in range(5))
+        data, number = receiver.data, receiver.data[4:]
+        m.d.comb += [
+            receiver.address.eq(Mux(acting, taken, index)),
+            self.reset.eq(reset),
+            results.clear.eq(reset),
+            self.steps.eq(steps),
+            Cat(self.use_state, self.every_h).eq(options),
+        ]
+        with m.If(self.lost | receiver.dropped | damaged):
+            m.d.sync += errors.eq(errors + 1)
+
+        # What a reply consists of.
+        refused = reason.any()
+        reading = (kind == Request.READ) & ~refused
+        assert MAX_PAYLOAD == 0xF0
+        beyond = index[4:].all()  # MAX_PAYLOAD, unless it is -1
+        header = beyond & index[0]
+        load, use_data, use_results, use_status = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            use_data.eq(~replying | header),
+            use_results.eq(replying & ~header & reading),
+            use_status.eq(replying & ~header & ~reading),
+        ]
+        counts = [
+            _select(m, index[:2], *(count[8 * k : 8 * k + 8] for k in range(4)))
+            for count in (self.cycles, self.stalls, self.saturations)
+        ]
+        identity = Cat(Const(target_id(target), 32), Const(self._build, 32))
+        misc = Cat(reason, self.busy, last, errors, self.collision, Const(0, 7), Const(VERSION, 8))
+        other = Signal(8, reset_less=True)
+        m.d.sync += other.eq(Mux(index[4], identity.word_select(index[:3], 8), misc.word_select(index[:2], 8)))
+        place = index[2:4] & (use_status & ~index[4]).replicate(2)
+        status = _select(m, place, other & use_status.replicate(8), *counts)
+        memories = (data | Mux(replying & refused, REFUSED, 0)) & use_data.replicate(8)
+        memories |= results.data & use_results.replicate(8)
+        with m.If(load):
+            m.d.sync += byte.eq(status | memories)
+        with m.If(checking):
+            m.d.comb += ended.eq(index == receiver.length)
+        with m.Elif(closing):
+            m.d.comb += ended.eq(index[:2].all() & ~index[7])
+        with m.Elif(reading):
+            m.d.comb += ended.eq(~results.more | beyond)
+        with m.Elif(kind[1:] == Request.STATUS >> 1):
+            m.d.comb += ended.eq(index[3:5].all())
+        with m.Else():
+            m.d.comb += ended.eq(index[0])
+
+        # What a request does.
+        word = Cat(earlier, byte, data)
+        mask, accepted, for_run = Signal(2), Signal(), kind[2]
         with m.Switch(kind):
             for request, size in sizes.items():
                 with m.Case(request):
-                    m.d.comb += [
-                        size_mask.eq(size - 1),
-                        permitted.eq(allowed[request]),
-                        accepted.eq(ready[request]),
-                    ]
-        pushing, moved, finished = Signal(), Signal(), Signal()
-        for_run = (kind == Request.X) | (kind == Request.STATE)
-        ahead = Signal(8)
+                    m.d.comb += [mask.eq(size - 1), accepted.eq(ready[request])]
+        pushing, moved = Signal(), Signal()
         m.d.comb += [
-            ahead.eq(sequence - last),
-            finished.eq(at == receiver.end),
             self.image.payload.eq(_latest(word, sizes[Request.IMAGE])),
             self.image.valid.eq(pushing & (kind == Request.IMAGE)),
             self.x.payload.eq(_latest(word, sizes[Request.X])),
@@ -557,97 +456,134 @@ class HostLink(Component):
             self.state.valid.eq(pushing & (kind == Request.STATE)),
         ]
         # The engine's ready comes late: it is looked at a cycle later.
-        m.d.sync += [self.start.eq(0), self.reset.eq(0), moved.eq(pushing & accepted)]
+        m.d.sync += [self.start.eq(0), reset.eq(0), moved.eq(pushing & accepted)]
+        ahead = Signal(4)
+        m.d.comb += ahead.eq(number - last)
 
-        def reply():
-            m.d.sync += refused.eq(0)
-            m.next = "REPLY"
+        def reply(why: Reason | None = None):
+            if why is not None:
+                m.d.sync += reason.eq(why)
+            m.next = "OPEN"
 
-        def refuse(why):
-            m.d.sync += [reason.eq(why), refused.eq(1)]
-            m.next = "REPLY"
+        # A byte of the frame or the reply and its CRC.
+        done = Signal()  # with the frame or this part of the reply
+        special = (byte == FLAG) | (byte == ESCAPE)
+        escaping, flag = Signal(), Signal()
+        m.d.comb += self.tx.payload.eq(Mux(escaping | flag, Mux(flag, FLAG, ESCAPE), byte ^ Mux(escaped, INVERT, 0)))
+        with m.FSM():
+            with m.State("NEXT"):
+                m.d.comb += done.eq(ended)
+                with m.If(opening | ((checking | replying | closing) & ~ended)):
+                    m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.sync += index.eq(index + 1)
+                m.d.comb += [load.eq(1), results.take.eq(use_results)]
+                with m.If(replying & header & fresh & ~refused):
+                    m.d.sync += last.eq(number)
+                m.next = "SHIFT"
+            with m.State("SHIFT"):
+                m.d.comb += [crc.step.eq(1), crc.i.eq(byte[0]), crc.drain.eq(closing)]
+                m.d.sync += [byte.eq(Cat(byte[1:], Mux(closing, crc.o, byte[0]))), bits.eq(bits + 1)]
+                with m.If(bits.all()):
+                    m.next = "SEND"
+            with m.State("SEND"):
+                m.d.comb += [self.tx.valid.eq(~checking), escaping.eq(special & ~escaped)]
+                with m.If(checking):
+                    m.next = "NEXT"
+                with m.Elif(self.tx.ready):
+                    m.d.sync += escaped.eq(escaping)
+                    with m.If(~escaping):
+                        m.next = "NEXT"
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [part.eq(0), waited.eq(0)]
+                m.d.comb += [crc.clear.eq(1), receiver.take.eq(receiver.valid)]
+                m.d.sync += [index.eq(~0), reason.eq(0), fresh.eq(0)]
+                with m.If(~self.busy):
+                    m.d.sync += taken.eq(0)
                 with m.If(receiver.valid):
-                    m.next = "KIND"
-            with m.State("KIND"):
-                m.d.sync += [kind.eq(receiver.data), at.eq(1)]
-                m.next = "GAP"
-            with m.State("GAP"):
-                m.next = "NUMBER"
-            with m.State("NUMBER"):
-                m.d.sync += [sequence.eq(receiver.data), at.eq(Mux(for_run, resume, HEADER))]
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.comb += checking.eq(1)
+                with m.If(done):
+                    m.next = "HEADER"
+            with m.State("HEADER"):
                 m.next = "DECIDE"
             with m.State("DECIDE"):
-                with m.If(~receiver.good):
-                    m.d.sync += bad_frames.eq(bad_frames + 1)
-                    refuse(Reason.DAMAGED)
-                with m.Else(), m.Switch(kind):
-                    with m.Case(Request.IDENTIFY):
-                        m.d.sync += [last.eq(sequence), was_read.eq(0), resume.eq(HEADER)]
-                        reply()
-                    with m.Case(Request.STATUS):
-                        reply()
-                    with m.Case(Request.READ):
-                        m.d.sync += [read_sequence.eq(sequence), was_read.eq(1)]
-                        m.d.comb += results.next.eq(~was_read | (read_sequence != sequence))
-                        reply()
-                    with m.Case(Request.RESET, *sizes):
-                        with m.If((ahead == 0) | ahead[-1]):
-                            reply()
-                        with m.Elif(ahead != 1):
-                            refuse(Reason.SEQUENCE)
-                        with m.Elif(kind == Request.RESET):
-                            m.d.sync += [self.reset.eq(1), last.eq(sequence)]
-                            reply()
-                        with m.Elif(((receiver.end - HEADER) & size_mask).any() | empty | long_start):
-                            refuse(Reason.LENGTH)
-                        with m.Elif(~permitted):
-                            refuse(Mux(for_run, Reason.IDLE, Reason.BUSY))
-                        with m.Else():
-                            m.next = "BYTE"
-                    with m.Default():
-                        refuse(Reason.UNKNOWN)
+                m.d.sync += kind.eq(data)
+                with m.If(~crc.match):
+                    m.d.comb += damaged.eq(1)
+                    reply(Reason.DAMAGED)
+                with m.Elif(data[:3] == Request.STATUS):
+                    reply()
+                with m.Elif(data[:3] == Request.IDENTIFY):
+                    m.d.sync += fresh.eq(1)
+                    reply()
+                with m.Elif((ahead == 0) | ahead[-1]):
+                    m.d.comb += results.rewind.eq(data[:3] == Request.READ)
+                    reply()
+                with m.Elif(ahead != 1):
+                    reply(Reason.SEQUENCE)
+                with m.Else():
+                    m.d.sync += fresh.eq(1)
+                    m.next = "BYTE"
             with m.State("BYTE"):
-                m.d.sync += [word.eq(Cat(word[8:], receiver.data)), at.eq(at + 1), part.eq(part + 1)]
-                m.next = "NEXT"
-                with m.If(part == size_mask):
-                    m.d.sync += part.eq(0)
-                    m.next = "PUSH"
-            with m.State("NEXT"):
-                m.next = "BYTE"
+                m.d.comb += acting.eq(1)
+                m.next = "WORD"
+                with m.If(kind == Request.READ):
+                    m.d.comb += results.forget.eq(1)
+                    reply()
+                with m.Elif(kind == Request.RESET):
+                    m.d.sync += reset.eq(1)
+                    reply()
+                with m.Elif(
+                    (receiver.length & mask).any() | ((kind == Request.START) & (receiver.length != CHECK + 4))
+                ):
+                    reply(Reason.LENGTH)
+                with m.Elif(taken + CHECK == receiver.length):
+                    m.d.sync += taken.eq(0)
+                    reply()
+                with m.Elif(self.busy != for_run):
+                    reply(Reason.BUSY)
+                    m.d.sync += reason[0].eq(for_run)
+            with m.State("WORD"):
+                m.d.comb += acting.eq(1)
+                m.d.sync += waited.eq(0)
+                m.next = "PUSH"
+                with m.If((taken & mask) != mask):
+                    m.d.comb += load.eq(1)
+                    m.d.sync += [earlier.eq(Cat(earlier, byte)[8:]), taken.eq(taken + 1)]
+                    m.next = "BYTE"
             with m.State("PUSH"):
-                m.d.comb += pushing.eq(~moved & (waited != self._patience))
+                m.d.comb += [acting.eq(1), pushing.eq(~moved & ~waited[-1])]
                 m.d.sync += waited.eq(waited + 1)
                 with m.If(moved):
-                    m.d.sync += [resume.eq(at), waited.eq(0)]
+                    m.d.sync += taken.eq(taken + 1)
                     m.next = "BYTE"
-                    with m.If(finished):
-                        m.d.sync += [resume.eq(HEADER), last.eq(sequence)]
-                        reply()
                     with m.If(kind == Request.START):
-                        m.d.sync += [
-                            self.start.eq(1),
-                            self.steps.eq(word),
-                            self.use_state.eq(word[16]),
-                            self.every_h.eq(word[17]),
-                        ]
-                with m.Elif(~permitted):
-                    m.d.sync += resume.eq(HEADER)
-                    refuse(Reason.IDLE)
-                with m.Elif(waited == self._patience):
-                    refuse(Reason.WAIT)
-            with m.State("REPLY"):  # one cycle for READ to count
-                m.next = "SEND"
-            with m.State("SEND"):
-                m.d.comb += sender.start.eq(1)
-                m.next = "SENDING"
-            with m.State("SENDING"), m.If(~sender.busy):
-                m.d.comb += receiver.release.eq(1)
-                m.d.sync += at.eq(0)
-                m.next = "RELEASED"
-            with m.State("RELEASED"):
-                m.next = "IDLE"
+                        with m.If(taken[1]):
+                            m.d.sync += [self.start.eq(1), options.eq(byte)]
+                        with m.Else():
+                            m.d.sync += steps.eq(_latest(word, 2))
+                with m.Elif(waited[-1]):
+                    m.d.sync += taken[:2].eq(taken[:2] ^ mask)
+                    reply(Reason.WAIT)
+            with m.State("OPEN"):
+                m.d.comb += [self.tx.valid.eq(1), flag.eq(1), crc.clear.eq(1), opening.eq(self.tx.ready)]
+                with m.If(self.tx.ready):
+                    m.next = "REPLY"
+            with m.State("REPLY"):
+                m.d.comb += replying.eq(1)
+                with m.If(done):
+                    m.next = "CLOSE"
+            with m.State("CLOSE"):
+                m.d.comb += closing.eq(1)
+                with m.If(done):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += [self.tx.valid.eq(1), flag.eq(1)]
+                with m.If(self.tx.ready):
+                    m.next = "IDLE"
+        with m.If(done):
+            m.d.sync += index.eq(~0)
         return m

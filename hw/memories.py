@@ -197,7 +197,7 @@ class ImageMemory(Component):
         super().__init__(
             {
                 "fill": In(image_write(depth, Shape.cast(shape).width)),
-                "read_enable": In(1, init=1),
+                "read_enable": In(1),
                 "read_address": In(bits_for(depth)),
                 "read_data": Out(shape),
             }
@@ -253,6 +253,6 @@ class FactorMemory(Component):
         m = Module()
         m.submodules.memory = memory = self._memory
         wiring.connect(m, wiring.flipped(self.fill), memory.fill)
-        m.d.comb += memory.read_address.eq(self.read_address)
+        m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(self.read_address)]
         m.d.sync += self.read_data.eq(memory.read_data)
         return m

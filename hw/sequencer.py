@@ -67,6 +67,7 @@ class Sequencer(Component):
         record = data.View(self.instruction.shape(), buffer[: self._record.bits])
         last_turn = Signal()
         m.d.comb += [
+            memory.read_enable.eq(1),
             memory.read_address.eq(address),
             self.instruction.eq(record),
             last_turn.eq(turn == self.steps),

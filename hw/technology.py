@@ -139,20 +139,21 @@ class MultiplyAccumulate(Component):
         if self._technology is Technology.ICE40:
             total = Signal(signed(MAC16_SUM))
             m.submodules.mac = _mac16(self.a, self.b, valid[-1], total)
-        else:
-            m.submodules.multiplier = multiplier = Multiplier(len(self.a), len(self.b))
-            m.d.comb += [multiplier.a.eq(self.a), multiplier.b.eq(self.b)]
-            total = Signal.like(self.o)
-            add = total + multiplier.o
-        if self._compact:
             m.d.sync += self.finished.eq(last[-1])
             m.d.comb += self.o.eq(total)
-            if self._technology is not Technology.ICE40:
-                m.d.sync += total.eq(Mux(valid[-1], add, 0))
+            return m
+
+        m.submodules.multiplier = multiplier = Multiplier(len(self.a), len(self.b))
+        total = Signal.like(self.o)
+        add = total + multiplier.o
+        m.d.comb += [multiplier.a.eq(self.a), multiplier.b.eq(self.b)]
+        if self._compact:
+            m.d.sync += [total.eq(Mux(valid[-1], add, 0)), self.finished.eq(last[-1])]
+            m.d.comb += self.o.eq(total)
         else:
-            m.d.comb += [self.finished.eq(last[-1]), self.o.eq(add)]
             with m.If(valid[-1]):
                 m.d.sync += total.eq(Mux(last[-1], 0, add))
+            m.d.comb += [self.o.eq(add), self.finished.eq(last[-1])]
         return m
 
 

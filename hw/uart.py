@@ -1,6 +1,6 @@
 """A serial port: 8 data bits, no parity, 1 stop bit."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
@@ -31,7 +31,7 @@ class UARTReceiver(Component):
 
     Members:
         pin (In): the line; high when idle.
-        bytes (Out): what was received. A byte not taken before the next is complete is lost.
+        bytes (Out): what was received. A byte not taken before the next begins is lost.
         overrun (Out): pulse: a byte was lost, or its stop bit was missing.
 
     Costs: a byte is out half a bit after the start of its stop bit; no memory.
@@ -46,25 +46,25 @@ class UARTReceiver(Component):
         m = Module()
         line = Signal(init=1)
         m.submodules.synchroniser = FFSynchronizer(self.pin, line, init=1)
-        timer = Signal(range(self._divisor + self._divisor // 2))
-        bits = Signal(range(10))  # still to come, the stop bit included
-        shift = Signal(8)
+        timer = Signal(range(self._divisor + self._divisor // 2), reset_less=True)
+        receiving = Signal()
+        shift = Signal(9, reset_less=True)  # a one ahead of the bits is at its end when they are all there
+        m.d.comb += self.bytes.payload.eq(shift[1:])
         with m.If(self.bytes.ready):
             m.d.sync += self.bytes.valid.eq(0)
-        with m.If(bits == 0):
+        m.d.sync += timer.eq(timer - 1)
+        with m.If(~receiving):
             m.d.sync += timer.eq(self._divisor + self._divisor // 2 - 2)
             with m.If(~line):
-                m.d.sync += bits.eq(9)
-        with m.Elif(timer != 0):
-            m.d.sync += timer.eq(timer - 1)
-        with m.Else():
-            m.d.sync += [timer.eq(self._divisor - 1), bits.eq(bits - 1)]
-            with m.If(bits != 1):
-                m.d.sync += shift.eq(Cat(shift[1:], line))
+                m.d.comb += self.overrun.eq(self.bytes.valid & ~self.bytes.ready)
+                m.d.sync += [receiving.eq(1), shift.eq(1 << 8), self.bytes.valid.eq(0)]
+        with m.Elif(timer == 0):
+            m.d.sync += timer.eq(self._divisor - 1)
+            with m.If(shift[0]):
+                m.d.comb += self.overrun.eq(~line)
+                m.d.sync += [receiving.eq(0), self.bytes.valid.eq(line)]
             with m.Else():
-                m.d.comb += self.overrun.eq(~line | (self.bytes.valid & ~self.bytes.ready))
-                with m.If(line):
-                    m.d.sync += [self.bytes.payload.eq(shift), self.bytes.valid.eq(1)]
+                m.d.sync += shift.eq(Cat(shift[1:], line))
         return m
 
 
@@ -78,7 +78,7 @@ class UARTTransmitter(Component):
         bytes (In): what to send.
         pin (Out): the line; registered.
 
-    Costs: a byte per 10 bits and one cycle; no memory.
+    Costs: a byte per 10 bits, its first at the next of a clock that is never stopped; no memory.
     """
 
     def __init__(self, divisor: int):
@@ -89,17 +89,12 @@ class UARTTransmitter(Component):
     def elaborate(self, platform):
         m = Module()
         timer = Signal(range(self._divisor))
-        bits = Signal(range(11))
-        shift = Signal(9)
-        pin = Signal(init=1)
-        m.d.comb += self.pin.eq(pin)
-        with m.If(timer != 0):
-            m.d.sync += timer.eq(timer - 1)
-        with m.Elif(bits != 0):
-            m.d.sync += [timer.eq(self._divisor - 1), bits.eq(bits - 1)]
-            m.d.sync += [pin.eq(shift[0]), shift.eq(Cat(shift[1:], Const(1, 1)))]
-        with m.Else():
-            m.d.comb += self.bytes.ready.eq(1)
-            with m.If(self.bytes.valid):
-                m.d.sync += [shift.eq(Cat(Const(0, 1), self.bytes.payload)), bits.eq(10)]
+        shift = Signal(10, init=1)  # the stop bit is last: a one above zeros
+        tick, idle = timer == 0, shift[1:] == 0
+        m.d.comb += [self.pin.eq(shift[0]), self.bytes.ready.eq(tick & idle)]
+        m.d.sync += timer.eq(Mux(tick, self._divisor - 1, timer - 1))
+        with m.If(tick & ~idle):
+            m.d.sync += shift.eq(shift >> 1)
+        with m.Elif(self.bytes.valid & self.bytes.ready):
+            m.d.sync += shift.eq(Cat(Const(0, 1), self.bytes.payload, Const(1, 1)))
         return m
