@@ -232,11 +232,12 @@ class Machine:
 
     def _load_done(self, instruction: dict, start: int, gate_writes: list[np.ndarray]) -> int:
         """The loader writes a word per cycle, except while the gate unit writes."""
-        done = start + instruction["count"] + 1
+        first = start + timing.LOAD
+        last = first + instruction["count"]
         for times in gate_writes:
-            for time in times[(times > start)]:
-                done += time <= done
-        return int(done) + timing.LOADED
+            for time in times[times >= first]:
+                last += time <= last
+        return int(last) + timing.LOADED
 
     def _hidden_addresses(self, instruction: dict) -> tuple[np.ndarray, np.ndarray]:
         """Word and lane mask of each h write of a gate instruction in order: per unit along `h`, then to the copy."""

@@ -20,7 +20,8 @@ class InputLoader(Component):
         write_valid, write_address, write_mask, write_data (Out), write_ready (In): scratchpad; may be refused.
         starved (Out): a word was wanted and none came in this cycle.
 
-    Costs: one lane (LOAD) or word (ZERO) per cycle, first one cycle after `start`; `done` timing.LOADED after the last.
+    Costs: one lane (LOAD) or word (ZERO) per cycle, the first timing.LOAD after `start`; `done` timing.LOADED after
+    the last. All towards the scratchpad is registered: x may come late in a cycle.
     """
 
     def __init__(self, target: Target):
@@ -46,31 +47,35 @@ class InputLoader(Component):
         instruction, width = self.instruction, self._target.input_width
         m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"))
         active = Signal()
-        written = Signal.like(instruction.count)
+        count = Signal.like(instruction.count)
         loading = instruction.op == LoaderOp.LOAD
         negative = instruction.signed & self.x.payload[-1]
         raw = Signal(signed(width + 1))
         value = Signal(signed(width + 2))
-        moved = self.write_valid & self.write_ready
-        last = moved & (written == instruction.count)
+        room = ~self.write_valid | self.write_ready
+        taken = Signal()
         m.d.comb += [
             addresses.nest.eq(instruction.nest),
             addresses.load.eq(self.start),
-            addresses.step.eq(moved),
+            addresses.step.eq(taken),
+            taken.eq(active & room & (self.x.valid | ~loading)),
+            self.x.ready.eq(active & loading & room),
+            self.starved.eq(self.x.ready & ~self.x.valid),
             raw.eq(Cat(self.x.payload, negative)),
             value.eq(raw - instruction.offset),
-            self.write_valid.eq(active & (self.x.valid | ~loading)),
-            self.x.ready.eq(active & loading & self.write_ready),
-            self.starved.eq(active & loading & ~self.x.valid),
-            self.write_address.eq(addresses.address.word),
-            self.write_mask.eq(Mux(loading, 1 << addresses.address.lane, ~0)),
-            self.write_data.eq(Mux(loading, value << instruction.shift, 0)),
         ]
-        m.d.sync += self.done.eq(last)
+        with m.If(room):
+            m.d.sync += [
+                self.write_valid.eq(taken),
+                self.write_address.eq(addresses.address.word),
+                self.write_mask.eq(Mux(loading, 1 << addresses.address.lane, ~0)),
+                self.write_data.eq(Mux(loading, value << instruction.shift, 0)),
+            ]
+        m.d.sync += self.done.eq(self.write_valid & self.write_ready & ~active)
         with m.If(self.start):
-            m.d.sync += [active.eq(1), written.eq(0)]
-        with m.Elif(moved):
-            m.d.sync += [written.eq(written + 1), active.eq(~last)]
+            m.d.sync += [active.eq(1), count.eq(0)]
+        with m.Elif(taken):
+            m.d.sync += [count.eq(count + 1), active.eq(count != instruction.count)]
         return m
 
 

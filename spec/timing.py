@@ -19,6 +19,9 @@ REQUANTISE = 3
 TRANSPOSE = 1
 """Last row of a block to the block's first transposed word."""
 
+LOAD = 2
+"""`start` of the loader to its first write: count, write register."""
+
 LOADED = 1
 """Last write of the loader to its `done`."""
 
