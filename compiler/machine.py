@@ -93,8 +93,8 @@ class Contraction:
 
     @property
     def done(self) -> int:
-        """The last write, or the cycle after the last row of padding."""
-        return int(max(self.offsets[-1], self._rows[-1, -1] + 1))
+        """After the last write, and after the last row of padding."""
+        return int(max(self.offsets[-1] + timing.DONE, self._rows[-1, -1] + 1))
 
     @property
     def busy(self) -> int:
@@ -237,7 +237,7 @@ class Machine:
         for times in gate_writes:
             for time in times[times >= first]:
                 last += time <= last
-        return int(last) + timing.LOADED
+        return int(last) + timing.DONE
 
     def _hidden_addresses(self, instruction: dict) -> tuple[np.ndarray, np.ndarray]:
         """Word and lane mask of each h write of a gate instruction in order: per unit along `h`, then to the copy."""

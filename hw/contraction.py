@@ -20,7 +20,7 @@ class ContractionUnit(Component):
     """One stage: reads tiles of operands, multiplies, requantises, writes rows or transposed words.
 
     A tile takes timing.period() cycles; tiles follow each other without a gap, and the results of one leave while
-    the next accumulates. `done` comes in the cycle of the last write, or when the last rows of padding have left.
+    the next accumulates. `done` comes timing.DONE after the last write, or when the last rows of padding have left.
 
     Members:
         instruction (In): see spec.program.array_instruction; stable from `start` to `done`.
@@ -171,7 +171,9 @@ class ContractionUnit(Component):
 
         # Rows of padding may still leave after the last write; the next instruction must not take them for its own.
         written = Signal()
-        last_write = self.write_valid & write.last
-        m.d.comb += self.done.eq((written | last_write) & ~array.o_valid)
-        m.d.sync += written.eq((written | last_write) & ~self.done)
+        m.d.comb += self.done.eq(written & ~array.o_valid)
+        with m.If(self.write_valid & write.last):
+            m.d.sync += written.eq(1)
+        with m.Elif(self.done):
+            m.d.sync += written.eq(0)
         return m

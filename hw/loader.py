@@ -20,7 +20,7 @@ class InputLoader(Component):
         write_valid, write_address, write_mask, write_data (Out), write_ready (In): scratchpad; may be refused.
         starved (Out): a word was wanted and none came in this cycle.
 
-    Costs: one lane (LOAD) or word (ZERO) per cycle, the first timing.LOAD after `start`; `done` timing.LOADED after
+    Costs: one lane (LOAD) or word (ZERO) per cycle, the first timing.LOAD after `start`; `done` timing.DONE after
     the last. All towards the scratchpad is registered: x may come late in a cycle.
     """
 

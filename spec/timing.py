@@ -22,8 +22,8 @@ TRANSPOSE = 1
 LOAD = 2
 """`start` of the loader to its first write: count, write register."""
 
-LOADED = 1
-"""Last write of the loader to its `done`."""
+DONE = 1
+"""Last write of the loader or the contraction unit to its `done`."""
 
 TOKEN = 1
 """A unit's `done` to the tokens it gives being seen."""
