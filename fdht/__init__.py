@@ -4,12 +4,60 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from model.layers import FDHTLSTM, HTLinear
+    from model.decompose import from_dense, linear_from_dense, lstm_from_dense
+    from model.layers import FDHTLSTM, HTLinear, StackedFDHTLSTM
     from spec.bundle import Bundle
+    from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
+    from spec.network import (
+        balanced_tree,
+        bt_network,
+        dense_network,
+        ht_network,
+        linear_tree,
+        tr_network,
+        tree_from,
+        tt_network,
+    )
 
-__all__ = ["FDHTLSTM", "Bundle", "HTLinear"]
+__all__ = [
+    "FDHTLSTM",
+    "Bundle",
+    "HTLinear",
+    "LSTMSpec",
+    "StackedFDHTLSTM",
+    "balanced_tree",
+    "bt_network",
+    "dense_lstm",
+    "dense_network",
+    "fdht_lstm",
+    "from_dense",
+    "ht_network",
+    "linear_from_dense",
+    "linear_tree",
+    "lstm_from_dense",
+    "lstm_on",
+    "tr_network",
+    "tree_from",
+    "tt_network",
+]
 
-_HOME = {"FDHTLSTM": "model.layers", "HTLinear": "model.layers", "Bundle": "spec.bundle"}
+_NAMES = {
+    "model.decompose": ("from_dense", "linear_from_dense", "lstm_from_dense"),
+    "model.layers": ("FDHTLSTM", "HTLinear", "StackedFDHTLSTM"),
+    "spec.bundle": ("Bundle",),
+    "spec.lstm": ("LSTMSpec", "dense_lstm", "fdht_lstm", "lstm_on"),
+    "spec.network": (
+        "balanced_tree",
+        "bt_network",
+        "dense_network",
+        "ht_network",
+        "linear_tree",
+        "tr_network",
+        "tree_from",
+        "tt_network",
+    ),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str):

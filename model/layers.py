@@ -1,10 +1,12 @@
 """Torch layers whose weight is a tensor network: forward and backward never form the dense matrix."""
 
+from collections.abc import Sequence
 from math import prod, sqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
 
 from model.contraction import absorb, left_to_right, mean_square, merge, stage_weights
 from spec.errors import SpecError
@@ -119,22 +121,33 @@ class FDHTLSTM(nn.Module):
     """One LSTM layer whose eight matrices are one tensor network (FDHT-LSTM, CVPR 2021).
 
     Conventions are those of `torch.nn.LSTM` with one layer: gates in the order i, f, g, o, sequences T × B × N (or
-    B × T × N with `batch_first`, or T × N unbatched), states 1 × B × H (1 × H unbatched). torch's two biases, which
-    only ever occur as their sum, are one here: `bias`, 4 × H.
+    B × T × N with `batch_first`, or T × N unbatched) or packed, states 1 × B × H (1 × H unbatched). torch's two
+    biases, which only ever occur as their sum, are one here: `bias`, 4 × H.
 
     Args:
         spec: sizes, network and placements. Its head is not this layer's business.
         batch_first: the batch dimension of x and output comes first.
         stage_list: order of contraction; a simple one when left out.
+        bidirectional: refused; it is here to say so.
 
     W starts with entries of variance 1 / (N + H), so z has the mean square of [x, h] for any depth and rank; the
     forget gate's bias starts at 1, the others at 0.
+
+    Raises:
+        SpecError: a stage list that does not name every factor once, or `bidirectional`.
     """
 
     _z_positions: Tensor
 
-    def __init__(self, spec: LSTMSpec, batch_first: bool = False, stage_list: StageList | None = None):
+    def __init__(
+        self,
+        spec: LSTMSpec,
+        batch_first: bool = False,
+        stage_list: StageList | None = None,
+        bidirectional: bool = False,
+    ):
         super().__init__()
+        _refuse_bidirectional(bidirectional)
         self.spec, self.batch_first = spec, batch_first
         self.weight = NetworkWeight(spec.network, stage_list, 1 / (spec.inputs + spec.hidden))
         self.bias = nn.Parameter(torch.zeros(4, spec.hidden))
@@ -142,63 +155,160 @@ class FDHTLSTM(nn.Module):
             self.bias[1] = 1
         self.register_buffer("_z_positions", torch.from_numpy(spec.z_positions), persistent=False)
 
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None, *, zero_h: bool = False):
+    def forward(
+        self, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None, *, zero_h: bool = False
+    ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
         """Runs sequences.
 
         Args:
-            x: T × B × N, B × T × N with `batch_first`, or T × N.
+            x: T × B × N, B × T × N with `batch_first`, or T × N; or a PackedSequence of B sequences of any lengths.
             state: (h_0, c_0), each 1 × B × H, or 1 × H for an unbatched x; zeros when left out.
             zero_h: put 0 in place of the previous h in every step (the ablation: what is h worth?).
 
         Returns:
-            output, (h_n, c_n): h of every step laid out like x, and the final states laid out like `state`.
+            output, (h_n, c_n): h of every step laid out like x, and the states after each sequence's own last step,
+            laid out like `state`.
 
         Raises:
             SpecError: x or a state of a shape that does not fit.
         """
-        if x.dim() not in (2, 3) or x.shape[-1] != self.spec.inputs:
-            raise SpecError(f"x of shape {tuple(x.shape)} has no steps of {self.spec.inputs} inputs")
-        batched = x.dim() == 3
-        sequences = x.unsqueeze(0) if not batched else x if self.batch_first else x.transpose(0, 1)
-        size = (len(sequences), self.spec.hidden)
-        if state is None:
-            h, c = x.new_zeros(size), x.new_zeros(size)
-        else:
-            for name, tensor in zip(("h_0", "c_0"), state, strict=True):
-                if tuple(tensor.shape) != ((1, *size) if batched else size):
-                    raise SpecError(f"{name} has shape {tuple(tensor.shape)}, not {(1, *size) if batched else size}")
-            h, c = (tensor.reshape(size) for tensor in state)
-
+        data = x.data if isinstance(x, PackedSequence) else x
+        if data.dim() not in ((2,) if isinstance(x, PackedSequence) else (2, 3)) or data.shape[-1] != self.spec.inputs:
+            raise SpecError(f"x of shape {tuple(data.shape)} has no steps of {self.spec.inputs} inputs")
         weights = self.weight.stage_weights()
         # W [x; h] = W_x x + W_h h: all steps' W_x x at once, and only h's box of the data tensor step by step.
-        of_x = self._project(sequences.flatten(0, 1), self.spec.x, weights).unflatten(0, sequences.shape[:2])
-        of_x = of_x + self.bias
-        h_weights = self.weight.cut(weights, self.spec.h)
-        outputs = []
-        for step in range(sequences.shape[1]):
-            z = of_x[:, step]
-            if not zero_h:
+        if isinstance(x, PackedSequence):
+            h, c = self._states(state, int(x.batch_sizes[0]), True, data)
+            if x.sorted_indices is not None:
+                h, c = h[x.sorted_indices], c[x.sorted_indices]
+            of_x = self._of_x(data, weights).split(x.batch_sizes.tolist())
+            outputs, h, c = self._run(of_x, h, c, None if zero_h else weights)
+            if x.unsorted_indices is not None:
+                h, c = h[x.unsorted_indices], c[x.unsorted_indices]
+            output = PackedSequence(torch.cat(outputs), x.batch_sizes, x.sorted_indices, x.unsorted_indices)
+            return output, (h.unsqueeze(0), c.unsqueeze(0))
+
+        batched, time = x.dim() == 3, 1 if self.batch_first else 0
+        sequences = x if batched else x.unsqueeze(1 - time)
+        if sequences.shape[time] < 1:
+            raise SpecError(f"x of shape {tuple(x.shape)} has no steps; a sequence has at least one")
+        h, c = self._states(state, sequences.shape[1 - time], batched, x)
+        of_x = self._of_x(sequences.flatten(0, 1), weights).unflatten(0, sequences.shape[:2])
+        outputs, h, c = self._run(of_x.unbind(time), h, c, None if zero_h else weights)
+        output = torch.stack(outputs, time)
+        if not batched:
+            return output.squeeze(1 - time), (h, c)
+        return output, (h.unsqueeze(0), c.unsqueeze(0))
+
+    def _states(self, state: tuple[Tensor, Tensor] | None, batch: int, batched: bool, like: Tensor) -> list[Tensor]:
+        """h_0 and c_0 as B × H, checked; zeros of the dtype and device of `like` when there are none."""
+        size = (batch, self.spec.hidden)
+        if state is None:
+            return [like.new_zeros(size), like.new_zeros(size)]
+        for name, tensor in zip(("h_0", "c_0"), state, strict=True):
+            if tuple(tensor.shape) != ((1, *size) if batched else size):
+                raise SpecError(f"{name} has shape {tuple(tensor.shape)}, not {(1, *size) if batched else size}")
+        return [tensor.reshape(size) for tensor in state]
+
+    def _run(
+        self, of_x: Sequence[Tensor], h: Tensor, c: Tensor, weights: list[Tensor] | None
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The recurrence.
+
+        Args:
+            of_x: W_x x + b, per step b × 4 × H. b may shrink from step to step: the last sequences have then ended.
+            h, c: B × H before the first step.
+            weights: stage weights; None puts 0 in place of h.
+
+        Returns:
+            h after every step (b × H each), and each sequence's last h and c (B × H).
+        """
+        h_weights = None if weights is None else self.weight.cut(weights, self.spec.h)
+        outputs, ended = [], []
+        for z in of_x:
+            if len(z) < len(h):
+                ended.append((h[len(z) :], c[len(z) :]))
+                h, c = h[: len(z)], c[: len(z)]
+            if h_weights is not None:
                 z = z + self._gather(self.weight.contract(_place(h, self.spec.h), h_weights))
             i, f, g, o = z.unbind(1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
             outputs.append(h)
-        output = torch.stack(outputs, 1)
-        if not batched:
-            return output[0], (h, c)
-        return output if self.batch_first else output.transpose(0, 1), (h.unsqueeze(0), c.unsqueeze(0))
+        last_h, last_c = zip((h, c), *reversed(ended), strict=True)
+        return outputs, torch.cat(last_h), torch.cat(last_c)
 
     def to_dense(self) -> Tensor:
         """W as torch.nn.LSTM knows it: 4H × (N + H), columns [weight_ih | weight_hh]."""
         matrix = self.weight.dense()[self._z_positions]
         return torch.cat([matrix[:, self.spec.x_positions], matrix[:, self.spec.h_positions]], 1)
 
-    def _project(self, vectors: Tensor, region: Region, weights: list[Tensor]) -> Tensor:
-        return self._gather(self.weight.contract(_place(vectors, region), self.weight.cut(weights, region)))
+    def _of_x(self, x: Tensor, weights: list[Tensor]) -> Tensor:
+        """W_x x + b, samples × 4 × H, of x (samples × N)."""
+        weights = self.weight.cut(weights, self.spec.x)
+        return self._gather(self.weight.contract(_place(x, self.spec.x), weights)) + self.bias
 
     def _gather(self, result: Tensor) -> Tensor:
         """samples × 4 × H out of samples × output modes."""
         return result.flatten(1)[:, self._z_positions].unflatten(1, (4, self.spec.hidden))
+
+
+class StackedFDHTLSTM(nn.Module):
+    """Layers of FDHTLSTM, each fed with the output of the one below, in the conventions of torch.nn.LSTM.
+
+    Args:
+        specs: one per layer, all with the same hidden units H; from the second layer on there are H inputs.
+        batch_first: as for `FDHTLSTM`.
+        stage_lists: one order of contraction per layer; simple ones when left out.
+        bidirectional: refused; it is here to say so.
+
+    Raises:
+        SpecError: no layer, sizes that do not follow each other, or `bidirectional`.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[LSTMSpec],
+        batch_first: bool = False,
+        stage_lists: Sequence[StageList | None] | None = None,
+        bidirectional: bool = False,
+    ):
+        super().__init__()
+        _refuse_bidirectional(bidirectional)
+        if not specs:
+            raise SpecError("a stack of 0 layers; it needs at least one specification")
+        for layer, spec in enumerate(specs):
+            wanted = spec.inputs if layer == 0 else specs[0].hidden
+            if (spec.inputs, spec.hidden) != (wanted, specs[0].hidden):
+                raise SpecError(
+                    f"layer {layer} has {spec.inputs} inputs and {spec.hidden} hidden units; on top of layers with "
+                    f"{specs[0].hidden} hidden units it needs {wanted} and {specs[0].hidden}"
+                )
+        lists = [None] * len(specs) if stage_lists is None else list(stage_lists)
+        if len(lists) != len(specs):
+            raise SpecError(f"{len(lists)} stage lists for {len(specs)} layers; give one per layer, or none at all")
+        self.layers = nn.ModuleList(FDHTLSTM(spec, batch_first, each) for spec, each in zip(specs, lists, strict=True))
+
+    def forward(
+        self, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
+        """Runs sequences; x as for `FDHTLSTM`, states layers × B × H (layers × H unbatched).
+
+        Returns:
+            output, (h_n, c_n): h of the last layer in every step, and the final states of all layers.
+
+        Raises:
+            SpecError: x or a state of a shape that does not fit.
+        """
+        for name, tensor in () if state is None else zip(("h_0", "c_0"), state, strict=True):
+            if len(tensor) != len(self.layers):
+                raise SpecError(f"{name} has states for {len(tensor)} layers, not {len(self.layers)}")
+        finals = []
+        for k, layer in enumerate(self.layers):
+            x, final = layer(x, None if state is None else (state[0][k : k + 1], state[1][k : k + 1]))
+            finals.append(final)
+        h, c = zip(*finals, strict=True)
+        return x, (torch.cat(h), torch.cat(c))
 
 
 class Classifier(nn.Module):
@@ -244,3 +354,11 @@ def _place(vectors: Tensor, region: Region) -> Tensor:
     padded = functional.pad(vectors, (0, prod(region.shape) - region.count))
     box = padded.unflatten(1, [region.shape[mode] for mode in region.order])
     return box.permute(0, *(1 + region.order.index(mode) for mode in range(len(region.order))))
+
+
+def _refuse_bidirectional(bidirectional: bool) -> None:
+    if bidirectional:
+        raise SpecError(
+            "bidirectional=True is not supported: the backward direction needs the end of a sequence before its first "
+            "output; run a second layer on the reversed sequences and concatenate both outputs"
+        )

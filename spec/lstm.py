@@ -199,7 +199,6 @@ def fdht_lstm(
         output_modes: m_1..m_d with product >= 4H.
         rank: one rank, or one per tree node (`{"1": 4, "12": 8, ...}`).
     """
-    check_sizes(inputs, hidden)
     network = ht_network(input_modes, output_modes, balanced_tree(len(input_modes), rank))
     return lstm_on(network, inputs, hidden, classes)
 
@@ -211,7 +210,12 @@ def dense_lstm(inputs: int, hidden: int, classes: int) -> LSTMSpec:
 
 
 def lstm_on(network: TensorNetwork, inputs: int, hidden: int, classes: int) -> LSTMSpec:
-    """An LSTM on a given network, with the default placements."""
+    """An LSTM on a given network, with the default placements.
+
+    One call for any kind of weight, as in `lstm_on(tt_network((31, 24, 10, 8), (2, 2, 16, 16), 8), 57600, 256, 11)`;
+    the network's constructor says tree, train, ring or blocks, and its modes hold N+H and 4H.
+    """
+    check_sizes(inputs, hidden)
     x, h = place_data(network.input_shape, inputs, hidden)
     return LSTMSpec(inputs, hidden, classes, network, x, h, place_gates(network.output_shape, hidden))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import TypeAlias
 
 from spec.errors import SpecError
 
@@ -121,19 +122,38 @@ class TreeNode:
         yield self
 
 
-def balanced_tree(order: int, rank: int | Mapping[str, int]) -> TreeNode:
-    """The balanced dimension tree over modes 1..order (left half never smaller than the right).
+Split: TypeAlias = "int | tuple[Split, Split]"
+"""A dimension tree without ranks: a mode (1-based), or the two halves of a node, as in ((1, 2), (3, (4, 5)))."""
+
+
+def tree_from(split: Split, rank: int | Mapping[str, int]) -> TreeNode:
+    """A dimension tree of any shape.
 
     Args:
-        order: number of modes d, 1..9.
+        split: nested pairs with the modes 1..d in order, d at most 9; `1` is the tree of a single leaf.
         rank: one rank for every node, or a rank per node name (`"1"`, `"12"`, ...); the root's is 1.
-    """
-    if not 1 <= order <= 9:
-        raise SpecError(f"a dimension tree over {order} modes is outside 1..9")
 
-    def build(first: int, last: int) -> TreeNode:
-        name = "".join(str(mode) for mode in range(first, last + 1))
-        if last - first + 1 == order:
+    Raises:
+        SpecError: no pairs, modes missing or out of order, a node without a rank, a rank below 1.
+    """
+
+    def modes(split: Split) -> list[int]:
+        if isinstance(split, int):
+            return [split]
+        if not isinstance(split, tuple) or len(split) != 2:
+            raise SpecError(f"{split!r} is no node of a binary tree; give a mode, or a pair as in ((1, 2), 3)")
+        return [mode for half in split for mode in modes(half)]
+
+    every = modes(split)
+    if every != list(range(1, len(every) + 1)):
+        raise SpecError(f"a tree with the leaves {every} is no dimension tree; name the modes 1..d, in order")
+    if len(every) > 9:
+        raise SpecError(f"a dimension tree over {len(every)} modes is outside 1..9")
+
+    def build(split: Split) -> TreeNode:
+        covered = modes(split)
+        name = "".join(map(str, covered))
+        if covered == every:
             own = 1
         elif isinstance(rank, int):
             own = rank
@@ -141,12 +161,42 @@ def balanced_tree(order: int, rank: int | Mapping[str, int]) -> TreeNode:
             own = rank[name]
         else:
             raise SpecError(f"no rank given for node {name}")
-        if first == last:
-            return TreeNode(first, last, own)
-        middle = (first + last) // 2
-        return TreeNode(first, last, own, (build(first, middle), build(middle + 1, last)))
+        children = None if isinstance(split, int) else (build(split[0]), build(split[1]))
+        return TreeNode(covered[0], covered[-1], own, children)
 
-    return build(1, order)
+    return build(split)
+
+
+def balanced_tree(order: int, rank: int | Mapping[str, int]) -> TreeNode:
+    """The balanced dimension tree over modes 1..order (left half never smaller than the right); ranks as `tree_from`.
+
+    Raises:
+        SpecError: an order outside 1..9, or what `tree_from` refuses.
+    """
+
+    def halves(first: int, last: int) -> Split:
+        middle = (first + last) // 2
+        return first if first == last else (halves(first, middle), halves(middle + 1, last))
+
+    _check_order(order)
+    return tree_from(halves(1, order), rank)
+
+
+def linear_tree(order: int, rank: int | Mapping[str, int]) -> TreeNode:
+    """The linear dimension tree (1, (2, (3, ...))), the shape of a tensor train (Grasedyck 2010, TT-tree).
+
+    Args and errors are those of `balanced_tree`.
+    """
+    _check_order(order)
+    split: Split = order
+    for mode in range(order - 1, 0, -1):
+        split = (mode, split)
+    return tree_from(split, rank)
+
+
+def _check_order(order: int) -> None:
+    if not 1 <= order <= 9:
+        raise SpecError(f"a dimension tree over {order} modes is outside 1..9")
 
 
 def ht_network(inputs: tuple[int, ...], outputs: tuple[int, ...], tree: TreeNode) -> TensorNetwork:
@@ -159,23 +209,111 @@ def ht_network(inputs: tuple[int, ...], outputs: tuple[int, ...], tree: TreeNode
 
     Leaf factors U<k> are r_k × m_k × n_k, transfer tensors B<t> r_t × r_left × r_right; the root has no r_t.
     """
-    if not len(inputs) == len(outputs) == tree.last:
+    if not len(inputs) == len(outputs) == tree.last or tree.first != 1:
         raise SpecError(f"{len(inputs)} input modes, {len(outputs)} output modes and a tree of {tree.last} must agree")
-    order = len(inputs)
-    sizes = [(f"n{k}", n) for k, n in enumerate(inputs, 1)] + [(f"m{k}", m) for k, m in enumerate(outputs, 1)]
-    factors = []
+    bonds, factors = {}, []
     for node in tree.walk():
         up = () if node is tree else (node.bond,)
         if node is not tree:
-            sizes.append((node.bond, node.rank))
+            bonds[node.bond] = node.rank
         if node.children is None:
             factors.append(Factor(f"U{node.name}", (*up, f"m{node.first}", f"n{node.first}")))
         else:
             factors.append(Factor(f"B{node.name}", (*up, *(child.bond for child in node.children))))
-    modes = range(1, order + 1)
-    return TensorNetwork(
-        "ht", tuple(f"n{k}" for k in modes), tuple(f"m{k}" for k in modes), tuple(sizes), tuple(factors)
-    )
+    return _network("ht", inputs, outputs, bonds, factors)
+
+
+def ht_tree(network: TensorNetwork) -> TreeNode:
+    """The dimension tree that `ht_network` made a network from.
+
+    Raises:
+        SpecError: a network of another kind.
+    """
+    if network.kind != "ht":
+        raise SpecError(f"a network of kind {network.kind} has no dimension tree; make it with ht_network")
+
+    def build(name: str) -> TreeNode:
+        rank = network.size.get(f"r{name}", 1)
+        if f"U{name}" in network.factor:
+            return TreeNode(int(name), int(name), rank)
+        left, right = (build(bond[1:]) for bond in network.factor[f"B{name}"].indices[-2:])
+        return TreeNode(left.first, right.last, rank, (left, right))
+
+    return build("".join(str(mode) for mode in range(1, len(network.inputs) + 1)))
+
+
+def tt_network(inputs: tuple[int, ...], outputs: tuple[int, ...], ranks: int | tuple[int, ...]) -> TensorNetwork:
+    """Tensor train (Oseledets 2011; matrices as in TT-RNN, Yang et al. 2017): cores in a chain.
+
+    Args:
+        inputs, outputs: n_1..n_d and m_1..m_d.
+        ranks: one rank, or r_1..r_{d-1}; bond r<k> joins the cores k and k+1.
+
+    Cores G<k> are r_{k-1} × m_k × n_k × r_k, without the missing bond at either end.
+    """
+    order = len(inputs)
+    bonds = _bonds(order - 1, ranks)
+    cores = [
+        Factor(f"G{k}", (*((f"r{k - 1}",) if k > 1 else ()), f"m{k}", f"n{k}", *((f"r{k}",) if k < order else ())))
+        for k in range(1, order + 1)
+    ]
+    return _network("tt", inputs, outputs, bonds, cores)
+
+
+def tr_network(inputs: tuple[int, ...], outputs: tuple[int, ...], ranks: int | tuple[int, ...]) -> TensorNetwork:
+    """Tensor ring (Zhao et al. 2016; TR-LSTM, Pan et al. 2019): a chain of cores whose ends are joined.
+
+    Args:
+        inputs, outputs: n_1..n_d and m_1..m_d, d at least 2 (a single core would be bonded to itself).
+        ranks: one rank, or r_1..r_d; bond r<k> joins the cores k and k+1, r<d> the last and the first.
+
+    Cores G<k> are r_{k-1} × m_k × n_k × r_k, where r_0 is r_d.
+    """
+    order = len(inputs)
+    if order < 2:
+        raise SpecError(f"a ring of {order} cores is none; use dense_network for one mode, or two modes and more")
+    bonds = _bonds(order, ranks)
+    cores = [Factor(f"G{k}", (f"r{k - 1 if k > 1 else order}", f"m{k}", f"n{k}", f"r{k}")) for k in range(1, order + 1)]
+    return _network("tr", inputs, outputs, bonds, cores)
+
+
+def bt_network(
+    inputs: tuple[int, ...], outputs: tuple[int, ...], blocks: int, ranks: int | tuple[int, ...]
+) -> TensorNetwork:
+    """Block terms (De Lathauwer 2008; BT-LSTM, Ye et al. 2018): a sum of Tucker blocks.
+
+    Args:
+        inputs, outputs: n_1..n_d and m_1..m_d.
+        blocks: blocks in the sum, the size of index b.
+        ranks: one rank, or r_1..r_d; bond r<k> joins A<k> and the core.
+
+    Factors A<k> are b × m_k × n_k × r_k, the core C is b × r_1 × ... × r_d. All of them share b: it is a batch index
+    for each stage but the last, which sums over it.
+    """
+    bonds = _bonds(len(inputs), ranks)
+    factors = [Factor(f"A{k}", ("b", f"m{k}", f"n{k}", f"r{k}")) for k in range(1, len(inputs) + 1)]
+    return _network("bt", inputs, outputs, {"b": blocks, **bonds}, [*factors, Factor("C", ("b", *bonds))])
+
+
+def _bonds(count: int, ranks: int | tuple[int, ...]) -> dict[str, int]:
+    """Sizes of the bonds r1..r<count>, given one rank for all or one for each."""
+    every = (ranks,) * count if isinstance(ranks, int) else tuple(ranks)
+    if len(every) != count:
+        raise SpecError(f"{len(every)} ranks for {count} bonds; give one per bond, or a single number for all")
+    return {f"r{k}": rank for k, rank in enumerate(every, 1)}
+
+
+def _network(
+    kind: str, inputs: tuple[int, ...], outputs: tuple[int, ...], bonds: Mapping[str, int], factors: Iterable[Factor]
+) -> TensorNetwork:
+    """A network with the modes n1..nd and m1..md."""
+    if len(inputs) != len(outputs) or not inputs:
+        raise SpecError(
+            f"{len(inputs)} input modes and {len(outputs)} output modes must agree, and there is at least one"
+        )
+    n = {f"n{k}": size for k, size in enumerate(inputs, 1)}
+    m = {f"m{k}": size for k, size in enumerate(outputs, 1)}
+    return TensorNetwork(kind, tuple(n), tuple(m), tuple({**n, **m, **bonds}.items()), tuple(factors))
 
 
 def dense_network(inputs: int, outputs: int) -> TensorNetwork:

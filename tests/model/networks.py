@@ -6,7 +6,19 @@ import numpy as np
 from hypothesis import strategies as st
 
 from spec.lstm import LSTMSpec, fdht_lstm, lstm_on
-from spec.network import Factor, TensorNetwork
+from spec.network import (
+    Split,
+    TensorNetwork,
+    TreeNode,
+    balanced_tree,
+    bt_network,
+    dense_network,
+    ht_network,
+    linear_tree,
+    tr_network,
+    tree_from,
+    tt_network,
+)
 from spec.stages import StageList
 
 SHAPES = {
@@ -27,14 +39,63 @@ def small_lstm(depth: int, rank: int = 3, classes: int = 5) -> LSTMSpec:
 
 def block_term_lstm() -> LSTMSpec:
     """20 inputs, 4 hidden units on a block-term weight: the block index b is shared by all factors."""
-    factors = (Factor("X", ("b", "m1", "n1")), Factor("Y", ("b", "m2", "n2")))
-    sizes = (("b", 3), ("n1", 6), ("n2", 5), ("m1", 4), ("m2", 4))
-    return lstm_on(TensorNetwork("bt", ("n1", "n2"), ("m1", "m2"), sizes, factors), 20, 4, 5)
+    return lstm_on(bt_network((6, 5), (4, 4), 3, 2), 20, 4, 5)
+
+
+def every_kind(depth: int, rank: int = 2) -> dict[str, TensorNetwork]:
+    """One network of each kind on SHAPES."""
+    inputs, outputs = SHAPES[depth]
+    networks = {
+        "balanced": ht_network(inputs, outputs, balanced_tree(depth, rank)),
+        "linear": ht_network(inputs, outputs, linear_tree(depth, rank)),
+        "tt": tt_network(inputs, outputs, rank),
+        "bt": bt_network(inputs, outputs, 3, rank),
+    }
+    return networks | ({"tr": tr_network(inputs, outputs, rank)} if depth > 1 else {"dense": dense_network(30, 16)})
+
+
+@st.composite
+def trees(draw, order: int) -> TreeNode:
+    """Random dimension trees: any shape, a rank of its own for every node."""
+
+    def split(first: int, last: int) -> Split:
+        if first == last:
+            return first
+        middle = draw(st.integers(first, last - 1))
+        return split(first, middle), split(middle + 1, last)
+
+    shape = split(1, order)
+    return tree_from(shape, {node.name: draw(st.integers(1, 3)) for node in tree_from(shape, 1).walk()})
+
+
+@st.composite
+def networks(draw, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> TensorNetwork:
+    """Random networks of every kind on given modes, ranks 1 to 3, one for all or one per bond."""
+    order = len(inputs)
+
+    def ranks(count: int):
+        return draw(st.integers(1, 3) | st.tuples(*[st.integers(1, 3)] * count))
+
+    match draw(st.sampled_from(["balanced", "tree", "linear", "tt", "tr" if order > 1 else "dense", "bt"])):
+        case "balanced":
+            return ht_network(inputs, outputs, balanced_tree(order, draw(st.integers(1, 3))))
+        case "tree":
+            return ht_network(inputs, outputs, draw(trees(order)))
+        case "linear":
+            return ht_network(inputs, outputs, linear_tree(order, draw(st.integers(1, 3))))
+        case "tt":
+            return tt_network(inputs, outputs, ranks(order - 1))
+        case "tr":
+            return tr_network(inputs, outputs, ranks(order))
+        case "bt":
+            return bt_network(inputs, outputs, draw(st.integers(1, 3)), ranks(order))
+        case _:
+            return dense_network(inputs[0], outputs[0])
 
 
 @st.composite
 def lstms(draw) -> LSTMSpec:
-    """Random FDHT-LSTMs: depth, modes, ranks, sizes, and the orders in which x and h fill their boxes."""
+    """Random LSTMs: kind of weight, depth, modes, ranks, sizes, and the orders in which x and h fill their boxes."""
     depth = draw(st.integers(1, 4))
     outputs = [draw(st.integers(1, 3)) for _ in range(depth)]
     outputs[draw(st.integers(0, depth - 1))] *= 4
@@ -43,7 +104,8 @@ def lstms(draw) -> LSTMSpec:
     of_h = draw(st.integers(1, inputs[0] - 1))
     hidden = draw(st.integers(1, min(of_h * rest, int(np.prod(outputs)) // 4)))
     x = draw(st.integers(1, (inputs[0] - of_h) * rest))
-    spec = fdht_lstm(x, hidden, draw(st.integers(1, 4)), tuple(inputs), tuple(outputs), draw(st.integers(1, 3)))
+    network = draw(networks(tuple(inputs), tuple(outputs)))
+    spec = lstm_on(network, x, hidden, draw(st.integers(1, 4)))
     orders = [tuple(draw(st.permutations(range(depth)))) for _ in range(2)]
     return replace(spec, x=replace(spec.x, order=orders[0]), h=replace(spec.h, order=orders[1]))
 
