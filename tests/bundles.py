@@ -8,25 +8,65 @@ from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import PIXELS, Formats, GateFormats, StageFormat
-from spec.lstm import LSTMSpec, fdht_lstm
+from spec.lstm import LSTMSpec, lstm_on
+from spec.network import (
+    TensorNetwork,
+    bt_network,
+    dense_network,
+    ht_network,
+    tr_network,
+    tree_from,
+    tt_network,
+)
 from spec.stages import StageList, stages
 
+KINDS = ("balanced", "linear", "tree", "tt", "tr", "bt", "dense")
 
-def random_spec(rng: np.random.Generator) -> LSTMSpec:
-    """A small FDHT-LSTM: d from 2 to 4, modes and ranks that divide by nothing, with or without a head."""
+
+def random_spec(rng: np.random.Generator, kind: str = "balanced", orders: tuple[int, int] = (2, 4)) -> LSTMSpec:
+    """A small LSTM on a network of a kind: modes and ranks that divide by nothing, with or without a head.
+
+    Args:
+        orders: fewest and most modes (one for dense, a ring has at least two).
+    """
     while True:
-        order = int(rng.integers(2, 5))
-        inputs = tuple(int(n) for n in rng.integers(1, 7, order))
-        outputs = tuple(int(m) for m in rng.integers(1, 7, order))
+        order = 1 if kind == "dense" else int(rng.integers(max(orders[0], 2 if kind == "tr" else 1), orders[1] + 1))
+        top = 60 if order == 1 else 7 if order < 5 else 4
+        inputs = tuple(int(n) for n in rng.integers(1, top, order))
+        outputs = tuple(int(m) for m in rng.integers(1, top, order))
         hidden = max(1, prod(outputs) // 4 - int(rng.integers(0, 3)))
         size = prod(inputs) - hidden - int(rng.integers(0, 5))
-        ranks = {"".join(map(str, range(a, b))): int(rng.integers(1, 5)) for a in range(1, 5) for b in range(a + 1, 6)}
         if not 2 <= hidden <= 40 or not 1 <= size <= 400:
             continue
         try:
-            return fdht_lstm(size, hidden, int(rng.integers(0, 6)), inputs, outputs, ranks)
+            return lstm_on(random_network(rng, kind, inputs, outputs), size, hidden, int(rng.integers(0, 6)))
         except SpecError:
             continue
+
+
+def random_network(
+    rng: np.random.Generator, kind: str, inputs: tuple[int, ...], outputs: tuple[int, ...]
+) -> TensorNetwork:
+    """A network of a kind with random ranks from 1 to 4 (and, for `tree`, a random tree)."""
+    order = len(inputs)
+    ranks = tuple(int(r) for r in rng.integers(1, 5, order))
+    if kind == "dense":
+        return dense_network(prod(inputs), prod(outputs))
+    if kind == "tt":
+        return tt_network(inputs, outputs, ranks[:-1])
+    if kind == "tr":
+        return tr_network(inputs, outputs, ranks)
+    if kind == "bt":
+        return bt_network(inputs, outputs, int(rng.integers(1, 4)), ranks)
+
+    def split(first: int, last: int):
+        if first == last:
+            return first
+        middle = {"balanced": (first + last) // 2, "linear": first}.get(kind, int(rng.integers(first, last)))
+        return split(first, middle), split(middle + 1, last)
+
+    of_node = {"".join(map(str, range(a, b))): int(rng.integers(1, 5)) for a in range(1, 9) for b in range(a + 1, 10)}
+    return ht_network(inputs, outputs, tree_from(split(1, order), of_node))
 
 
 def random_bundle(
