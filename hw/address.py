@@ -1,6 +1,6 @@
 """Nested affine loops that produce addresses, one step per cycle."""
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -50,22 +50,25 @@ class AddressGenerator(Component):
     def elaborate(self, platform):
         m = Module()
         levels = [self.nest.levels[k] for k in range(self._levels)]
-        turns = [Signal(self._count_width, name=f"turn_{k}") for k in range(self._levels)]
-        at_end = [Signal(name=f"at_end_{k}") for k in range(self._levels)]
+        # A level's turn counts from 1, so that it is the next turn's index; whether that is the last one is decided a
+        # step ahead, which keeps comparisons out of the way to the addresses.
         ends = [Signal(name=f"ends_{k}") for k in range(self._levels)]
-        for k, turn in enumerate(turns):
-            m.d.comb += [
-                at_end[k].eq(turn == levels[k].count),
-                ends[k].eq(at_end[k] & ends[k - 1] if k else at_end[k]),
-                self.ends[k].eq(ends[k]),
-            ]
+        in_last = [Signal(name=f"in_last_{k}") for k in range(self._levels)]
+        for k, level in enumerate(levels):
+            turn = Signal(self._count_width, init=1, name=f"turn_{k}")
+            at_end = in_last[k]
+            limits = [(in_last[k], level.count)]
             if self._tail and k + 1 < self._levels:
-                with m.If(self.nest.tail_level[k] & at_end[k + 1]):
-                    m.d.comb += at_end[k].eq(turn == self.nest.tail)
+                in_tail = Signal(name=f"in_tail_{k}")
+                limits.append((in_tail, self.nest.tail))
+                at_end = Mux(self.nest.tail_level[k] & in_last[k + 1], in_tail, in_last[k])
+            m.d.comb += [ends[k].eq(at_end & ends[k - 1] if k else at_end), self.ends[k].eq(ends[k])]
             with m.If(self.load | (self.step & ends[k])):
-                m.d.sync += turn.eq(0)
+                m.d.sync += turn.eq(turn.init)
+                m.d.sync += [flag.eq(limit == 0) for flag, limit in limits]
             with m.Elif(self.step & (ends[k - 1] if k else 1)):
                 m.d.sync += turn.eq(turn + 1)
+                m.d.sync += [flag.eq(turn == limit) for flag, limit in limits]
         m.d.comb += self.last.eq(ends[-1])
 
         for name in self._bases:
