@@ -5,7 +5,10 @@ is a shortest path over sets of absorbed factors (and the lane index of the data
 array cycles of the stage as its length. That is exact for the sum of the stages' cycles.
 """
 
-from itertools import combinations
+from collections.abc import Iterator
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import combinations, count
 
 from compiler.mapping import (
     first_lanes,
@@ -19,7 +22,7 @@ from compiler.mapping import (
 from spec.errors import CapacityError
 from spec.lstm import LSTMSpec
 from spec.network import TensorNetwork
-from spec.stages import StageList, absorb
+from spec.stages import Stage, StageList, absorb
 from spec.target import Target
 
 MERGE_LIMIT = 3
@@ -36,8 +39,9 @@ def plan(spec: LSTMSpec, target: Target) -> StageList:
         CapacityError: none fits; says what the smallest one found lacks.
     """
     failure: CapacityError | None = None
+    edges = _Edges(spec, target)
     for price in FACTOR_PRICES:
-        stage_list, factor_words = _cheapest(spec, target, price)
+        stage_list, factor_words = _cheapest(spec, target, edges, price)
         try:
             if factor_words > target.factor_words:
                 raise CapacityError(
@@ -54,46 +58,84 @@ def plan(spec: LSTMSpec, target: Target) -> StageList:
     raise failure
 
 
-def _cheapest(spec: LSTMSpec, target: Target, price: float) -> tuple[StageList, int]:
-    """The shortest path with factor memory priced, and the factor words it fills (head included)."""
-    network = spec.network
-    everything = frozenset(network.factor)
-    groups = connected_groups(network, MERGE_LIMIT)
+@dataclass(frozen=True)
+class _Edge:
+    """A stage after a set of factors: what it absorbs, the lane index of its result, cycles and factor words."""
+
+    group: tuple[str, ...]
+    lane: str | None
+    cycles: int
+    factor_words: int
+
+
+class _Edges:
+    """The stages that may follow a set of absorbed factors, worked out once."""
+
+    def __init__(self, spec: LSTMSpec, target: Target):
+        self._spec, self._target = spec, target
+        self._groups = connected_groups(spec.network, MERGE_LIMIT)
+        self._data = {frozenset[str](): spec.network.inputs}
+        self._stages: dict[frozenset[str], list[Stage]] = {}
+        self._known: dict[tuple[frozenset[str], str | None], list[_Edge]] = {}
+
+    def after(self, done: frozenset[str], lane: str | None) -> list[_Edge]:
+        """The edges out of a set, with data of a lane index."""
+        if (done, lane) not in self._known:
+            self._known[done, lane] = list(self._work_out(done, lane))
+        return self._known[done, lane]
+
+    def _work_out(self, done: frozenset[str], lane: str | None) -> Iterator[_Edge]:
+        network, target = self._spec.network, self._target
+        for stage in self._stages_after(done):
+            is_last = len(done) + len(stage.factors) == len(network.factors)
+            for out in next_lanes(stage, lane, target):
+                fits = stage_words(network, stage, lane, out, target) <= target.scratchpad_words
+                if fits and not (is_last and not last_lane_ok(self._spec, out, target)):
+                    yield _Edge(
+                        stage.factors,
+                        out,
+                        stage_cycles(network, stage, lane, out, target),
+                        stage_factor_words(network, stage, lane, out, target),
+                    )
+
+    def _stages_after(self, done: frozenset[str]) -> list[Stage]:
+        if done not in self._stages:
+            network = self._spec.network
+            found = [absorb(network, self._data[done], done, g) for g in self._groups if done.isdisjoint(g)]
+            # What neither sums nor shares an index with the data only makes it larger.
+            found = [stage for stage in found if stage.reduction or stage.batch or len(network.factors) == 1]
+            for stage in found:
+                self._data.setdefault(done | set(stage.factors), stage.result)
+            self._stages[done] = found
+        return self._stages[done]
+
+
+def _cheapest(spec: LSTMSpec, target: Target, edges: _Edges, price: float) -> tuple[StageList, int]:
+    """The shortest path (Dijkstra) with factor memory priced, and the factor words it fills (head included)."""
+    everything = len(spec.network.factors)
     head = spec.hidden * -(-spec.classes // target.rows)
-    start = {lane: (0.0, head, ()) for lane in first_lanes(spec, target)}
-    best: dict[frozenset[str], dict[str | None, tuple[float, int, StageList]]] = {frozenset(): start}
-    data = {frozenset(): network.inputs}
-    for done in sorted(_subsets(network), key=len):
-        if done not in best:
+    numbers = count()
+    queue = [(0.0, next(numbers), frozenset[str](), lane, head, ()) for lane in first_lanes(spec, target)]
+    settled: set[tuple[frozenset[str], str | None]] = set()
+    while queue:
+        cost, _, done, lane, words, path = heappop(queue)
+        if len(done) == everything:
+            return path, words
+        if (done, lane) in settled:
             continue
-        for group in groups:
-            if not done.isdisjoint(group):
-                continue
-            stage = absorb(network, data[done], done, group)
-            if not stage.reduction and not stage.batch and len(everything) > 1:
-                continue
-            after = done | set(group)
-            data.setdefault(after, stage.result)
-            for lane, (cost, words, path) in best[done].items():
-                for out in next_lanes(stage, lane, target):
-                    if after == everything and not last_lane_ok(spec, out, target):
-                        continue
-                    if stage_words(network, stage, lane, out, target) > target.scratchpad_words:
-                        continue
-                    filled = stage_factor_words(network, stage, lane, out, target)
-                    total = cost + stage_cycles(network, stage, lane, out, target) + price * filled
-                    known = best.setdefault(after, {})
-                    if out not in known or total < known[out][0]:
-                        known[out] = (total, words + filled, (*path, group))
-    if everything not in best or not best[everything]:
-        raise CapacityError(
-            "scratchpad words for any order of contraction",
-            target.scratchpad_words + 1,
-            target.scratchpad_words,
-            "choose a larger target, or smaller modes or ranks",
-        )
-    _, words, stage_list = min(best[everything].values(), key=lambda entry: entry[0])
-    return stage_list, words
+        settled.add((done, lane))
+        for edge in edges.after(done, lane):
+            after = done | set(edge.group)
+            if (after, edge.lane) not in settled:
+                total = cost + edge.cycles + price * edge.factor_words
+                step = (total, next(numbers), after, edge.lane, words + edge.factor_words, (*path, edge.group))
+                heappush(queue, step)
+    raise CapacityError(
+        "scratchpad words for any order of contraction",
+        target.scratchpad_words + 1,
+        target.scratchpad_words,
+        "choose a larger target, or smaller modes or ranks",
+    )
 
 
 def connected_groups(network: TensorNetwork, limit: int) -> list[tuple[str, ...]]:
@@ -112,10 +154,3 @@ def connected_groups(network: TensorNetwork, limit: int) -> list[tuple[str, ...]
             if len(reached) == size:
                 groups.append(group)
     return groups
-
-
-def _subsets(network: TensorNetwork):
-    names = tuple(network.factor)
-    for size in range(len(names) + 1):
-        for subset in combinations(names, size):
-            yield frozenset(subset)

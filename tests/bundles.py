@@ -31,7 +31,7 @@ def random_spec(rng: np.random.Generator, kind: str = "balanced", orders: tuple[
     """
     while True:
         order = 1 if kind == "dense" else int(rng.integers(max(orders[0], 2 if kind == "tr" else 1), orders[1] + 1))
-        top = 60 if order == 1 else 7 if order < 5 else 4
+        top = {1: 60, 2: 18, 3: 12, 4: 7}.get(order, 4)
         inputs = tuple(int(n) for n in rng.integers(1, top, order))
         outputs = tuple(int(m) for m in rng.integers(1, top, order))
         hidden = max(1, prod(outputs) // 4 - int(rng.integers(0, 3)))
@@ -57,7 +57,7 @@ def random_network(
     if kind == "tr":
         return tr_network(inputs, outputs, ranks)
     if kind == "bt":
-        return bt_network(inputs, outputs, int(rng.integers(1, 4)), ranks)
+        return bt_network(inputs, outputs, int(rng.integers(1, 6)), ranks)
 
     def split(first: int, last: int):
         if first == last:
@@ -67,6 +67,17 @@ def random_network(
 
     of_node = {"".join(map(str, range(a, b))): int(rng.integers(1, 5)) for a in range(1, 9) for b in range(a + 1, 10)}
     return ht_network(inputs, outputs, tree_from(split(1, order), of_node))
+
+
+def random_stage_list(rng: np.random.Generator, network: TensorNetwork) -> StageList:
+    """Factors in any order, in groups of one or two: plans that no planner would choose."""
+    names = [str(name) for name in rng.permutation(list(network.factor))]
+    groups = []
+    while names:
+        size = int(rng.integers(1, 3))
+        groups.append(tuple(names[:size]))
+        names = names[size:]
+    return tuple(groups)
 
 
 def random_bundle(
@@ -97,15 +108,19 @@ def random_bundle(
         )
         order = stage.result
         last = stage is chain[-1]
-        # z spreads over about ±1.5, other results over half of the range.
-        spread = 1.5 * 2**gate.z.frac if last else 2**14
+        # z spreads over about ±1.5, sometimes over its whole range, other results over half of it.
+        spread = rng.choice([1.5, 1.5, 1.5, 5]) * 2**gate.z.frac if last else 2**14
         shift = max(0, round(np.log2(max(data.std(), 1) / spread)))
         data = np.clip(np.floor(data / 2**shift), -(1 << 15), (1 << 15) - 1)
         result = gate.z if last else Fixed(16, frac)
         formats.append(StageFormat(Fixed(factor_width, result.frac + shift - frac), result))
         weights.append(weight)
         frac = result.frac
-    head = StageFormat(Fixed(factor_width, factor_width - 1), Fixed(16, 10)) if spec.classes else None
+    head = (
+        StageFormat(Fixed(factor_width, factor_width - 1), Fixed(16, int(rng.integers(12, 16))))
+        if spec.classes
+        else None
+    )
     return Bundle(
         spec=spec,
         stage_list=stage_list,

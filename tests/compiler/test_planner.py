@@ -1,20 +1,27 @@
 """The planner finds the optimum, and what it plans computes what the golden model defines."""
 
+import os
+from collections import Counter
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
-from bundles import random_bundle, random_spec
+import torch
+from bundles import KINDS, random_bundle, random_spec, random_stage_list
+from occurrences import occurrences
 
 from compiler.image import compile_bundle
 from compiler.mapping import choose_lanes, map_step, stage_cycles
 from compiler.planner import MERGE_LIMIT, plan
 from model.golden import GoldenLSTM
 from spec.errors import CapacityError
-from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm
+from spec.lstm import LSTMSpec, fdht_lstm
+from spec.program import Token
 from spec.stages import stage_macs, stages
 from spec.target import Levels, Target
+
+SEED = int(os.environ.get("FDHT_SEED", "20261123"))
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8), (16, 8), (1, 1)]
 
@@ -57,23 +64,64 @@ def test_no_stage_list_is_cheaper(shape):
         assert cost(spec, plan(spec, on), on) == best
 
 
+def check_random_network(rng: np.random.Generator, shape: tuple[int, int], number: int, orders: tuple[int, int]):
+    """Plans (one in four at random), compiles and executes a network from its encoded image; returns what occurred."""
+    spec = random_spec(rng, KINDS[number % len(KINDS)], orders)
+    on = target(*shape, single_port=bool(number % 2), compact=number % 3 == 0)
+    stage_list = plan(spec, on) if number % 4 else random_stage_list(rng, spec.network)
+    bundle = random_bundle(rng, spec, stage_list, factor_width=12)
+    state = rng.integers(on.data.min, on.data.max, (spec.hidden, 2)) if number % 2 else np.zeros((spec.hidden, 2), int)
+    trace = GoldenLSTM(bundle).run(bundle.clips, *torch.from_numpy(state).T[:, None])
+    image = compile_bundle(bundle, on)
+    run = image.machine.run(bundle.clips[0], state)
+    words = np.array(run.outputs)
+    assert words[words[:, 0] == 0, 1].tolist() == trace.h[0, -1].tolist()
+    assert words[words[:, 0] == 1, 1].tolist() == trace.c[0, -1].tolist()
+    assert words[words[:, 0] == 2, 1].tolist() == trace.logits[0].tolist()
+    return occurrences(bundle, image, run, trace)
+
+
+def test_random_networks_equal_golden():
+    """All kinds of networks with 1 to 5 modes on all shapes, executed in numpy; and every case did occur."""
+    rng = np.random.default_rng(SEED)
+    seen = Counter()
+    for shape in SHAPES:
+        for number in range(6 * len(KINDS)):
+            seen += check_random_network(rng, shape, number, (1, 5))
+    few = {name: seen[name] for name in EXPECTED if seen[name] < EXPECTED[name]}
+    assert not few, f"these occurred too rarely: {few}; reproduce with FDHT_SEED={SEED}"
+
+
+EXPECTED = {
+    **{f"d = {order}": 15 for order in range(1, 6)},
+    **{kind: 30 for kind in ("ht", "tt", "tr", "bt", "dense")},
+    **{
+        case: 30 for case in ("merge", "batch", "ring bond", "transposed drain", "padded rows", "padded lanes", "K < P")
+    },
+    **{f"wait {token.name}": 100 for token in Token},
+    **{f"{place} saturates": 5 for place in ("stage", "z", "c", "logits")},
+    **{f"requantiser {lane} saturates": 5 for lane in range(8)},
+    "loader waits for the gate unit": 15,
+    "loader beside the array": 30,
+    "data and result in separate banks": 100,
+}
+"""How often each case has to occur at least in these 294 networks."""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_random_networks_equal_golden(shape):
-    """Executed from the encoded image in numpy, d from 1 to 6."""
-    rng = np.random.default_rng(list(shape))
-    specs = [random_spec(rng) for _ in range(25)]
-    specs.append(dense_lstm(7, 5, 3))
-    specs.append(fdht_lstm(150, 8, 4, (3, 3, 3, 2, 4), (2, 1, 2, 4, 2), 2))
-    specs.append(fdht_lstm(200, 12, 2, (3, 2, 3, 2, 2, 4), (2, 2, 1, 3, 2, 2), 2))
-    for number, spec in enumerate(specs):
-        on = target(*shape, single_port=bool(number % 2))
-        bundle = random_bundle(rng, spec, plan(spec, on), factor_width=12)
-        trace = GoldenLSTM(bundle).run(bundle.clips)
-        run = compile_bundle(bundle, on).machine.run(bundle.clips[0])
-        words = np.array(run.outputs)
-        assert words[words[:, 0] == 0, 1].tolist() == trace.h[0, -1].tolist()
-        assert words[words[:, 0] == 1, 1].tolist() == trace.c[0, -1].tolist()
-        assert words[words[:, 0] == 2, 1].tolist() == trace.logits[0].tolist()
+def test_many_random_networks_equal_golden(shape):
+    """With the test above, more than 5,000."""
+    rng = np.random.default_rng([SEED, *shape])
+    for number in range(700):
+        check_random_network(rng, shape, number, (1, 5))
+
+
+def test_eight_modes():
+    """The largest trees, rings and chains there are."""
+    rng = np.random.default_rng([SEED, 8])
+    for number in range(2 * len(KINDS)):
+        check_random_network(rng, (4, 4), number, (7, 8))
 
 
 def test_macs_are_those_of_the_true_modes():

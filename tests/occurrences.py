@@ -1,0 +1,51 @@
+"""What happened in a set of runs, counted, so that a test can say how often each case has really occurred."""
+
+from collections import Counter
+
+import numpy as np
+
+from compiler.image import Image
+from compiler.machine import Run
+from model.golden import Trace
+from spec import timing
+from spec.bundle import Bundle
+from spec.program import Segment, Token
+from spec.target import Target
+
+
+def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter[str]:
+    """The cases one run contains, each once, by name."""
+    network, target = bundle.spec.network, image.target
+    programs = image.machine.programs
+    seen = {f"d = {len(network.inputs)}", network.kind}
+    for stage in bundle.stages:
+        seen |= {"merge"} if len(stage.factors) > 1 else set()
+        seen |= {"batch"} if np.prod(network.shape(stage.batch)) > 1 else set()
+    # The bond that closes a ring.
+    seen |= {"ring bond"} if network.kind == "tr" and network.size[f"r{len(network.inputs)}"] > 1 else set()
+    for instruction in programs[Segment.ARRAY_PROGRAM]:
+        contraction = image.machine.contraction(instruction)
+        seen |= {"transposed drain"} if instruction["transpose"] else set()
+        seen |= {"padded rows"} if (instruction["rows"] + 1) % target.rows else set()
+        seen |= {"K < P"} if contraction.depth < target.rows else set()
+        seen |= {"padded lanes"} if instruction["transpose"] and instruction["emit"] + 1 < target.columns else set()
+    for unit in programs.values():
+        for instruction in unit:
+            seen |= {f"wait {token.name}" for token in Token if instruction["wait"] >> token & 1}
+    seen |= {f"{place.split()[0]} saturates" for place, clipped in trace.saturations.items() if clipped}
+    at_limit = (run.array.data == target.data.max) | (run.array.data == target.data.min)
+    seen |= {f"requantiser {lane} saturates" for lane in np.flatnonzero(at_limit.any(axis=0))}
+    return Counter(seen | _schedule(image, run, target))
+
+
+def _schedule(image: Image, run: Run, target: Target) -> set[str]:
+    """Cases of timing: what the loader does while others work."""
+    seen = {"data and result in separate banks"} if target.single_port else set()
+    array = [(start, done) for unit, _, _, start, done in run.started if unit is Segment.ARRAY_PROGRAM]
+    for unit, _, index, start, done in run.started:
+        if unit is Segment.LOADER_PROGRAM:
+            count = image.machine.programs[unit][index]["count"]
+            seen |= {"loader waits for the gate unit"} if done > start + timing.LOAD + count + timing.DONE else set()
+            beside = any(start < other_done and other_start < done for other_start, other_done in array)
+            seen |= {"loader beside the array"} if beside else set()
+    return seen
