@@ -179,7 +179,7 @@ def test_two_modes_give_the_truncated_svd():
 def test_ranks_by_name_and_the_smaller_of_the_roots_children():
     inputs, outputs = MODES[4]
     weight = np.random.default_rng(0).standard_normal((prod(outputs), prod(inputs)))
-    result = from_dense(weight, inputs, outputs, balanced_tree(4, 1), ranks={"1": 2, "12": 3, "34": 5})
+    result = from_dense(weight, inputs, outputs, balanced_tree(4, 1), ranks={"1": 2, "12": 5, "34": 3})
     assert {name: size for name, size in result.network.sizes if name[0] == "r"} == {
         "r1": 2, "r2": 3, "r12": 3, "r3": 6, "r4": 4, "r34": 3,
     }  # fmt: skip
