@@ -34,7 +34,8 @@ SHAPES = {
 
 def small_lstm(depth: int, rank: int = 3, classes: int = 5) -> LSTMSpec:
     """20 inputs, 4 hidden units, on a balanced tree of the given depth."""
-    return fdht_lstm(20, 4, classes, *SHAPES[depth], rank)
+    inputs, outputs = SHAPES[depth]
+    return fdht_lstm(20, 4, classes, inputs, outputs, rank)
 
 
 def block_term_lstm() -> LSTMSpec:

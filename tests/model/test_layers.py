@@ -5,16 +5,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from model.contraction import left_to_right, mean_square
-from model.layers import FDHTLSTM, Classifier, HTLinear
+from model.layers import FDHTLSTM, Classifier, HTLinear, NetworkWeight, StackedFDHTLSTM
 from spec.errors import SpecError
-from spec.lstm import fdht_lstm
-from spec.network import balanced_tree, ht_network
-from tests.model.networks import SHAPES, block_term_lstm, dense, lstms, small_lstm, stage_lists
+from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
+from spec.network import balanced_tree, bt_network, ht_network, linear_tree, tt_network
+from tests.model.networks import SHAPES, block_term_lstm, dense, every_kind, lstms, small_lstm, stage_lists
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 """float64 sums in another order: the only tolerance between factorised and dense."""
+
+
+KINDS = [(depth, kind) for depth in range(1, 6) for kind in every_kind(depth)]
 
 
 def torch_lstm(layer: FDHTLSTM) -> torch.nn.LSTM:
@@ -68,8 +72,9 @@ def test_to_dense_is_the_network_contracted_by_numpy(depth):
     np.testing.assert_allclose(layer.to_dense().detach(), matrix[np.ix_(spec.z_positions, columns)], **EXACT)
 
 
-@pytest.mark.parametrize("spec", [small_lstm(2), small_lstm(4), small_lstm(5), block_term_lstm()], ids=str)
-def test_gradients_are_those_of_the_dense_lstm(spec):
+@pytest.mark.parametrize(("depth", "kind"), KINDS)
+def test_gradients_are_those_of_the_dense_lstm(depth, kind):
+    spec = lstm_on(every_kind(depth)[kind], 20, 4, 0)
     torch.manual_seed(0)
     layer = FDHTLSTM(spec, batch_first=True).double()
     x = torch.randn(2, 3, 20).double().requires_grad_()
@@ -87,6 +92,7 @@ def test_gradients_are_those_of_the_dense_lstm(spec):
         h = torch.sigmoid(o) * torch.tanh(c)
         loss = loss + (h - target[:, step]).square().sum()
     for a, b in zip(got, torch.autograd.grad(loss, parameters), strict=True):
+        assert a.abs().max() > 0
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
 
@@ -103,10 +109,10 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(apply, (x, *layer.parameters()))
 
 
-@pytest.mark.parametrize("depth", SHAPES)
-def test_linear_is_its_dense_self(depth):
+@pytest.mark.parametrize(("depth", "kind"), KINDS)
+def test_linear_is_its_dense_self(depth, kind):
     torch.manual_seed(depth)
-    layer = HTLinear(ht_network(*SHAPES[depth], balanced_tree(depth, 3))).double()
+    layer = HTLinear(every_kind(depth)[kind]).double()
     with torch.no_grad():
         layer.bias.normal_()
     x = torch.randn(2, 3, layer.in_features).double()
@@ -138,6 +144,29 @@ def test_initialisation_keeps_the_variance(depth, rank):
         ratios.append((torch.randn(500, 24) @ layer.to_dense().T).square().mean().item())
         assert torch.equal(layer.bias, torch.tensor([[0.0], [1], [0], [0]]).expand(4, 4))
     assert 0.8 < np.mean(ratios) < 1.25
+
+
+@pytest.mark.parametrize(("depth", "kind"), KINDS)
+def test_every_kind_starts_with_the_same_variance(depth, kind, monkeypatch):
+    """The dense entries have mean square 1 / (N+H); before the last rescaling they have 1 on average over draws."""
+    network = every_kind(depth, 3)[kind]
+    torch.manual_seed(0)
+    dense_weight = FDHTLSTM(lstm_on(network, 20, 4, 0)).double().weight.dense()
+    assert dense_weight.square().mean().item() == pytest.approx(1 / 24)
+
+    monkeypatch.setattr("model.layers.mean_square", lambda *_: torch.tensor(1.0))
+    draws = [NetworkWeight(network).factors for _ in range(100)]
+    variances = [np.mean([draw[name].square().mean().item() for draw in draws]) for name in network.factor]
+    bonds = [size for name, size in network.sizes if name not in (*network.inputs, *network.outputs)]
+    assert 0.5 < np.prod(variances) * np.prod(bonds) < 2
+
+
+def test_the_factors_of_block_terms_share_their_variance():
+    """Each of d+1 factors takes the (d+1)-th root of 1/blocks; a factor has one rank, the core all d."""
+    torch.manual_seed(0)
+    factors = HTLinear(bt_network((8, 8, 8), (8, 8, 8), 3, 9)).weight.factors
+    factor, core = factors["A1"].square().mean().item(), factors["C"].square().mean().item()
+    assert factor / core == pytest.approx(9, rel=0.2)
 
 
 def test_initial_factors_cancel_the_sums_over_their_bonds():
@@ -176,3 +205,142 @@ def test_bad_shapes():
         FDHTLSTM(small_lstm(2), stage_list=(("U1",),))
     with pytest.raises(SpecError, match="at least one class"):
         Classifier(small_lstm(2, classes=0))
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_packed_sequences_run_as_if_alone(data):
+    """Any lengths in any order, with and without states: each sequence as in a batch of its own, and as torch does."""
+    spec = data.draw(lstms())
+    lengths = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=5))
+    enforce_sorted, zero_h = data.draw(st.booleans()), data.draw(st.booleans())
+    if enforce_sorted:
+        lengths.sort(reverse=True)
+    torch.manual_seed(data.draw(st.integers(0, 1000)))
+    layer = FDHTLSTM(spec).double()
+    sequences = [torch.randn(length, spec.inputs).double() for length in lengths]
+    states = torch.randn(2, 1, len(lengths), spec.hidden).double() if data.draw(st.booleans()) else None
+    packed = pack_sequence(sequences, enforce_sorted)
+    output, (h, c) = layer(packed, None if states is None else tuple(states), zero_h=zero_h)
+    assert isinstance(output, PackedSequence) and h.shape == c.shape == (1, len(lengths), spec.hidden)
+    padded, got_lengths = pad_packed_sequence(output)
+    assert got_lengths.tolist() == lengths
+    for k, sequence in enumerate(sequences):
+        alone, (alone_h, alone_c) = layer(sequence, None if states is None else tuple(states[:, :, k]), zero_h=zero_h)
+        torch.testing.assert_close(padded[: lengths[k], k], alone, **EXACT)
+        torch.testing.assert_close(h[:, k], alone_h, **EXACT)
+        torch.testing.assert_close(c[:, k], alone_c, **EXACT)
+    if not zero_h:
+        expected, final = torch_lstm(layer)(packed, None if states is None else tuple(states))
+        torch.testing.assert_close(output.data, expected.data, **EXACT)
+        torch.testing.assert_close((h, c), final, **EXACT)
+
+
+def test_padding_never_reaches_a_packed_sequence():
+    torch.manual_seed(0)
+    layer = FDHTLSTM(small_lstm(3), batch_first=True).double()
+    x, lengths = torch.randn(3, 5, 20).double().requires_grad_(), torch.tensor([2, 5, 3])
+    output, _ = layer(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+    output.data.square().sum().backward()
+    assert x.grad is not None
+    for row, length in zip(x.grad, lengths.tolist(), strict=True):
+        assert (row[:length] != 0).any(-1).all() and not row[length:].any()
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize(("inputs", "hidden"), [(1, 1), (1, 7), (13, 7), (5, 11)])
+def test_one_step_one_sequence_and_odd_sizes(inputs, hidden, batch_first):
+    torch.manual_seed(0)
+    spec = fdht_lstm(inputs, hidden, 0, (5, 3, 2), (4, 4, 3), {"1": 2, "2": 3, "12": 2, "3": 1})
+    layer = FDHTLSTM(spec, batch_first).double()
+    for steps, batch in ((1, 1), (1, 3), (4, 1)):
+        x = torch.randn((batch, steps, inputs) if batch_first else (steps, batch, inputs)).double()
+        torch.testing.assert_close(layer(x), torch_lstm(layer)(x), **EXACT)
+    alone = torch.randn(1, inputs).double()
+    torch.testing.assert_close(layer(alone), torch_lstm(layer)(alone), **EXACT)
+
+
+STACK = [
+    lstm_on(tt_network((6, 5), (4, 5), 3), 20, 5, 0),
+    lstm_on(ht_network((4, 3, 2), (5, 2, 2), linear_tree(3, 2)), 5, 5, 0),
+    dense_lstm(5, 5, 0),
+]
+"""Three layers of three kinds: 20 inputs, 5 hidden units."""
+
+
+def torch_stack(stack: StackedFDHTLSTM, batch_first: bool = False) -> torch.nn.LSTM:
+    lstm = torch.nn.LSTM(20, 5, num_layers=len(stack.layers), batch_first=batch_first).double()
+    with torch.no_grad():
+        for k, layer in enumerate(stack.layers):
+            for name, value in torch_lstm(layer).state_dict().items():
+                lstm.get_parameter(name.replace("l0", f"l{k}")).copy_(value)
+    return lstm
+
+
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_stack_is_torchs_stack(layers, with_state):
+    torch.manual_seed(layers)
+    for batch_first in (False, True):
+        stack = StackedFDHTLSTM(STACK[:layers], batch_first).double()
+        lstm = torch_stack(stack, batch_first)
+        x = torch.randn(3, 2, 20).double()
+        batch = 3 if batch_first else 2
+        state = tuple(torch.randn(2, layers, batch, 5).double()) if with_state else None
+        torch.testing.assert_close(stack(x, state), lstm(x, state), **EXACT)
+        state = tuple(torch.randn(2, layers, 5).double()) if with_state else None
+        torch.testing.assert_close(stack(x[0], state), lstm(x[0], state), **EXACT)
+        packed = pack_sequence([torch.randn(length, 20).double() for length in (2, 4, 1)], enforce_sorted=False)
+        state = tuple(torch.randn(2, layers, 3, 5).double()) if with_state else None
+        output, final = stack(packed, state)
+        expected, expected_final = lstm(packed, state)
+        torch.testing.assert_close(output.data, expected.data, **EXACT)
+        torch.testing.assert_close(final, expected_final, **EXACT)
+
+
+def test_gradients_reach_every_layer_of_a_stack():
+    torch.manual_seed(0)
+    stack = StackedFDHTLSTM(STACK, stage_lists=[(("G2",), ("G1",)), None, None])
+    assert stack.layers[0].weight.stage_list == (("G2",), ("G1",))
+    stack(torch.randn(3, 2, 20))[0].square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in stack.parameters())
+
+
+def other(inputs: int, hidden: int) -> LSTMSpec:
+    return dense_lstm(inputs, hidden, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: FDHTLSTM(small_lstm(2), bidirectional=True), "bidirectional=True is not supported.*second layer on"),
+        (lambda: StackedFDHTLSTM(STACK, bidirectional=True), "bidirectional=True is not supported"),
+        (lambda: StackedFDHTLSTM([]), "at least one specification"),
+        (
+            lambda: StackedFDHTLSTM([other(20, 5), other(4, 5)]),
+            "layer 1 has 4 inputs and 5 hidden units; on top of layers with 5 hidden units it needs 5 and 5",
+        ),
+        (lambda: StackedFDHTLSTM([other(20, 5), other(5, 6)]), "layer 1 has 5 inputs and 6 hidden"),
+        (lambda: StackedFDHTLSTM(STACK, stage_lists=[None]), "1 stage lists for 3 layers"),
+        (
+            lambda: StackedFDHTLSTM(STACK)(torch.zeros(3, 2, 20), (torch.zeros(1, 2, 5), torch.zeros(3, 2, 5))),
+            "h_0 has states for 1 layers, not 3",
+        ),
+        (
+            lambda: StackedFDHTLSTM(STACK)(torch.zeros(3, 2, 20), (torch.zeros(3, 2, 5), torch.zeros(3, 1, 5))),
+            r"c_0 has shape \(1, 1, 5\), not \(1, 2, 5\)",
+        ),
+        (lambda: FDHTLSTM(small_lstm(2))(torch.zeros(0, 2, 20)), "no steps; a sequence has at least one"),
+        (lambda: FDHTLSTM(small_lstm(2))(pack_sequence([torch.zeros(3, 19)])), "20 inputs"),
+        (lambda: FDHTLSTM(small_lstm(2))(pack_sequence([torch.zeros(3, 2, 20)])), "20 inputs"),
+        (
+            lambda: FDHTLSTM(small_lstm(2))(
+                pack_sequence([torch.zeros(3, 20)] * 2), (torch.zeros(1, 3, 4), torch.zeros(1, 2, 4))
+            ),
+            r"h_0 has shape \(1, 3, 4\), not \(1, 2, 4\)",
+        ),
+    ],
+)
+def test_what_is_refused(call, says):
+    with pytest.raises(SpecError, match=says):
+        call()
