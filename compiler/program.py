@@ -274,6 +274,8 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         array.append(lowered.fields)
         factor_base += len(lowered.factors)
         bias_base += len(lowered.bias)
+        _check_room(f"factor words of {target.rows} factors", factor_base, target.factor_words)
+        _check_room("bias memory words", bias_base, target.result_words)
 
     array_program = []
     for s, fields in enumerate(array):
@@ -364,19 +366,18 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         Segment.BIAS: _pack(np.concatenate(bias), target.data_width),
         Segment.TABLES: np.array(table_words(formats.sigmoid, formats.tanh, target.data_width), dtype=object),
     }
-    limits = {
-        Segment.ARRAY_PROGRAM: ("array program words", target.program_words),
-        Segment.LOADER_PROGRAM: ("loader program words", target.program_words),
-        Segment.GATE_PROGRAM: ("gate program words", target.program_words),
-        Segment.FACTORS: (f"factor words of {target.rows} factors", target.factor_words),
-        Segment.BIAS: ("bias memory words", target.result_words),
-    }
-    for segment, (name, limit) in limits.items():
-        if len(segments[segment]) > limit:
-            raise CapacityError(
-                name, len(segments[segment]), limit, "choose a larger target, or smaller modes or ranks"
-            )
+    for segment, unit in (
+        (Segment.ARRAY_PROGRAM, "array"),
+        (Segment.LOADER_PROGRAM, "loader"),
+        (Segment.GATE_PROGRAM, "gate"),
+    ):
+        _check_room(f"{unit} program words", len(segments[segment]), target.program_words)
     return segments
+
+
+def _check_room(name: str, need: int, limit: int) -> None:
+    if need > limit:
+        raise CapacityError(name, need, limit, "choose a larger target, or smaller modes or ranks")
 
 
 def _header(wait, give, back: int | None = None, halt: bool = False) -> dict[str, int]:

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from bundles import random_bundle, random_spec
+from bundles import KINDS, random_bundle, random_spec
 
 from compiler.image import Image, compile_bundle
 from compiler.planner import plan
@@ -42,7 +42,7 @@ def small_target(rows: int, columns: int) -> Target:
 
 def random_job(rng: np.random.Generator, target: Target, number: int) -> tuple[Job, GoldenLSTM]:
     """A random network compiled for a target; every third starts from a random state, every fourth pauses."""
-    spec = random_spec(rng)
+    spec = random_spec(rng, KINDS[number % len(KINDS)], (1, 5))
     bundle = random_bundle(rng, spec, plan(spec, target), steps=4)
     image = compile_bundle(bundle, target)
     initial = rng.integers(-8192, 8192, (spec.hidden, 2)) if number % 3 else None
@@ -57,10 +57,20 @@ def golden_run(job: Job, golden: GoldenLSTM, zero_h: bool = False):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
 def test_random_networks(shape):
+    check_networks(np.random.default_rng([SEED, *shape]), shape, NETWORKS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}x{shape[1]}")
+def test_many_random_networks(shape):
+    """With the test above, 200 and more."""
+    check_networks(np.random.default_rng([SEED, *shape, 1]), shape, 3 * NETWORKS)
+
+
+def check_networks(rng: np.random.Generator, shape: tuple[int, int], networks: int) -> None:
     print(f"reproduce with FDHT_SEED={SEED}")
-    rng = np.random.default_rng([SEED, *shape])
     target = small_target(*shape)
-    jobs = [random_job(rng, target, number) for number in range(NETWORKS)]
+    jobs = [random_job(rng, target, number) for number in range(networks)]
     results = simulate_jobs([job for job, _ in jobs])
     for (job, golden), result in zip(jobs, results, strict=True):
         assert result.mismatches == []
