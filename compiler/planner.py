@@ -110,12 +110,16 @@ class _Edges:
         return self._stages[done]
 
 
+_State = tuple[float, int, frozenset[str], str | None, int, StageList]
+"""Cost, a number that makes states distinct, factors absorbed, lane index, factor words, the path."""
+
+
 def _cheapest(spec: LSTMSpec, target: Target, edges: _Edges, price: float) -> tuple[StageList, int]:
     """The shortest path (Dijkstra) with factor memory priced, and the factor words it fills (head included)."""
     everything = len(spec.network.factors)
     head = spec.hidden * -(-spec.classes // target.rows)
     numbers = count()
-    queue = [(0.0, next(numbers), frozenset[str](), lane, head, ()) for lane in first_lanes(spec, target)]
+    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, head, ()) for lane in first_lanes(spec, target)]
     settled: set[tuple[frozenset[str], str | None]] = set()
     while queue:
         cost, _, done, lane, words, path = heappop(queue)

@@ -30,7 +30,8 @@ def random_spec(rng: np.random.Generator, kind: str = "balanced", orders: tuple[
         orders: fewest and most modes (one for dense, a ring has at least two).
     """
     while True:
-        order = 1 if kind == "dense" else int(rng.integers(max(orders[0], 2 if kind == "tr" else 1), orders[1] + 1))
+        fewest = max(orders[0], 2 if kind == "tr" else 1)
+        order = 1 if kind == "dense" else int(rng.integers(fewest, max(fewest, orders[1]) + 1))
         top = {1: 60, 2: 18, 3: 12, 4: 7}.get(order, 4)
         inputs = tuple(int(n) for n in rng.integers(1, top, order))
         outputs = tuple(int(m) for m in rng.integers(1, top, order))

