@@ -1,6 +1,7 @@
 """The checks can fail: small faults, each reported with its cycle and its address."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -8,12 +9,12 @@ import pytest
 from bundles import random_bundle
 
 from compiler.image import Image, compile_bundle
-from compiler.machine import decode
+from compiler.machine import UNITS, decode
 from compiler.planner import plan
 from sim.build import build
 from sim.simulate import Job, Simulation, simulate_jobs
 from spec.lstm import fdht_lstm
-from spec.program import Segment, array_instruction
+from spec.program import Segment, Token
 from spec.target import Target
 
 TARGET = Target("test-2x2", 2, 2, factor_width=8, bank_words=256, factor_words=512, result_words=128, hidden=16)
@@ -33,9 +34,8 @@ def simulate(job: Job, **options) -> Simulation:
 
 
 def assert_reported(result: Simulation) -> None:
-    """At least one difference names a cycle and an address, with what was written and what was expected."""
-    assert result.mismatches
-    assert re.match(r"cycle \d+: \w+ wrote \(.+\) to \(.+\), ", result.mismatches[0])
+    """A difference names a cycle and an address, with what was written and what was expected."""
+    assert any(re.match(r"cycle \d+: \w+ wrote \(.+\) to \(.+\), ", line) for line in result.mismatches)
 
 
 def with_segment(image: Image, segment: Segment, words: np.ndarray) -> Image:
@@ -47,45 +47,102 @@ def test_without_a_fault_nothing_is_reported(job):
     assert result.mismatches == [] and result.words_compared == result.words_expected > 0
 
 
-@pytest.mark.parametrize("word", [0, -1], ids=["first", "last"])
-def test_one_bit_of_a_factor(job, word):
-    factors = job.image.segments[Segment.FACTORS].copy()
-    factors[word] = int(factors[word]) ^ 1 << 14  # of the tile's first row, which is never padding
-    assert_reported(simulate(replace(job, load=with_segment(job.image, Segment.FACTORS, factors))))
-
-
-def test_a_swapped_stride(job):
-    record = array_instruction(TARGET)
-    program = job.image.segments[Segment.ARRAY_PROGRAM]
-    instructions = decode(program, record)
-    levels = next(
-        instruction["write"]["levels"] for instruction in instructions if instruction["write"]["levels"][1]["count"]
-    )
-    levels[0]["word"], levels[1]["word"] = levels[1]["word"], levels[0]["word"]
+def edit(image: Image, segment: Segment, change: Callable[[list[dict]], None]) -> Image:
+    """An image in which the decoded instructions of a program were changed."""
+    record = UNITS[segment](TARGET)
+    instructions = decode(image.segments[segment], record)
+    change(instructions)
     words = np.array([word for instruction in instructions for word in record.encode(instruction)], dtype=object)
-    assert (words != program).any()
-    assert_reported(simulate(replace(job, load=with_segment(job.image, Segment.ARRAY_PROGRAM, words))))
+    assert (words != image.segments[segment]).any()
+    return with_segment(image, segment, words)
 
 
-def test_a_changed_rounding_constant(job):
-    def truncate(verilog: str) -> str:
-        """The requantiser no longer adds half before it shifts."""
-        changed, count = re.subn(
-            r"\$signed\(half\) \+ \$signed\(\{ bias, 1'h1 \}\)", "$signed(half) + $signed({ bias, 1'h0 })", verilog
-        )
-        assert count == TARGET.columns
-        return changed
+def flip(segment: Segment, word: int, bit: int) -> Callable[[Image], Image]:
+    def change(image: Image) -> Image:
+        words = image.segments[segment].copy()
+        words[word] = int(words[word]) ^ 1 << bit
+        return with_segment(image, segment, words)
 
-    assert_reported(simulate(job, built=build(TARGET, mutate=truncate)))
+    return change
 
 
-def test_a_missing_result(job):
-    """A program that stops early is noticed: what must come is known from the expected image, not from the monitor."""
-    record = array_instruction(TARGET)
-    instructions = decode(job.image.segments[Segment.ARRAY_PROGRAM], record)
+def program(segment: Segment, change: Callable[[list[dict]], None]) -> Callable[[Image], Image]:
+    return lambda image: edit(image, segment, change)
+
+
+def swap_strides(instructions: list[dict]) -> None:
+    levels = next(i["write"]["levels"] for i in instructions if i["write"]["levels"][1]["count"])
+    levels[0]["word"], levels[1]["word"] = levels[1]["word"], levels[0]["word"]
+
+
+def stop_early(instructions: list[dict]) -> None:
     levels = instructions[-1]["write"]["levels"]
     assert levels[0]["count"] > 0
     levels[0]["count"] -= 1
-    words = np.array([word for instruction in instructions for word in record.encode(instruction)], dtype=object)
-    result = simulate(replace(job, load=with_segment(job.image, Segment.ARRAY_PROGRAM, words)))
-    assert result.mismatches
+
+
+def add(field: str, number: int, amount: int) -> Callable[[list[dict]], None]:
+    def change(instructions: list[dict]) -> None:
+        instructions[number][field] += amount
+
+    return change
+
+
+def swap_gates(instructions: list[dict]) -> None:
+    instructions[1]["f"], instructions[1]["o"] = instructions[1]["o"], instructions[1]["f"]
+
+
+def forget_wait(instructions: list[dict]) -> None:
+    instructions[1]["wait"] &= ~(1 << Token.Z_READY)
+
+
+IMAGE_FAULTS = {
+    "a bit of the first factor word": flip(Segment.FACTORS, 0, 14),  # of the tile's first row, which is never padding
+    "a bit of the last factor word": flip(Segment.FACTORS, -1, 14),
+    "a bit of a bias": flip(Segment.BIAS, 1, 3),
+    "a bit of a table's middle": flip(Segment.TABLES, 64, 7),
+    "two strides swapped": program(Segment.ARRAY_PROGRAM, swap_strides),
+    "a loop that ends early": program(Segment.ARRAY_PROGRAM, stop_early),
+    "a shift too far": program(Segment.ARRAY_PROGRAM, add("shift", 0, 1)),
+    "another input offset": program(Segment.LOADER_PROGRAM, add("offset", 1, 1)),
+    "gates f and o swapped": program(Segment.GATE_PROGRAM, swap_gates),
+    "a wait forgotten": program(Segment.GATE_PROGRAM, forget_wait),
+    "the head's copy of h a word off": program(Segment.GATE_PROGRAM, add("copy", 1, 1)),
+}
+"""What a wrong compiler might write."""
+
+
+@pytest.mark.parametrize("fault", IMAGE_FAULTS)
+def test_a_fault_in_the_image(job, fault):
+    """What must come is known from the right image, not from the one that runs."""
+    assert_reported(simulate(replace(job, load=IMAGE_FAULTS[fault](job.image))))
+
+
+RTL_FAULTS = {
+    "nothing is added for rounding": (
+        r"\$signed\(half\) \+ \$signed\(\{ bias, 1'h1 \}\)",
+        r"$signed(half) + $signed({ bias, 1'h0 })",
+    ),
+    "a sum is not cleared": (r"last\[1\] \? 41'h0+ : (\\\$\d+ )", r"\1"),
+    "saturation stops one short": (r"16'h8000 : 16'h7fff", r"16'h8001 : 16'h7fff"),
+    "a shift without the sign": (r"\$signed\((\\\$\d+ )\) >>> shift", r"\1 >> shift"),
+    "a token that is always there": (r"assign available\[4\] = [^;]+;", r"assign available[4] = 1'h1;"),
+    "o in the place of g": (r"\bb = tanh_g;", r"b = sigmoid_o;"),
+    "an input offset left out": (r"(assign value = )(\$signed\(.*?\)) - \$signed\([^)]*\);", r"\1\2;"),
+}
+"""What wrong gateware might do: text of its Verilog, and what to put there."""
+
+
+@pytest.mark.parametrize(
+    "fault", [fault if k == 0 else pytest.param(fault, marks=pytest.mark.slow) for k, fault in enumerate(RTL_FAULTS)]
+)
+def test_a_fault_in_the_gateware(job, fault):
+    """The first in the ordinary tests; each is a simulator of its own."""
+    pattern, replacement = RTL_FAULTS[fault]
+
+    def mutate(verilog: str) -> str:
+        changed, count = re.subn(pattern, replacement, verilog)
+        assert count
+        return changed
+
+    assert_reported(simulate(job, built=build(TARGET, mutate=mutate)))

@@ -1,0 +1,72 @@
+"""Faults in compiler and golden model are seen where the encoded image is executed in numpy beside the golden model."""
+
+import numpy as np
+import pytest
+import torch
+from test_planner import check_random_network
+
+import compiler.program
+from model.golden import GoldenLSTM
+from spec.lstm import Region
+
+
+def run_some() -> None:
+    rng = np.random.default_rng(3)
+    for number in range(14):
+        check_random_network(rng, (4, 4), number, (2, 3))
+
+
+def test_without_a_fault_all_agree():
+    run_some()
+
+
+def factors_not_turned(monkeypatch):
+    right = compiler.program._factor_words
+    monkeypatch.setattr(compiler.program, "_factor_words", lambda *args: right(*args)[:, ::-1])
+
+
+def bias_rows_reversed(monkeypatch):
+    right = compiler.program._bias_words
+    monkeypatch.setattr(compiler.program, "_bias_words", lambda *args: right(*args)[::-1])
+
+
+def regions_from_zero(monkeypatch):
+    right = compiler.program.region_nest
+
+    def wrong(region: Region, *args):
+        return right(Region((0,) * len(region.start), region.shape, region.order, region.count), *args)
+
+    monkeypatch.setattr(compiler.program, "region_nest", wrong)
+
+
+def golden_without_bias(monkeypatch):
+    right = GoldenLSTM._placed_bias
+    monkeypatch.setattr(GoldenLSTM, "_placed_bias", lambda *args: torch.zeros_like(right(*args)))
+
+
+def golden_gates_swapped(monkeypatch):
+    right = GoldenLSTM._gates
+    order = [0, 3, 2, 1]
+    monkeypatch.setattr(GoldenLSTM, "_gates", lambda self, z, *args: right(self, z[:, order], *args))
+
+
+def golden_forgets_h(monkeypatch):
+    right = GoldenLSTM._stages
+    monkeypatch.setattr(GoldenLSTM, "_stages", lambda self, x, h, *args: right(self, x, torch.zeros_like(h), *args))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        factors_not_turned,
+        bias_rows_reversed,
+        regions_from_zero,
+        golden_without_bias,
+        golden_gates_swapped,
+        golden_forgets_h,
+    ],
+)
+def test_a_fault_is_seen(monkeypatch, fault):
+    fault(monkeypatch)
+    with pytest.raises(AssertionError):
+        run_some()
