@@ -70,7 +70,7 @@ class BoardTop(Elaboratable):
         for name in ("image", "x", "state"):
             wiring.connect(m, getattr(link, name), getattr(engine, name))
         wiring.connect(m, engine.out, link.out)
-        for name in ("start", "steps", "use_state", "every_h"):
+        for name in ("start", "steps", "use_state", "every_h", "keep"):
             m.d.comb += getattr(engine, name).eq(getattr(link, name))
         for name in ("busy", "cycles", "stalls", "saturations", "collision"):
             m.d.comb += getattr(link, name).eq(getattr(engine, name))

@@ -6,6 +6,7 @@ image, so that a wrong encoding is executed wrongly here and disagrees with the 
 
 from collections import defaultdict
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -144,6 +145,7 @@ class Run:
         started: start and done cycle of every instruction: (unit, step, index, start, done).
         array_busy: cycles the array was fed.
         saturations: result words with a clipped lane.
+        memory: as it is afterwards.
     """
 
     cycles: int
@@ -154,6 +156,16 @@ class Run:
     started: list[tuple[Segment, int, int, int, int]] = field(default_factory=list)
     array_busy: int = 0
     saturations: int = 0
+    memory: "Memory | None" = None
+
+
+@dataclass
+class Memory:
+    """What a run leaves behind: scratchpad and result memory (words × Q), cell states."""
+
+    scratchpad: np.ndarray
+    results: np.ndarray
+    cell: np.ndarray
 
 
 class Machine:
@@ -182,10 +194,10 @@ class Machine:
 
     # Timing
 
-    def schedule(self, steps: int) -> list[tuple[Segment, int, dict, int, int]]:
+    def schedule(self, steps: int, keep: bool = False) -> list[tuple[Segment, int, dict, int, int]]:
         """Start and done cycle of every instruction: (unit, step, instruction, start, done).
 
-        Inputs and outputs are taken to be always ready.
+        Inputs and outputs are taken to be always ready. With `keep`, states are neither cleared nor set.
         """
         queues = {
             unit: list(unroll(program, UNITS[unit](self.target).words, steps))
@@ -213,6 +225,8 @@ class Machine:
                     taken[token] += 1
                 if unit is Segment.ARRAY_PROGRAM:
                     done = start + self.contraction(instruction).done
+                elif keep and _sets_state(unit, instruction):
+                    done = start + timing.KEPT
                 elif unit is Segment.GATE_PROGRAM:
                     times = timing.gate(GateOp(instruction["op"]), instruction["count"] + 1)
                     done = start + times.done
@@ -248,25 +262,39 @@ class Machine:
         masks = np.stack([1 << nest["lane"], np.full(count, (1 << self.target.columns) - 1)], axis=1).ravel()
         return words, masks
 
-    def cycles(self, steps: int) -> int:
+    def cycles(self, steps: int, keep: bool = False) -> int:
         """Cycles of a run, from the one after `start` to the last one busy."""
-        return max(done for *_, done in self.schedule(steps))
+        return max(done for *_, done in self.schedule(steps, keep))
 
     # Execution
 
-    def run(self, clip: np.ndarray, initial: np.ndarray | None = None, every_h: bool = False) -> Run:
+    def run(
+        self,
+        clip: np.ndarray,
+        initial: np.ndarray | None = None,
+        every_h: bool = False,
+        after: Run | None = None,
+    ) -> Run:
         """Executes a clip.
 
         Args:
             clip: raw inputs, steps × N.
             initial: h and c of each unit, H × 2; zeros when left out.
             every_h: also send h after every step but the last (which is always sent).
+            after: a run whose states are kept; `initial` is then not looked at.
         """
-        scratchpad = np.zeros((self.target.scratchpad_words, self.target.columns), dtype=np.int64)
-        results = np.zeros((self.target.result_words, self.target.columns), dtype=np.int64)
-        cell = np.zeros(self.target.hidden, dtype=np.int64)
-        steps = len(clip)
-        schedule = sorted(self.schedule(steps), key=lambda entry: entry[3])
+        if after is not None and after.memory is not None:
+            memory = deepcopy(after.memory)
+        else:
+            lanes = self.target.columns
+            memory = Memory(
+                np.zeros((self.target.scratchpad_words, lanes), dtype=np.int64),
+                np.zeros((self.target.result_words, lanes), dtype=np.int64),
+                np.zeros(self.target.hidden, dtype=np.int64),
+            )
+        scratchpad, results, cell = memory.scratchpad, memory.results, memory.cell
+        steps, keep = len(clip), after is not None
+        schedule = sorted(self.schedule(steps, keep), key=lambda entry: entry[3])
         run = Run(max(entry[4] for entry in schedule), *(_no_events() for _ in range(3)), outputs=[])
         array, hidden, cells = [], [], []
         for unit, step, instruction, start, done in schedule:
@@ -281,6 +309,8 @@ class Machine:
                 array.append((start + contraction.offsets, where, words))
                 run.saturations += clipped
                 run.array_busy += contraction.busy
+            elif keep and _sets_state(unit, instruction):
+                continue
             elif unit is Segment.LOADER_PROGRAM:
                 self._load(instruction, clip[step], scratchpad)
             else:
@@ -298,6 +328,7 @@ class Machine:
                     cells,
                 )
         run.array, run.hidden, run.cell = (_join(parts) for parts in (array, hidden, cells))
+        run.memory = memory
         return run
 
     def _load(self, instruction: dict, raw: np.ndarray, scratchpad: np.ndarray) -> None:
@@ -344,6 +375,12 @@ class Machine:
         c = formats.cell.requantise(total, formats.cell_shift)
         squashed = tanh(formats.z.requantise(c, formats.tanh_shift), *t)
         return formats.hidden.requantise(sigmoid(o, *s) * squashed, formats.hidden_shift), c
+
+
+def _sets_state(unit: Segment, instruction: dict) -> bool:
+    """Whether a run that keeps its states skips an instruction."""
+    setting = {Segment.LOADER_PROGRAM: LoaderOp.ZERO, Segment.GATE_PROGRAM: GateOp.STATE}
+    return unit in setting and instruction["op"] == setting[unit]
 
 
 def _no_events() -> Events:

@@ -28,7 +28,8 @@ class Accelerator(Component):
         x (In): raw inputs, N per step in their order.
         state (In): initial h and c of each unit in turn; taken only if `use_state`.
         out (Out): h of every step (`every_h`), then h and c after the last step, unit by unit, then the logits.
-        start (In): begins a run. steps (In): its time steps, at least 1. use_state, every_h (In): its options; all
+        start (In): begins a run. steps (In): its time steps, at least 1. use_state, every_h (In): its options.
+        keep (In): go on with the h and c that the run before ended with; only after a run of the same image. All
             stable while `busy`.
         busy (Out): a run is under way, or its last words wait for `out`.
         cycles, stalls, saturations (Out): of the current or last run: clock cycles from the one after `start`;
@@ -63,6 +64,7 @@ class Accelerator(Component):
                 "steps": In(16),
                 "use_state": In(1),
                 "every_h": In(1),
+                "keep": In(1),
                 "busy": Out(1),
                 "cycles": Out(32),
                 "stalls": Out(32),
@@ -154,6 +156,8 @@ class Accelerator(Component):
             gate.result_data.eq(results.read_data),
             gate.initial.eq(self.use_state),
             gate.every_h.eq(self.every_h),
+            gate.keep.eq(self.keep),
+            loader.keep.eq(self.keep),
             scratchpad.gate_asks.eq(gate.write_asks),
             scratchpad.gate_valid.eq(gate.write_valid),
             scratchpad.gate_address.eq(gate.write_address),

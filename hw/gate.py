@@ -113,7 +113,8 @@ class GateUnit(Component):
         instruction (In): stable from `start` to `done`. start (In): pulse, not before the cycle after `done`.
         done (Out): in the cycle of the last write, or in which the last logit is accepted.
         final_step (In): this STEP is the run's last. every_h (In): send h of every STEP. initial (In): STATE
-            takes its values from `state`. All stable from `start` to `done`.
+            takes its values from `state`. keep (In): STATE changes nothing and is done in the next cycle. All stable
+            from `start` to `done`.
         state (In): h, then c, of each unit.
         out (Out): STEP sends h of each unit if `every_h` or `final_step`, followed by its c if `final_step`; EMIT
             sends logits. The last c may leave after `done`; the next instruction waits for that.
@@ -144,6 +145,7 @@ class GateUnit(Component):
                 "final_step": In(1),
                 "every_h": In(1),
                 "initial": In(1),
+                "keep": In(1),
                 "state": In(stream.Signature(signed(width))),
                 "out": Out(stream.Signature(output_word(target))),
                 "sending": Out(1),
@@ -191,6 +193,7 @@ class GateUnit(Component):
         wrap, last_unit = Signal(), Signal()
         first_write, second_write, finishing = Signal(), Signal(), Signal()
 
+        kept = Signal()
         takes_state = is_state & self.initial & in_lookup
         m.d.comb += [
             self.state.ready.eq(running & takes_state),
@@ -200,9 +203,10 @@ class GateUnit(Component):
             last_unit.eq(unit == instruction.count),
             self.stalled.eq(running & ~self.done & (~advance | (is_emit & finishing))),
         ]
+        m.d.sync += kept.eq(self.start & is_state & self.keep)
         with m.If(self.start):
             m.d.sync += [
-                running.eq(1),
+                running.eq(~(is_state & self.keep)),
                 # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c.
                 slot.eq(Mux(is_state, MOVE, SIGMOID_O)),
                 fill.eq(1),
@@ -382,7 +386,7 @@ class GateUnit(Component):
             self.write_data.eq(value),
             self.out.payload.kind.eq(kind),
             self.out.payload.value.eq(value),
-            self.done.eq(running & finishing & Mux(is_emit, self.out.valid & self.out.ready, second_write)),
+            self.done.eq(kept | (running & finishing & Mux(is_emit, self.out.valid & self.out.ready, second_write))),
         ]
         with m.If(second_write):
             m.d.comb += [self.write_address.eq(instruction.copy + written), self.write_mask.eq(~0)]

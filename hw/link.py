@@ -35,7 +35,7 @@ A time step may be cut into frames anywhere between words.
 | | | cycles, stalls, saturations, target, build (4 each) |
 | IDENTIFY | | as STATUS |
 | IMAGE | 16-bit words | state |
-| START | steps (2), flags (1: bit 0 use_state, bit 1 every_h), zero | state |
+| START | steps (2), flags (1: bit 0 use_state, bit 1 every_h, bit 2 keep), zero | state |
 | X | raw words: 1 byte each up to 8 bits, else 2 | state |
 | STATE | signed words: 2 bytes each up to 16 bits, else 4 | state |
 | READ | | result bytes so far; those of the READ before are forgotten |
@@ -320,8 +320,8 @@ class HostLink(Component):
     Members:
         rx (In), tx (Out): bytes from and to the host.
         lost (In): pulse: a byte was lost on its way here.
-        image, x, state, out, start, steps, use_state, every_h, busy, cycles, stalls, saturations, collision: as the
-            engine's, the other way round.
+        image, x, state, out, start, steps, use_state, every_h, keep, busy, cycles, stalls, saturations, collision: as
+            the engine's, the other way round.
         reset (Out): pulse, also at the very start: the engine (but not this link) is to be reset.
 
     Costs: at most 15 cycles per byte of a request and 3 per word, 12 per byte of a reply; no multipliers; two
@@ -346,6 +346,7 @@ class HostLink(Component):
                 "steps": Out(16),
                 "use_state": Out(1),
                 "every_h": Out(1),
+                "keep": Out(1),
                 "busy": In(1),
                 "collision": In(1),
                 "cycles": In(32),
@@ -388,7 +389,7 @@ class HostLink(Component):
         reason, fresh, escaped = Signal(3, reset_less=True), Signal(reset_less=True), Signal()
         errors = Signal(8, reset_less=True)
         waited = Signal(range(self._patience + 1), reset_less=True)
-        steps, options = Signal(16, reset_less=True), Signal(2, reset_less=True)
+        steps, options = Signal(16, reset_less=True), Signal(3, reset_less=True)
         acting, damaged, reset = Signal(), Signal(), Signal(init=1)
         checking, opening, replying, closing, ended = (Signal() for _ in range(5))
         data, number = receiver.data, receiver.data[4:]
@@ -397,7 +398,7 @@ class HostLink(Component):
             self.reset.eq(reset),
             results.clear.eq(reset),
             self.steps.eq(steps),
-            Cat(self.use_state, self.every_h).eq(options),
+            Cat(self.use_state, self.every_h, self.keep).eq(options),
         ]
         with m.If(self.lost | receiver.dropped | damaged):
             m.d.sync += errors.eq(errors + 1)

@@ -16,6 +16,7 @@ class InputLoader(Component):
 
     Members:
         instruction (In): see spec.program.loader_instruction. start (In), done (Out): pulses.
+        keep (In): ZERO changes nothing and is done in the next cycle.
         x (In): raw words.
         write_valid, write_address, write_mask, write_data (Out), write_ready (In): scratchpad; may be refused.
         starved (Out): a word was wanted and none came in this cycle.
@@ -32,6 +33,7 @@ class InputLoader(Component):
                 "instruction": In(layout(self._record)),
                 "start": In(1),
                 "done": Out(1),
+                "keep": In(1),
                 "x": In(stream.Signature(target.input_width)),
                 "write_valid": Out(1),
                 "write_ready": In(1),
@@ -71,9 +73,10 @@ class InputLoader(Component):
                 self.write_mask.eq(Mux(loading, 1 << addresses.address.lane, ~0)),
                 self.write_data.eq(Mux(loading, value << instruction.shift, 0)),
             ]
-        m.d.sync += self.done.eq(self.write_valid & self.write_ready & ~active)
+        kept = self.keep & ~loading
+        m.d.sync += self.done.eq((self.write_valid & self.write_ready & ~active) | (self.start & kept))
         with m.If(self.start):
-            m.d.sync += [active.eq(1), count.eq(0)]
+            m.d.sync += [active.eq(~kept), count.eq(0)]
         with m.Elif(taken):
             m.d.sync += [count.eq(count + 1), active.eq(count != instruction.count)]
         return m

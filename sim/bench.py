@@ -19,7 +19,7 @@ from cocotb.simtime import get_sim_time
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, SimTimeoutError, ValueChange, with_timeout
 
 from compiler.image import Image
-from compiler.machine import Events
+from compiler.machine import Events, Run
 from hw.signatures import output_word
 from hw.trace import array_event, cell_event, hidden_event
 from sim.scoreboard import Scoreboard
@@ -51,9 +51,12 @@ async def run_job(dut, folder: Path) -> None:
     await bench.reset()
     await bench.load(Image.load(folder / "loaded.image").stream())
     report = defaultdict(list)
+    before = None
     for number, clip in enumerate(clips):
-        for name, value in (await bench.run(clip, initial, job["every_h"])).items():
+        expected = image.machine.run(clip, initial, job["every_h"], before)
+        for name, value in (await bench.run(clip, expected, initial, job["every_h"], before is not None)).items():
             report[name].append(value)
+        before = expected if job["keep"] else None
         (folder / f"clip-{number}").touch()
     bench.stop()
     board = bench.scoreboard
@@ -75,7 +78,7 @@ class Bench:
         dut = self.dut
         for name in ("image__valid", "image__payload", "x__valid", "x__payload", "state__valid", "state__payload"):
             getattr(dut, name).value = 0
-        for name in ("start", "steps", "use_state", "every_h", "out__ready"):
+        for name in ("start", "steps", "use_state", "every_h", "keep", "out__ready"):
             getattr(dut, name).value = 0
         dut.rst.value = 1
         for _ in range(4):
@@ -105,24 +108,25 @@ class Bench:
         dut.image__valid.value = 0
         await FallingEdge(dut.clk)
 
-    async def run(self, clip: np.ndarray, initial: np.ndarray | None, every_h: bool) -> dict:
+    async def run(self, clip: np.ndarray, expected: Run, initial: np.ndarray | None, every_h: bool, keep: bool) -> dict:
         """Runs one clip and compares everything it writes."""
         dut, image = self.dut, self.image
-        expected = image.machine.run(clip, initial, every_h)
         self.scoreboard.expect("array", expected.array)
         self.scoreboard.expect("hidden", expected.hidden)
         self.scoreboard.expect("cell", expected.cell)
         outputs = np.array(expected.outputs, dtype=np.int64).reshape(-1, 3)
         never = np.full(len(outputs), -1)
         self.scoreboard.expect("output", Events(never, outputs[:, ::2], outputs[:, 1]))
-        drivers = [cocotb.start_soon(self._drive("x", clip.ravel().tolist()))]
-        if initial is not None:
+        raw = clip.astype(np.int64).ravel() & (1 << self.target.input_width) - 1
+        drivers = [cocotb.start_soon(self._drive("x", raw.tolist()))]
+        if initial is not None and not keep:
             words = [int(word) & (1 << self.target.data_width) - 1 for word in initial.ravel()]
             drivers.append(cocotb.start_soon(self._drive("state", words)))
 
         dut.steps.value = len(clip)
         dut.use_state.value = int(initial is not None)
         dut.every_h.value = int(every_h)
+        dut.keep.value = int(keep)
         dut.start.value = 1
         self.start_time = get_sim_time("ns") - PERIOD / 2
         await FallingEdge(dut.clk)

@@ -51,6 +51,7 @@ class Job:
         clips: raw input words, clips × steps × N.
         initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
         every_h: have h sent after every step.
+        keep: each clip goes on with the states the clip before ended with.
         pauses: a seed; inputs and outputs then pause at random and cycles are not compared.
         load: an image to load in place of `image` (for tests of the tests).
     """
@@ -59,6 +60,7 @@ class Job:
     clips: np.ndarray
     initial: np.ndarray | None = None
     every_h: bool = False
+    keep: bool = False
     pauses: int | None = None
     load: Image | None = None
 
@@ -74,7 +76,9 @@ class Job:
         np.save(folder / "clips.npy", self.clips)
         if self.initial is not None:
             np.save(folder / "initial.npy", self.initial)
-        (folder / "job.json").write_text(json.dumps({"every_h": self.every_h, "pauses": self.pauses}))
+        (folder / "job.json").write_text(
+            json.dumps({"every_h": self.every_h, "keep": self.keep, "pauses": self.pauses})
+        )
 
     def read(self, folder: Path) -> Simulation:
         """What the bench reported."""

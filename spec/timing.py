@@ -25,6 +25,9 @@ LOAD = 2
 DONE = 1
 """Last write of the loader or the contraction unit to its `done`."""
 
+KEPT = 1
+"""`start` to `done` of an instruction that a run which keeps its states skips."""
+
 TOKEN = 1
 """A unit's `done` to the tokens it gives being seen."""
 

@@ -7,7 +7,7 @@ import numpy as np
 from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed
-from spec.formats import PIXELS, Formats, GateFormats, StageFormat
+from spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
 from spec.lstm import LSTMSpec, lstm_on
 from spec.network import (
     TensorNetwork,
@@ -89,6 +89,7 @@ def random_bundle(
     factor_width: int = 8,
     clips: int = 1,
     steps: int = 3,
+    input_format: InputFormat = PIXELS,
 ) -> Bundle:
     """Random integers for a network.
 
@@ -126,7 +127,7 @@ def random_bundle(
         spec=spec,
         stage_list=stage_list,
         formats=Formats(
-            PIXELS,
+            input_format,
             gate,
             tuple(formats),
             head,
@@ -135,7 +136,13 @@ def random_bundle(
         bias=rng.integers(-4096, 4096, (4, spec.hidden), dtype=np.int32),
         head_weight=rng.integers(-limit, limit, (spec.classes, spec.hidden), dtype=np.int32) if head else None,
         head_bias=rng.integers(-2048, 2048, spec.classes, dtype=np.int32) if head else None,
-        clips=rng.integers(0, 256, (clips, steps, spec.inputs), dtype=np.uint8),
+        clips=rng.integers(
+            input_format.raw.min,
+            input_format.raw.max,
+            (clips, steps, spec.inputs),
+            dtype=np.uint8 if input_format == PIXELS else np.int32,
+            endpoint=True,
+        ),
         labels=np.full(clips, -1),
         logits=np.zeros((clips, spec.classes), dtype=np.int64),
         hidden=np.zeros((clips, spec.hidden), dtype=np.int64),

@@ -67,6 +67,7 @@ class Engine:
                 link.steps,
                 link.use_state,
                 link.every_h,
+                link.keep,
             )
             image, image_word, x, x_word, state, state_word, sent, start, reset, *numbers = got[2:]
             if image:
@@ -174,8 +175,8 @@ def run(scenario, target: Target = TARGET, seed: int | None = None):
     assert done
 
 
-def start(steps: int, use_state: bool = False, every_h: bool = False) -> bytes:
-    return steps.to_bytes(2, "little") + bytes([use_state | every_h << 1, 0])
+def start(steps: int, use_state: bool = False, every_h: bool = False, keep: bool = False) -> bytes:
+    return steps.to_bytes(2, "little") + bytes([use_state | every_h << 1 | keep << 2, 0])
 
 
 def words(values, size: int) -> bytes:
@@ -199,7 +200,7 @@ def test_image_state_frames_and_results(seed, input_width, data_width):
         raw = words(image, 2)
         for at in range(0, len(raw), MAX_PAYLOAD):
             await host.do(Request.IMAGE, raw[at : at + MAX_PAYLOAD])
-        await host.do(Request.START, start(2, use_state=True))
+        await host.do(Request.START, start(2, use_state=True, keep=True))
         assert (await host.status())["busy"]
         await host.do(Request.STATE, words(state, word_bytes(data_width)))
         raw = words(x, word_bytes(input_width))
@@ -209,7 +210,7 @@ def test_image_state_frames_and_results(seed, input_width, data_width):
         assert engine.image == image
         assert engine.state == state
         assert engine.x == x
-        assert engine.runs == [(2, 1, 0)]
+        assert engine.runs == [(2, 1, 0, 1)]
         size = 1 + -(-data_width // 8)
         result = await host.do(Request.READ)
         assert result == await host.do(Request.READ, number=host.number), "a repeated READ repeats its answer"
@@ -314,7 +315,7 @@ def test_what_makes_no_sense_is_refused_with_its_reason():
         await host.do(Request.START, start(1))
         assert await host.refused(Request.IMAGE, b"12") == Reason.BUSY
         assert await host.refused(Request.START, start(1), number=host.number) == Reason.BUSY
-        assert engine.image == [] and engine.runs == [(1, 0, 0)]
+        assert engine.image == [] and engine.runs == [(1, 0, 0, 0)]
 
     run(scenario)
 

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from compiler.planner import plan
 from model.golden import GoldenLSTM
 from sim.simulate import Job, simulate_jobs
 from spec.errors import CapacityError
+from spec.fixed import Fixed
+from spec.formats import InputFormat
+from spec.lstm import fdht_lstm
 from spec.program import Token
 from spec.target import Levels, Target
 
@@ -132,3 +136,53 @@ def test_one_bundle_same_integers_on_every_array():
         assert result.logits.tolist() == golden.logits.tolist()
         assert result.hidden.tolist() == golden.h[:, -1].tolist()
         assert result.cells.tolist() == golden.c[:, -1].tolist()
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (4, 4)], ids=lambda shape: f"{shape[0]}x{shape[1]}")
+def test_states_kept_across_clips(shape):
+    """Three clips with states kept are one clip; without, each starts from zero."""
+    rng = np.random.default_rng([SEED, 5])
+    spec = random_spec(rng, "linear", (3, 3))
+    bundle = random_bundle(rng, spec, plan(spec, small_target(*shape)), clips=3, steps=2)
+    image = compile_bundle(bundle, small_target(*shape))
+    kept, apart = simulate_jobs([Job(image, bundle.clips, keep=True), Job(image, bundle.clips)])
+    golden = GoldenLSTM(bundle)
+    whole, each = golden.run(bundle.clips.reshape(1, 6, -1)), golden.run(bundle.clips)
+    for result in (kept, apart):
+        assert result.mismatches == [] and result.cycles_simulated == result.cycles_predicted
+    assert kept.hidden.tolist() == whole.h[0, 1::2].tolist() != each.h[:, -1].tolist() == apart.hidden.tolist()
+    assert kept.cells.tolist() == whole.c[0, 1::2].tolist()
+    assert kept.cycles_simulated[1] == image.machine.cycles(2, keep=True) < kept.cycles_simulated[0]
+
+
+@pytest.mark.parametrize("steps", [1, 500])
+def test_short_and_long_sequences(steps):
+    """One input, a number of units that divides by nothing, 1 and 500 steps."""
+    rng = np.random.default_rng([SEED, steps])
+    target = small_target(4, 4)
+    spec = fdht_lstm(1, 7, 3, (4, 3), (4, 7), 2)
+    bundle = random_bundle(rng, spec, plan(spec, target), steps=steps)
+    (result,) = simulate_jobs([Job(compile_bundle(bundle, target), bundle.clips, every_h=True)])
+    trace = GoldenLSTM(bundle).run(bundle.clips)
+    assert result.mismatches == [] and result.cycles_simulated == result.cycles_predicted
+    assert result.hidden.tolist() == trace.h[:, -1].tolist() and result.logits.tolist() == trace.logits.tolist()
+
+
+INPUTS = {
+    "8 bits, signed": InputFormat(Fixed(8, 7)),
+    "16 bits": InputFormat(Fixed(16, 14)),
+    "15 bits, unsigned, offset": InputFormat(Fixed(15, 13, signed=False), 1 << 14),
+    "12 bits of a finer scale": InputFormat(Fixed(12, 13)),
+}
+
+
+def test_input_formats():
+    """Signed and unsigned, with and without an offset, narrower than the port and as wide."""
+    rng = np.random.default_rng([SEED, 16])
+    target = replace(small_target(4, 4), input_width=16)
+    spec = random_spec(rng, "balanced", (3, 3))
+    bundles = [random_bundle(rng, spec, plan(spec, target), input_format=format) for format in INPUTS.values()]
+    results = simulate_jobs([Job(compile_bundle(bundle, target), bundle.clips) for bundle in bundles])
+    for bundle, result in zip(bundles, results, strict=True):
+        trace = GoldenLSTM(bundle).run(bundle.clips)
+        assert result.mismatches == [] and result.hidden.tolist() == trace.h[:, -1].tolist()
