@@ -11,6 +11,9 @@ from hw.signatures import image_write
 from spec.program import WORD, Record, Token
 from spec.target import Target
 
+TOKEN_BITS = 2
+"""Of a token's counter: no token is given a fourth time before it was taken."""
+
 
 class Sequencer(Component):
     """Fetches the instructions of one unit and hands them over one at a time.
@@ -111,8 +114,7 @@ def data_shift(buffer, word):
 
 
 class TokenCounters(Component):
-    """One counter per token; any unit may give or take any of them in any cycle. No token is given a fourth time
-    before it was taken.
+    """One counter per token; any unit may give or take any of them in any cycle.
 
     Members:
         clear (In): all to zero. gives, takes (In): masks, one per unit. available (Out): counters not zero.
@@ -126,7 +128,7 @@ class TokenCounters(Component):
     def elaborate(self, platform):
         m = Module()
         for token in Token:
-            count = Signal(2, name=f"{token.name.lower()}")
+            count = Signal(TOKEN_BITS, name=f"{token.name.lower()}")
             more = sum((self.gives[unit][token] for unit in range(self._units)), 0)
             less = sum((self.takes[unit][token] for unit in range(self._units)), 0)
             m.d.sync += count.eq(Mux(self.clear, 0, count + more - less))

@@ -1,0 +1,139 @@
+"""What holds for every plan: nothing overlaps, every address exists, every token given is taken."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from bundles import KINDS, random_bundle, random_spec
+from hypothesis import given
+from hypothesis import strategies as st
+from test_planner import SEED, SHAPES, target
+
+from compiler.image import Image, compile_bundle
+from compiler.machine import UNITS, decode
+from compiler.mapping import map_step
+from compiler.nest import walk
+from compiler.planner import plan
+from hw.sequencer import TOKEN_BITS
+from spec.program import Array, GateOp, Int, LoaderOp, Record, Segment, Token
+
+
+def compiled(shape: tuple[int, int]):
+    """Networks of all kinds on a shape, with and without single-port banks: (image, memory map, network)."""
+    rng = np.random.default_rng([SEED, *shape, 2])
+    for number, kind in enumerate(KINDS * 2):
+        spec = random_spec(rng, kind, (1, 5))
+        on = target(*shape, single_port=bool(number % 2), bank_words=2048)
+        stage_list = plan(spec, on)
+        yield compile_bundle(random_bundle(rng, spec, stage_list), on), map_step(spec, stage_list, on), spec
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_tensors_do_not_overlap(shape):
+    """What a stage reads and writes, x with h, and the copy of h lie apart; with single-port banks, in other banks."""
+    for image, step, spec in compiled(shape):
+        on, x = image.target, step.tensors[0]
+        kept = range(0, max(x.end, step.copy + spec.hidden))
+        assert step.copy >= x.end and len(kept) <= on.scratchpad_words
+        for source, result in zip(step.tensors[:-2], step.tensors[1:-1], strict=True):
+            assert result.base >= source.end or result.end <= source.base
+            assert result.base >= len(kept) and result.end <= on.scratchpad_words
+            if on.single_port:
+                banks = [
+                    set(range(t.base // on.bank_words, (t.end - 1) // on.bank_words + 1)) for t in (source, result)
+                ]
+                assert banks[0].isdisjoint(banks[1])
+        assert step.tensors[-1].end <= step.logits
+        assert step.logits + spec.classes <= on.result_words
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_addresses_exist_and_results_are_written_once(shape):
+    """Read from the encoded programs: every address is inside its memory and inside its tensor."""
+    for image, step, _ in compiled(shape):
+        on, machine = image.target, image.machine
+        stages = machine.programs[Segment.ARRAY_PROGRAM]
+        for s, instruction in enumerate(stages):
+            work = machine.contraction(instruction)
+            writes, reads = work.write_addresses, work.data_addresses
+            assert len(np.unique(writes)) == len(writes)
+            assert work.factor_addresses.min() >= 0 and work.factor_addresses.max() < len(machine.factors)
+            last = instruction["bias"] + instruction["bias_step"] * (len(work.offsets) - 1)
+            assert not instruction["bias_step"] or 0 < instruction["bias"] <= last < len(machine.bias)
+            if s < len(step.stages):
+                source, result = step.tensors[s : s + 2]
+                assert source.base <= reads.min() and reads.max() < source.end
+                assert result.base <= writes.min() and writes.max() < result.end
+        x = step.tensors[0]
+        for segment, op, name in (
+            (Segment.LOADER_PROGRAM, LoaderOp.ZERO, "nest"),
+            (Segment.LOADER_PROGRAM, LoaderOp.LOAD, "nest"),
+            (Segment.GATE_PROGRAM, GateOp.STEP, "h"),
+        ):
+            (instruction,) = (i for i in machine.programs[segment] if i["op"] == op)
+            at = walk(instruction[name], instruction["count"] + 1)
+            assert x.base <= at["word"].min() and at["word"].max() < x.end
+            assert at["lane"].min() >= 0 and at["lane"].max() < on.columns
+            places = set(zip(at["word"].tolist(), at["lane"].tolist(), strict=True))
+            assert len(places) == instruction["count"] + 1
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_tokens_are_balanced(shape):
+    """Equally many of each token are left over for any number of steps, and never more wait than a counter holds."""
+    for image, _, _ in compiled(shape):
+        assert len({tuple(sorted(left_over(image, steps).items())) for steps in (1, 2, 7)}) == 1
+
+
+def left_over(image: Image, steps: int) -> Counter[Token]:
+    """Tokens given and never taken in a run."""
+    events = []
+    for _, _, instruction, start, done in image.machine.schedule(steps):
+        for token in Token:
+            events += [(start, -1, token)] * (instruction["wait"] >> token & 1)
+            events += [(done, 1, token)] * (instruction["give"] >> token & 1)
+    count = Counter[Token]()
+    for _, change, token in sorted(events):
+        count[token] += change
+        assert 0 <= count[token] < 1 << TOKEN_BITS
+    return +count
+
+
+@st.composite
+def records(draw, depth: int = 2) -> Record:
+    """Random records: signed and unsigned integers, some without a bit, arrays and records."""
+    fields = {}
+    for name in draw(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=4, unique=True)):
+        kind = draw(st.sampled_from(["int", "array", "record"][: 1 + depth]))
+        if kind == "int":
+            fields[name] = Int(draw(st.integers(0, 20)), draw(st.booleans()))
+        else:
+            inner = draw(records(depth - 1))
+            fields[name] = inner if kind == "record" else Array(inner, draw(st.integers(1, 3)))
+    return Record(fields)
+
+
+def values(field: Int | Array | Record) -> st.SearchStrategy:
+    if isinstance(field, Int):
+        half = 1 << field.width >> 1 if field.signed else 0
+        return st.integers(-half, max((1 << field.width) - 1 - half, 0) if field.width else 0)
+    if isinstance(field, Array):
+        return st.lists(values(field.element), min_size=field.length, max_size=field.length)
+    return st.fixed_dictionaries({name: values(member) for name, member in field.fields.items()})
+
+
+@given(st.data())
+def test_instructions_survive_encoding(data):
+    record = data.draw(records())
+    value = data.draw(values(record))
+    assert record.decode(record.encode(value)) == value
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_programs_survive_disassembly(shape):
+    """Decoding a program and encoding it again gives the same words."""
+    for image, _, _ in compiled(shape):
+        for segment, record in UNITS.items():
+            layout = record(image.target)
+            words = [int(word) for word in image.segments[segment]]
+            assert [w for i in decode(image.segments[segment], layout) for w in layout.encode(i)] == words
