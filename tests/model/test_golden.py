@@ -87,9 +87,7 @@ def quantised(
     return quantise(model, stage_list, clips, np.zeros(5), factor_width=factor_width, gate=gate)[0]
 
 
-@settings(max_examples=40)
-@given(st.data())
-def test_dense_and_exact_where_nothing_shifts(data):
+def check_dense_and_exact(data):
     """z is W [x; h] + b in exact integers, whatever the stage list."""
     spec = data.draw(lstms())
     bundle, matrix = unshifted(spec, data.draw(stage_lists(spec.network)), data.draw(st.integers(0, 1000)))
@@ -107,6 +105,19 @@ def test_dense_and_exact_where_nothing_shifts(data):
     for results in trace.stage_results:
         for stage, result in zip(bundle.stages, results, strict=True):
             assert result.shape == (3, *spec.network.shape(stage.result))
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_dense_and_exact_where_nothing_shifts(data):
+    check_dense_and_exact(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None)
+@given(st.data())
+def test_many_are_dense_and_exact_where_nothing_shifts(data):
+    check_dense_and_exact(data)
 
 
 def test_gates_in_python_integers():
