@@ -100,10 +100,12 @@ def stage_factor_words(
     return prod(network.shape((*stage.batch, *stage.reduction))) * -(-rows // target.rows)
 
 
-def stage_words(network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target) -> int:
-    """Scratchpad words a stage's data and result need together, at least."""
+def stage_words(
+    network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, is_last: bool, target: Target
+) -> int:
+    """Scratchpad words a stage's data and result need together, at least; the last result is elsewhere."""
     data = prod(lane_words(network, index, lane_in, target) for index in stage.data)
-    return data + prod(lane_words(network, index, lane_out, target) for index in stage.result)
+    return data if is_last else data + prod(lane_words(network, index, lane_out, target) for index in stage.result)
 
 
 def first_lanes(spec: LSTMSpec, target: Target) -> list[str | None]:
@@ -133,27 +135,58 @@ def next_lanes(stage: Stage, lane: str | None, target: Target) -> list[str | Non
     return [lane] if target.columns == 1 else [lane, *stage.rows]
 
 
+FACTOR_PRICES = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
+"""Cycles a word of factor memory is taken to cost, tried in turn until a plan fits."""
+
+
+def head_words(spec: LSTMSpec, target: Target) -> int:
+    """Factor words of the head."""
+    return spec.hidden * -(-spec.classes // target.rows)
+
+
 def choose_lanes(spec: LSTMSpec, chain: tuple[Stage, ...], target: Target) -> tuple[str | None, ...]:
-    """Lane index of each stage's data and of z, with the fewest array cycles."""
-    best: dict[str | None, tuple[int, tuple[str | None, ...]]] = {
-        lane: (0, (lane,)) for lane in first_lanes(spec, target)
-    }
+    """Lane index of each stage's data and of z, with the fewest array cycles for which the factors fit.
+
+    Raises:
+        CapacityError: they fit with none.
+    """
+    words = 0
+    for price in FACTOR_PRICES:
+        words, lanes = _cheapest_lanes(spec, chain, target, price)
+        if words <= target.factor_words:
+            return lanes
+    raise CapacityError(
+        f"factor words of {target.rows} factors",
+        words,
+        target.factor_words,
+        "choose a larger target, or smaller modes or ranks",
+    )
+
+
+def _cheapest_lanes(
+    spec: LSTMSpec, chain: tuple[Stage, ...], target: Target, price: float
+) -> tuple[int, tuple[str | None, ...]]:
+    """Factor words and lane indices of the cheapest way, with factor words priced."""
+    Way = tuple[float, int, tuple[str | None, ...]]  # cost, factor words, lane indices
+    best: dict[str | None, Way] = {lane: (0, head_words(spec, target), (lane,)) for lane in first_lanes(spec, target)}
     for stage in chain:
-        following: dict[str | None, tuple[int, tuple[str | None, ...]]] = {}
-        for lane, (cost, path) in best.items():
+        following: dict[str | None, Way] = {}
+        for lane, (cost, words, path) in best.items():
             for after in next_lanes(stage, lane, target):
-                total = cost + stage_cycles(spec.network, stage, lane, after, target)
+                filled = stage_factor_words(spec.network, stage, lane, after, target)
+                total = cost + stage_cycles(spec.network, stage, lane, after, target) + price * filled
                 if after not in following or total < following[after][0]:
-                    following[after] = (total, (*path, after))
+                    following[after] = (total, words + filled, (*path, after))
         best = following
-    return min((entry for lane, entry in best.items() if last_lane_ok(spec, lane, target)), key=lambda e: e[0])[1]
+    _, words, lanes = min((way for lane, way in best.items() if last_lane_ok(spec, lane, target)), key=lambda w: w[0])
+    return words, lanes
 
 
 def map_step(spec: LSTMSpec, stage_list: StageList, target: Target) -> StepMap:
     """Lays out every tensor of a step.
 
     Raises:
-        CapacityError: the scratchpad, the result memory or the gate unit is too small.
+        CapacityError: the scratchpad, the factor or result memory or the gate unit is too small.
     """
     network, chain = spec.network, stages(spec.network, stage_list)
     lanes = choose_lanes(spec, chain, target)

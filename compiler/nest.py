@@ -20,7 +20,13 @@ class Loop:
 def merge(loops: Sequence[Loop], longest: int) -> list[Loop]:
     """The same walk with fewer loops, innermost first: loops of one iteration vanish, and neighbours that walk
     like one loop become one, unless `fixed` or of more than `longest` iterations together.
+
+    Raises:
+        CapacityError: a loop is longer than that by itself.
     """
+    most = max((loop.count for loop in loops), default=0)
+    if most > longest:
+        raise CapacityError("iterations of a loop", most, longest, "choose a larger target or smaller modes")
     kept: list[Loop] = []
     for loop in loops:
         if loop.fixed:

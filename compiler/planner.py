@@ -5,12 +5,14 @@ is a shortest path over sets of absorbed factors (and the lane index of the data
 array cycles of the stage as its length. That is exact for the sum of the stages' cycles.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import combinations, count
 
 from compiler.mapping import (
+    FACTOR_PRICES,
+    StepMap,
     first_lanes,
     last_lane_ok,
     map_step,
@@ -19,6 +21,7 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
+from compiler.program import stage_nests, unit_nests
 from spec.errors import CapacityError
 from spec.lstm import LSTMSpec
 from spec.network import TensorNetwork
@@ -28,34 +31,52 @@ from spec.target import Target
 MERGE_LIMIT = 3
 """Factors merged into one weight at most; more has never paid in a tree, where each merge multiplies ranks."""
 
-FACTOR_PRICES = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
-"""Cycles a word of factor memory is taken to cost, tried in turn until the plan fits."""
+DETOURS = 32
+"""Stages with too many loops that are avoided, one after the other, before a price is given up."""
 
 
 def plan(spec: LSTMSpec, target: Target) -> StageList:
     """The stage list with the fewest array cycles that fits the target.
 
     Raises:
-        CapacityError: none fits; says what the smallest one found lacks.
+        CapacityError: none fits; says what the last one tried lacks.
     """
     failure: CapacityError | None = None
     edges = _Edges(spec, target)
     for price in FACTOR_PRICES:
-        stage_list, factor_words = _cheapest(spec, target, edges, price)
-        try:
-            if factor_words > target.factor_words:
-                raise CapacityError(
-                    f"factor words of {target.rows} factors",
-                    factor_words,
-                    target.factor_words,
-                    "choose a larger target, or smaller modes or ranks",
-                )
-            map_step(spec, stage_list, target)
-            return stage_list
-        except CapacityError as error:
-            failure = error
-    assert failure is not None
+        forbidden: set[tuple[frozenset[str], tuple[str, ...]]] = set()
+        for _ in range(DETOURS):
+            stage_list = _cheapest(spec, target, edges, price, forbidden)
+            if stage_list is None:
+                break
+            try:
+                step = map_step(spec, stage_list, target)
+                unit_nests(spec, step, target)
+            except CapacityError as error:
+                failure = error
+                break
+            wrong = _stage_with_too_many_loops(spec, step, target)
+            if wrong is None:
+                return stage_list
+            number, failure = wrong
+            forbidden.add((frozenset(name for group in stage_list[:number] for name in group), stage_list[number]))
+    if failure is None:
+        raise CapacityError(
+            "scratchpad words for any order of contraction",
+            edges.smallest_refused,
+            target.scratchpad_words,
+            "choose a larger target, or smaller modes or ranks",
+        )
     raise failure
+
+
+def _stage_with_too_many_loops(spec: LSTMSpec, step: StepMap, target: Target) -> tuple[int, CapacityError] | None:
+    for number, stage in enumerate(step.stages):
+        try:
+            stage_nests(spec.network, stage, step.tensors[number], step.tensors[number + 1], target)
+        except CapacityError as error:
+            return number, error
+    return None
 
 
 @dataclass(frozen=True)
@@ -76,6 +97,7 @@ class _Edges:
         self._groups = connected_groups(spec.network, MERGE_LIMIT)
         self._data = {frozenset[str](): spec.network.inputs}
         self._stages: dict[frozenset[str], list[Stage]] = {}
+        self.smallest_refused = 1 << 62
         self._known: dict[tuple[frozenset[str], str | None], list[_Edge]] = {}
 
     def after(self, done: frozenset[str], lane: str | None) -> list[_Edge]:
@@ -89,8 +111,12 @@ class _Edges:
         for stage in self._stages_after(done):
             is_last = len(done) + len(stage.factors) == len(network.factors)
             for out in next_lanes(stage, lane, target):
-                fits = stage_words(network, stage, lane, out, target) <= target.scratchpad_words
-                if fits and not (is_last and not last_lane_ok(self._spec, out, target)):
+                if is_last and not last_lane_ok(self._spec, out, target):
+                    continue
+                words = stage_words(network, stage, lane, out, is_last, target)
+                if words > target.scratchpad_words:
+                    self.smallest_refused = min(self.smallest_refused, words)
+                else:
                     yield _Edge(
                         stage.factors,
                         out,
@@ -110,36 +136,31 @@ class _Edges:
         return self._stages[done]
 
 
-_State = tuple[float, int, frozenset[str], str | None, int, StageList]
-"""Cost, a number that makes states distinct, factors absorbed, lane index, factor words, the path."""
+_State = tuple[float, int, frozenset[str], str | None, StageList]
+"""Cost, a number that makes states distinct, factors absorbed, lane index, the path."""
 
 
-def _cheapest(spec: LSTMSpec, target: Target, edges: _Edges, price: float) -> tuple[StageList, int]:
-    """The shortest path (Dijkstra) with factor memory priced, and the factor words it fills (head included)."""
+def _cheapest(
+    spec: LSTMSpec, target: Target, edges: _Edges, price: float, forbidden: Container[tuple[frozenset[str], object]]
+) -> StageList | None:
+    """The shortest path (Dijkstra) with factor memory priced and without some stages; None if there is none."""
     everything = len(spec.network.factors)
-    head = spec.hidden * -(-spec.classes // target.rows)
     numbers = count()
-    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, head, ()) for lane in first_lanes(spec, target)]
+    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, ()) for lane in first_lanes(spec, target)]
     settled: set[tuple[frozenset[str], str | None]] = set()
     while queue:
-        cost, _, done, lane, words, path = heappop(queue)
+        cost, _, done, lane, path = heappop(queue)
         if len(done) == everything:
-            return path, words
+            return path
         if (done, lane) in settled:
             continue
         settled.add((done, lane))
         for edge in edges.after(done, lane):
             after = done | set(edge.group)
-            if (after, edge.lane) not in settled:
+            if (after, edge.lane) not in settled and (done, edge.group) not in forbidden:
                 total = cost + edge.cycles + price * edge.factor_words
-                step = (total, next(numbers), after, edge.lane, words + edge.factor_words, (*path, edge.group))
-                heappush(queue, step)
-    raise CapacityError(
-        "scratchpad words for any order of contraction",
-        target.scratchpad_words + 1,
-        target.scratchpad_words,
-        "choose a larger target, or smaller modes or ranks",
-    )
+                heappush(queue, (total, next(numbers), after, edge.lane, (*path, edge.group)))
+    return None
 
 
 def connected_groups(network: TensorNetwork, limit: int) -> list[tuple[str, ...]]:

@@ -10,7 +10,8 @@ from compiler.mapping import Layout, StepMap, kept_rows, lane_words, longest, re
 from compiler.nest import Loop, encode_nest, merge
 from spec.activation import table_words
 from spec.bundle import Bundle
-from spec.errors import CapacityError
+from spec.errors import CapacityError, SpecError
+from spec.lstm import LSTMSpec
 from spec.network import TensorNetwork, dense_network
 from spec.program import (
     GateOp,
@@ -35,7 +36,6 @@ class Work:
         source, result: layouts.
         weight: integers, indices in the order of `stage.weight`.
         bias: integers per result entry, indices in the order of `outputs`; None for none.
-        outputs: the network's outputs, if there is a bias.
         to_results: the result goes to the result memory.
         shift: bits the accumulator is finer than the result, whose scale the bias has.
     """
@@ -102,26 +102,41 @@ class Lowered:
     bias: np.ndarray
 
 
-def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lowered:
-    """Lowers one contraction.
+@dataclass(frozen=True)
+class Nests:
+    """How a stage is walked.
 
-    Returns factor words (words × P) and bias words (words × Q) to be placed at the given bases.
+    Attributes:
+        read, write: nest records. reduction: levels of `read` that are K, less one.
+        emit: old lanes that are written of a transposed block.
+        rows, reduced, columns: the stage's indices in the order they are walked, the slowest first.
+    """
+
+    read: dict
+    write: dict
+    reduction: int
+    emit: int
+    rows: tuple[str, ...]
+    reduced: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+def stage_nests(
+    network: TensorNetwork, stage: Stage, source: Layout, result: Layout, target: Target, factor_base: int = 0
+) -> Nests:
+    """The loops of a stage between two layouts.
 
     Raises:
-        CapacityError: the accumulator is too narrow for the worst case, or too many loop levels.
+        CapacityError: more loop levels than an address generator has.
     """
-    network, stage, source, result = work.network, work.stage, work.source, work.result
     size, transpose = network.size, source.lane != result.lane
-    check_accumulator(work, target)
-
     reduction = tuple(index for index in source.order if index in stage.reduction)
     columns = tuple(index for index in source.order if index in stage.columns)
     rows = tuple(index for index in result.order if index in stage.rows and not (transpose and index == result.lane))
     if transpose:
         assert result.lane is not None
         rows = (*rows, result.lane)
-    row_count = kept_rows(network, stage, source.lane, result.lane, target)
-    tiles = -(-row_count // target.rows)
+    tiles = -(-kept_rows(network, stage, source.lane, result.lane, target) // target.rows)
     depth = prod(network.shape(reduction))
 
     # Read nest: K, then row tiles, then columns, then batch. Factor words follow each other in that order.
@@ -162,24 +177,52 @@ def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lower
         loops.append(Loop(lane_words(network, index, source.lane, target), {"word": result.stride[index] * scale}))
     loops += [Loop(size[index], {"word": result.stride[index]}) for index in reversed(stage.batch)]
     write = encode_nest(merge(loops, longest(target)), {"word": result.base}, target.levels.write)
+    return Nests(read, write, len(k_loops) - 1, emit, rows, reduction, columns)
 
+
+def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lowered:
+    """Lowers one contraction.
+
+    Returns factor words (words × P) and bias words (words × Q) to be placed at the given bases.
+
+    Raises:
+        CapacityError: the accumulator is too narrow for the worst case, or too many loop levels.
+    """
+    network, stage, source, result = work.network, work.stage, work.source, work.result
+    check_accumulator(work, target)
+    nests = stage_nests(network, stage, source, result, target, factor_base)
+    row_count = kept_rows(network, stage, source.lane, result.lane, target)
     fields = {
-        "read": read,
-        "reduction": len(k_loops) - 1,
+        "read": nests.read,
+        "reduction": nests.reduction,
         "rows": row_count - 1,
         "to_results": int(work.to_results),
-        "write": write,
-        "transpose": int(transpose),
-        "emit": emit - 1,
+        "write": nests.write,
+        "transpose": int(source.lane != result.lane),
+        "emit": nests.emit - 1,
         "shift": work.shift,
         "bias": 0 if work.bias is None else bias_base,
         "bias_step": int(work.bias is not None),
     }
     return Lowered(
         fields,
-        _factor_words(work, rows, reduction, row_count, target),
-        _bias_words(work, rows, columns, row_count, target),
+        _factor_words(work, nests.rows, nests.reduced, row_count, target),
+        _bias_words(work, nests.rows, (*stage.batch, *nests.columns), row_count, target),
     )
+
+
+def unit_nests(spec: LSTMSpec, step: StepMap, target: Target) -> dict[str, dict]:
+    """The nests of loader (`x`) and gate unit (`z`, `h`).
+
+    Raises:
+        CapacityError: more loop levels than an address generator has.
+    """
+    data, z, network = step.tensors[0], step.tensors[-1], spec.network
+    return {
+        "x": region_nest(spec.x, network.inputs, data, target, target.levels.x),
+        "z": region_nest(spec.gates[0], network.outputs, z, target, target.levels.z),
+        "h": region_nest(spec.h, network.inputs, data, target, target.levels.h),
+    }
 
 
 def check_accumulator(work: Work, target: Target) -> None:
@@ -230,7 +273,6 @@ def _bias_words(
     if work.bias is None:
         return np.zeros((0, target.columns), dtype=np.int64)
     network, lane = work.network, work.source.lane
-    assert not work.stage.batch
     lanes = min(network.size[lane], target.columns) if lane else 1
     words = np.zeros((prod(lane_words(network, i, lane, target) for i in columns), row_count, target.columns), np.int64)
     column_shape = [lane_words(network, index, lane, target) for index in columns]
@@ -262,6 +304,7 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
     spec, formats = bundle.spec, bundle.formats
     network = spec.network
     z, x = step.tensors[-1], step.tensors[0]
+    nests = unit_nests(spec, step, target)
 
     factors, array = [], []
     bias = [np.zeros((1, target.columns), dtype=np.int64)]  # for those without
@@ -293,7 +336,7 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         back = 0 if s + 1 == len(step.stages) else None
         array_program.append(_header(wait, give, back, halt=s + 1 == len(array)) | fields)
 
-    raw, data, most = formats.input.raw, formats.gate.hidden, longest(target)
+    raw, data = formats.input.raw, formats.gate.hidden
     loader_program = [
         _header((), {Token.ZEROED, Token.X_FREE})
         | {
@@ -302,17 +345,7 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
             "offset": 0,
             "signed": 0,
             "shift": 0,
-            "nest": encode_nest(
-                merge(
-                    [
-                        Loop(min(x.words, most), {"word": 1, "lane": 0}),
-                        Loop(-(-x.words // most), {"word": most, "lane": 0}),  # ends early, with `count`
-                    ],
-                    most,
-                ),
-                {"word": x.base, "lane": 0},
-                target.levels.x,
-            ),
+            "nest": encode_nest(_words_in_a_row(x.words, target), {"word": x.base, "lane": 0}, target.levels.x),
         },
         _header({Token.X_FREE}, {Token.X_READY}, back=loader_instruction(target).words, halt=True)
         | {
@@ -321,7 +354,7 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
             "offset": formats.input.offset,
             "signed": int(raw.signed),
             "shift": formats.input.shift(data),
-            "nest": region_nest(spec.x, network.inputs, x, target, target.levels.x),
+            "nest": nests["x"],
         },
     ]
 
@@ -333,13 +366,15 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         )
         for gate in spec.gates
     ]
+    if min(gate_words) < 0:
+        raise SpecError("a gate is placed before gate i in the result; place gate i first")
     units = {
         "count": spec.hidden - 1,
-        "z": region_nest(spec.gates[0], network.outputs, z, target, target.levels.z),
+        "z": nests["z"],
         "f": gate_words[1],
         "g": gate_words[2],
         "o": gate_words[3],
-        "h": region_nest(spec.h, network.inputs, x, target, target.levels.h),
+        "h": nests["h"],
         "copy": step.copy,
     }
     gate_program = [
@@ -373,6 +408,15 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
     ):
         _check_room(f"{unit} program words", len(segments[segment]), target.program_words)
     return segments
+
+
+def _words_in_a_row(words: int, target: Target) -> list[Loop]:
+    """Loops that visit at least so many words in order, each as long as it may be."""
+    loops, stride = [], 1
+    while stride < words or not loops:
+        loops.append(Loop(min(longest(target), -(-words // stride)), {"word": stride, "lane": 0}))
+        stride *= longest(target)
+    return loops
 
 
 def _check_room(name: str, need: int, limit: int) -> None:
