@@ -21,7 +21,7 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
-from compiler.program import stage_nests, unit_nests
+from compiler.program import head_contraction, stage_nests, unit_nests
 from spec.errors import CapacityError
 from spec.lstm import LSTMSpec
 from spec.network import TensorNetwork
@@ -52,6 +52,8 @@ def plan(spec: LSTMSpec, target: Target) -> StageList:
             try:
                 step = map_step(spec, stage_list, target)
                 unit_nests(spec, step, target)
+                if spec.classes:
+                    stage_nests(*head_contraction(spec, step), target)
             except CapacityError as error:
                 failure = error
                 break

@@ -69,15 +69,10 @@ def contractions(bundle: Bundle, step: StepMap) -> list[Work]:
             )
         )
     if spec.classes:
-        network = dense_network(spec.hidden, spec.classes)
-        (stage,) = stages(network, (("W",),))
         assert bundle.head_weight is not None and bundle.head_bias is not None
         result.append(
             Work(
-                network,
-                stage,
-                Layout(None, ("n1",), {"n1": 1}, spec.hidden, step.copy),
-                Layout(None, ("m1",), {"m1": 1}, spec.classes, step.logits),
+                *head_contraction(spec, step),
                 bundle.head_weight,
                 bundle.head_bias,
                 True,
@@ -85,6 +80,18 @@ def contractions(bundle: Bundle, step: StepMap) -> list[Work]:
             )
         )
     return result
+
+
+def head_contraction(spec: LSTMSpec, step: StepMap) -> tuple[TensorNetwork, Stage, Layout, Layout]:
+    """The head as a stage: its network, and where it reads and writes."""
+    network = dense_network(spec.hidden, spec.classes)
+    (stage,) = stages(network, (("W",),))
+    return (
+        network,
+        stage,
+        Layout(None, ("n1",), {"n1": 1}, spec.hidden, step.copy),
+        Layout(None, ("m1",), {"m1": 1}, spec.classes, step.logits),
+    )
 
 
 def _scatter_bias(bundle: Bundle) -> np.ndarray:
