@@ -119,6 +119,14 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "") -> Ima
     for raw, wide in ((formats.input.raw.min, low), (formats.input.raw.max, high)):
         if (raw - formats.input.offset) << shift != wide:
             raise SpecError(f"input value {raw} leaves the data format {formats.gate.hidden}; use a coarser scale")
+    for name, format in (*((f"stage {s}", f) for s, f in enumerate(formats.stages)), ("head", formats.head)):
+        if format is not None and not (format.weight.signed and format.result.signed):
+            raise SpecError(f"the weight and result of {name} must be signed; the engine knows nothing else")
+        if format is not None and format.result.width != target.data_width:
+            raise SpecError(
+                f"results of {format.result.width} bits ({name}) are not those of target {target.name}, which have "
+                f"{target.data_width}; quantise it anew"
+            )
     factor_width = max(stage.weight.width for stage in (*formats.stages, *([formats.head] if formats.head else [])))
     if factor_width > target.factor_width:
         raise SpecError(

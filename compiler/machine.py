@@ -174,7 +174,7 @@ class Machine:
     Args:
         target: what it was compiled for.
         segments: memory contents by segment.
-        gate: formats of the gate unit; sigmoid, tanh: its tables.
+        sigmoid, tanh: the gate unit's tables.
     """
 
     def __init__(self, target: Target, segments: Programs, sigmoid: PiecewiseLinear, tanh: PiecewiseLinear):

@@ -163,14 +163,17 @@ def choose_lanes(spec: LSTMSpec, chain: tuple[Stage, ...], target: Target) -> tu
     )
 
 
+_Way = tuple[float, int, tuple[str | None, ...]]
+"""Cost, factor words, lane indices so far."""
+
+
 def _cheapest_lanes(
     spec: LSTMSpec, chain: tuple[Stage, ...], target: Target, price: float
 ) -> tuple[int, tuple[str | None, ...]]:
     """Factor words and lane indices of the cheapest way, with factor words priced."""
-    Way = tuple[float, int, tuple[str | None, ...]]  # cost, factor words, lane indices
-    best: dict[str | None, Way] = {lane: (0, head_words(spec, target), (lane,)) for lane in first_lanes(spec, target)}
+    best: dict[str | None, _Way] = {lane: (0, head_words(spec, target), (lane,)) for lane in first_lanes(spec, target)}
     for stage in chain:
-        following: dict[str | None, Way] = {}
+        following: dict[str | None, _Way] = {}
         for lane, (cost, words, path) in best.items():
             for after in next_lanes(stage, lane, target):
                 filled = stage_factor_words(spec.network, stage, lane, after, target)

@@ -13,7 +13,7 @@ from hw.sequencer import Sequencer, TokenCounters
 from hw.signatures import output_word
 from hw.trace import EventPort, array_event, cell_event, hidden_event
 from spec.activation import table_width
-from spec.program import Segment, array_instruction, gate_instruction, loader_instruction
+from spec.program import WORD, Segment, array_instruction, gate_instruction, loader_instruction
 from spec.target import Target
 
 
@@ -28,16 +28,18 @@ class Accelerator(Component):
         x (In): raw inputs, N per step in their order.
         state (In): initial h and c of each unit in turn; taken only if `use_state`.
         out (Out): h of every step (`every_h`), then h and c after the last step, unit by unit, then the logits.
-        start (In): begins a run. steps (In): its time steps, at least 1. use_state, every_h (In): its options.
-        keep (In): go on with the h and c that the run before ended with; only after a run of the same image. All
-            stable while `busy`.
+        start (In): begins a run. steps (In): its time steps; with 0, nothing begins. use_state, every_h (In): its
+            options.
+        keep (In): go on with the h and c that the run before ended with, whatever `use_state`; only after a run of the
+            same image that was not cut short by a reset. All stable while `busy`.
         busy (Out): a run is under way, or its last words wait for `out`.
         cycles, stalls, saturations (Out): of the current or last run: clock cycles from the one after `start`;
-            those lost waiting for x, state or out; result words in which a lane was clipped.
+            those in which the loader waited for x or the gate unit for state or out; result words in which a lane
+            was clipped.
         collision (Out): set when a program broke the scratchpad's rules; never, with a compiled one.
         array_trace, hidden_trace, cell_trace: every result written, for simulation (see hw.trace).
 
-    Costs: `multipliers`, `block_rams`, `sprams`; cycles as compiler.cycles predicts.
+    Costs: `multipliers`, `block_rams`, `sprams`; cycles as compiler.machine predicts.
     """
 
     def __init__(self, target: Target):
@@ -56,7 +58,7 @@ class Accelerator(Component):
         self._bias = ImageMemory(target.technology, word, target.result_words)
         super().__init__(
             {
-                "image": In(stream.Signature(16)),
+                "image": In(stream.Signature(WORD)),
                 "x": In(stream.Signature(target.input_width)),
                 "state": In(stream.Signature(signed(target.data_width))),
                 "out": Out(stream.Signature(output_word(target))),
@@ -98,7 +100,7 @@ class Accelerator(Component):
         m.submodules.bias = bias = self._bias
         m.submodules.image_loader = image_loader = ImageLoader(target, table_width(target.data_width))
         m.submodules.tokens = tokens = TokenCounters(3)
-        running = Signal()
+        begin, running = Signal(), Signal()
 
         busy = []
         fills = {Segment.FACTORS: factors.fill, Segment.BIAS: bias.fill, Segment.TABLES: gate.table_fill}
@@ -107,7 +109,7 @@ class Accelerator(Component):
             m.submodules[f"{segment.name.lower()}"] = sequencer
             fills[segment] = sequencer.fill
             m.d.comb += [
-                sequencer.run.eq(self.start & ~self.busy),
+                sequencer.run.eq(begin),
                 sequencer.steps.eq(self.steps),
                 sequencer.available.eq(tokens.available),
                 tokens.takes[k].eq(sequencer.take),
@@ -120,7 +122,8 @@ class Accelerator(Component):
                 m.d.comb += gate.final_step.eq(sequencer.final_step)
             busy.append(sequencer.busy)
         m.d.comb += [
-            tokens.clear.eq(self.start & ~self.busy),
+            begin.eq(self.start & ~self.busy & (self.steps != 0)),
+            tokens.clear.eq(begin),
             running.eq(busy[0] | busy[1] | busy[2]),
             self.busy.eq(running | gate.sending),
         ]
@@ -170,7 +173,7 @@ class Accelerator(Component):
             loader.write_ready.eq(scratchpad.loader_ready),
         ]
 
-        with m.If(self.start & ~self.busy):
+        with m.If(begin):
             m.d.sync += [self.cycles.eq(0), self.stalls.eq(0), self.saturations.eq(0)]
         with m.Elif(running):
             m.d.sync += [

@@ -82,13 +82,12 @@ class SystolicArray(Component):
     A word of P factors and a word of Q data enter together; row p sees its factor p cycles later, column q
     its data q cycles later. Tiles may follow each other every timing.period() cycles.
 
-    In a compact array all rows see their operands at once, finish together and leave by the same chain.
-
-    Row p of a column finishes p cycles after row 0. The last row's sum leaves at once; then the chain shifts
-    P - 1 times, row p only during the first p of these cycles, so that it is free for the next tile's sum. One
-    counter at the array's left edge opens these windows, which travel right with the operands: exact for
-    every K >= P, without any collision. The words leave in the order of rows P - 1 ... 0, which the compiler
-    undoes by loading row P - 1 - p with the factors of row p.
+    In a compact array all rows see their operands at once, finish together and leave by the same chain. In others,
+    row p of a column finishes p cycles after row 0. The last row's sum leaves at once; then the chain shifts P - 1
+    times, row p only during the first p of these cycles, so that it is free for the next tile's sum. One counter at
+    the array's left edge opens these windows, which travel right with the operands: exact for every K >= P, without
+    any collision. The words leave in the order of rows P - 1 ... 0, which the compiler undoes by loading row P - 1 - p
+    with the factors of row p.
 
     Members:
         factors (In): P factors. data (In): Q data lanes.

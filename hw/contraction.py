@@ -19,8 +19,8 @@ from spec.target import Target
 class ContractionUnit(Component):
     """One stage: reads tiles of operands, multiplies, requantises, writes rows or transposed words.
 
-    A tile takes timing.period() cycles; tiles follow each other without a gap, and the results of one leave while
-    the next accumulates. `done` comes timing.DONE after the last write, or when the last rows of padding have left.
+    Tiles follow each other every timing.period() cycles, and the results of one leave while the next accumulates.
+    `done` comes timing.DONE after the last write, or when the last rows of padding have left.
 
     Members:
         instruction (In): see spec.program.array_instruction; stable from `start` to `done`.
@@ -55,7 +55,7 @@ class ContractionUnit(Component):
                 "bias_word": In(word),
                 "write_valid": Out(1),
                 "write_results": Out(1),
-                "write_address": Out(w.address),
+                "write_address": Out(w.write),
                 "write_data": Out(word),
                 "saturated": Out(target.columns),
             }

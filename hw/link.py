@@ -26,7 +26,8 @@ send the same payload again later, under whichever number is next; during a run 
 skipped. So every request is answered in bounded time, and READ, STATUS and RESET always get through. Results wait
 in a buffer of RESULT_BYTES, then the engine waits.
 
-**Run.** START; then, if it asks for the initial state, STATE frames; then X frames, while READ collects results.
+**Run.** START; then, if it asks for the initial state, STATE frames (none with keep, which overrules use_state); then
+X frames, while READ collects results. A START with 0 steps does nothing.
 A time step may be cut into frames anywhere between words.
 
 | request | payload | reply |

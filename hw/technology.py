@@ -11,20 +11,13 @@ from amaranth.lib.wiring import In, Out
 from hw.component import Component
 from spec.errors import SpecError
 from spec.program import bits_for
-from spec.target import Technology
+from spec.target import MULTIPLIERS, Technology
 from spec.timing import MULTIPLY
 
 SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
 """Shape of one SB_SPRAM256KA."""
 
-MAC16_WIDTH = 16
-"""Widest operands of one SB_MAC16."""
-
-MAC16_SUM = 32
-"""Widest sum of one SB_MAC16."""
-
-MULT18_WIDTH = 18
-"""Widest operands of one MULT18X18D."""
+MAC16_WIDTH, MAC16_SUM = MULTIPLIERS[Technology.ICE40]
 
 _BLOCK_RAM_SHAPES = {
     Technology.GENERIC: (),
@@ -104,7 +97,7 @@ class MultiplyAccumulate(Component):
         compact: bool = False,
         technology: Technology = Technology.GENERIC,
     ):
-        limit = {Technology.ICE40: MAC16_WIDTH, Technology.ECP5: MULT18_WIDTH}.get(technology)
+        limit, _ = MULTIPLIERS.get(technology, (None, None))
         if limit is not None and max(a_width, b_width) > limit:
             raise SpecError(
                 f"a multiplier of {a_width} x {b_width} bits does not fit {technology.value}'s {limit} x {limit};"
@@ -256,10 +249,6 @@ class BankMemory(Component):
     @property
     def _spram(self) -> bool:
         return self._technology is Technology.ICE40 and self._single_port
-
-    @property
-    def latency(self) -> int:
-        return 1
 
     @property
     def sprams(self) -> int:

@@ -12,7 +12,7 @@ from spec.target import Target
 def array_event(target: Target) -> data.StructLayout:
     """A word written by the contraction unit."""
     word = data.ArrayLayout(signed(target.data_width), target.columns)
-    return data.StructLayout({"results": 1, "address": Widths(target).address, "data": word})
+    return data.StructLayout({"results": 1, "address": Widths(target).write, "data": word})
 
 
 def hidden_event(target: Target) -> data.StructLayout:

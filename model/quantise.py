@@ -30,7 +30,7 @@ class SaturationReport:
     Attributes:
         clipped, values: per place ("x", "stage 0", ..., "z", "c", "tanh(c)", "h", "logits") how many of how many
             values the golden model clipped on the calibration clips.
-        weights: per weight ("stage 0", ..., "head") how many entries its format clips.
+        weights: per weight or bias ("stage 0", ..., "bias", "head", "head bias") how many entries its format clips.
     """
 
     clipped: Mapping[str, int]
@@ -61,7 +61,8 @@ def quantise(
     the finest that clips nothing, or one that clips a few outliers). The result of a stage gets the finest scale
     that holds `HEADROOM` times the largest magnitude seen in calibration, 0 to `SHIFT_LIMIT` bits coarser than its
     accumulator; z, c, h and the activations have the fixed formats of the gate unit, biases those of z and the
-    logits. A weight so large that its sums could leave the accumulator loses bits until they cannot.
+    logits. A weight so large that its sums could leave the accumulator loses bits until they cannot
+    (in the last stage, as far as z's scale allows; the compiler refuses the rest).
 
     Args:
         model: the float model; its input format is taken over.
@@ -108,7 +109,8 @@ def quantise(
         source = formats[-1].result
     bias = model.lstm.bias.detach().cpu().double().numpy()
     head, head_bias = (p.detach().cpu().double().numpy() for p in (model.head.weight, model.head.bias))
-    of_head = _stage_format(fitting(head, spec.hidden), gate.hidden, _result(width, largest[-1]))
+    largest_logit = max(largest[-1], float(np.abs(head_bias).max()))
+    of_head = _stage_format(fitting(head, spec.hidden), gate.hidden, _result(width, largest_logit))
     bundle = Bundle(
         spec=spec,
         stage_list=stage_list,
@@ -126,7 +128,9 @@ def quantise(
     clipped_weights = {
         f"stage {s}": _clipped(f.weight, w) for s, (f, w) in enumerate(zip(formats, weights, strict=True))
     }
+    clipped_weights["bias"] = _clipped(gate.z, bias)
     clipped_weights["head"] = _clipped(of_head.weight, head)
+    clipped_weights["head bias"] = _clipped(of_head.result, head_bias)
     trace = GoldenLSTM(bundle).run(calibration)
     report = SaturationReport(trace.saturations, trace.values, clipped_weights)
     return with_vectors(bundle, clips, labels), report

@@ -59,6 +59,16 @@ class Bundle:
             _check("head bias", self.head_bias, shape[:1], self.formats.head.result)
         if self.clips.ndim != 3 or self.clips.shape[2] != self.spec.inputs:
             raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.spec.inputs}")
+        raw, count = self.formats.input.raw, len(self.clips)
+        if self.clips.size and (self.clips.min() < raw.min or self.clips.max() > raw.max):
+            raise SpecError(f"clips leave the range {raw.min}..{raw.max} of their format {raw}")
+        for name, vectors, shape in (
+            ("labels", self.labels, (count,)),
+            ("logits", self.logits, (count, self.spec.classes)),
+            ("hidden", self.hidden, (count, self.spec.hidden)),
+        ):
+            if vectors.shape != shape:
+                raise SpecError(f"{name} of shape {vectors.shape} do not belong to {count} clips; {shape} is needed")
 
     @property
     def stages(self) -> tuple[Stage, ...]:

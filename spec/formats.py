@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from spec.activation import PiecewiseLinear, sigmoid_table, tanh_table
+from spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, tanh_table
 from spec.errors import SpecError
 from spec.fixed import Fixed
 
@@ -117,6 +117,8 @@ class Formats:
         for table in (self.sigmoid, self.tanh):
             if (table.input, table.output) != (self.gate.z, self.gate.activation):
                 raise SpecError("the activation tables must lead from z's format to the activations'")
+            if len(table.base) != SEGMENTS:
+                raise SpecError(f"an activation table has {len(table.base)} segments; the gate unit has {SEGMENTS}")
         for s in range(len(self.stages)):
             if self.shift(s) < 0:
                 raise SpecError(

@@ -11,6 +11,8 @@ from functools import cached_property
 from math import prod
 from typing import TypeAlias
 
+import numpy as np
+
 from spec.errors import SpecError
 
 
@@ -155,7 +157,7 @@ def tree_from(split: Split, rank: int | Mapping[str, int]) -> TreeNode:
         name = "".join(map(str, covered))
         if covered == every:
             own = 1
-        elif isinstance(rank, int):
+        elif isinstance(rank, int | np.integer):
             own = rank
         elif name in rank:
             own = rank[name]
@@ -297,7 +299,7 @@ def bt_network(
 
 def _bonds(count: int, ranks: int | tuple[int, ...]) -> dict[str, int]:
     """Sizes of the bonds r1..r<count>, given one rank for all or one for each."""
-    every = (ranks,) * count if isinstance(ranks, int) else tuple(ranks)
+    every = (ranks,) * count if isinstance(ranks, int | np.integer) else tuple(ranks)
     if len(every) != count:
         raise SpecError(f"{len(every)} ranks for {count} bonds; give one per bond, or a single number for all")
     return {f"r{k}": rank for k, rank in enumerate(every, 1)}

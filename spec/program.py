@@ -168,6 +168,11 @@ class Widths:
         return bits_for(self.target.result_words)
 
     @property
+    def write(self) -> int:
+        """Where the array writes: the scratchpad or the result memory."""
+        return max(self.address, self.result)
+
+    @property
     def lane(self) -> int:
         """Lane of a word; none is needed where words have only one."""
         return (self.target.columns - 1).bit_length()
@@ -236,7 +241,7 @@ def array_instruction(target: Target) -> Record:
             "reduction": Int(bits_for(target.levels.read)),
             "rows": Int(w.factor + bits_for(target.rows)),
             "to_results": Int(1),
-            "write": Record(_nest(target, target.levels.write, word=w.address)),
+            "write": Record(_nest(target, target.levels.write, word=w.write)),
             "transpose": Int(w.flag),
             "emit": Int(w.lane),
             "shift": Int(w.shift),

@@ -1,6 +1,6 @@
 """Targets: what a bitstream fixes. The array's shape, the widths and the memories."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from spec.errors import SpecError
@@ -14,6 +14,10 @@ class Technology(str, Enum):
     GENERIC = "generic"
     ECP5 = "ecp5"
     ICE40 = "ice40"
+
+
+MULTIPLIERS = {Technology.ICE40: (16, 32), Technology.ECP5: (18, 63)}
+"""Widest operands and sum of one multiplier block (SB_MAC16, MULT18X18D and an accumulator beside it)."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,10 @@ class Target:
             "count_width": (4, 16),
             "banks": (2, 16),
             "bank_words": (2, 1 << 20),
-            "factor_words": (2, 1 << 16),
-            "result_words": (2, 1 << 16),
+            "factor_words": (2, (1 << 16) - 1),  # counted by 16-bit words of the image
+            "result_words": (2, (1 << 16) - 1),
             "hidden": (1, 1 << 15),
-            "program_words": (16, 1 << 16),
+            "program_words": (16, (1 << 16) - 1),
             "input_width": (1, 16),
         }
         for name, (low, high) in limits.items():
@@ -102,6 +106,12 @@ class Target:
         for name, levels in vars(self.levels).items():
             if not 1 <= levels <= 12:
                 raise SpecError(f"target {self.name}: {levels} levels of {name} are outside 1..12")
+        operand, total = MULTIPLIERS.get(self.technology, (18, 63))
+        if max(self.data_width, self.factor_width) > operand or self.accumulator_width > total:
+            raise SpecError(
+                f"target {self.name}: a multiplier of {self.technology.value} takes {operand} × {operand} bits and "
+                f"sums up to {total}, not {self.data_width} × {self.factor_width} and {self.accumulator_width}"
+            )
         if self.technology is Technology.ICE40 and not self.compact:
             raise SpecError(f"target {self.name}: on {self.technology.value} the array must be compact")
         if self.bank_words & self.bank_words - 1:
@@ -126,10 +136,6 @@ class Target:
         width = self.data_width
         coarse, fine = Fixed(width, width - 4), Fixed(width, width - 2)
         return GateFormats(coarse, coarse, fine, fine)
-
-    def with_array(self, rows: int, columns: int) -> "Target":
-        """The same memories in bits and the same widths around another array."""
-        return replace(self, name=f"{self.name}-{rows}x{columns}", rows=rows, columns=columns)
 
 
 TARGETS = {

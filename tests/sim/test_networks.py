@@ -39,6 +39,7 @@ def small_target(rows: int, columns: int) -> Target:
         columns,
         factor_width=8,
         compact=(rows, columns) in COMPACT,
+        count_width=5 if (rows, columns) == (2, 4) else 16,  # loops of 32 and more, that have to be split
         bank_words=1024,
         single_port=columns == 1,
         factor_words=2048,
@@ -56,10 +57,10 @@ def random_job(rng: np.random.Generator, target: Target, number: int) -> tuple[J
     order = 1 + number // len(KINDS) % 5
     while True:
         spec = random_spec(rng, KINDS[number % len(KINDS)], (order, order))
-        stage_list = plan(spec, target)
-        if spec.network.kind == "bt":  # one factor per stage, so that the block index is a batch index of some
-            stage_list = tuple((factor.name,) for factor in spec.network.factors)
         try:
+            stage_list = plan(spec, target)
+            if spec.network.kind == "bt":  # one factor per stage, so that the block index is a batch index of some
+                stage_list = tuple((factor.name,) for factor in spec.network.factors)
             bundle = random_bundle(rng, spec, stage_list, steps=4)
             image = compile_bundle(bundle, target)
         except CapacityError:
