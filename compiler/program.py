@@ -14,6 +14,7 @@ from spec.errors import CapacityError, SpecError
 from spec.lstm import LSTMSpec
 from spec.network import TensorNetwork, dense_network
 from spec.program import (
+    WORD,
     GateOp,
     LoaderOp,
     Segment,
@@ -22,6 +23,7 @@ from spec.program import (
     gate_instruction,
     loader_instruction,
     segment_width,
+    words_for,
 )
 from spec.stages import Stage, accumulator_bits, stages
 from spec.target import Target
@@ -466,7 +468,7 @@ def stream_words(segments: Programs, target: Target, table_width: int) -> np.nda
     """The image as the 16-bit words hw.loader.ImageLoader takes: per segment number, address, count, words."""
     words: list[int] = []
     for segment, content in segments.items():
-        parts = -(-segment_width(target, segment, table_width) // 16)
+        parts = words_for(segment_width(target, segment, table_width))
         words += [int(segment), 0, len(content)]
-        words += [int(word) >> 16 * part & 0xFFFF for word in content for part in range(parts)]
+        words += [int(word) >> WORD * part & (1 << WORD) - 1 for word in content for part in range(parts)]
     return np.array(words, dtype=np.uint16)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.address import AddressGenerator
 from hw.component import Component
 from hw.layout import layout
-from spec.program import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width
+from spec.program import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width, words_for
 from spec.target import Target
 
 
@@ -97,7 +97,7 @@ class ImageLoader(Component):
 
     def __init__(self, target: Target, table_width: int):
         self._widths = {segment: segment_width(target, segment, table_width) for segment in Segment}
-        self._parts = {segment: -(-width // WORD) for segment, width in self._widths.items()}
+        self._parts = {segment: words_for(width) for segment, width in self._widths.items()}
         super().__init__(
             {
                 "image": In(stream.Signature(WORD)),

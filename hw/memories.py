@@ -6,9 +6,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.component import Component
-from hw.signatures import image_parts, image_write
+from hw.signatures import image_write
 from hw.technology import BankMemory, block_rams
-from spec.program import WORD, Widths, bits_for
+from spec.program import WORD, Widths, bits_for, words_for
 from spec.target import Target, Technology
 
 
@@ -193,7 +193,7 @@ class ImageMemory(Component):
     def __init__(self, technology: Technology, shape: ShapeLike, depth: int):
         self._technology = technology
         self._depth = depth
-        self._parts = image_parts(Shape.cast(shape).width)
+        self._parts = words_for(Shape.cast(shape).width)
         super().__init__(
             {
                 "fill": In(image_write(depth, Shape.cast(shape).width)),

@@ -4,7 +4,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data, enum
 from amaranth.lib.wiring import Out, Signature
 
-from spec.program import WORD, bits_for
+from spec.program import WORD, bits_for, words_for
 from spec.target import Target
 
 
@@ -21,18 +21,13 @@ def output_word(target: Target) -> data.StructLayout:
     return data.StructLayout({"kind": OutputKind, "last": 1, "value": signed(target.data_width)})
 
 
-def image_parts(width: int) -> int:
-    """Image words that fill a memory word."""
-    return -(-width // WORD)
-
-
 def image_write(depth: int, width: int) -> Signature:
     """How a memory is filled: with `enable`, `data` becomes the bits from 16 × `part` of the word at `address`."""
     return Signature(
         {
             "enable": Out(1),
             "address": Out(bits_for(depth)),
-            "part": Out(range(image_parts(width))),
+            "part": Out(range(words_for(width))),
             "data": Out(WORD),
         }
     )

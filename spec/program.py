@@ -23,7 +23,12 @@ from spec.errors import SpecError
 from spec.target import Target
 
 WORD = 16
-"""Bits of a program word."""
+"""Bits of a word of programs and images."""
+
+
+def words_for(bits: int) -> int:
+    """Words that hold so many bits."""
+    return -(-bits // WORD)
 
 
 class Token(IntEnum):
@@ -115,7 +120,7 @@ class Record:
     @property
     def words(self) -> int:
         """Program words one instruction fills."""
-        return -(-self.bits // WORD)
+        return words_for(self.bits)
 
     def pack(self, value: Mapping[str, Any], name: str = "") -> int:
         if value.keys() != self.fields.keys():

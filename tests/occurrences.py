@@ -1,6 +1,8 @@
 """What happened in a set of runs, counted, so that a test can say how often each case has really occurred."""
 
+import os
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from spec import timing
 from spec.bundle import Bundle
 from spec.program import Segment, Token
 from spec.target import Target
+
+SEED = int(os.environ.get("FDHT_SEED", "20261123"))
+"""Of the random tests."""
 
 
 def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter[str]:
@@ -49,3 +54,9 @@ def _schedule(image: Image, run: Run, target: Target) -> set[str]:
             beside = any(start < other_done and other_start < done for other_start, other_done in array)
             seen |= {"loader beside the array"} if beside else set()
     return seen
+
+
+def assert_occurred(seen: Counter[str], expected: Mapping[str, int]) -> None:
+    """Every case as often as expected, or more."""
+    few = {name: seen[name] for name in expected if seen[name] < expected[name]}
+    assert not few, f"these occurred too rarely: {few}; reproduce with FDHT_SEED={SEED}"

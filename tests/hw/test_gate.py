@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.gate import GateUnit, LutMultiplier
-from hw.signatures import OutputKind, image_parts
+from hw.signatures import OutputKind
 from spec import timing
 from spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, table_width, table_words, tanh_table
 from spec.fixed import Fixed
 from spec.formats import GateFormats
-from spec.program import WORD, GateOp, Widths, gate_instruction
+from spec.program import WORD, GateOp, Widths, gate_instruction, words_for
 from spec.target import Levels, Target, Technology
 
 QUIET = 40
@@ -233,7 +233,7 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
         ctx.set(gate.table_fill.enable, 1)
         for address, word in enumerate(words):
             ctx.set(gate.table_fill.address, address)
-            for part in range(image_parts(table_width(target.data_width))):
+            for part in range(words_for(table_width(target.data_width))):
                 ctx.set(gate.table_fill.part, part)
                 ctx.set(gate.table_fill.data, word >> WORD * part & (1 << WORD) - 1)
                 await ctx.tick()
