@@ -29,7 +29,8 @@ class Image:
         target: what it runs on.
         segments: memory words by segment, from address 0.
         sigmoid, tanh: the tables, as functions.
-        inputs, hidden, classes: words of a frame, units, logits.
+        inputs, hidden, classes: words of a frame, units of a layer, logits.
+        layers: how many.
         macs: useful multiplications per step.
         bundle_hash: content hash of the bundle it was made from, "" if that was never saved.
     """
@@ -41,6 +42,7 @@ class Image:
     inputs: int
     hidden: int
     classes: int
+    layers: int
     macs: int
     bundle_hash: str = ""
 
@@ -67,7 +69,7 @@ class Image:
             "target": _TARGET.dump_python(self.target, mode="json"),
             "sigmoid": _TABLE.dump_python(self.sigmoid, mode="json"),
             "tanh": _TABLE.dump_python(self.tanh, mode="json"),
-        } | {name: getattr(self, name) for name in ("inputs", "hidden", "classes", "macs", "bundle_hash")}
+        } | {name: getattr(self, name) for name in ("inputs", "hidden", "classes", "layers", "macs", "bundle_hash")}
         arrays = {}
         for segment, words in self.segments.items():
             size = -(-segment_width(self.target, segment, table_width(self.target.data_width)) // 8)
@@ -102,7 +104,7 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "") -> Ima
         CapacityError: something does not fit; names the resource, the need and the limit.
         SpecError: the bundle's formats are not those the target was built for.
     """
-    spec, formats = bundle.spec, bundle.formats
+    formats = bundle.formats
     if formats.gate != target.gate_formats:
         raise SpecError(
             f"the bundle's gate formats {formats.gate} are not those of target {target.name}; quantise it anew"
@@ -133,15 +135,16 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "") -> Ima
             f"factors of {factor_width} bits do not fit target {target.name}'s {target.factor_width}; "
             f"quantise with --factor-width {target.factor_width}"
         )
-    step = map_step(spec, bundle.stage_list, target)
+    step = map_step(bundle.layers, bundle.stage_lists, target)
     return Image(
         target,
         assemble(bundle, step, target),
         formats.sigmoid,
         formats.tanh,
-        spec.inputs,
-        spec.hidden,
-        spec.classes,
+        bundle.layers[0].inputs,
+        bundle.spec.hidden,
+        bundle.spec.classes,
+        len(bundle.layers),
         bundle.macs,
         bundle_hash,
     )

@@ -41,7 +41,7 @@ def _summary(unit: Segment, instruction: Mapping) -> str:
     if unit is Segment.LOADER_PROGRAM:
         return f"{LoaderOp(instruction['op']).name} {instruction['count'] + 1}"
     if unit is Segment.GATE_PROGRAM:
-        return f"{GateOp(instruction['op']).name} {instruction['count'] + 1}"
+        return f"{GateOp(instruction['op']).name} {instruction['first']}..{instruction['last']}"
     depth = 1
     for level in instruction["read"]["levels"][: instruction["reduction"] + 1]:
         depth *= level["count"] + 1
@@ -51,6 +51,7 @@ def _summary(unit: Segment, instruction: Mapping) -> str:
     text = f"CONTRACT K={depth} rows={instruction['rows'] + 1} words={words} shift={instruction['shift']}"
     text += f" transposed emit={instruction['emit'] + 1}" if instruction["transpose"] else ""
     text += f" bias from {instruction['bias']}" if instruction["bias_step"] else ""
+    text += " added" if instruction["add"] else ""
     return text + (" to results" if instruction["to_results"] else " to scratchpad")
 
 
@@ -75,5 +76,5 @@ def _nests(unit: Segment, instruction: Mapping) -> list[str]:
     if instruction["op"] == GateOp.STEP:
         lines.append(f"gates f,g,o at +{instruction['f']}, +{instruction['g']}, +{instruction['o']} words")
     if instruction["op"] != GateOp.EMIT:
-        lines.append(f"h {nest_text(instruction['h'])}; copy at {instruction['copy']}")
+        lines += [f"h {nest_text(instruction['h'])}", f"copy {nest_text(instruction['copy'])}"]
     return lines

@@ -139,17 +139,18 @@ class Run:
 
     Attributes:
         cycles: from the one after `start` to the last one busy.
-        array, hidden, cell: every result written: (to results, address) with words, (address, lane mask) with h,
-            (unit,) with c.
+        array, results, hidden, cell: everything written: (address,) with words, by the array to the scratchpad and in
+            the result memory; (address, lane mask) with h; (unit,) with c.
         outputs: the words of the output stream: (kind, value, last).
         started: start and done cycle of every instruction: (unit, step, index, start, done).
         array_busy: cycles the array was fed.
-        saturations: result words with a clipped lane.
+        saturations: words with a lane clipped by a requantiser, and sums in the result memory with one.
         memory: as it is afterwards.
     """
 
     cycles: int
     array: Events
+    results: Events
     hidden: Events
     cell: Events
     outputs: list[tuple[int, int, int]]
@@ -228,7 +229,7 @@ class Machine:
                 elif keep and _sets_state(unit, instruction):
                     done = start + timing.KEPT
                 elif unit is Segment.GATE_PROGRAM:
-                    times = timing.gate(GateOp(instruction["op"]), instruction["count"] + 1)
+                    times = timing.gate(GateOp(instruction["op"]), _units(instruction))
                     done = start + times.done
                     gate_writes.append(start + times.hidden)
                 else:
@@ -254,13 +255,10 @@ class Machine:
         return int(last) + timing.DONE
 
     def _hidden_addresses(self, instruction: dict) -> tuple[np.ndarray, np.ndarray]:
-        """Word and lane mask of each h write of a gate instruction in order: per unit along `h`, then to the copy."""
-        count = instruction["count"] + 1
-        nest = walk(instruction["h"], count)
-        copy = instruction["copy"] + np.arange(count)
-        words = np.stack([nest["word"], copy], axis=1).ravel()
-        masks = np.stack([1 << nest["lane"], np.full(count, (1 << self.target.columns) - 1)], axis=1).ravel()
-        return words, masks
+        """Word and lane mask of each h write of a gate instruction in order: per unit along `h`, then along `copy`."""
+        nests = [walk(instruction[name], _units(instruction)) for name in ("h", "copy")]
+        words, lanes = (np.stack([nest[name] for nest in nests], axis=1).ravel() for name in ("word", "lane"))
+        return words, 1 << lanes
 
     def cycles(self, steps: int, keep: bool = False) -> int:
         """Cycles of a run, from the one after `start` to the last one busy."""
@@ -279,8 +277,8 @@ class Machine:
 
         Args:
             clip: raw inputs, steps × N.
-            initial: h and c of each unit, H × 2; zeros when left out.
-            every_h: also send h after every step but the last (which is always sent).
+            initial: h and c of each unit of each layer, layers H × 2; zeros when left out.
+            every_h: also send the last layer's h after every step but the last (when all layers' are always sent).
             after: a run whose states are kept; `initial` is then not looked at.
         """
         if after is not None and after.memory is not None:
@@ -295,18 +293,25 @@ class Machine:
         scratchpad, results, cell = memory.scratchpad, memory.results, memory.cell
         steps, keep = len(clip), after is not None
         schedule = sorted(self.schedule(steps, keep), key=lambda entry: entry[3])
-        run = Run(max(entry[4] for entry in schedule), *(_no_events() for _ in range(3)), outputs=[])
-        array, hidden, cells = [], [], []
+        run = Run(max(entry[4] for entry in schedule), *(_no_events() for _ in range(4)), outputs=[])
+        array, stored, hidden, cells = [], [], [], []
         for unit, step, instruction, start, done in schedule:
             index = next(k for k, other in enumerate(self.programs[unit]) if other is instruction)
             run.started.append((unit, step, index, start, done))
             if unit is Segment.ARRAY_PROGRAM:
                 contraction = self.contraction(instruction)
                 words, clipped = contraction.results(scratchpad, self.factors, self.bias)
-                to_results = instruction["to_results"]
-                (results if to_results else scratchpad)[contraction.write_addresses] = words
-                where = np.stack([np.full(len(words), to_results), contraction.write_addresses], axis=1)
-                array.append((start + contraction.offsets, where, words))
+                addresses, times = contraction.write_addresses, start + contraction.offsets
+                if instruction["to_results"]:
+                    if instruction["add"]:
+                        total = words + results[addresses]
+                        words = self.target.data.saturate(total)
+                        clipped += int((words != total).any(axis=1).sum())
+                    results[addresses] = words
+                    stored.append((times + timing.STORE, addresses[:, None], words))
+                else:
+                    scratchpad[addresses] = words
+                    array.append((times, addresses[:, None], words))
                 run.saturations += clipped
                 run.array_busy += contraction.busy
             elif keep and _sets_state(unit, instruction):
@@ -327,7 +332,7 @@ class Machine:
                     hidden,
                     cells,
                 )
-        run.array, run.hidden, run.cell = (_join(parts) for parts in (array, hidden, cells))
+        run.array, run.results, run.hidden, run.cell = (_join(parts) for parts in (array, stored, hidden, cells))
         run.memory = memory
         return run
 
@@ -340,7 +345,8 @@ class Machine:
             scratchpad[nest["word"], nest["lane"]] = values
 
     def _gate(self, instruction, start, final, every_h, initial, scratchpad, results, cell, run, hidden, cells) -> None:
-        op, count = GateOp(instruction["op"]), instruction["count"] + 1
+        op, count = GateOp(instruction["op"]), _units(instruction)
+        units = np.arange(instruction["first"], instruction["last"] + 1)
         times = timing.gate(op, count)
         z = walk(instruction["z"], count)
         if op is GateOp.EMIT:
@@ -348,26 +354,26 @@ class Machine:
             run.outputs += [(2, int(value), int(u == count - 1)) for u, value in enumerate(values)]
             return
         if op is GateOp.STATE:
-            state = np.zeros((count, 2), dtype=np.int64) if initial is None else initial
-            h, cell[:count] = state[:, 0], state[:, 1]
+            state = np.zeros((count, 2), dtype=np.int64) if initial is None else initial[units]
+            h, cell[units] = state[:, 0], state[:, 1]
         else:
             i, f, g, o = (
                 results[z["word"] + offset, z["lane"]]
                 for offset in (0, instruction["f"], instruction["g"], instruction["o"])
             )
-            h, cell[:count] = self._cell_update(i, f, g, o, cell[:count])
-            for u in range(count):
+            h, cell[units] = self._cell_update(i, f, g, o, cell[units])
+            for u, unit in enumerate(units):
                 last = int(u == count - 1)
-                if final or every_h:
+                if final or (every_h and instruction["top"]):
                     run.outputs.append((0, int(h[u]), last))
                 if final:
-                    run.outputs.append((1, int(cell[u]), last))
+                    run.outputs.append((1, int(cell[unit]), last))
         words, masks = self._hidden_addresses(instruction)
         data = np.repeat(h, 2)
         for word, mask, value in zip(words, masks, data, strict=True):
             scratchpad[word, mask >> np.arange(self.target.columns) & 1 == 1] = value
         hidden.append((start + times.hidden, np.stack([words, masks], axis=1), data))
-        cells.append((start + times.cell, np.arange(count)[:, None], cell[:count].copy()))
+        cells.append((start + times.cell, units[:, None], cell[units]))
 
     def _cell_update(self, i, f, g, o, c) -> tuple[np.ndarray, np.ndarray]:
         formats, ((sigmoid, *s), (tanh, *t)) = self.gate_formats, self.tables
@@ -375,6 +381,11 @@ class Machine:
         c = formats.cell.requantise(total, formats.cell_shift)
         squashed = tanh(formats.z.requantise(c, formats.tanh_shift), *t)
         return formats.hidden.requantise(sigmoid(o, *s) * squashed, formats.hidden_shift), c
+
+
+def _units(instruction: dict) -> int:
+    """Units, or logits, of a gate instruction."""
+    return instruction["last"] - instruction["first"] + 1
 
 
 def _sets_state(unit: Segment, instruction: dict) -> bool:
@@ -389,4 +400,6 @@ def _no_events() -> Events:
 
 
 def _join(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Events:
+    if not parts:
+        return _no_events()
     return Events(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

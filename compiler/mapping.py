@@ -6,7 +6,7 @@ one that makes a row index the new lane index drains transposed. A stage cannot 
 the lanes must have been changed before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -14,10 +14,10 @@ from math import prod
 from compiler.nest import Loop, encode_nest, merge
 from spec import timing
 from spec.errors import CapacityError
-from spec.lstm import LSTMSpec, Region
+from spec.lstm import Chain, LSTMSpec, Region, chains, stack
 from spec.network import TensorNetwork
 from spec.program import Widths
-from spec.stages import Stage, StageList, stages
+from spec.stages import Stage, StageLists, stages
 from spec.target import Target
 
 
@@ -45,22 +45,44 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class ChainMap:
+    """A chain in memory.
+
+    Attributes:
+        chain: what is contracted.
+        stages: the stages.
+        tensors: layout of each stage's data, then of z (in the result memory).
+    """
+
+    chain: Chain
+    stages: tuple[Stage, ...]
+    tensors: tuple[Layout, ...]
+
+
+@dataclass(frozen=True)
 class StepMap:
     """The memory map of one step.
 
+    From address 0 on the scratchpad holds what lasts from step to step: the data tensors of all chains, then `copy`.
+
     Attributes:
-        stages: the stages.
-        tensors: layout of each stage's data, then of z (in the result memory).
-        copy: scratchpad words that hold h once more, one unit per word, for the head.
+        chains: all chains, in the order they are carried out.
+        copy: scratchpad words that hold the last layer's h once more, one unit per word, for the head.
+        persistent: words of the scratchpad that last.
         logits: first result word of the logits.
-        x_free_after: the stage after which the next step's inputs may overwrite x.
+        x_free_after: the stage, counted over all chains, after which the next step's inputs may overwrite x.
     """
 
-    stages: tuple[Stage, ...]
-    tensors: tuple[Layout, ...]
+    chains: tuple[ChainMap, ...]
     copy: int
+    persistent: int
     logits: int
     x_free_after: int
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Those of all chains, one after the other."""
+        return tuple(stage for chain in self.chains for stage in chain.stages)
 
 
 def lane_words(network: TensorNetwork, index: str, lane: str | None, target: Target) -> int:
@@ -108,14 +130,15 @@ def stage_words(
     return data if is_last else data + prod(lane_words(network, index, lane_out, target) for index in stage.result)
 
 
-def first_lanes(spec: LSTMSpec, target: Target) -> list[str | None]:
+def first_lanes(chain: Chain, target: Target) -> list[str | None]:
     """Lane indices the data tensor of the first stage may have: x and h must start at whole words."""
     if target.columns == 1:
         return [None]
+    regions = [region for region in (chain.x, chain.h) if region is not None]
     free = [
         index
-        for k, index in enumerate(spec.network.inputs)
-        if spec.x.start[k] % target.columns == 0 and spec.h.start[k] % target.columns == 0
+        for k, index in enumerate(chain.network.inputs)
+        if all(region.start[k] % target.columns == 0 for region in regions)
     ]
     return [*free, None]
 
@@ -144,17 +167,38 @@ def head_words(spec: LSTMSpec, target: Target) -> int:
     return spec.hidden * -(-spec.classes // target.rows)
 
 
-def choose_lanes(spec: LSTMSpec, chain: tuple[Stage, ...], target: Target) -> tuple[str | None, ...]:
-    """Lane index of each stage's data and of z, with the fewest array cycles for which the factors fit.
+Lanes = tuple[str | None, ...]
+"""Lane index of each stage's data and of z."""
+
+
+def choose_lanes(
+    layers: tuple[LSTMSpec, ...], stages_of: Sequence[tuple[Stage, ...]], target: Target
+) -> tuple[Lanes, ...]:
+    """The lanes of every chain, with the fewest array cycles for which the factors fit.
 
     Raises:
-        CapacityError: they fit with none.
+        CapacityError: they fit with none, or the stages can run with none.
     """
     words = 0
     for price in FACTOR_PRICES:
-        words, lanes = _cheapest_lanes(spec, chain, target, price)
+        words, lanes = head_words(layers[-1], target), list[Lanes]()
+        for number, spec in enumerate(layers):
+            parts = [
+                _cheapest_lanes(spec, chain, stages_of[k], target, price)
+                for k, chain in enumerate(chains(layers))
+                if chain.layer == number
+            ]
+            # All chains of a layer give z in one layout, and write the same words of it: the second adds to the first.
+            common = [form for form in parts[0] if all(form in part for part in parts)]
+            if not common:
+                raise CapacityError(
+                    f"lane indices for the stages of layer {number}", 1, 0, "choose another order of contraction"
+                )
+            best = min(common, key=lambda form: sum(part[form][0] for part in parts))
+            words += sum(part[best][1] for part in parts)
+            lanes += [part[best][2] for part in parts]
         if words <= target.factor_words:
-            return lanes
+            return tuple(lanes)
     raise CapacityError(
         f"factor words of {target.rows} factors",
         words,
@@ -163,79 +207,119 @@ def choose_lanes(spec: LSTMSpec, chain: tuple[Stage, ...], target: Target) -> tu
     )
 
 
-_Way = tuple[float, int, tuple[str | None, ...]]
+_Form = tuple[str | None, frozenset[str]]
+"""What decides which words of z are written: its lane index, and output modes padded because they were it before."""
+
+_Way = tuple[float, int, Lanes]
 """Cost, factor words, lane indices so far."""
 
 
 def _cheapest_lanes(
-    spec: LSTMSpec, chain: tuple[Stage, ...], target: Target, price: float
-) -> tuple[int, tuple[str | None, ...]]:
-    """Factor words and lane indices of the cheapest way, with factor words priced."""
-    best: dict[str | None, _Way] = {lane: (0, head_words(spec, target), (lane,)) for lane in first_lanes(spec, target)}
-    for stage in chain:
-        following: dict[str | None, _Way] = {}
-        for lane, (cost, words, path) in best.items():
+    spec: LSTMSpec, chain: Chain, stages: tuple[Stage, ...], target: Target, price: float
+) -> dict[_Form, _Way]:
+    """The cheapest way to every form of z, with factor words priced."""
+    network = chain.network
+    best: dict[_Form, _Way] = {(lane, frozenset()): (0, 0, (lane,)) for lane in first_lanes(chain, target)}
+    for stage in stages:
+        following: dict[_Form, _Way] = {}
+        for (lane, padded), (cost, words, path) in best.items():
             for after in next_lanes(stage, lane, target):
-                filled = stage_factor_words(spec.network, stage, lane, after, target)
-                total = cost + stage_cycles(spec.network, stage, lane, after, target) + price * filled
-                if after not in following or total < following[after][0]:
-                    following[after] = (total, words + filled, (*path, after))
+                form = after, padded
+                if lane in network.outputs and after != lane and _padded(network, lane, target):
+                    form = after, padded | {lane}
+                filled = stage_factor_words(network, stage, lane, after, target)
+                total = cost + stage_cycles(network, stage, lane, after, target) + price * filled
+                if form not in following or total < following[form][0]:
+                    following[form] = (total, words + filled, (*path, after))
         best = following
-    _, words, lanes = min((way for lane, way in best.items() if last_lane_ok(spec, lane, target)), key=lambda w: w[0])
-    return words, lanes
+    return {form: way for form, way in best.items() if last_lane_ok(spec, form[0], target)}
 
 
-def map_step(spec: LSTMSpec, stage_list: StageList, target: Target) -> StepMap:
+def _padded(network: TensorNetwork, index: str, target: Target) -> bool:
+    """Whether an index that was the lane index keeps padding: it fills more than a word, and not whole ones."""
+    return network.size[index] > target.columns and network.size[index] % target.columns > 0
+
+
+def map_step(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> StepMap:
     """Lays out every tensor of a step.
 
     Raises:
         CapacityError: the scratchpad, the factor or result memory or the gate unit is too small.
     """
-    network, chain = spec.network, stages(spec.network, stage_list)
-    lanes = choose_lanes(spec, chain, target)
-    if spec.hidden > target.hidden:
-        raise CapacityError("hidden units", spec.hidden, target.hidden, "choose a larger target or a smaller model")
+    layers = stack(layers)
+    top = layers[-1]
+    every = chains(layers)
+    stages_of = [stages(chain.network, each) for chain, each in zip(every, stage_lists, strict=True)]
+    lanes = choose_lanes(layers, stages_of, target)
+    units = sum(spec.hidden for spec in layers)
+    if units > target.hidden:
+        raise CapacityError("hidden units", units, target.hidden, "choose a larger target or a smaller model")
 
-    shapes = []
-    for s, stage in enumerate(chain):
-        shapes.append(_shape(network, chain, s, stage.data, lanes, target))
-    z_order = tuple(sorted(network.outputs, key=lambda index: index == lanes[-1]))
-    z = _contiguous(network, z_order, lanes, len(chain), target)
+    shapes = [
+        [_shape(chain.network, own, s, stage.data, of_chain, target) for s, stage in enumerate(own)]
+        for chain, own, of_chain in zip(every, stages_of, lanes, strict=True)
+    ]
+    data = list[Layout]()
+    for first, *_ in shapes:
+        data.append(first(data[-1].end if data else 0))
+    copy = data[-1].end
+    persistent = copy + top.hidden
+    if persistent > target.scratchpad_words:
+        raise _too_small(shapes, persistent, target)
+    allocated = [
+        _allocate_all(of_chain, source, persistent, target) for of_chain, source in zip(shapes, data, strict=True)
+    ]
 
-    copy = shapes[0](0).end
-    allocated = _allocate_all(shapes, copy + spec.hidden, target)
-    logits = z.words
-    if logits + spec.classes > target.result_words:
+    zs = [
+        _contiguous(chain.network, _last(chain.network.outputs, of_chain[-1]), of_chain, len(own), target)
+        for chain, own, of_chain in zip(every, stages_of, lanes, strict=True)
+    ]
+    logits = max(z.end for z in zs)
+    if logits + top.classes > target.result_words:
         raise CapacityError(
-            "result memory words", logits + spec.classes, target.result_words, "choose a larger target or fewer outputs"
+            "result memory words", logits + top.classes, target.result_words, "choose a larger target or fewer outputs"
         )
 
-    x_banks = _banks(allocated[0], target)
-    x_free_after = 0
-    for s in range(len(chain)):
-        touched = set() if s + 1 == len(chain) else _banks(allocated[s + 1], target)
-        if target.single_port:
-            touched |= _banks(allocated[s], target)
-        if touched & x_banks:
-            x_free_after = s
-    return StepMap(chain, (*allocated, z), copy, logits, x_free_after)
+    x_banks = _banks(data[0], target)
+    x_free_after = number = 0
+    for tensors in allocated:
+        for s, source in enumerate(tensors):
+            touched = set() if s + 1 == len(tensors) else _banks(tensors[s + 1], target)
+            if target.single_port or source is data[0]:
+                touched |= _banks(source, target)
+            if touched & x_banks:
+                x_free_after = number
+            number += 1
+    maps = zip(every, stages_of, allocated, zs, strict=True)
+    return StepMap(
+        tuple(ChainMap(chain, own, (*tensors, z)) for chain, own, tensors, z in maps),
+        copy,
+        persistent,
+        logits,
+        x_free_after,
+    )
 
 
 def _extent(network: TensorNetwork, index: str, s: int, lanes: tuple[str | None, ...], target: Target) -> int:
     """Room for an index in tensor s: words of the lane index, whole old words of one that was it before."""
-    if index in lanes[:s] and index != lanes[s] and network.size[index] > target.columns:
+    if index in lanes[:s] and index != lanes[s] and _padded(network, index, target):
         return -(-network.size[index] // target.columns) * target.columns
     return lane_words(network, index, lanes[s], target)
 
 
+def _last(indices: Iterable[str], lane: str | None) -> list[str]:
+    """The indices with the lane index at the end."""
+    return sorted(indices, key=lambda index: index == lane)
+
+
 def _contiguous(
-    network: TensorNetwork, order: tuple[str, ...], lanes: tuple[str | None, ...], s: int, target: Target, base: int = 0
+    network: TensorNetwork, order: Sequence[str], lanes: Lanes, s: int, target: Target, base: int = 0
 ) -> Layout:
     stride, words = {}, 1
     for index in reversed(order):
         stride[index] = words
         words *= _extent(network, index, s, lanes, target)
-    return Layout(lanes[s], order, stride, words, base)
+    return Layout(lanes[s], tuple(order), stride, words, base)
 
 
 def _shape(network, chain, s: int, indices, lanes, target: Target):
@@ -264,15 +348,16 @@ def _banks(layout: Layout, target: Target) -> set[int]:
     return set(range(layout.base // target.bank_words, (layout.end - 1) // target.bank_words + 1))
 
 
-def _allocate_all(shapes, persistent: int, target: Target) -> list[Layout]:
-    """Bases for x and the results of all stages but the last.
+def _allocate_all(shapes, x: Layout, persistent: int, target: Target) -> list[Layout]:
+    """The data tensor of a chain, and bases for the results of all its stages but the last.
 
     First each result in the first free place outside the banks of x, so that the next inputs can come early; if
     that leaves too little, results alternate between the bottom and the top of what is free.
 
     Args:
         shapes: each tensor as a function of its base.
-        persistent: words from address 0 that hold x and h's copy all the time.
+        x: the data tensor.
+        persistent: words from address 0 that are in use all the time.
     """
 
     def spread(s: int, source: Layout) -> list[Layout]:
@@ -289,7 +374,6 @@ def _allocate_all(shapes, persistent: int, target: Target) -> list[Layout]:
             apart = apart and _banks(place, target).isdisjoint(_banks(source, target))
         return apart and persistent <= place.base and place.end <= target.scratchpad_words
 
-    x = shapes[0](0)
     for places in (spread, compact):
         result = [x]
         for s in range(1, len(shapes)):
@@ -298,12 +382,18 @@ def _allocate_all(shapes, persistent: int, target: Target) -> list[Layout]:
                 break
             result.append(fitting[0])
         else:
-            if persistent <= target.scratchpad_words:
-                return result
-    pairs = [(source(0).words, result(0).words) for source, result in pairwise(shapes)]
-    worst = max((sum(pair) - (s == 0) * pair[0] for s, pair in enumerate(pairs)), default=0)
+            return result
+    raise _too_small([shapes], persistent, target)
+
+
+def _too_small(shapes, persistent: int, target: Target) -> CapacityError:
+    """What to say when tensors (per chain each as a function of its base) do not fit the scratchpad."""
+    worst = 0
+    for of_chain in shapes:
+        pairs = [(source(0).words, result(0).words) for source, result in pairwise(of_chain)]
+        worst = max([worst, *(sum(pair) - (s == 0) * pair[0] for s, pair in enumerate(pairs))])
     apart = " (a stage's data and its result in separate banks)" if target.single_port else ""
-    raise CapacityError(
+    return CapacityError(
         f"scratchpad words{apart}",
         persistent + worst,
         target.scratchpad_words,

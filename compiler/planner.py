@@ -5,7 +5,7 @@ is a shortest path over sets of absorbed factors (and the lane index of the data
 array cycles of the stage as its length. That is exact for the sum of the stages' cycles.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import combinations, count
@@ -23,9 +23,9 @@ from compiler.mapping import (
 )
 from compiler.program import head_contraction, stage_nests, unit_nests
 from spec.errors import CapacityError
-from spec.lstm import LSTMSpec
+from spec.lstm import Chain, LSTMSpec, chains, stack
 from spec.network import TensorNetwork
-from spec.stages import Stage, StageList, absorb
+from spec.stages import Stage, StageList, StageLists, absorb
 from spec.target import Target
 
 MERGE_LIMIT = 3
@@ -34,50 +34,62 @@ MERGE_LIMIT = 3
 DETOURS = 32
 """Stages with too many loops that are avoided, one after the other, before a price is given up."""
 
+UNKNOWN = 1 << 62
 
-def plan(spec: LSTMSpec, target: Target) -> StageList:
-    """The stage list with the fewest array cycles that fits the target.
+
+def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
+    """Per chain (see spec.lstm.chains) the stage list with the fewest array cycles, all together fitting the target.
 
     Raises:
         CapacityError: none fits; says what the last one tried lacks.
     """
+    layers = stack(layers)
     failure: CapacityError | None = None
-    edges = _Edges(spec, target)
+    edges = [_Edges(layers[chain.layer], chain, target) for chain in chains(layers)]
     for price in FACTOR_PRICES:
-        forbidden: set[tuple[frozenset[str], tuple[str, ...]]] = set()
+        forbidden: list[set[tuple[frozenset[str], tuple[str, ...]]]] = [set() for _ in edges]
         for _ in range(DETOURS):
-            stage_list = _cheapest(spec, target, edges, price, forbidden)
-            if stage_list is None:
+            stage_lists = list[StageList]()
+            for each, avoided in zip(edges, forbidden, strict=True):
+                stage_list = _cheapest(each, price, avoided)
+                if stage_list is None:
+                    break
+                stage_lists.append(stage_list)
+            if len(stage_lists) < len(edges):
                 break
             try:
-                step = map_step(spec, stage_list, target)
-                unit_nests(spec, step, target)
-                if spec.classes:
-                    stage_nests(*head_contraction(spec, step), target)
+                step = map_step(layers, tuple(stage_lists), target)
+                unit_nests(layers, step, target)
+                if layers[-1].classes:
+                    stage_nests(*head_contraction(layers[-1], step), target)
             except CapacityError as error:
                 failure = error
                 break
-            wrong = _stage_with_too_many_loops(spec, step, target)
+            wrong = _stage_with_too_many_loops(step, target)
             if wrong is None:
-                return stage_list
-            number, failure = wrong
-            forbidden.add((frozenset(name for group in stage_list[:number] for name in group), stage_list[number]))
+                return tuple(stage_lists)
+            chain, number, failure = wrong
+            stage_list = stage_lists[chain]
+            before = frozenset(name for group in stage_list[:number] for name in group)
+            forbidden[chain].add((before, stage_list[number]))
     if failure is None:
         raise CapacityError(
             "scratchpad words for any order of contraction",
-            edges.smallest_refused,
+            max(each.smallest_refused for each in edges if each.smallest_refused < UNKNOWN),
             target.scratchpad_words,
             "choose a larger target, or smaller modes or ranks",
         )
     raise failure
 
 
-def _stage_with_too_many_loops(spec: LSTMSpec, step: StepMap, target: Target) -> tuple[int, CapacityError] | None:
-    for number, stage in enumerate(step.stages):
-        try:
-            stage_nests(spec.network, stage, step.tensors[number], step.tensors[number + 1], target)
-        except CapacityError as error:
-            return number, error
+def _stage_with_too_many_loops(step: StepMap, target: Target) -> tuple[int, int, CapacityError] | None:
+    """Chain and stage, and what it lacks."""
+    for chain, of_chain in enumerate(step.chains):
+        for number, stage in enumerate(of_chain.stages):
+            try:
+                stage_nests(of_chain.chain.network, stage, *of_chain.tensors[number : number + 2], target)
+            except CapacityError as error:
+                return chain, number, error
     return None
 
 
@@ -92,14 +104,16 @@ class _Edge:
 
 
 class _Edges:
-    """The stages that may follow a set of absorbed factors, worked out once."""
+    """The stages of a chain that may follow a set of absorbed factors, worked out once."""
 
-    def __init__(self, spec: LSTMSpec, target: Target):
-        self._spec, self._target = spec, target
-        self._groups = connected_groups(spec.network, MERGE_LIMIT)
-        self._data = {frozenset[str](): spec.network.inputs}
+    def __init__(self, spec: LSTMSpec, chain: Chain, target: Target):
+        self._spec, self._target, self._network = spec, target, chain.network
+        self._groups = connected_groups(chain.network, MERGE_LIMIT)
+        self._data = {frozenset[str](): chain.network.inputs}
         self._stages: dict[frozenset[str], list[Stage]] = {}
-        self.smallest_refused = 1 << 62
+        self.everything = len(chain.network.factors)
+        self.first_lanes = first_lanes(chain, target)
+        self.smallest_refused = UNKNOWN
         self._known: dict[tuple[frozenset[str], str | None], list[_Edge]] = {}
 
     def after(self, done: frozenset[str], lane: str | None) -> list[_Edge]:
@@ -109,7 +123,7 @@ class _Edges:
         return self._known[done, lane]
 
     def _work_out(self, done: frozenset[str], lane: str | None) -> Iterator[_Edge]:
-        network, target = self._spec.network, self._target
+        network, target = self._network, self._target
         for stage in self._stages_after(done):
             is_last = len(done) + len(stage.factors) == len(network.factors)
             for out in next_lanes(stage, lane, target):
@@ -128,7 +142,7 @@ class _Edges:
 
     def _stages_after(self, done: frozenset[str]) -> list[Stage]:
         if done not in self._stages:
-            network = self._spec.network
+            network = self._network
             found = [absorb(network, self._data[done], done, g) for g in self._groups if done.isdisjoint(g)]
             # What neither sums nor shares an index with the data only makes it larger.
             found = [stage for stage in found if stage.reduction or stage.batch or len(network.factors) == 1]
@@ -142,17 +156,14 @@ _State = tuple[float, int, frozenset[str], str | None, StageList]
 """Cost, a number that makes states distinct, factors absorbed, lane index, the path."""
 
 
-def _cheapest(
-    spec: LSTMSpec, target: Target, edges: _Edges, price: float, forbidden: Container[tuple[frozenset[str], object]]
-) -> StageList | None:
+def _cheapest(edges: _Edges, price: float, forbidden: Container[tuple[frozenset[str], object]]) -> StageList | None:
     """The shortest path (Dijkstra) with factor memory priced and without some stages; None if there is none."""
-    everything = len(spec.network.factors)
     numbers = count()
-    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, ()) for lane in first_lanes(spec, target)]
+    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, ()) for lane in edges.first_lanes]
     settled: set[tuple[frozenset[str], str | None]] = set()
     while queue:
         cost, _, done, lane, path = heappop(queue)
-        if len(done) == everything:
+        if len(done) == edges.everything:
             return path
         if (done, lane) in settled:
             continue

@@ -38,7 +38,7 @@ class Work:
         source, result: layouts.
         weight: integers, indices in the order of `stage.weight`.
         bias: integers per result entry, indices in the order of `outputs`; None for none.
-        to_results: the result goes to the result memory.
+        to_results: the result goes to the result memory. add: it is added to what is there.
         shift: bits the accumulator is finer than the result, whose scale the bias has.
     """
 
@@ -49,35 +49,40 @@ class Work:
     weight: np.ndarray
     bias: np.ndarray | None
     to_results: bool
+    add: bool
     shift: int
 
 
 def contractions(bundle: Bundle, step: StepMap) -> list[Work]:
-    """The stages of a step, then the head (if any)."""
-    spec, formats = bundle.spec, bundle.formats
+    """The stages of a step, chain by chain, then the head (if any)."""
+    formats = bundle.formats
     result = []
-    for s, stage in enumerate(step.stages):
-        last = s + 1 == len(step.stages)
-        result.append(
-            Work(
-                spec.network,
-                stage,
-                step.tensors[s],
-                step.tensors[s + 1],
-                bundle.weights[s],
-                _scatter_bias(bundle) if last else None,
-                last,
-                formats.shift(s),
+    for c, of_chain in enumerate(step.chains):
+        takes_x = of_chain.chain.x is not None
+        for s, stage in enumerate(of_chain.stages):
+            last = s + 1 == len(of_chain.stages)
+            result.append(
+                Work(
+                    of_chain.chain.network,
+                    stage,
+                    of_chain.tensors[s],
+                    of_chain.tensors[s + 1],
+                    bundle.weights[c][s],
+                    _scatter_bias(bundle, of_chain.chain.layer) if last and takes_x else None,
+                    last,
+                    last and not takes_x,
+                    formats.shift(c, s),
+                )
             )
-        )
-    if spec.classes:
+    if bundle.spec.classes:
         assert bundle.head_weight is not None and bundle.head_bias is not None
         result.append(
             Work(
-                *head_contraction(spec, step),
+                *head_contraction(bundle.spec, step),
                 bundle.head_weight,
                 bundle.head_bias,
                 True,
+                False,
                 formats.head_shift,
             )
         )
@@ -96,10 +101,11 @@ def head_contraction(spec: LSTMSpec, step: StepMap) -> tuple[TensorNetwork, Stag
     )
 
 
-def _scatter_bias(bundle: Bundle) -> np.ndarray:
-    bias = np.zeros(prod(bundle.spec.network.output_shape), dtype=np.int64)
-    bias[bundle.spec.z_positions] = bundle.bias.ravel()
-    return bias.reshape(bundle.spec.network.output_shape)
+def _scatter_bias(bundle: Bundle, layer: int) -> np.ndarray:
+    spec = bundle.layers[layer]
+    bias = np.zeros(prod(spec.network.output_shape), dtype=np.int64)
+    bias[spec.z_positions] = bundle.biases[layer].ravel()
+    return bias.reshape(spec.network.output_shape)
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,7 @@ def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lower
         "reduction": nests.reduction,
         "rows": row_count - 1,
         "to_results": int(work.to_results),
+        "add": int(work.add),
         "write": nests.write,
         "transpose": int(source.lane != result.lane),
         "emit": nests.emit - 1,
@@ -220,18 +227,42 @@ def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lower
     )
 
 
-def unit_nests(spec: LSTMSpec, step: StepMap, target: Target) -> dict[str, dict]:
-    """The nests of loader (`x`) and gate unit (`z`, `h`).
+@dataclass(frozen=True)
+class UnitNests:
+    """The nests of loader and gate unit.
+
+    Attributes:
+        x: of the loader.
+        z, h, copy: of the gate unit, per layer. h goes to its own layer's data tensor and, as a copy, to the inputs of
+            the next one, or to where the head reads it.
+    """
+
+    x: dict
+    z: list[dict]
+    h: list[dict]
+    copy: list[dict]
+
+
+def unit_nests(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -> UnitNests:
+    """The nests of loader and gate unit.
 
     Raises:
         CapacityError: more loop levels than an address generator has.
     """
-    data, z, network = step.tensors[0], step.tensors[-1], spec.network
-    return {
-        "x": region_nest(spec.x, network.inputs, data, target, target.levels.x),
-        "z": region_nest(spec.gates[0], network.outputs, z, target, target.levels.z),
-        "h": region_nest(spec.h, network.inputs, data, target, target.levels.h),
-    }
+    inputs, zs, hs = list[dict](), list[dict](), list[dict]()
+    for of_chain in step.chains:
+        chain, data = of_chain.chain, of_chain.tensors[0]
+        network, levels = chain.network, target.levels
+        if chain.x is not None:
+            of_x = levels.copy if chain.layer else levels.x
+            inputs.append(region_nest(chain.x, network.inputs, data, target, of_x))
+        if chain.h is not None:
+            gate = layers[chain.layer].gates[0]
+            hs.append(region_nest(chain.h, network.inputs, data, target, levels.h))
+            zs.append(region_nest(gate, network.outputs, of_chain.tensors[-1], target, levels.z))
+    head = [Loop(layers[-1].hidden, {"word": 1, "lane": 0})]
+    inputs.append(encode_nest(merge(head, longest(target)), {"word": step.copy, "lane": 0}, target.levels.copy))
+    return UnitNests(inputs[0], zs, hs, inputs[1:])
 
 
 def check_accumulator(work: Work, target: Target) -> None:
@@ -310,10 +341,8 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
     Raises:
         CapacityError: a program, the factors or the biases do not fit, or an accumulator is too narrow.
     """
-    spec, formats = bundle.spec, bundle.formats
-    network = spec.network
-    z, x = step.tensors[-1], step.tensors[0]
-    nests = unit_nests(spec, step, target)
+    layers, formats = bundle.layers, bundle.formats
+    nests = unit_nests(layers, step, target)
 
     factors, array = [], []
     bias = [np.zeros((1, target.columns), dtype=np.int64)]  # for those without
@@ -330,19 +359,22 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         _check_room("bias memory words", bias_base, target.result_words)
 
     array_program = []
+    layer_of = [of_chain.chain.layer for of_chain in step.chains for _ in of_chain.stages]
     for s, fields in enumerate(array):
-        is_stage = s < len(step.stages)
+        is_stage = s < len(layer_of)
         wait, give = set(), set()
         if s == 0:
-            wait |= {Token.X_READY, Token.H_READY}
+            wait.add(Token.X_READY)
+        if is_stage and (s == 0 or layer_of[s - 1] < layer_of[s]):
+            wait.add(Token.H_READY)
         if is_stage and s == step.x_free_after:
             give.add(Token.X_FREE)
-        if s + 1 == len(step.stages):
+        if is_stage and (s + 1 == len(layer_of) or layer_of[s] < layer_of[s + 1]):
             give.add(Token.Z_READY)
         if not is_stage:
             wait.add(Token.H_READY)
             give.add(Token.LOGITS_READY)
-        back = 0 if s + 1 == len(step.stages) else None
+        back = 0 if s + 1 == len(layer_of) else None
         array_program.append(_header(wait, give, back, halt=s + 1 == len(array)) | fields)
 
     raw, data = formats.input.raw, formats.gate.hidden
@@ -350,57 +382,23 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         _header((), {Token.ZEROED, Token.X_FREE})
         | {
             "op": LoaderOp.ZERO,
-            "count": x.words - 1,
+            "count": step.persistent - 1,
             "offset": 0,
             "signed": 0,
             "shift": 0,
-            "nest": encode_nest(_words_in_a_row(x.words, target), {"word": x.base, "lane": 0}, target.levels.x),
+            "nest": encode_nest(_words_in_a_row(step.persistent, target), {"word": 0, "lane": 0}, target.levels.x),
         },
         _header({Token.X_FREE}, {Token.X_READY}, back=loader_instruction(target).words, halt=True)
         | {
             "op": LoaderOp.LOAD,
-            "count": spec.inputs - 1,
+            "count": layers[0].inputs - 1,
             "offset": formats.input.offset,
             "signed": int(raw.signed),
             "shift": formats.input.shift(data),
-            "nest": nests["x"],
+            "nest": nests.x,
         },
     ]
-
-    first = spec.gates[0].start
-    gate_words = [
-        sum(
-            (start - origin) // (target.columns if index == z.lane else 1) * z.stride[index]
-            for index, start, origin in zip(network.outputs, gate.start, first, strict=True)
-        )
-        for gate in spec.gates
-    ]
-    if min(gate_words) < 0:
-        raise SpecError("a gate is placed before gate i in the result; place gate i first")
-    units = {
-        "count": spec.hidden - 1,
-        "z": nests["z"],
-        "f": gate_words[1],
-        "g": gate_words[2],
-        "o": gate_words[3],
-        "h": nests["h"],
-        "copy": step.copy,
-    }
-    gate_program = [
-        _header({Token.ZEROED}, {Token.H_READY}) | {"op": GateOp.STATE} | units,
-        _header({Token.Z_READY}, {Token.H_READY}, back=gate_instruction(target).words, halt=not spec.classes)
-        | {"op": GateOp.STEP}
-        | units,
-    ]
-    if spec.classes:
-        logits = encode_nest(
-            [Loop(spec.classes, {"word": 1, "lane": 0})], {"word": step.logits, "lane": 0}, target.levels.z
-        )
-        idle = encode_nest([], {"word": 0, "lane": 0}, target.levels.h)
-        gate_program.append(
-            _header({Token.LOGITS_READY}, (), halt=True)
-            | {"op": GateOp.EMIT, "count": spec.classes - 1, "z": logits, "h": idle, "copy": 0, "f": 0, "g": 0, "o": 0}
-        )
+    gate_program = _gate_program(layers, step, nests, target)
 
     segments = {
         Segment.ARRAY_PROGRAM: _encode(array_instruction(target), array_program),
@@ -417,6 +415,71 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
     ):
         _check_room(f"{unit} program words", len(segments[segment]), target.program_words)
     return segments
+
+
+def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, nests: UnitNests, target: Target) -> list[dict]:
+    """STATE of every layer, then in the loop STEP of every layer, then EMIT."""
+    zs = {of_chain.chain.layer: of_chain.tensors[-1] for of_chain in step.chains}
+    units = []
+    for number, spec in enumerate(layers):
+        f, g, o = _gate_words(spec, zs[number], target)
+        first = sum(below.hidden for below in layers[:number])
+        units.append(
+            {
+                "first": first,
+                "last": first + spec.hidden - 1,
+                "top": int(spec is layers[-1]),
+                "z": nests.z[number],
+                "f": f,
+                "g": g,
+                "o": o,
+                "h": nests.h[number],
+                "copy": nests.copy[number],
+            }
+        )
+    top = layers[-1]
+    program = []
+    for spec, fields in zip(layers, units, strict=True):
+        wait = {Token.ZEROED} if spec is layers[0] else ()
+        give = {Token.H_READY} if spec is top else ()
+        program.append(_header(wait, give) | {"op": GateOp.STATE} | fields)
+    start = len(layers) * gate_instruction(target).words
+    for spec, fields in zip(layers, units, strict=True):
+        back = start if spec is top else None
+        halt = spec is top and not top.classes
+        program.append(_header({Token.Z_READY}, {Token.H_READY}, back, halt) | {"op": GateOp.STEP} | fields)
+    if top.classes:
+        logits = [Loop(top.classes, {"word": 1, "lane": 0})]
+        program.append(
+            _header({Token.LOGITS_READY}, (), halt=True)
+            | {
+                "op": GateOp.EMIT,
+                "first": 0,
+                "last": top.classes - 1,
+                "top": 0,
+                "z": encode_nest(logits, {"word": step.logits, "lane": 0}, target.levels.z),
+                "f": 0,
+                "g": 0,
+                "o": 0,
+                "h": encode_nest([], {"word": 0, "lane": 0}, target.levels.h),
+                "copy": encode_nest([], {"word": 0, "lane": 0}, target.levels.copy),
+            }
+        )
+    return program
+
+
+def _gate_words(spec: LSTMSpec, z: Layout, target: Target) -> list[int]:
+    """How many result words after its gate i the gates f, g and o of a unit are."""
+    words = [
+        sum(
+            (start - origin) // (target.columns if index == z.lane else 1) * z.stride[index]
+            for index, start, origin in zip(spec.network.outputs, gate.start, spec.gates[0].start, strict=True)
+        )
+        for gate in spec.gates[1:]
+    ]
+    if min(words) < 0:
+        raise SpecError("a gate is placed before gate i in the result; place gate i first")
+    return words
 
 
 def _words_in_a_row(words: int, target: Target) -> list[Loop]:

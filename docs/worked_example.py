@@ -119,7 +119,7 @@ def _stages(bundle: Bundle) -> str:
     network = bundle.spec.network
     one_by_one = stage_macs(network, (("U1",), ("U2",), ("B12",), ("U3",), ("U4",), ("B34",), ("B1234",)))
     rows = []
-    for number, stage in enumerate(bundle.stages):
+    for number, stage in enumerate(bundle.stages[0]):
         sizes = (_times(network.shape(part)) for part in (stage.rows, stage.reduction, stage.columns))
         rows.append((number, " ∘ ".join(f"`{name}`" for name in stage.factors), *sizes, stage.macs(network)))
     return f"""\
@@ -140,8 +140,11 @@ def _numbers(bundle: Bundle, trace: Trace) -> str:
     rows = []
     for s, stage in enumerate(formats.stages):
         largest = int(trace.stage_results[0][s].abs().max())
-        rows.append((s, f"`{formats.source(s)}`", f"`{stage.weight}`", f"`{stage.result}`", formats.shift(s), largest))
-    weight = np.array2string(bundle.weights[0].reshape(-1, bundle.weights[0].shape[-1]), prefix="    ")
+        rows.append(
+            (s, f"`{formats.source(0, s)}`", f"`{stage.weight}`", f"`{stage.result}`", formats.shift(0, s), largest)
+        )
+    first = bundle.weights[0][0]
+    weight = np.array2string(first.reshape(-1, first.shape[-1]), prefix="    ")
     return f"""\
 ## 4. Integers
 
@@ -150,7 +153,7 @@ into the next format is a shift, rounded half up and saturated. Pixels enter as 
 shifted up by {formats.input.shift(formats.gate.hidden)} bits.
 
 {_table(("stage", "data", "weight", "result", "shift", "largest result of step 0"), rows)}
-The weight of stage 0 ({" ∘ ".join(bundle.stages[0].factors)}), a row per row index, in integers:
+The weight of stage 0 ({" ∘ ".join(bundle.stages[0][0].factors)}), a row per row index, in integers:
 
     {weight}
 """

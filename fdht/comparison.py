@@ -101,7 +101,8 @@ def golden_classes(bundle: Bundle) -> np.ndarray:
 
 def _against_vectors(bundle: Bundle, clip: int, result: Simulation) -> list[str]:
     """What the RTL computed against the golden model's vectors in the bundle, one sentence per differing word."""
-    pairs = {"logit": (result.logits[0], bundle.logits[clip]), "h of unit": (result.hidden[0], bundle.hidden[clip])}
+    hidden = result.hidden[0][-bundle.spec.hidden :]  # of the last layer
+    pairs = {"logit": (result.logits[0], bundle.logits[clip]), "h of unit": (hidden, bundle.hidden[clip])}
     return [
         f"clip {clip}: {name} {k} is {seen[k]}, {expected[k]} in the golden model"
         for name, (seen, expected) in pairs.items()

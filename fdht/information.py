@@ -1,12 +1,14 @@
 """`fdht info`: what a checkpoint, bundle or image is."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from fdht.console import Output, percent
 from spec import container
-from spec.lstm import LSTMSpec
+from spec.lstm import LSTMSpec, chains
+from spec.network import TensorNetwork
 
 Printer = Callable[[Output], None]
 
@@ -21,30 +23,47 @@ def describe(path: Path, listing: bool) -> tuple[dict, Printer]:
     return {"checkpoint": _checkpoint, "bundle": _bundle, "image": _image}[kind](path, listing)
 
 
-def _model(spec: LSTMSpec) -> dict:
-    network = spec.network
+def _network(network: TensorNetwork) -> dict:
+    modes = (*network.inputs, *network.outputs)
     return {
-        "inputs": spec.inputs,
-        "hidden": spec.hidden,
-        "classes": spec.classes,
         "kind": network.kind,
         "input_modes": list(network.input_shape),
         "output_modes": list(network.output_shape),
-        "ranks": {name: size for name, size in network.sizes if name not in (*network.inputs, *network.outputs)},
-        "parameters": spec.parameters,
+        "ranks": {name: size for name, size in network.sizes if name not in modes},
     }
 
 
-def _model_facts(spec: LSTMSpec) -> dict[str, object]:
-    model = _model(spec)
-    dense = 4 * spec.hidden * (spec.inputs + spec.hidden)
+def _model(layers: Sequence[LSTMSpec]) -> dict:
+    parameters = Counter[str]()
+    for spec in layers:
+        parameters.update(spec.parameters)
     return {
-        "inputs, hidden units, classes": f"{spec.inputs:,}, {spec.hidden:,}, {spec.classes:,}",
-        "input modes n": " × ".join(map(str, model["input_modes"])),
-        "output modes m": " × ".join(map(str, model["output_modes"])),
-        "ranks": ", ".join(f"{name} = {size}" for name, size in model["ranks"].items()) or "none",
-        "parameters": ", ".join(f"{name} {count:,}" for name, count in model["parameters"].items()),
-        "dense weight": f"{dense:,} numbers, {dense / model['parameters']['factors']:,.0f} × the factors",
+        "inputs": layers[0].inputs,
+        "hidden": layers[-1].hidden,
+        "classes": layers[-1].classes,
+        "layers": len(layers),
+        "networks": [{"layer": chain.layer, **_network(chain.network)} for chain in chains(layers)],
+        "parameters": dict(parameters),
+    }
+
+
+def _model_facts(layers: Sequence[LSTMSpec]) -> dict[str, object]:
+    model = _model(layers)
+    parameters = model["parameters"]
+    weights = parameters["factors"] + parameters.get("recurrent", 0)
+    dense = sum(4 * spec.hidden * (spec.inputs + spec.hidden) for spec in layers)
+    facts: dict[str, object] = {
+        "inputs, hidden units, classes": f"{model['inputs']:,}, {model['hidden']:,}, {model['classes']:,}"
+    }
+    for chain, network in zip(chains(layers), model["networks"], strict=True):
+        takes = " and ".join(name for name, region in (("x", chain.x), ("h", chain.h)) if region)
+        name = f"weight of {takes}" + (f", layer {chain.layer}" if len(layers) > 1 else "")
+        n, m = (" × ".join(map(str, network[modes])) for modes in ("input_modes", "output_modes"))
+        ranks = ", ".join(f"{name} = {size}" for name, size in network["ranks"].items())
+        facts[name] = f"{network['kind']}, n = {n}, m = {m}" + (f", {ranks}" if ranks else "")
+    return facts | {
+        "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters.items()),
+        "dense weight": f"{dense:,} numbers, {dense / weights:,.0f} × as many",
     }
 
 
@@ -56,7 +75,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
     figures = {
         "kind": "checkpoint",
         "preset": checkpoint.preset,
-        "model": _model(checkpoint.spec),
+        "model": _model([checkpoint.spec]),
         "seed": checkpoint.seed,
         "epoch": checkpoint.epoch,
         "epochs": checkpoint.epochs,
@@ -66,7 +85,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
     }
     facts = {
         "preset": checkpoint.preset,
-        **_model_facts(checkpoint.spec),
+        **_model_facts([checkpoint.spec]),
         "seed": checkpoint.seed,
         "epochs": f"{checkpoint.epoch} of {checkpoint.epochs}",
         f"accuracy ({split})": percent(checkpoint.accuracy),
@@ -91,7 +110,7 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
     accuracy = bundle.about.get("accuracy", {})
     figures = {
         "kind": "bundle",
-        "model": _model(bundle.spec),
+        "model": _model(bundle.layers),
         "macs": bundle.macs,
         "stages": stage_rows(bundle),
         "formats": {name: str(value) for name, value in named.items()},
@@ -102,7 +121,7 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
     }
     facts = {
         **about,
-        **_model_facts(bundle.spec),
+        **_model_facts(bundle.layers),
         "formats": ", ".join(f"{name} {value}" for name, value in named.items()),
         "golden vectors": f"{len(bundle.clips)} clips of {bundle.clips.shape[1]} steps",
         **{f"accuracy, {name}": percent(value) for name, value in accuracy.items()},
@@ -126,6 +145,7 @@ def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
         "target": asdict(image.target),
         "inputs": image.inputs,
         "hidden": image.hidden,
+        "layers": image.layers,
         "classes": image.classes,
         "macs": image.macs,
         "multipliers": image.target.multipliers,

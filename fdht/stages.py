@@ -7,10 +7,15 @@ from spec.bundle import Bundle
 
 
 def stage_rows(bundle: Bundle) -> list[dict]:
-    """One record per stage: what is merged, its sizes, MACs and formats."""
-    network = bundle.spec.network
+    """One record per stage, chain by chain: what is merged, its sizes, MACs and formats."""
+    every = [
+        (chain.layer, chain.network, number, stage, formats)
+        for chain, of_chain, of_formats in zip(bundle.chains, bundle.stages, bundle.formats.chains, strict=True)
+        for number, (stage, formats) in enumerate(zip(of_chain, of_formats, strict=True))
+    ]
     return [
         {
+            "layer": layer,
             "stage": number,
             "factors": list(stage.factors),
             "rows": prod(network.shape(stage.rows)),
@@ -22,15 +27,27 @@ def stage_rows(bundle: Bundle) -> list[dict]:
             "weight_format": str(formats.weight),
             "result_format": str(formats.result),
         }
-        for number, (stage, formats) in enumerate(zip(bundle.stages, bundle.formats.stages, strict=True))
+        for layer, network, number, stage, formats in every
     ]
 
 
 def stage_table(output: Output, bundle: Bundle) -> None:
-    columns = ("stage", "absorbs", "rows", "K", "columns", "batch", "MACs", "weights", "weight format", "result format")
+    columns = (
+        "layer",
+        "stage",
+        "absorbs",
+        "rows",
+        "K",
+        "columns",
+        "batch",
+        "MACs",
+        "weights",
+        "weight format",
+        "result format",
+    )
     rows = stage_rows(bundle)
     output.table(
         f"Stage list: {bundle.macs:,} multiplications per step",
         columns,
-        [(row["stage"], " ∘ ".join(row["factors"]), *list(row.values())[2:]) for row in rows],
+        [(row["layer"], row["stage"], " ∘ ".join(row["factors"]), *list(row.values())[3:]) for row in rows],
     )

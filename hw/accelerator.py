@@ -8,10 +8,10 @@ from hw.component import Component
 from hw.contraction import ContractionUnit
 from hw.gate import GateUnit
 from hw.loader import ImageLoader, InputLoader
-from hw.memories import FactorMemory, ImageMemory, Scratchpad, WordMemory
+from hw.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
 from hw.sequencer import Sequencer, TokenCounters
 from hw.signatures import output_word
-from hw.trace import EventPort, array_event, cell_event, hidden_event
+from hw.trace import EventPort, array_event, cell_event, hidden_event, result_event
 from spec.activation import table_width
 from spec.program import WORD, Segment, array_instruction, gate_instruction, loader_instruction
 from spec.target import Target
@@ -26,18 +26,19 @@ class Accelerator(Component):
     Members:
         image (In): image words (see hw.loader.ImageLoader).
         x (In): raw inputs, N per step in their order.
-        state (In): initial h and c of each unit in turn; taken only if `use_state`.
-        out (Out): h of every step (`every_h`), then h and c after the last step, unit by unit, then the logits.
+        state (In): initial h and c of each unit in turn, layer by layer; taken only if `use_state`.
+        out (Out): h of the last layer of every step (`every_h`), but after the last step h and c of all layers, unit by
+            unit, then the logits.
         start (In): begins a run. steps (In): its time steps; with 0, nothing begins. use_state, every_h (In): its
             options.
         keep (In): go on with the h and c that the run before ended with, whatever `use_state`; only after a run of the
             same image that was not cut short by a reset. All stable while `busy`.
         busy (Out): a run is under way, or its last words wait for `out`.
         cycles, stalls, saturations (Out): of the current or last run: clock cycles from the one after `start`;
-            those in which the loader waited for x or the gate unit for state or out; result words in which a lane
-            was clipped.
+            those in which the loader waited for x or the gate unit for state or out; words in which a requantiser
+            clipped a lane, and sums in the result memory in which one was clipped.
         collision (Out): set when a program broke the scratchpad's rules; never, with a compiled one.
-        array_trace, hidden_trace, cell_trace: every result written, for simulation (see hw.trace).
+        array_trace, result_trace, hidden_trace, cell_trace: every result written, for simulation (see hw.trace).
 
     Costs: `multipliers`, `block_rams`, `sprams`; cycles as compiler.machine predicts.
     """
@@ -49,7 +50,7 @@ class Accelerator(Component):
         self._gate = GateUnit(target)
         self._scratchpad = Scratchpad(target)
         self._factors = FactorMemory(target)
-        self._results = WordMemory(target, word, target.result_words)
+        self._results = ResultMemory(target)
         self._sequencers = {
             Segment.ARRAY_PROGRAM: Sequencer(target, array_instruction(target)),
             Segment.LOADER_PROGRAM: Sequencer(target, loader_instruction(target)),
@@ -84,6 +85,7 @@ class Accelerator(Component):
     def _events(target: Target) -> dict[str, data.StructLayout]:
         return {
             "array_trace": array_event(target),
+            "result_trace": result_event(target),
             "hidden_trace": hidden_event(target),
             "cell_trace": cell_event(target),
         }
@@ -152,7 +154,8 @@ class Accelerator(Component):
             scratchpad.array_valid.eq(contraction.write_valid & ~contraction.write_results),
             scratchpad.array_address.eq(contraction.write_address),
             scratchpad.array_data.eq(contraction.write_data),
-            results.write_enable.eq(contraction.write_valid & contraction.write_results),
+            results.write_valid.eq(contraction.write_valid & contraction.write_results),
+            results.write_add.eq(contraction.write_add),
             results.write_address.eq(contraction.write_address),
             results.write_data.eq(contraction.write_data),
             results.read_address.eq(gate.result_address),
@@ -179,7 +182,7 @@ class Accelerator(Component):
             m.d.sync += [
                 self.cycles.eq(self.cycles + 1),
                 self.stalls.eq(self.stalls + (loader.starved | gate.stalled)),
-                self.saturations.eq(self.saturations + contraction.saturated.any()),
+                self.saturations.eq(self.saturations + contraction.saturated.any() + results.saturated.any()),
             ]
         with m.If(scratchpad.collision):
             m.d.sync += self.collision.eq(1)
@@ -187,12 +190,13 @@ class Accelerator(Component):
         for name, valid, fields in (
             (
                 "array_trace",
-                contraction.write_valid,
-                {
-                    "results": contraction.write_results,
-                    "address": contraction.write_address,
-                    "data": contraction.write_data,
-                },
+                scratchpad.array_valid,
+                {"address": scratchpad.array_address, "data": scratchpad.array_data},
+            ),
+            (
+                "result_trace",
+                results.stored_valid,
+                {"address": results.stored_address, "data": results.stored_data},
             ),
             (
                 "hidden_trace",

@@ -28,8 +28,8 @@ class ContractionUnit(Component):
         data_enable, data_address (Out), data_word (In): scratchpad, timing.READ cycles.
         factor_address (Out), factor_word (In): factor memory, timing.READ cycles.
         bias_address (Out), bias_word (In): bias memory, one cycle.
-        write_valid, write_results, write_address, write_data (Out): a result word, to the result memory if
-            `write_results`, else to the scratchpad.
+        write_valid, write_results, write_add, write_address, write_data (Out): a result word, to the result memory if
+            `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
         saturated (Out): lanes clipped in the word that leaves the requantisers.
 
     Costs: P × Q multipliers; start to first operand address 1 cycle; last operand address of a tile to its
@@ -55,6 +55,7 @@ class ContractionUnit(Component):
                 "bias_word": In(word),
                 "write_valid": Out(1),
                 "write_results": Out(1),
+                "write_add": Out(1),
                 "write_address": Out(w.write),
                 "write_data": Out(word),
                 "saturated": Out(target.columns),
@@ -156,6 +157,7 @@ class ContractionUnit(Component):
             write.step.eq(self.write_valid),
             self.write_valid.eq(straight_valid),
             self.write_results.eq(instruction.to_results),
+            self.write_add.eq(instruction.add),
             self.write_address.eq(write.address.word),
             self.write_data.eq(straight),
         ]

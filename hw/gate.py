@@ -116,14 +116,13 @@ class GateUnit(Component):
             takes its values from `state`. keep (In): STATE changes nothing and is done in the next cycle. All stable
             from `start` to `done`.
         state (In): h, then c, of each unit.
-        out (Out): STEP sends h of each unit if `every_h` or `final_step`, followed by its c if `final_step`; EMIT
-            sends logits. The last c may leave after `done`; the next instruction waits for that.
+        out (Out): STEP sends h of each unit if `final_step` (followed by its c), or if `every_h` and this is the top
+            layer; EMIT sends logits. The last c may leave after `done`; the next instruction waits for that.
         sending (Out): a word waits for `out`, or c has to follow its h.
         stalled (Out): this cycle is lost, because `state` has or `out` takes no word.
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
         write_asks (Out): the next thing to do is a write; it is done in the cycle of write_valid (Out).
-        write_address, write_mask, write_data (Out): h, twice: along the `h` nest, then to all lanes of
-            word `copy` + unit. Never refused.
+        write_address, write_mask, write_data (Out): h, twice: along the `h` nest, then along `copy`. Never refused.
         cell_valid, cell_address, cell_data (Out): c as it is written to the unit's own memory.
         table_fill (In): see hw.signatures.image_write and spec.activation.table_words.
 
@@ -200,7 +199,7 @@ class GateUnit(Component):
             advance.eq(~(self.sending & (fill | (slot == TANH_G))) & ~(takes_state & ~self.state.valid)),
             go.eq(running & advance),
             wrap.eq(Mux(is_state, slot[0], slot == OUTPUT)),
-            last_unit.eq(unit == instruction.count),
+            last_unit.eq(unit == instruction.last),
             self.stalled.eq(running & ~self.done & (~advance | (is_emit & finishing))),
         ]
         m.d.sync += kept.eq(self.start & is_state & self.keep)
@@ -213,8 +212,8 @@ class GateUnit(Component):
                 in_lookup.eq(0),
                 in_update.eq(0),
                 in_write.eq(0),
-                unit.eq(0),
-                written.eq(0),
+                unit.eq(instruction.first),
+                written.eq(instruction.first),
                 finishing.eq(0),
             ]
         with m.Elif(go):
@@ -372,6 +371,7 @@ class GateUnit(Component):
 
         # Results leave: h to the scratchpad, words to the output stream.
         m.submodules.h = h = AddressGenerator(record.record("h"))
+        m.submodules.copy = copy = AddressGenerator(record.record("copy"))
         move = Signal()
         value = Signal(signed(width))
         kind = Signal(OutputKind)
@@ -379,19 +379,20 @@ class GateUnit(Component):
             h.nest.eq(instruction.h),
             h.load.eq(self.start),
             h.step.eq(go & second_write),
+            copy.nest.eq(instruction.copy),
+            copy.load.eq(self.start),
+            copy.step.eq(go & second_write),
             move.eq(go & (slot == MOVE) & Mux(is_step, in_write, in_lookup)),
             self.sending.eq(self.out.valid | cells_due),
             self.write_asks.eq(first_write | second_write),
             self.write_valid.eq(go & self.write_asks),
+            self.write_address.eq(Mux(second_write, copy.address.word, h.address.word)),
+            self.write_mask.eq(1 << Mux(second_write, copy.address.lane, h.address.lane)),
             self.write_data.eq(value),
             self.out.payload.kind.eq(kind),
             self.out.payload.value.eq(value),
             self.done.eq(kept | (running & finishing & Mux(is_emit, self.out.valid & self.out.ready, second_write))),
         ]
-        with m.If(second_write):
-            m.d.comb += [self.write_address.eq(instruction.copy + written), self.write_mask.eq(~0)]
-        with m.Else():
-            m.d.comb += [self.write_address.eq(h.address.word), self.write_mask.eq(1 << h.address.lane)]
         with m.If(go):
             m.d.sync += [first_write.eq(move & ~is_emit), second_write.eq(first_write)]
             with m.If(second_write):
@@ -405,7 +406,7 @@ class GateUnit(Component):
                 value.eq(Mux(is_step, result, code)),
                 finishing.eq(Mux(is_step, ~in_update, last_unit)),
                 self.out.payload.last.eq(Mux(is_step, ~in_update, last_unit)),
-                self.out.valid.eq(is_emit | (is_step & (self.every_h | self.final_step))),
+                self.out.valid.eq(is_emit | (is_step & (self.every_h & instruction.top | self.final_step))),
                 cells_due.eq(is_step & self.final_step),
                 kind.eq(Mux(is_emit, OutputKind.LOGIT, OutputKind.HIDDEN)),
             ]

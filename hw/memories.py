@@ -132,46 +132,72 @@ class Scratchpad(Component):
         return m
 
 
-class WordMemory(Component):
-    """A memory with one write port and one read port of whole words, in block RAM.
+class ResultMemory(Component):
+    """z and logits, in block RAM: words are stored, or added to what is there, saturated.
 
-    Reading an address in the cycle it is written is never needed here, and its result is undefined.
+    Nobody reads while words are added, and no address in the cycle it is stored.
 
     Members:
-        write_enable, write_address, write_data (In).
+        write_valid, write_add, write_address, write_data (In): a word to store, or to add.
+        stored_valid, stored_address, stored_data (Out): what is stored, timing.STORE later.
+        saturated (Out): lanes of it that a sum clipped.
         read_address (In), read_data (Out): one cycle later.
 
-    Costs: latency 1; `block_rams`.
+    Costs: latency 1 either way; `block_rams`.
     """
 
-    def __init__(self, target: Target, shape, depth: int):
+    def __init__(self, target: Target):
         self._target = target
-        self._depth = depth
+        word = data.ArrayLayout(signed(target.data_width), target.columns)
+        address = Widths(target).result
         super().__init__(
             {
-                "write_enable": In(1),
-                "write_address": In(bits_for(depth)),
-                "write_data": In(shape),
-                "read_address": In(bits_for(depth)),
-                "read_data": Out(shape),
+                "write_valid": In(1),
+                "write_add": In(1),
+                "write_address": In(address),
+                "write_data": In(word),
+                "stored_valid": Out(1),
+                "stored_address": Out(address),
+                "stored_data": Out(word),
+                "saturated": Out(target.columns),
+                "read_address": In(address),
+                "read_data": Out(word),
             }
         )
 
     @property
     def block_rams(self) -> int:
-        return block_rams(self._target.technology, self._depth, Cat(self.write_data).shape().width)
+        target = self._target
+        return block_rams(target.technology, target.result_words, target.columns * target.data_width)
 
     def elaborate(self, platform):
         m = Module()
+        target, number = self._target, self._target.data
         m.submodules.memory = memory = Memory(
-            shape=self.write_data.shape(), depth=self._depth, init=[], attrs={"ram_style": "block"}
+            shape=self.write_data.shape(), depth=target.result_words, init=[], attrs={"ram_style": "block"}
         )
         write, read = memory.write_port(), memory.read_port()
+        adding = Signal()
+        new = Signal(self.write_data.shape(), reset_less=True)
+        m.d.sync += [
+            self.stored_valid.eq(self.write_valid),
+            self.stored_address.eq(self.write_address),
+            adding.eq(self.write_add),
+            new.eq(self.write_data),
+        ]
+        for lane in range(target.columns):
+            total = Signal(signed(number.width + 1), name=f"total_{lane}")
+            clipped = total[-1] ^ total[-2]
+            m.d.comb += [
+                total.eq(new[lane] + Mux(adding, read.data[lane], 0)),
+                self.saturated[lane].eq(self.stored_valid & clipped),
+                self.stored_data[lane].eq(Mux(clipped, Mux(total[-1], number.min, number.max), total)),
+            ]
         m.d.comb += [
-            write.en.eq(self.write_enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-            read.addr.eq(self.read_address),
+            write.en.eq(self.stored_valid),
+            write.addr.eq(self.stored_address),
+            write.data.eq(self.stored_data),
+            read.addr.eq(Mux(self.write_valid & self.write_add, self.write_address, self.read_address)),
             self.read_data.eq(read.data),
         ]
         return m

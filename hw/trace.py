@@ -10,9 +10,15 @@ from spec.target import Target
 
 
 def array_event(target: Target) -> data.StructLayout:
-    """A word written by the contraction unit."""
+    """A word written to the scratchpad by the contraction unit."""
     word = data.ArrayLayout(signed(target.data_width), target.columns)
-    return data.StructLayout({"results": 1, "address": Widths(target).write, "data": word})
+    return data.StructLayout({"address": Widths(target).address, "data": word})
+
+
+def result_event(target: Target) -> data.StructLayout:
+    """A word stored in the result memory."""
+    word = data.ArrayLayout(signed(target.data_width), target.columns)
+    return data.StructLayout({"address": Widths(target).result, "data": word})
 
 
 def hidden_event(target: Target) -> data.StructLayout:

@@ -142,11 +142,12 @@ def lstm_from_dense(
 
     Returns:
         The layer, in the LSTM's dtype, on its device and with its `batch_first`; its `spec` has the ranks that were
-        kept. And the decomposition of the placed weight.
+        kept. And the decomposition of the placed weight: of W_x alone, if the specification has a recurrent network,
+        which takes W_h over as it is.
 
     Raises:
-        SpecError: an LSTM of another kind or size than the specification, a network that is not HT, or what
-            `from_dense` refuses.
+        SpecError: an LSTM of another kind or size than the specification, a network that is not HT, a recurrent one
+            that is not dense, or what `from_dense` refuses.
     """
     if lstm.num_layers != 1 or lstm.bidirectional or lstm.proj_size:
         raise SpecError(
@@ -158,18 +159,28 @@ def lstm_from_dense(
             f"an LSTM of {lstm.input_size} inputs and {lstm.hidden_size} hidden units does not fit a specification of "
             f"{spec.inputs} and {spec.hidden}; make the specification for the LSTM's sizes"
         )
-    network = spec.network
-    placed = torch.zeros(prod(network.output_shape), prod(network.input_shape), dtype=torch.float64)
-    columns = np.concatenate([spec.x_positions, spec.h_positions])
-    of_x, of_h, *biases = lstm.all_weights[0]
-    weight = torch.cat([of_x, of_h], 1).detach()
-    placed[np.ix_(spec.z_positions, columns)] = weight.to("cpu", torch.float64)
-    result = from_dense(placed, network.input_shape, network.output_shape, ht_tree(network), ranks, error)
+    network, recurrent = spec.network, spec.recurrent
+    if recurrent is not None and recurrent.kind != "dense":
+        raise SpecError(f"a recurrent network of kind {recurrent.kind} cannot take over W_h; make it dense")
+    of_x, of_h, *biases = (parameter.detach() for parameter in lstm.all_weights[0])
 
-    layer = FDHTLSTM(replace(spec, network=result.network), lstm.batch_first).to(weight)
+    def placed(of: TensorNetwork, *columns: tuple[np.ndarray, torch.Tensor]) -> torch.Tensor:
+        matrix = torch.zeros(prod(of.output_shape), prod(of.input_shape), dtype=torch.float64)
+        for positions, weight in columns:
+            matrix[np.ix_(spec.z_positions, positions)] = weight.to("cpu", torch.float64)
+        return matrix
+
+    x, h = (spec.x_positions, of_x), (spec.h_positions, of_h)
+    matrix = placed(network, x, h) if recurrent is None else placed(network, x)
+    result = from_dense(matrix, network.input_shape, network.output_shape, ht_tree(network), ranks, error)
+
+    layer = FDHTLSTM(replace(spec, network=result.network), lstm.batch_first).to(of_x)
     _fill(layer.weight, result)
     with torch.no_grad():
-        layer.bias.copy_(sum(biases, weight.new_zeros(4 * spec.hidden)).unflatten(0, (4, spec.hidden)))
+        if recurrent is not None and layer.recurrent is not None:
+            factor = layer.recurrent.factors["W"]
+            factor.copy_(placed(recurrent, h).reshape(factor.shape))
+        layer.bias.copy_(sum(biases, of_x.new_zeros(4 * spec.hidden)).unflatten(0, (4, spec.hidden)))
     return layer, result
 
 

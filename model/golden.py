@@ -11,8 +11,24 @@ from model.contraction import absorb
 from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed, round_shift
+from spec.lstm import LSTMSpec
 
 _EXACT_IN_FLOAT64 = 1 << 53
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What one layer makes of B clips of T steps.
+
+    Attributes:
+        z: B × T × 4 × H, gates in the order i, f, g, o; `formats.gate.z`.
+        h: B × T × H, after each step; `formats.gate.hidden`.
+        c: B × T × H, after each step; `formats.gate.cell`.
+    """
+
+    z: torch.Tensor
+    h: torch.Tensor
+    c: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -20,44 +36,52 @@ class Trace:
     """What the golden model makes of B clips of T steps; int64 tensors in the formats of the bundle.
 
     Attributes:
-        z: B × T × 4 × H, gates in the order i, f, g, o; `formats.gate.z`.
-        h: B × T × H, after each step; `formats.gate.hidden`.
-        c: B × T × H, after each step; `formats.gate.cell`.
+        layers: of each layer; `z`, `h` and `c` are those of the last.
         logits: B × classes, of the last step; B × 0 without a head.
         classes: B, the lowest index of the largest logit; -1 without a head.
-        stage_results: per step and stage, B × `Stage.result`; empty unless asked for.
+        stage_results: per step and stage (of all chains), B × `Stage.result`; empty unless asked for.
         saturations: how often a value was clipped: "x", "stage 0", ..., "z" (the last stage), "c", "tanh(c)" (c in
-            the format of the table's input), "h", "logits".
+            the format of the table's input), "h", "logits". A recurrent network of its own has "h stage 0", ..., "h z"
+            and their sum "z sum"; in a stack all but x and logits start with the layer, as "layer 1 z".
         values: how many values could have been.
     """
 
-    z: torch.Tensor
-    h: torch.Tensor
-    c: torch.Tensor
+    layers: list[LayerTrace]
     logits: torch.Tensor
     classes: torch.Tensor
     stage_results: list[list[torch.Tensor]]
     saturations: dict[str, int]
     values: dict[str, int]
 
+    @property
+    def z(self) -> torch.Tensor:
+        return self.layers[-1].z
+
+    @property
+    def h(self) -> torch.Tensor:
+        return self.layers[-1].h
+
+    @property
+    def c(self) -> torch.Tensor:
+        return self.layers[-1].c
+
 
 class GoldenLSTM:
     """Runs a bundle in exact integers.
 
-    Every step: x and h are placed into the data tensor, each stage is contracted exactly and requantised once, the
-    bias enters the last stage at its accumulator's scale, and the gates follow `spec.formats.GateFormats`.
+    Every step, layer by layer: x and h are placed into the data tensor, each stage is contracted exactly and
+    requantised once, the bias enters the last stage at its accumulator's scale, and the gates follow
+    `spec.formats.GateFormats`. With a recurrent network of its own, W_x x + b and W_h h are requantised apart, and z is
+    their saturated sum.
     """
 
     def __init__(self, bundle: Bundle):
         self.bundle = bundle
-        self.stages = bundle.stages
-        spec, formats = bundle.spec, bundle.formats
-        self._x_positions = torch.from_numpy(spec.x_positions)
-        self._h_positions = torch.from_numpy(spec.h_positions)
-        self._z_positions = torch.from_numpy(spec.z_positions)
-        self._weights = [
-            _exact(weight, len(stage.batch) + len(stage.rows), formats.source(s))
-            for s, (stage, weight) in enumerate(zip(self.stages, bundle.weights, strict=True))
+        formats = bundle.formats
+        numbers = range(len(bundle.chains))
+        self._layers = [
+            [_Chain(bundle, number) for number in numbers if bundle.chains[number].layer == layer]
+            for layer in range(len(bundle.layers))
         ]
         self._head = None if bundle.head_weight is None else _exact(bundle.head_weight, 1, formats.gate.hidden)
         self._tables = [
@@ -77,7 +101,7 @@ class GoldenLSTM:
 
         Args:
             clips: raw input words, B × T × N, any integer dtype.
-            h0, c0: B × H integers in the formats of h and c; zero when left out.
+            h0, c0: layers × B × H integers in the formats of h and c; zero when left out.
             zero_h: put 0 where h would be placed (the ablation: what is h worth?).
             stage_results: keep every stage's result (much memory for many clips).
 
@@ -85,12 +109,12 @@ class GoldenLSTM:
             SpecError: clips or states of a shape that does not fit the network, or without a step.
         """
         raw = torch.as_tensor(clips).to(torch.int64)
-        spec, gate = self.bundle.spec, self.bundle.formats.gate
-        if raw.ndim != 3 or raw.shape[1] < 1 or raw.shape[2] != spec.inputs:
+        layers, gate = self.bundle.layers, self.bundle.formats.gate
+        if raw.ndim != 3 or raw.shape[1] < 1 or raw.shape[2] != layers[0].inputs:
             raise SpecError(
-                f"clips of shape {tuple(raw.shape)} are not clips x steps x {spec.inputs} with a step or more"
+                f"clips of shape {tuple(raw.shape)} are not clips x steps x {layers[0].inputs} with a step or more"
             )
-        state = (raw.shape[0], spec.hidden)
+        state = (len(layers), raw.shape[0], layers[0].hidden)
         h = torch.zeros(state, dtype=torch.int64) if h0 is None else h0.to(torch.int64)
         c = torch.zeros(state, dtype=torch.int64) if c0 is None else c0.to(torch.int64)
         for name, tensor in (("h0", h), ("c0", c)):
@@ -100,21 +124,24 @@ class GoldenLSTM:
             if not torch.equal(tensor, format.saturate(tensor)):
                 raise SpecError(f"{name} leaves the range of its format {format}, {format.min}..{format.max}")
 
-        clipping, hs, cs, zs, kept = _Clipping(), [], [], [], []
+        clipping, kept = _Clipping(), []
+        hs, cs, steps = list(h), list(c), [[] for _ in layers]
         for step in range(raw.shape[1]):
             x = clipping.saturate("x", gate.hidden, self._shifted(raw[:, step]))
-            z, results = self._stages(x, torch.zeros_like(h) if zero_h else h, clipping)
-            h, c = self._gates(z, c, clipping)
-            zs.append(z)
-            hs.append(h)
-            cs.append(c)
+            results = []
+            for number, (spec, chains) in enumerate(zip(layers, self._layers, strict=True)):
+                clipping.prefix = f"layer {number} " if len(layers) > 1 else ""
+                h = torch.zeros_like(hs[number]) if zero_h else hs[number]
+                z = self._sum(spec, [chain.run(x, h, clipping, results) for chain in chains], clipping)
+                hs[number], cs[number] = self._gates(z, cs[number], clipping)
+                steps[number].append((z, hs[number], cs[number]))
+                x = hs[number]
+            clipping.prefix = ""
             if stage_results:
                 kept.append(results)
-        logits = self._classify(h, clipping)
+        logits = self._classify(hs[-1], clipping)
         return Trace(
-            z=torch.stack(zs, 1),
-            h=torch.stack(hs, 1),
-            c=torch.stack(cs, 1),
+            layers=[LayerTrace(*(torch.stack(parts, 1) for parts in zip(*each, strict=True))) for each in steps],
             logits=logits,
             classes=first_largest(logits),
             stage_results=kept,
@@ -126,34 +153,12 @@ class GoldenLSTM:
         input = self.bundle.formats.input
         return (raw - input.offset) << input.shift(self.bundle.formats.gate.hidden)
 
-    def _stages(self, x: torch.Tensor, h: torch.Tensor, clipping: "_Clipping"):
-        """z (B × 4 × H) and every stage's result, of the placed x and h."""
-        spec, formats = self.bundle.spec, self.bundle.formats
-        network = spec.network
-        data = torch.zeros(len(x), prod(network.input_shape), dtype=torch.int64)
-        data[:, self._x_positions] = x
-        data[:, self._h_positions] = h
-        data = data.reshape(-1, *network.input_shape)
-        indices, results = network.inputs, []
-        last = len(self.stages) - 1
-        for s, (stage, weight) in enumerate(zip(self.stages, self._weights, strict=True)):
-            accumulator = absorb(stage, weight, data.to(weight.dtype), indices).to(torch.int64)
-            if s == last:
-                accumulator = accumulator + self._placed_bias(stage.result)
-            name = "z" if s == last else f"stage {s}"
-            data = clipping.requantise(name, formats.stages[s].result, accumulator, formats.shift(s))
-            indices = stage.result
-            results.append(data)
-        z = data.permute(0, *(1 + indices.index(name) for name in network.outputs)).flatten(1)
-        return z[:, self._z_positions].reshape(-1, 4, spec.hidden), results
-
-    def _placed_bias(self, indices: tuple[str, ...]) -> torch.Tensor:
-        """The bias at the last accumulator's scale, as a tensor like the last stage's result; 0 where no gate lives."""
-        network = self.bundle.spec.network
-        placed = torch.zeros(prod(network.output_shape), dtype=torch.int64)
-        bias = torch.from_numpy(self.bundle.bias.astype(np.int64)).flatten()
-        placed[self._z_positions] = bias << self.bundle.formats.shift(len(self.stages) - 1)
-        return placed.reshape(network.output_shape).permute(*(network.outputs.index(name) for name in indices))
+    def _sum(self, spec: LSTMSpec, parts: list[torch.Tensor], clipping: "_Clipping") -> torch.Tensor:
+        """z (B × 4 × H) of the results of a layer's chains."""
+        total = parts[0]
+        for part in parts[1:]:
+            total = clipping.saturate("z sum", self.bundle.formats.gate.z, total + part)
+        return total[:, torch.from_numpy(spec.z_positions)].reshape(-1, 4, spec.hidden)
 
     def _gates(self, z: torch.Tensor, c: torch.Tensor, clipping: "_Clipping"):
         gate = self.bundle.formats.gate
@@ -173,6 +178,49 @@ class GoldenLSTM:
         return clipping.requantise("logits", formats.head.result, accumulator, formats.head_shift)
 
 
+class _Chain:
+    """One chain of a bundle: its stages in exact integers."""
+
+    def __init__(self, bundle: Bundle, number: int):
+        self._number, self._formats = number, bundle.formats
+        self._chain, self._stages = bundle.chains[number], bundle.stages[number]
+        self._spec = bundle.layers[self._chain.layer]
+        self._bias = bundle.biases[self._chain.layer] if self._chain.x else np.zeros((4, self._spec.hidden), np.int64)
+        self._weights = [
+            _exact(weight, len(stage.batch) + len(stage.rows), bundle.formats.source(number, s))
+            for s, (stage, weight) in enumerate(zip(self._stages, bundle.weights[number], strict=True))
+        ]
+
+    def run(self, x: torch.Tensor, h: torch.Tensor, clipping: "_Clipping", results: list[torch.Tensor]) -> torch.Tensor:
+        """The network's result, B × output modes in C order, of the placed x and h; appends every stage's result."""
+        network, number = self._chain.network, self._number
+        data = torch.zeros(len(x), prod(network.input_shape), dtype=torch.int64)
+        for region, vector in ((self._chain.x, x), (self._chain.h, h)):
+            if region is not None:
+                data[:, torch.from_numpy(region.flat(network.input_shape))] = vector
+        data = data.reshape(-1, *network.input_shape)
+        indices, last = network.inputs, len(self._stages) - 1
+        prefix = "" if self._chain.x else "h "
+        for s, (stage, weight) in enumerate(zip(self._stages, self._weights, strict=True)):
+            accumulator = absorb(stage, weight, data.to(weight.dtype), indices).to(torch.int64)
+            if s == last:
+                accumulator = accumulator + self._placed_bias(stage.result)
+            name = prefix + ("z" if s == last else f"stage {s}")
+            result = self._formats.chains[number][s].result
+            data = clipping.requantise(name, result, accumulator, self._formats.shift(number, s))
+            indices = stage.result
+            results.append(data)
+        return data.permute(0, *(1 + indices.index(name) for name in network.outputs)).flatten(1)
+
+    def _placed_bias(self, indices: tuple[str, ...]) -> torch.Tensor:
+        """The bias at the last accumulator's scale, as a tensor like the last stage's result; 0 where no gate lives."""
+        network = self._chain.network
+        placed = torch.zeros(prod(network.output_shape), dtype=torch.int64)
+        bias = torch.from_numpy(self._bias.astype(np.int64)).flatten()
+        placed[self._spec.z_positions] = bias << self._formats.shift(self._number, len(self._stages) - 1)
+        return placed.reshape(network.output_shape).permute(*(network.outputs.index(name) for name in indices))
+
+
 def first_largest(logits: torch.Tensor) -> torch.Tensor:
     """The class of each row of logits: the lowest index of the largest, -1 without classes."""
     if logits.shape[1] == 0:
@@ -184,12 +232,13 @@ class _Clipping:
     """Requantises, and counts what was clipped."""
 
     def __init__(self):
+        self.prefix = ""
         self.clipped: Counter[str] = Counter()
         self.values: Counter[str] = Counter()
 
     def saturate(self, name: str, format: Fixed, value: torch.Tensor) -> torch.Tensor:
-        self.clipped[name] += int(((value < format.min) | (value > format.max)).sum())
-        self.values[name] += value.numel()
+        self.clipped[self.prefix + name] += int(((value < format.min) | (value > format.max)).sum())
+        self.values[self.prefix + name] += value.numel()
         return format.saturate(value)
 
     def requantise(self, name: str, format: Fixed, value: torch.Tensor, shift: int) -> torch.Tensor:

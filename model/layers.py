@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from model.contraction import absorb, left_to_right, mean_square, merge, stage_weights
 from spec.errors import SpecError
 from spec.formats import PIXELS, InputFormat
-from spec.lstm import LSTMSpec, Region
+from spec.lstm import LSTMSpec, Region, stack
 from spec.network import TensorNetwork
 from spec.stages import StageList, stages
 
@@ -118,7 +118,7 @@ class HTLinear(nn.Module):
 
 
 class FDHTLSTM(nn.Module):
-    """One LSTM layer whose eight matrices are one tensor network (FDHT-LSTM, CVPR 2021).
+    """One LSTM layer whose eight matrices are one tensor network (FDHT-LSTM, CVPR 2021), or two: W_x and W_h.
 
     Conventions are those of `torch.nn.LSTM` with one layer: gates in the order i, f, g, o, sequences T × B × N (or
     B × T × N with `batch_first`, or T × N unbatched) or packed, states 1 × B × H (1 × H unbatched). torch's two
@@ -127,7 +127,7 @@ class FDHTLSTM(nn.Module):
     Args:
         spec: sizes, network and placements. Its head is not this layer's business.
         batch_first: the batch dimension of x and output comes first.
-        stage_list: order of contraction; a simple one when left out.
+        stage_list: order of contraction of `spec.network`; a simple one when left out.
         bidirectional: refused; it is here to say so.
 
     W starts with entries of variance 1 / (N + H), so z has the mean square of [x, h] for any depth and rank; the
@@ -149,7 +149,9 @@ class FDHTLSTM(nn.Module):
         super().__init__()
         _refuse_bidirectional(bidirectional)
         self.spec, self.batch_first = spec, batch_first
-        self.weight = NetworkWeight(spec.network, stage_list, 1 / (spec.inputs + spec.hidden))
+        variance = 1 / (spec.inputs + spec.hidden)
+        self.weight = NetworkWeight(spec.network, stage_list, variance)
+        self.recurrent = None if spec.recurrent is None else NetworkWeight(spec.recurrent, None, variance)
         self.bias = nn.Parameter(torch.zeros(4, spec.hidden))
         with torch.no_grad():
             self.bias[1] = 1
@@ -176,13 +178,14 @@ class FDHTLSTM(nn.Module):
         if data.dim() not in ((2,) if isinstance(x, PackedSequence) else (2, 3)) or data.shape[-1] != self.spec.inputs:
             raise SpecError(f"x of shape {tuple(data.shape)} has no steps of {self.spec.inputs} inputs")
         weights = self.weight.stage_weights()
+        of_h = weights if self.recurrent is None else self.recurrent.stage_weights()
         # W [x; h] = W_x x + W_h h: all steps' W_x x at once, and only h's box of the data tensor step by step.
         if isinstance(x, PackedSequence):
             h, c = self._states(state, int(x.batch_sizes[0]), True, data)
             if x.sorted_indices is not None:
                 h, c = h[x.sorted_indices], c[x.sorted_indices]
             of_x = self._of_x(data, weights).split(x.batch_sizes.tolist())
-            outputs, h, c = self._run(of_x, h, c, None if zero_h else weights)
+            outputs, h, c = self._run(of_x, h, c, None if zero_h else of_h)
             if x.unsorted_indices is not None:
                 h, c = h[x.unsorted_indices], c[x.unsorted_indices]
             output = PackedSequence(torch.cat(outputs), x.batch_sizes, x.sorted_indices, x.unsorted_indices)
@@ -194,7 +197,7 @@ class FDHTLSTM(nn.Module):
             raise SpecError(f"x of shape {tuple(x.shape)} has no steps; a sequence has at least one")
         h, c = self._states(state, sequences.shape[1 - time], batched, x)
         of_x = self._of_x(sequences.flatten(0, 1), weights).unflatten(0, sequences.shape[:2])
-        outputs, h, c = self._run(of_x.unbind(time), h, c, None if zero_h else weights)
+        outputs, h, c = self._run(of_x.unbind(time), h, c, None if zero_h else of_h)
         output = torch.stack(outputs, time)
         if not batched:
             return output.squeeze(1 - time), (h, c)
@@ -218,19 +221,20 @@ class FDHTLSTM(nn.Module):
         Args:
             of_x: W_x x + b, per step b × 4 × H. b may shrink from step to step: the last sequences have then ended.
             h, c: B × H before the first step.
-            weights: stage weights; None puts 0 in place of h.
+            weights: stage weights of what h meets; None puts 0 in place of h.
 
         Returns:
             h after every step (b × H each), and each sequence's last h and c (B × H).
         """
-        h_weights = None if weights is None else self.weight.cut(weights, self.spec.h)
+        weight = self.weight if self.recurrent is None else self.recurrent
+        h_weights = None if weights is None else weight.cut(weights, self.spec.h)
         outputs, ended = [], []
         for z in of_x:
             if len(z) < len(h):
                 ended.append((h[len(z) :], c[len(z) :]))
                 h, c = h[: len(z)], c[: len(z)]
             if h_weights is not None:
-                z = z + self._gather(self.weight.contract(_place(h, self.spec.h), h_weights))
+                z = z + self._gather(weight.contract(_place(h, self.spec.h), h_weights))
             i, f, g, o = z.unbind(1)
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
@@ -240,8 +244,9 @@ class FDHTLSTM(nn.Module):
 
     def to_dense(self) -> Tensor:
         """W as torch.nn.LSTM knows it: 4H × (N + H), columns [weight_ih | weight_hh]."""
-        matrix = self.weight.dense()[self._z_positions]
-        return torch.cat([matrix[:, self.spec.x_positions], matrix[:, self.spec.h_positions]], 1)
+        of_x = self.weight.dense()[self._z_positions]
+        of_h = of_x if self.recurrent is None else self.recurrent.dense()[self._z_positions]
+        return torch.cat([of_x[:, self.spec.x_positions], of_h[:, self.spec.h_positions]], 1)
 
     def _of_x(self, x: Tensor, weights: list[Tensor]) -> Tensor:
         """W_x x + b, samples × 4 × H, of x (samples × N)."""
@@ -275,24 +280,16 @@ class StackedFDHTLSTM(nn.Module):
     ):
         super().__init__()
         _refuse_bidirectional(bidirectional)
-        if not specs:
-            raise SpecError("a stack of 0 layers; it needs at least one specification")
-        for layer, spec in enumerate(specs):
-            wanted = spec.inputs if layer == 0 else specs[0].hidden
-            if (spec.inputs, spec.hidden) != (wanted, specs[0].hidden):
-                raise SpecError(
-                    f"layer {layer} has {spec.inputs} inputs and {spec.hidden} hidden units; on top of layers with "
-                    f"{specs[0].hidden} hidden units it needs {wanted} and {specs[0].hidden}"
-                )
+        specs = stack(specs)
         lists = [None] * len(specs) if stage_lists is None else list(stage_lists)
         if len(lists) != len(specs):
             raise SpecError(f"{len(lists)} stage lists for {len(specs)} layers; give one per layer, or none at all")
         self.layers = nn.ModuleList(FDHTLSTM(spec, batch_first, each) for spec, each in zip(specs, lists, strict=True))
 
     def forward(
-        self, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None
+        self, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None, *, zero_h: bool = False
     ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
-        """Runs sequences; x as for `FDHTLSTM`, states layers × B × H (layers × H unbatched).
+        """Runs sequences; x and `zero_h` as for `FDHTLSTM`, states layers × B × H (layers × H unbatched).
 
         Returns:
             output, (h_n, c_n): h of the last layer in every step, and the final states of all layers.
@@ -305,37 +302,37 @@ class StackedFDHTLSTM(nn.Module):
                 raise SpecError(f"{name} has states for {len(tensor)} layers, not {len(self.layers)}")
         finals = []
         for k, layer in enumerate(self.layers):
-            x, final = layer(x, None if state is None else (state[0][k : k + 1], state[1][k : k + 1]))
+            x, final = layer(x, None if state is None else (state[0][k : k + 1], state[1][k : k + 1]), zero_h=zero_h)
             finals.append(final)
         h, c = zip(*finals, strict=True)
         return x, (torch.cat(h), torch.cat(c))
 
 
 class Classifier(nn.Module):
-    """An FDHTLSTM and a linear head on its last hidden state: clips in, logits out.
+    """Layers of FDHTLSTM and a linear head on the last hidden state: clips in, logits out.
 
     Args:
-        spec: sizes, network and placements, with at least one class.
+        layers: one specification, or several, the lowest first; the last one with at least one class.
         input_format: how raw words become numbers.
         dropout: probability of zeroing an entry of the hidden state before the head, in training.
-        stage_list: order of contraction; a simple one when left out.
 
     Raises:
-        SpecError: a specification without classes.
+        SpecError: a specification without classes, or layers that do not follow each other.
     """
 
     def __init__(
         self,
-        spec: LSTMSpec,
+        layers: LSTMSpec | Sequence[LSTMSpec],
         input_format: InputFormat = PIXELS,
         dropout: float = 0.0,
-        stage_list: StageList | None = None,
     ):
         super().__init__()
+        self.layers = stack(layers)
+        spec = self.layers[-1]
         if spec.classes < 1:
             raise SpecError("a classifier needs at least one class; the specification has none")
-        self.spec, self.input_format = spec, input_format
-        self.lstm = FDHTLSTM(spec, batch_first=True, stage_list=stage_list)
+        self.input_format = input_format
+        self.lstm = StackedFDHTLSTM(self.layers, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(spec.hidden, spec.classes)
 
@@ -346,7 +343,7 @@ class Classifier(nn.Module):
     def forward(self, x: Tensor, *, zero_h: bool = False) -> Tensor:
         """Logits (B × classes) of clips of real numbers (B × T × N)."""
         _, (h, _) = self.lstm(x, zero_h=zero_h)
-        return self.head(self.dropout(h[0]))
+        return self.head(self.dropout(h[-1]))
 
 
 def _place(vectors: Tensor, region: Region) -> Tensor:

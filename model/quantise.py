@@ -1,7 +1,8 @@
 """From a float model and a stage list to a bundle: formats, integers and golden vectors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import floor, log2, prod
 
 import numpy as np
@@ -9,12 +10,13 @@ import torch
 
 from model.contraction import absorb, stage_weights
 from model.golden import GoldenLSTM
-from model.layers import Classifier
+from model.layers import FDHTLSTM, Classifier, NetworkWeight
 from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import Formats, GateFormats, StageFormat
-from spec.stages import StageList, accumulator_bits, stages
+from spec.lstm import Chain, chains
+from spec.stages import Stage, StageLists, accumulator_bits, stages
 
 HEADROOM = 2.0
 """A result's format holds this many times the largest value seen in calibration."""
@@ -28,9 +30,10 @@ class SaturationReport:
     """What is clipped, by place.
 
     Attributes:
-        clipped, values: per place ("x", "stage 0", ..., "z", "c", "tanh(c)", "h", "logits") how many of how many
-            values the golden model clipped on the calibration clips.
-        weights: per weight or bias ("stage 0", ..., "bias", "head", "head bias") how many entries its format clips.
+        clipped, values: per place (those of model.golden.Trace) how many of how many values the golden model clipped on
+            the calibration clips.
+        weights: per weight or bias ("stage 0", ..., "bias", "head", "head bias") how many entries its format clips;
+            with several chains "chain 0 stage 0", ..., with several layers "layer 0 bias", ....
     """
 
     clipped: Mapping[str, int]
@@ -45,7 +48,7 @@ class SaturationReport:
 
 def quantise(
     model: Classifier,
-    stage_list: StageList,
+    stage_lists: StageLists,
     clips: np.ndarray,
     labels: np.ndarray,
     *,
@@ -66,7 +69,7 @@ def quantise(
 
     Args:
         model: the float model; its input format is taken over.
-        stage_list: the order of contraction the integers are made for.
+        stage_lists: the order of contraction the integers are made for, one per chain.
         clips, labels: the golden vectors: raw words (B × T × N) and classes (B, -1 if unknown).
         calibration: raw clips to choose formats on; `clips` when left out.
         factor_width: bits of stage weights and head weights, 4 to 18.
@@ -86,14 +89,15 @@ def quantise(
     if len(clips) == 0 or len(calibration) == 0:
         raise SpecError("there are no clips to quantise on; pass at least one")
     gate = GateFormats() if gate is None else gate
-    spec = model.spec
-    chain = stages(spec.network, stage_list)
-    real = {name: factor.detach().cpu().double() for name, factor in model.lstm.weight.factors.items()}
-    weights = [w.numpy() for w in stage_weights(spec.network, chain, real)]
-    largest = _observe(model, stage_list, weights, calibration)
+    layers = model.layers
+    spec, several = layers[-1], len(chains(layers)) > 1
+    parts = [
+        _Part(chain, stages(chain.network, each), network)
+        for chain, each, network in zip(chains(layers), stage_lists, _networks(model), strict=True)
+    ]
+    largest, largest_logit = _observe(model, parts, calibration)
 
-    width, formats = gate.hidden.width, list[StageFormat]()
-    source = gate.hidden
+    width = gate.hidden.width
 
     def fitting(weight: np.ndarray, depth: int) -> Fixed:
         fixed = finest(weight, factor_width)
@@ -101,22 +105,29 @@ def quantise(
             fixed = replace(fixed, frac=fixed.frac - 1)
         return fixed
 
-    for s, (stage, weight) in enumerate(zip(chain, weights, strict=True)):
-        last = s == len(weights) - 1
-        result = gate.z if last else _result(width, largest[s])
-        of_weight = fitting(weight, prod(spec.network.shape(stage.reduction)))
-        formats.append(_stage_format(of_weight, source, result, fixed_result=last))
-        source = formats[-1].result
-    bias = model.lstm.bias.detach().cpu().double().numpy()
+    formats = list[tuple[StageFormat, ...]]()
+    for part, magnitudes in zip(parts, largest, strict=True):
+        source, of_chain = gate.hidden, list[StageFormat]()
+        for s, (stage, weight) in enumerate(zip(part.stages, part.weights, strict=True)):
+            last = s == len(part.weights) - 1
+            result = gate.z if last else _result(width, magnitudes[s])
+            of_weight = fitting(weight, prod(part.chain.network.shape(stage.reduction)))
+            of_chain.append(_stage_format(of_weight, source, result, fixed_result=last))
+            source = of_chain[-1].result
+        formats.append(tuple(of_chain))
+    biases = [layer.bias.detach().cpu().double().numpy() for layer in model.lstm.layers]
     head, head_bias = (p.detach().cpu().double().numpy() for p in (model.head.weight, model.head.bias))
-    largest_logit = max(largest[-1], float(np.abs(head_bias).max()))
+    largest_logit = max(largest_logit, float(np.abs(head_bias).max()))
     of_head = _stage_format(fitting(head, spec.hidden), gate.hidden, _result(width, largest_logit))
     bundle = Bundle(
-        spec=spec,
-        stage_list=stage_list,
+        layers=layers,
+        stage_lists=stage_lists,
         formats=Formats(model.input_format, gate, tuple(formats), of_head),
-        weights=tuple(_integers(f.weight, weight) for f, weight in zip(formats, weights, strict=True)),
-        bias=_integers(gate.z, bias),
+        weights=tuple(
+            tuple(_integers(f.weight, weight) for f, weight in zip(of_chain, part.weights, strict=True))
+            for of_chain, part in zip(formats, parts, strict=True)
+        ),
+        biases=tuple(_integers(gate.z, bias) for bias in biases),
         head_weight=_integers(of_head.weight, head),
         head_bias=_integers(of_head.result, head_bias),
         clips=clips,
@@ -126,9 +137,12 @@ def quantise(
         about=about or {},
     )
     clipped_weights = {
-        f"stage {s}": _clipped(f.weight, w) for s, (f, w) in enumerate(zip(formats, weights, strict=True))
+        (f"chain {c} " if several else "") + f"stage {s}": _clipped(f.weight, weight)
+        for c, (of_chain, part) in enumerate(zip(formats, parts, strict=True))
+        for s, (f, weight) in enumerate(zip(of_chain, part.weights, strict=True))
     }
-    clipped_weights["bias"] = _clipped(gate.z, bias)
+    for number, bias in enumerate(biases):
+        clipped_weights[(f"layer {number} " if len(layers) > 1 else "") + "bias"] = _clipped(gate.z, bias)
     clipped_weights["head"] = _clipped(of_head.weight, head)
     clipped_weights["head bias"] = _clipped(of_head.result, head_bias)
     trace = GoldenLSTM(bundle).run(calibration)
@@ -194,22 +208,57 @@ def _clipped(fixed: Fixed, values: np.ndarray) -> int:
     return int(((rounded < fixed.min) | (rounded > fixed.max)).sum())
 
 
-def _observe(model: Classifier, stage_list: StageList, weights: list[np.ndarray], clips: np.ndarray) -> list[float]:
-    """Largest magnitude of every stage's result (no bias), and of the logits, of the float model on raw clips."""
-    spec, network = model.spec, model.spec.network
-    x = model.widen(torch.as_tensor(clips, device=model.head.weight.device))
-    with torch.no_grad():
-        h, _ = model.lstm(x)
-        logits = model.head(h[:, -1])
-    x, h = x.cpu().double(), h.cpu().double()
-    positions = torch.from_numpy(np.concatenate([spec.x_positions, spec.h_positions]))
-    largest = [0.0] * len(weights)
-    for step in range(x.shape[1]):
-        before = h[:, step - 1] if step else torch.zeros_like(h[:, 0])
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A chain in real numbers: its stages and their merged weights."""
+
+    chain: Chain
+    stages: tuple[Stage, ...]
+    network: NetworkWeight
+
+    @cached_property
+    def weights(self) -> list[np.ndarray]:
+        real = {name: factor.detach().cpu().double() for name, factor in self.network.factors.items()}
+        return [weight.numpy() for weight in stage_weights(self.chain.network, self.stages, real)]
+
+    def largest(self, x: torch.Tensor, h: torch.Tensor) -> list[float]:
+        """Largest magnitude of every stage's result (no bias) for some x (B × N) and h (B × H)."""
+        network = self.chain.network
         data = torch.zeros(len(x), prod(network.input_shape), dtype=torch.float64)
-        data[:, positions] = torch.cat([x[:, step], before], 1)
-        data, indices = data.reshape(-1, *network.input_shape), network.inputs
-        for s, (stage, weight) in enumerate(zip(stages(network, stage_list), weights, strict=True)):
+        for region, vector in ((self.chain.x, x), (self.chain.h, h)):
+            if region is not None:
+                data[:, torch.from_numpy(region.flat(network.input_shape))] = vector
+        data, indices, largest = data.reshape(-1, *network.input_shape), network.inputs, []
+        for stage, weight in zip(self.stages, self.weights, strict=True):
             data, indices = absorb(stage, torch.from_numpy(weight), data, indices), stage.result
-            largest[s] = max(largest[s], float(data.abs().max()))
-    return [*largest, float(logits.abs().max())]
+            largest.append(float(data.abs().max()))
+        return largest
+
+
+def _networks(model: Classifier) -> Iterator[NetworkWeight]:
+    """The weights of a model, chain by chain."""
+    for layer in model.lstm.layers:
+        assert isinstance(layer, FDHTLSTM)
+        yield layer.weight
+        if layer.recurrent is not None:
+            yield layer.recurrent
+
+
+def _observe(model: Classifier, parts: list[_Part], clips: np.ndarray) -> tuple[list[list[float]], float]:
+    """Largest magnitudes of the float model on raw clips: of each stage's result (no bias) per chain, of the logits."""
+    x = model.widen(torch.as_tensor(clips, device=model.head.weight.device))
+    vectors = [x]
+    with torch.no_grad():
+        for layer in model.lstm.layers:
+            vectors.append(layer(vectors[-1])[0])
+        logits = model.head(vectors[-1][:, -1])
+    vectors = [vector.cpu().double() for vector in vectors]
+    largest = [[0.0] * len(part.stages) for part in parts]
+    for step in range(x.shape[1]):
+        for number, part in enumerate(parts):
+            below, own = vectors[part.chain.layer : part.chain.layer + 2]
+            before = own[:, step - 1] if step else torch.zeros_like(own[:, 0])
+            largest[number] = [
+                max(pair) for pair in zip(largest[number], part.largest(below[:, step], before), strict=True)
+            ]
+    return largest, float(logits.abs().max())

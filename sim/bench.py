@@ -21,7 +21,7 @@ from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, SimTimeoutError, 
 from compiler.image import Image
 from compiler.machine import Events, Run
 from hw.signatures import output_word
-from hw.trace import array_event, cell_event, hidden_event
+from hw.trace import array_event, cell_event, hidden_event, result_event
 from sim.scoreboard import Scoreboard
 
 PERIOD = 10
@@ -89,6 +89,7 @@ class Bench:
             cocotb.start_soon(monitor)
             for monitor in (
                 self._watch("array_trace", self._array_event),
+                self._watch("result_trace", self._result_event),
                 self._watch("hidden_trace", self._hidden_event),
                 self._watch("cell_trace", self._cell_event),
                 self._watch_output(),
@@ -112,6 +113,7 @@ class Bench:
         """Runs one clip and compares everything it writes."""
         dut, image = self.dut, self.image
         self.scoreboard.expect("array", expected.array)
+        self.scoreboard.expect("results", expected.results)
         self.scoreboard.expect("hidden", expected.hidden)
         self.scoreboard.expect("cell", expected.cell)
         outputs = np.array(expected.outputs, dtype=np.int64).reshape(-1, 3)
@@ -156,8 +158,8 @@ class Bench:
             "cycles_simulated": simulated,
             "stalls": int(dut.stalls.value),
             "saturations": int(dut.saturations.value),
-            "hidden": _last(seen, 0, image.hidden),
-            "cells": _last(seen, 1, image.hidden),
+            "hidden": _last(seen, 0, image.layers * image.hidden),
+            "cells": _last(seen, 1, image.layers * image.hidden),
             "logits": _last(seen, 2, image.classes),
         }
 
@@ -173,9 +175,14 @@ class Bench:
             handle(self._cycle(), event.value.to_unsigned())
 
     def _array_event(self, cycle: int, bits: int) -> None:
-        fields = _split(bits, array_event(self.target))
+        self._word("array", cycle, _split(bits, array_event(self.target)))
+
+    def _result_event(self, cycle: int, bits: int) -> None:
+        self._word("results", cycle, _split(bits, result_event(self.target)))
+
+    def _word(self, channel: str, cycle: int, fields: dict[str, int]) -> None:
         lanes = _lanes(fields["data"], self.target.columns, self.target.data_width)
-        self.scoreboard.saw("array", cycle, (fields["results"], fields["address"]), lanes)
+        self.scoreboard.saw(channel, cycle, (fields["address"],), lanes)
 
     def _hidden_event(self, cycle: int, bits: int) -> None:
         fields = _split(bits, hidden_event(self.target))

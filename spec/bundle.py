@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from spec import container
 from spec.errors import FileError, SpecError
 from spec.formats import Formats
-from spec.lstm import LSTMSpec
-from spec.stages import Stage, StageList, stages
+from spec.lstm import Chain, LSTMSpec, chains, stack
+from spec.stages import Stage, StageLists, stages
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,23 +19,24 @@ class Bundle:
     """A quantised LSTM, complete: what it computes, in integers, and vectors that prove it.
 
     Attributes:
-        spec: the network.
-        stage_list: the order of contraction the integers were made for.
+        layers: the networks, the lowest layer first.
+        stage_lists: per chain (see spec.lstm.chains) the order of contraction the integers were made for.
         formats: every format.
-        weights: one integer array per stage, indices in the order of `Stage.weight`.
-        bias: 4 × H integers, gate-major in the order i, f, g, o.
+        weights: per chain one integer array per stage, indices in the order of `Stage.weight`.
+        biases: per layer 4 × H integers, gate-major in the order i, f, g, o.
         head_weight, head_bias: classes × H and classes; None without a head.
         clips: raw input clips as golden vectors, clips × steps × N.
         labels: the true class of each clip, -1 where there is none.
-        logits, hidden: what the golden model makes of them: clips × classes, and clips × H (after the last step).
+        logits, hidden: what the golden model makes of them: clips × classes, and clips × H (of the last layer after
+            the last step).
         about: anything people may want to know (data set, accuracy); no code reads it for decisions.
     """
 
-    spec: LSTMSpec
-    stage_list: StageList
+    layers: tuple[LSTMSpec, ...]
+    stage_lists: StageLists
     formats: Formats
-    weights: tuple[np.ndarray, ...]
-    bias: np.ndarray
+    weights: tuple[tuple[np.ndarray, ...], ...]
+    biases: tuple[np.ndarray, ...]
     head_weight: np.ndarray | None
     head_bias: np.ndarray | None
     clips: np.ndarray
@@ -45,20 +46,24 @@ class Bundle:
     about: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        if len(self.weights) != len(self.stages) or len(self.formats.stages) != len(self.stages):
-            raise SpecError(f"{len(self.stages)} stages need as many weights and formats")
-        for s, (stage, weight) in enumerate(zip(self.stages, self.weights, strict=True)):
-            shape, fixed = self.spec.network.shape(stage.weight), self.formats.stages[s].weight
-            _check(f"weight of stage {s}", weight, shape, fixed)
-        _check("bias", self.bias, (4, self.spec.hidden), self.formats.gate.z)
+        stack(self.layers)
+        sizes = [[len(chain) for chain in stages] for stages in (self.stages, self.weights, self.formats.chains)]
+        if sizes.count(sizes[0]) != len(sizes) or len(self.biases) != len(self.layers):
+            raise SpecError(f"chains of {sizes[0]} stages need as many weights and formats, and a bias per layer")
+        for c, (chain, of_chain) in enumerate(zip(self.chains, self.stages, strict=True)):
+            for s, stage in enumerate(of_chain):
+                shape, fixed = chain.network.shape(stage.weight), self.formats.chains[c][s].weight
+                _check(f"weight of stage {s} of chain {c}", self.weights[c][s], shape, fixed)
+        for number, bias in enumerate(self.biases):
+            _check(f"bias of layer {number}", bias, (4, self.spec.hidden), self.formats.gate.z)
         if (self.spec.classes > 0) != (self.formats.head is not None):
             raise SpecError(f"{self.spec.classes} classes and head format {self.formats.head} disagree")
         if self.formats.head is not None:
             shape = (self.spec.classes, self.spec.hidden)
             _check("head weight", self.head_weight, shape, self.formats.head.weight)
             _check("head bias", self.head_bias, shape[:1], self.formats.head.result)
-        if self.clips.ndim != 3 or self.clips.shape[2] != self.spec.inputs:
-            raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.spec.inputs}")
+        if self.clips.ndim != 3 or self.clips.shape[2] != self.layers[0].inputs:
+            raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.layers[0].inputs}")
         raw, count = self.formats.input.raw, len(self.clips)
         if self.clips.size and (self.clips.min() < raw.min or self.clips.max() > raw.max):
             raise SpecError(f"clips leave the range {raw.min}..{raw.max} of their format {raw}")
@@ -71,24 +76,36 @@ class Bundle:
                 raise SpecError(f"{name} of shape {vectors.shape} do not belong to {count} clips; {shape} is needed")
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
-        return stages(self.spec.network, self.stage_list)
+    def spec(self) -> LSTMSpec:
+        """The last layer, which has the head."""
+        return self.layers[-1]
+
+    @property
+    def chains(self) -> tuple[Chain, ...]:
+        return chains(self.layers)
+
+    @property
+    def stages(self) -> tuple[tuple[Stage, ...], ...]:
+        """Per chain its stages."""
+        return tuple(stages(chain.network, each) for chain, each in zip(self.chains, self.stage_lists, strict=True))
 
     @property
     def macs(self) -> int:
-        """Useful multiplications per step: of the stage list, on true modes."""
-        return sum(stage.macs(self.spec.network) for stage in self.stages)
+        """Useful multiplications per step: of the stage lists, on true modes."""
+        parts = zip(self.chains, self.stages, strict=True)
+        return sum(stage.macs(chain.network) for chain, each in parts for stage in each)
 
     def save(self, path: Path | str) -> str:
         """Writes the bundle and returns its content hash."""
         description = {
-            "spec": _SPEC.dump_python(self.spec, mode="json"),
-            "stage_list": self.stage_list,
+            "layers": _LAYERS.dump_python(self.layers, mode="json"),
+            "stage_lists": self.stage_lists,
             "formats": _FORMATS.dump_python(self.formats, mode="json"),
             "about": self.about,
         }
-        arrays = {f"weight.{s}": weight for s, weight in enumerate(self.weights)}
-        for name in ("bias", "head_weight", "head_bias", "clips", "labels", "logits", "hidden"):
+        arrays = {f"weight.{c}.{s}": weight for c, chain in enumerate(self.weights) for s, weight in enumerate(chain)}
+        arrays |= {f"bias.{number}": bias for number, bias in enumerate(self.biases)}
+        for name in ("head_weight", "head_bias", "clips", "labels", "logits", "hidden"):
             if getattr(self, name) is not None:
                 arrays[name] = getattr(self, name)
         return container.write(path, "bundle", description, arrays)
@@ -102,13 +119,19 @@ class Bundle:
         """
         description, arrays, _ = container.read(path, "bundle")
         try:
-            weights = tuple(arrays.pop(f"weight.{s}") for s in range(len(description["stage_list"])))
+            stage_lists = tuple(tuple(tuple(group) for group in chain) for chain in description["stage_lists"])
+            layers = _LAYERS.validate_python(description["layers"])
+            weights = tuple(
+                tuple(arrays.pop(f"weight.{c}.{s}") for s in range(len(chain))) for c, chain in enumerate(stage_lists)
+            )
+            biases = tuple(arrays.pop(f"bias.{number}") for number in range(len(layers)))
             arrays = {"head_weight": None, "head_bias": None, **arrays}
             return Bundle(
-                spec=_SPEC.validate_python(description["spec"]),
-                stage_list=tuple(tuple(group) for group in description["stage_list"]),
+                layers=layers,
+                stage_lists=stage_lists,
                 formats=_FORMATS.validate_python(description["formats"]),
                 weights=weights,
+                biases=biases,
                 about=description["about"],
                 **arrays,
             )
@@ -116,7 +139,7 @@ class Bundle:
             raise FileError(f"{path} is not a consistent bundle ({str(error).splitlines()[0]}); make it anew") from None
 
 
-_SPEC = TypeAdapter(LSTMSpec)
+_LAYERS = TypeAdapter(tuple[LSTMSpec, ...])
 _FORMATS = TypeAdapter(Formats)
 
 

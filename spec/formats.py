@@ -92,15 +92,15 @@ class Formats:
 
     Attributes:
         input: raw input words.
-        gate: the formats of the gate unit; `gate.hidden` is also the data format of the first stage.
-        stages: one per stage; the last result has the format of z.
+        gate: the formats of the gate unit; `gate.hidden` is also the data format of every chain's first stage.
+        chains: per chain (see spec.lstm.chains) one per stage; the last result has the format of z.
         head: the classifier, a dense stage on h; None without a head.
         sigmoid, tanh: the tables, from z's format to the activations'.
     """
 
     input: InputFormat
     gate: GateFormats
-    stages: tuple[StageFormat, ...]
+    chains: tuple[tuple[StageFormat, ...], ...]
     head: StageFormat | None = None
     sigmoid: PiecewiseLinear = field(default=None)  # type: ignore[assignment]
     tanh: PiecewiseLinear = field(default=None)  # type: ignore[assignment]
@@ -112,28 +112,36 @@ class Formats:
             object.__setattr__(self, "tanh", tanh_table(self.gate.z, self.gate.activation))
         if self.input.shift(self.gate.hidden) < 0:
             raise SpecError(f"the input format {self.input.raw} is finer than the data format {self.gate.hidden}")
-        if not self.stages or self.stages[-1].result != self.gate.z:
-            raise SpecError(f"the last stage must result in the format of z, {self.gate.z}")
+        if not all(chain and chain[-1].result == self.gate.z for chain in self.chains):
+            raise SpecError(f"the last stage of a chain must result in the format of z, {self.gate.z}")
         for table in (self.sigmoid, self.tanh):
             if (table.input, table.output) != (self.gate.z, self.gate.activation):
                 raise SpecError("the activation tables must lead from z's format to the activations'")
             if len(table.base) != SEGMENTS:
                 raise SpecError(f"an activation table has {len(table.base)} segments; the gate unit has {SEGMENTS}")
-        for s in range(len(self.stages)):
-            if self.shift(s) < 0:
-                raise SpecError(
-                    f"the result of stage {s} has {-self.shift(s)} more fractional bits than its accumulator"
-                )
+        for c, chain in enumerate(self.chains):
+            for s in range(len(chain)):
+                if self.shift(c, s) < 0:
+                    raise SpecError(
+                        f"the result of stage {s} of chain {c} has {-self.shift(c, s)} more fractional bits than its "
+                        "accumulator"
+                    )
         if self.head_shift < 0:
             raise SpecError("the logits have more fractional bits than their accumulator")
 
-    def source(self, stage: int) -> Fixed:
-        """Format of the data that a stage reads."""
-        return self.stages[stage - 1].result if stage else self.gate.hidden
+    @property
+    def stages(self) -> tuple[StageFormat, ...]:
+        """Those of all chains, one after the other."""
+        return tuple(stage for chain in self.chains for stage in chain)
 
-    def shift(self, stage: int) -> int:
+    def source(self, chain: int, stage: int) -> Fixed:
+        """Format of the data that a stage reads."""
+        return self.chains[chain][stage - 1].result if stage else self.gate.hidden
+
+    def shift(self, chain: int, stage: int) -> int:
         """Bits the accumulator of a stage is finer than its result."""
-        return self.source(stage).frac + self.stages[stage].weight.frac - self.stages[stage].result.frac
+        formats = self.chains[chain][stage]
+        return self.source(chain, stage).frac + formats.weight.frac - formats.result.frac
 
     @property
     def head_shift(self) -> int:

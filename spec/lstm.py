@@ -1,5 +1,6 @@
-"""An LSTM layer on one tensor network: shapes, and where x, h and the gates live in the tensors."""
+"""LSTM layers on tensor networks: shapes, and where x, h and the gates live in the tensors."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
@@ -56,19 +57,40 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """A tensor network of a layer and what it is contracted with, stage after stage.
+
+    Attributes:
+        layer: number of the layer.
+        network: the weight.
+        x, h: where the layer's inputs and previous hidden state are placed in the data tensor; None for what another
+            chain of the layer takes.
+    """
+
+    layer: int
+    network: TensorNetwork
+    x: Region | None
+    h: Region | None
+
+
+@dataclass(frozen=True)
 class LSTMSpec:
-    """One LSTM layer whose mega weight W (4H × (N+H)) is a tensor network, and its classifier head.
+    """One LSTM layer on tensor networks, and its classifier head.
+
+    The mega weight W (4H × (N+H)) is one network. Or, with `recurrent`, `network` is W_x (4H × N) and `recurrent` is
+    W_h (4H × H): compressed inputs beside a hidden-to-hidden matrix of its own, as most papers before FDHT had it.
 
     Attributes:
         inputs: N, entries of x per step.
         hidden: H, hidden units.
         classes: outputs of the dense head on the last hidden state; 0 for none.
-        network: the weight.
-        x, h: where the inputs and the previous hidden state are placed in the data tensor; the rest is zero.
+        network: the weight of x and h, or of x alone.
+        x, h: where the inputs and the previous hidden state are placed in their data tensor; the rest is zero.
         gates: where the units of gates i, f, g, o are found in the result; equal boxes.
+        recurrent: the weight of h alone; its output modes are those of `network`.
 
     Raises:
-        SpecError: regions that overlap, leave their tensor or differ between gates.
+        SpecError: regions that overlap, leave their tensor or differ between gates, output modes that differ.
     """
 
     inputs: int
@@ -78,6 +100,7 @@ class LSTMSpec:
     x: Region
     h: Region
     gates: tuple[Region, Region, Region, Region]
+    recurrent: TensorNetwork | None = None
 
     def __post_init__(self):
         if self.x.count != self.inputs or self.h.count != self.hidden:
@@ -86,9 +109,18 @@ class LSTMSpec:
             )
         if self.classes < 0:
             raise SpecError(f"{self.classes} classes; a head has at least one, 0 means no head")
-        data = np.concatenate([self.x.flat(self.network.input_shape), self.h.flat(self.network.input_shape)])
+        if self.recurrent is not None and (self.recurrent.outputs, self.recurrent.output_shape) != (
+            self.network.outputs,
+            self.network.output_shape,
+        ):
+            raise SpecError(
+                f"the recurrent network has output modes {self.recurrent.output_shape}, the other one "
+                f"{self.network.output_shape}; give both the same"
+            )
+        data = [self.x_positions, self.h_positions]
         result = np.concatenate([gate.flat(self.network.output_shape) for gate in self.gates])
-        for name, positions in (("x and h", data), ("gates", result)):
+        placed = data if self.recurrent else [np.concatenate(data)]
+        for name, positions in (*(("x and h", positions) for positions in placed), ("gates", result)):
             if len(np.unique(positions)) != len(positions):
                 raise SpecError(f"the placements of {name} overlap")
         first = self.gates[0]
@@ -103,7 +135,7 @@ class LSTMSpec:
 
     @property
     def h_positions(self) -> np.ndarray:
-        return self.h.flat(self.network.input_shape)
+        return self.h.flat((self.recurrent or self.network).input_shape)
 
     @property
     def z_positions(self) -> np.ndarray:
@@ -112,9 +144,12 @@ class LSTMSpec:
 
     @property
     def parameters(self) -> dict[str, int]:
-        """Stored numbers, never added together without saying so: `factors`, `bias`, `head`."""
+        """Stored numbers, never added together without saying so: `factors`, `recurrent` (if it has a network of its
+        own), `bias`, `head`.
+        """
         return {
             "factors": self.network.parameters,
+            **({"recurrent": self.recurrent.parameters} if self.recurrent else {}),
             "bias": 4 * self.hidden,
             "head": (self.hidden + 1) * self.classes,
         }
@@ -209,15 +244,60 @@ def dense_lstm(inputs: int, hidden: int, classes: int) -> LSTMSpec:
     return lstm_on(dense_network(inputs + hidden, 4 * hidden), inputs, hidden, classes)
 
 
-def lstm_on(network: TensorNetwork, inputs: int, hidden: int, classes: int) -> LSTMSpec:
+def lstm_on(
+    network: TensorNetwork, inputs: int, hidden: int, classes: int, recurrent: TensorNetwork | None = None
+) -> LSTMSpec:
     """An LSTM on a given network, with the default placements.
 
     One call for any kind of weight, as in `lstm_on(tt_network((31, 24, 10, 8), (2, 2, 16, 16), 8), 57600, 256, 11)`;
-    the network's constructor says tree, train, ring or blocks, and its modes hold N+H and 4H.
+    the network's constructor says tree, train, ring or blocks, and its modes hold N+H and 4H. With a `recurrent`
+    network, as `dense_network(256, (2, 2, 16, 16))`, they hold N and 4H, and those of `recurrent` H and 4H.
     """
     check_sizes(inputs, hidden)
-    x, h = place_data(network.input_shape, inputs, hidden)
-    return LSTMSpec(inputs, hidden, classes, network, x, h, place_gates(network.output_shape, hidden))
+    if recurrent is None:
+        x, h = place_data(network.input_shape, inputs, hidden)
+    else:
+        x, h = _place_alone(network.input_shape, inputs), _place_alone(recurrent.input_shape, hidden)
+    return LSTMSpec(inputs, hidden, classes, network, x, h, place_gates(network.output_shape, hidden), recurrent)
+
+
+def _place_alone(shape: tuple[int, ...], count: int) -> Region:
+    if prod(shape) < count:
+        raise SpecError(f"input modes {shape} hold {prod(shape)} entries, fewer than {count}; enlarge a mode")
+    order = tuple(range(len(shape)))
+    return Region((0,) * len(shape), shape, order, count)
+
+
+def stack(layers: LSTMSpec | Iterable[LSTMSpec]) -> tuple[LSTMSpec, ...]:
+    """Layers on top of each other, the lowest first; one alone is a stack too.
+
+    Raises:
+        SpecError: none, sizes that do not follow each other, or a head that is not on the last layer.
+    """
+    specs = (layers,) if isinstance(layers, LSTMSpec) else tuple(layers)
+    if not specs:
+        raise SpecError("a stack of 0 layers; it needs at least one specification")
+    for number, spec in enumerate(specs):
+        wanted = spec.inputs if number == 0 else specs[0].hidden
+        if (spec.inputs, spec.hidden) != (wanted, specs[0].hidden):
+            raise SpecError(
+                f"layer {number} has {spec.inputs} inputs and {spec.hidden} hidden units; on top of layers with "
+                f"{specs[0].hidden} hidden units it needs {wanted} and {specs[0].hidden}"
+            )
+        if spec.classes and spec is not specs[-1]:
+            raise SpecError(f"layer {number} has a head of {spec.classes} classes; only the last layer may have one")
+    return specs
+
+
+def chains(layers: Iterable[LSTMSpec]) -> tuple[Chain, ...]:
+    """All chains of a stack in the order they are carried out: layer by layer, x before h."""
+    result = []
+    for number, spec in enumerate(layers):
+        if spec.recurrent is None:
+            result.append(Chain(number, spec.network, spec.x, spec.h))
+        else:
+            result += [Chain(number, spec.network, spec.x, None), Chain(number, spec.recurrent, None, spec.h)]
+    return tuple(result)
 
 
 def check_sizes(inputs: int, hidden: int) -> None:

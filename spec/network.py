@@ -318,6 +318,7 @@ def _network(
     return TensorNetwork(kind, tuple(n), tuple(m), tuple({**n, **m, **bonds}.items()), tuple(factors))
 
 
-def dense_network(inputs: int, outputs: int) -> TensorNetwork:
-    """An ordinary matrix: a tree with one leaf."""
-    return TensorNetwork("dense", ("n1",), ("m1",), (("n1", inputs), ("m1", outputs)), (Factor("W", ("m1", "n1")),))
+def dense_network(inputs: int, outputs: int | tuple[int, ...]) -> TensorNetwork:
+    """An ordinary matrix: a tree with one leaf. Its rows may be numbered by several modes m_1..m_d."""
+    m = {f"m{k}": size for k, size in enumerate((outputs,) if isinstance(outputs, int) else outputs, 1)}
+    return TensorNetwork("dense", ("n1",), tuple(m), (("n1", inputs), *m.items()), (Factor("W", (*m, "n1")),))

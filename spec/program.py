@@ -51,11 +51,11 @@ class LoaderOp(IntEnum):
 
 class GateOp(IntEnum):
     STATE = 0
-    """Set c and h of `count` units: from the state stream, or to zero."""
+    """Set c and h of units: from the state stream, or to zero."""
     STEP = 1
-    """Cell update of `count` units."""
+    """Cell update of units."""
     EMIT = 2
-    """Send `count` results to the output stream as logits."""
+    """Send results to the output stream as logits."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def array_instruction(target: Target) -> Record:
     The write nest steps once per word written. With `transpose`, every Q rows become words whose lanes are
     rows, of which the first `emit` + 1 (old lanes) are written.
     Result = saturate(round(accumulator >> shift) + bias): for the first row kept the bias at `bias`, then, with
-    `bias_step`, the following ones, else always the same.
+    `bias_step`, the following ones, else always the same. With `add`, what a result word held is added, saturated.
     """
     w = Widths(target)
     return Record(
@@ -246,6 +246,7 @@ def array_instruction(target: Target) -> Record:
             "reduction": Int(bits_for(target.levels.read)),
             "rows": Int(w.factor + bits_for(target.rows)),
             "to_results": Int(1),
+            "add": Int(1),
             "write": Record(_nest(target, target.levels.write, word=w.write)),
             "transpose": Int(w.flag),
             "emit": Int(w.lane),
@@ -273,23 +274,26 @@ def loader_instruction(target: Target) -> Record:
 
 
 def gate_instruction(target: Target) -> Record:
-    """Units u = 0..count: z from the result memory along `z`, h to the scratchpad along `h`.
+    """Units u = `first`..`last`, which number the cell states: z from the result memory along `z`, h to the scratchpad
+    along `h`, where the same layer reads it in the next step, and along `copy`, where the next layer or the head does.
 
-    h is written once more, to all lanes of word `copy` + u, where the head reads it.
-    Gate g of a unit is `f`, `g` or `o` result words after its gate i.
+    Gate g of a unit is `f`, `g` or `o` result words after its gate i. h leaves in every step, if asked for, from the
+    `top` layer only.
     """
     w = Widths(target)
     return Record(
         {
             **_header(target),
             "op": Int(2),
-            "count": Int(w.unit),
+            "first": Int(w.unit),
+            "last": Int(w.unit),
+            "top": Int(1),
             "z": _lane_nest(target, target.levels.z, w.result),
             "f": Int(w.result),
             "g": Int(w.result),
             "o": Int(w.result),
             "h": _lane_nest(target, target.levels.h, w.address),
-            "copy": Int(w.address),
+            "copy": _lane_nest(target, target.levels.copy, w.address),
         }
     )
 

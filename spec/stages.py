@@ -20,6 +20,9 @@ from spec.network import TensorNetwork
 StageList = tuple[tuple[str, ...], ...]
 """Names of the factors that each stage merges, stage by stage."""
 
+StageLists = tuple[StageList, ...]
+"""One per chain of a model (see spec.lstm.chains)."""
+
 
 @dataclass(frozen=True)
 class Stage:

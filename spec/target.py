@@ -25,7 +25,7 @@ class Levels:
     """Nested loops that each address generator can walk.
 
     Attributes:
-        read, write: of the array's operands and results. x: of the loader. z, h: of the gate unit.
+        read, write: of the array's operands and results. x: of the loader. z, h, copy: of the gate unit.
     """
 
     read: int = 6
@@ -33,11 +33,12 @@ class Levels:
     x: int = 6
     z: int = 6
     h: int = 6
+    copy: int = 6
 
     @staticmethod
     def each(levels: int) -> "Levels":
         """The same number for all."""
-        return Levels(levels, levels, levels, levels, levels)
+        return Levels(levels, levels, levels, levels, levels, levels)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Target:
         single_port: a bank serves one access per cycle, read or write, instead of one of each.
         factor_words: factor memory, words of P factors.
         result_words: result memory (z, logits), words of Q lanes; the bias memory is as deep.
-        hidden: hidden units the gate unit has cell states for.
+        hidden: hidden units, of all layers together, that the gate unit has cell states for.
         program_words: 16-bit words of each of the three program memories.
         levels: nested loops of each address generator.
         count_width: bits of the iterations of one loop.
@@ -155,7 +156,7 @@ TARGETS = {
             result_words=1024,
             hidden=256,
             program_words=256,
-            levels=Levels(read=4, write=4, x=4, z=2, h=3),
+            levels=Levels(read=4, write=4, x=4, z=2, h=3, copy=1),
             count_width=12,
             technology=Technology.ICE40,
         ),

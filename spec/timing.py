@@ -16,6 +16,9 @@ MULTIPLY = 2
 REQUANTISE = 3
 """Accumulator at the requantiser to result: shift, round and add the bias, saturate."""
 
+STORE = 1
+"""A result word at the result memory to it being stored: what was there, to be added, is read."""
+
 TRANSPOSE = 1
 """Last row of a block to the block's first transposed word."""
 

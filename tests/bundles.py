@@ -1,5 +1,6 @@
 """Random bundles: small networks of every shape, with random integers in formats as quantisation would choose."""
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -8,7 +9,7 @@ from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
-from spec.lstm import LSTMSpec, lstm_on
+from spec.lstm import Chain, LSTMSpec, chains, lstm_on, stack
 from spec.network import (
     TensorNetwork,
     bt_network,
@@ -18,7 +19,10 @@ from spec.network import (
     tree_from,
     tt_network,
 )
-from spec.stages import StageList, stages
+from spec.stages import StageList, StageLists, stages
+
+RECURRENT = ("tt + dense", "balanced + dense", "dense + balanced", "tree + tree")
+"""Kinds of the input-to-hidden and of a separate hidden-to-hidden network."""
 
 KINDS = ("balanced", "linear", "tree", "tt", "tr", "bt", "dense")
 
@@ -43,6 +47,64 @@ def random_spec(rng: np.random.Generator, kind: str = "balanced", orders: tuple[
             return lstm_on(random_network(rng, kind, inputs, outputs), size, hidden, int(rng.integers(0, 6)))
         except SpecError:
             continue
+
+
+MODELS = (*KINDS, *RECURRENT, "2 layers", "3 layers")
+"""Layers of one network of every kind, of two networks, and stacks."""
+
+
+def random_layers(
+    rng: np.random.Generator, kind: str = "balanced", orders: tuple[int, int] = (2, 4)
+) -> tuple[LSTMSpec, ...]:
+    """A small model of a kind of MODELS; `orders` are the fewest and most modes of a single network."""
+    if kind in RECURRENT:
+        return (random_recurrent_spec(rng, kind),)
+    if kind.endswith("layers"):
+        return random_stack(rng, int(kind.split()[0]))
+    return (random_spec(rng, kind, orders),)
+
+
+def random_recurrent_spec(rng: np.random.Generator, kinds: str, orders: tuple[int, int] = (2, 3)) -> LSTMSpec:
+    """A small LSTM with a hidden-to-hidden network of its own; `kinds` as in RECURRENT."""
+    of_x, of_h = kinds.split(" + ")
+    while True:
+        order = 1 if "dense" in (of_x, of_h) and of_x == "dense" else int(rng.integers(orders[0], orders[1] + 1))
+        outputs = tuple(int(m) for m in rng.integers(1, 9 if order > 1 else 60, order))
+        hidden = max(1, prod(outputs) // 4 - int(rng.integers(0, 3)))
+        inputs = tuple(int(n) for n in rng.integers(1, 9, order))
+        if not 2 <= hidden <= 24 or prod(inputs) > 200:
+            continue
+        root = tuple(int(np.ceil(hidden ** (1 / order))) for _ in range(order))
+        recurrent = dense_network(hidden, outputs) if of_h == "dense" else random_network(rng, of_h, root, outputs)
+        network = (
+            dense_network(prod(inputs), outputs) if of_x == "dense" else random_network(rng, of_x, inputs, outputs)
+        )
+        try:
+            return lstm_on(network, prod(inputs), hidden, int(rng.integers(0, 6)), recurrent)
+        except SpecError:
+            continue
+
+
+def random_stack(rng: np.random.Generator, layers: int) -> tuple[LSTMSpec, ...]:
+    """Layers of any kind on top of each other."""
+    spec = random_spec(rng, "balanced", (2, 3))
+    while spec.hidden > 16:
+        spec = random_spec(rng, "balanced", (2, 3))
+    result = [replace(spec, classes=0)]
+    hidden = result[0].hidden
+    while len(result) < layers:
+        kind = str(rng.choice(KINDS))
+        order = 1 if kind == "dense" else int(rng.integers(2, 4))
+        outputs = (2, *(1 for _ in range(order - 2)), 2 * hidden) if order > 1 else (4 * hidden,)
+        inputs = (
+            (int(rng.integers(2, 5)), *(int(n) for n in rng.integers(1, 7, order - 1))) if order > 1 else (2 * hidden,)
+        )
+        classes = int(rng.integers(0, 6)) if len(result) + 1 == layers else 0
+        try:
+            result.append(lstm_on(random_network(rng, kind, inputs, outputs), hidden, hidden, classes))
+        except SpecError:
+            continue
+    return tuple(result)
 
 
 def random_network(
@@ -83,33 +145,72 @@ def random_stage_list(rng: np.random.Generator, network: TensorNetwork) -> Stage
 
 def random_bundle(
     rng: np.random.Generator,
-    spec: LSTMSpec,
-    stage_list: StageList,
+    layers: LSTMSpec | tuple[LSTMSpec, ...],
+    stage_lists: StageLists,
     *,
     factor_width: int = 8,
     clips: int = 1,
     steps: int = 3,
     input_format: InputFormat = PIXELS,
 ) -> Bundle:
-    """Random integers for a network.
+    """Random integers for a network, or for layers of them.
 
     Formats are chosen on random data so that every stage fills its range and clips now and then.
     """
-    gate, limit = GateFormats(), 1 << factor_width - 1
-    data = np.zeros(prod(spec.network.input_shape))
-    data[spec.x_positions] = rng.integers(-128, 128, spec.inputs) << 7
-    data[spec.h_positions] = rng.integers(-8192, 8192, spec.hidden)
-    data, order = data.reshape(spec.network.input_shape), spec.network.inputs
-    axis = {index: k for k, index in enumerate(spec.network.size)}
+    layers = stack(layers)
+    spec, gate, limit = layers[-1], GateFormats(), 1 << factor_width - 1
+    parts = [
+        _random_chain(rng, chain, stage_list, factor_width)
+        for chain, stage_list in zip(chains(layers), stage_lists, strict=True)
+    ]
+    head = (
+        StageFormat(Fixed(factor_width, factor_width - 1), Fixed(16, int(rng.integers(12, 16))))
+        if spec.classes
+        else None
+    )
+    return Bundle(
+        layers=layers,
+        stage_lists=stage_lists,
+        formats=Formats(input_format, gate, tuple(formats for _, formats in parts), head),
+        weights=tuple(weights for weights, _ in parts),
+        biases=tuple(rng.integers(-4096, 4096, (4, each.hidden), dtype=np.int32) for each in layers),
+        head_weight=rng.integers(-limit, limit, (spec.classes, spec.hidden), dtype=np.int32) if head else None,
+        head_bias=rng.integers(-2048, 2048, spec.classes, dtype=np.int32) if head else None,
+        clips=rng.integers(
+            input_format.raw.min,
+            input_format.raw.max,
+            (clips, steps, layers[0].inputs),
+            dtype=np.uint8 if input_format == PIXELS else np.int32,
+            endpoint=True,
+        ),
+        labels=np.full(clips, -1),
+        logits=np.zeros((clips, spec.classes), dtype=np.int64),
+        hidden=np.zeros((clips, spec.hidden), dtype=np.int64),
+    )
+
+
+def _random_chain(
+    rng: np.random.Generator, chain: Chain, stage_list: StageList, factor_width: int
+) -> tuple[tuple[np.ndarray, ...], tuple[StageFormat, ...]]:
+    """Random weights of a chain, and their formats."""
+    network, gate, limit = chain.network, GateFormats(), 1 << factor_width - 1
+    data = np.zeros(prod(network.input_shape))
+    if chain.x is not None:
+        x = rng.integers(-8192, 8192, chain.x.count) if chain.layer else rng.integers(-128, 128, chain.x.count) << 7
+        data[chain.x.flat(network.input_shape)] = x
+    if chain.h is not None:
+        data[chain.h.flat(network.input_shape)] = rng.integers(-8192, 8192, chain.h.count)
+    data, order = data.reshape(network.input_shape), network.inputs
+    axis = {index: k for k, index in enumerate(network.size)}
     weights, formats, frac = [], [], gate.hidden.frac
-    chain = stages(spec.network, stage_list)
-    for stage in chain:
-        weight = rng.integers(-limit, limit, spec.network.shape(stage.weight), dtype=np.int32)
+    every = stages(network, stage_list)
+    for stage in every:
+        weight = rng.integers(-limit, limit, network.shape(stage.weight), dtype=np.int32)
         data = np.einsum(
             weight, [axis[i] for i in stage.weight], data, [axis[i] for i in order], [axis[i] for i in stage.result]
         )
         order = stage.result
-        last = stage is chain[-1]
+        last = stage is every[-1]
         # z spreads over about ±1.5, sometimes over its whole range, other results over half of it.
         spread = rng.choice([1.5, 1.5, 1.5, 5]) * 2**gate.z.frac if last else 2**14
         shift = max(0, round(np.log2(max(data.std(), 1) / spread)))
@@ -118,32 +219,4 @@ def random_bundle(
         formats.append(StageFormat(Fixed(factor_width, result.frac + shift - frac), result))
         weights.append(weight)
         frac = result.frac
-    head = (
-        StageFormat(Fixed(factor_width, factor_width - 1), Fixed(16, int(rng.integers(12, 16))))
-        if spec.classes
-        else None
-    )
-    return Bundle(
-        spec=spec,
-        stage_list=stage_list,
-        formats=Formats(
-            input_format,
-            gate,
-            tuple(formats),
-            head,
-        ),
-        weights=tuple(weights),
-        bias=rng.integers(-4096, 4096, (4, spec.hidden), dtype=np.int32),
-        head_weight=rng.integers(-limit, limit, (spec.classes, spec.hidden), dtype=np.int32) if head else None,
-        head_bias=rng.integers(-2048, 2048, spec.classes, dtype=np.int32) if head else None,
-        clips=rng.integers(
-            input_format.raw.min,
-            input_format.raw.max,
-            (clips, steps, spec.inputs),
-            dtype=np.uint8 if input_format == PIXELS else np.int32,
-            endpoint=True,
-        ),
-        labels=np.full(clips, -1),
-        logits=np.zeros((clips, spec.classes), dtype=np.int64),
-        hidden=np.zeros((clips, spec.hidden), dtype=np.int64),
-    )
+    return tuple(weights), tuple(formats)

@@ -1,6 +1,7 @@
 """What happened in a set of runs, counted, so that a test can say how often each case has really occurred."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -20,14 +21,17 @@ SEED = int(os.environ.get("FDHT_SEED", "20261123"))
 
 def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter[str]:
     """The cases one run contains, each once, by name."""
-    network, target = bundle.spec.network, image.target
+    target = image.target
     programs = image.machine.programs
-    seen = {f"d = {len(network.inputs)}", network.kind}
-    for stage in bundle.stages:
-        seen |= {"merge"} if len(stage.factors) > 1 else set()
-        seen |= {"batch"} if np.prod(network.shape(stage.batch)) > 1 else set()
-    # The bond that closes a ring.
-    seen |= {"ring bond"} if network.kind == "tr" and network.size[f"r{len(network.inputs)}"] > 1 else set()
+    seen = {f"{image.layers} layers"}
+    for chain, stages in zip(bundle.chains, bundle.stages, strict=True):
+        network = chain.network
+        seen |= {f"d = {len(network.inputs)}", network.kind}
+        seen |= {f"{network.kind} recurrent"} if chain.x is None else set()
+        seen |= {"merge"} if any(len(stage.factors) > 1 for stage in stages) else set()
+        seen |= {"batch"} if any(np.prod(network.shape(stage.batch)) > 1 for stage in stages) else set()
+        # The bond that closes a ring.
+        seen |= {"ring bond"} if network.kind == "tr" and network.size[f"r{len(network.inputs)}"] > 1 else set()
     for instruction in programs[Segment.ARRAY_PROGRAM]:
         contraction = image.machine.contraction(instruction)
         seen |= {"transposed drain"} if instruction["transpose"] else set()
@@ -37,7 +41,9 @@ def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter
     for unit in programs.values():
         for instruction in unit:
             seen |= {f"wait {token.name}" for token in Token if instruction["wait"] >> token & 1}
-    seen |= {f"{place.split()[0]} saturates" for place, clipped in trace.saturations.items() if clipped}
+    for place, clipped in trace.saturations.items():
+        name = re.sub(r"^(layer \d )?(h )?(.*?)( \d+)?$", r"\3", place)
+        seen |= {f"{name} saturates"} if clipped else set()
     at_limit = (run.array.data == target.data.max) | (run.array.data == target.data.min)
     seen |= {f"requantiser {lane} saturates" for lane in np.flatnonzero(at_limit.any(axis=0))}
     return Counter(seen | _schedule(image, run, target))

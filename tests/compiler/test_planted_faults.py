@@ -1,18 +1,21 @@
 """Faults in compiler and golden model are seen where the encoded image is executed in numpy beside the golden model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from bundles import MODELS
 from test_planner import check_random_network
 
 import compiler.program
-from model.golden import GoldenLSTM
+from model.golden import GoldenLSTM, _Chain
 from spec.lstm import Region
 
 
 def run_some() -> None:
     rng = np.random.default_rng(3)
-    for number in range(14):
+    for number in range(len(MODELS)):
         check_random_network(rng, (4, 4), number, (2, 3))
 
 
@@ -40,8 +43,8 @@ def regions_from_zero(monkeypatch):
 
 
 def golden_without_bias(monkeypatch):
-    right = GoldenLSTM._placed_bias
-    monkeypatch.setattr(GoldenLSTM, "_placed_bias", lambda *args: torch.zeros_like(right(*args)))
+    right = _Chain._placed_bias
+    monkeypatch.setattr(_Chain, "_placed_bias", lambda *args: torch.zeros_like(right(*args)))
 
 
 def golden_gates_swapped(monkeypatch):
@@ -51,8 +54,36 @@ def golden_gates_swapped(monkeypatch):
 
 
 def golden_forgets_h(monkeypatch):
-    right = GoldenLSTM._stages
-    monkeypatch.setattr(GoldenLSTM, "_stages", lambda self, x, h, *args: right(self, x, torch.zeros_like(h), *args))
+    right = _Chain.run
+    monkeypatch.setattr(_Chain, "run", lambda self, x, h, *args: right(self, x, torch.zeros_like(h), *args))
+
+
+def golden_forgets_the_recurrent_network(monkeypatch):
+    right = GoldenLSTM._sum
+    monkeypatch.setattr(GoldenLSTM, "_sum", lambda self, spec, parts, *args: right(self, spec, parts[:1], *args))
+
+
+def layers_share_cells(monkeypatch):
+    right = compiler.program._gate_program
+
+    def wrong(*args):
+        program = right(*args)
+        for fields in program:
+            fields["last"] -= fields["first"]
+            fields["first"] = 0
+        return program
+
+    monkeypatch.setattr(compiler.program, "_gate_program", wrong)
+
+
+def copies_swapped(monkeypatch):
+    right = compiler.program.unit_nests
+
+    def wrong(*args):
+        nests = right(*args)
+        return replace(nests, copy=nests.copy[::-1])
+
+    monkeypatch.setattr(compiler.program, "unit_nests", wrong)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +95,9 @@ def golden_forgets_h(monkeypatch):
         golden_without_bias,
         golden_gates_swapped,
         golden_forgets_h,
+        golden_forgets_the_recurrent_network,
+        layers_share_cells,
+        copies_swapped,
     ],
 )
 def test_a_fault_is_seen(monkeypatch, fault):

@@ -1,10 +1,11 @@
 """What holds for every plan: nothing overlaps, every address exists, every token given is taken."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from bundles import KINDS, random_bundle, random_spec
+from bundles import MODELS, random_bundle, random_layers
 from hypothesis import given
 from hypothesis import strategies as st
 from test_planner import SEED, SHAPES, target
@@ -15,67 +16,78 @@ from compiler.mapping import map_step
 from compiler.nest import walk
 from compiler.planner import plan
 from hw.sequencer import TOKEN_BITS
-from spec.program import Array, GateOp, Int, LoaderOp, Record, Segment, Token
+from spec.program import Array, GateOp, Int, Record, Segment, Token
 
 
 def compiled(shape: tuple[int, int]):
-    """Networks of all kinds on a shape, with and without single-port banks: (image, memory map, network)."""
+    """Models of all kinds on a shape, with and without single-port banks: (image, memory map, layers)."""
     rng = np.random.default_rng([SEED, *shape, 2])
-    for number, kind in enumerate(KINDS * 2):
-        spec = random_spec(rng, kind, (1, 5))
+    for number, kind in enumerate(MODELS * 2):
+        layers = random_layers(rng, kind, (1, 5))
         on = target(*shape, single_port=bool(number % 2), bank_words=2048)
-        stage_list = plan(spec, on)
-        yield compile_bundle(random_bundle(rng, spec, stage_list), on), map_step(spec, stage_list, on), spec
+        stage_lists = plan(layers, on)
+        yield compile_bundle(random_bundle(rng, layers, stage_lists), on), map_step(layers, stage_lists, on), layers
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_tensors_do_not_overlap(shape):
-    """What a stage reads and writes, x with h, and the copy of h lie apart; with single-port banks, in other banks."""
-    for image, step, spec in compiled(shape):
-        on, x = image.target, step.tensors[0]
-        kept = range(0, max(x.end, step.copy + spec.hidden))
-        assert step.copy >= x.end and len(kept) <= on.scratchpad_words
-        for source, result in zip(step.tensors[:-2], step.tensors[1:-1], strict=True):
-            assert result.base >= source.end or result.end <= source.base
-            assert result.base >= len(kept) and result.end <= on.scratchpad_words
-            if on.single_port:
-                banks = [
-                    set(range(t.base // on.bank_words, (t.end - 1) // on.bank_words + 1)) for t in (source, result)
-                ]
-                assert banks[0].isdisjoint(banks[1])
-        assert step.tensors[-1].end <= step.logits
-        assert step.logits + spec.classes <= on.result_words
+    """What a stage reads and writes, what lasts and the copy of h lie apart; with single-port banks, in other banks."""
+    for image, step, layers in compiled(shape):
+        on, end = image.target, 0
+        for chain in step.chains:
+            assert chain.tensors[0].base >= end
+            end = chain.tensors[0].end
+        assert step.copy >= end and step.copy + layers[-1].hidden <= step.persistent <= on.scratchpad_words
+        for chain in step.chains:
+            for source, result in zip(chain.tensors[:-2], chain.tensors[1:-1], strict=True):
+                assert result.base >= source.end or result.end <= source.base
+                assert result.base >= step.persistent and result.end <= on.scratchpad_words
+                if on.single_port:
+                    banks = [
+                        set(range(t.base // on.bank_words, (t.end - 1) // on.bank_words + 1)) for t in (source, result)
+                    ]
+                    assert banks[0].isdisjoint(banks[1])
+            assert chain.tensors[-1].end <= step.logits
+        assert step.logits + layers[-1].classes <= on.result_words
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_addresses_exist_and_results_are_written_once(shape):
     """Read from the encoded programs: every address is inside its memory and inside its tensor."""
-    for image, step, _ in compiled(shape):
+    for image, step, layers in compiled(shape):
         on, machine = image.target, image.machine
-        stages = machine.programs[Segment.ARRAY_PROGRAM]
-        for s, instruction in enumerate(stages):
+        places = [pair for chain in step.chains for pair in pairwise(chain.tensors)]
+        for s, instruction in enumerate(machine.programs[Segment.ARRAY_PROGRAM]):
             work = machine.contraction(instruction)
             writes, reads = work.write_addresses, work.data_addresses
             assert len(np.unique(writes)) == len(writes)
             assert work.factor_addresses.min() >= 0 and work.factor_addresses.max() < len(machine.factors)
             last = instruction["bias"] + instruction["bias_step"] * (len(work.offsets) - 1)
             assert not instruction["bias_step"] or 0 < instruction["bias"] <= last < len(machine.bias)
-            if s < len(step.stages):
-                source, result = step.tensors[s : s + 2]
+            if s < len(places):
+                source, result = places[s]
                 assert source.base <= reads.min() and reads.max() < source.end
                 assert result.base <= writes.min() and writes.max() < result.end
-        x = step.tensors[0]
-        for segment, op, name in (
-            (Segment.LOADER_PROGRAM, LoaderOp.ZERO, "nest"),
-            (Segment.LOADER_PROGRAM, LoaderOp.LOAD, "nest"),
-            (Segment.GATE_PROGRAM, GateOp.STEP, "h"),
-        ):
-            (instruction,) = (i for i in machine.programs[segment] if i["op"] == op)
-            at = walk(instruction[name], instruction["count"] + 1)
-            assert x.base <= at["word"].min() and at["word"].max() < x.end
+        zero, load = machine.programs[Segment.LOADER_PROGRAM]
+        walks = [(load["nest"], load["count"] + 1, step.chains[0].tensors[0].end)]
+        assert sorted(walk(zero["nest"], zero["count"] + 1)["word"].tolist()) == list(range(step.persistent))
+        for instruction in machine.programs[Segment.GATE_PROGRAM]:
+            if instruction["op"] == GateOp.STEP:
+                units = instruction["last"] - instruction["first"] + 1
+                walks += [(instruction[name], units, step.persistent) for name in ("h", "copy")]
+        for nest, count, end in walks:
+            at = walk(nest, count)
+            assert at["word"].min() >= 0 and at["word"].max() < end
             assert at["lane"].min() >= 0 and at["lane"].max() < on.columns
-            places = set(zip(at["word"].tolist(), at["lane"].tolist(), strict=True))
-            assert len(places) == instruction["count"] + 1
+            assert len(set(zip(at["word"].tolist(), at["lane"].tolist(), strict=True))) == count
+        steps = [nest for nest, *_ in walks[1:]]
+        written = [place for nest in steps for place in _places(nest, layers[0].hidden)]
+        assert len(set(written)) == len(written)
+
+
+def _places(nest: dict, count: int) -> list[tuple[int, int]]:
+    at = walk(nest, count)
+    return list(zip(at["word"].tolist(), at["lane"].tolist(), strict=True))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -52,6 +52,8 @@ class Call:
 
     op: GateOp
     count: int
+    first: int = 0
+    top: bool = True
     final: bool = False
     every_h: bool = False
     initial: bool = False
@@ -116,11 +118,13 @@ def encode(target: Target, call: Call, rng: random.Random) -> dict:
     return {
         **zeros,
         "op": call.op,
-        "count": call.count - 1,
+        "first": call.first,
+        "last": call.first + call.count - 1,
+        "top": int(call.top),
         "z": random_nest(target, target.levels.z, w.result, rng),
         **{gate: rng.getrandbits(w.result) for gate in ("f", "g", "o")},
         "h": random_nest(target, target.levels.h, w.address, rng),
-        "copy": rng.getrandbits(w.address),
+        "copy": random_nest(target, target.levels.copy, w.address, rng),
     }
 
 
@@ -143,10 +147,9 @@ class Golden:
         """h writes, c writes and words sent."""
         w = Widths(self.target)
         hidden, cells, sent = [], [], []
-        z = walk(instruction["z"], call.count, w.result)
-        for u, (word, lane) in enumerate(walk(instruction["h"], call.count, w.address)):
-            at, of = z[u]
-            last = int(u == call.count - 1)
+        nests = [walk(instruction[name], call.count, w.address) for name in ("h", "copy")]
+        for k, (at, of) in enumerate(walk(instruction["z"], call.count, w.result)):
+            u, last = call.first + k, int(k == call.count - 1)
             if call.op is GateOp.EMIT:
                 sent.append((OutputKind.LOGIT, last, int(self.results[at, of])))
                 continue
@@ -154,16 +157,13 @@ class Golden:
                 offsets = (0, instruction["f"], instruction["g"], instruction["o"])
                 words = [int(self.results[(at + offset) % (1 << w.result), of]) for offset in offsets]
                 h, self.cells[u] = self.update(words, self.cells[u])
-                if call.every_h or call.final:
+                if (call.every_h and call.top) or call.final:
                     sent.append((OutputKind.HIDDEN, last, h))
                 if call.final:
                     sent.append((OutputKind.CELL, last, int(self.cells[u])))
             else:
                 h, self.cells[u] = (state.popleft(), state.popleft()) if call.initial else (0, 0)
-            hidden += [
-                (word, 1 << lane, h),
-                ((instruction["copy"] + u) % (1 << w.address), (1 << self.target.columns) - 1, h),
-            ]
+            hidden += [(word, 1 << lane, h) for word, lane in (nest[k] for nest in nests)]
             cells.append((u, int(self.cells[u])))
         return hidden, cells, sent
 
@@ -285,7 +285,13 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
 def calls(hidden: int) -> st.SearchStrategy[Call]:
     count = st.one_of(st.integers(1, 4), st.integers(1, hidden), st.just(hidden))
     flag = st.booleans()
-    return st.builds(Call, st.sampled_from(GateOp), count, flag, flag, flag, st.integers(0, 9))
+
+    def call(op: GateOp, count: int, first: int, *options) -> Call:
+        return Call(op, count, first % (hidden - count + 1), *options)
+
+    return st.builds(
+        call, st.sampled_from(GateOp), count, st.integers(0, hidden), flag, flag, flag, flag, st.integers(0, 9)
+    )
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -92,6 +92,10 @@ def swap_gates(instructions: list[dict]) -> None:
     instructions[1]["f"], instructions[1]["o"] = instructions[1]["o"], instructions[1]["f"]
 
 
+def move_copy(instructions: list[dict]) -> None:
+    instructions[1]["copy"]["word"] += 1
+
+
 def forget_wait(instructions: list[dict]) -> None:
     instructions[1]["wait"] &= ~(1 << Token.Z_READY)
 
@@ -107,7 +111,7 @@ IMAGE_FAULTS = {
     "another input offset": program(Segment.LOADER_PROGRAM, add("offset", 1, 1)),
     "gates f and o swapped": program(Segment.GATE_PROGRAM, swap_gates),
     "a wait forgotten": program(Segment.GATE_PROGRAM, forget_wait),
-    "the head's copy of h a word off": program(Segment.GATE_PROGRAM, add("copy", 1, 1)),
+    "the head's copy of h a word off": program(Segment.GATE_PROGRAM, move_copy),
 }
 """What a wrong compiler might write."""
 
