@@ -17,7 +17,7 @@ from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, Region, chains, stack
 from spec.network import TensorNetwork
 from spec.program import Widths
-from spec.stages import Stage, StageLists, stages
+from spec.stages import Stage, StageLists, stages_of
 from spec.target import Target
 
 
@@ -172,7 +172,7 @@ Lanes = tuple[str | None, ...]
 
 
 def choose_lanes(
-    layers: tuple[LSTMSpec, ...], stages_of: Sequence[tuple[Stage, ...]], target: Target
+    layers: tuple[LSTMSpec, ...], listed: Sequence[tuple[Stage, ...]], target: Target
 ) -> tuple[Lanes, ...]:
     """The lanes of every chain, with the fewest array cycles for which the factors fit.
 
@@ -184,7 +184,7 @@ def choose_lanes(
         words, lanes = head_words(layers[-1], target), list[Lanes]()
         for number, spec in enumerate(layers):
             parts = [
-                _cheapest_lanes(spec, chain, stages_of[k], target, price)
+                _cheapest_lanes(spec, chain, listed[k], target, price)
                 for k, chain in enumerate(chains(layers))
                 if chain.layer == number
             ]
@@ -249,15 +249,15 @@ def map_step(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, tar
     layers = stack(layers)
     top = layers[-1]
     every = chains(layers)
-    stages_of = [stages(chain.network, each) for chain, each in zip(every, stage_lists, strict=True)]
-    lanes = choose_lanes(layers, stages_of, target)
+    listed = stages_of(every, stage_lists)
+    lanes = choose_lanes(layers, listed, target)
     units = sum(spec.hidden for spec in layers)
     if units > target.hidden:
         raise CapacityError("hidden units", units, target.hidden, "choose a larger target or a smaller model")
 
     shapes = [
         [_shape(chain.network, own, s, stage.data, of_chain, target) for s, stage in enumerate(own)]
-        for chain, own, of_chain in zip(every, stages_of, lanes, strict=True)
+        for chain, own, of_chain in zip(every, listed, lanes, strict=True)
     ]
     data = list[Layout]()
     for first, *_ in shapes:
@@ -272,7 +272,7 @@ def map_step(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, tar
 
     zs = [
         _contiguous(chain.network, _last(chain.network.outputs, of_chain[-1]), of_chain, len(own), target)
-        for chain, own, of_chain in zip(every, stages_of, lanes, strict=True)
+        for chain, own, of_chain in zip(every, listed, lanes, strict=True)
     ]
     logits = max(z.end for z in zs)
     if logits + top.classes > target.result_words:
@@ -290,7 +290,7 @@ def map_step(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, tar
             if touched & x_banks:
                 x_free_after = number
             number += 1
-    maps = zip(every, stages_of, allocated, zs, strict=True)
+    maps = zip(every, listed, allocated, zs, strict=True)
     return StepMap(
         tuple(ChainMap(chain, own, (*tensors, z)) for chain, own, tensors, z in maps),
         copy,

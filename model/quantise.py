@@ -16,7 +16,7 @@ from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import Formats, GateFormats, StageFormat
 from spec.lstm import Chain, chains
-from spec.stages import Stage, StageLists, accumulator_bits, stages
+from spec.stages import Stage, StageLists, accumulator_bits, stages_of
 
 HEADROOM = 2.0
 """A result's format holds this many times the largest value seen in calibration."""
@@ -92,8 +92,10 @@ def quantise(
     layers = model.layers
     spec, several = layers[-1], len(chains(layers)) > 1
     parts = [
-        _Part(chain, stages(chain.network, each), network)
-        for chain, each, network in zip(chains(layers), stage_lists, _networks(model), strict=True)
+        _Part(chain, each, network)
+        for chain, each, network in zip(
+            chains(layers), stages_of(chains(layers), stage_lists), _networks(model), strict=True
+        )
     ]
     largest, largest_logit = _observe(model, parts, calibration)
 

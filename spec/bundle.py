@@ -11,7 +11,7 @@ from spec import container
 from spec.errors import FileError, SpecError
 from spec.formats import Formats
 from spec.lstm import Chain, LSTMSpec, chains, stack
-from spec.stages import Stage, StageLists, stages
+from spec.stages import Stage, StageLists, stages_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Bundle:
     @property
     def stages(self) -> tuple[tuple[Stage, ...], ...]:
         """Per chain its stages."""
-        return tuple(stages(chain.network, each) for chain, each in zip(self.chains, self.stage_lists, strict=True))
+        return stages_of(self.chains, self.stage_lists)
 
     @property
     def macs(self) -> int:

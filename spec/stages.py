@@ -8,6 +8,7 @@ A stage absorbs one weight (a few factors, merged offline) into the data tensor:
 The integers a network computes depend on its stage list and formats only, never on a target.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from spec.errors import SpecError
 from spec.fixed import signed_bits
+from spec.lstm import Chain
 from spec.network import TensorNetwork
 
 StageList = tuple[tuple[str, ...], ...]
@@ -91,6 +93,17 @@ def stages(network: TensorNetwork, stage_list: StageList) -> tuple[Stage, ...]:
         result.append(stage)
         data, done = stage.result, done | set(group)
     return tuple(result)
+
+
+def stages_of(chains: Sequence[Chain], stage_lists: StageLists) -> tuple[tuple[Stage, ...], ...]:
+    """Per chain its stages.
+
+    Raises:
+        SpecError: too few or too many stage lists, or what `stages` refuses.
+    """
+    if len(stage_lists) != len(chains):
+        raise SpecError(f"{len(stage_lists)} stage lists for {len(chains)} chains; give one per chain")
+    return tuple(stages(chain.network, each) for chain, each in zip(chains, stage_lists, strict=True))
 
 
 def accumulator_bits(weight: np.ndarray, depth: int, data_width: int) -> int:

@@ -68,6 +68,12 @@ def test_addresses_exist_and_results_are_written_once(shape):
                 source, result = places[s]
                 assert source.base <= reads.min() and reads.max() < source.end
                 assert result.base <= writes.min() and writes.max() < result.end
+        to_results = [i for i in machine.programs[Segment.ARRAY_PROGRAM] if i["to_results"]]
+        assert sum(i["add"] for i in to_results) == sum(spec.recurrent is not None for spec in layers)
+        for before, instruction in pairwise(to_results):
+            if instruction["add"]:  # to words that have all been written just before
+                written, added = (set(machine.contraction(i).write_addresses.tolist()) for i in (before, instruction))
+                assert added == written
         zero, load = machine.programs[Segment.LOADER_PROGRAM]
         walks = [(load["nest"], load["count"] + 1, step.chains[0].tensors[0].end)]
         assert sorted(walk(zero["nest"], zero["count"] + 1)["word"].tolist()) == list(range(step.persistent))

@@ -62,7 +62,7 @@ def small_bundle() -> Bundle:
         torch.manual_seed(1)
         model = Classifier(fdht_lstm(16, 4, 2, (3, 2, 2, 2), (2, 2, 2, 2), 2)).eval()
     clips = np.random.default_rng(1).integers(0, 256, (5, 3, 16), dtype=np.uint8)
-    bundle, _ = quantise(model, (("U1",), ("U2", "B12"), ("U3", "B34", "B1234"), ("U4",)), clips, np.arange(5) % 2)
+    bundle, _ = quantise(model, ((("U1",), ("U2", "B12"), ("U3", "B34", "B1234"), ("U4",)),), clips, np.arange(5) % 2)
     return bundle
 
 

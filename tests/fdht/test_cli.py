@@ -40,7 +40,8 @@ def test_training_with_other_modes(fdht):
     options = ("--input-modes", "3,4", "--output-modes", "8,2", "--rank", 3, "--out", "other.checkpoint")
     assert fdht("train", TINY.name, *options).code == 0
     model = fdht("info", "other.checkpoint", "--json").figures["model"]
-    assert (model["input_modes"], model["output_modes"], set(model["ranks"].values())) == ([3, 4], [8, 2], {3})
+    (network,) = model["networks"]
+    assert (network["input_modes"], network["output_modes"], set(network["ranks"].values())) == ([3, 4], [8, 2], {3})
 
 
 def test_info_of_a_checkpoint(fdht, checkpoint_file):
@@ -53,7 +54,7 @@ def test_info_of_a_bundle(fdht, bundle_file, small_bundle):
     figures = outcome.figures
     assert figures["kind"] == "bundle" and figures["macs"] == small_bundle.macs
     assert sum(stage["macs"] for stage in figures["stages"]) == small_bundle.macs
-    assert [tuple(stage["factors"]) for stage in figures["stages"]] == list(small_bundle.stage_list)
+    assert [tuple(stage["factors"]) for stage in figures["stages"]] == list(small_bundle.stage_lists[0])
 
 
 def test_people_get_tables_and_programs_an_object(fdht, bundle_file):

@@ -51,7 +51,8 @@ def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> Wo
 
     weight = rng.integers(-(1 << target.factor_width - 1), 1 << target.factor_width - 1, network.shape(stage.weight))
     result = layout(stage.result, out, 64)
-    return Work(network, stage, layout(stage.data, lane, 5), result, weight, None, False, int(rng.integers(0, 20)))
+    shift = int(rng.integers(0, 20))
+    return Work(network, stage, layout(stage.data, lane, 5), result, weight, None, False, False, shift)
 
 
 def simulate(

@@ -91,7 +91,7 @@ def networks(draw, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> TensorN
         case "bt":
             return bt_network(inputs, outputs, draw(st.integers(1, 3)), ranks(order))
         case _:
-            return dense_network(inputs[0], outputs[0])
+            return dense_network(inputs[0], outputs)
 
 
 @st.composite
@@ -109,6 +109,27 @@ def lstms(draw) -> LSTMSpec:
     spec = lstm_on(network, x, hidden, draw(st.integers(1, 4)))
     orders = [tuple(draw(st.permutations(range(depth)))) for _ in range(2)]
     return replace(spec, x=replace(spec.x, order=orders[0]), h=replace(spec.h, order=orders[1]))
+
+
+@st.composite
+def models(draw) -> tuple[LSTMSpec, ...]:
+    """One or two layers, each with one network for x and h or with two."""
+    layers = [draw(lstms())]
+    if draw(st.booleans()):
+        layers[0], hidden = replace(layers[0], classes=0), layers[0].hidden
+        (inputs, outputs), classes = (
+            draw(st.sampled_from([((4, hidden), (2, 2 * hidden)), ((2 * hidden,), (4 * hidden,))])),
+            2,
+        )
+        layers.append(lstm_on(draw(networks(inputs, outputs)), hidden, hidden, classes))
+    for k, spec in enumerate(layers):
+        if draw(st.booleans()):
+            modes = spec.network.output_shape
+            by_mode = tuple(spec.hidden if k == 0 else 1 for k in range(len(modes)))
+            recurrent = dense_network(spec.hidden, modes) if draw(st.booleans()) else draw(networks(by_mode, modes))
+            if recurrent.outputs == spec.network.outputs:
+                layers[k] = lstm_on(spec.network, spec.inputs, spec.hidden, spec.classes, recurrent)
+    return tuple(layers)
 
 
 @st.composite

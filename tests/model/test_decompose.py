@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from model.decompose import Decomposition, from_dense, linear_from_dense, lstm_from_dense
 from spec.errors import SpecError
 from spec.lstm import fdht_lstm, lstm_on
-from spec.network import TreeNode, balanced_tree, ht_network, ht_tree, linear_tree, tree_from, tt_network
+from spec.network import (
+    TreeNode,
+    balanced_tree,
+    dense_network,
+    ht_network,
+    ht_tree,
+    linear_tree,
+    tree_from,
+    tt_network,
+)
 from tests.model.networks import dense, trees
 
 EXACT = {"rtol": 0, "atol": 1e-12}
@@ -254,6 +263,21 @@ def test_a_converted_lstm_takes_the_ranks_of_its_specification():
     loss = layer(torch.randn(2, 3, 20))[0].square().sum()
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in layer.parameters())
+
+
+def test_a_converted_lstm_keeps_a_dense_hidden_matrix():
+    spec = lstm_on(ht_network((5, 4), (4, 4), balanced_tree(2, 20)), 20, 4, 0, dense_network(4, (4, 4)))
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(20, 4).double()
+    x = torch.randn(3, 2, 20).double()
+    layer, _ = lstm_from_dense(lstm, spec, error=0)
+    torch.testing.assert_close(layer(x)[0], lstm(x)[0], **EXACT)
+    layer, result = lstm_from_dense(lstm, spec, ranks=2)
+    assert result.error > 0.1
+    torch.testing.assert_close(layer.to_dense()[:, 20:], lstm.weight_hh_l0, **EXACT)
+    other = lstm_on(spec.network, 20, 4, 0, tt_network((2, 2), (4, 4), 1))
+    with pytest.raises(SpecError, match="kind tt cannot take over W_h; make it dense"):
+        lstm_from_dense(lstm, other, error=0)
 
 
 @pytest.mark.parametrize("bias", [True, False])

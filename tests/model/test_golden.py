@@ -20,9 +20,9 @@ from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import Formats, GateFormats, InputFormat, StageFormat
-from spec.lstm import LSTMSpec
-from spec.stages import StageList, stages
-from tests.model.networks import block_term_lstm, dense, lstms, small_lstm, stage_lists
+from spec.lstm import LSTMSpec, chains
+from spec.stages import StageList, StageLists, stages_of
+from tests.model.networks import block_term_lstm, dense, lstms, models, small_lstm, stage_lists
 
 WIDE = GateFormats(Fixed(32, 12), Fixed(32, 12), Fixed(32, 12), Fixed(32, 12))
 """One scale everywhere, and so wide that nothing saturates: stages neither shift nor clip."""
@@ -32,42 +32,48 @@ def _sigmoid(x: float) -> float:
     return 1 / (1 + exp(-min(max(x, -30), 30)))  # the range of WIDE overflows exp
 
 
-def unshifted(spec: LSTMSpec, stage_list: StageList, seed: int) -> tuple[Bundle, np.ndarray]:
-    """A bundle of tiny integer weights in which no stage shifts, and its dense weight, 4H × (N + H)."""
+def unshifted(layers: tuple[LSTMSpec, ...], lists: StageLists, seed: int) -> tuple[Bundle, list[np.ndarray]]:
+    """A bundle of tiny integer weights in which no stage shifts, and per chain its dense weight (4H rows)."""
     rng = np.random.default_rng(seed)
-    network = spec.network
-    tensors = {f.name: rng.integers(-2, 3, network.shape(f.indices)) for f in network.factors}
-    listed = stages(network, stage_list)
-    weights = tuple(
-        dense(network, {name: tensors[name] for name in stage.factors}, stage.weight).astype(np.int32)
-        for stage in listed
-    )
     whole, z = Fixed(24, 0), StageFormat(Fixed(24, 0), WIDE.z)
+    weights, matrices, of_chains = [], [], []
+    for chain, listed in zip(chains(layers), stages_of(chains(layers), lists), strict=True):
+        network = chain.network
+        tensors = {f.name: rng.integers(-2, 3, network.shape(f.indices)) for f in network.factors}
+        weights.append(
+            tuple(
+                dense(network, {name: tensors[name] for name in stage.factors}, stage.weight).astype(np.int32)
+                for stage in listed
+            )
+        )
+        of_chains.append((*(StageFormat(whole, Fixed(40, 12)) for _ in listed[1:]), z))
+        matrix = dense(network, tensors, (*network.outputs, *network.inputs)).reshape(np.prod(network.output_shape), -1)
+        columns = [region.flat(network.input_shape) for region in (chain.x, chain.h) if region is not None]
+        matrices.append(matrix[np.ix_(layers[chain.layer].z_positions, np.concatenate(columns))])
+    spec = layers[-1]
     formats = Formats(
         input=InputFormat(Fixed(8, 12, signed=False), 128),
         gate=WIDE,
-        stages=(*(StageFormat(whole, Fixed(40, 12)) for _ in listed[1:]), z),
+        chains=tuple(of_chains),
         head=StageFormat(Fixed(8, 3), Fixed(32, 15)),
         sigmoid=tabulate(_sigmoid, WIDE.z, WIDE.activation),
         tanh=tabulate(tanh, WIDE.z, WIDE.activation),
     )
-    assert all(formats.shift(s) == 0 for s in range(len(listed)))
+    assert all(formats.shift(c, s) == 0 for c, chain in enumerate(of_chains) for s in range(len(chain)))
     bundle = Bundle(
-        spec=spec,
-        stage_list=stage_list,
+        layers=layers,
+        stage_lists=lists,
         formats=formats,
-        weights=weights,
-        bias=rng.integers(-(2**12), 2**12, (4, spec.hidden)),
+        weights=tuple(weights),
+        biases=tuple(rng.integers(-(2**12), 2**12, (4, each.hidden)) for each in layers),
         head_weight=rng.integers(-128, 128, (spec.classes, spec.hidden)),
         head_bias=rng.integers(-(2**15), 2**15, spec.classes),
-        clips=rng.integers(0, 256, (3, 4, spec.inputs), dtype=np.uint8),
+        clips=rng.integers(0, 256, (3, 4, layers[0].inputs), dtype=np.uint8),
         labels=np.zeros(3, dtype=np.int64),
         logits=np.zeros((3, spec.classes), dtype=np.int64),
         hidden=np.zeros((3, spec.hidden), dtype=np.int64),
     )
-    matrix = dense(network, tensors, (*network.outputs, *network.inputs)).reshape(np.prod(network.output_shape), -1)
-    columns = np.concatenate([spec.x_positions, spec.h_positions])
-    return bundle, matrix[np.ix_(spec.z_positions, columns)]
+    return bundle, matrices
 
 
 def quantised(
@@ -82,29 +88,38 @@ def quantised(
     torch.manual_seed(seed)
     model = Classifier(spec)
     with torch.no_grad():
-        model.lstm.weight.reset_parameters(4 / (spec.inputs + spec.hidden))
+        model.lstm.layers[0].weight.reset_parameters(4 / (spec.inputs + spec.hidden))
     clips = np.random.default_rng(seed).integers(0, 256, (5, steps, spec.inputs), dtype=np.uint8)
-    return quantise(model, stage_list, clips, np.zeros(5), factor_width=factor_width, gate=gate)[0]
+    return quantise(model, (stage_list,), clips, np.zeros(5), factor_width=factor_width, gate=gate)[0]
 
 
 def check_dense_and_exact(data):
-    """z is W [x; h] + b in exact integers, whatever the stage list."""
-    spec = data.draw(lstms())
-    bundle, matrix = unshifted(spec, data.draw(stage_lists(spec.network)), data.draw(st.integers(0, 1000)))
+    """z is W [x; h] + b, or W_x x + W_h h + b, in exact integers, whatever the stage lists, in every layer."""
+    layers = data.draw(models())
+    lists = tuple(data.draw(stage_lists(chain.network)) for chain in chains(layers))
+    bundle, matrices = unshifted(layers, lists, data.draw(st.integers(0, 1000)))
     trace = GoldenLSTM(bundle).run(bundle.clips, stage_results=True)
     assert not any(trace.saturations.values())
-    h = np.zeros((3, spec.hidden), dtype=object)
-    for step in range(4):
-        x = bundle.clips[:, step].astype(object) - 128
-        z = np.concatenate([x, h], 1) @ matrix.astype(object).T + bundle.bias.astype(object).flatten()
-        assert (trace.z[:, step].flatten(1).numpy() == z).all()
-        h = trace.h[:, step].numpy().astype(object)
+    x = bundle.clips.astype(object) - 128
+    for number, (spec, layer) in enumerate(zip(layers, trace.layers, strict=True)):
+        parts = [part for part, chain in zip(matrices, chains(layers), strict=True) if chain.layer == number]
+        matrix = np.concatenate(parts, 1).astype(object)
+        h = np.zeros((3, spec.hidden), dtype=object)
+        for step in range(4):
+            z = np.concatenate([x[:, step], h], 1) @ matrix.T + bundle.biases[number].astype(object).flatten()
+            assert (layer.z[:, step].flatten(1).numpy() == z).all()
+            h = layer.h[:, step].numpy().astype(object)
+        x = layer.h.numpy().astype(object)
+    h = x[:, -1]
     logits = h @ bundle.head_weight.astype(object).T + bundle.head_bias.astype(object)
     assert (trace.logits.numpy() == logits).all()
     assert (trace.classes.numpy() == [list(row).index(max(row)) for row in logits]).all()
-    for results in trace.stage_results:
-        for stage, result in zip(bundle.stages, results, strict=True):
-            assert result.shape == (3, *spec.network.shape(stage.result))
+    shapes = [
+        (3, *chain.network.shape(stage.result))
+        for chain, listed in zip(bundle.chains, bundle.stages, strict=True)
+        for stage in listed
+    ]
+    assert all([tuple(result.shape) for result in results] == shapes for results in trace.stage_results)
 
 
 @settings(max_examples=40)
@@ -152,7 +167,7 @@ def test_float64_and_int64_products_are_the_same(spec, monkeypatch):
     fast = GoldenLSTM(bundle).run(bundle.clips)
     monkeypatch.setattr(golden, "_EXACT_IN_FLOAT64", 0)
     slow = GoldenLSTM(bundle)
-    assert all(weight.dtype == torch.int64 for weight in slow._weights)
+    assert all(weight.dtype == torch.int64 for weight in slow._layers[0][0]._weights)
     slow = slow.run(bundle.clips)
     assert torch.equal(fast.z, slow.z) and torch.equal(fast.logits, slow.logits)
 
@@ -168,18 +183,18 @@ def test_within_the_rounding_bound_elsewhere(data):
     stage_list = data.draw(stage_lists(spec.network))
     factor_width = data.draw(st.sampled_from([6, 12, 16]))
     bundle = quantised(spec, stage_list, data.draw(st.integers(0, 1000)), factor_width)
-    formats = bundle.formats
+    formats, (listed,) = bundle.formats, bundle.stages
     trace = GoldenLSTM(bundle).run(bundle.clips)
     if any(clipped for name, clipped in trace.saturations.items() if name not in ("c", "tanh(c)", "h", "logits")):
         return
     error, whole, indices = 0.0, None, None
-    for stage, weight, format in zip(bundle.stages, bundle.weights, formats.stages, strict=True):
+    for stage, weight, format in zip(listed, bundle.weights[0], formats.chains[0], strict=True):
         real = format.weight.dequantise(weight)
         reach = np.abs(real).reshape(*real.shape[: len(stage.batch) + len(stage.rows)], -1).sum(-1).max()
-        error = error * reach + (format.result.lsb / 2 if formats.shift(bundle.stages.index(stage)) else 0)
-    for stage, weight, format in zip(bundle.stages, bundle.weights, formats.stages, strict=True):
+        error = error * reach + (format.result.lsb / 2 if formats.shift(0, listed.index(stage)) else 0)
+    for stage, weight, format in zip(listed, bundle.weights[0], formats.chains[0], strict=True):
         part = (format.weight.dequantise(weight), stage.weight)
-        whole, indices = part if whole is None else _joined(spec, (whole, indices), part, bundle.stages, stage)
+        whole, indices = part if whole is None else _joined(spec, (whole, indices), part, listed, stage)
     network = spec.network
     matrix = np.moveaxis(
         whole, [indices.index(name) for name in (*network.outputs, *network.inputs)], range(whole.ndim)
@@ -188,7 +203,7 @@ def test_within_the_rounding_bound_elsewhere(data):
     x = (bundle.clips.astype(np.float64) - 128) / 128
     h = formats.gate.hidden.dequantise(trace.h)
     h = np.concatenate([np.zeros_like(h[:, :1]), h[:, :-1]], 1)
-    exact = np.concatenate([x, h], 2) @ matrix.T + formats.gate.z.dequantise(bundle.bias).flatten()
+    exact = np.concatenate([x, h], 2) @ matrix.T + formats.gate.z.dequantise(bundle.biases[0]).flatten()
     off = np.abs(formats.gate.z.dequantise(trace.z.flatten(2)) - exact).max()
     assert off <= error + 1e-9
 
@@ -207,9 +222,9 @@ def test_zero_h_is_zero_weights_for_h():
     spec = small_lstm(4)
     bundle = quantised(spec, left_to_right(spec.network), 5)
     start, count = spec.h.start[0], spec.h.shape[0]
-    first = bundle.weights[0].copy()
+    first = bundle.weights[0][0].copy()
     first[..., start : start + count] = 0  # h lives in the last indices of the first mode only
-    blind = replace(bundle, weights=(first, *bundle.weights[1:]))
+    blind = replace(bundle, weights=((first, *bundle.weights[0][1:]),))
     ablated = GoldenLSTM(bundle).run(bundle.clips, zero_h=True)
     assert torch.equal(ablated.z, GoldenLSTM(blind).run(bundle.clips).z)
     full = GoldenLSTM(bundle).run(bundle.clips)
@@ -223,7 +238,7 @@ def test_states_carry_over():
     model = GoldenLSTM(bundle)
     whole = model.run(bundle.clips)
     first = model.run(bundle.clips[:, :2])
-    second = model.run(bundle.clips[:, 2:], first.h[:, -1], first.c[:, -1])
+    second = model.run(bundle.clips[:, 2:], first.h[None, :, -1], first.c[None, :, -1])
     assert torch.equal(whole.h[:, 2:], second.h) and torch.equal(whole.logits, second.logits)
     assert not torch.equal(whole.h[:, 2:], model.run(bundle.clips[:, 2:]).h)
 
@@ -244,11 +259,10 @@ def test_saturations_are_counted():
     quiet = GoldenLSTM(bundle).run(bundle.clips)
     assert not any(quiet.saturations.values()) and all(quiet.values.values())
     # Ask for 16 times finer results than calibration allowed.
-    first = bundle.formats.stages[0]
+    first, second = bundle.formats.chains[0]
     finer = replace(first, result=replace(first.result, frac=first.result.frac + 4))
-    second = bundle.formats.stages[1]
     second = replace(second, weight=replace(second.weight, frac=second.weight.frac - 6))
-    loud = replace(bundle, formats=replace(bundle.formats, stages=(finer, second)))
+    loud = replace(bundle, formats=replace(bundle.formats, chains=((finer, second),)))
     trace = GoldenLSTM(loud).run(bundle.clips, stage_results=True)
     format = finer.result
     at_the_rail = sum(int(((r[0] == format.min) | (r[0] == format.max)).sum()) for r in trace.stage_results)
@@ -272,4 +286,4 @@ def test_bad_input():
     with pytest.raises(SpecError, match="h0 has shape"):
         model.run(bundle.clips, h0=torch.zeros(5, 3))
     with pytest.raises(SpecError, match="c0 leaves the range"):
-        model.run(bundle.clips, c0=torch.full((5, 4), 1 << 15))
+        model.run(bundle.clips, c0=torch.full((1, 5, 4), 1 << 15))

@@ -11,8 +11,8 @@ from model.contraction import left_to_right, mean_square
 from model.layers import FDHTLSTM, Classifier, HTLinear, NetworkWeight, StackedFDHTLSTM
 from spec.errors import SpecError
 from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
-from spec.network import balanced_tree, bt_network, ht_network, linear_tree, tt_network
-from tests.model.networks import SHAPES, block_term_lstm, dense, every_kind, lstms, small_lstm, stage_lists
+from spec.network import balanced_tree, bt_network, dense_network, ht_network, linear_tree, tt_network
+from tests.model.networks import SHAPES, block_term_lstm, dense, every_kind, lstms, models, small_lstm, stage_lists
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 """float64 sums in another order: the only tolerance between factorised and dense."""
@@ -36,7 +36,7 @@ def torch_lstm(layer: FDHTLSTM) -> torch.nn.LSTM:
 @settings(max_examples=60)
 @given(st.data())
 def test_lstm_is_torchs_lstm(data):
-    spec = data.draw(lstms())
+    spec = data.draw(models())[-1]
     torch.manual_seed(data.draw(st.integers(0, 1000)))
     stage_list = data.draw(st.none() | stage_lists(spec.network))
     layer = FDHTLSTM(spec, batch_first=data.draw(st.booleans()), stage_list=stage_list).double()
@@ -61,15 +61,23 @@ def test_unbatched_like_torch():
 
 
 @pytest.mark.parametrize("depth", SHAPES)
-def test_to_dense_is_the_network_contracted_by_numpy(depth):
+@pytest.mark.parametrize("recurrent", [None, dense_network(4, (4, 4)), tt_network((2, 2), (4, 4), 3)], ids=str)
+def test_to_dense_is_the_network_contracted_by_numpy(depth, recurrent):
     torch.manual_seed(depth)
-    spec = small_lstm(depth)
+    spec = small_lstm(depth if recurrent is None else 2)
+    if recurrent is not None:
+        spec = lstm_on(spec.network, 20, 4, 0, recurrent)
     layer = FDHTLSTM(spec).double()
-    tensors = {name: factor.detach().numpy() for name, factor in layer.weight.factors.items()}
-    network = spec.network
-    matrix = dense(network, tensors, (*network.outputs, *network.inputs)).reshape(np.prod(network.output_shape), -1)
-    columns = np.concatenate([spec.x_positions, spec.h_positions])
-    np.testing.assert_allclose(layer.to_dense().detach(), matrix[np.ix_(spec.z_positions, columns)], **EXACT)
+
+    def matrix(weight: NetworkWeight) -> np.ndarray:
+        network, tensors = weight.network, {name: factor.detach().numpy() for name, factor in weight.factors.items()}
+        whole = dense(network, tensors, (*network.outputs, *network.inputs))
+        return whole.reshape(np.prod(network.output_shape), -1)[spec.z_positions]
+
+    of_x = matrix(layer.weight)
+    of_h = of_x if layer.recurrent is None else matrix(layer.recurrent)
+    expected = np.concatenate([of_x[:, spec.x_positions], of_h[:, spec.h_positions]], 1)
+    np.testing.assert_allclose(layer.to_dense().detach(), expected, **EXACT)
 
 
 @pytest.mark.parametrize(("depth", "kind"), KINDS)

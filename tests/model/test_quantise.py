@@ -1,5 +1,7 @@
 """Quantisation: formats that hold what they must, integers that mean what they should."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -15,8 +17,9 @@ from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import GateFormats, InputFormat
-from spec.stages import stages
-from tests.model.networks import lstms, small_lstm, stage_lists
+from spec.lstm import chains, fdht_lstm, lstm_on
+from spec.network import balanced_tree, dense_network, ht_network
+from tests.model.networks import models, small_lstm, stage_lists
 
 
 def classifier(spec, seed: int = 0, **options) -> Classifier:
@@ -32,17 +35,25 @@ def random_clips(spec, seed: int = 0, clips: int = 6, steps: int = 4) -> np.ndar
 @given(st.data())
 def test_any_network_quantises(data):
     """Formats without negative shifts (the bundle checks them), weights within half a step, no clipped result."""
-    spec = data.draw(lstms())
+    layers = data.draw(models())
     width = data.draw(st.integers(4, 18))
-    model, clips = classifier(spec, data.draw(st.integers(0, 1000))), random_clips(spec)
-    stage_list = data.draw(stage_lists(spec.network))
-    bundle, report = quantise(model, stage_list, clips, np.arange(6), factor_width=width)
-    real = stage_weights(spec.network, stages(spec.network, stage_list), dict(model.lstm.weight.factors.items()))
-    for s, (format, weight, integers) in enumerate(zip(bundle.formats.stages, real, bundle.weights, strict=True)):
-        assert format.weight.width == width and integers.dtype == np.int32
-        off = np.abs(format.weight.dequantise(integers) - weight.detach().double().numpy())
-        assert (off > format.weight.lsb * 0.5001).sum() <= report.weights[f"stage {s}"]
-    assert not report.clipped["x"] and not any(report.clipped[f"stage {s}"] for s in range(len(real) - 1))
+    model, clips = classifier(layers, data.draw(st.integers(0, 1000))), random_clips(layers[0])
+    lists = tuple(data.draw(stage_lists(chain.network)) for chain in chains(layers))
+    bundle, report = quantise(model, lists, clips, np.arange(6), factor_width=width)
+    networks = [
+        weight for layer in model.lstm.layers for weight in (layer.weight, layer.recurrent) if weight is not None
+    ]
+    for c, (chain, listed, weight) in enumerate(zip(bundle.chains, bundle.stages, networks, strict=True)):
+        real = stage_weights(chain.network, listed, {name: factor.double() for name, factor in weight.factors.items()})
+        prefix = f"chain {c} " if len(networks) > 1 else ""
+        for s, (format, exact, integers) in enumerate(
+            zip(bundle.formats.chains[c], real, bundle.weights[c], strict=True)
+        ):
+            assert format.weight.width == width and integers.dtype == np.int32
+            off = np.abs(format.weight.dequantise(integers) - exact.detach().numpy())
+            assert (off > format.weight.lsb * 0.5001).sum() <= report.weights[f"{prefix}stage {s}"]
+    assert not report.clipped["x"]
+    assert not any(clipped for place, clipped in report.clipped.items() if re.search(r"stage \d$", place))
     assert set(report.rates) == set(report.values) and max(report.rates.values()) <= 1
     trace = GoldenLSTM(bundle).run(clips)
     assert np.array_equal(bundle.logits, trace.logits) and np.array_equal(bundle.hidden, trace.h[:, -1])
@@ -56,11 +67,26 @@ def test_wider_factors_come_closer_to_float(depth):
         real = model(model.widen(torch.from_numpy(clips))).numpy()
     errors = []
     for width in (6, 9, 16):
-        bundle, _ = quantise(model, left_to_right(spec.network), clips, np.zeros(6), factor_width=width)
+        bundle, _ = quantise(model, (left_to_right(spec.network),), clips, np.zeros(6), factor_width=width)
         assert bundle.formats.head is not None
         errors.append(np.abs(bundle.formats.head.result.dequantise(bundle.logits) - real).max())
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.004
+
+
+def test_a_stack_with_a_recurrent_network_comes_close_to_float():
+    lower = lstm_on(ht_network((5, 4), (4, 4), balanced_tree(2, 3)), 20, 4, 0, dense_network(4, (4, 4)))
+    layers = (lower, fdht_lstm(4, 4, 5, (3, 4), (4, 4), 3))
+    model, clips = classifier(layers, 3), random_clips(lower)
+    with torch.no_grad():
+        real = model(model.widen(torch.from_numpy(clips))).numpy()
+    orders = tuple(left_to_right(chain.network) for chain in chains(layers))
+    bundle, report = quantise(model, orders, clips, np.zeros(6))
+    assert {"layer 0 h z", "layer 0 z sum", "layer 1 z", "logits"} <= set(report.values)
+    assert {"chain 1 stage 0", "layer 1 bias"} <= set(report.weights)
+    assert bundle.formats.head is not None
+    error = np.abs(bundle.formats.head.result.dequantise(bundle.logits) - real).max()
+    assert error < 0.004 < np.abs(real - real.mean(0)).max()
 
 
 def test_finest_holds_the_largest_value_or_pays_for_clipping_it():
@@ -78,8 +104,8 @@ def test_calibration_decides_the_formats():
     spec = small_lstm(4)
     model, loud = classifier(spec), random_clips(spec)
     quiet = np.full_like(loud, 129)
-    one, report = quantise(model, left_to_right(spec.network), loud, np.zeros(6), calibration=quiet)
-    other, _ = quantise(model, left_to_right(spec.network), loud, np.zeros(6))
+    one, report = quantise(model, (left_to_right(spec.network),), loud, np.zeros(6), calibration=quiet)
+    other, _ = quantise(model, (left_to_right(spec.network),), loud, np.zeros(6))
     assert all(
         a.result.frac > b.result.frac for a, b in zip(one.formats.stages[:-1], other.formats.stages, strict=False)
     )
@@ -97,9 +123,9 @@ def test_dead_and_huge_weights():
                 parameter.mul_(scale)
         for width in (4, 16):
             bundle, _ = quantise(
-                model, left_to_right(spec.network), random_clips(spec), np.zeros(6), factor_width=width
+                model, (left_to_right(spec.network),), random_clips(spec), np.zeros(6), factor_width=width
             )
-            shifts = [*(bundle.formats.shift(s) for s in range(3)), bundle.formats.head_shift]
+            shifts = [*(bundle.formats.shift(0, s) for s in range(3)), bundle.formats.head_shift]
             assert min(shifts) >= 0 and max(shifts) <= SHIFT_LIMIT
 
 
@@ -109,7 +135,7 @@ def test_formats_of_the_caller():
     signed = InputFormat(Fixed(8, 4), 0)
     model = classifier(spec, input_format=signed)
     clips = np.random.default_rng(0).integers(-128, 128, (2, 3, 20), dtype=np.int8)
-    bundle, _ = quantise(model, left_to_right(spec.network), clips, np.zeros(2), gate=gate, about={"data": "random"})
+    bundle, _ = quantise(model, (left_to_right(spec.network),), clips, np.zeros(2), gate=gate, about={"data": "random"})
     assert bundle.formats.gate == gate and bundle.formats.input == signed and bundle.about == {"data": "random"}
     assert {format.result.width for format in bundle.formats.stages} == {12}
 
@@ -117,7 +143,7 @@ def test_formats_of_the_caller():
 def test_round_trip_and_other_vectors(tmp_path):
     spec = small_lstm(4)
     model, clips = classifier(spec), random_clips(spec)
-    bundle, _ = quantise(model, left_to_right(spec.network), clips, predict(model, clips))
+    bundle, _ = quantise(model, (left_to_right(spec.network),), clips, predict(model, clips))
     bundle.save(tmp_path / "b.fdht")
     loaded = Bundle.load(tmp_path / "b.fdht")
     more = random_clips(spec, 7, steps=2)
@@ -133,8 +159,10 @@ def test_bad_arguments():
     model, clips = classifier(spec), random_clips(spec)
     for width in (3, 19):
         with pytest.raises(SpecError, match=f"factor width of {width} is outside 4..18"):
-            quantise(model, left_to_right(spec.network), clips, np.zeros(6), factor_width=width)
+            quantise(model, (left_to_right(spec.network),), clips, np.zeros(6), factor_width=width)
     with pytest.raises(SpecError, match="no clips"):
-        quantise(model, left_to_right(spec.network), clips[:0], np.zeros(0))
+        quantise(model, (left_to_right(spec.network),), clips[:0], np.zeros(0))
+    with pytest.raises(SpecError, match="2 stage lists for 1 chains"):
+        quantise(model, (left_to_right(spec.network),) * 2, clips, np.zeros(6))
     with pytest.raises(SpecError, match="names"):
-        quantise(model, (("U1",),), clips, np.zeros(6))
+        quantise(model, ((("U1",),),), clips, np.zeros(6))

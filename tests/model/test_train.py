@@ -183,7 +183,7 @@ def agree(path, *, factor_width: int = 16) -> tuple[float, float]:
     clips, labels = data.test.clips, data.test.labels
     bundle, report = quantise(
         checkpoint.model,
-        left_to_right(checkpoint.spec.network),
+        (left_to_right(checkpoint.spec.network),),
         clips[:1],
         labels[:1],
         calibration=data.final.frames[data.final.order[:: max(1, len(data.final) // 80)]],

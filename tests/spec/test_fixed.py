@@ -91,9 +91,9 @@ def test_pixels_become_exactly_their_value():
     "change",
     [
         {"input": InputFormat(Fixed(16, 15))},
-        {"stages": ()},
-        {"stages": (StageFormat(Fixed(8, 7), Fixed(16, 11)),)},
-        {"stages": (StageFormat(Fixed(8, -3), GateFormats().z),)},
+        {"chains": ((),)},
+        {"chains": ((StageFormat(Fixed(8, 7), Fixed(16, 11)),),)},
+        {"chains": ((StageFormat(Fixed(8, -3), GateFormats().z),),)},
         {"head": StageFormat(Fixed(8, -5), Fixed(16, 10))},
     ],
     ids=["fine input", "no stage", "z's format", "negative shift", "fine logits"],
@@ -102,7 +102,7 @@ def test_formats_that_hardware_cannot_do_are_refused(change):
     good = {
         "input": PIXELS,
         "gate": GateFormats(),
-        "stages": (StageFormat(Fixed(8, 7), GateFormats().z),),
+        "chains": ((StageFormat(Fixed(8, 7), GateFormats().z),),),
     }
     Formats(**good)
     with pytest.raises(SpecError):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from spec import container
 from spec.bundle import Bundle
 from spec.errors import FileError, SpecError
-from spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, place_data, place_gates
-from spec.network import Factor, TensorNetwork, balanced_tree, ht_network
+from spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on, place_data, place_gates
+from spec.network import Factor, TensorNetwork, balanced_tree, dense_network, ht_network
 from spec.program import array_instruction, gate_instruction, loader_instruction
 from spec.stages import stages
 from spec.target import Target, find_target
@@ -126,15 +126,18 @@ def test_instructions_survive_packing(record, data):
 @pytest.fixture
 def bundle() -> Bundle:
     rng = np.random.default_rng(0)
-    spec = fdht_lstm(60, 10, 3, (5, 5, 4), (2, 2, 10), 3)
-    return random_bundle(rng, spec, (("U1",), ("U2", "B12", "B123"), ("U3",)))
+    lower = lstm_on(ht_network((4, 4, 4), (2, 2, 10), balanced_tree(3, 3)), 60, 10, 0, dense_network(10, (2, 2, 10)))
+    upper = fdht_lstm(10, 10, 3, (4, 3, 3), (2, 2, 10), 3)
+    order = (("U1",), ("U2", "B12", "B123"), ("U3",))
+    return random_bundle(rng, (lower, upper), (order, (("W",),), order))
 
 
 def test_bundles_survive_their_file(bundle, tmp_path):
     digest = bundle.save(tmp_path / "a.bundle")
     again = Bundle.load(tmp_path / "a.bundle")
-    assert (again.spec, again.formats, again.stage_list) == (bundle.spec, bundle.formats, bundle.stage_list)
-    assert all((a == b).all() for a, b in zip(again.weights, bundle.weights, strict=True))
+    assert (again.layers, again.formats, again.stage_lists) == (bundle.layers, bundle.formats, bundle.stage_lists)
+    for one, other in zip((*again.weights, again.biases), (*bundle.weights, bundle.biases), strict=True):
+        assert all((a == b).all() for a, b in zip(one, other, strict=True))
     assert again.save(tmp_path / "b.bundle") == digest
 
 
