@@ -8,7 +8,7 @@ array cycles of the stage as its length. That is exact for the sum of the stages
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import combinations, count
+from itertools import combinations, count, pairwise
 
 from compiler.mapping import (
     FACTOR_PRICES,
@@ -85,9 +85,11 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
 def _stage_with_too_many_loops(step: StepMap, target: Target) -> tuple[int, int, CapacityError] | None:
     """Chain and stage, and what it lacks."""
     for chain, of_chain in enumerate(step.chains):
-        for number, stage in enumerate(of_chain.stages):
+        for number, (stage, (source, result)) in enumerate(
+            zip(of_chain.stages, pairwise(of_chain.tensors), strict=True)
+        ):
             try:
-                stage_nests(of_chain.chain.network, stage, *of_chain.tensors[number : number + 2], target)
+                stage_nests(of_chain.chain.network, stage, source, result, target)
             except CapacityError as error:
                 return chain, number, error
     return None

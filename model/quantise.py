@@ -117,7 +117,7 @@ def quantise(
             of_chain.append(_stage_format(of_weight, source, result, fixed_result=last))
             source = of_chain[-1].result
         formats.append(tuple(of_chain))
-    biases = [layer.bias.detach().cpu().double().numpy() for layer in model.lstm.layers]
+    biases = [layer.bias.detach().cpu().double().numpy() for layer in _layers(model)]
     head, head_bias = (p.detach().cpu().double().numpy() for p in (model.head.weight, model.head.bias))
     largest_logit = max(largest_logit, float(np.abs(head_bias).max()))
     of_head = _stage_format(fitting(head, spec.hidden), gate.hidden, _result(width, largest_logit))
@@ -237,10 +237,15 @@ class _Part:
         return largest
 
 
-def _networks(model: Classifier) -> Iterator[NetworkWeight]:
-    """The weights of a model, chain by chain."""
+def _layers(model: Classifier) -> Iterator[FDHTLSTM]:
     for layer in model.lstm.layers:
         assert isinstance(layer, FDHTLSTM)
+        yield layer
+
+
+def _networks(model: Classifier) -> Iterator[NetworkWeight]:
+    """The weights of a model, chain by chain."""
+    for layer in _layers(model):
         yield layer.weight
         if layer.recurrent is not None:
             yield layer.recurrent
@@ -251,7 +256,7 @@ def _observe(model: Classifier, parts: list[_Part], clips: np.ndarray) -> tuple[
     x = model.widen(torch.as_tensor(clips, device=model.head.weight.device))
     vectors = [x]
     with torch.no_grad():
-        for layer in model.lstm.layers:
+        for layer in _layers(model):
             vectors.append(layer(vectors[-1])[0])
         logits = model.head(vectors[-1][:, -1])
     vectors = [vector.cpu().double() for vector in vectors]
