@@ -170,6 +170,9 @@ def simulate(
     bundle: BundlePath,
     target: TargetName = DEFAULT_TARGET,
     clips: Annotated[int, typer.Option(help="Clips of the bundle to run, spread over all it has.", min=1)] = 1,
+    simulator: Annotated[
+        str, typer.Option(metavar="NAME", help="verilator, or icarus: no build, but 50 times slower.")
+    ] = "verilator",
     pauses: Pauses = False,
     waves: Waves = None,
     json: Json = False,
@@ -183,8 +186,10 @@ def simulate(
 
     output = Output(json)
     loaded, image = comparison.load(bundle, target)
-    runs = comparison.run_clips(output, loaded, image, comparison.spread(loaded, clips), pauses=pauses, waves=waves)
-    figures = {"bundle": str(bundle), **comparison.figures(loaded, image, runs)}
+    runs = comparison.run_clips(
+        output, loaded, image, comparison.spread(loaded, clips), simulator=simulator, pauses=pauses, waves=waves
+    )
+    figures = {"bundle": str(bundle), "simulator": simulator, **comparison.figures(loaded, image, runs)}
     comparison.report(output, figures)
     output.result(figures)
     comparison.check(figures, cycles=not pauses)

@@ -72,13 +72,14 @@ def run_clips(
     image: Image,
     clips: list[int],
     *,
+    simulator: str = "verilator",
     pauses: bool = False,
     waves: Path | None = None,
 ) -> list[ClipRun]:
     """Simulates clips, each from a reset, so that each has figures of its own."""
     golden = golden_classes(bundle)
     with output.progress(f"building the simulator of {image.target.name} (kept for the next time)"):
-        built = build(image.target, waves=waves is not None)
+        built = build(image.target, simulator, waves=waves is not None)
     jobs = [Job(image, bundle.clips[clip : clip + 1], pauses=PAUSES_SEED if pauses else None) for clip in clips]
     with output.progress("simulating clips", len(clips)) as advance:
         results = simulate_jobs(jobs, built=built, waves=waves, progress=advance)

@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from compiler.machine import Run
 from model.golden import Trace
 from spec import timing
 from spec.bundle import Bundle
-from spec.program import Segment, Token
+from spec.program import Segment, Token, gate_instruction
 from spec.target import Target
 
 SEED = int(os.environ.get("FDHT_SEED", "20261123"))
@@ -52,6 +53,9 @@ def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter
 def _schedule(image: Image, run: Run, target: Target) -> set[str]:
     """Cases of timing: what the loader does while others work."""
     seen = {"data and result in separate banks"} if target.single_port else set()
+    gates = [(start, done) for unit, _, _, start, done in run.started if unit is Segment.GATE_PROGRAM]
+    fetch = timing.fetch(gate_instruction(target))
+    seen |= {"gate unit back to back"} if any(b == done + 1 + fetch for (_, done), (b, _) in pairwise(gates)) else set()
     array = [(start, done) for unit, _, _, start, done in run.started if unit is Segment.ARRAY_PROGRAM]
     for unit, _, index, start, done in run.started:
         if unit is Segment.LOADER_PROGRAM:

@@ -113,6 +113,7 @@ EXPECTED = {
     **{f"{kind} recurrent": 15 for kind in ("dense", "ht")},
     **{f"{layers} layers": 30 for layers in (1, 2, 3)},
     "z sum saturates": 2,
+    "gate unit back to back": 50,
     "batch": 5,
     "loader waits for the gate unit": 15,
     "loader beside the array": 30,

@@ -13,7 +13,8 @@ from compiler.machine import UNITS, decode
 from compiler.planner import plan
 from sim.build import build
 from sim.simulate import Job, Simulation, simulate_jobs
-from spec.lstm import fdht_lstm
+from spec.lstm import fdht_lstm, lstm_on
+from spec.network import balanced_tree, dense_network, ht_network
 from spec.program import Segment, Token
 from spec.target import Target
 
@@ -120,6 +121,26 @@ IMAGE_FAULTS = {
 def test_a_fault_in_the_image(job, fault):
     """What must come is known from the right image, not from the one that runs."""
     assert_reported(simulate(replace(job, load=IMAGE_FAULTS[fault](job.image))))
+
+
+def test_a_fault_between_layers():
+    """z of a recurrent network not added, and the copy to the next layer a word off: seen in what is stored and in h."""
+    rng = np.random.default_rng(6)
+    lower = lstm_on(ht_network((4, 4, 3), (2, 2, 6), balanced_tree(3, 3)), 48, 6, 0, dense_network(6, (2, 2, 6)))
+    layers = (lower, fdht_lstm(6, 6, 3, (4, 4), (4, 6), 2))
+    bundle = random_bundle(rng, layers, plan(layers, TARGET), steps=2)
+    job = Job(compile_bundle(bundle, TARGET), bundle.clips)
+    assert simulate(job).mismatches == []
+
+    def forget_to_add(instructions: list[dict]) -> None:
+        (adding,) = (instruction for instruction in instructions if instruction["add"])
+        adding["add"] = 0
+
+    def move_inputs(instructions: list[dict]) -> None:
+        instructions[2]["copy"]["word"] += 1
+
+    for segment, change in ((Segment.ARRAY_PROGRAM, forget_to_add), (Segment.GATE_PROGRAM, move_inputs)):
+        assert_reported(simulate(replace(job, load=edit(job.image, segment, change))))
 
 
 RTL_FAULTS = {
