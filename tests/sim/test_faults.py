@@ -124,7 +124,7 @@ def test_a_fault_in_the_image(job, fault):
 
 
 def test_a_fault_between_layers():
-    """z of a recurrent network not added, and the copy to the next layer a word off: seen in what is stored and in h."""
+    """z of a recurrent network not added; the copy to the next layer a word off."""
     rng = np.random.default_rng(6)
     lower = lstm_on(ht_network((4, 4, 3), (2, 2, 6), balanced_tree(3, 3)), 48, 6, 0, dense_network(6, (2, 2, 6)))
     layers = (lower, fdht_lstm(6, 6, 3, (4, 4), (4, 6), 2))

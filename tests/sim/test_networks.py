@@ -125,6 +125,18 @@ EXPECTED = {
 """How often each case has to occur at least among the networks of a shape."""
 
 
+@pytest.mark.parametrize("order", [6, 7, 8])
+def test_many_modes(order):
+    rng = np.random.default_rng([SEED, order])
+    spec = random_spec(rng, ("linear", "tree", "tr")[order % 3], (order, order))
+    target = small_target(4, 4)
+    bundle = random_bundle(rng, spec, plan(spec, target))
+    (result,) = simulate_jobs([Job(compile_bundle(bundle, target), bundle.clips)])
+    trace = GoldenLSTM(bundle).run(bundle.clips)
+    assert result.mismatches == [] and result.cycles_simulated == result.cycles_predicted
+    assert len(spec.network.inputs) == order and result.hidden.tolist() == trace.h[:, -1].tolist()
+
+
 def test_one_bundle_same_integers_on_every_array(simulator):
     """The integers belong to the bundle; arrays differ in cycles only."""
     rng = np.random.default_rng(SEED)
