@@ -131,14 +131,14 @@ def stage_words(
 
 
 def first_lanes(chain: Chain, target: Target) -> list[str | None]:
-    """Lane indices the data tensor of the first stage may have: x and h must start at whole words."""
+    """Lane indices the data tensor of the first stage may have: whole modes where x and h start at whole words."""
     if target.columns == 1:
         return [None]
     regions = [region for region in (chain.x, chain.h) if region is not None]
     free = [
         index
         for k, index in enumerate(chain.network.inputs)
-        if all(region.start[k] % target.columns == 0 for region in regions)
+        if all(region.start[k] % target.columns == 0 and region.order.count(k) == 1 for region in regions)
     ]
     return [*free, None]
 
@@ -148,7 +148,9 @@ def last_lane_ok(spec: LSTMSpec, lane: str | None, target: Target) -> bool:
     if lane is None:
         return True
     k = spec.network.outputs.index(lane) if lane in spec.network.outputs else None
-    return k is not None and all(gate.start[k] % target.columns == 0 for gate in spec.gates)
+    return k is not None and all(
+        gate.start[k] % target.columns == 0 and gate.order.count(k) == 1 for gate in spec.gates
+    )
 
 
 def next_lanes(stage: Stage, lane: str | None, target: Target) -> list[str | None]:
@@ -414,14 +416,15 @@ def region_nest(region: Region, names: tuple[str, ...], layout: Layout, target: 
     """
     loops: list[Loop] = []
     tail = None
-    word = layout.base
-    for k in reversed(region.order):
-        name, count = names[k], region.shape[k]
+    word = layout.base + sum(
+        (start // target.columns if name == layout.lane else start) * layout.stride[name]
+        for name, start in zip(names, region.start, strict=True)
+    )
+    for (k, count), stride in reversed(list(zip(region.parts, region.strides, strict=True))):
+        name = names[k]
         if name != layout.lane:
-            word += region.start[k] * layout.stride[name]
-            loops.append(Loop(count, {"word": layout.stride[name], "lane": 0}))
+            loops.append(Loop(count, {"word": stride * layout.stride[name], "lane": 0}))
             continue
-        word += region.start[k] // target.columns * layout.stride[name]
         turns = -(-count // target.columns)
         loops.append(Loop(min(count, target.columns), {"word": 0, "lane": 1}, fixed=True))
         if turns > 1:

@@ -349,8 +349,9 @@ class Classifier(nn.Module):
 def _place(vectors: Tensor, region: Region) -> Tensor:
     """samples × count as samples × the region's box, modes in their order, zero where the vector ends early."""
     padded = functional.pad(vectors, (0, prod(region.shape) - region.count))
-    box = padded.unflatten(1, [region.shape[mode] for mode in region.order])
-    return box.permute(0, *(1 + region.order.index(mode) for mode in range(len(region.order))))
+    box = padded.unflatten(1, [size for _, size in region.parts])
+    by_mode = sorted(range(len(region.order)), key=lambda position: region.order[position])
+    return box.permute(0, *(1 + position for position in by_mode)).reshape(-1, *region.shape)
 
 
 def _refuse_bidirectional(bidirectional: bool) -> None:

@@ -20,33 +20,52 @@ class Region:
     """A box inside a tensor, and the order in which a vector fills it.
 
     Entry j of the vector is the j-th point of the box when mode `order[0]` runs slowest and `order[-1]`
-    fastest; only the first `count` points are used.
+    fastest; only the first `count` points are used. A mode may be split: it is then named once per part, the upper part
+    first, and `sizes` says how large each part is. So a mode can number the places (row, column) inside the fields of a
+    picture while another one numbers the fields: `order=(1, 0, 2, 0)`, `sizes=(rows of fields, 15, columns, 6)`.
 
     Attributes:
         start, shape: the box, per mode.
         order: positions of the modes, slowest first.
         count: length of the vector.
+        sizes: iterations of each entry of `order`; those of `shape` when left out.
     """
 
     start: tuple[int, ...]
     shape: tuple[int, ...]
     order: tuple[int, ...]
     count: int
+    sizes: tuple[int, ...] = ()
 
     def __post_init__(self):
-        if not len(self.start) == len(self.shape) == len(self.order) or sorted(self.order) != list(
-            range(len(self.order))
-        ):
+        modes = range(len(self.shape))
+        if len(self.start) != len(self.shape) or set(self.order) != set(modes):
             raise SpecError(f"region {self.start}+{self.shape} in order {self.order}: one entry per mode is needed")
+        parts = [prod(size for mode, size in self.parts if mode == k) for k in modes]
+        if len(self.sizes) not in (0, len(self.order)) or (*parts,) != self.shape:
+            raise SpecError(f"region {self.start}+{self.shape}: {self.order} of {self.sizes} do not make up its modes")
         if min(self.start) < 0 or min(self.shape) < 1 or not 1 <= self.count <= prod(self.shape):
             raise SpecError(f"a box of {self.shape} at {self.start} cannot hold {self.count} entries")
 
+    @property
+    def parts(self) -> tuple[tuple[int, int], ...]:
+        """Mode and size of each entry of `order`."""
+        return tuple(zip(self.order, self.sizes or [self.shape[mode] for mode in self.order], strict=True))
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """How far each entry of `order` moves within its mode: the product of the sizes of the mode's later parts."""
+        return tuple(
+            prod(size for other, size in self.parts[position + 1 :] if other == mode)
+            for position, (mode, _) in enumerate(self.parts)
+        )
+
     def coordinates(self) -> np.ndarray:
         """Mode coordinates of the vector's entries: count × d."""
-        box = np.indices([self.shape[mode] for mode in self.order]).reshape(len(self.order), -1)[:, : self.count]
-        result = np.empty((self.count, len(self.order)), dtype=np.int64)
-        for position, mode in enumerate(self.order):
-            result[:, mode] = box[position] + self.start[mode]
+        box = np.indices([size for _, size in self.parts]).reshape(len(self.order), -1)[:, : self.count]
+        result = np.tile(np.array(self.start, dtype=np.int64), (self.count, 1))
+        for position, (mode, stride) in enumerate(zip(self.order, self.strides, strict=True)):
+            result[:, mode] += box[position] * stride
         return result
 
     def flat(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -124,7 +143,7 @@ class LSTMSpec:
             if len(np.unique(positions)) != len(positions):
                 raise SpecError(f"the placements of {name} overlap")
         first = self.gates[0]
-        if any((g.shape, g.order, g.count) != (first.shape, first.order, self.hidden) for g in self.gates):
+        if any((g.shape, g.parts, g.count) != (first.shape, first.parts, self.hidden) for g in self.gates):
             raise SpecError(
                 "the four gates need boxes of one shape, filled in one order, with one entry per hidden unit"
             )

@@ -9,7 +9,7 @@ from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
-from spec.lstm import Chain, LSTMSpec, chains, lstm_on, stack
+from spec.lstm import Chain, LSTMSpec, Region, chains, lstm_on, stack
 from spec.network import (
     TensorNetwork,
     bt_network,
@@ -44,9 +44,20 @@ def random_spec(rng: np.random.Generator, kind: str = "balanced", orders: tuple[
         if not 2 <= hidden <= 40 or not 1 <= size <= 400:
             continue
         try:
-            return lstm_on(random_network(rng, kind, inputs, outputs), size, hidden, int(rng.integers(0, 6)))
+            spec = lstm_on(random_network(rng, kind, inputs, outputs), size, hidden, int(rng.integers(0, 6)))
         except SpecError:
             continue
+        return replace(spec, x=random_order(rng, spec.x)) if rng.random() < 0.3 else spec
+
+
+def random_order(rng: np.random.Generator, region: Region) -> Region:
+    """The same box filled in another order, its first mode that can be split in two parts."""
+    parts = []
+    for mode, size in enumerate(region.shape):
+        part = next((k for k in range(2, size) if size % k == 0 and len(parts) == mode), 1)
+        parts += [(mode, size // part), (mode, part)] if part > 1 else [(mode, size)]
+    chosen = [parts[k] for k in rng.permutation(len(parts))]
+    return replace(region, order=tuple(mode for mode, _ in chosen), sizes=tuple(size for _, size in chosen))
 
 
 MODELS = (*KINDS, *RECURRENT, "2 layers", "3 layers")

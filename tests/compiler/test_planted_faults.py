@@ -37,7 +37,7 @@ def regions_from_zero(monkeypatch):
     right = compiler.program.region_nest
 
     def wrong(region: Region, *args):
-        return right(Region((0,) * len(region.start), region.shape, region.order, region.count), *args)
+        return right(replace(region, start=(0,) * len(region.start)), *args)
 
     monkeypatch.setattr(compiler.program, "region_nest", wrong)
 

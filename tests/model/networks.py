@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from spec.lstm import LSTMSpec, fdht_lstm, lstm_on
+from spec.lstm import LSTMSpec, Region, fdht_lstm, lstm_on
 from spec.network import (
     Split,
     TensorNetwork,
@@ -107,8 +107,18 @@ def lstms(draw) -> LSTMSpec:
     x = draw(st.integers(1, (inputs[0] - of_h) * rest))
     network = draw(networks(tuple(inputs), tuple(outputs)))
     spec = lstm_on(network, x, hidden, draw(st.integers(1, 4)))
-    orders = [tuple(draw(st.permutations(range(depth)))) for _ in range(2)]
-    return replace(spec, x=replace(spec.x, order=orders[0]), h=replace(spec.h, order=orders[1]))
+    return replace(spec, x=draw(orders(spec.x)), h=draw(orders(spec.h)))
+
+
+@st.composite
+def orders(draw, region: Region) -> Region:
+    """The same box, its modes or parts of them filled in any order."""
+    parts = []
+    for mode, size in enumerate(region.shape):
+        part = draw(st.sampled_from([k for k in range(1, size + 1) if size % k == 0]))
+        parts += [(mode, part), (mode, size // part)]
+    chosen = draw(st.permutations(parts))
+    return replace(region, order=tuple(mode for mode, _ in chosen), sizes=tuple(size for _, size in chosen))
 
 
 @st.composite

@@ -1,6 +1,7 @@
 """Networks, placements, stage lists, instruction records, bundles and files."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,17 @@ def test_gates_never_overlap(shape, hidden):
 def test_region_runs_through_its_order():
     region = Region((1, 0), (2, 3), (1, 0), 5)
     assert region.coordinates().tolist() == [[1, 0], [2, 0], [1, 1], [2, 1], [1, 2]]
+
+
+def test_a_mode_may_be_split():
+    """Places in fields and fields: a picture of 4 rows of 6 values as 2 x 3 fields of 2 x 2."""
+    region = Region((0, 1, 0), (4, 2, 3), (1, 0, 2, 0), 24, (2, 2, 3, 2))
+    place, row_of_field, column_of_field = region.coordinates().T
+    row, column = np.divmod(np.arange(24), 6)
+    assert (place == 2 * (row % 2) + column % 2).all()
+    assert (row_of_field == 1 + row // 2).all() and (column_of_field == column // 2).all()
+    with pytest.raises(SpecError, match="do not make up its modes"):
+        replace(region, sizes=(2, 2, 3, 3))
 
 
 @given(st.integers(0, 2**32))
