@@ -12,6 +12,7 @@ import spec
 from boards.board import Board
 from hw.accelerator import Accelerator
 from hw.link import HostLink
+from hw.loader import InputPacker
 from hw.uart import UARTReceiver, UARTTransmitter, divisor
 
 
@@ -60,14 +61,18 @@ class BoardTop(Elaboratable):
         m.submodules.transmitter = transmitter = UARTTransmitter(cycles)
         engine = self._accelerator
         reset = Signal()
+        packer = InputPacker(self.board.engine)
         m.submodules.engine = ResetInserter(reset)(engine)
+        m.submodules.packer = ResetInserter(reset)(packer)
         m.d.comb += reset.eq(link.reset)
 
         uart = platform.request("uart", 0)
         m.d.comb += [receiver.pin.eq(uart.rx.i), uart.tx.o.eq(transmitter.pin), link.lost.eq(receiver.overrun)]
         wiring.connect(m, receiver.bytes, link.rx)
         wiring.connect(m, link.tx, transmitter.bytes)
-        for name in ("image", "x", "state"):
+        wiring.connect(m, link.x, packer.i)
+        wiring.connect(m, packer.o, engine.x)
+        for name in ("image", "state"):
             wiring.connect(m, getattr(link, name), getattr(engine, name))
         wiring.connect(m, engine.out, link.out)
         for name in ("start", "steps", "use_state", "every_h", "keep"):

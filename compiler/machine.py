@@ -5,7 +5,7 @@ image, so that a wrong encoding is executed wrongly here and disagrees with the 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from compiler.nest import walk
-from compiler.program import Programs, unpack
+from compiler.program import Instructions, Programs, unpack
 from spec import timing
 from spec.activation import PiecewiseLinear
 from spec.fixed import round_shift
@@ -53,6 +53,70 @@ def unroll(program: list[dict], size: int, steps: int) -> Iterator[tuple[int, di
     for step in range(steps):
         yield from ((step, instruction) for instruction in program[first : last + 1])
     yield from ((steps - 1, instruction) for instruction in program[last + 1 :])
+
+
+Executed = tuple[Segment, int, dict, int, int]
+"""Unit, time step, instruction, start and done cycle."""
+
+
+def schedule(
+    programs: Instructions,
+    target: Target,
+    steps: int,
+    keep: bool = False,
+    contraction: Callable[[dict], "Contraction"] | None = None,
+) -> list[Executed]:
+    """Start and done cycle of every instruction of a run.
+
+    Inputs and outputs are taken to be always ready. With `keep`, states are neither cleared nor set.
+    """
+    contraction = contraction or (lambda instruction: Contraction(instruction, target))
+    fetch = {unit: timing.fetch(record(target)) for unit, record in UNITS.items()}
+    queues = {unit: list(unroll(program, UNITS[unit](target).words, steps)) for unit, program in programs.items()}
+    position = dict.fromkeys(queues, 0)
+    free = {unit: 1 + cycles for unit, cycles in fetch.items()}
+    given: dict[Token, list[int]] = defaultdict(list)
+    taken: dict[Token, int] = defaultdict(int)
+    spans: dict[int, int] = {}  # start to done, by instruction
+    result = []
+    while any(position[unit] < len(queues[unit]) for unit in queues):
+        for unit, queue in queues.items():
+            if position[unit] == len(queue):
+                continue
+            step, instruction = queue[position[unit]]
+            waits = [token for token in Token if instruction["wait"] >> token & 1]
+            if any(taken[token] >= len(given[token]) for token in waits):
+                continue
+            ready = [given[token][taken[token]] + timing.TOKEN for token in waits]
+            start = max([free[unit], *ready])
+            for token in waits:
+                taken[token] += 1
+            if keep and _sets_state(unit, instruction):
+                done = start + timing.KEPT
+            else:
+                if id(instruction) not in spans:
+                    spans[id(instruction)] = _span(unit, instruction, contraction)
+                done = start + spans[id(instruction)]
+            for token in Token:
+                if instruction["give"] >> token & 1:
+                    given[token].append(done)
+            free[unit] = done + 1 + fetch[unit]
+            position[unit] += 1
+            result.append((unit, step, instruction, start, done))
+            break
+        else:
+            raise AssertionError("the programs wait for each other forever")
+    return result
+
+
+def _span(unit: Segment, instruction: dict, contraction: Callable[[dict], "Contraction"]) -> int:
+    """Cycles from an instruction's start to its `done`."""
+    if unit is Segment.ARRAY_PROGRAM:
+        return contraction(instruction).done
+    if unit is Segment.GATE_PROGRAM:
+        return timing.gate(GateOp(instruction["op"]), _units(instruction)).done
+    first = timing.COPY if instruction["op"] == LoaderOp.COPY else timing.LOAD
+    return first + instruction["count"] + timing.DONE
 
 
 class Contraction:
@@ -140,7 +204,7 @@ class Run:
     Attributes:
         cycles: from the one after `start` to the last one busy.
         array, results, hidden, cell: everything written: (address,) with words, by the array to the scratchpad and in
-            the result memory; (address, lane mask) with h; (unit,) with c.
+            the result memory; (unit,) with h and with c.
         outputs: the words of the output stream: (kind, value, last).
         started: start and done cycle of every instruction: (unit, step, index, start, done).
         array_busy: cycles the array was fed.
@@ -162,11 +226,22 @@ class Run:
 
 @dataclass
 class Memory:
-    """What a run leaves behind: scratchpad and result memory (words × Q), cell states."""
+    """What a run leaves behind: scratchpad and result memory (words × Q), hidden and cell states."""
 
     scratchpad: np.ndarray
     results: np.ndarray
+    hidden: np.ndarray
     cell: np.ndarray
+
+
+@dataclass
+class _EventLists:
+    """Writes of a run, instruction by instruction: times, places, data."""
+
+    array: list = field(default_factory=list)
+    results: list = field(default_factory=list)
+    hidden: list = field(default_factory=list)
+    cell: list = field(default_factory=list)
 
 
 class Machine:
@@ -195,70 +270,9 @@ class Machine:
 
     # Timing
 
-    def schedule(self, steps: int, keep: bool = False) -> list[tuple[Segment, int, dict, int, int]]:
-        """Start and done cycle of every instruction: (unit, step, instruction, start, done).
-
-        Inputs and outputs are taken to be always ready. With `keep`, states are neither cleared nor set.
-        """
-        queues = {
-            unit: list(unroll(program, UNITS[unit](self.target).words, steps))
-            for unit, program in self.programs.items()
-        }
-        position = dict.fromkeys(queues, 0)
-        free = {unit: 1 + timing.fetch(record(self.target)) for unit, record in UNITS.items()}
-        given: dict[Token, list[int]] = defaultdict(list)
-        taken: dict[Token, int] = defaultdict(int)
-        gate_writes: list[np.ndarray] = []
-        result = []
-        # The loader comes last: its writes yield to those of the gate unit, which must be known by then.
-        order = (Segment.ARRAY_PROGRAM, Segment.GATE_PROGRAM, Segment.LOADER_PROGRAM)
-        while any(position[unit] < len(queues[unit]) for unit in order):
-            for unit in order:
-                if position[unit] == len(queues[unit]):
-                    continue
-                step, instruction = queues[unit][position[unit]]
-                waits = [token for token in Token if instruction["wait"] >> token & 1]
-                if any(taken[token] >= len(given[token]) for token in waits):
-                    continue
-                ready = [given[token][taken[token]] + timing.TOKEN for token in waits]
-                start = max([free[unit], *ready])
-                for token in waits:
-                    taken[token] += 1
-                if unit is Segment.ARRAY_PROGRAM:
-                    done = start + self.contraction(instruction).done
-                elif keep and _sets_state(unit, instruction):
-                    done = start + timing.KEPT
-                elif unit is Segment.GATE_PROGRAM:
-                    times = timing.gate(GateOp(instruction["op"]), _units(instruction))
-                    done = start + times.done
-                    gate_writes.append(start + times.hidden)
-                else:
-                    done = self._load_done(instruction, start, gate_writes)
-                for token in Token:
-                    if instruction["give"] >> token & 1:
-                        given[token].append(done)
-                free[unit] = done + 1 + timing.fetch(UNITS[unit](self.target))
-                position[unit] += 1
-                result.append((unit, step, instruction, start, done))
-                break
-            else:
-                raise AssertionError("the programs wait for each other forever")
-        return result
-
-    def _load_done(self, instruction: dict, start: int, gate_writes: list[np.ndarray]) -> int:
-        """The loader writes a word per cycle, except while the gate unit writes."""
-        first = start + timing.LOAD
-        last = first + instruction["count"]
-        for times in gate_writes:
-            for time in times[times >= first]:
-                last += time <= last
-        return int(last) + timing.DONE
-
-    def _hidden_addresses(self, instruction: dict) -> tuple[np.ndarray, np.ndarray]:
-        """Word and lane mask of each h write of a gate instruction in order: per unit along `h`, then along `copy`."""
-        nests = [walk(instruction[name], _units(instruction)) for name in ("h", "copy")]
-        words, lanes = (np.stack([nest[name] for nest in nests], axis=1).ravel() for name in ("word", "lane"))
-        return words, 1 << lanes
+    def schedule(self, steps: int, keep: bool = False) -> list[Executed]:
+        """What every instruction does when: see the function of this name."""
+        return schedule(self.programs, self.target, steps, keep, self.contraction)
 
     def cycles(self, steps: int, keep: bool = False) -> int:
         """Cycles of a run, from the one after `start` to the last one busy."""
@@ -289,91 +303,104 @@ class Machine:
                 np.zeros((self.target.scratchpad_words, lanes), dtype=np.int64),
                 np.zeros((self.target.result_words, lanes), dtype=np.int64),
                 np.zeros(self.target.hidden, dtype=np.int64),
+                np.zeros(self.target.hidden, dtype=np.int64),
             )
-        scratchpad, results, cell = memory.scratchpad, memory.results, memory.cell
         steps, keep = len(clip), after is not None
         schedule = sorted(self.schedule(steps, keep), key=lambda entry: entry[3])
-        run = Run(max(entry[4] for entry in schedule), *(_no_events() for _ in range(4)), outputs=[])
-        array, stored, hidden, cells = [], [], [], []
+        run = Run(max(entry[4] for entry in schedule), *(_no_events() for _ in range(4)), outputs=[], memory=memory)
+        events = _EventLists()
+        loaded = 0  # raw words of the step's frame that are placed
         for unit, step, instruction, start, done in schedule:
             index = next(k for k, other in enumerate(self.programs[unit]) if other is instruction)
             run.started.append((unit, step, index, start, done))
-            if unit is Segment.ARRAY_PROGRAM:
-                contraction = self.contraction(instruction)
-                words, clipped = contraction.results(scratchpad, self.factors, self.bias)
-                addresses, times = contraction.write_addresses, start + contraction.offsets
-                if instruction["to_results"]:
-                    if instruction["add"]:
-                        total = words + results[addresses]
-                        words = self.target.data.saturate(total)
-                        clipped += int((words != total).any(axis=1).sum())
-                    results[addresses] = words
-                    stored.append((times + timing.STORE, addresses[:, None], words))
-                else:
-                    scratchpad[addresses] = words
-                    array.append((times, addresses[:, None], words))
-                run.saturations += clipped
-                run.array_busy += contraction.busy
-            elif keep and _sets_state(unit, instruction):
+            if keep and _sets_state(unit, instruction):
                 continue
+            if unit is Segment.ARRAY_PROGRAM:
+                self._contract(instruction, start, run, memory, events)
             elif unit is Segment.LOADER_PROGRAM:
-                self._load(instruction, clip[step], scratchpad)
+                loaded = self._load(instruction, clip[step], loaded, memory)
             else:
-                self._gate(
-                    instruction,
-                    start,
-                    step == steps - 1,
-                    every_h,
-                    initial,
-                    scratchpad,
-                    results,
-                    cell,
-                    run,
-                    hidden,
-                    cells,
-                )
-        run.array, run.results, run.hidden, run.cell = (_join(parts) for parts in (array, stored, hidden, cells))
-        run.memory = memory
+                final = step == steps - 1
+                sends = final or (every_h and bool(instruction["top"]))
+                self._gate(instruction, start, final, sends, initial, run, memory, events)
+        run.array, run.results, run.hidden, run.cell = (
+            _join(parts) for parts in (events.array, events.results, events.hidden, events.cell)
+        )
         return run
 
-    def _load(self, instruction: dict, raw: np.ndarray, scratchpad: np.ndarray) -> None:
-        nest = walk(instruction["nest"], instruction["count"] + 1)
-        if instruction["op"] == LoaderOp.ZERO:
-            scratchpad[nest["word"]] = 0
+    def _contract(self, instruction: dict, start: int, run: Run, memory: Memory, events: "_EventLists") -> None:
+        contraction = self.contraction(instruction)
+        words, clipped = contraction.results(memory.scratchpad, self.factors, self.bias)
+        addresses, times = contraction.write_addresses, start + contraction.offsets
+        if instruction["to_results"]:
+            if instruction["add"]:
+                total = words + memory.results[addresses]
+                words = self.target.data.saturate(total)
+                clipped += int((words != total).any(axis=1).sum())
+            memory.results[addresses] = words
+            events.results.append((times + timing.STORE, addresses[:, None], words))
         else:
-            values = (raw.astype(np.int64) - instruction["offset"]) << instruction["shift"]
-            scratchpad[nest["word"], nest["lane"]] = values
+            memory.scratchpad[addresses] = words
+            events.array.append((times, addresses[:, None], words))
+        run.saturations += clipped
+        run.array_busy += contraction.busy
 
-    def _gate(self, instruction, start, final, every_h, initial, scratchpad, results, cell, run, hidden, cells) -> None:
+    def _load(self, instruction: dict, frame: np.ndarray, loaded: int, memory: Memory) -> int:
+        """Executes a loader instruction; returns how many raw words of the frame are placed, 0 after the last."""
+        count = instruction["count"] + 1
+        nest = walk(instruction["nest"], count)
+        words, lanes = nest["word"], nest["lane"]
+        if instruction["op"] == LoaderOp.ZERO:
+            memory.scratchpad[words] = 0
+            return 0
+        if instruction["op"] == LoaderOp.COPY:
+            first = instruction["first"]
+            memory.scratchpad[words, lanes] = memory.hidden[first : first + count]
+            return loaded
+        if instruction["whole"]:
+            words, lanes = np.repeat(words, self.target.columns), np.tile(np.arange(self.target.columns), count)
+        end = loaded + len(words)
+        raw = frame[loaded:end].astype(np.int64)
+        memory.scratchpad[words, lanes] = (raw - instruction["offset"]) << instruction["shift"]
+        return 0 if end == len(frame) else end
+
+    def _gate(
+        self,
+        instruction: dict,
+        start: int,
+        final: bool,
+        sends: bool,
+        initial: np.ndarray | None,
+        run: Run,
+        memory: Memory,
+        events: "_EventLists",
+    ) -> None:
         op, count = GateOp(instruction["op"]), _units(instruction)
         units = np.arange(instruction["first"], instruction["last"] + 1)
         times = timing.gate(op, count)
         z = walk(instruction["z"], count)
         if op is GateOp.EMIT:
-            values = results[z["word"], z["lane"]]
+            values = memory.results[z["word"], z["lane"]]
             run.outputs += [(2, int(value), int(u == count - 1)) for u, value in enumerate(values)]
             return
         if op is GateOp.STATE:
             state = np.zeros((count, 2), dtype=np.int64) if initial is None else initial[units]
-            h, cell[units] = state[:, 0], state[:, 1]
+            h, c = state.T
         else:
             i, f, g, o = (
-                results[z["word"] + offset, z["lane"]]
+                memory.results[z["word"] + offset, z["lane"]]
                 for offset in (0, instruction["f"], instruction["g"], instruction["o"])
             )
-            h, cell[units] = self._cell_update(i, f, g, o, cell[units])
-            for u, unit in enumerate(units):
+            h, c = self._cell_update(i, f, g, o, memory.cell[units])
+            for u in range(count):
                 last = int(u == count - 1)
-                if final or (every_h and instruction["top"]):
+                if sends:
                     run.outputs.append((0, int(h[u]), last))
                 if final:
-                    run.outputs.append((1, int(cell[unit]), last))
-        words, masks = self._hidden_addresses(instruction)
-        data = np.repeat(h, 2)
-        for word, mask, value in zip(words, masks, data, strict=True):
-            scratchpad[word, mask >> np.arange(self.target.columns) & 1 == 1] = value
-        hidden.append((start + times.hidden, np.stack([words, masks], axis=1), data))
-        cells.append((start + times.cell, units[:, None], cell[units]))
+                    run.outputs.append((1, int(c[u]), last))
+        memory.hidden[units], memory.cell[units] = h, c
+        events.hidden.append((start + times.hidden, units[:, None], h))
+        events.cell.append((start + times.cell, units[:, None], c))
 
     def _cell_update(self, i, f, g, o, c) -> tuple[np.ndarray, np.ndarray]:
         formats, ((sigmoid, *s), (tanh, *t)) = self.gate_formats, self.tables

@@ -7,11 +7,12 @@ the lanes must have been changed before.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
 from compiler.nest import Loop, encode_nest, merge
+from compiler.tiling import Part, Tiling, parts
 from spec import timing
 from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, Region, chains, stack
@@ -45,35 +46,65 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """What is done piece by piece: a part of x (and of h), and the first stages on it.
+
+    Attributes:
+        network: sizes as the tile sees them.
+        tensors: layout of the data of each tiled stage, then of the last one's result. Without tiled stages of the
+            data tensor alone.
+        x, h: the parts placed in it.
+        slot: which of the data tensor's places it takes.
+    """
+
+    network: TensorNetwork
+    tensors: tuple[Layout, ...]
+    x: Part | None
+    h: Part | None
+    slot: int
+
+
+@dataclass(frozen=True)
 class ChainMap:
     """A chain in memory.
 
     Attributes:
         chain: what is contracted.
         stages: the stages.
-        tensors: layout of each stage's data, then of z (in the result memory).
+        tiles: the tiles, in order; one if the chain is not tiled.
+        tensors: layout of the data of each stage after the tiled ones, then of z (in the result memory).
     """
 
     chain: Chain
     stages: tuple[Stage, ...]
+    tiles: tuple[Tile, ...]
     tensors: tuple[Layout, ...]
+
+    @property
+    def tiled(self) -> int:
+        """Stages that run tile by tile."""
+        return len(self.tiles[0].tensors) - 1
 
 
 @dataclass(frozen=True)
 class StepMap:
     """The memory map of one step.
 
-    From address 0 on the scratchpad holds what lasts from step to step: the data tensors of all chains, then `copy`.
+    From address 0 on the scratchpad holds what lasts from step to step: the places of the first chain's data tensor,
+    the data tensors of the others, then `copy`.
 
     Attributes:
         chains: all chains, in the order they are carried out.
+        slots: first address and words of each place of the first chain's data tensor.
         copy: scratchpad words that hold the last layer's h once more, one unit per word, for the head.
-        persistent: words of the scratchpad that last.
+        persistent: first word of the scratchpad that does not last.
         logits: first result word of the logits.
-        x_free_after: the stage, counted over all chains, after which the next step's inputs may overwrite x.
+        x_free_after: the stage, counted over all chains, after which the next step's inputs may overwrite x, if
+            the first chain is not tiled; else a tile's first stage.
     """
 
     chains: tuple[ChainMap, ...]
+    slots: tuple[tuple[int, int], ...]
     copy: int
     persistent: int
     logits: int
@@ -242,8 +273,13 @@ def _padded(network: TensorNetwork, index: str, target: Target) -> bool:
     return network.size[index] > target.columns and network.size[index] % target.columns > 0
 
 
-def map_step(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> StepMap:
+def map_step(
+    layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target, tiling: Tiling | None = None
+) -> StepMap:
     """Lays out every tensor of a step.
+
+    Args:
+        tiling: how the first chain is cut; not at all when left out.
 
     Raises:
         CapacityError: the scratchpad, the factor or result memory or the gate unit is too small.
@@ -261,16 +297,16 @@ def map_step(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, tar
         [_shape(chain.network, own, s, stage.data, of_chain, target) for s, stage in enumerate(own)]
         for chain, own, of_chain in zip(every, listed, lanes, strict=True)
     ]
-    data = list[Layout]()
-    for first, *_ in shapes:
-        data.append(first(data[-1].end if data else 0))
-    copy = data[-1].end
-    persistent = copy + top.hidden
+    data = [shapes[0][0](0)] if tiling is None else _slots(tiling, every[0], listed[0], lanes[0], target)
+    # Inputs come while the array works on other tiles, so nothing else may be in their banks.
+    end = data[-1].end if tiling is None else -(-data[-1].end // target.bank_words) * target.bank_words
+    others = list[Layout]()
+    for first, *_ in shapes[1:]:
+        others.append(first(end))
+        end = others[-1].end
+    copy, persistent = end, end + top.hidden
     if persistent > target.scratchpad_words:
         raise _too_small(shapes, persistent, target)
-    allocated = [
-        _allocate_all(of_chain, source, persistent, target) for of_chain, source in zip(shapes, data, strict=True)
-    ]
 
     zs = [
         _contiguous(chain.network, _last(chain.network.outputs, of_chain[-1]), of_chain, len(own), target)
@@ -282,24 +318,73 @@ def map_step(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, tar
             "result memory words", logits + top.classes, target.result_words, "choose a larger target or fewer outputs"
         )
 
+    maps = list[ChainMap]()
+    for number, (chain, own) in enumerate(zip(every, listed, strict=True)):
+        if number == 0 and tiling is not None:
+            tiles, tensors = _tiles(tiling, chain, own, lanes[0], data, shapes[0], persistent, target)
+        else:
+            source = others[number - 1] if number else data[0]
+            tensors = _allocate_all(shapes[number], source, persistent, target)
+            x, h = (None if region is None else Part(0, region) for region in (chain.x, chain.h))
+            tiles = [Tile(chain.network, (source,), x, h, 0)]
+        maps.append(ChainMap(chain, own, tuple(tiles), (*tensors, zs[number])))
+
     x_banks = _banks(data[0], target)
     x_free_after = number = 0
-    for tensors in allocated:
-        for s, source in enumerate(tensors):
-            touched = set() if s + 1 == len(tensors) else _banks(tensors[s + 1], target)
-            if target.single_port or source is data[0]:
+    for each in maps:
+        for s, source in enumerate(each.tensors[:-1]):
+            touched = set() if s + 2 == len(each.tensors) else _banks(each.tensors[s + 1], target)
+            if target.single_port:
                 touched |= _banks(source, target)
             if touched & x_banks:
                 x_free_after = number
             number += 1
-    maps = zip(every, listed, allocated, zs, strict=True)
-    return StepMap(
-        tuple(ChainMap(chain, own, (*tensors, z)) for chain, own, tensors, z in maps),
-        copy,
+    slots = tuple((slot.base, slot.words) for slot in data)
+    return StepMap(tuple(maps), slots, copy, persistent, logits, x_free_after)
+
+
+def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, target: Target) -> list[Layout]:
+    """The places of the data tensor of a tiled chain; with single-port banks, each in banks of its own."""
+    place = _shape(tiling.network(chain.network), own, 0, own[0].data, lanes, target)
+    distance = place(0).words
+    if target.single_port:
+        distance = -(-distance // target.bank_words) * target.bank_words
+    return [place(slot * distance) for slot in range(tiling.slots)]
+
+
+def _tiles(
+    tiling: Tiling,
+    chain: Chain,
+    own: tuple[Stage, ...],
+    lanes: Lanes,
+    data: list[Layout],
+    shapes,
+    persistent: int,
+    target: Target,
+) -> tuple[list[Tile], list[Layout]]:
+    """The tiles of a chain, and the tensors of the stages after them."""
+    assert chain.x is not None
+    network, count = tiling.network(chain.network), tiling.count(chain.network)
+    (whole,) = _allocate_all([None, shapes[tiling.stages]], data[0], persistent, target)[1:]
+    tensors = _allocate_all(shapes[tiling.stages :], whole, persistent, target)
+    inner = _allocate_all(
+        [_shape(network, own, s, own[s].data, lanes, target) for s in range(tiling.stages)],
+        data[0],
         persistent,
-        logits,
-        x_free_after,
+        target,
+        apart=whole,
     )
+    mode = chain.network.inputs.index(tiling.index)
+    xs, hs = (
+        [None] * count if region is None else parts(region, mode, tiling.group, count) for region in (chain.x, chain.h)
+    )
+    tiles = []
+    for tile, (x, h) in enumerate(zip(xs, hs, strict=True)):
+        offset = tile * tiling.group * whole.stride[tiling.index]
+        result = replace(whole, base=whole.base + offset, words=whole.words - offset)
+        slot = tile % tiling.slots
+        tiles.append(Tile(network, (data[slot], *inner[1:], result), x, h, slot))
+    return tiles, tensors
 
 
 def _extent(network: TensorNetwork, index: str, s: int, lanes: tuple[str | None, ...], target: Target) -> int:
@@ -350,7 +435,7 @@ def _banks(layout: Layout, target: Target) -> set[int]:
     return set(range(layout.base // target.bank_words, (layout.end - 1) // target.bank_words + 1))
 
 
-def _allocate_all(shapes, x: Layout, persistent: int, target: Target) -> list[Layout]:
+def _allocate_all(shapes, x: Layout, persistent: int, target: Target, apart: Layout | None = None) -> list[Layout]:
     """The data tensor of a chain, and bases for the results of all its stages but the last.
 
     First each result in the first free place outside the banks of x, so that the next inputs can come early; if
@@ -360,10 +445,16 @@ def _allocate_all(shapes, x: Layout, persistent: int, target: Target) -> list[La
         shapes: each tensor as a function of its base.
         x: the data tensor.
         persistent: words from address 0 that are in use all the time.
+        apart: a tensor that is in use all the time, and written by the last of the stages.
     """
 
     def spread(s: int, source: Layout) -> list[Layout]:
-        starts = {source.end, persistent, *(bank * target.bank_words for bank in range(target.banks))}
+        starts = {
+            source.end,
+            persistent,
+            *([apart.end] if apart else []),
+            *(bank * target.bank_words for bank in range(target.banks)),
+        }
         places = [shapes[s](base) for base in sorted(starts)]
         return sorted(places, key=lambda place: bool(_banks(place, target) & _banks(x, target)))
 
@@ -371,10 +462,14 @@ def _allocate_all(shapes, x: Layout, persistent: int, target: Target) -> list[La
         return [shapes[s](persistent if s % 2 == 0 else target.scratchpad_words - shapes[s](0).words)]
 
     def free(place: Layout, source: Layout) -> bool:
-        apart = place.base >= source.end or place.end <= source.base
-        if target.single_port:
-            apart = apart and _banks(place, target).isdisjoint(_banks(source, target))
-        return apart and persistent <= place.base and place.end <= target.scratchpad_words
+        for other in (source, apart):
+            if other is None:
+                continue
+            if place.base < other.end and other.base < place.end:
+                return False
+            if target.single_port and not _banks(place, target).isdisjoint(_banks(other, target)):
+                return False
+        return persistent <= place.base and place.end <= target.scratchpad_words
 
     for places in (spread, compact):
         result = [x]
@@ -385,7 +480,7 @@ def _allocate_all(shapes, x: Layout, persistent: int, target: Target) -> list[La
             result.append(fitting[0])
         else:
             return result
-    raise _too_small([shapes], persistent, target)
+    raise _too_small([[shape for shape in shapes if shape]], persistent, target)
 
 
 def _too_small(shapes, persistent: int, target: Target) -> CapacityError:
@@ -408,8 +503,10 @@ def longest(target: Target) -> int:
     return 1 << Widths(target).count
 
 
-def region_nest(region: Region, names: tuple[str, ...], layout: Layout, target: Target, levels: int) -> dict:
-    """The nest that visits the lanes of a region's entries in order.
+def region_nest(
+    region: Region, names: tuple[str, ...], layout: Layout, target: Target, levels: int, by_word: bool = False
+) -> dict:
+    """The nest that visits the lanes of a region's entries in order, or `by_word` the words they fill.
 
     Raises:
         CapacityError: more loops than levels.
@@ -426,6 +523,9 @@ def region_nest(region: Region, names: tuple[str, ...], layout: Layout, target: 
             loops.append(Loop(count, {"word": stride * layout.stride[name], "lane": 0}))
             continue
         turns = -(-count // target.columns)
+        if by_word:
+            loops.append(Loop(turns, {"word": layout.stride[name], "lane": 0}))
+            continue
         loops.append(Loop(min(count, target.columns), {"word": 0, "lane": 1}, fixed=True))
         if turns > 1:
             loops.append(Loop(turns, {"word": layout.stride[name], "lane": 0}, fixed=True))

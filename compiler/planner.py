@@ -21,7 +21,7 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
-from compiler.program import head_contraction, stage_nests, unit_nests
+from compiler.program import instructions, stage_nests
 from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, chains, stack
 from spec.network import TensorNetwork
@@ -59,14 +59,16 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
                 break
             try:
                 step = map_step(layers, tuple(stage_lists), target)
-                unit_nests(layers, step, target)
-                if layers[-1].classes:
-                    stage_nests(*head_contraction(layers[-1], step), target)
             except CapacityError as error:
                 failure = error
                 break
             wrong = _stage_with_too_many_loops(step, target)
             if wrong is None:
+                try:
+                    instructions(layers, step, target)
+                except CapacityError as error:
+                    failure = error
+                    break
                 return tuple(stage_lists)
             chain, number, failure = wrong
             stage_list = stage_lists[chain]

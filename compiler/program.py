@@ -1,17 +1,19 @@
 """From a bundle and a memory map to the three programs and the words of factor, bias and table memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 
-from compiler.mapping import Layout, StepMap, kept_rows, lane_words, longest, region_nest
+from compiler.mapping import Layout, StepMap, kept_rows, lane_words, longest, region_nest, stage_factor_words
 from compiler.nest import Loop, encode_nest, merge
 from spec.activation import table_words
 from spec.bundle import Bundle
 from spec.errors import CapacityError, SpecError
-from spec.lstm import LSTMSpec
+from spec.formats import Formats
+from spec.lstm import Chain, LSTMSpec, Region
 from spec.network import TensorNetwork, dense_network
 from spec.program import (
     WORD,
@@ -28,6 +30,9 @@ from spec.program import (
 from spec.stages import Stage, accumulator_bits, stages
 from spec.target import Target
 
+HEAD = (-1, -1)
+"""Stands for the head where stages are numbered by chain and stage."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -36,8 +41,8 @@ class Work:
     Attributes:
         network, stage: sizes and roles of the indices.
         source, result: layouts.
-        weight: integers, indices in the order of `stage.weight`.
-        bias: integers per result entry, indices in the order of `outputs`; None for none.
+        of: chain and stage, or HEAD; all tiles of a stage share its weight.
+        biased: a bias is added.
         to_results: the result goes to the result memory. add: it is added to what is there.
         shift: bits the accumulator is finer than the result, whose scale the bias has.
     """
@@ -46,46 +51,39 @@ class Work:
     stage: Stage
     source: Layout
     result: Layout
-    weight: np.ndarray
-    bias: np.ndarray | None
-    to_results: bool
-    add: bool
-    shift: int
+    of: tuple[int, int] = HEAD
+    biased: bool = False
+    to_results: bool = False
+    add: bool = False
+    shift: int = 0
 
 
-def contractions(bundle: Bundle, step: StepMap) -> list[Work]:
-    """The stages of a step, chain by chain, then the head (if any)."""
-    formats = bundle.formats
+def contractions(layers: tuple[LSTMSpec, ...], step: StepMap, formats: Formats | None = None) -> list[Work]:
+    """The contractions of a step in their order, then the head (if any). Without formats nothing is shifted."""
     result = []
     for c, of_chain in enumerate(step.chains):
-        takes_x = of_chain.chain.x is not None
-        for s, stage in enumerate(of_chain.stages):
+        chain, tiled, takes_x = of_chain.chain, of_chain.tiled, of_chain.chain.x is not None
+        pieces = [(tile.network, s, pair) for tile in of_chain.tiles for s, pair in enumerate(pairwise(tile.tensors))]
+        pieces += [(chain.network, s, pair) for s, pair in enumerate(pairwise(of_chain.tensors), tiled)]
+        for network, s, (source, into) in pieces:
             last = s + 1 == len(of_chain.stages)
+            shift = formats.shift(c, s) if formats else 0
             result.append(
                 Work(
-                    of_chain.chain.network,
-                    stage,
-                    of_chain.tensors[s],
-                    of_chain.tensors[s + 1],
-                    bundle.weights[c][s],
-                    _scatter_bias(bundle, of_chain.chain.layer) if last and takes_x else None,
+                    network,
+                    of_chain.stages[s],
+                    source,
+                    into,
+                    (c, s),
+                    last and takes_x,
                     last,
                     last and not takes_x,
-                    formats.shift(c, s),
+                    shift,
                 )
             )
-    if bundle.spec.classes:
-        assert bundle.head_weight is not None and bundle.head_bias is not None
-        result.append(
-            Work(
-                *head_contraction(bundle.spec, step),
-                bundle.head_weight,
-                bundle.head_bias,
-                True,
-                False,
-                formats.head_shift,
-            )
-        )
+    if layers[-1].classes:
+        shift = formats.head_shift if formats else 0
+        result.append(Work(*head_contraction(layers[-1], step), biased=True, to_results=True, shift=shift))
     return result
 
 
@@ -99,22 +97,6 @@ def head_contraction(spec: LSTMSpec, step: StepMap) -> tuple[TensorNetwork, Stag
         Layout(None, ("n1",), {"n1": 1}, spec.hidden, step.copy),
         Layout(None, ("m1",), {"m1": 1}, spec.classes, step.logits),
     )
-
-
-def _scatter_bias(bundle: Bundle, layer: int) -> np.ndarray:
-    spec = bundle.layers[layer]
-    bias = np.zeros(prod(spec.network.output_shape), dtype=np.int64)
-    bias[spec.z_positions] = bundle.biases[layer].ravel()
-    return bias.reshape(spec.network.output_shape)
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """An array instruction without its header, and the memory words it needs."""
-
-    fields: dict
-    factors: np.ndarray
-    bias: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -195,79 +177,32 @@ def stage_nests(
     return Nests(read, write, len(k_loops) - 1, emit, rows, reduction, columns)
 
 
-def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> Lowered:
-    """Lowers one contraction.
-
-    Returns factor words (words × P) and bias words (words × Q) to be placed at the given bases.
+def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> dict:
+    """An array instruction without its header.
 
     Raises:
-        CapacityError: the accumulator is too narrow for the worst case, or too many loop levels.
+        CapacityError: too many loop levels.
     """
     network, stage, source, result = work.network, work.stage, work.source, work.result
-    check_accumulator(work, target)
     nests = stage_nests(network, stage, source, result, target, factor_base)
-    row_count = kept_rows(network, stage, source.lane, result.lane, target)
-    fields = {
+    return {
         "read": nests.read,
         "reduction": nests.reduction,
-        "rows": row_count - 1,
+        "rows": kept_rows(network, stage, source.lane, result.lane, target) - 1,
         "to_results": int(work.to_results),
         "add": int(work.add),
         "write": nests.write,
         "transpose": int(source.lane != result.lane),
         "emit": nests.emit - 1,
         "shift": work.shift,
-        "bias": 0 if work.bias is None else bias_base,
-        "bias_step": int(work.bias is not None),
+        "bias": bias_base if work.biased else 0,
+        "bias_step": int(work.biased),
     }
-    return Lowered(
-        fields,
-        _factor_words(work, nests.rows, nests.reduced, row_count, target),
-        _bias_words(work, nests.rows, (*stage.batch, *nests.columns), row_count, target),
-    )
 
 
-@dataclass(frozen=True)
-class UnitNests:
-    """The nests of loader and gate unit.
-
-    Attributes:
-        x: of the loader.
-        z, h, copy: of the gate unit, per layer. h goes to its own layer's data tensor and, as a copy, to the inputs of
-            the next one, or to where the head reads it.
-    """
-
-    x: dict
-    z: list[dict]
-    h: list[dict]
-    copy: list[dict]
-
-
-def unit_nests(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -> UnitNests:
-    """The nests of loader and gate unit.
-
-    Raises:
-        CapacityError: more loop levels than an address generator has.
-    """
-    inputs, zs, hs = list[dict](), list[dict](), list[dict]()
-    for of_chain in step.chains:
-        chain, data = of_chain.chain, of_chain.tensors[0]
-        network, levels = chain.network, target.levels
-        if chain.x is not None:
-            of_x = levels.copy if chain.layer else levels.x
-            inputs.append(region_nest(chain.x, network.inputs, data, target, of_x))
-        if chain.h is not None:
-            gate = layers[chain.layer].gates[0]
-            hs.append(region_nest(chain.h, network.inputs, data, target, levels.h))
-            zs.append(region_nest(gate, network.outputs, of_chain.tensors[-1], target, levels.z))
-    head = [Loop(layers[-1].hidden, {"word": 1, "lane": 0})]
-    inputs.append(encode_nest(merge(head, longest(target)), {"word": step.copy, "lane": 0}, target.levels.copy))
-    return UnitNests(inputs[0], zs, hs, inputs[1:])
-
-
-def check_accumulator(work: Work, target: Target) -> None:
+def check_accumulator(work: Work, weight: np.ndarray, target: Target) -> None:
     """Refuses weights whose worst case leaves the accumulator."""
-    need = accumulator_bits(work.weight, prod(work.network.shape(work.stage.reduction)), target.data_width)
+    need = accumulator_bits(weight, prod(work.network.shape(work.stage.reduction)), target.data_width)
     if need > target.accumulator_width:
         raise CapacityError(
             f"accumulator bits for stage {'+'.join(work.stage.factors)}",
@@ -289,13 +224,19 @@ def _row_coordinates(work: Work, rows: tuple[str, ...], row_count: int, target: 
     return coordinates
 
 
-def _factor_words(
-    work: Work, rows: tuple[str, ...], reduction: tuple[str, ...], row_count: int, target: Target
-) -> np.ndarray:
+def factor_words(work: Work, weight: np.ndarray, target: Target) -> np.ndarray:
+    """The words of P factors (words × P) that a stage's weight fills, in the order they are read.
+
+    Args:
+        weight: integers, indices in the order of `stage.weight`.
+    """
     stage, network = work.stage, work.network
+    nests = stage_nests(network, stage, work.source, work.result, target)
+    rows, reduction = nests.rows, nests.reduced
+    row_count = kept_rows(network, stage, work.source.lane, work.result.lane, target)
     axes = [stage.weight.index(index) for index in (*stage.batch, *rows, *reduction)]
     batch, depth = prod(network.shape(stage.batch)), prod(network.shape(reduction))
-    matrix = np.transpose(work.weight, axes).reshape(batch, prod(network.shape(rows)), depth)
+    matrix = np.transpose(weight, axes).reshape(batch, prod(network.shape(rows)), depth)
     coordinates = _row_coordinates(work, rows, row_count, target)
     padded = np.zeros((batch, -(-row_count // target.rows) * target.rows, depth), dtype=np.int64)
     real = np.flatnonzero((coordinates >= 0).all(axis=1))
@@ -306,13 +247,16 @@ def _factor_words(
     return tiles.transpose(0, 1, 3, 2).reshape(-1, target.rows)
 
 
-def _bias_words(
-    work: Work, rows: tuple[str, ...], columns: tuple[str, ...], row_count: int, target: Target
-) -> np.ndarray:
-    """Bias words in the order in which rows leave the array, lanes as they leave it."""
-    if work.bias is None:
-        return np.zeros((0, target.columns), dtype=np.int64)
-    network, lane = work.network, work.source.lane
+def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
+    """Bias words (words × Q) in the order in which rows leave the array, lanes as they leave it.
+
+    Args:
+        bias: integers per result entry, indices in the order of the network's outputs.
+    """
+    network, stage, lane = work.network, work.stage, work.source.lane
+    nests = stage_nests(network, stage, work.source, work.result, target)
+    rows, columns = nests.rows, (*stage.batch, *nests.columns)
+    row_count = kept_rows(network, stage, lane, work.result.lane, target)
     lanes = min(network.size[lane], target.columns) if lane else 1
     words = np.zeros((prod(lane_words(network, i, lane, target) for i in columns), row_count, target.columns), np.int64)
     column_shape = [lane_words(network, index, lane, target) for index in columns]
@@ -328,11 +272,58 @@ def _bias_words(
             for r, row in enumerate(row_coordinates):
                 if (row >= 0).all():
                     at |= dict(zip(rows, row, strict=True))
-                    words[c, r, q] = work.bias[tuple(at[index] for index in network.outputs)]
+                    words[c, r, q] = bias[tuple(at[index] for index in network.outputs)]
     return words.reshape(-1, target.columns)
 
 
 Programs = Mapping[Segment, np.ndarray]
+
+
+Instructions = Mapping[Segment, list[dict]]
+"""The programs of a step, unit by unit, as records to be encoded."""
+
+
+def instructions(
+    layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
+) -> Instructions:
+    """The three programs. Without formats they take their time and compute nothing.
+
+    Raises:
+        CapacityError: too many loop levels, factors or biases.
+    """
+    works = contractions(layers, step, formats)
+    bases = memory_bases(works, target)
+    return {
+        Segment.ARRAY_PROGRAM: _array_program(works, bases, step, target),
+        Segment.LOADER_PROGRAM: _loader_program(layers, step, target, formats),
+        Segment.GATE_PROGRAM: _gate_program(layers, step, target),
+    }
+
+
+def first_of_each(works: list[Work]) -> list[Work]:
+    """The contractions without those that use the weight of an earlier one: other tiles."""
+    return list({work.of: work for work in reversed(works)}.values())[::-1]
+
+
+def memory_bases(works: list[Work], target: Target) -> dict[tuple[int, int], tuple[int, int]]:
+    """First factor word and first bias word of each stage; bias word 0 is for those without.
+
+    Raises:
+        CapacityError: too many factors or biases.
+    """
+    bases: dict[tuple[int, int], tuple[int, int]] = {}
+    factors, biases = 0, 1
+    for work in first_of_each(works):
+        bases[work.of] = factors, biases
+        lanes = work.source.lane, work.result.lane
+        factors += stage_factor_words(work.network, work.stage, *lanes, target)
+        if work.biased:
+            columns = (*work.stage.batch, *work.stage.columns)
+            words = prod(lane_words(work.network, index, lanes[0], target) for index in columns)
+            biases += words * kept_rows(work.network, work.stage, *lanes, target)
+    _check_room(f"factor words of {target.rows} factors", factors, target.factor_words)
+    _check_room("bias memory words", biases, target.result_words)
+    return bases
 
 
 def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
@@ -342,129 +333,163 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         CapacityError: a program, the factors or the biases do not fit, or an accumulator is too narrow.
     """
     layers, formats = bundle.layers, bundle.formats
-    nests = unit_nests(layers, step, target)
-
-    factors, array = [], []
-    bias = [np.zeros((1, target.columns), dtype=np.int64)]  # for those without
-    factor_base, bias_base = 0, 1
-    works = contractions(bundle, step)
-    for work in works:
-        lowered = lower(work, target, factor_base, bias_base)
-        factors.append(lowered.factors)
-        bias.append(lowered.bias)
-        array.append(lowered.fields)
-        factor_base += len(lowered.factors)
-        bias_base += len(lowered.bias)
-        _check_room(f"factor words of {target.rows} factors", factor_base, target.factor_words)
-        _check_room("bias memory words", bias_base, target.result_words)
-
-    array_program = []
-    layer_of = [of_chain.chain.layer for of_chain in step.chains for _ in of_chain.stages]
-    for s, fields in enumerate(array):
-        is_stage = s < len(layer_of)
-        wait, give = set(), set()
-        if s == 0:
-            wait.add(Token.X_READY)
-        if is_stage and (s == 0 or layer_of[s - 1] < layer_of[s]):
-            wait.add(Token.H_READY)
-        if is_stage and s == step.x_free_after:
-            give.add(Token.X_FREE)
-        if is_stage and (s + 1 == len(layer_of) or layer_of[s] < layer_of[s + 1]):
-            give.add(Token.Z_READY)
-        if not is_stage:
-            wait.add(Token.H_READY)
-            give.add(Token.LOGITS_READY)
-        back = 0 if s + 1 == len(layer_of) else None
-        array_program.append(_header(wait, give, back, halt=s + 1 == len(array)) | fields)
-
-    raw, data = formats.input.raw, formats.gate.hidden
-    loader_program = [
-        _header((), {Token.ZEROED, Token.X_FREE})
-        | {
-            "op": LoaderOp.ZERO,
-            "count": step.persistent - 1,
-            "offset": 0,
-            "signed": 0,
-            "shift": 0,
-            "nest": encode_nest(_words_in_a_row(step.persistent, target), {"word": 0, "lane": 0}, target.levels.x),
-        },
-        _header({Token.X_FREE}, {Token.X_READY}, back=loader_instruction(target).words, halt=True)
-        | {
-            "op": LoaderOp.LOAD,
-            "count": layers[0].inputs - 1,
-            "offset": formats.input.offset,
-            "signed": int(raw.signed),
-            "shift": formats.input.shift(data),
-            "nest": nests.x,
-        },
-    ]
-    gate_program = _gate_program(layers, step, nests, target)
-
-    segments = {
-        Segment.ARRAY_PROGRAM: _encode(array_instruction(target), array_program),
-        Segment.LOADER_PROGRAM: _encode(loader_instruction(target), loader_program),
-        Segment.GATE_PROGRAM: _encode(gate_instruction(target), gate_program),
+    factors, biases = [], [np.zeros((1, target.columns), dtype=np.int64)]
+    for work in first_of_each(contractions(layers, step)):
+        weight, bias = _contents(bundle, work.of)
+        check_accumulator(work, weight, target)
+        factors.append(factor_words(work, weight, target))
+        if work.biased:
+            biases.append(bias_words(work, bias, target))
+    programs = instructions(layers, step, target, formats)
+    records = {
+        Segment.ARRAY_PROGRAM: array_instruction(target),
+        Segment.LOADER_PROGRAM: loader_instruction(target),
+        Segment.GATE_PROGRAM: gate_instruction(target),
+    }
+    segments = {segment: _encode(record, programs[segment]) for segment, record in records.items()}
+    for segment, words in segments.items():
+        unit = segment.name.split("_")[0].lower()
+        _check_room(f"{unit} program words", len(words), target.program_words)
+    return segments | {
         Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
-        Segment.BIAS: _pack(np.concatenate(bias), target.data_width),
+        Segment.BIAS: _pack(np.concatenate(biases), target.data_width),
         Segment.TABLES: np.array(table_words(formats.sigmoid, formats.tanh, target.data_width), dtype=object),
     }
-    for segment, unit in (
-        (Segment.ARRAY_PROGRAM, "array"),
-        (Segment.LOADER_PROGRAM, "loader"),
-        (Segment.GATE_PROGRAM, "gate"),
-    ):
-        _check_room(f"{unit} program words", len(segments[segment]), target.program_words)
-    return segments
 
 
-def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, nests: UnitNests, target: Target) -> list[dict]:
+def _contents(bundle: Bundle, of: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of a stage, or of the head."""
+    if of == HEAD:
+        assert bundle.head_weight is not None and bundle.head_bias is not None
+        return bundle.head_weight, bundle.head_bias
+    chain, stage = of
+    layer = bundle.chains[chain].layer
+    spec = bundle.layers[layer]
+    bias = np.zeros(prod(spec.network.output_shape), dtype=np.int64)
+    bias[spec.z_positions] = bundle.biases[layer].ravel()
+    return bundle.weights[chain][stage], bias.reshape(spec.network.output_shape)
+
+
+def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Target) -> list[dict]:
+    """The contractions of a step, in the loop, then the head."""
+    layer_of = [of_chain.chain.layer for of_chain in step.chains]
+    before = np.cumsum([0, *(len(of_chain.stages) for of_chain in step.chains)])
+    in_loop = sum(work.of != HEAD for work in works)
+    program = []
+    for number, work in enumerate(works):
+        (chain, stage), wait, give = work.of, set(), set()
+        if work.of == HEAD:
+            wait, give = {Token.H_READY}, {Token.LOGITS_READY}
+        else:
+            if stage == 0 and (chain == 0 or layer_of[chain - 1] < layer_of[chain]):
+                wait.add(Token.H_READY if chain else Token.X_READY)
+            if work.of == (0, 0) if step.chains[0].tiled else before[chain] + stage == step.x_free_after:
+                give.add(Token.X_FREE)
+            if work.to_results and layer_of[chain + 1 : chain + 2] != [layer_of[chain]]:
+                give.add(Token.Z_READY)
+        back = 0 if number + 1 == in_loop else None
+        program.append(_header(wait, give, back, halt=number + 1 == len(works)) | lower(work, target, *bases[work.of]))
+    return program
+
+
+def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None) -> list[dict]:
+    """ZERO of all that lasts; then in the loop the inputs of the first layer, tile by tile, and h of each layer to
+    where it is read; then h for the head.
+    """
+    units = np.cumsum([0, *(spec.hidden for spec in layers)])
+    start = step.slots[-1][0] + step.slots[-1][1]
+    zeros = [(*slot, {Token.X_FREE}) for slot in step.slots]
+    zeros += [(start, step.persistent - start, set())]
+    program = []
+    for base, words, give in zeros:
+        nest = encode_nest(_words_in_a_row(words, target), {"word": base, "lane": 0}, target.levels.x)
+        program.append(_loader(LoaderOp.ZERO, words, nest, (), give))
+
+    def copy(chain: Chain, region: Region, data: Layout, unit: int, wait=(), give=()) -> dict:
+        nest = region_nest(region, chain.network.inputs, data, target, target.levels.x)
+        return _loader(LoaderOp.COPY, region.count, nest, wait, give) | {"first": unit}
+
+    body = []
+    done: Iterable[Token] = {Token.H_DONE}  # of the last layer's h, which the first copy of a step waits for
+    for of_chain in step.chains:
+        chain = of_chain.chain
+        if chain.layer and chain.h is not None:
+            body.append(copy(chain, chain.h, of_chain.tiles[0].tensors[0], int(units[chain.layer]), done))
+            done = ()
+    of_h = next(of_chain for of_chain in step.chains if of_chain.chain.h is not None)
+    tiles = step.chains[0].tiles
+    for number, tile in enumerate(tiles):
+        part, data = tile.x, tile.tensors[0]
+        if part is not None:
+            body.append(_load(part.region, step.chains[0].chain, data, target, formats, number + 1 == len(tiles)))
+        # h of a chain of its own is needed when x has been contracted: with the last tile.
+        with_h = tile if of_h is step.chains[0] else of_h.tiles[0] if number + 1 == len(tiles) else None
+        if with_h is not None and with_h.h is not None:
+            body.append(copy(of_h.chain, with_h.h.region, with_h.tensors[0], with_h.h.first, done))
+            done = ()
+        body[-1]["give"] |= 1 << Token.X_READY
+    for of_chain in step.chains:
+        chain = of_chain.chain
+        if chain.layer and chain.x is not None:
+            data, below = of_chain.tiles[0].tensors[0], int(units[chain.layer - 1])
+            body.append(copy(chain, chain.x, data, below, {Token.H_DONE}, {Token.H_READY}))
+    body[-1] |= {"loop_end": 1, "back": len(program) * loader_instruction(target).words}
+    program += body
+    if layers[-1].classes:
+        head = merge([Loop(layers[-1].hidden, {"word": 1, "lane": 0})], longest(target))
+        nest = encode_nest(head, {"word": step.copy, "lane": 0}, target.levels.x)
+        program.append(_loader(LoaderOp.COPY, layers[-1].hidden, nest, {Token.H_DONE}, {Token.H_READY}))
+        program[-1]["first"] = int(units[-2])
+    program[-1]["halt"] = 1
+    return program
+
+
+def _load(region: Region, chain: Chain, data: Layout, target: Target, formats: Formats | None, flush: bool) -> dict:
+    """LOAD of a part of x: whole words at a time where a beat is one."""
+    names = chain.network.inputs
+    (mode, size), lanes = region.parts[-1], target.input_lanes
+    whole = lanes > 1 and names[mode] == data.lane and size % lanes == 0 and region.count % lanes == 0
+    nest = region_nest(region, names, data, target, target.levels.x, by_word=whole)
+    fields = _loader(LoaderOp.LOAD, region.count // lanes if whole else region.count, nest, {Token.X_FREE})
+    fields |= {"whole": int(whole), "flush": int(lanes > 1 and flush)}
+    if formats is None:
+        return fields
+    input = formats.input
+    return fields | {
+        "offset": input.offset,
+        "signed": int(input.raw.signed),
+        "shift": input.shift(formats.gate.hidden),
+    }
+
+
+def _loader(op: LoaderOp, count: int, nest: dict, wait=(), give=()) -> dict:
+    plain = {"first": 0, "whole": 0, "flush": 0, "offset": 0, "signed": 0, "shift": 0}
+    return _header(wait, give) | plain | {"op": op, "count": count - 1, "nest": nest}
+
+
+def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -> list[dict]:
     """STATE of every layer, then in the loop STEP of every layer, then EMIT."""
     zs = {of_chain.chain.layer: of_chain.tensors[-1] for of_chain in step.chains}
-    units = []
+    top, first, units = layers[-1], 0, []
     for number, spec in enumerate(layers):
         f, g, o = _gate_words(spec, zs[number], target)
-        first = sum(below.hidden for below in layers[:number])
-        units.append(
-            {
-                "first": first,
-                "last": first + spec.hidden - 1,
-                "top": int(spec is layers[-1]),
-                "z": nests.z[number],
-                "f": f,
-                "g": g,
-                "o": o,
-                "h": nests.h[number],
-                "copy": nests.copy[number],
-            }
-        )
-    top = layers[-1]
+        z = region_nest(spec.gates[0], spec.network.outputs, zs[number], target, target.levels.z)
+        last = first + spec.hidden - 1
+        units.append({"first": first, "last": last, "top": int(spec is top), "z": z, "f": f, "g": g, "o": o})
+        first = last + 1
     program = []
     for spec, fields in zip(layers, units, strict=True):
-        wait = {Token.ZEROED} if spec is layers[0] else ()
-        give = {Token.H_READY} if spec is top else ()
-        program.append(_header(wait, give) | {"op": GateOp.STATE} | fields)
+        program.append(_header((), {Token.H_DONE} if spec is top else ()) | {"op": GateOp.STATE} | fields)
     start = len(layers) * gate_instruction(target).words
     for spec, fields in zip(layers, units, strict=True):
         back = start if spec is top else None
         halt = spec is top and not top.classes
-        program.append(_header({Token.Z_READY}, {Token.H_READY}, back, halt) | {"op": GateOp.STEP} | fields)
+        program.append(_header({Token.Z_READY}, {Token.H_DONE}, back, halt) | {"op": GateOp.STEP} | fields)
     if top.classes:
         logits = [Loop(top.classes, {"word": 1, "lane": 0})]
-        program.append(
-            _header({Token.LOGITS_READY}, (), halt=True)
-            | {
-                "op": GateOp.EMIT,
-                "first": 0,
-                "last": top.classes - 1,
-                "top": 0,
-                "z": encode_nest(logits, {"word": step.logits, "lane": 0}, target.levels.z),
-                "f": 0,
-                "g": 0,
-                "o": 0,
-                "h": encode_nest([], {"word": 0, "lane": 0}, target.levels.h),
-                "copy": encode_nest([], {"word": 0, "lane": 0}, target.levels.copy),
-            }
-        )
+        fields = {"first": 0, "last": top.classes - 1, "top": 0, "f": 0, "g": 0, "o": 0}
+        z = encode_nest(logits, {"word": step.logits, "lane": 0}, target.levels.z)
+        program.append(_header({Token.LOGITS_READY}, (), halt=True) | {"op": GateOp.EMIT, "z": z} | fields)
     return program
 
 

@@ -25,7 +25,7 @@ class Accelerator(Component):
 
     Members:
         image (In): image words (see hw.loader.ImageLoader).
-        x (In): raw inputs, N per step in their order.
+        x (In): raw inputs, N per step in their order, `input_lanes` at once; a step begins with a new beat.
         state (In): initial h and c of each unit in turn, layer by layer; taken only if `use_state`.
         out (Out): h of the last layer of every step (`every_h`), but after the last step h and c of all layers, unit by
             unit, then the logits.
@@ -60,7 +60,7 @@ class Accelerator(Component):
         super().__init__(
             {
                 "image": In(stream.Signature(WORD)),
-                "x": In(stream.Signature(target.input_width)),
+                "x": In(stream.Signature(data.ArrayLayout(target.input_width, target.input_lanes))),
                 "state": In(stream.Signature(signed(target.data_width))),
                 "out": Out(stream.Signature(output_word(target))),
                 "start": In(1),
@@ -164,16 +164,12 @@ class Accelerator(Component):
             gate.every_h.eq(self.every_h),
             gate.keep.eq(self.keep),
             loader.keep.eq(self.keep),
-            scratchpad.gate_asks.eq(gate.write_asks),
-            scratchpad.gate_valid.eq(gate.write_valid),
-            scratchpad.gate_address.eq(gate.write_address),
-            scratchpad.gate_mask.eq(gate.write_mask),
-            scratchpad.gate_data.eq(gate.write_data),
+            gate.h_address.eq(loader.h_address),
+            loader.h_data.eq(gate.h_data),
             scratchpad.loader_valid.eq(loader.write_valid),
             scratchpad.loader_address.eq(loader.write_address),
             scratchpad.loader_mask.eq(loader.write_mask),
             scratchpad.loader_data.eq(loader.write_data),
-            loader.write_ready.eq(scratchpad.loader_ready),
         ]
 
         with m.If(begin):
@@ -200,8 +196,8 @@ class Accelerator(Component):
             ),
             (
                 "hidden_trace",
-                gate.write_valid,
-                {"address": gate.write_address, "mask": gate.write_mask, "data": gate.write_data},
+                gate.hidden_valid,
+                {"address": gate.hidden_address, "data": gate.hidden_data},
             ),
             ("cell_trace", gate.cell_valid, {"address": gate.cell_address, "data": gate.cell_data}),
         ):

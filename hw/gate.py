@@ -121,9 +121,9 @@ class GateUnit(Component):
         sending (Out): a word waits for `out`, or c has to follow its h.
         stalled (Out): this cycle is lost, because `state` has or `out` takes no word.
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
-        write_asks (Out): the next thing to do is a write; it is done in the cycle of write_valid (Out).
-        write_address, write_mask, write_data (Out): h, twice: along the `h` nest, then along `copy`. Never refused.
-        cell_valid, cell_address, cell_data (Out): c as it is written to the unit's own memory.
+        hidden_valid, hidden_address, hidden_data (Out): h as it is written to the unit's own memory. cell_valid,
+            cell_address, cell_data (Out): c.
+        h_address (In), h_data (Out): reads h of a unit, one cycle later.
         table_fill (In): see hw.signatures.image_write and spec.activation.table_words.
 
     Costs: one multiplier (in LUTs on iCE40, whose multipliers the array needs); 8 cycles per unit in STEP and
@@ -151,11 +151,11 @@ class GateUnit(Component):
                 "stalled": Out(1),
                 "result_address": Out(w.result),
                 "result_data": In(data.ArrayLayout(signed(width), target.columns)),
-                "write_asks": Out(1),
-                "write_valid": Out(1),
-                "write_address": Out(w.address),
-                "write_mask": Out(target.columns),
-                "write_data": Out(signed(width)),
+                "hidden_valid": Out(1),
+                "hidden_address": Out(w.unit),
+                "hidden_data": Out(signed(width)),
+                "h_address": In(w.unit),
+                "h_data": Out(signed(width)),
                 "cell_valid": Out(1),
                 "cell_address": Out(w.unit),
                 "cell_data": Out(signed(width)),
@@ -171,7 +171,7 @@ class GateUnit(Component):
     @property
     def block_rams(self) -> int:
         target = self._target
-        return self._tables.block_rams + block_rams(target.technology, target.hidden, target.data_width)
+        return self._tables.block_rams + 2 * block_rams(target.technology, target.hidden, target.data_width)
 
     def elaborate(self, platform):
         m = Module()
@@ -190,7 +190,7 @@ class GateUnit(Component):
         unit = Signal(Widths(target).unit)  # in lookup
         written = Signal.like(unit)  # in write
         wrap, last_unit = Signal(), Signal()
-        first_write, second_write, finishing = Signal(), Signal(), Signal()
+        writes, wrote, finishing = Signal(), Signal(), Signal()  # h is written in this cycle, was in the last one
 
         kept = Signal()
         takes_state = is_state & self.initial & in_lookup
@@ -358,7 +358,7 @@ class GateUnit(Component):
         )
         store, fetch = cells.write_port(), cells.read_port()
         m.d.comb += [
-            self.cell_valid.eq(go & Mux(is_state, second_write, is_step & in_update & (slot == INPUT))),
+            self.cell_valid.eq(go & Mux(is_state, wrote, is_step & in_update & (slot == INPUT))),
             self.cell_address.eq(written),
             self.cell_data.eq(cell_next),
             store.en.eq(self.cell_valid),
@@ -369,33 +369,32 @@ class GateUnit(Component):
             cell_now.eq(fetch.data),
         ]
 
-        # Results leave: h to the scratchpad, words to the output stream.
-        m.submodules.h = h = AddressGenerator(record.record("h"))
-        m.submodules.copy = copy = AddressGenerator(record.record("copy"))
+        # Results leave: h to its memory, words to the output stream.
+        m.submodules.hidden = hidden = Memory(
+            shape=signed(width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
+        )
+        keep_h, read_h = hidden.write_port(), hidden.read_port()
         move = Signal()
         value = Signal(signed(width))
         kind = Signal(OutputKind)
         m.d.comb += [
-            h.nest.eq(instruction.h),
-            h.load.eq(self.start),
-            h.step.eq(go & second_write),
-            copy.nest.eq(instruction.copy),
-            copy.load.eq(self.start),
-            copy.step.eq(go & second_write),
+            keep_h.en.eq(self.hidden_valid),
+            keep_h.addr.eq(self.hidden_address),
+            keep_h.data.eq(self.hidden_data),
+            read_h.addr.eq(self.h_address),
+            self.h_data.eq(read_h.data),
             move.eq(go & (slot == MOVE) & Mux(is_step, in_write, in_lookup)),
             self.sending.eq(self.out.valid | cells_due),
-            self.write_asks.eq(first_write | second_write),
-            self.write_valid.eq(go & self.write_asks),
-            self.write_address.eq(Mux(second_write, copy.address.word, h.address.word)),
-            self.write_mask.eq(1 << Mux(second_write, copy.address.lane, h.address.lane)),
-            self.write_data.eq(value),
+            self.hidden_valid.eq(go & writes),
+            self.hidden_address.eq(written),
+            self.hidden_data.eq(value),
             self.out.payload.kind.eq(kind),
             self.out.payload.value.eq(value),
-            self.done.eq(kept | (running & finishing & Mux(is_emit, self.out.valid & self.out.ready, second_write))),
+            self.done.eq(kept | (running & finishing & Mux(is_emit, self.out.valid & self.out.ready, wrote))),
         ]
         with m.If(go):
-            m.d.sync += [first_write.eq(move & ~is_emit), second_write.eq(first_write)]
-            with m.If(second_write):
+            m.d.sync += [writes.eq(move & ~is_emit), wrote.eq(writes)]
+            with m.If(wrote):
                 m.d.sync += written.eq(written + 1)
             with m.If(slot == FORGET):
                 m.d.sync += cell_ready.eq(cells_due)

@@ -1,7 +1,7 @@
-"""The two ways into the engine: inputs into the scratchpad, an image into the memories."""
+"""The ways into the memories: inputs and hidden states into the scratchpad, an image everywhere else."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import stream
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
@@ -12,73 +12,128 @@ from spec.target import Target
 
 
 class InputLoader(Component):
-    """Executes loader instructions: places raw input words in the data tensor, or clears it.
+    """Executes loader instructions: places raw inputs and hidden states in data tensors, or clears them.
+
+    A beat of `x` is `input_lanes` raw words. Either it becomes a word of the scratchpad as it is, or its words are
+    placed one by one; the rest of a frame's last beat is then dropped.
 
     Members:
         instruction (In): see spec.program.loader_instruction. start (In), done (Out): pulses.
         keep (In): ZERO changes nothing and is done in the next cycle.
         x (In): raw words.
-        write_valid, write_address, write_mask, write_data (Out), write_ready (In): scratchpad; may be refused.
+        h_address (Out), h_data (In): h of a unit, one cycle later.
+        write_valid, write_address, write_mask, write_data (Out): scratchpad.
         starved (Out): a word was wanted and none came in this cycle.
 
-    Costs: one lane (LOAD) or word (ZERO) per cycle, the first timing.LOAD after `start`; `done` timing.DONE after
-    the last. All towards the scratchpad is registered: x may come late in a cycle.
+    Costs: one lane (LOAD, COPY) or word (ZERO, LOAD of whole words) per cycle, the first timing.LOAD (COPY:
+    timing.COPY) after `start`; `done` timing.DONE after the last. All towards the scratchpad is registered: x may come
+    late in a cycle.
     """
 
     def __init__(self, target: Target):
         self._target = target
         self._record = loader_instruction(target)
+        w = Widths(target)
         super().__init__(
             {
                 "instruction": In(layout(self._record)),
                 "start": In(1),
                 "done": Out(1),
                 "keep": In(1),
-                "x": In(stream.Signature(target.input_width)),
+                "x": In(stream.Signature(data.ArrayLayout(target.input_width, target.input_lanes))),
+                "h_address": Out(w.unit),
+                "h_data": In(signed(target.data_width)),
                 "write_valid": Out(1),
-                "write_ready": In(1),
-                "write_address": Out(Widths(target).address),
+                "write_address": Out(w.address),
                 "write_mask": Out(target.columns),
-                "write_data": Out(signed(target.data_width)),
+                "write_data": Out(data.ArrayLayout(signed(target.data_width), target.columns)),
                 "starved": Out(1),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
-        instruction, width = self.instruction, self._target.input_width
+        instruction, target = self.instruction, self._target
         m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"))
-        active = Signal()
+        active, asked = Signal(), Signal()  # asked: h of a unit comes in this cycle
         count = Signal.like(instruction.count)
-        loading = instruction.op == LoaderOp.LOAD
-        negative = instruction.signed & self.x.payload[-1]
-        raw = Signal(signed(width + 1))
-        value = Signal(signed(width + 2))
-        room = ~self.write_valid | self.write_ready
-        taken = Signal()
+        loading, copying = instruction.op == LoaderOp.LOAD, instruction.op == LoaderOp.COPY
+        taken, placed, last = Signal(), Signal(), Signal()
+        position = Signal(range(target.input_lanes))
+        whole = instruction.whole if target.input_lanes > 1 else C(0, 1)
+        beat_ends = whole | (position == target.input_lanes - 1) | (last & instruction.flush)
         m.d.comb += [
+            last.eq(count == instruction.count),
+            taken.eq(active & (self.x.valid | ~loading)),
+            placed.eq(Mux(copying, asked, taken)),
             addresses.nest.eq(instruction.nest),
             addresses.load.eq(self.start),
-            addresses.step.eq(taken),
-            taken.eq(active & room & (self.x.valid | ~loading)),
-            self.x.ready.eq(active & loading & room),
-            self.starved.eq(self.x.ready & ~self.x.valid),
-            raw.eq(Cat(self.x.payload, negative)),
-            value.eq(raw - instruction.offset),
+            addresses.step.eq(placed),
+            self.x.ready.eq(active & loading & beat_ends),
+            self.starved.eq(active & loading & ~self.x.valid),
         ]
-        with m.If(room):
+
+        def widened(raw: Value) -> Value:
+            value = Cat(raw, instruction.signed & raw[-1]).as_signed() - instruction.offset
+            return value << instruction.shift
+
+        words = [widened(self.x.payload[lane]) for lane in range(target.input_lanes)]
+        single = widened(self.x.payload[position] if target.input_lanes > 1 else self.x.payload[0])
+        with m.If(placed):
             m.d.sync += [
-                self.write_valid.eq(taken),
                 self.write_address.eq(addresses.address.word),
-                self.write_mask.eq(Mux(loading, 1 << addresses.address.lane, ~0)),
-                self.write_data.eq(Mux(loading, value << instruction.shift, 0)),
+                self.write_mask.eq(Mux((loading & ~whole) | copying, 1 << addresses.address.lane, ~0)),
             ]
-        kept = self.keep & ~loading
-        m.d.sync += self.done.eq((self.write_valid & self.write_ready & ~active) | (self.start & kept))
+            for lane in range(target.columns):
+                raw = Mux(whole, words[lane], single) if target.input_lanes > 1 else single
+                m.d.sync += self.write_data[lane].eq(Mux(loading, raw, Mux(copying, self.h_data, 0)))
+        m.d.sync += [self.write_valid.eq(placed), asked.eq(taken & copying)]
+
+        kept = self.keep & (instruction.op == LoaderOp.ZERO)
+        m.d.sync += self.done.eq((self.write_valid & ~active & ~asked) | (self.start & kept))
         with m.If(self.start):
-            m.d.sync += [active.eq(~kept), count.eq(0)]
+            m.d.sync += [active.eq(~kept), count.eq(0), self.h_address.eq(instruction.first)]
         with m.Elif(taken):
-            m.d.sync += [count.eq(count + 1), active.eq(count != instruction.count)]
+            m.d.sync += [count.eq(count + 1), active.eq(~last), self.h_address.eq(self.h_address + 1)]
+            with m.If(loading):
+                m.d.sync += position.eq(Mux(beat_ends, 0, position + 1))
+        return m
+
+
+class InputPacker(Component):
+    """Makes beats of `input_lanes` raw words, for what brings them one by one.
+
+    Members:
+        i (In): raw words; a frame that does not fill its last beat is followed by words of any value that do.
+        o (Out): beats.
+
+    Costs: none if a beat is one word; else `input_lanes` - 1 registers, and no cycles.
+    """
+
+    def __init__(self, target: Target):
+        self._lanes = target.input_lanes
+        super().__init__(
+            {
+                "i": In(stream.Signature(target.input_width)),
+                "o": Out(stream.Signature(data.ArrayLayout(target.input_width, target.input_lanes))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        collected = [Signal.like(self.i.payload, name=f"word_{k}", reset_less=True) for k in range(self._lanes - 1)]
+        position = Signal(range(self._lanes))
+        full = position == self._lanes - 1
+        m.d.comb += [
+            self.o.payload.eq(Cat(*collected, self.i.payload)),
+            self.o.valid.eq(self.i.valid & full),
+            self.i.ready.eq(~full | self.o.ready),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += position.eq(Mux(full, 0, position + 1))
+            for k, word in enumerate(collected):
+                with m.If(position == k):
+                    m.d.sync += word.eq(self.i.payload)
         return m
 
 

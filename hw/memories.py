@@ -1,6 +1,6 @@
 """The memories around the array: scratchpad, factor memory, and the small ones of results and biases."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Mux, Shape, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -15,16 +15,13 @@ from spec.target import Target, Technology
 class Scratchpad(Component):
     """Banks of data words. The upper bits of a word address are the bank.
 
-    The array reads one word and writes one word per cycle; the gate unit and the loader write single lanes and
-    share a port. The compiler keeps array and gate unit out of each other's banks; only the loader may be refused,
-    and waits.
+    The array reads one word and writes one word per cycle, the loader writes lanes of one. The compiler keeps them out
+    of each other's banks.
 
     Members:
         read_enable, read_address (In), read_data (Out): a word for the array, timing.READ cycles later.
         array_valid, array_address, array_data (In): a word from the array.
-        gate_asks (In): the gate unit has the port, and writes in the cycle of gate_valid (In); it may not know in time
-            whether that is this one. gate_address, gate_mask, gate_data (In): one value for some lanes.
-        loader_valid, loader_address, loader_mask, loader_data (In), loader_ready (Out): lanes from the loader.
+        loader_valid, loader_address, loader_mask, loader_data (In): lanes from the loader.
         collision (Out): a bank was asked for more than it can do; never, with a correct program.
 
     Costs: banks × lanes memories.
@@ -33,8 +30,7 @@ class Scratchpad(Component):
     def __init__(self, target: Target):
         self._target = target
         address = Widths(target).address
-        lane = signed(target.data_width)
-        word = data.ArrayLayout(lane, target.columns)
+        word = data.ArrayLayout(signed(target.data_width), target.columns)
         super().__init__(
             {
                 "read_enable": In(1),
@@ -43,16 +39,10 @@ class Scratchpad(Component):
                 "array_valid": In(1),
                 "array_address": In(address),
                 "array_data": In(word),
-                "gate_asks": In(1),
-                "gate_valid": In(1),
-                "gate_address": In(address),
-                "gate_mask": In(target.columns),
-                "gate_data": In(lane),
                 "loader_valid": In(1),
-                "loader_ready": Out(1),
                 "loader_address": In(address),
                 "loader_mask": In(target.columns),
-                "loader_data": In(lane),
+                "loader_data": In(word),
                 "collision": Out(1),
             }
         )
@@ -77,57 +67,33 @@ class Scratchpad(Component):
         read = Signal(words)
         read_bank = Signal(range(len(self._banks)))
         m.d.sync += [read_bank.eq(self.read_address[offset:]), self.read_data.eq(read[read_bank])]
-
-        lanes = self._target.columns
-        lane_valid = Signal()
-        lane_address = Signal.like(self.gate_address)
-        lane_mask = Signal(lanes)
-        lane_data = Signal.like(self.gate_data)
-        refused = Signal()
-        m.d.comb += [
-            lane_valid.eq(Mux(self.gate_asks, self.gate_valid, self.loader_valid)),
-            self.loader_ready.eq(~self.gate_asks & ~refused),
-        ]
-        with m.If(self.gate_asks):
-            m.d.comb += [lane_address.eq(self.gate_address), lane_mask.eq(self.gate_mask), lane_data.eq(self.gate_data)]
-        with m.Else():
-            m.d.comb += [
-                lane_address.eq(self.loader_address),
-                lane_mask.eq(self.loader_mask),
-                lane_data.eq(self.loader_data),
-            ]
         for number, bank in enumerate(self._banks):
             m.submodules[f"bank_{number}"] = bank
 
             def asks(valid, address, number=number):
                 return valid & (address[offset:] == number)
 
-            read_asks = asks(self.read_enable, self.read_address)
             array_asks = asks(self.array_valid, self.array_address)
-            lane_asks = asks(lane_valid, lane_address)
-            blocked = array_asks | read_asks if self._target.single_port else array_asks
-            granted = lane_asks & (self.gate_asks | ~blocked)
+            loader_asks = asks(self.loader_valid, self.loader_address)
             m.d.comb += [
-                bank.read_enable.eq(read_asks),
+                bank.read_enable.eq(asks(self.read_enable, self.read_address)),
                 bank.read_address.eq(self.read_address[:offset]),
                 read[number].eq(bank.read_data),
-                bank.write_enable.eq(array_asks | granted),
+                bank.write_enable.eq(array_asks | loader_asks),
             ]
-            with m.If(asks(blocked, self.loader_address)):
-                m.d.comb += refused.eq(1)
             with m.If(array_asks):
                 m.d.comb += [
                     bank.write_address.eq(self.array_address[:offset]),
-                    bank.write_mask.eq(Const(1).replicate(lanes)),
+                    bank.write_mask.eq(~0),
                     bank.write_data.eq(self.array_data),
                 ]
             with m.Else():
                 m.d.comb += [
-                    bank.write_address.eq(lane_address[:offset]),
-                    bank.write_mask.eq(lane_mask),
-                    bank.write_data.eq(lane_data.replicate(lanes)),
+                    bank.write_address.eq(self.loader_address[:offset]),
+                    bank.write_mask.eq(self.loader_mask),
+                    bank.write_data.eq(self.loader_data),
                 ]
-            collisions.append(bank.collision | (array_asks & lane_asks & self.gate_asks))
+            collisions.append(bank.collision | (array_asks & loader_asks))
         m.d.comb += self.collision.eq(Cat(collisions).any())
         return m
 

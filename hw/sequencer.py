@@ -11,8 +11,8 @@ from hw.signatures import image_write
 from spec.program import WORD, Record, Token
 from spec.target import Target
 
-TOKEN_BITS = 2
-"""Of a token's counter: no token is given a fourth time before it was taken."""
+TOKEN_BITS = 4
+"""Of a token's counter: no token is given a sixteenth time before it was taken."""
 
 
 class Sequencer(Component):

@@ -22,9 +22,8 @@ def result_event(target: Target) -> data.StructLayout:
 
 
 def hidden_event(target: Target) -> data.StructLayout:
-    """A value written by the gate unit: h, to the lanes of the mask."""
-    w = Widths(target)
-    return data.StructLayout({"address": w.address, "mask": target.columns, "data": signed(target.data_width)})
+    """A hidden state written by the gate unit: h."""
+    return data.StructLayout({"address": Widths(target).unit, "data": signed(target.data_width)})
 
 
 def cell_event(target: Target) -> data.StructLayout:

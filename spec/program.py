@@ -5,9 +5,9 @@ Amaranth's StructLayout and ArrayLayout. Instructions fill whole 16-bit words of
 
 Three units run side by side, each with a program of its own, and meet through counting tokens:
 
-    loader   raw input words -> scratchpad
+    loader   raw input words, h -> scratchpad
     array    one stage (or a tile of one): scratchpad, factors -> scratchpad or result memory
-    gates    results -> c, h -> scratchpad
+    gates    results -> c, h
 
 A program is: instructions before the loop, the loop body (repeated once per time step), instructions after
 it. `loop_end` marks the body's last instruction, whose `back` is the address of the body's first; `halt` marks
@@ -34,11 +34,11 @@ def words_for(bits: int) -> int:
 class Token(IntEnum):
     """What units wait for; each is a counter that one `give` raises and one `wait` lowers."""
 
-    ZEROED = 0
+    X_FREE = 0
     X_READY = 1
-    X_FREE = 2
-    H_READY = 3
-    Z_READY = 4
+    Z_READY = 2
+    H_DONE = 3
+    H_READY = 4
     LOGITS_READY = 5
 
 
@@ -47,6 +47,8 @@ class LoaderOp(IntEnum):
     """Take `count` raw words from the input stream, widen them and write each to its lane."""
     ZERO = 1
     """Write zero to all lanes of the words the nest visits."""
+    COPY = 2
+    """Write h of `count` units, from unit `first` on, each to its lane."""
 
 
 class GateOp(IntEnum):
@@ -258,13 +260,18 @@ def array_instruction(target: Target) -> Record:
 
 
 def loader_instruction(target: Target) -> Record:
-    """LOAD: x = (raw - offset) << shift, one lane per raw word. ZERO: whole words."""
+    """LOAD: x = (raw - offset) << shift, one lane per raw word, or with `whole` a word per beat of them; with `flush`
+    what is left of the last beat is dropped. COPY: h, one lane per unit. ZERO: whole words.
+    """
     w = Widths(target)
     return Record(
         {
             **_header(target),
-            "op": Int(1),
+            "op": Int(2),
+            "first": Int(w.unit),
             "count": Int(w.address + w.lane),
+            "whole": Int(int(target.input_lanes > 1)),
+            "flush": Int(int(target.input_lanes > 1)),
             "offset": Int(target.input_width + 1, True),
             "signed": Int(1),
             "shift": Int(4),
@@ -274,8 +281,7 @@ def loader_instruction(target: Target) -> Record:
 
 
 def gate_instruction(target: Target) -> Record:
-    """Units u = `first`..`last`, which number the cell states: z from the result memory along `z`, h to the scratchpad
-    along `h`, where the same layer reads it in the next step, and along `copy`, where the next layer or the head does.
+    """Units u = `first`..`last`, which number the states c and h: z from the result memory along `z`.
 
     Gate g of a unit is `f`, `g` or `o` result words after its gate i. h leaves in every step, if asked for, from the
     `top` layer only.
@@ -292,8 +298,6 @@ def gate_instruction(target: Target) -> Record:
             "f": Int(w.result),
             "g": Int(w.result),
             "o": Int(w.result),
-            "h": _lane_nest(target, target.levels.h, w.address),
-            "copy": _lane_nest(target, target.levels.copy, w.address),
         }
     )
 

@@ -25,20 +25,18 @@ class Levels:
     """Nested loops that each address generator can walk.
 
     Attributes:
-        read, write: of the array's operands and results. x: of the loader. z, h, copy: of the gate unit.
+        read, write: of the array's operands and results. x: of the loader. z: of the gate unit.
     """
 
     read: int = 6
     write: int = 6
     x: int = 6
     z: int = 6
-    h: int = 6
-    copy: int = 6
 
     @staticmethod
     def each(levels: int) -> "Levels":
         """The same number for all."""
-        return Levels(levels, levels, levels, levels, levels, levels)
+        return Levels(levels, levels, levels, levels)
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,7 @@ class Target:
         levels: nested loops of each address generator.
         count_width: bits of the iterations of one loop.
         input_width: bits of a raw input word.
+        input_lanes: raw input words that come at once: 1, or as many as there are columns.
         technology: which primitives are used.
 
     Raises:
@@ -83,6 +82,7 @@ class Target:
     levels: Levels = Levels()
     count_width: int = 16
     input_width: int = 8
+    input_lanes: int = 1
     technology: Technology = Technology.GENERIC
 
     def __post_init__(self):
@@ -115,6 +115,8 @@ class Target:
             )
         if self.technology is Technology.ICE40 and not self.compact:
             raise SpecError(f"target {self.name}: on {self.technology.value} the array must be compact")
+        if self.input_lanes not in (1, self.columns):
+            raise SpecError(f"target {self.name}: input_lanes = {self.input_lanes} is neither 1 nor {self.columns}")
         if self.bank_words & self.bank_words - 1:
             raise SpecError(f"target {self.name}: bank_words = {self.bank_words} must be a power of two")
 
@@ -156,7 +158,7 @@ TARGETS = {
             result_words=1024,
             hidden=256,
             program_words=256,
-            levels=Levels(read=4, write=4, x=4, z=2, h=3, copy=1),
+            levels=Levels(read=4, write=4, x=4, z=2),
             count_width=12,
             technology=Technology.ICE40,
         ),

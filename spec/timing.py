@@ -25,6 +25,9 @@ TRANSPOSE = 1
 LOAD = 2
 """`start` of the loader to its first write: count, write register."""
 
+COPY = 3
+"""The same for h, which is read from a memory first."""
+
 DONE = 1
 """Last write of the loader or the contraction unit to its `done`."""
 
@@ -81,7 +84,7 @@ class GateTiming:
     """When a gate instruction does what, in cycles after its `start`, if `state` and `out` are always ready.
 
     Attributes:
-        hidden: of the writes of h, two per unit: along the nest, then to the copy.
+        hidden: of the writes of h.
         cell: of the writes of c.
         sent: of the first word of each unit (h) or logit on the output stream, if it is sent; c follows 3 later.
         done: of `done`.
@@ -105,4 +108,4 @@ def gate(op: GateOp, count: int) -> GateTiming:
     else:
         first, cell = 25 + GATE_UNIT * units, 19 + GATE_UNIT * units
         sent = first
-    return GateTiming(np.stack([first, first + 1], axis=1).ravel(), cell, sent, int(first[-1]) + 1)
+    return GateTiming(first, cell, sent, int(first[-1]) + 1)

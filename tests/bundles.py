@@ -131,7 +131,7 @@ def random_network(
     if kind == "tr":
         return tr_network(inputs, outputs, ranks)
     if kind == "bt":
-        return bt_network(inputs, outputs, int(rng.integers(1, 6)), ranks)
+        return bt_network(inputs, outputs, int(rng.integers(2, 6)), ranks)
 
     def split(first: int, last: int):
         if first == last:

@@ -57,10 +57,8 @@ def _schedule(image: Image, run: Run, target: Target) -> set[str]:
     fetch = timing.fetch(gate_instruction(target))
     seen |= {"gate unit back to back"} if any(b == done + 1 + fetch for (_, done), (b, _) in pairwise(gates)) else set()
     array = [(start, done) for unit, _, _, start, done in run.started if unit is Segment.ARRAY_PROGRAM]
-    for unit, _, index, start, done in run.started:
+    for unit, _, _, start, done in run.started:
         if unit is Segment.LOADER_PROGRAM:
-            count = image.machine.programs[unit][index]["count"]
-            seen |= {"loader waits for the gate unit"} if done > start + timing.LOAD + count + timing.DONE else set()
             beside = any(start < other_done and other_start < done for other_start, other_done in array)
             seen |= {"loader beside the array"} if beside else set()
     return seen

@@ -115,7 +115,6 @@ EXPECTED = {
     "z sum saturates": 2,
     "gate unit back to back": 50,
     "batch": 5,
-    "loader waits for the gate unit": 15,
     "loader beside the array": 30,
     "data and result in separate banks": 100,
 }

@@ -24,20 +24,20 @@ def test_without_a_fault_all_agree():
 
 
 def factors_not_turned(monkeypatch):
-    right = compiler.program._factor_words
-    monkeypatch.setattr(compiler.program, "_factor_words", lambda *args: right(*args)[:, ::-1])
+    right = compiler.program.factor_words
+    monkeypatch.setattr(compiler.program, "factor_words", lambda *args: right(*args)[:, ::-1])
 
 
 def bias_rows_reversed(monkeypatch):
-    right = compiler.program._bias_words
-    monkeypatch.setattr(compiler.program, "_bias_words", lambda *args: right(*args)[::-1])
+    right = compiler.program.bias_words
+    monkeypatch.setattr(compiler.program, "bias_words", lambda *args: right(*args)[::-1])
 
 
 def regions_from_zero(monkeypatch):
     right = compiler.program.region_nest
 
-    def wrong(region: Region, *args):
-        return right(replace(region, start=(0,) * len(region.start)), *args)
+    def wrong(region: Region, *args, **options):
+        return right(replace(region, start=(0,) * len(region.start)), *args, **options)
 
     monkeypatch.setattr(compiler.program, "region_nest", wrong)
 
@@ -76,14 +76,16 @@ def layers_share_cells(monkeypatch):
     monkeypatch.setattr(compiler.program, "_gate_program", wrong)
 
 
-def copies_swapped(monkeypatch):
-    right = compiler.program.unit_nests
+def copies_of_the_wrong_layer(monkeypatch):
+    right = compiler.program._loader_program
 
     def wrong(*args):
-        nests = right(*args)
-        return replace(nests, copy=nests.copy[::-1])
+        program = right(*args)
+        for fields in program:
+            fields["first"] = 0
+        return program
 
-    monkeypatch.setattr(compiler.program, "unit_nests", wrong)
+    monkeypatch.setattr(compiler.program, "_loader_program", wrong)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def copies_swapped(monkeypatch):
         golden_forgets_h,
         golden_forgets_the_recurrent_network,
         layers_share_cells,
-        copies_swapped,
+        copies_of_the_wrong_layer,
     ],
 )
 def test_a_fault_is_seen(monkeypatch, fault):

@@ -16,7 +16,8 @@ from compiler.mapping import map_step
 from compiler.nest import walk
 from compiler.planner import plan
 from hw.sequencer import TOKEN_BITS
-from spec.program import Array, GateOp, Int, Record, Segment, Token
+from spec.program import Array, Int, LoaderOp, Record, Segment, Token
+from spec.target import Target
 
 
 def compiled(shape: tuple[int, int]):
@@ -34,7 +35,10 @@ def test_tensors_do_not_overlap(shape):
     """What a stage reads and writes, what lasts and the copy of h lie apart; with single-port banks, in other banks."""
     for image, step, layers in compiled(shape):
         on, end = image.target, 0
-        for chain in step.chains:
+        for base, words in step.slots:
+            assert base >= end
+            end = base + words
+        for chain in step.chains[1:]:
             assert chain.tensors[0].base >= end
             end = chain.tensors[0].end
         assert step.copy >= end and step.copy + layers[-1].hidden <= step.persistent <= on.scratchpad_words
@@ -56,7 +60,12 @@ def test_addresses_exist_and_results_are_written_once(shape):
     """Read from the encoded programs: every address is inside its memory and inside its tensor."""
     for image, step, layers in compiled(shape):
         on, machine = image.target, image.machine
-        places = [pair for chain in step.chains for pair in pairwise(chain.tensors)]
+        places = [
+            pair
+            for chain in step.chains
+            for tensors in (*(tile.tensors for tile in chain.tiles), chain.tensors)
+            for pair in pairwise(tensors)
+        ]
         for s, instruction in enumerate(machine.programs[Segment.ARRAY_PROGRAM]):
             work = machine.contraction(instruction)
             writes, reads = work.write_addresses, work.data_addresses
@@ -74,26 +83,28 @@ def test_addresses_exist_and_results_are_written_once(shape):
             if instruction["add"]:  # to words that have all been written just before
                 written, added = (set(machine.contraction(i).write_addresses.tolist()) for i in (before, instruction))
                 assert added == written
-        zero, load = machine.programs[Segment.LOADER_PROGRAM]
-        walks = [(load["nest"], load["count"] + 1, step.chains[0].tensors[0].end)]
-        assert sorted(walk(zero["nest"], zero["count"] + 1)["word"].tolist()) == list(range(step.persistent))
-        for instruction in machine.programs[Segment.GATE_PROGRAM]:
-            if instruction["op"] == GateOp.STEP:
-                units = instruction["last"] - instruction["first"] + 1
-                walks += [(instruction[name], units, step.persistent) for name in ("h", "copy")]
-        for nest, count, end in walks:
-            at = walk(nest, count)
-            assert at["word"].min() >= 0 and at["word"].max() < end
-            assert at["lane"].min() >= 0 and at["lane"].max() < on.columns
-            assert len(set(zip(at["word"].tolist(), at["lane"].tolist(), strict=True))) == count
-        steps = [nest for nest, *_ in walks[1:]]
-        written = [place for nest in steps for place in _places(nest, layers[0].hidden)]
-        assert len(set(written)) == len(written)
+        zeros = [
+            word
+            for instruction in machine.programs[Segment.LOADER_PROGRAM]
+            if instruction["op"] == LoaderOp.ZERO
+            for word in walk(instruction["nest"], instruction["count"] + 1)["word"].tolist()
+        ]
+        assert len(set(zeros)) == len(zeros) and set(zeros) <= set(range(step.persistent))
+        written = list[tuple[int, int]]()
+        for instruction in machine.programs[Segment.LOADER_PROGRAM]:
+            if instruction["op"] != LoaderOp.ZERO:
+                written += _places(instruction, on)
+        assert {word for word, _ in written} <= set(zeros)
+        # Only tiles that take turns in one place are written twice in a step.
+        assert len(set(written)) == len(written) or len(step.slots) < len(step.chains[0].tiles)
 
 
-def _places(nest: dict, count: int) -> list[tuple[int, int]]:
-    at = walk(nest, count)
-    return list(zip(at["word"].tolist(), at["lane"].tolist(), strict=True))
+def _places(instruction: dict, on: Target) -> list[tuple[int, int]]:
+    """Word and lane of everything a loader instruction writes."""
+    at = walk(instruction["nest"], instruction["count"] + 1)
+    lanes = [range(on.columns)] * len(at["word"]) if instruction["whole"] else at["lane"][:, None].tolist()
+    assert at["word"].min() >= 0 and at["lane"].min() >= 0 and at["lane"].max() < on.columns
+    return [(word, lane) for word, each in zip(at["word"].tolist(), lanes, strict=True) for lane in each]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -6,7 +6,7 @@ from amaranth.sim import Simulator
 
 from compiler.machine import Contraction
 from compiler.mapping import Layout, lane_words
-from compiler.program import Work, lower
+from compiler.program import Work, factor_words, lower
 from hw.contraction import ContractionUnit
 from spec import timing
 from spec.network import Factor, TensorNetwork
@@ -23,7 +23,7 @@ def small_target(shape: tuple[int, int], compact: bool = False) -> Target:
     return Target("test", *shape, 10, 8, accumulator_width=32, compact=compact, bank_words=1024, levels=levels)
 
 
-def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> Work:
+def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> tuple[Work, np.ndarray]:
     """A stage with two reduction, two column and two row indices, and padding wherever it can be."""
     size = {name: int(rng.integers(1, 5)) for name in ("k1", "k2", "c1", "c2", "m1", "m2")}
     size["c2"] = int(rng.integers(1, 2 * target.columns + 2))
@@ -52,7 +52,7 @@ def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> Wo
     weight = rng.integers(-(1 << target.factor_width - 1), 1 << target.factor_width - 1, network.shape(stage.weight))
     result = layout(stage.result, out, 64)
     shift = int(rng.integers(0, 20))
-    return Work(network, stage, layout(stage.data, lane, 5), result, weight, None, False, False, shift)
+    return Work(network, stage, layout(stage.data, lane, 5), result, shift=shift), weight
 
 
 def simulate(
@@ -106,12 +106,11 @@ def test_random_stage_matches_machine(shape, transpose):
         transpose = False
     for compact in (False, True, False, True):
         target = small_target(shape, compact)
-        work = random_work(rng, target, transpose)
-        lowered = lower(work, target, 3, 0)
+        work, weight = random_work(rng, target, transpose)
         scratchpad = rng.integers(-512, 512, (target.scratchpad_words, target.columns))
-        factors = np.concatenate([rng.integers(-128, 128, (3, target.rows)), lowered.factors])
+        factors = np.concatenate([rng.integers(-128, 128, (3, target.rows)), factor_words(work, weight, target)])
         bias = rng.integers(-512, 512, (1 << 10, target.columns))
-        fields = lowered.fields | {"bias": 7, "bias_step": int(rng.integers(2))}
+        fields = lower(work, target, 3, 0) | {"bias": 7, "bias_step": int(rng.integers(2))}
         record = array_instruction(target)
         header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
         decoded = record.decode(record.encode(header | fields))
@@ -134,17 +133,19 @@ def test_lowered_stage_computes_the_contraction(transpose):
     rng = np.random.default_rng(7 + transpose)
     for shape in SHAPES[2:]:
         target = small_target(shape)
-        work = random_work(rng, target, transpose)
+        work, weight = random_work(rng, target, transpose)
         network, stage = work.network, work.stage
         data = rng.integers(-512, 512, network.shape(stage.data))
         scratchpad = np.zeros((target.scratchpad_words, target.columns), dtype=np.int64)
         for at in np.ndindex(*data.shape):
             scratchpad[place(work.source, dict(zip(stage.data, at, strict=True)), target)] = data[at]
-        lowered = lower(work, target, 0, 0)
+        fields = lower(work, target, 0, 0)
         record = array_instruction(target)
         header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
-        contraction = Contraction(record.decode(record.encode(header | lowered.fields)), target)
-        words, _ = contraction.results(scratchpad, lowered.factors, np.zeros((1, target.columns), dtype=np.int64))
+        contraction = Contraction(record.decode(record.encode(header | fields)), target)
+        words, _ = contraction.results(
+            scratchpad, factor_words(work, weight, target), np.zeros((1, target.columns), dtype=np.int64)
+        )
         assert len(words) == len(set(contraction.write_addresses)), "an address is written twice"
         memory = np.zeros_like(scratchpad)
         memory[contraction.write_addresses] = words
@@ -152,7 +153,7 @@ def test_lowered_stage_computes_the_contraction(transpose):
         weight_axes, data_axes, result_axes = (
             [number[name] for name in names] for names in (stage.weight, stage.data, stage.result)
         )
-        exact = np.einsum(work.weight, weight_axes, data, data_axes, result_axes)
+        exact = np.einsum(weight, weight_axes, data, data_axes, result_axes)
         expected = target.data.requantise(exact, work.shift)
         for at in np.ndindex(*expected.shape):
             assert memory[place(work.result, dict(zip(stage.result, at, strict=True)), target)] == expected[at]

@@ -123,8 +123,6 @@ def encode(target: Target, call: Call, rng: random.Random) -> dict:
         "top": int(call.top),
         "z": random_nest(target, target.levels.z, w.result, rng),
         **{gate: rng.getrandbits(w.result) for gate in ("f", "g", "o")},
-        "h": random_nest(target, target.levels.h, w.address, rng),
-        "copy": random_nest(target, target.levels.copy, w.address, rng),
     }
 
 
@@ -133,7 +131,7 @@ class Golden:
 
     def __init__(self, target: Target, tables, results: np.ndarray):
         self.target, (self.sigmoid, self.tanh), self.results = target, tables, results
-        self.cells = np.zeros(target.hidden, dtype=np.int64)
+        self.hidden, self.cells = np.zeros((2, target.hidden), dtype=np.int64)
 
     def update(self, z: list[int], c: int) -> tuple[int, int]:
         formats = self.target.gate_formats
@@ -147,7 +145,6 @@ class Golden:
         """h writes, c writes and words sent."""
         w = Widths(self.target)
         hidden, cells, sent = [], [], []
-        nests = [walk(instruction[name], call.count, w.address) for name in ("h", "copy")]
         for k, (at, of) in enumerate(walk(instruction["z"], call.count, w.result)):
             u, last = call.first + k, int(k == call.count - 1)
             if call.op is GateOp.EMIT:
@@ -163,7 +160,8 @@ class Golden:
                     sent.append((OutputKind.CELL, last, int(self.cells[u])))
             else:
                 h, self.cells[u] = (state.popleft(), state.popleft()) if call.initial else (0, 0)
-            hidden += [(word, 1 << lane, h) for word, lane in (nest[k] for nest in nests)]
+            self.hidden[u] = h
+            hidden.append((u, h))
             cells.append((u, int(self.cells[u])))
         return hidden, cells, sent
 
@@ -189,6 +187,7 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
     sent: list[tuple[int, tuple]] = []
     seen: list[Seen] = []
     starts: list[int] = []
+    kept: list[int] = []
 
     async def bench(ctx):
         cycle, offered, shown = 0, False, None
@@ -198,14 +197,14 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
             if seen:
                 # Also between instructions: what comes then belongs to the one before.
                 now = cycle - starts[-1] - seen[-1].lost
-                if ctx.get(gate.write_valid):
-                    write = ctx.get(gate.write_address), ctx.get(gate.write_mask), ctx.get(gate.write_data)
+                if ctx.get(gate.hidden_valid):
+                    write = ctx.get(gate.hidden_address), ctx.get(gate.hidden_data)
                     seen[-1].hidden.append((now, write))
                 if ctx.get(gate.cell_valid):
                     seen[-1].cell.append((now, (ctx.get(gate.cell_address), ctx.get(gate.cell_data))))
                 seen[-1].lost += ctx.get(gate.stalled)
             else:
-                assert not ctx.get(gate.write_valid) and not ctx.get(gate.cell_valid)
+                assert not ctx.get(gate.hidden_valid) and not ctx.get(gate.cell_valid)
             word = ctx.get(gate.out.payload)
             word = (OutputKind(word.kind), word.last, word.value)
             if ctx.get(gate.out.valid):
@@ -259,6 +258,10 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
             assert not ctx.get(gate.done)
             await tick()
         assert seen[-1].lost == before, "lost cycles are counted while nothing is executed"
+        for unit in range(target.hidden):
+            ctx.set(gate.h_address, unit)
+            await ctx.tick()
+            kept.append(ctx.get(gate.h_data))
 
     simulator = Simulator(gate)
     simulator.add_clock(1e-6)
@@ -278,6 +281,7 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
             assert [cycle for cycle, _ in sent[len(words) : len(words) + len(out)]] == exact
         words += out
     assert [word for _, word in sent] == words
+    assert kept == golden.hidden.tolist()
     assert len(waiting) == 1, f"{len(waiting) - 1} words of state too few were taken"
     return seen
 

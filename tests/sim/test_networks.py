@@ -26,6 +26,9 @@ SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8)]
 COMPACT = {(8, 1), (5, 3)}
 """Those that are compact arrays."""
 
+WIDE = {(4, 4), (3, 8)}
+"""Those with inputs of as many words at once as there are columns."""
+
 NETWORKS = 40
 
 
@@ -36,6 +39,7 @@ def small_target(rows: int, columns: int) -> Target:
         columns,
         factor_width=8,
         compact=(rows, columns) in COMPACT,
+        input_lanes=columns if (rows, columns) in WIDE else 1,
         count_width=5 if (rows, columns) == (2, 4) else 16,  # loops of 32 and more, that have to be split
         bank_words=1024,
         single_port=columns == 1,
