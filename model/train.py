@@ -46,14 +46,14 @@ class Augmentation:
     brightness: float
 
     def __call__(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
-        """Changes pictures (B × height × width, real values in -1..1) and keeps them in that range."""
+        """Changes pictures (B × height × width, or B × height × width × channels) and keeps their values in -1..1."""
 
         def draw(size: float) -> Tensor:
             uniform = torch.rand(len(pictures), 1, 1, generator=generator)
             return (size * (2 * uniform - 1)).to(pictures.device)
 
         # Where each pixel comes from, on axes from -1 to 1. Rotation mixes the two sides, which differ in length.
-        count, height, width = pictures.shape
+        count, height, width = pictures.shape[:3]
         angle, zoom = draw(self.rotation), 1 + draw(self.scale)
         cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
         right = ((2 * torch.arange(width, device=pictures.device) + 1) / width - 1).expand(count, 1, width)
@@ -61,9 +61,10 @@ class Augmentation:
         grid = torch.empty(count, height, width, 2, device=pictures.device)
         grid[..., 0] = cosine * right + (draw(self.shift) - sine * height / width * down)
         grid[..., 1] = sine * width / height * right + (draw(self.shift) + cosine * down)
-        moved = functional.grid_sample(pictures[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
-        gain, offset = 1 + draw(self.contrast), draw(self.brightness)
-        return (moved * gain + offset).clamp(-1, 1)
+        planes = pictures.reshape(count, height, width, -1).movedim(3, 1)
+        moved = functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+        gain, offset = 1 + draw(self.contrast)[:, None], draw(self.brightness)[:, None]
+        return (moved * gain + offset).clamp(-1, 1).movedim(1, 3).reshape(pictures.shape)
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,15 @@ def test_augmentation_moves_pixels_as_told():
     assert loud.shape == pictures.shape and loud.abs().max() <= 1
 
 
+def test_augmentation_treats_channels_alike():
+    pictures = torch.rand(3, 6, 9, 2) * 2 - 1
+    augmentation = Augmentation(0.3, 0.2, 0.2, 0.3, 0.3)
+    together = augmentation(pictures, torch.Generator().manual_seed(0))
+    for channel in range(2):
+        alone = augmentation(pictures[..., channel], torch.Generator().manual_seed(0))
+        torch.testing.assert_close(together[..., channel], alone)
+
+
 def agree(path, *, factor_width: int = 16) -> tuple[float, float]:
     """Float and golden accuracy of a checkpoint on its test split."""
     checkpoint = load_checkpoint(path)
