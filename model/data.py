@@ -123,7 +123,7 @@ def faces() -> DataSet:
 def faces_rgb() -> DataSet:
     """The ORL faces at the size of the published video sets: clips of 6 frames of 120 × 160 × 3, channel fastest.
 
-    The photos are grey: the three channels are equal, and the third of a frame says all. Photos and splits are those of
+    The photos are grey: the three channels are equal, and a third of a frame says all. Photos and splits are those of
     `faces`. Where a split has fewer than 6 photos per person, clips repeat them: a training clip shows each once before
     any comes again (288 orders per person for 1-4, 720 for 1-6); the orders of validation and test are those of
     `faces`, begun anew after the fourth photo.
