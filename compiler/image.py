@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from compiler.machine import Machine
-from compiler.mapping import map_step
+from compiler.mapping import StepMap
+from compiler.planner import map_model
 from compiler.program import Programs, assemble, stream_words
 from spec import container
 from spec.activation import PiecewiseLinear, table_width
@@ -32,6 +33,7 @@ class Image:
         inputs, hidden, classes: words of a frame, units of a layer, logits.
         layers: how many.
         macs: useful multiplications per step.
+        order: positions in a frame of its raw words in the order they are to be sent; None for their own.
         bundle_hash: content hash of the bundle it was made from, "" if that was never saved.
     """
 
@@ -44,12 +46,13 @@ class Image:
     classes: int
     layers: int
     macs: int
+    order: np.ndarray | None = None
     bundle_hash: str = ""
 
     @cached_property
     def machine(self) -> Machine:
         """The engine in numpy, loaded with this image."""
-        return Machine(self.target, self.segments, self.sigmoid, self.tanh)
+        return Machine(self.target, self.segments, self.sigmoid, self.tanh, self.order)
 
     def stream(self) -> np.ndarray:
         """The 16-bit words that load the image into the engine."""
@@ -70,7 +73,7 @@ class Image:
             "sigmoid": _TABLE.dump_python(self.sigmoid, mode="json"),
             "tanh": _TABLE.dump_python(self.tanh, mode="json"),
         } | {name: getattr(self, name) for name in ("inputs", "hidden", "classes", "layers", "macs", "bundle_hash")}
-        arrays = {}
+        arrays = {} if self.order is None else {"order": self.order}
         for segment, words in self.segments.items():
             size = -(-segment_width(self.target, segment, table_width(self.target.data_width)) // 8)
             blob = b"".join(int(word).to_bytes(size, "little") for word in words)
@@ -86,19 +89,23 @@ class Image:
         """
         description, arrays, _ = container.read(path, "image")
         try:
+            order = arrays.pop("order", None)
             segments = {
                 Segment[name]: np.array([int.from_bytes(bytes(row), "little") for row in rows], dtype=object)
                 for name, rows in arrays.items()
             }
             target = _TARGET.validate_python(description.pop("target"))
             tables = {name: _TABLE.validate_python(description.pop(name)) for name in ("sigmoid", "tanh")}
-            return Image(target, segments, **tables, **description)
+            return Image(target, segments, **tables, order=order, **description)
         except (KeyError, TypeError, ValidationError, SpecError) as error:
             raise FileError(f"{path} is not a consistent image ({str(error).splitlines()[0]}); make it anew") from None
 
 
-def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "") -> Image:
+def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: StepMap | None = None) -> Image:
     """Compiles a bundle for a target.
+
+    Args:
+        step: a memory map, instead of the one with the fewest cycles.
 
     Raises:
         CapacityError: something does not fit; names the resource, the need and the limit.
@@ -135,7 +142,13 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "") -> Ima
             f"factors of {factor_width} bits do not fit target {target.name}'s {target.factor_width}; "
             f"quantise with --factor-width {target.factor_width}"
         )
-    step = map_step(bundle.layers, bundle.stage_lists, target)
+    step = step or map_model(bundle.layers, bundle.stage_lists, target)
+    x, sent = bundle.layers[0].x, step.chains[0].chain.x
+    assert sent is not None
+    order = None
+    if sent != x:
+        shape = bundle.layers[0].network.input_shape
+        order = np.argsort(x.flat(shape))[np.searchsorted(np.sort(x.flat(shape)), sent.flat(shape))]
     return Image(
         target,
         assemble(bundle, step, target),
@@ -146,5 +159,6 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "") -> Ima
         bundle.spec.classes,
         len(bundle.layers),
         bundle.macs,
+        order,
         bundle_hash,
     )

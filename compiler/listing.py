@@ -39,7 +39,11 @@ def nest_text(nest: Mapping) -> str:
 
 def _summary(unit: Segment, instruction: Mapping) -> str:
     if unit is Segment.LOADER_PROGRAM:
-        return f"{LoaderOp(instruction['op']).name} {instruction['count'] + 1}"
+        op = LoaderOp(instruction["op"])
+        what = (
+            f" units from {instruction['first']}" if op is LoaderOp.COPY else " words" if instruction["whole"] else ""
+        )
+        return f"{op.name} {instruction['count'] + 1}{what}"
     if unit is Segment.GATE_PROGRAM:
         return f"{GateOp(instruction['op']).name} {instruction['first']}..{instruction['last']}"
     depth = 1
@@ -75,6 +79,4 @@ def _nests(unit: Segment, instruction: Mapping) -> list[str]:
         lines.append(f"z {nest_text(instruction['z'])}")
     if instruction["op"] == GateOp.STEP:
         lines.append(f"gates f,g,o at +{instruction['f']}, +{instruction['g']}, +{instruction['o']} words")
-    if instruction["op"] != GateOp.EMIT:
-        lines += [f"h {nest_text(instruction['h'])}", f"copy {nest_text(instruction['copy'])}"]
     return lines

@@ -251,10 +251,18 @@ class Machine:
         target: what it was compiled for.
         segments: memory contents by segment.
         sigmoid, tanh: the gate unit's tables.
+        order: positions in a frame of the raw words in the order they are sent; None for their own.
     """
 
-    def __init__(self, target: Target, segments: Programs, sigmoid: PiecewiseLinear, tanh: PiecewiseLinear):
-        self.target = target
+    def __init__(
+        self,
+        target: Target,
+        segments: Programs,
+        sigmoid: PiecewiseLinear,
+        tanh: PiecewiseLinear,
+        order: np.ndarray | None = None,
+    ):
+        self.target, self._order = target, order
         self.gate_formats: GateFormats = target.gate_formats
         self.tables = [(t, np.array(t.base), np.array(t.slope)) for t in (sigmoid, tanh)]
         self.programs = {unit: decode(segments[unit], record(target)) for unit, record in UNITS.items()}
@@ -306,6 +314,7 @@ class Machine:
                 np.zeros(self.target.hidden, dtype=np.int64),
             )
         steps, keep = len(clip), after is not None
+        sent = clip if self._order is None else clip[:, self._order]
         schedule = sorted(self.schedule(steps, keep), key=lambda entry: entry[3])
         run = Run(max(entry[4] for entry in schedule), *(_no_events() for _ in range(4)), outputs=[], memory=memory)
         events = _EventLists()
@@ -318,7 +327,7 @@ class Machine:
             if unit is Segment.ARRAY_PROGRAM:
                 self._contract(instruction, start, run, memory, events)
             elif unit is Segment.LOADER_PROGRAM:
-                loaded = self._load(instruction, clip[step], loaded, memory)
+                loaded = self._load(instruction, sent[step], loaded, memory)
             else:
                 final = step == steps - 1
                 sends = final or (every_h and bool(instruction["top"]))

@@ -12,7 +12,7 @@ from itertools import pairwise
 from math import prod
 
 from compiler.nest import Loop, encode_nest, merge
-from compiler.tiling import Part, Tiling, parts
+from compiler.tiling import Part, Tiling, parts, streamed
 from spec import timing
 from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, Region, chains, stack
@@ -94,8 +94,9 @@ class StepMap:
     the data tensors of the others, then `copy`.
 
     Attributes:
-        chains: all chains, in the order they are carried out.
+        chains: all chains, in the order they are carried out; x of the first in the order in which it is sent.
         slots: first address and words of each place of the first chain's data tensor.
+        others: first address of the other data tensors.
         copy: scratchpad words that hold the last layer's h once more, one unit per word, for the head.
         persistent: first word of the scratchpad that does not last.
         logits: first result word of the logits.
@@ -105,6 +106,7 @@ class StepMap:
 
     chains: tuple[ChainMap, ...]
     slots: tuple[tuple[int, int], ...]
+    others: int
     copy: int
     persistent: int
     logits: int
@@ -293,6 +295,8 @@ def map_step(
     if units > target.hidden:
         raise CapacityError("hidden units", units, target.hidden, "choose a larger target or a smaller model")
 
+    x = streamed(layers[0].x, layers[0].network.inputs, lanes[0][0], target.input_lanes)
+    every = (replace(every[0], x=x), *every[1:])
     shapes = [
         [_shape(chain.network, own, s, stage.data, of_chain, target) for s, stage in enumerate(own)]
         for chain, own, of_chain in zip(every, listed, lanes, strict=True)
@@ -300,11 +304,13 @@ def map_step(
     data = [shapes[0][0](0)] if tiling is None else _slots(tiling, every[0], listed[0], lanes[0], target)
     # Inputs come while the array works on other tiles, so nothing else may be in their banks.
     end = data[-1].end if tiling is None else -(-data[-1].end // target.bank_words) * target.bank_words
-    others = list[Layout]()
+    start, others = end, list[Layout]()
     for first, *_ in shapes[1:]:
         others.append(first(end))
         end = others[-1].end
     copy, persistent = end, end + top.hidden
+    if tiling is not None and layers[0].recurrent is not None:  # h comes to its data tensor in the same way
+        persistent = -(-persistent // target.bank_words) * target.bank_words
     if persistent > target.scratchpad_words:
         raise _too_small(shapes, persistent, target)
 
@@ -340,7 +346,7 @@ def map_step(
                 x_free_after = number
             number += 1
     slots = tuple((slot.base, slot.words) for slot in data)
-    return StepMap(tuple(maps), slots, copy, persistent, logits, x_free_after)
+    return StepMap(tuple(maps), slots, start, copy, persistent, logits, x_free_after)
 
 
 def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, target: Target) -> list[Layout]:

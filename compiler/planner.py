@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import combinations, count, pairwise
 
+from compiler.machine import UNITS, schedule
 from compiler.mapping import (
     FACTOR_PRICES,
     StepMap,
+    choose_lanes,
     first_lanes,
     last_lane_ok,
     map_step,
@@ -21,11 +23,13 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
-from compiler.program import instructions, stage_nests
+from compiler.program import Instructions, check_room, instructions, stage_nests
+from compiler.tiling import Tiling, tilings
 from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, chains, stack
 from spec.network import TensorNetwork
-from spec.stages import Stage, StageList, StageLists, absorb
+from spec.program import GateOp, Segment
+from spec.stages import Stage, StageList, StageLists, absorb, stages_of
 from spec.target import Target
 
 MERGE_LIMIT = 3
@@ -82,6 +86,51 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
             "choose a larger target, or smaller modes or ranks",
         )
     raise failure
+
+
+def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> StepMap:
+    """The memory map, tiled or not, with the fewest cycles per step in steady state, from the schedule of its programs.
+
+    Raises:
+        CapacityError: nothing fits; says what lacks without tiles.
+    """
+    layers = stack(layers)
+    failure: CapacityError | None = None
+    best: tuple[int, int, StepMap] | None = None
+    chain = chains(layers)[0]
+    listed = stages_of(chains(layers), stage_lists)
+    ways: list[Tiling | None] = [None, *tilings(chain, listed[0], choose_lanes(layers, listed, target)[0])]
+    for way in ways:
+        try:
+            step = map_step(layers, stage_lists, target, way)
+            programs = instructions(layers, step, target)
+            _check_programs(programs, target)
+        except CapacityError as error:
+            failure = failure or error
+            continue
+        cost = (_cycles_per_step(programs, target), len(programs[Segment.ARRAY_PROGRAM]), step)
+        if best is None or cost[:2] < best[:2]:
+            best = cost
+    if best is None:
+        assert failure is not None
+        raise failure
+    return best[2]
+
+
+def _check_programs(programs: Instructions, target: Target) -> None:
+    for segment, program in programs.items():
+        words = len(program) * UNITS[segment](target).words
+        check_room(f"{segment.name.split('_')[0].lower()} program words", words, target.program_words)
+
+
+def _cycles_per_step(programs: Instructions, target: Target) -> int:
+    """From the end of one step's last cell update to that of the next, after two to warm up."""
+    ends = {
+        step: done
+        for unit, step, instruction, _, done in schedule(programs, target, 4)
+        if unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP
+    }
+    return ends[3] - ends[2]
 
 
 def _stage_with_too_many_loops(step: StepMap, target: Target) -> tuple[int, int, CapacityError] | None:

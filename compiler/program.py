@@ -321,8 +321,8 @@ def memory_bases(works: list[Work], target: Target) -> dict[tuple[int, int], tup
             columns = (*work.stage.batch, *work.stage.columns)
             words = prod(lane_words(work.network, index, lanes[0], target) for index in columns)
             biases += words * kept_rows(work.network, work.stage, *lanes, target)
-    _check_room(f"factor words of {target.rows} factors", factors, target.factor_words)
-    _check_room("bias memory words", biases, target.result_words)
+    check_room(f"factor words of {target.rows} factors", factors, target.factor_words)
+    check_room("bias memory words", biases, target.result_words)
     return bases
 
 
@@ -349,7 +349,7 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
     segments = {segment: _encode(record, programs[segment]) for segment, record in records.items()}
     for segment, words in segments.items():
         unit = segment.name.split("_")[0].lower()
-        _check_room(f"{unit} program words", len(words), target.program_words)
+        check_room(f"{unit} program words", len(words), target.program_words)
     return segments | {
         Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
         Segment.BIAS: _pack(np.concatenate(biases), target.data_width),
@@ -397,9 +397,8 @@ def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target,
     where it is read; then h for the head.
     """
     units = np.cumsum([0, *(spec.hidden for spec in layers)])
-    start = step.slots[-1][0] + step.slots[-1][1]
     zeros = [(*slot, {Token.X_FREE}) for slot in step.slots]
-    zeros += [(start, step.persistent - start, set())]
+    zeros += [(step.others, step.copy + layers[-1].hidden - step.others, set())]
     program = []
     for base, words, give in zeros:
         nest = encode_nest(_words_in_a_row(words, target), {"word": base, "lane": 0}, target.levels.x)
@@ -516,7 +515,8 @@ def _words_in_a_row(words: int, target: Target) -> list[Loop]:
     return loops
 
 
-def _check_room(name: str, need: int, limit: int) -> None:
+def check_room(name: str, need: int, limit: int) -> None:
+    """Refuses what is larger than its memory."""
     if need > limit:
         raise CapacityError(name, need, limit, "choose a larger target, or smaller modes or ranks")
 

@@ -73,6 +73,20 @@ def parts(region: Region, mode: int, group: int, tiles: int) -> list[Part | None
     return result
 
 
+def streamed(region: Region, names: Sequence[str], lane: str | None, lanes: int) -> Region:
+    """The order in which the inputs are best sent: with the lane mode last, so that a beat is a word, if it can be.
+
+    Args:
+        lanes: raw words of a beat.
+    """
+    mode = next((k for k, name in enumerate(names) if name == lane), None)
+    full = region.count == prod(region.shape)
+    if lanes == 1 or mode is None or region.order.count(mode) > 1 or region.shape[mode] % lanes or not full:
+        return region
+    moved = sorted(region.parts, key=lambda part: part[0] == mode)
+    return replace(region, order=tuple(k for k, _ in moved), sizes=tuple(size for _, size in moved))
+
+
 def tilings(
     chain: Chain, stages: Sequence[Stage], lanes: Sequence[str | None], slots: Sequence[int] = (2,)
 ) -> Iterator[Tiling]:
@@ -93,5 +107,10 @@ def tilings(
         if index in lanes[: count + 1]:
             break
         for group in (g for g in range(1, size) if size % g == 0):
-            for held in sorted({*(min(n, size // group) for n in slots), size // group}):
-                yield Tiling(index, group, count, held)
+            tiles = size // group
+            # Tiles in one place must fill the same of it: nobody clears what the one before left. And places are free
+            # again in the order in which they were filled, so all have to be used equally often.
+            alike = all(len({part and part.region for part in parts(r, mode, group, tiles)}) == 1 for r in regions)
+            for held in sorted({*slots, tiles}):
+                if held == tiles or (alike and tiles % held == 0):
+                    yield Tiling(index, group, count, held)

@@ -23,7 +23,6 @@ from compiler.machine import Events, Run
 from hw.signatures import output_word
 from hw.trace import array_event, cell_event, hidden_event, result_event
 from sim.scoreboard import Scoreboard
-from spec.target import Target
 
 PERIOD = 10
 """Nanoseconds of a clock cycle; any would do."""
@@ -120,7 +119,7 @@ class Bench:
         outputs = np.array(expected.outputs, dtype=np.int64).reshape(-1, 3)
         never = np.full(len(outputs), -1)
         self.scoreboard.expect("output", Events(never, outputs[:, ::2], outputs[:, 1]))
-        drivers = [cocotb.start_soon(self._drive("x", beats(clip, self.target)))]
+        drivers = [cocotb.start_soon(self._drive("x", beats(clip, image)))]
         if initial is not None and not keep:
             words = [int(word) & (1 << self.target.data_width) - 1 for word in initial.ravel()]
             drivers.append(cocotb.start_soon(self._drive("state", words)))
@@ -229,9 +228,10 @@ class Bench:
         valid.value = 0
 
 
-def beats(clip: np.ndarray, target: Target) -> list[int]:
+def beats(clip: np.ndarray, image: Image) -> list[int]:
     """The beats of the input stream for a clip of raw words (steps × N): each step fills whole ones."""
-    lanes, width = target.input_lanes, target.input_width
+    lanes, width = image.target.input_lanes, image.target.input_width
+    clip = clip if image.order is None else clip[:, image.order]
     padded = np.pad(clip.astype(np.int64), ((0, 0), (0, -clip.shape[1] % lanes)))
     groups = (padded & (1 << width) - 1).reshape(-1, lanes).tolist()
     return [sum(raw << lane * width for lane, raw in enumerate(group)) for group in groups]

@@ -1,12 +1,16 @@
 """Random bundles: small networks of every shape, with random integers in formats as quantisation would choose."""
 
+from contextlib import suppress
 from dataclasses import replace
 from math import prod
 
 import numpy as np
 
+from compiler.image import Image, compile_bundle
+from compiler.mapping import choose_lanes, map_step
+from compiler.tiling import tilings
 from spec.bundle import Bundle
-from spec.errors import SpecError
+from spec.errors import CapacityError, SpecError
 from spec.fixed import Fixed
 from spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
 from spec.lstm import Chain, LSTMSpec, Region, chains, lstm_on, stack
@@ -20,6 +24,7 @@ from spec.network import (
     tt_network,
 )
 from spec.stages import StageList, StageLists, stages
+from spec.target import Target
 
 RECURRENT = ("tt + dense", "balanced + dense", "dense + balanced", "tree + tree")
 """Kinds of the input-to-hidden and of a separate hidden-to-hidden network."""
@@ -47,7 +52,13 @@ def random_spec(rng: np.random.Generator, kind: str = "balanced", orders: tuple[
             spec = lstm_on(random_network(rng, kind, inputs, outputs), size, hidden, int(rng.integers(0, 6)))
         except SpecError:
             continue
-        return replace(spec, x=random_order(rng, spec.x)) if rng.random() < 0.3 else spec
+        chance = rng.random()
+        if chance < 0.5:
+            spec = replace(spec, x=random_order(rng, spec.x))
+            if chance < 0.4:  # h in the same order of modes, so that both can be cut
+                order = tuple(dict.fromkeys(spec.x.order))
+                spec = replace(spec, h=replace(spec.h, order=order, sizes=()))
+        return spec
 
 
 def random_order(rng: np.random.Generator, region: Region) -> Region:
@@ -198,6 +209,22 @@ def random_bundle(
         logits=np.zeros((clips, spec.classes), dtype=np.int64),
         hidden=np.zeros((clips, spec.hidden), dtype=np.int64),
     )
+
+
+def random_image(rng: np.random.Generator, bundle: Bundle, target: Target) -> Image:
+    """An image of a bundle, cut into tiles at random if it can be.
+
+    Raises:
+        CapacityError: it does not fit.
+    """
+    listed = bundle.stages
+    lanes = choose_lanes(bundle.layers, listed, target)
+    ways = list(tilings(bundle.chains[0], listed[0], lanes[0]))
+    for way in (ways[k] for k in rng.permutation(len(ways))[:3]):
+        with suppress(CapacityError):
+            step = map_step(bundle.layers, bundle.stage_lists, target, way)
+            return compile_bundle(bundle, target, step=step)
+    return compile_bundle(bundle, target)
 
 
 def _random_chain(

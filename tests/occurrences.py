@@ -10,10 +10,11 @@ import numpy as np
 
 from compiler.image import Image
 from compiler.machine import Run
+from compiler.program import Instructions
 from model.golden import Trace
 from spec import timing
 from spec.bundle import Bundle
-from spec.program import Segment, Token, gate_instruction
+from spec.program import LoaderOp, Segment, Token, gate_instruction
 from spec.target import Target
 
 SEED = int(os.environ.get("FDHT_SEED", "20261123"))
@@ -33,6 +34,15 @@ def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter
         seen |= {"batch"} if any(np.prod(network.shape(stage.batch)) > 1 for stage in stages) else set()
         # The bond that closes a ring.
         seen |= {"ring bond"} if network.kind == "tr" and network.size[f"r{len(network.inputs)}"] > 1 else set()
+    loads = [i for i in programs[Segment.LOADER_PROGRAM] if i["op"] == LoaderOp.LOAD]
+    seen |= {"tiled"} if len(loads) > 1 else set()
+    seen |= {"beats that are words"} if any(i["whole"] for i in loads) else set()
+    zeros = sum(i["op"] == LoaderOp.ZERO for i in programs[Segment.LOADER_PROGRAM]) - 1
+    seen |= {"places taken in turn"} if 1 < zeros < len(loads) else set()
+    copies = sum(i["op"] == LoaderOp.COPY and not i["wait"] for i in programs[Segment.LOADER_PROGRAM])
+    seen |= {"h in some tiles"} if len(loads) > 1 and copies else set()
+    frees = [i for i in programs[Segment.ARRAY_PROGRAM] if i["give"] >> Token.X_FREE & 1]
+    seen |= {"tiles of several stages"} if len(frees) > 1 and not _neighbours(frees, programs) else set()
     for instruction in programs[Segment.ARRAY_PROGRAM]:
         contraction = image.machine.contraction(instruction)
         seen |= {"transposed drain"} if instruction["transpose"] else set()
@@ -48,6 +58,13 @@ def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter
     at_limit = (run.array.data == target.data.max) | (run.array.data == target.data.min)
     seen |= {f"requantiser {lane} saturates" for lane in np.flatnonzero(at_limit.any(axis=0))}
     return Counter(seen | _schedule(image, run, target))
+
+
+def _neighbours(frees: list[dict], programs: Instructions) -> bool:
+    """Whether the first two instructions that free inputs follow each other."""
+    array = programs[Segment.ARRAY_PROGRAM]
+    first, second = (next(k for k, i in enumerate(array) if i is free) for free in frees[:2])
+    return second == first + 1
 
 
 def _schedule(image: Image, run: Run, target: Target) -> set[str]:

@@ -9,7 +9,7 @@ from math import inf
 import numpy as np
 import pytest
 import torch
-from bundles import KINDS, MODELS, random_bundle, random_layers, random_spec, random_stage_list
+from bundles import KINDS, MODELS, random_bundle, random_image, random_layers, random_spec, random_stage_list
 from occurrences import SEED, assert_occurred, occurrences
 
 from compiler.image import compile_bundle
@@ -71,16 +71,17 @@ def test_no_stage_list_is_cheaper(shape):
 def check_random_network(rng: np.random.Generator, shape: tuple[int, int], number: int, orders: tuple[int, int]):
     """Plans (one in four at random), compiles and executes a network from its encoded image; returns what occurred."""
     layers = random_layers(rng, MODELS[number % len(MODELS)], orders)
-    on = target(*shape, single_port=bool(number % 2), compact=number % 3 == 0)
+    lanes = shape[1] if number % 5 < 3 else 1
+    on = target(*shape, single_port=bool(number % 2), compact=number % 3 == 0, input_lanes=lanes)
     bundle = image = None
     if number % 4 == 0:
         with suppress(CapacityError):
             stage_lists = tuple(random_stage_list(rng, chain.network) for chain in chains(layers))
             bundle = random_bundle(rng, layers, stage_lists, factor_width=12)
-            image = compile_bundle(bundle, on)
+            image = random_image(rng, bundle, on)
     if bundle is None or image is None:
         bundle = random_bundle(rng, layers, plan(layers, on), factor_width=12)
-        image = compile_bundle(bundle, on)
+        image = random_image(rng, bundle, on)
     size = (sum(spec.hidden for spec in layers), 2)
     state = rng.integers(on.data.min, on.data.max, size) if number % 2 else np.zeros(size, int)
     trace = GoldenLSTM(bundle).run(bundle.clips, *torch.from_numpy(state).T.reshape(2, len(layers), 1, -1))
@@ -114,6 +115,11 @@ EXPECTED = {
     **{f"{layers} layers": 30 for layers in (1, 2, 3)},
     "z sum saturates": 2,
     "gate unit back to back": 50,
+    "tiled": 15,
+    "tiles of several stages": 2,
+    "places taken in turn": 1,
+    "h in some tiles": 3,
+    "beats that are words": 3,
     "batch": 5,
     "loader beside the array": 30,
     "data and result in separate banks": 100,

@@ -5,16 +5,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from bundles import MODELS, random_bundle, random_layers
+from bundles import MODELS, random_bundle, random_image, random_layers
 from hypothesis import given
 from hypothesis import strategies as st
 from test_planner import SEED, SHAPES, target
 
 from compiler.image import Image, compile_bundle
 from compiler.machine import UNITS, decode
-from compiler.mapping import map_step
 from compiler.nest import walk
-from compiler.planner import plan
+from compiler.planner import map_model, plan
 from hw.sequencer import TOKEN_BITS
 from spec.program import Array, Int, LoaderOp, Record, Segment, Token
 from spec.target import Target
@@ -27,7 +26,7 @@ def compiled(shape: tuple[int, int]):
         layers = random_layers(rng, kind, (1, 5))
         on = target(*shape, single_port=bool(number % 2), bank_words=2048)
         stage_lists = plan(layers, on)
-        yield compile_bundle(random_bundle(rng, layers, stage_lists), on), map_step(layers, stage_lists, on), layers
+        yield compile_bundle(random_bundle(rng, layers, stage_lists), on), map_model(layers, stage_lists, on), layers
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -97,6 +96,35 @@ def test_addresses_exist_and_results_are_written_once(shape):
         assert {word for word, _ in written} <= set(zeros)
         # Only tiles that take turns in one place are written twice in a step.
         assert len(set(written)) == len(written) or len(step.slots) < len(step.chains[0].tiles)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_array_and_loader_keep_apart(shape):
+    """While the loader writes to a bank, the array does not; nor does it read there, if the bank has one port."""
+    rng = np.random.default_rng([SEED, *shape, 3])
+    beside = 0
+    for number, kind in enumerate(MODELS * 2):
+        layers = random_layers(rng, kind, (2, 4))
+        on = target(*shape, single_port=bool(number % 2), bank_words=2048)
+        image = random_image(rng, random_bundle(rng, layers, plan(layers, on)), on)
+        machine, busy = image.machine, dict[Segment, list]()
+        for unit, _, instruction, start, done in machine.schedule(3):
+            if unit is Segment.ARRAY_PROGRAM:
+                work = machine.contraction(instruction)
+                words = [] if instruction["to_results"] else [work.write_addresses]
+                words += [work.data_addresses.ravel()] if on.single_port else []
+            elif unit is Segment.LOADER_PROGRAM:
+                words = [walk(instruction["nest"], instruction["count"] + 1)["word"]]
+            else:
+                continue
+            banks = {int(word) // on.bank_words for each in words for word in np.unique(each)}
+            busy.setdefault(unit, []).append((start, done, banks))
+        for start, done, banks in busy[Segment.LOADER_PROGRAM]:
+            for other_start, other_done, others in busy[Segment.ARRAY_PROGRAM]:
+                if start <= other_done and other_start <= done:
+                    beside += 1
+                    assert banks.isdisjoint(others)
+    assert beside > 20
 
 
 def _places(instruction: dict, on: Target) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bundles import MODELS, random_bundle, random_layers, random_spec
+from bundles import MODELS, random_bundle, random_image, random_layers, random_spec
 from occurrences import SEED, assert_occurred, occurrences
 
 from compiler.image import Image, compile_bundle
@@ -63,7 +63,7 @@ def random_job(rng: np.random.Generator, target: Target, number: int) -> tuple[J
             if layers[0].network.kind == "bt":  # one factor per stage, so that the block index is a batch index of some
                 stage_lists = (tuple((factor.name,) for factor in layers[0].network.factors),)
             bundle = random_bundle(rng, layers, stage_lists, steps=4)
-            image = compile_bundle(bundle, target)
+            image = random_image(rng, bundle, target)
         except CapacityError:
             continue
         units = sum(spec.hidden for spec in layers)
@@ -120,6 +120,7 @@ EXPECTED = {
     **{f"wait {token.name}": 20 for token in Token},
     "merge": 10,
     "gate unit back to back": 3,
+    "tiled": 1,
     "batch": 1,
     "ring bond": 1,
     "padded rows": 5,
