@@ -18,7 +18,7 @@ from spec import container
 from spec.errors import FdhtError, FileError, SpecError
 from spec.fixed import Fixed
 from spec.formats import InputFormat
-from spec.lstm import LSTMSpec, fdht_lstm
+from spec.lstm import LSTMSpec, Region, fdht_lstm
 
 EVALUATION_BATCH = 50
 
@@ -111,11 +111,14 @@ def _video(classes: int) -> LSTMSpec:
     """The model for video: a frame of 120 rows of 160 pixels of 3 channels as 8 × 8 fields of 15 × 20 pixels.
 
     As in `_faces`, the position inside a field is contracted first: a row of a field (20 pixels of 3 channels) is in
-    mode 1, its number in the field in mode 2. Mode 3 is the slowest, so each of its values is a band of the picture.
+    mode 1, its number in the field in mode 2. Mode 3 is the slowest, so each of its values is a band of the picture;
+    h is in the last three of them, which the array comes to when the gate unit is done.
     """
     spec = fdht_lstm(57600, 256, classes, (61, 15, 8, 8), (1, 2, 16, 32), 8)
     row_of_field, row_in_field, column_of_field, place_in_row = 2, 1, 3, 0
-    return replace(spec, x=replace(spec.x, order=(row_of_field, row_in_field, column_of_field, place_in_row)))
+    order = (row_of_field, row_in_field, column_of_field, place_in_row)
+    h = Region((60, 0, 5, 0), (1, 15, 3, 8), order, 256)
+    return replace(spec, x=replace(spec.x, order=order), h=h)
 
 
 _OF_FACES = Augmentation(rotation=0.15, scale=0.1, shift=0.1, contrast=0.2, brightness=0.2)

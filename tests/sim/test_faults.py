@@ -15,7 +15,7 @@ from sim.build import build
 from sim.simulate import Job, Simulation, simulate_jobs
 from spec.lstm import fdht_lstm, lstm_on
 from spec.network import balanced_tree, dense_network, ht_network
-from spec.program import Segment, Token
+from spec.program import LoaderOp, Segment, Token
 from spec.target import Target
 
 TARGET = Target("test-2x2", 2, 2, factor_width=8, bank_words=256, factor_words=512, result_words=128, hidden=16)
@@ -94,7 +94,7 @@ def swap_gates(instructions: list[dict]) -> None:
 
 
 def move_copy(instructions: list[dict]) -> None:
-    instructions[1]["copy"]["word"] += 1
+    instructions[-1]["nest"]["word"] += 1
 
 
 def forget_wait(instructions: list[dict]) -> None:
@@ -109,10 +109,10 @@ IMAGE_FAULTS = {
     "two strides swapped": program(Segment.ARRAY_PROGRAM, swap_strides),
     "a loop that ends early": program(Segment.ARRAY_PROGRAM, stop_early),
     "a shift too far": program(Segment.ARRAY_PROGRAM, add("shift", 0, 1)),
-    "another input offset": program(Segment.LOADER_PROGRAM, add("offset", 1, 1)),
+    "another input offset": program(Segment.LOADER_PROGRAM, add("offset", 2, 1)),
     "gates f and o swapped": program(Segment.GATE_PROGRAM, swap_gates),
     "a wait forgotten": program(Segment.GATE_PROGRAM, forget_wait),
-    "the head's copy of h a word off": program(Segment.GATE_PROGRAM, move_copy),
+    "the head's copy of h a word off": program(Segment.LOADER_PROGRAM, move_copy),
 }
 """What a wrong compiler might write."""
 
@@ -124,7 +124,7 @@ def test_a_fault_in_the_image(job, fault):
 
 
 def test_a_fault_between_layers():
-    """z of a recurrent network not added; the copy to the next layer a word off."""
+    """z of a recurrent network not added; h of other units copied to the next layer."""
     rng = np.random.default_rng(6)
     lower = lstm_on(ht_network((4, 4, 3), (2, 2, 6), balanced_tree(3, 3)), 48, 6, 0, dense_network(6, (2, 2, 6)))
     layers = (lower, fdht_lstm(6, 6, 3, (4, 4), (4, 6), 2))
@@ -137,9 +137,9 @@ def test_a_fault_between_layers():
         adding["add"] = 0
 
     def move_inputs(instructions: list[dict]) -> None:
-        instructions[2]["copy"]["word"] += 1
+        next(i for i in instructions if i["op"] == LoaderOp.COPY and i["give"] == 1 << Token.H_READY)["first"] += 1
 
-    for segment, change in ((Segment.ARRAY_PROGRAM, forget_to_add), (Segment.GATE_PROGRAM, move_inputs)):
+    for segment, change in ((Segment.ARRAY_PROGRAM, forget_to_add), (Segment.LOADER_PROGRAM, move_inputs)):
         assert_reported(simulate(replace(job, load=edit(job.image, segment, change))))
 
 
