@@ -86,7 +86,7 @@ class Contraction:
     def offsets(self) -> np.ndarray:
         """Cycle of each write, relative to `start`."""
         target = self.target
-        row = self._rows[self._kept] + timing.REQUANTISE
+        row = self._rows[self._kept] + timing.requantise(target)
         if not self.instruction["transpose"]:
             return row
         block_end = row.reshape(-1, target.columns)[:, -1]
@@ -308,7 +308,7 @@ class Machine:
                         words = self.target.data.saturate(total)
                         clipped += int((words != total).any(axis=1).sum())
                     results[addresses] = words
-                    stored.append((times + timing.STORE, addresses[:, None], words))
+                    stored.append((times + timing.store(self.target), addresses[:, None], words))
                 else:
                     scratchpad[addresses] = words
                     array.append((times, addresses[:, None], words))

@@ -1,13 +1,14 @@
 """The memories around the array: scratchpad, factor memory, and the small ones of results and biases."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.component import Component
+from hw.component import Component, delay
 from hw.signatures import image_write
 from hw.technology import BankMemory, block_rams
+from spec import timing
 from spec.program import WORD, Widths, bits_for, words_for
 from spec.target import Target, Technology
 
@@ -20,7 +21,7 @@ class Scratchpad(Component):
     and waits.
 
     Members:
-        read_enable, read_address (In), read_data (Out): a word for the array, timing.READ cycles later.
+        read_enable, read_address (In), read_data (Out): a word for the array, timing.read() cycles later.
         array_valid, array_address, array_data (In): a word from the array.
         gate_asks (In): the gate unit has the port, and writes in the cycle of gate_valid (In); it may not know in time
             whether that is this one. gate_address, gate_mask, gate_data (In): one value for some lanes.
@@ -75,10 +76,13 @@ class Scratchpad(Component):
         collisions = []
         words = data.ArrayLayout(self.read_data.shape(), len(self._banks))
         read = Signal(words)
-        read_bank = Signal(range(len(self._banks)))
-        m.d.sync += [read_bank.eq(self.read_address[offset:]), self.read_data.eq(read[read_bank])]
-
         lanes = self._target.columns
+        # Requests and words of banks that are spread over the part wait in registers on their way.
+        port = 0 if self._target.compact else 1
+        read_bank = delay(m, self.read_address[offset:], 2 * port, "read_bank")
+        for lane in range(lanes):
+            select = delay(m, read_bank, 1, f"select_{lane}", keep=bool(port))
+            m.d.sync += self.read_data[lane].eq(Array(read[k][lane] for k in range(len(self._banks)))[select])
         lane_valid = Signal()
         lane_address = Signal.like(self.gate_address)
         lane_mask = Signal(lanes)
@@ -107,25 +111,40 @@ class Scratchpad(Component):
             lane_asks = asks(lane_valid, lane_address)
             blocked = array_asks | read_asks if self._target.single_port else array_asks
             granted = lane_asks & (self.gate_asks | ~blocked)
+            write_address, write_mask, write_data = (
+                Signal.like(member, name=f"{name}_{number}")
+                for name, member in (
+                    ("write_address", bank.write_address),
+                    ("write_mask", bank.write_mask),
+                    ("write_data", bank.write_data),
+                )
+            )
+
+            def late(value, name, number=number, **options):
+                return delay(m, value, port, f"{name}_{number}", keep=bool(port), **options)
+
             m.d.comb += [
-                bank.read_enable.eq(read_asks),
-                bank.read_address.eq(self.read_address[:offset]),
-                read[number].eq(bank.read_data),
-                bank.write_enable.eq(array_asks | granted),
+                bank.read_enable.eq(late(read_asks, "read_enable_late", reset_less=False)),
+                bank.read_address.eq(late(self.read_address[:offset], "read_address_late")),
+                read[number].eq(late(bank.read_data, "read_late")),
+                bank.write_enable.eq(late(array_asks | granted, "write_enable_late", reset_less=False)),
+                bank.write_address.eq(late(write_address, "write_address_late")),
+                bank.write_mask.eq(late(write_mask, "write_mask_late")),
+                bank.write_data.eq(late(write_data, "write_data_late")),
             ]
             with m.If(asks(blocked, self.loader_address)):
                 m.d.comb += refused.eq(1)
             with m.If(array_asks):
                 m.d.comb += [
-                    bank.write_address.eq(self.array_address[:offset]),
-                    bank.write_mask.eq(Const(1).replicate(lanes)),
-                    bank.write_data.eq(self.array_data),
+                    write_address.eq(self.array_address[:offset]),
+                    write_mask.eq(Const(1).replicate(lanes)),
+                    write_data.eq(self.array_data),
                 ]
             with m.Else():
                 m.d.comb += [
-                    bank.write_address.eq(lane_address[:offset]),
-                    bank.write_mask.eq(lane_mask),
-                    bank.write_data.eq(lane_data.replicate(lanes)),
+                    write_address.eq(lane_address[:offset]),
+                    write_mask.eq(lane_mask),
+                    write_data.eq(lane_data.replicate(lanes)),
                 ]
             collisions.append(bank.collision | (array_asks & lane_asks & self.gate_asks))
         m.d.comb += self.collision.eq(Cat(collisions).any())
@@ -139,7 +158,7 @@ class ResultMemory(Component):
 
     Members:
         write_valid, write_add, write_address, write_data (In): a word to store, or to add.
-        stored_valid, stored_address, stored_data (Out): what is stored, timing.STORE later.
+        stored_valid, stored_address, stored_data (Out): what is stored, timing.store() later.
         saturated (Out): lanes of it that a sum clipped.
         read_address (In), read_data (Out): one cycle later.
 
@@ -177,19 +196,19 @@ class ResultMemory(Component):
             shape=self.write_data.shape(), depth=target.result_words, init=[], attrs={"ram_style": "block"}
         )
         write, read = memory.write_port(), memory.read_port()
-        adding = Signal()
-        new = Signal(self.write_data.shape(), reset_less=True)
-        m.d.sync += [
-            self.stored_valid.eq(self.write_valid),
-            self.stored_address.eq(self.write_address),
-            adding.eq(self.write_add),
-            new.eq(self.write_data),
+        late = timing.store(target)
+        adding = delay(m, self.write_add, late, "adding")
+        new = delay(m, self.write_data, late, "new")
+        old = delay(m, read.data, late - 1, "old")
+        m.d.comb += [
+            self.stored_valid.eq(delay(m, self.write_valid, late, "stored_valid", reset_less=False)),
+            self.stored_address.eq(delay(m, self.write_address, late, "stored_address")),
         ]
         for lane in range(target.columns):
             total = Signal(signed(number.width + 1), name=f"total_{lane}")
             clipped = total[-1] ^ total[-2]
             m.d.comb += [
-                total.eq(new[lane] + Mux(adding, read.data[lane], 0)),
+                total.eq(new[lane] + Mux(adding, old[lane], 0)),
                 self.saturated[lane].eq(self.stored_valid & clipped),
                 self.stored_data[lane].eq(Mux(clipped, Mux(total[-1], number.min, number.max), total)),
             ]
@@ -251,7 +270,7 @@ class ImageMemory(Component):
 
 
 class FactorMemory(Component):
-    """Words of P factors, read like the scratchpad: timing.READ cycles.
+    """Words of P factors, read like the scratchpad: timing.read() cycles.
 
     Members:
         fill (In): see hw.signatures.image_write.
@@ -261,6 +280,7 @@ class FactorMemory(Component):
     """
 
     def __init__(self, target: Target):
+        self._target = target
         word = data.ArrayLayout(signed(target.factor_width), target.rows)
         self._memory = ImageMemory(target.technology, word, target.factor_words)
         super().__init__(
@@ -279,6 +299,10 @@ class FactorMemory(Component):
         m = Module()
         m.submodules.memory = memory = self._memory
         wiring.connect(m, wiring.flipped(self.fill), memory.fill)
-        m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(self.read_address)]
-        m.d.sync += self.read_data.eq(memory.read_data)
+        spread = 0 if self._target.compact else 1
+        m.d.comb += [
+            memory.read_enable.eq(1),
+            memory.read_address.eq(delay(m, self.read_address, spread, "address")),
+            self.read_data.eq(delay(m, memory.read_data, 1 + spread, "word")),
+        ]
         return m

@@ -4,7 +4,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from hw.component import Component
+from hw.component import Component, delay
 from spec import timing
 from spec.program import Widths
 from spec.target import Target
@@ -20,7 +20,7 @@ class Requantiser(Component):
         shift (In): constant while anything is in flight.
         o, o_valid (Out): the result. o_saturated (Out): it was clipped.
 
-    Costs: latency timing.REQUANTISE, one word per cycle; no multipliers.
+    Costs: latency timing.requantise(), less one for the write port if not compact; one word per cycle; no multipliers.
     """
 
     def __init__(self, target: Target):
@@ -39,10 +39,13 @@ class Requantiser(Component):
 
     def elaborate(self, platform):
         m = Module()
+        if not self._target.compact:
+            self._elaborate_pipelined(m)
+            return m
         data = self._target.data
         half = Signal(signed(self._target.accumulator_width + 1), reset_less=True)  # halves of the result's last bit
         total = Signal(signed(self._target.accumulator_width + 2), reset_less=True)
-        valid = Signal(timing.REQUANTISE)
+        valid = Signal(timing.requantise(self._target))
         above = total[data.width - 1 :]
         clipped = above != total[-1].replicate(len(above))
         m.d.comb += self.o_valid.eq(valid[-1])
@@ -54,6 +57,29 @@ class Requantiser(Component):
             self.o_saturated.eq(clipped),
         ]
         return m
+
+    def _elaborate_pipelined(self, m: Module) -> None:
+        width, data = self._target.accumulator_width, self._target.data
+        valid = delay(m, self.i_valid, 6, "valid", reset_less=False)
+        i = delay(m, self.i, 1, "i")
+        shift = delay(m, self.shift, 1, "shift", keep=True)  # constant: a copy near by
+        bias = delay(m, self.bias, 2, "bias")
+        coarse, half = (Signal(signed(width + 1), name=name, reset_less=True) for name in ("coarse", "half"))
+        total = Signal(signed(width + 2), reset_less=True)
+        low = Signal(signed(data.width), reset_less=True)
+        negative, clipped = Signal(reset_less=True), Signal(reset_less=True)
+        above = total[data.width - 1 :]
+        m.d.sync += [
+            coarse.eq((i << 1) >> Cat(C(0, 3), shift[3:])),
+            half.eq(coarse >> shift[:3]),
+            total.eq((half + Cat(C(1, 1), bias).as_signed()) >> 1),
+            low.eq(total),
+            negative.eq(total[-1]),
+            clipped.eq(above != total[-1].replicate(len(above))),
+            self.o.eq(Mux(clipped, Mux(negative, data.min, data.max), low)),
+            self.o_saturated.eq(clipped),
+        ]
+        m.d.comb += self.o_valid.eq(valid)
 
 
 class Transposer(Component):

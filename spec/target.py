@@ -61,6 +61,7 @@ class Target:
         count_width: bits of the iterations of one loop.
         input_width: bits of a raw input word.
         technology: which primitives are used.
+        pinned: multipliers have fixed places, those of hw.technology.mult18_site (LFE5U-85F).
 
     Raises:
         SpecError: a value outside its range.
@@ -84,6 +85,7 @@ class Target:
     count_width: int = 16
     input_width: int = 8
     technology: Technology = Technology.GENERIC
+    pinned: bool = False
 
     def __post_init__(self):
         limits = {
@@ -162,14 +164,15 @@ TARGETS = {
         ),
         Target(
             "ulx3s-85f",
-            rows=8,
-            columns=4,
+            rows=16,
+            columns=8,
             banks=4,
             bank_words=4096,
-            factor_words=4096,
+            factor_words=2048,
             result_words=512,
             hidden=256,
             technology=Technology.ECP5,
+            pinned=True,
         ),
     )
 }

@@ -37,7 +37,7 @@ def test_words_are_stored_or_added(columns):
                 expected = (address, words[address].tolist(), clipped.tolist())
                 counts["added" if add else "stored"] += 1
                 counts["clipped"] += int(clipped.any())
-                await ctx.tick().repeat(timing.STORE)
+                await ctx.tick().repeat(timing.store(target))
             ctx.set(memory.write_valid, 0)
             check(ctx, expected)
             expected = None

@@ -16,7 +16,7 @@ from amaranth.sim import Simulator
 from hw.technology import MAC16_WIDTH, SPRAM_WIDTH, SPRAM_WORDS, BankMemory, Multiplier, MultiplyAccumulate
 from spec.errors import SpecError
 from spec.target import Technology
-from spec.timing import MULTIPLY
+from spec.timing import MULTIPLY, multiply
 
 BIN = Path(sys.executable).parent
 CYCLES = 5000
@@ -213,10 +213,10 @@ def test_products_are_summed(compact):
         for terms in sums:
             for k, (a, b) in enumerate(terms):
                 await tick(1, k == len(terms) - 1, a, b)
-            expected[cycle - 1 + MULTIPLY + compact] = sum(a * b for a, b in terms)
+            expected[cycle - 1 + multiply(compact) + compact] = sum(a * b for a, b in terms)
             for _ in range(compact + draw.choice([0, 0, 3])):
                 await tick(0, draw.randint(0, 1), 1, 1)
-        for _ in range(5):
+        for _ in range(7):
             await tick(0, 0, 0, 0)
         assert seen == expected
 
