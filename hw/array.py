@@ -14,9 +14,9 @@ class ProcessingElement(Component):
     """One multiply-accumulator and its place in the drain chain of its column.
 
     Factors come from the left, data from above; both leave two cycles later, in a compact array factors after one and
-    data at once. `valid` and `last` ride with the factors, so the element needs no other control: a finished sum goes to
-    the drain register, which in all other cycles takes over the one above. Registers of its own for the controls keep
-    wires short, so synthesis must not share those that are equal on a diagonal.
+    data at once. `valid` and `last` ride with the factors, so the element needs no other control: a finished sum goes
+    to the drain register, which in all other cycles takes over the one above. Elements of a diagonal have equal
+    controls; where the array is not compact each keeps registers of its own, so that wires are short.
 
     Args:
         at: row and column, for the floor plan.
@@ -83,10 +83,10 @@ class SystolicArray(Component):
     timing.column_skew() cycles later. Tiles may follow each other every timing.period() cycles.
 
     Finished sums move down their column one row per cycle. Operands take two cycles per row, so a row's sum is
-    finished in the cycle after that of the row above has passed: the sums leave in the order of rows, and nothing has to
-    wait. In a compact array all rows finish together and the last one leaves first. Either way no sum meets another, also
-    of the next tile, for every period >= P. The compiler loads row P - 1 - p with the factors of row p, so that words
-    leave in order; an array that is not compact numbers its factors from the last row.
+    finished just when that of the row above has passed: the sums leave in the order of rows, and nothing waits. In a
+    compact array all rows finish together and the last one leaves first. Either way no sum meets another, also of the
+    next tile, for every period >= P. Words leave in the reverse order of the factors, which the compiler undoes by
+    loading lane P - 1 - p with the factors of row p; an array that is not compact takes its lanes from last to first.
 
     Members:
         factors (In): P factors. data (In): Q data lanes.

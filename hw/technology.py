@@ -50,8 +50,8 @@ class Multiplier(Component):
     """Signed product, exact, with a register before and one or more behind the multiplier.
 
     Registers are neither reset nor stopped; the first `latency` products after power-up are undefined. Of technology
-    ECP5 and with a latency of 3 or more, it is a MULT18X18D with three registers inside it; otherwise synthesis makes it
-    of one on ECP5, with all registers outside.
+    ECP5 and with a latency of 3 or more, it is a MULT18X18D with three registers inside it; otherwise synthesis makes
+    it of one on ECP5, with all registers outside.
 
     Args:
         a_width, b_width: bits of the operands.
@@ -100,8 +100,8 @@ class Multiplier(Component):
 def mult18_site(columns: int, row: int, column: int) -> str:
     """nextpnr's name of the place of an array's multiplier in an LFE5U-85F, for at most 16 × 9.
 
-    The part has three rows of 52 MULT18X18D (nextpnr-ecp5's --write of a placed design names them); the array's rows lie
-    along them, a third of its columns on each.
+    The part has three rows of 52 MULT18X18D (nextpnr-ecp5 --write names them for a placed design); the array's rows
+    lie along them, a third of its columns on each.
     """
     each = -(-columns // 3)
     index = each * row + column % each
@@ -113,9 +113,9 @@ def mult18_site(columns: int, row: int, column: int) -> str:
 def _mult18(a: Value, b: Value, product: Value, site: str) -> Instance:
     """MULT18X18D as a signed multiplier with registers at its inputs, in its middle and at its output.
 
-    Parameters after Lattice's simulation model of it and its sysDSP Usage Guide (TN1267). CLK0_DIV stays at its default,
-    ENABLED, which is one step per rising edge. All three registers are used because nextpnr-ecp5 knows the timing of a
-    block with none, with those at the inputs or the output, or with all.
+    Parameters after Lattice's simulation model of it. CLK0_DIV stays at its default, ENABLED, which is one step per
+    rising edge. All three registers are used because nextpnr-ecp5 only knows the timing of a block with none, with
+    those at the inputs or the output, or with all.
     """
     pins = {}
     for name, operand in (("A", a), ("B", b)):

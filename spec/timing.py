@@ -27,8 +27,8 @@ TOKEN = 1
 
 
 def read(target: Target) -> int:
-    """Address of a scratchpad or factor word to operand at the array's edge: memory, output register. Where the array is
-    not compact, also a register at the address and one behind each block RAM.
+    """Address of a scratchpad or factor word to operand at the array's edge: memory, output register. Where the array
+    is not compact, also a register at the address and one behind each block RAM.
     """
     return 2 if target.compact else 4
 
@@ -42,7 +42,9 @@ def drain(target: Target) -> int:
 
 
 def row_skew(target: Target, row: int) -> int:
-    """Cycles a row of the array sees its operands later than row 0: two per hop, of which sums on their way down need one."""
+    """Cycles a row of the array sees its operands later than row 0: two per hop, of which sums on their way down
+    need one.
+    """
     return 0 if target.compact else 2 * row
 
 
@@ -64,8 +66,8 @@ def accumulate(target: Target) -> int:
 
 
 def requantise(target: Target) -> int:
-    """Accumulator at the requantiser to result: shift, round and add the bias, saturate. Where the array is not compact,
-    also a register in front, in the middle of the shift and of the saturation, and at the write port.
+    """Accumulator at the requantiser to result: shift, round and add the bias, saturate. Where the array is not
+    compact, also a register in front, in the middle of the shift and of the saturation, and at the write port.
     """
     return 3 if target.compact else 7
 
