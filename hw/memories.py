@@ -1,6 +1,8 @@
 """The memories around the array: scratchpad, factor memory, and the small ones of results and biases."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, ShapeLike, Signal, Value, signed
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Module, Mux, Shape, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -58,17 +60,24 @@ class Scratchpad(Component):
             }
         )
         self._banks = [
-            BankMemory(target.data_width, target.columns, target.bank_words, target.single_port, target.technology)
+            [
+                BankMemory(target.data_width, 1, target.bank_words, target.single_port, target.technology)
+                for _ in range(target.columns)
+            ]
             for _ in range(target.banks)
         ]
+        offset = bits_for(target.bank_words)
+        access = {"read_enable": 1, "read_address": offset, "write_enable": 1, "write_address": offset}
+        self._access = data.StructLayout(access | {"write_mask": target.columns, "write_data": word})
+        self._lane_access = data.StructLayout(access | {"write_data": lane})
 
     @property
     def block_rams(self) -> int:
-        return sum(bank.block_rams for bank in self._banks)
+        return sum(memory.block_rams for bank in self._banks for memory in bank)
 
     @property
     def sprams(self) -> int:
-        return sum(bank.sprams for bank in self._banks)
+        return sum(memory.sprams for bank in self._banks for memory in bank)
 
     def elaborate(self, platform):
         m = Module()
@@ -76,10 +85,10 @@ class Scratchpad(Component):
         collisions = []
         words = data.ArrayLayout(self.read_data.shape(), len(self._banks))
         read = Signal(words)
+        # Banks of large parts lie far apart: what they are asked waits in registers of the bank, then of each lane.
         lanes = self._target.columns
-        # Requests and words of banks that are spread over the part wait in registers on their way.
         port = 0 if self._target.compact else 1
-        read_bank = delay(m, self.read_address[offset:], 2 * port, "read_bank")
+        read_bank = delay(m, self.read_address[offset:], 3 * port, "read_bank")
         for lane in range(lanes):
             select = delay(m, read_bank, 1, f"select_{lane}", keep=bool(port))
             m.d.sync += self.read_data[lane].eq(Array(read[k][lane] for k in range(len(self._banks)))[select])
@@ -101,7 +110,6 @@ class Scratchpad(Component):
                 lane_data.eq(self.loader_data),
             ]
         for number, bank in enumerate(self._banks):
-            m.submodules[f"bank_{number}"] = bank
 
             def asks(valid, address, number=number):
                 return valid & (address[offset:] == number)
@@ -111,42 +119,40 @@ class Scratchpad(Component):
             lane_asks = asks(lane_valid, lane_address)
             blocked = array_asks | read_asks if self._target.single_port else array_asks
             granted = lane_asks & (self.gate_asks | ~blocked)
-            write_address, write_mask, write_data = (
-                Signal.like(member, name=f"{name}_{number}")
-                for name, member in (
-                    ("write_address", bank.write_address),
-                    ("write_mask", bank.write_mask),
-                    ("write_data", bank.write_data),
-                )
-            )
-
-            def late(value, name, number=number, **options):
-                return delay(m, value, port, f"{name}_{number}", keep=bool(port), **options)
-
-            m.d.comb += [
-                bank.read_enable.eq(late(read_asks, "read_enable_late", reset_less=False)),
-                bank.read_address.eq(late(self.read_address[:offset], "read_address_late")),
-                read[number].eq(late(bank.read_data, "read_late")),
-                bank.write_enable.eq(late(array_asks | granted, "write_enable_late", reset_less=False)),
-                bank.write_address.eq(late(write_address, "write_address_late")),
-                bank.write_mask.eq(late(write_mask, "write_mask_late")),
-                bank.write_data.eq(late(write_data, "write_data_late")),
-            ]
             with m.If(asks(blocked, self.loader_address)):
                 m.d.comb += refused.eq(1)
-            with m.If(array_asks):
+            access: Any = Signal(self._access, name=f"access_{number}")
+            m.d.comb += [
+                access.read_enable.eq(read_asks),
+                access.read_address.eq(self.read_address[:offset]),
+                access.write_enable.eq(array_asks | granted),
+                access.write_address.eq(Mux(array_asks, self.array_address, lane_address)),
+                access.write_mask.eq(Mux(array_asks, ~0, lane_mask)),
+                access.write_data.eq(Mux(array_asks, self.array_data, lane_data.replicate(lanes))),
+            ]
+            access = delay(m, access, port, f"access_{number}", keep=bool(port))
+            for lane, memory in enumerate(bank):
+                m.submodules[f"bank_{number}_{lane}"] = memory
+                own: Any = Signal(self._lane_access, name=f"access_{number}_{lane}")
                 m.d.comb += [
-                    write_address.eq(self.array_address[:offset]),
-                    write_mask.eq(Const(1).replicate(lanes)),
-                    write_data.eq(self.array_data),
+                    own.read_enable.eq(access.read_enable),
+                    own.read_address.eq(access.read_address),
+                    own.write_enable.eq(access.write_enable & access.write_mask[lane]),
+                    own.write_address.eq(access.write_address),
+                    own.write_data.eq(access.write_data[lane]),
                 ]
-            with m.Else():
+                own = delay(m, own, port, f"access_{number}_{lane}", keep=bool(port))
                 m.d.comb += [
-                    write_address.eq(lane_address[:offset]),
-                    write_mask.eq(lane_mask),
-                    write_data.eq(lane_data.replicate(lanes)),
+                    memory.read_enable.eq(own.read_enable),
+                    memory.read_address.eq(own.read_address),
+                    memory.write_enable.eq(own.write_enable),
+                    memory.write_address.eq(own.write_address),
+                    memory.write_mask.eq(1),
+                    memory.write_data[0].eq(own.write_data),
+                    read[number][lane].eq(delay(m, memory.read_data, port, f"read_{number}_{lane}")[0]),
                 ]
-            collisions.append(bank.collision | (array_asks & lane_asks & self.gate_asks))
+                collisions.append(memory.collision)
+            collisions.append(array_asks & lane_asks & self.gate_asks)
         m.d.comb += self.collision.eq(Cat(collisions).any())
         return m
 
@@ -227,16 +233,19 @@ class ImageMemory(Component):
 
     Args:
         technology: whose block RAM is counted. shape, depth: of its words.
+        spread: every 16 bits have block RAMs, and registers in front of and behind these, of their own.
 
     Members:
         fill (In): see hw.signatures.image_write.
-        read_enable (In), read_address (In), read_data (Out): one cycle later; held without `read_enable`.
+        read_enable (In), read_address (In), read_data (Out): one cycle later; held without `read_enable`. If `spread`,
+            three cycles later and never held.
 
-    Costs: latency 1; `block_rams`.
+    Costs: latency 1 or 3; `block_rams`.
     """
 
-    def __init__(self, technology: Technology, shape: ShapeLike, depth: int):
+    def __init__(self, technology: Technology, shape: ShapeLike, depth: int, spread: bool = False):
         self._technology = technology
+        self._spread = spread
         self._depth = depth
         self._parts = words_for(Shape.cast(shape).width)
         super().__init__(
@@ -250,10 +259,15 @@ class ImageMemory(Component):
 
     @property
     def block_rams(self) -> int:
+        if self._spread:
+            return self._parts * block_rams(self._technology, self._depth, WORD)
         return block_rams(self._technology, self._depth, WORD, self._parts)
 
     def elaborate(self, platform):
         m = Module()
+        if self._spread:
+            self._elaborate_spread(m)
+            return m
         m.submodules.memory = memory = Memory(
             shape=data.ArrayLayout(WORD, self._parts), depth=self._depth, init=[], attrs={"ram_style": "block"}
         )
@@ -267,6 +281,23 @@ class ImageMemory(Component):
             Value.cast(self.read_data).eq(Value.cast(read.data)),
         ]
         return m
+
+    def _elaborate_spread(self, m: Module) -> None:
+        words = []
+        for part in range(self._parts):
+            m.submodules[f"memory_{part}"] = memory = Memory(
+                shape=WORD, depth=self._depth, init=[], attrs={"ram_style": "block"}
+            )
+            write, read = memory.write_port(), memory.read_port()
+            enable = self.fill.enable & (self.fill.part == part)
+            m.d.comb += [
+                write.en.eq(delay(m, enable, 1, f"write_enable_{part}")),
+                write.addr.eq(delay(m, self.fill.address, 1, f"write_address_{part}", keep=True)),
+                write.data.eq(delay(m, self.fill.data, 1, f"write_data_{part}", keep=True)),
+                read.addr.eq(delay(m, self.read_address, 1, f"read_address_{part}", keep=True)),
+            ]
+            words.append(delay(m, read.data, 1, f"word_{part}"))
+        m.d.comb += Value.cast(self.read_data).eq(Cat(words))
 
 
 class FactorMemory(Component):
@@ -282,7 +313,7 @@ class FactorMemory(Component):
     def __init__(self, target: Target):
         self._target = target
         word = data.ArrayLayout(signed(target.factor_width), target.rows)
-        self._memory = ImageMemory(target.technology, word, target.factor_words)
+        self._memory = ImageMemory(target.technology, word, target.factor_words, not target.compact)
         super().__init__(
             {
                 "fill": In(image_write(target.factor_words, target.rows * target.factor_width)),
@@ -303,6 +334,6 @@ class FactorMemory(Component):
         m.d.comb += [
             memory.read_enable.eq(1),
             memory.read_address.eq(delay(m, self.read_address, spread, "address")),
-            self.read_data.eq(delay(m, memory.read_data, 1 + spread, "word")),
+            self.read_data.eq(delay(m, memory.read_data, 1, "word")),
         ]
         return m

@@ -112,22 +112,27 @@ class Transposer(Component):
     def elaborate(self, platform):
         m = Module()
         size, word = self._columns, self.i.shape()
+        late = delay(m, self.i, 1, "late")
         collected = [Signal(word, name=f"collected_{k}", reset_less=True) for k in range(size - 1)]
         block = [Signal(word, name=f"block_{k}", reset_less=True) for k in range(size)]
-        rows = [*collected, self.i]
+        rows = [*collected, late]
         count = Signal(range(size))
         left = Signal(range(size + 1))
 
         m.d.comb += [self.o.eq(block[0]), self.o_valid.eq(left != 0)]
-        with m.If(left != 0):
-            m.d.sync += left.eq(left - 1)
-            m.d.sync += [block[k].eq(block[k + 1]) for k in range(size - 1)]
         with m.If(self.i_valid):
-            for k in range(size - 1):
-                with m.If(count == k):
-                    m.d.sync += collected[k].eq(self.i)
-            m.d.sync += count.eq(count + 1)
-            with m.If(count == size - 1):
-                m.d.sync += [count.eq(0), left.eq(self.emit + 1)]
-                m.d.sync += [block[lane][row].eq(rows[row][lane]) for lane in range(size) for row in range(size)]
+            m.d.sync += count.eq(Mux(count == size - 1, 0, count + 1))
+        arrived = [self.i_valid & (count == k) for k in range(size)]
+        for k in range(size - 1):
+            with m.If(delay(m, arrived[k], 1, f"arrived_{k}", reset_less=False)):
+                m.d.sync += collected[k].eq(late)
+        with m.If(delay(m, arrived[-1], 1, "complete", reset_less=False)):
+            m.d.sync += left.eq(self.emit + 1)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        for k in range(size):  # each word has its own copy of what so many registers look at
+            with m.If(delay(m, arrived[-1], 1, f"complete_{k}", keep=True)):
+                m.d.sync += [block[k][row].eq(rows[row][k]) for row in range(size)]
+            with m.Elif(left != 0 if k + 1 < size else 0):
+                m.d.sync += block[k].eq(block[(k + 1) % size])
         return m

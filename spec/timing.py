@@ -10,8 +10,8 @@ from spec.target import Target
 MULTIPLY = 2
 """Operands at the gate unit's multiplier to product: input registers, output register."""
 
-TRANSPOSE = 1
-"""Last row of a block to the block's first transposed word."""
+TRANSPOSE = 2
+"""Last row of a block to the block's first transposed word: input register, block register."""
 
 LOAD = 2
 """`start` of the loader to its first write: count, write register."""
@@ -28,9 +28,9 @@ TOKEN = 1
 
 def read(target: Target) -> int:
     """Address of a scratchpad or factor word to operand at the array's edge: memory, output register. Where the array
-    is not compact, also a register at the address and one behind each block RAM.
+    is not compact, also two registers at the address and one behind each block RAM.
     """
-    return 2 if target.compact else 4
+    return 2 if target.compact else 5
 
 
 def drain(target: Target) -> int:
