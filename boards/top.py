@@ -3,8 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetInserter, Signal
+from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 
 import hw
@@ -67,11 +68,28 @@ class BoardTop(Elaboratable):
         m.d.comb += [receiver.pin.eq(uart.rx.i), uart.tx.o.eq(transmitter.pin), link.lost.eq(receiver.overrun)]
         wiring.connect(m, receiver.bytes, link.rx)
         wiring.connect(m, link.tx, transmitter.bytes)
-        for name in ("image", "x", "state"):
-            wiring.connect(m, getattr(link, name), getattr(engine, name))
+        wiring.connect(m, link.image, engine.image)
+        for name in ("x", "state"):
+            source, sink = getattr(link, name), getattr(engine, name)
+            if self.board.engine.compact:
+                wiring.connect(m, source, sink)
+            else:
+                _buffer(m, source, sink, ~engine.busy)
         wiring.connect(m, engine.out, link.out)
         for name in ("start", "steps", "use_state", "every_h", "keep"):
             m.d.comb += getattr(engine, name).eq(getattr(link, name))
         for name in ("busy", "cycles", "stalls", "saturations", "collision"):
             m.d.comb += getattr(link, name).eq(getattr(engine, name))
         return m
+
+
+def _buffer(m: Module, source: Any, sink: Any, clear: Value) -> None:
+    """A register between two streams, so that neither waits for the other's logic; a word every other cycle."""
+    valid, payload = Signal(), Signal.like(source.payload, reset_less=True)
+    m.d.comb += [source.ready.eq(~valid), sink.valid.eq(valid), sink.payload.eq(payload)]
+    with m.If(clear):
+        m.d.sync += valid.eq(0)
+    with m.Elif(valid):
+        m.d.sync += valid.eq(~sink.ready)
+    with m.Else():
+        m.d.sync += [valid.eq(source.valid), payload.eq(source.payload)]

@@ -160,7 +160,8 @@ class Scratchpad(Component):
 class ResultMemory(Component):
     """z and logits, in block RAM: words are stored, or added to what is there, saturated.
 
-    Nobody reads while words are added, and no address in the cycle it is stored.
+    Nobody reads while words are added, and no address in the cycle it is stored. Where the array is not compact, what is
+    read comes from a copy beside the reader, a cycle later still: sums are added elsewhere on a large part.
 
     Members:
         write_valid, write_add, write_address, write_data (In): a word to store, or to add.
@@ -193,7 +194,8 @@ class ResultMemory(Component):
     @property
     def block_rams(self) -> int:
         target = self._target
-        return block_rams(target.technology, target.result_words, target.columns * target.data_width)
+        copies = 1 if target.compact else 2
+        return copies * block_rams(target.technology, target.result_words, target.columns * target.data_width)
 
     def elaborate(self, platform):
         m = Module()
@@ -222,8 +224,24 @@ class ResultMemory(Component):
             write.en.eq(self.stored_valid),
             write.addr.eq(self.stored_address),
             write.data.eq(self.stored_data),
-            read.addr.eq(Mux(self.write_valid & self.write_add, self.write_address, self.read_address)),
-            self.read_data.eq(read.data),
+        ]
+        if target.compact:
+            m.d.comb += [
+                read.addr.eq(Mux(self.write_valid & self.write_add, self.write_address, self.read_address)),
+                self.read_data.eq(read.data),
+            ]
+            return m
+        m.submodules.copy = copy = Memory(
+            shape=self.write_data.shape(), depth=target.result_words, init=[], attrs={"ram_style": "block"}
+        )
+        copy_write, copy_read = copy.write_port(), copy.read_port()
+        m.d.comb += [
+            read.addr.eq(self.write_address),
+            copy_write.en.eq(delay(m, self.stored_valid, 1, "copy_valid", reset_less=False)),
+            copy_write.addr.eq(delay(m, self.stored_address, 1, "copy_address")),
+            copy_write.data.eq(delay(m, self.stored_data, 1, "copy_data")),
+            copy_read.addr.eq(self.read_address),
+            self.read_data.eq(copy_read.data),
         ]
         return m
 

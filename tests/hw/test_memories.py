@@ -43,7 +43,7 @@ def test_words_are_stored_or_added(columns):
             expected = None
             address = rng.randrange(8)
             ctx.set(memory.read_address, address)
-            await ctx.tick().repeat(2)
+            await ctx.tick().repeat(3)
             assert [ctx.get(memory.read_data[lane]) for lane in range(columns)] == words[address].tolist()
 
     def check(ctx, expected):
