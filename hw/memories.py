@@ -160,8 +160,8 @@ class Scratchpad(Component):
 class ResultMemory(Component):
     """z and logits, in block RAM: words are stored, or added to what is there, saturated.
 
-    Nobody reads while words are added, and no address in the cycle it is stored. Where the array is not compact, what is
-    read comes from a copy beside the reader, a cycle later still: sums are added elsewhere on a large part.
+    Nobody reads while words are added, and no address in the cycle it is stored. Where the array is not compact, what
+    is read comes from a copy that may lie near the reader, stored a cycle later still.
 
     Members:
         write_valid, write_add, write_address, write_data (In): a word to store, or to add.
