@@ -57,7 +57,8 @@ ECP5 = Family(
     "ecp5",
     synthesis="synth_ecp5",
     place_and_route="nextpnr-ecp5",
-    route=("--router", "router2"),  # router1, nextpnr's default, takes hours where this takes minutes
+    # router1, nextpnr's default, takes hours where router2 takes minutes
+    route=("--router", "router2", "--placer-heap-timingweight", "20"),
     constraints=("--lpf", ".lpf"),
     output=("--textcfg", ".config"),
     pack="ecppack",

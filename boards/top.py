@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetInserter, Signal
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 
 import hw
 import spec
 from boards.board import Board
 from hw.accelerator import Accelerator
+from hw.component import Component
 from hw.link import HostLink
 from hw.loader import InputPacker
 from hw.uart import UARTReceiver, UARTTransmitter, divisor
@@ -32,6 +34,28 @@ def build_id(board: Board) -> int:
         for source in sorted(Path(package.__path__[0]).glob("*.py")):
             digest.update(source.read_bytes())
     return int.from_bytes(digest.digest()[:4], "little")
+
+
+class StreamBuffer(Component):
+    """A register between two streams, so that neither waits for the other's logic.
+
+    Members:
+        i (In), o (Out): payloads of a shape.
+
+    Costs: latency 1; a word every other cycle.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        with m.If(self.o.valid):
+            m.d.sync += self.o.valid.eq(~self.o.ready)
+        with m.Else():
+            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+        return m
 
 
 class BoardTop(Elaboratable):
@@ -70,10 +94,15 @@ class BoardTop(Elaboratable):
         m.d.comb += [receiver.pin.eq(uart.rx.i), uart.tx.o.eq(transmitter.pin), link.lost.eq(receiver.overrun)]
         wiring.connect(m, receiver.bytes, link.rx)
         wiring.connect(m, link.tx, transmitter.bytes)
+        wiring.connect(m, link.image, engine.image)
         wiring.connect(m, link.x, packer.i)
-        wiring.connect(m, packer.o, engine.x)
-        for name in ("image", "state"):
-            wiring.connect(m, getattr(link, name), getattr(engine, name))
+        for name, source in (("x", packer.o), ("state", link.state)):
+            if not self.board.engine.compact:
+                buffer = StreamBuffer(source.payload.shape())
+                m.submodules[f"{name}_buffer"] = ResetInserter(reset)(buffer)
+                wiring.connect(m, source, buffer.i)
+                source = buffer.o
+            wiring.connect(m, source, getattr(engine, name))
         wiring.connect(m, engine.out, link.out)
         for name in ("start", "steps", "use_state", "every_h", "keep"):
             m.d.comb += getattr(engine, name).eq(getattr(link, name))

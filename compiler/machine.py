@@ -150,7 +150,7 @@ class Contraction:
     def offsets(self) -> np.ndarray:
         """Cycle of each write, relative to `start`."""
         target = self.target
-        row = self._rows[self._kept] + timing.REQUANTISE
+        row = self._rows[self._kept] + timing.requantise(target)
         if not self.instruction["transpose"]:
             return row
         block_end = row.reshape(-1, target.columns)[:, -1]
@@ -347,7 +347,7 @@ class Machine:
                 words = self.target.data.saturate(total)
                 clipped += int((words != total).any(axis=1).sum())
             memory.results[addresses] = words
-            events.results.append((times + timing.STORE, addresses[:, None], words))
+            events.results.append((times + timing.store(self.target), addresses[:, None], words))
         else:
             memory.scratchpad[addresses] = words
             events.array.append((times, addresses[:, None], words))

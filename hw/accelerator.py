@@ -1,10 +1,10 @@
 """The engine: contraction unit, gate unit and loader around their memories, each led by its own program."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.component import Component
+from hw.component import Component, delay
 from hw.contraction import ContractionUnit
 from hw.gate import GateUnit
 from hw.loader import ImageLoader, InputLoader
@@ -131,12 +131,15 @@ class Accelerator(Component):
         ]
 
         for segment, fill in fills.items():
-            m.d.comb += [
-                fill.enable.eq(image_loader.write[segment]),
-                fill.address.eq(image_loader.address),
-                fill.part.eq(image_loader.part),
-                fill.data.eq(image_loader.data),
-            ]
+            for member, value in (
+                ("enable", image_loader.write[segment]),
+                ("address", image_loader.address[: len(fill.address)]),
+                ("part", image_loader.part[: len(fill.part)]),
+                ("data", image_loader.data),
+            ):
+                far = 0 if target.compact else 1  # registers of its own for every memory
+                name = f"{segment.name.lower()}_{member}"
+                m.d.comb += getattr(fill, member).eq(delay(m, value, far, name, keep=True))
         wiring.connect(m, wiring.flipped(self.image), image_loader.image)
         wiring.connect(m, wiring.flipped(self.x), loader.x)
         wiring.connect(m, wiring.flipped(self.state), gate.state)
@@ -172,13 +175,16 @@ class Accelerator(Component):
             scratchpad.loader_data.eq(loader.write_data),
         ]
 
+        # A program ends well after the last result, so that nothing is missed by counting later.
+        clipped = Signal(2)
+        m.d.sync += clipped.eq(Cat(contraction.saturated.any(), results.saturated.any()))
         with m.If(begin):
             m.d.sync += [self.cycles.eq(0), self.stalls.eq(0), self.saturations.eq(0)]
         with m.Elif(running):
             m.d.sync += [
                 self.cycles.eq(self.cycles + 1),
                 self.stalls.eq(self.stalls + (loader.starved | gate.stalled)),
-                self.saturations.eq(self.saturations + contraction.saturated.any() + results.saturated.any()),
+                self.saturations.eq(self.saturations + clipped[0] + clipped[1]),
             ]
         with m.If(scratchpad.collision):
             m.d.sync += self.collision.eq(1)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
 from hw.array import SystolicArray
-from hw.component import Component
+from hw.component import Component, delay
 from hw.layout import layout
 from hw.requantise import Requantiser, Transposer
 from spec import timing
@@ -25,15 +25,15 @@ class ContractionUnit(Component):
     Members:
         instruction (In): see spec.program.array_instruction; stable from `start` to `done`.
         start (In), done (Out): pulses.
-        data_enable, data_address (Out), data_word (In): scratchpad, timing.READ cycles.
-        factor_address (Out), factor_word (In): factor memory, timing.READ cycles.
+        data_enable, data_address (Out), data_word (In): scratchpad, timing.read() cycles.
+        factor_address (Out), factor_word (In): factor memory, timing.read() cycles.
         bias_address (Out), bias_word (In): bias memory, one cycle.
         write_valid, write_results, write_add, write_address, write_data (Out): a result word, to the result memory if
             `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
         saturated (Out): lanes clipped in the word that leaves the requantisers.
 
     Costs: P × Q multipliers; start to first operand address 1 cycle; last operand address of a tile to its
-    first word written timing.drain() + timing.REQUANTISE.
+    first word written timing.drain() + timing.requantise().
     """
 
     def __init__(self, target: Target):
@@ -106,12 +106,8 @@ class ContractionUnit(Component):
                 m.d.sync += [resting.eq(0), elapsed.eq(0)]
         control: Any = Signal(array.control.shape())
         m.d.comb += [control.valid.eq(issue), control.last.eq(tile_ends)]
-        for k in range(timing.READ):
-            delayed: Any = Signal(array.control.shape(), name=f"control_{k}")
-            m.d.sync += delayed.eq(control)
-            control = delayed
         m.d.comb += [
-            array.control.eq(control),
+            array.control.eq(delay(m, control, timing.read(target), "control", reset_less=False)),
             array.factors.eq(self.factor_word),
             array.data.eq(self.data_word),
         ]
@@ -151,15 +147,19 @@ class ContractionUnit(Component):
                 self.saturated[q].eq(requantiser.o_valid & requantiser.o_saturated),
             ]
         straight_valid = requantisers[0].o_valid
+        valid, word = Signal(), Signal.like(self.write_data)
+        port = 0 if target.compact else 1
         m.d.comb += [
             write.nest.eq(instruction.write),
             write.load.eq(self.start),
-            write.step.eq(self.write_valid),
-            self.write_valid.eq(straight_valid),
-            self.write_results.eq(instruction.to_results),
-            self.write_add.eq(instruction.add),
-            self.write_address.eq(write.address.word),
-            self.write_data.eq(straight),
+            write.step.eq(valid),
+            valid.eq(straight_valid),
+            word.eq(straight),
+            self.write_valid.eq(delay(m, valid, port, "write_valid", reset_less=False)),
+            self.write_results.eq(delay(m, instruction.to_results, port, "write_results")),
+            self.write_add.eq(delay(m, instruction.add, port, "write_add")),
+            self.write_address.eq(delay(m, write.address.word, port, "write_address")),
+            self.write_data.eq(delay(m, word, port, "write_data")),
         ]
         if target.columns > 1:
             m.submodules.transposer = transposer = Transposer(target)
@@ -169,12 +169,12 @@ class ContractionUnit(Component):
                 transposer.emit.eq(instruction.emit),
             ]
             with m.If(instruction.transpose):
-                m.d.comb += [self.write_valid.eq(transposer.o_valid), self.write_data.eq(transposer.o)]
+                m.d.comb += [valid.eq(transposer.o_valid), word.eq(transposer.o)]
 
         # Rows of padding may still leave after the last write; the next instruction must not take them for its own.
         written = Signal()
         m.d.comb += self.done.eq(written & ~array.o_valid)
-        with m.If(self.write_valid & write.last):
+        with m.If(delay(m, valid & write.last, port, "write_last", reset_less=False)):
             m.d.sync += written.eq(1)
         with m.Elif(self.done):
             m.d.sync += written.eq(0)

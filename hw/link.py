@@ -177,7 +177,7 @@ class FrameReceiver(Component):
         valid (Out): a frame is complete; until it is taken up what follows is dropped.
         take (In): pulse, while `valid`: it becomes the one in work, the one before is forgotten.
         length (Out): of the one in work; its bytes less 1.
-        address (In), data (Out): its bytes, one cycle later; the header is at -1, the payload begins at 0.
+        address (In), data (Out): its bytes, two cycles later; the header is at -1, the payload begins at 0.
         dropped (Out): pulse: a byte was dropped.
 
     Frames longer than a slot overwrite themselves and so fail their CRC.
@@ -214,9 +214,9 @@ class FrameReceiver(Component):
             write.data.eq(self.bytes.payload ^ Mux(escape, INVERT, 0)),
             write.en.eq(self.bytes.valid & ~self.valid & ~flag & ~(escapes & ~escape)),
             read.addr.eq(Cat(self.address, ~slot)),
-            self.data.eq(read.data),
             self.length.eq(length),
         ]
+        m.d.sync += self.data.eq(read.data)
         with m.If(~inside):
             m.d.sync += count.eq(~0)
         with m.If(write.en):
@@ -235,7 +235,7 @@ class ResultBuffer(Component):
 
     Members:
         out (In): results.
-        data (Out): the byte to read next, one cycle after it changed. more (Out): there is one.
+        data (Out): the byte to read next, two cycles after it changed. more (Out): there is one.
         take (In): pulse: go on to the next.
         forget (In): pulse: the host has what was taken. rewind (In): pulse: it has not, go back to it.
         clear (In): pulse: forget everything; once before any use.
@@ -279,9 +279,9 @@ class ResultBuffer(Component):
             write.en.eq(self.out.valid & room),
             self.out.ready.eq(room & (part == self._bytes - 1)),
             read.addr.eq(at),
-            self.data.eq(read.data),
             self.more.eq(at != head),
         ]
+        m.d.sync += self.data.eq(read.data)
         with m.If(write.en):
             m.d.sync += [head.eq(head + 1), part.eq(Mux(part == self._bytes - 1, 0, part + 1))]
         with m.If(self.rewind | self.take):
@@ -325,7 +325,7 @@ class HostLink(Component):
             the engine's, the other way round.
         reset (Out): pulse, also at the very start: the engine (but not this link) is to be reset.
 
-    Costs: at most 15 cycles per byte of a request and 3 per word, 12 per byte of a reply; no multipliers; two
+    Costs: at most 17 cycles per byte of a request and 3 per word, 13 per byte of a reply; no multipliers; two
     block RAMs (`block_rams`).
     """
 
@@ -476,7 +476,9 @@ class HostLink(Component):
             with m.State("NEXT"):
                 m.d.comb += done.eq(ended)
                 with m.If(opening | ((checking | replying | closing) & ~ended)):
-                    m.next = "LOAD"
+                    m.next = "READ"
+            with m.State("READ"):
+                m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.sync += index.eq(index + 1)
                 m.d.comb += [load.eq(1), results.take.eq(use_results)]
@@ -510,6 +512,8 @@ class HostLink(Component):
                 with m.If(done):
                     m.next = "HEADER"
             with m.State("HEADER"):
+                m.next = "READ"
+            with m.State("READ"):
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.sync += kind.eq(data)
@@ -531,7 +535,7 @@ class HostLink(Component):
                     m.next = "BYTE"
             with m.State("BYTE"):
                 m.d.comb += acting.eq(1)
-                m.next = "WORD"
+                m.next = "FETCH"
                 with m.If(kind == Request.READ):
                     m.d.comb += results.forget.eq(1)
                     reply()
@@ -548,6 +552,9 @@ class HostLink(Component):
                 with m.Elif(self.busy != for_run):
                     reply(Reason.BUSY)
                     m.d.sync += reason[0].eq(for_run)
+            with m.State("FETCH"):
+                m.d.comb += acting.eq(1)
+                m.next = "WORD"
             with m.State("WORD"):
                 m.d.comb += acting.eq(1)
                 m.d.sync += waited.eq(0)

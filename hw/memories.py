@@ -1,13 +1,16 @@
 """The memories around the array: scratchpad, factor memory, and the small ones of results and biases."""
 
-from amaranth.hdl import Cat, Module, Mux, Shape, ShapeLike, Signal, Value, signed
+from typing import Any
+
+from amaranth.hdl import Array, Cat, Module, Mux, Shape, ShapeLike, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.component import Component
+from hw.component import Component, delay
 from hw.signatures import image_write
 from hw.technology import BankMemory, block_rams
+from spec import timing
 from spec.program import WORD, Widths, bits_for, words_for
 from spec.target import Target, Technology
 
@@ -19,7 +22,7 @@ class Scratchpad(Component):
     of each other's banks.
 
     Members:
-        read_enable, read_address (In), read_data (Out): a word for the array, timing.READ cycles later.
+        read_enable, read_address (In), read_data (Out): a word for the array, timing.read() cycles later.
         array_valid, array_address, array_data (In): a word from the array.
         loader_valid, loader_address, loader_mask, loader_data (In): lanes from the loader.
         collision (Out): a bank was asked for more than it can do; never, with a correct program.
@@ -47,17 +50,24 @@ class Scratchpad(Component):
             }
         )
         self._banks = [
-            BankMemory(target.data_width, target.columns, target.bank_words, target.single_port, target.technology)
+            [
+                BankMemory(target.data_width, 1, target.bank_words, target.single_port, target.technology)
+                for _ in range(target.columns)
+            ]
             for _ in range(target.banks)
         ]
+        offset = bits_for(target.bank_words)
+        access = {"read_enable": 1, "read_address": offset, "write_enable": 1, "write_address": offset}
+        self._access = data.StructLayout(access | {"write_mask": target.columns, "write_data": word})
+        self._lane_access = data.StructLayout(access | {"write_data": signed(target.data_width)})
 
     @property
     def block_rams(self) -> int:
-        return sum(bank.block_rams for bank in self._banks)
+        return sum(memory.block_rams for bank in self._banks for memory in bank)
 
     @property
     def sprams(self) -> int:
-        return sum(bank.sprams for bank in self._banks)
+        return sum(memory.sprams for bank in self._banks for memory in bank)
 
     def elaborate(self, platform):
         m = Module()
@@ -65,35 +75,52 @@ class Scratchpad(Component):
         collisions = []
         words = data.ArrayLayout(self.read_data.shape(), len(self._banks))
         read = Signal(words)
-        read_bank = Signal(range(len(self._banks)))
-        m.d.sync += [read_bank.eq(self.read_address[offset:]), self.read_data.eq(read[read_bank])]
+        # Banks of large parts lie far apart: what they are asked waits in registers of the bank, then of each lane.
+        lanes = self._target.columns
+        port = 0 if self._target.compact else 1
+        read_bank = delay(m, self.read_address[offset:], 3 * port, "read_bank")
+        for lane in range(lanes):
+            select = delay(m, read_bank, 1, f"select_{lane}", keep=bool(port))
+            m.d.sync += self.read_data[lane].eq(Array(read[k][lane] for k in range(len(self._banks)))[select])
         for number, bank in enumerate(self._banks):
-            m.submodules[f"bank_{number}"] = bank
 
             def asks(valid, address, number=number):
                 return valid & (address[offset:] == number)
 
             array_asks = asks(self.array_valid, self.array_address)
             loader_asks = asks(self.loader_valid, self.loader_address)
+            access: Any = Signal(self._access, name=f"access_{number}")
             m.d.comb += [
-                bank.read_enable.eq(asks(self.read_enable, self.read_address)),
-                bank.read_address.eq(self.read_address[:offset]),
-                read[number].eq(bank.read_data),
-                bank.write_enable.eq(array_asks | loader_asks),
+                access.read_enable.eq(asks(self.read_enable, self.read_address)),
+                access.read_address.eq(self.read_address[:offset]),
+                access.write_enable.eq(array_asks | loader_asks),
+                access.write_address.eq(Mux(array_asks, self.array_address, self.loader_address)),
+                access.write_mask.eq(Mux(array_asks, ~0, self.loader_mask)),
+                access.write_data.eq(Mux(array_asks, self.array_data, self.loader_data)),
             ]
-            with m.If(array_asks):
+            access = delay(m, access, port, f"access_{number}", keep=bool(port))
+            for lane, memory in enumerate(bank):
+                m.submodules[f"bank_{number}_{lane}"] = memory
+                own: Any = Signal(self._lane_access, name=f"access_{number}_{lane}")
                 m.d.comb += [
-                    bank.write_address.eq(self.array_address[:offset]),
-                    bank.write_mask.eq(~0),
-                    bank.write_data.eq(self.array_data),
+                    own.read_enable.eq(access.read_enable),
+                    own.read_address.eq(access.read_address),
+                    own.write_enable.eq(access.write_enable & access.write_mask[lane]),
+                    own.write_address.eq(access.write_address),
+                    own.write_data.eq(access.write_data[lane]),
                 ]
-            with m.Else():
+                own = delay(m, own, port, f"access_{number}_{lane}", keep=bool(port))
                 m.d.comb += [
-                    bank.write_address.eq(self.loader_address[:offset]),
-                    bank.write_mask.eq(self.loader_mask),
-                    bank.write_data.eq(self.loader_data),
+                    memory.read_enable.eq(own.read_enable),
+                    memory.read_address.eq(own.read_address),
+                    memory.write_enable.eq(own.write_enable),
+                    memory.write_address.eq(own.write_address),
+                    memory.write_mask.eq(1),
+                    memory.write_data[0].eq(own.write_data),
+                    read[number][lane].eq(delay(m, memory.read_data, port, f"read_{number}_{lane}")[0]),
                 ]
-            collisions.append(bank.collision | (array_asks & loader_asks))
+                collisions.append(memory.collision)
+            collisions.append(array_asks & loader_asks)
         m.d.comb += self.collision.eq(Cat(collisions).any())
         return m
 
@@ -101,11 +128,12 @@ class Scratchpad(Component):
 class ResultMemory(Component):
     """z and logits, in block RAM: words are stored, or added to what is there, saturated.
 
-    Nobody reads while words are added, and no address in the cycle it is stored.
+    Nobody reads while words are added, and no address in the cycle it is stored. Where the array is not compact, what
+    is read comes from a copy that may lie near the reader, stored a cycle later still.
 
     Members:
         write_valid, write_add, write_address, write_data (In): a word to store, or to add.
-        stored_valid, stored_address, stored_data (Out): what is stored, timing.STORE later.
+        stored_valid, stored_address, stored_data (Out): what is stored, timing.store() later.
         saturated (Out): lanes of it that a sum clipped.
         read_address (In), read_data (Out): one cycle later.
 
@@ -134,7 +162,8 @@ class ResultMemory(Component):
     @property
     def block_rams(self) -> int:
         target = self._target
-        return block_rams(target.technology, target.result_words, target.columns * target.data_width)
+        copies = 1 if target.compact else 2
+        return copies * block_rams(target.technology, target.result_words, target.columns * target.data_width)
 
     def elaborate(self, platform):
         m = Module()
@@ -143,19 +172,19 @@ class ResultMemory(Component):
             shape=self.write_data.shape(), depth=target.result_words, init=[], attrs={"ram_style": "block"}
         )
         write, read = memory.write_port(), memory.read_port()
-        adding = Signal()
-        new = Signal(self.write_data.shape(), reset_less=True)
-        m.d.sync += [
-            self.stored_valid.eq(self.write_valid),
-            self.stored_address.eq(self.write_address),
-            adding.eq(self.write_add),
-            new.eq(self.write_data),
+        late = timing.store(target)
+        adding = delay(m, self.write_add, late, "adding")
+        new = delay(m, self.write_data, late, "new")
+        old = delay(m, read.data, late - 1, "old")
+        m.d.comb += [
+            self.stored_valid.eq(delay(m, self.write_valid, late, "stored_valid", reset_less=False)),
+            self.stored_address.eq(delay(m, self.write_address, late, "stored_address")),
         ]
         for lane in range(target.columns):
             total = Signal(signed(number.width + 1), name=f"total_{lane}")
             clipped = total[-1] ^ total[-2]
             m.d.comb += [
-                total.eq(new[lane] + Mux(adding, read.data[lane], 0)),
+                total.eq(new[lane] + Mux(adding, old[lane], 0)),
                 self.saturated[lane].eq(self.stored_valid & clipped),
                 self.stored_data[lane].eq(Mux(clipped, Mux(total[-1], number.min, number.max), total)),
             ]
@@ -163,8 +192,24 @@ class ResultMemory(Component):
             write.en.eq(self.stored_valid),
             write.addr.eq(self.stored_address),
             write.data.eq(self.stored_data),
-            read.addr.eq(Mux(self.write_valid & self.write_add, self.write_address, self.read_address)),
-            self.read_data.eq(read.data),
+        ]
+        if target.compact:
+            m.d.comb += [
+                read.addr.eq(Mux(self.write_valid & self.write_add, self.write_address, self.read_address)),
+                self.read_data.eq(read.data),
+            ]
+            return m
+        m.submodules.copy = copy = Memory(
+            shape=self.write_data.shape(), depth=target.result_words, init=[], attrs={"ram_style": "block"}
+        )
+        copy_write, copy_read = copy.write_port(), copy.read_port()
+        m.d.comb += [
+            read.addr.eq(self.write_address),
+            copy_write.en.eq(delay(m, self.stored_valid, 1, "copy_valid", reset_less=False)),
+            copy_write.addr.eq(delay(m, self.stored_address, 1, "copy_address")),
+            copy_write.data.eq(delay(m, self.stored_data, 1, "copy_data")),
+            copy_read.addr.eq(self.read_address),
+            self.read_data.eq(copy_read.data),
         ]
         return m
 
@@ -174,16 +219,19 @@ class ImageMemory(Component):
 
     Args:
         technology: whose block RAM is counted. shape, depth: of its words.
+        spread: every 16 bits have block RAMs, and registers in front of and behind these, of their own.
 
     Members:
         fill (In): see hw.signatures.image_write.
-        read_enable (In), read_address (In), read_data (Out): one cycle later; held without `read_enable`.
+        read_enable (In), read_address (In), read_data (Out): one cycle later; held without `read_enable`. If `spread`,
+            three cycles later and never held.
 
-    Costs: latency 1; `block_rams`.
+    Costs: latency 1 or 3; `block_rams`.
     """
 
-    def __init__(self, technology: Technology, shape: ShapeLike, depth: int):
+    def __init__(self, technology: Technology, shape: ShapeLike, depth: int, spread: bool = False):
         self._technology = technology
+        self._spread = spread
         self._depth = depth
         self._parts = words_for(Shape.cast(shape).width)
         super().__init__(
@@ -197,10 +245,15 @@ class ImageMemory(Component):
 
     @property
     def block_rams(self) -> int:
+        if self._spread:
+            return self._parts * block_rams(self._technology, self._depth, WORD)
         return block_rams(self._technology, self._depth, WORD, self._parts)
 
     def elaborate(self, platform):
         m = Module()
+        if self._spread:
+            self._elaborate_spread(m)
+            return m
         m.submodules.memory = memory = Memory(
             shape=data.ArrayLayout(WORD, self._parts), depth=self._depth, init=[], attrs={"ram_style": "block"}
         )
@@ -215,9 +268,26 @@ class ImageMemory(Component):
         ]
         return m
 
+    def _elaborate_spread(self, m: Module) -> None:
+        words = []
+        for part in range(self._parts):
+            m.submodules[f"memory_{part}"] = memory = Memory(
+                shape=WORD, depth=self._depth, init=[], attrs={"ram_style": "block"}
+            )
+            write, read = memory.write_port(), memory.read_port()
+            enable = self.fill.enable & (self.fill.part == part)
+            m.d.comb += [
+                write.en.eq(delay(m, enable, 1, f"write_enable_{part}")),
+                write.addr.eq(delay(m, self.fill.address, 1, f"write_address_{part}", keep=True)),
+                write.data.eq(delay(m, self.fill.data, 1, f"write_data_{part}", keep=True)),
+                read.addr.eq(delay(m, self.read_address, 1, f"read_address_{part}", keep=True)),
+            ]
+            words.append(delay(m, read.data, 1, f"word_{part}"))
+        m.d.comb += Value.cast(self.read_data).eq(Cat(words))
+
 
 class FactorMemory(Component):
-    """Words of P factors, read like the scratchpad: timing.READ cycles.
+    """Words of P factors, read like the scratchpad: timing.read() cycles.
 
     Members:
         fill (In): see hw.signatures.image_write.
@@ -227,8 +297,9 @@ class FactorMemory(Component):
     """
 
     def __init__(self, target: Target):
+        self._target = target
         word = data.ArrayLayout(signed(target.factor_width), target.rows)
-        self._memory = ImageMemory(target.technology, word, target.factor_words)
+        self._memory = ImageMemory(target.technology, word, target.factor_words, not target.compact)
         super().__init__(
             {
                 "fill": In(image_write(target.factor_words, target.rows * target.factor_width)),
@@ -245,6 +316,10 @@ class FactorMemory(Component):
         m = Module()
         m.submodules.memory = memory = self._memory
         wiring.connect(m, wiring.flipped(self.fill), memory.fill)
-        m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(self.read_address)]
-        m.d.sync += self.read_data.eq(memory.read_data)
+        spread = 0 if self._target.compact else 1
+        m.d.comb += [
+            memory.read_enable.eq(1),
+            memory.read_address.eq(delay(m, self.read_address, spread, "address")),
+            self.read_data.eq(delay(m, memory.read_data, 1, "word")),
+        ]
         return m

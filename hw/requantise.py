@@ -4,7 +4,7 @@ from amaranth.hdl import C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from hw.component import Component
+from hw.component import Component, delay
 from spec import timing
 from spec.program import Widths
 from spec.target import Target
@@ -20,7 +20,7 @@ class Requantiser(Component):
         shift (In): constant while anything is in flight.
         o, o_valid (Out): the result. o_saturated (Out): it was clipped.
 
-    Costs: latency timing.REQUANTISE, one word per cycle; no multipliers.
+    Costs: latency timing.requantise(), less one for the write port if not compact; one word per cycle; no multipliers.
     """
 
     def __init__(self, target: Target):
@@ -39,10 +39,13 @@ class Requantiser(Component):
 
     def elaborate(self, platform):
         m = Module()
+        if not self._target.compact:
+            self._elaborate_pipelined(m)
+            return m
         data = self._target.data
         half = Signal(signed(self._target.accumulator_width + 1), reset_less=True)  # halves of the result's last bit
         total = Signal(signed(self._target.accumulator_width + 2), reset_less=True)
-        valid = Signal(timing.REQUANTISE)
+        valid = Signal(timing.requantise(self._target))
         above = total[data.width - 1 :]
         clipped = above != total[-1].replicate(len(above))
         m.d.comb += self.o_valid.eq(valid[-1])
@@ -54,6 +57,29 @@ class Requantiser(Component):
             self.o_saturated.eq(clipped),
         ]
         return m
+
+    def _elaborate_pipelined(self, m: Module) -> None:
+        width, data = self._target.accumulator_width, self._target.data
+        valid = delay(m, self.i_valid, 6, "valid", reset_less=False)
+        i = delay(m, self.i, 1, "i")
+        shift = delay(m, self.shift, 1, "shift", keep=True)  # constant: a copy near by
+        bias = delay(m, self.bias, 2, "bias")
+        coarse, half = (Signal(signed(width + 1), name=name, reset_less=True) for name in ("coarse", "half"))
+        total = Signal(signed(width + 2), reset_less=True)
+        low = Signal(signed(data.width), reset_less=True)
+        negative, clipped = Signal(reset_less=True), Signal(reset_less=True)
+        above = total[data.width - 1 :]
+        m.d.sync += [
+            coarse.eq((i << 1) >> Cat(C(0, 3), shift[3:])),
+            half.eq(coarse >> shift[:3]),
+            total.eq((half + Cat(C(1, 1), bias).as_signed()) >> 1),
+            low.eq(total),
+            negative.eq(total[-1]),
+            clipped.eq(above != total[-1].replicate(len(above))),
+            self.o.eq(Mux(clipped, Mux(negative, data.min, data.max), low)),
+            self.o_saturated.eq(clipped),
+        ]
+        m.d.comb += self.o_valid.eq(valid)
 
 
 class Transposer(Component):
@@ -86,22 +112,27 @@ class Transposer(Component):
     def elaborate(self, platform):
         m = Module()
         size, word = self._columns, self.i.shape()
+        late = delay(m, self.i, 1, "late")
         collected = [Signal(word, name=f"collected_{k}", reset_less=True) for k in range(size - 1)]
         block = [Signal(word, name=f"block_{k}", reset_less=True) for k in range(size)]
-        rows = [*collected, self.i]
+        rows = [*collected, late]
         count = Signal(range(size))
         left = Signal(range(size + 1))
 
         m.d.comb += [self.o.eq(block[0]), self.o_valid.eq(left != 0)]
-        with m.If(left != 0):
-            m.d.sync += left.eq(left - 1)
-            m.d.sync += [block[k].eq(block[k + 1]) for k in range(size - 1)]
         with m.If(self.i_valid):
-            for k in range(size - 1):
-                with m.If(count == k):
-                    m.d.sync += collected[k].eq(self.i)
-            m.d.sync += count.eq(count + 1)
-            with m.If(count == size - 1):
-                m.d.sync += [count.eq(0), left.eq(self.emit + 1)]
-                m.d.sync += [block[lane][row].eq(rows[row][lane]) for lane in range(size) for row in range(size)]
+            m.d.sync += count.eq(Mux(count == size - 1, 0, count + 1))
+        arrived = [self.i_valid & (count == k) for k in range(size)]
+        for k in range(size - 1):
+            with m.If(delay(m, arrived[k], 1, f"arrived_{k}", reset_less=False)):
+                m.d.sync += collected[k].eq(late)
+        with m.If(delay(m, arrived[-1], 1, "complete", reset_less=False)):
+            m.d.sync += left.eq(self.emit + 1)
+        with m.Elif(left != 0):
+            m.d.sync += left.eq(left - 1)
+        for k in range(size):  # each word has its own copy of what so many registers look at
+            with m.If(delay(m, arrived[-1], 1, f"complete_{k}", keep=True)):
+                m.d.sync += [block[k][row].eq(rows[row][k]) for row in range(size)]
+            with m.Elif(left != 0 if k + 1 < size else 0):
+                m.d.sync += block[k].eq(block[(k + 1) % size])
         return m

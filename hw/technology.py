@@ -12,12 +12,15 @@ from hw.component import Component
 from spec.errors import SpecError
 from spec.program import bits_for
 from spec.target import MULTIPLIERS, Technology
-from spec.timing import MULTIPLY
+from spec.timing import MULTIPLY, multiply
 
 SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
 """Shape of one SB_SPRAM256KA."""
 
 MAC16_WIDTH, MAC16_SUM = MULTIPLIERS[Technology.ICE40]
+MULT18_WIDTH, _ = MULTIPLIERS[Technology.ECP5]
+MULT18_STAGES = 3
+"""Registers on the way through an MULT18X18D."""
 
 _BLOCK_RAM_SHAPES = {
     Technology.GENERIC: (),
@@ -44,31 +47,97 @@ def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) 
 
 
 class Multiplier(Component):
-    """Signed product, exact, with a register before and one behind the multiplier.
+    """Signed product, exact, with a register before and one or more behind the multiplier.
 
-    Registers are neither reset nor stopped; the first `MULTIPLY` products after power-up are undefined. Synthesis
-    makes it of a MULT18X18D on ECP5.
+    Registers are neither reset nor stopped; the first `latency` products after power-up are undefined. Of technology
+    ECP5 and with a latency of 3 or more, it is a MULT18X18D with three registers inside it; otherwise synthesis makes
+    it of one on ECP5, with all registers outside.
 
     Args:
         a_width, b_width: bits of the operands.
+        latency: at least 2.
+        technology: ECP5 is described above.
+        site: nextpnr's name of the place that the MULT18X18D must take; "" for any.
 
     Members:
         a, b (In): operands.
         o (Out): their product.
 
-    Costs: latency spec.timing.MULTIPLY, a product per cycle; one multiplier.
+    Costs: latency as given, a product per cycle; one multiplier.
     """
 
-    def __init__(self, a_width: int, b_width: int):
+    def __init__(
+        self,
+        a_width: int,
+        b_width: int,
+        latency: int = MULTIPLY,
+        technology: Technology = Technology.GENERIC,
+        site: str = "",
+    ):
         super().__init__({"a": In(signed(a_width)), "b": In(signed(b_width)), "o": Out(signed(a_width + b_width))})
+        self._latency = latency
+        self._technology = technology
+        self._site = site
 
     def elaborate(self, platform):
         m = Module()
-        a, b = Signal.like(self.a, reset_less=True), Signal.like(self.b, reset_less=True)
         product = Signal.like(self.o, reset_less=True)
-        m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
+        if self._technology is Technology.ECP5 and self._latency >= MULT18_STAGES:
+            m.submodules.block = _mult18(self.a, self.b, product, self._site)
+            left = self._latency - MULT18_STAGES
+        else:
+            a, b = Signal.like(self.a, reset_less=True), Signal.like(self.b, reset_less=True)
+            m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
+            left = self._latency - 2
+        for k in range(left):
+            late = Signal.like(self.o, name=f"product_{k}", reset_less=True)
+            m.d.sync += late.eq(product)
+            product = late
         m.d.comb += self.o.eq(product)
         return m
+
+
+def mult18_site(columns: int, row: int, column: int) -> str:
+    """nextpnr's name of the place of an array's multiplier in an LFE5U-85F, for at most 16 × 9.
+
+    The part has three rows of 52 MULT18X18D (nextpnr-ecp5 --write names them for a placed design); the array's rows
+    lie along them, a third of its columns on each.
+    """
+    each = -(-columns // 3)
+    index = each * row + column % each
+    block, number = divmod(index, 4)
+    x = 4 + 9 * block + 2 * (block >= 7) + (0, 1, 4, 5)[number]
+    return f"X{x}/Y{(10, 34, 58)[column // each]}/MULT18_{(0, 1, 4, 5)[number]}"
+
+
+def _mult18(a: Value, b: Value, product: Value, site: str) -> Instance:
+    """MULT18X18D as a signed multiplier with registers at its inputs, in its middle and at its output.
+
+    Parameters after Lattice's simulation model of it. CLK0_DIV stays at its default, ENABLED, which is one step per
+    rising edge. All three registers are used because nextpnr-ecp5 only knows the timing of a block with none, with
+    those at the inputs or the output, or with all.
+    """
+    pins = {}
+    for name, operand in (("A", a), ("B", b)):
+        for k in range(MULT18_WIDTH):
+            pins[f"i_{name}{k}"] = operand[min(k, len(operand) - 1)]
+    return Instance(
+        "MULT18X18D",
+        p_REG_INPUTA_CLK="CLK0",
+        p_REG_INPUTB_CLK="CLK0",
+        p_REG_PIPELINE_CLK="CLK0",
+        p_REG_OUTPUT_CLK="CLK0",
+        i_CLK0=ClockSignal(),
+        i_CE0=Const(1),
+        i_RST0=Const(0),
+        i_SIGNEDA=Const(1),
+        i_SIGNEDB=Const(1),
+        i_SOURCEA=Const(0),
+        i_SOURCEB=Const(0),
+        **pins,
+        **{f"o_P{k}": product[k] for k in range(len(product))},
+        **({"a_BEL": site} if site else {}),
+    )
 
 
 class MultiplyAccumulate(Component):
@@ -78,12 +147,13 @@ class MultiplyAccumulate(Component):
         a_width, b_width, width: bits of the operands and of the sum, which wraps.
         compact: the sum is registered and stays inside the multiplier block; two sums must be a cycle apart.
         technology: ICE40 (compact only) is one SB_MAC16 with all registers inside it.
+        site: see Multiplier.
 
     Members:
-        a, b (In): operands, taken while `valid` (In). last (In): they are a sum's last.
+        a, b (In): operands, taken while `valid` (In), a sum's in consecutive cycles. last (In): they are a sum's last.
         o (Out): the sum while `finished` (Out).
 
-    Costs: last operands to sum spec.timing.MULTIPLY cycles, one more if compact; one multiplier (`multipliers`).
+    Costs: last operands to sum spec.timing.accumulate() cycles; one multiplier (`multipliers`).
 
     Raises:
         SpecError: operands or sums wider than the primitive's.
@@ -96,6 +166,7 @@ class MultiplyAccumulate(Component):
         width: int,
         compact: bool = False,
         technology: Technology = Technology.GENERIC,
+        site: str = "",
     ):
         limit, _ = MULTIPLIERS.get(technology, (None, None))
         if limit is not None and max(a_width, b_width) > limit:
@@ -120,6 +191,7 @@ class MultiplyAccumulate(Component):
         )
         self._compact = compact
         self._technology = technology
+        self._site = site
 
     @property
     def multipliers(self) -> int:
@@ -127,6 +199,9 @@ class MultiplyAccumulate(Component):
 
     def elaborate(self, platform):
         m = Module()
+        if not self._compact:
+            self._elaborate_pipelined(m)
+            return m
         valid, last = Signal(MULTIPLY), Signal(MULTIPLY)
         m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.valid & self.last, last))]
         if self._technology is Technology.ICE40:
@@ -138,16 +213,31 @@ class MultiplyAccumulate(Component):
 
         m.submodules.multiplier = multiplier = Multiplier(len(self.a), len(self.b))
         total = Signal.like(self.o)
-        add = total + multiplier.o
-        m.d.comb += [multiplier.a.eq(self.a), multiplier.b.eq(self.b)]
-        if self._compact:
-            m.d.sync += [total.eq(Mux(valid[-1], add, 0)), self.finished.eq(last[-1])]
-            m.d.comb += self.o.eq(total)
-        else:
-            with m.If(valid[-1]):
-                m.d.sync += total.eq(Mux(last[-1], 0, add))
-            m.d.comb += [self.o.eq(add), self.finished.eq(last[-1])]
+        m.d.sync += [total.eq(Mux(valid[-1], total + multiplier.o, 0)), self.finished.eq(last[-1])]
+        m.d.comb += [multiplier.a.eq(self.a), multiplier.b.eq(self.b), self.o.eq(total)]
         return m
+
+    def _elaborate_pipelined(self, m: Module) -> None:
+        """Registers are not reset: without operands, the sum is cleared."""
+        latency = multiply(compact=False)
+        m.submodules.multiplier = multiplier = Multiplier(
+            len(self.a), len(self.b), latency, self._technology, self._site
+        )
+        clear = Signal(latency, reset_less=True, attrs={"keep": 1})
+        finished = Signal(latency, reset_less=True, attrs={"keep": 1})
+        total = Signal.like(self.o, reset_less=True)
+        add = (total + multiplier.o)[: len(total)].as_signed()
+        m.d.sync += [
+            clear.eq(Cat(~self.valid | self.last, clear)),
+            finished.eq(Cat(self.valid & self.last, finished)),
+            total.eq(Mux(clear[-1], 0, add)),
+        ]
+        m.d.comb += [
+            multiplier.a.eq(self.a),
+            multiplier.b.eq(self.b),
+            self.o.eq(add),
+            self.finished.eq(finished[-1]),
+        ]
 
 
 def _mac16(a: Value, b: Value, valid: Value, total: Value) -> Instance:

@@ -60,6 +60,7 @@ class Target:
         input_width: bits of a raw input word.
         input_lanes: raw input words that come at once: 1, or as many as there are columns.
         technology: which primitives are used.
+        pinned: multipliers have fixed places, those of hw.technology.mult18_site (LFE5U-85F).
 
     Raises:
         SpecError: a value outside its range.
@@ -84,6 +85,7 @@ class Target:
     input_width: int = 8
     input_lanes: int = 1
     technology: Technology = Technology.GENERIC
+    pinned: bool = False
 
     def __post_init__(self):
         limits = {
@@ -164,14 +166,17 @@ TARGETS = {
         ),
         Target(
             "ulx3s-85f",
-            rows=8,
-            columns=4,
+            rows=16,
+            columns=8,
             banks=4,
             bank_words=4096,
-            factor_words=4096,
+            factor_words=2048,
             result_words=512,
             hidden=256,
+            program_words=1024,
+            input_lanes=8,
             technology=Technology.ECP5,
+            pinned=True,
         ),
     )
 }

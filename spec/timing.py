@@ -7,20 +7,11 @@ import numpy as np
 from spec.program import GateOp, Record
 from spec.target import Target
 
-READ = 2
-"""Address of a scratchpad or factor word to operand at the array's edge: memory, output register."""
-
 MULTIPLY = 2
-"""Operands at a multiplier to product: input registers, output register."""
+"""Operands at the gate unit's multiplier to product: input registers, output register."""
 
-REQUANTISE = 3
-"""Accumulator at the requantiser to result: shift, round and add the bias, saturate."""
-
-STORE = 1
-"""A result word at the result memory to it being stored: what was there, to be added, is read."""
-
-TRANSPOSE = 1
-"""Last row of a block to the block's first transposed word."""
+TRANSPOSE = 2
+"""Last row of a block to the block's first transposed word: input register, block register."""
 
 LOAD = 2
 """`start` of the loader to its first write: count, write register."""
@@ -38,21 +29,55 @@ TOKEN = 1
 """A unit's `done` to the tokens it gives being seen."""
 
 
-def drain(target: Target) -> int:
-    """Address of a tile's last operands to its first row at the array's output: read, the skew of rows and
-    columns, multiply and accumulate, one register.
+def read(target: Target) -> int:
+    """Address of a scratchpad or factor word to operand at the array's edge: memory, output register. Where the array
+    is not compact, also two registers at the address and one behind each block RAM.
     """
-    return READ + row_skew(target, target.rows - 1) + (target.columns - 1) + accumulate(target) + 1
+    return 2 if target.compact else 5
+
+
+def drain(target: Target) -> int:
+    """Address of a tile's last operands to its first row at the array's output: read, the first sum's way past the
+    other rows, the skew of columns, multiply and accumulate, one register.
+    """
+    rise = 0 if target.compact else target.rows - 1
+    return read(target) + rise + column_skew(target, target.columns - 1) + accumulate(target) + 1
 
 
 def row_skew(target: Target, row: int) -> int:
-    """Cycles a row of the array sees its operands later than row 0."""
-    return 0 if target.compact else row
+    """Cycles a row of the array sees its operands later than row 0: two per hop, of which sums on their way down
+    need one.
+    """
+    return 0 if target.compact else 2 * row
+
+
+def column_skew(target: Target, column: int) -> int:
+    """Cycles a column of the array sees its operands later than column 0."""
+    return column if target.compact else 2 * column
+
+
+def multiply(compact: bool) -> int:
+    """Operands at a multiplier of the array to product: input and output registers. Where the array is not compact,
+    also one in the middle of the multiplier and one near the adder.
+    """
+    return 2 if compact else 4
 
 
 def accumulate(target: Target) -> int:
     """Last operands of a sum at a multiplier to the finished sum."""
-    return MULTIPLY + int(target.compact)
+    return multiply(target.compact) + int(target.compact)
+
+
+def requantise(target: Target) -> int:
+    """Accumulator at the requantiser to result: shift, round and add the bias, saturate. Where the array is not
+    compact, also a register in front, in the middle of the shift and of the saturation, and at the write port.
+    """
+    return 3 if target.compact else 7
+
+
+def store(target: Target) -> int:
+    """A result word at the result memory to it being stored: what was there, to be added, is read."""
+    return 1 if target.compact else 2
 
 
 def rest(target: Target) -> int:

@@ -64,7 +64,8 @@ def simulate(
     writes, finished = [], []
 
     async def bench(ctx):
-        data, factor = [np.zeros_like(scratchpad[0])] * timing.READ, [np.zeros_like(factors[0])] * timing.READ
+        latency = timing.read(target)
+        data, factor = [np.zeros_like(scratchpad[0])] * latency, [np.zeros_like(factors[0])] * latency
         ctx.set(dut.instruction, header | fields)
         bias_word = np.zeros(target.columns, dtype=np.int64)
         for _ in range(runs):

@@ -37,13 +37,13 @@ def test_words_are_stored_or_added(columns):
                 expected = (address, words[address].tolist(), clipped.tolist())
                 counts["added" if add else "stored"] += 1
                 counts["clipped"] += int(clipped.any())
-                await ctx.tick().repeat(timing.STORE)
+                await ctx.tick().repeat(timing.store(target))
             ctx.set(memory.write_valid, 0)
             check(ctx, expected)
             expected = None
             address = rng.randrange(8)
             ctx.set(memory.read_address, address)
-            await ctx.tick().repeat(2)
+            await ctx.tick().repeat(3)
             assert [ctx.get(memory.read_data[lane]) for lane in range(columns)] == words[address].tolist()
 
     def check(ctx, expected):

@@ -1,6 +1,7 @@
 """Random networks on the RTL: every result, in its cycle, equal to the program's execution and the golden model."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +11,15 @@ from bundles import MODELS, random_bundle, random_image, random_layers, random_s
 from occurrences import SEED, assert_occurred, occurrences
 
 from compiler.image import Image, compile_bundle
+from compiler.mapping import choose_lanes, map_step
 from compiler.planner import plan
+from compiler.tiling import tilings
 from model.golden import GoldenLSTM
 from sim.simulate import Job, simulate_jobs
 from spec.errors import CapacityError
 from spec.fixed import Fixed
 from spec.formats import InputFormat
-from spec.lstm import fdht_lstm
+from spec.lstm import Region, fdht_lstm
 from spec.program import Token
 from spec.target import Levels, Target
 
@@ -120,7 +123,6 @@ EXPECTED = {
     **{f"wait {token.name}": 20 for token in Token},
     "merge": 10,
     "gate unit back to back": 3,
-    "tiled": 1,
     "batch": 1,
     "ring bond": 1,
     "padded rows": 5,
@@ -128,6 +130,29 @@ EXPECTED = {
     "stage saturates": 3,
 }
 """How often each case has to occur at least among the networks of a shape."""
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (4, 4)], ids=lambda shape: f"{shape[0]}x{shape[1]}")
+def test_tiles(shape, simulator):
+    """One bundle, a picture in bands with h in the last ones, cut in every way: the same integers, never more cycles."""
+    rng, target = np.random.default_rng([SEED, 9]), small_target(*shape)
+    spec = fdht_lstm(5 * 3 * 4 * 4, 16, 3, (6, 3, 4, 4), (1, 2, 4, 8), 4)
+    order = (2, 1, 3, 0)
+    spec = replace(spec, x=replace(spec.x, order=order), h=Region((5, 0, 2, 0), (1, 3, 2, 4), order, 16))
+    bundle = random_bundle(rng, spec, plan(spec, target), steps=4)
+    (chain,), (stages,) = bundle.chains, bundle.stages
+    (lanes,) = choose_lanes((spec,), bundle.stages, target)
+    images = [compile_bundle(bundle, target)]
+    for way in tilings(chain, stages, lanes):
+        with suppress(CapacityError):
+            step = map_step(spec, bundle.stage_lists, target, way)
+            images.append(compile_bundle(bundle, target, step=step))
+    assert len(images) > 2 and images[0].cycles(4) == min(image.cycles(4) for image in images)
+    results = simulate_jobs([Job(image, bundle.clips, every_h=True) for image in images], simulator=simulator)
+    golden = GoldenLSTM(bundle).run(bundle.clips)
+    for result in results:
+        assert result.mismatches == [] and result.cycles_simulated == result.cycles_predicted
+        assert result.logits.tolist() == golden.logits.tolist() and result.hidden.tolist() == golden.h[:, -1].tolist()
 
 
 @pytest.mark.parametrize("order", [6, 7, 8])
