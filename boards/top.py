@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetInserter, Signal, Value
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
 import hw
@@ -60,9 +60,12 @@ class BoardTop(Elaboratable):
         m.submodules.receiver = receiver = UARTReceiver(cycles)
         m.submodules.transmitter = transmitter = UARTTransmitter(cycles)
         engine = self._accelerator
-        reset = Signal()
-        m.submodules.engine = ResetInserter(reset)(engine)
-        m.d.comb += reset.eq(link.reset)
+        # The link resets the engine at the very start too. One register, not logic, drives so many flip-flops.
+        m.domains += ClockDomain("engine")
+        m.submodules.engine = DomainRenamer("engine")(engine)
+        reset = Signal(init=1)
+        m.d.sync += reset.eq(link.reset)
+        m.d.comb += [ClockSignal("engine").eq(ClockSignal("sync")), ResetSignal("engine").eq(reset)]
 
         uart = platform.request("uart", 0)
         m.d.comb += [receiver.pin.eq(uart.rx.i), uart.tx.o.eq(transmitter.pin), link.lost.eq(receiver.overrun)]
