@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth.hdl import ClockDomain, Elaboratable, Module, ResetInserter, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -84,11 +84,14 @@ class BoardTop(Elaboratable):
         m.submodules.receiver = receiver = UARTReceiver(cycles)
         m.submodules.transmitter = transmitter = UARTTransmitter(cycles)
         engine = self._accelerator
-        reset = Signal()
+        # The link resets the engine at the very start too. One register, not logic, drives so many flip-flops.
+        m.domains += ClockDomain("engine")
         packer = InputPacker(self.board.engine)
-        m.submodules.engine = ResetInserter(reset)(engine)
-        m.submodules.packer = ResetInserter(reset)(packer)
-        m.d.comb += reset.eq(link.reset)
+        m.submodules.engine = DomainRenamer("engine")(engine)
+        m.submodules.packer = DomainRenamer("engine")(packer)
+        reset = Signal(init=1)
+        m.d.sync += reset.eq(link.reset)
+        m.d.comb += [ClockSignal("engine").eq(ClockSignal("sync")), ResetSignal("engine").eq(reset)]
 
         uart = platform.request("uart", 0)
         m.d.comb += [receiver.pin.eq(uart.rx.i), uart.tx.o.eq(transmitter.pin), link.lost.eq(receiver.overrun)]
@@ -99,7 +102,7 @@ class BoardTop(Elaboratable):
         for name, source in (("x", packer.o), ("state", link.state)):
             if not self.board.engine.compact:
                 buffer = StreamBuffer(source.payload.shape())
-                m.submodules[f"{name}_buffer"] = ResetInserter(reset)(buffer)
+                m.submodules[f"{name}_buffer"] = DomainRenamer("engine")(buffer)
                 wiring.connect(m, source, buffer.i)
                 source = buffer.o
             wiring.connect(m, source, getattr(engine, name))
