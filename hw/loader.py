@@ -73,12 +73,14 @@ class InputLoader(Component):
             self.starved.eq(active & loading & ~self.x.valid),
         ]
 
-        def widened(raw: Value) -> Value:
-            value = Cat(raw, instruction.signed & raw[-1]).as_signed() - instruction.offset
-            return value << instruction.shift
+        def widened(raw: Value, name: str) -> Signal:
+            value = Signal(signed(target.data_width), name=name)
+            difference = Cat(raw, instruction.signed & raw[-1]).as_signed() - instruction.offset
+            m.d.comb += value.eq(difference << instruction.shift)
+            return value
 
-        words = [widened(self.x.payload[lane]) for lane in range(target.input_lanes)]
-        single = widened(self.x.payload[position] if target.input_lanes > 1 else self.x.payload[0])
+        words = [widened(self.x.payload[lane], f"value_{lane}") for lane in range(target.input_lanes)]
+        single = widened(self.x.payload[position], "value") if target.input_lanes > 1 else words[0]
         with m.If(placed):
             m.d.sync += [
                 self.write_address.eq(addresses.address.word),

@@ -140,7 +140,7 @@ def random_network(
     if kind == "tt":
         return tt_network(inputs, outputs, ranks[:-1])
     if kind == "tr":
-        return tr_network(inputs, outputs, ranks)
+        return tr_network(inputs, outputs, (*ranks[:-1], 1 + ranks[-1]))  # a ring that is closed
     if kind == "bt":
         return bt_network(inputs, outputs, int(rng.integers(2, 6)), ranks)
 
