@@ -11,8 +11,8 @@ BOARD = Board(
     family=ECP5,
     part=("--85k", "--package", "CABGA381", "--speed", "6"),
     platform=ULX3S_85F_Platform,
-    # ecppll -i 25 -o 70
-    clock=lambda: ECP5Clock("clk25", input_mhz=25, output_mhz=70, input_divider=5, feedback=14, output=9),
-    clock_mhz=70,
-    baud=2_000_000,  # the FT231X has 3 Mbaud too, but 70 MHz does not divide into it
+    # ecppll -i 25 -o 60
+    clock=lambda: ECP5Clock("clk25", input_mhz=25, output_mhz=60, input_divider=5, feedback=12, output=10),
+    clock_mhz=60,
+    baud=3_000_000,
 )
