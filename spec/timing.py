@@ -93,8 +93,27 @@ def period(target: Target, depth: int) -> int:
 
 
 def fetch(instruction: Record) -> int:
-    """First cycle of a fetch to the first cycle the instruction may start: one per word, one memory read."""
+    """First cycle of a fetch to the first cycle the instruction may be handed over: one per word, one memory read."""
     return instruction.words + 1
+
+
+def start(target: Target) -> int:
+    """What an instruction waits for (its fetch, its tokens, the unit) being there to its `start`, if not at once: a
+    register where that is decided, one for `start`.
+    """
+    return 0 if target.compact else 2
+
+
+LATCH = 3
+"""`done` of an array instruction to the first row of the one chained to it, at least: free, copied, counters set."""
+
+
+def least_chained(target: Target, transposed: bool) -> int:
+    """K from which on an instruction can be chained to one that is `transposed` or not: its first row leaves the array
+    LATCH after the last word of the other's last rows is written.
+    """
+    last_rows = target.rows - 1 + requantise(target) + (TRANSPOSE + target.columns if transposed else 0) + DONE
+    return last_rows + LATCH - start(target)
 
 
 GATE_UNIT = 8

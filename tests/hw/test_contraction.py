@@ -60,7 +60,7 @@ def simulate(
 ):
     """Runs an instruction; returns (cycle since start, to results, address, word) of each write, and done cycles."""
     dut = ContractionUnit(target)
-    header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
+    header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0, "chained": 0}
     writes, finished = [], []
 
     async def bench(ctx):
@@ -113,7 +113,7 @@ def test_random_stage_matches_machine(shape, transpose):
         bias = rng.integers(-512, 512, (1 << 10, target.columns))
         fields = lower(work, target, 3, 0) | {"bias": 7, "bias_step": int(rng.integers(2))}
         record = array_instruction(target)
-        header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
+        header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0, "chained": 0}
         decoded = record.decode(record.encode(header | fields))
         contraction = Contraction(decoded, target)
         words, _ = contraction.results(scratchpad, factors, bias)
@@ -142,7 +142,7 @@ def test_lowered_stage_computes_the_contraction(transpose):
             scratchpad[place(work.source, dict(zip(stage.data, at, strict=True)), target)] = data[at]
         fields = lower(work, target, 0, 0)
         record = array_instruction(target)
-        header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
+        header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0, "chained": 0}
         contraction = Contraction(record.decode(record.encode(header | fields)), target)
         words, _ = contraction.results(
             scratchpad, factor_words(work, weight, target), np.zeros((1, target.columns), dtype=np.int64)
