@@ -20,7 +20,7 @@ from spec.errors import CapacityError
 from spec.fixed import Fixed
 from spec.formats import InputFormat
 from spec.lstm import Region, fdht_lstm
-from spec.program import Token
+from spec.program import Segment, Token
 from spec.target import Levels, Target
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8)]
@@ -136,9 +136,9 @@ EXPECTED = {
 def test_tiles(shape, simulator):
     """One bundle, a picture in bands with h in the last ones, cut in every way: the same integers."""
     rng, target = np.random.default_rng([SEED, 9]), small_target(*shape)
-    spec = fdht_lstm(5 * 3 * 4 * 4, 16, 3, (6, 3, 4, 4), (1, 2, 4, 8), 4)
+    spec = fdht_lstm(15 * 3 * 4 * 4, 16, 3, (16, 3, 4, 4), (1, 2, 4, 8), 4)
     order = (2, 1, 3, 0)
-    spec = replace(spec, x=replace(spec.x, order=order), h=Region((5, 0, 2, 0), (1, 3, 2, 4), order, 16))
+    spec = replace(spec, x=replace(spec.x, order=order), h=Region((15, 0, 2, 0), (1, 3, 2, 4), order, 16))
     bundle = random_bundle(rng, spec, plan(spec, target), steps=4)
     (chain,), (stages,) = bundle.chains, bundle.stages
     (lanes,) = choose_lanes((spec,), bundle.stages, target)
@@ -148,6 +148,8 @@ def test_tiles(shape, simulator):
             step = map_step(spec, bundle.stage_lists, target, way)
             images.append(compile_bundle(bundle, target, step=step))
     assert len(images) > 1 and images[0].cycles(4) == min(image.cycles(4) for image in images)
+    chained = [any(i["chained"] for i in image.machine.programs[Segment.ARRAY_PROGRAM]) for image in images]
+    assert any(chained) != target.compact
     results = simulate_jobs([Job(image, bundle.clips, every_h=True) for image in images], simulator=simulator)
     golden = GoldenLSTM(bundle).run(bundle.clips)
     for result in results:
