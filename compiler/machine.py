@@ -95,7 +95,7 @@ def schedule(
                 done = start + timing.KEPT
             else:
                 if id(instruction) not in spans:
-                    spans[id(instruction)] = _span(unit, instruction, contraction)
+                    spans[id(instruction)] = _span(unit, instruction, target, contraction)
                 done = start + spans[id(instruction)]
             for token in Token:
                 if instruction["give"] >> token & 1:
@@ -109,13 +109,13 @@ def schedule(
     return result
 
 
-def _span(unit: Segment, instruction: dict, contraction: Callable[[dict], "Contraction"]) -> int:
+def _span(unit: Segment, instruction: dict, target: Target, contraction: Callable[[dict], "Contraction"]) -> int:
     """Cycles from an instruction's start to its `done`."""
     if unit is Segment.ARRAY_PROGRAM:
         return contraction(instruction).done
     if unit is Segment.GATE_PROGRAM:
-        return timing.gate(GateOp(instruction["op"]), _units(instruction)).done
-    first = timing.COPY if instruction["op"] == LoaderOp.COPY else timing.LOAD
+        return timing.gate(target, GateOp(instruction["op"]), _units(instruction)).done
+    first = timing.copy(target) if instruction["op"] == LoaderOp.COPY else timing.load(target)
     return first + instruction["count"] + timing.DONE
 
 
@@ -150,7 +150,7 @@ class Contraction:
     def offsets(self) -> np.ndarray:
         """Cycle of each write, relative to `start`."""
         target = self.target
-        row = self._rows[self._kept] + timing.requantise(target)
+        row = self._rows[self._kept] + timing.requantise(target) + timing.write(target)
         if not self.instruction["transpose"]:
             return row
         block_end = row.reshape(-1, target.columns)[:, -1]
@@ -386,7 +386,7 @@ class Machine:
     ) -> None:
         op, count = GateOp(instruction["op"]), _units(instruction)
         units = np.arange(instruction["first"], instruction["last"] + 1)
-        times = timing.gate(op, count)
+        times = timing.gate(self.target, op, count)
         z = walk(instruction["z"], count)
         if op is GateOp.EMIT:
             values = memory.results[z["word"], z["lane"]]
