@@ -98,7 +98,7 @@ def schedule(
                 span = timing.KEPT, timing.KEPT
             else:
                 if id(instruction) not in spans:
-                    spans[id(instruction)] = _span(unit, instruction, contraction)
+                    spans[id(instruction)] = _span(unit, instruction, target, contraction)
                 span = spans[id(instruction)]
             done = start + span[1]
             for token in Token:
@@ -118,14 +118,16 @@ _NEVER = 0, 0
 """Issued and done, of an instruction before the first."""
 
 
-def _span(unit: Segment, instruction: dict, contraction: Callable[[dict], "Contraction"]) -> tuple[int, int]:
+def _span(
+    unit: Segment, instruction: dict, target: Target, contraction: Callable[[dict], "Contraction"]
+) -> tuple[int, int]:
     """Cycles from an instruction's start to it being issued, and to its `done`."""
     if unit is Segment.ARRAY_PROGRAM:
         return contraction(instruction).issued, contraction(instruction).done
     if unit is Segment.GATE_PROGRAM:
-        done = timing.gate(GateOp(instruction["op"]), _units(instruction)).done
+        done = timing.gate(target, GateOp(instruction["op"]), _units(instruction)).done
     else:
-        first = timing.COPY if instruction["op"] == LoaderOp.COPY else timing.LOAD
+        first = timing.copy(target) if instruction["op"] == LoaderOp.COPY else timing.load(target)
         done = first + instruction["count"] + timing.DONE
     return done, done
 
@@ -161,7 +163,7 @@ class Contraction:
     def offsets(self) -> np.ndarray:
         """Cycle of each write, relative to `start`."""
         target = self.target
-        row = self._rows[self._kept] + timing.requantise(target)
+        row = self._rows[self._kept] + timing.requantise(target) + timing.write(target)
         if not self.instruction["transpose"]:
             return row
         block_end = row.reshape(-1, target.columns)[:, -1]
@@ -407,7 +409,7 @@ class Machine:
     ) -> None:
         op, count = GateOp(instruction["op"]), _units(instruction)
         units = np.arange(instruction["first"], instruction["last"] + 1)
-        times = timing.gate(op, count)
+        times = timing.gate(self.target, op, count)
         z = walk(instruction["z"], count)
         if op is GateOp.EMIT:
             values = memory.results[z["word"], z["lane"]]

@@ -35,8 +35,8 @@ class ContractionUnit(Component):
             `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
         saturated (Out): lanes clipped in the word that leaves the requantisers.
 
-    Costs: P × Q multipliers; start to first operand address 1 cycle; last operand address of a tile to its
-    first word written timing.drain() + timing.requantise().
+    Costs: P × Q multipliers; start to first operands' step 1 cycle; step to a tile's last operands to its first word
+    written timing.drain() + timing.requantise() + timing.write().
     """
 
     def __init__(self, target: Target):
@@ -74,8 +74,8 @@ class ContractionUnit(Component):
     def elaborate(self, platform):
         m = Module()
         target, instruction = self._target, self.instruction
-        m.submodules.read = read = AddressGenerator(self._record.record("read"))
-        m.submodules.write = write = AddressGenerator(self._record.record("write"))
+        m.submodules.read = read = AddressGenerator(self._record.record("read"), target)
+        m.submodules.write = write = AddressGenerator(self._record.record("write"), target)
         m.submodules.array = array = self._array
         requantisers = [Requantiser(target) for _ in range(target.columns)]
         for q, requantiser in enumerate(requantisers):
@@ -95,7 +95,7 @@ class ContractionUnit(Component):
             read.step.eq(issue),
             ready.eq((elapsed == target.rows - 1) & (resting if timing.rest(target) else 1)),
             tile_ends.eq(Array(read.ends)[instruction.reduction]),
-            self.data_enable.eq(issue),
+            self.data_enable.eq(delay(m, issue, timing.address(target), "enable", reset_less=False)),
             self.data_address.eq(read.address.data),
             self.factor_address.eq(read.address.factor),
             self.issued.eq(issue & read.last),
@@ -110,9 +110,10 @@ class ContractionUnit(Component):
             with m.If((issue & tile_ends | resting) & ready):
                 m.d.sync += [resting.eq(0), elapsed.eq(0)]
         control: Any = Signal(array.control.shape())
+        late = timing.address(target) + timing.read(target)
         m.d.comb += [control.valid.eq(issue), control.last.eq(tile_ends)]
         m.d.comb += [
-            array.control.eq(delay(m, control, timing.read(target), "control", reset_less=False)),
+            array.control.eq(delay(m, control, late, "control", reset_less=False)),
             array.factors.eq(self.factor_word),
             array.data.eq(self.data_word),
         ]
@@ -168,7 +169,7 @@ class ContractionUnit(Component):
             ]
         straight_valid = requantisers[0].o_valid
         valid, word = Signal(), Signal.like(self.write_data)
-        port = 0 if target.compact else 1
+        port = timing.write(target)
         m.d.comb += [
             write.nest.eq(drained.write),
             write.load.eq(drain_starts),
@@ -178,7 +179,7 @@ class ContractionUnit(Component):
             self.write_valid.eq(delay(m, valid, port, "write_valid", reset_less=False)),
             self.write_results.eq(delay(m, drained.to_results, port, "write_results")),
             self.write_add.eq(delay(m, drained.add, port, "write_add")),
-            self.write_address.eq(delay(m, write.address.word, port, "write_address")),
+            self.write_address.eq(delay(m, write.address.word, port - timing.address(target), "write_address")),
             self.write_data.eq(delay(m, word, port, "write_data")),
         ]
         if target.columns > 1:

@@ -15,7 +15,7 @@ from spec.activation import SEGMENTS, table_width
 from spec.fixed import signed_bits
 from spec.program import GateOp, Widths, bits_for, gate_instruction
 from spec.target import Target, Technology
-from spec.timing import MULTIPLY
+from spec.timing import MULTIPLY, address
 
 # The eight slots of a beat: which product of a unit enters the multiplier. A slot's result is in `result` four
 # cycles later, so f, i and tanh(c) are there just when FORGET, INPUT and OUTPUT want them; g and o wait in
@@ -183,6 +183,7 @@ class GateUnit(Component):
         is_state = instruction.op == GateOp.STATE
         is_step = instruction.op == GateOp.STEP
         is_emit = instruction.op == GateOp.EMIT
+        late = address(target)
         running, advance, go = Signal(), Signal(), Signal()
         slot = Signal(3)
         fill = Signal()  # the first unit's operands are on their way
@@ -206,8 +207,9 @@ class GateUnit(Component):
         with m.If(self.start):
             m.d.sync += [
                 running.eq(~(is_state & self.keep)),
-                # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c.
-                slot.eq(Mux(is_state, MOVE, SIGMOID_O)),
+                # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c. All else begins
+                # with the address of i in slot SIGMOID_O.
+                slot.eq(Mux(is_state, MOVE, SIGMOID_O - late)),
                 fill.eq(1),
                 in_lookup.eq(0),
                 in_update.eq(0),
@@ -230,7 +232,7 @@ class GateUnit(Component):
             m.d.sync += running.eq(0)
 
         # Operands: z (or a word on its way through) and the tables.
-        m.submodules.z = z = AddressGenerator(record.record("z"))
+        m.submodules.z = z = AddressGenerator(record.record("z"), target)
         offset = Signal(Widths(target).result)
         code = Signal(signed(width))
         squash = Signal(signed(width))  # c in the format of z
@@ -239,7 +241,7 @@ class GateUnit(Component):
         m.d.comb += [
             z.nest.eq(instruction.z),
             z.load.eq(self.start),
-            z.step.eq(go & (slot == MOVE)),
+            z.step.eq(go & (slot == MOVE - late)),  # it only stops in slot 0, or with the first unit's address
             squash.eq(_requantise(cell_next, formats.tanh_shift, width)),
         ]
         # The address of i stays on through slot 7, so that its data stays when the unit stops in slot 0.
