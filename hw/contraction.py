@@ -26,7 +26,8 @@ class ContractionUnit(Component):
         instruction (In): see spec.program.array_instruction; stable from `start` to `done`.
         start (In), done (Out): pulses.
         data_enable, data_address (Out), data_word (In): scratchpad, timing.read() cycles.
-        factor_address (Out), factor_word (In): factor memory, timing.read() cycles.
+        factor_address (Out), factor_word (In): factor memory, timing.read() cycles. hidden (Out): the last factor of
+            this address is h.
         bias_address (Out), bias_word (In): bias memory, one cycle.
         write_valid, write_results, write_add, write_address, write_data (Out): a result word, to the result memory if
             `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
@@ -50,8 +51,9 @@ class ContractionUnit(Component):
                 "data_address": Out(w.address),
                 "data_word": In(word),
                 "factor_address": Out(w.factor),
-                "factor_word": In(data.ArrayLayout(signed(target.factor_width), target.rows)),
-                "bias_address": Out(w.result),
+                "factor_word": In(data.ArrayLayout(signed(w.operand), target.rows)),
+                "hidden": Out(1),
+                "bias_address": Out(w.bias),
                 "bias_word": In(word),
                 "write_valid": Out(1),
                 "write_results": Out(1),
@@ -94,6 +96,7 @@ class ContractionUnit(Component):
             self.data_enable.eq(issue),
             self.data_address.eq(read.address.data),
             self.factor_address.eq(read.address.factor),
+            self.hidden.eq(issue & instruction.hidden),
         ]
         with m.If(self.start):
             m.d.sync += [reading.eq(1), resting.eq(0), elapsed.eq(0)]
