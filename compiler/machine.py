@@ -19,6 +19,7 @@ from spec.activation import PiecewiseLinear
 from spec.fixed import round_shift
 from spec.formats import GateFormats
 from spec.program import (
+    WORD,
     GateOp,
     LoaderOp,
     Record,
@@ -291,6 +292,7 @@ class Machine:
         self.programs = {unit: decode(segments[unit], record(target)) for unit, record in UNITS.items()}
         self.factors = unpack(segments[Segment.FACTORS], target.rows, target.factor_width)
         self.bias = unpack(segments[Segment.BIAS], target.columns, target.data_width)
+        self._constants = unpack(segments[Segment.SCRATCHPAD], target.columns, WORD)
         self._contractions: dict[int, Contraction] = {}
 
     def contraction(self, instruction: dict) -> Contraction:
@@ -329,9 +331,9 @@ class Machine:
         if after is not None and after.memory is not None:
             memory = deepcopy(after.memory)
         else:
-            lanes = self.target.columns
+            lanes, above = self.target.columns, self.target.scratchpad_words - len(self._constants)
             memory = Memory(
-                np.zeros((self.target.scratchpad_words, lanes), dtype=np.int64),
+                np.concatenate([np.zeros((above, lanes), dtype=np.int64), self._constants]),
                 np.zeros((self.target.result_words, lanes), dtype=np.int64),
                 np.zeros(self.target.hidden, dtype=np.int64),
                 np.zeros(self.target.hidden, dtype=np.int64),
@@ -362,7 +364,10 @@ class Machine:
 
     def _contract(self, instruction: dict, start: int, run: Run, memory: Memory, events: "_EventLists") -> None:
         contraction = self.contraction(instruction)
-        words, clipped = contraction.results(memory.scratchpad, self.factors, self.bias)
+        factors = self.factors
+        if instruction["hidden"]:  # of the first row; the others are dropped
+            factors = np.pad(memory.hidden[:, None], ((0, 0), (self.target.rows - 1, 0)))
+        words, clipped = contraction.results(memory.scratchpad, factors, self.bias)
         addresses, times = contraction.write_addresses, start + contraction.offsets
         if instruction["to_results"]:
             if instruction["add"]:
@@ -382,9 +387,9 @@ class Machine:
         count = instruction["count"] + 1
         nest = walk(instruction["nest"], count)
         words, lanes = nest["word"], nest["lane"]
-        if instruction["op"] == LoaderOp.ZERO:
+        if instruction["op"] in (LoaderOp.ZERO, LoaderOp.CLEAR):
             memory.scratchpad[words] = 0
-            return 0
+            return loaded
         if instruction["op"] == LoaderOp.COPY:
             first = instruction["first"]
             memory.scratchpad[words, lanes] = memory.hidden[first : first + count]

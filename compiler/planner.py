@@ -5,7 +5,9 @@ is a shortest path over sets of absorbed factors (and the lane index of the data
 array cycles of the stage as its length. That is exact for the sum of the stages' cycles.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import combinations, count, pairwise
@@ -24,7 +26,7 @@ from compiler.mapping import (
     stage_words,
 )
 from compiler.program import Instructions, check_room, instructions, stage_nests
-from compiler.tiling import Tiling, tilings
+from compiler.tiling import Tiling, cut_index, tilings
 from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, chains, stack
 from spec.network import TensorNetwork
@@ -35,8 +37,8 @@ from spec.target import Target
 MERGE_LIMIT = 3
 """Factors merged into one weight at most; more has never paid in a tree, where each merge multiplies ranks."""
 
-DETOURS = 32
-"""Stages with too many loops that are avoided, one after the other, before a price is given up."""
+DETOURS = 64
+"""Stages with too many loops and stage lists without room that are avoided before a price is given up."""
 
 UNKNOWN = 1 << 62
 
@@ -50,30 +52,37 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
     layers = stack(layers)
     failure: CapacityError | None = None
     edges = [_Edges(layers[chain.layer], chain, target) for chain in chains(layers)]
+    tried = set[StageLists]()
     for price in FACTOR_PRICES:
         forbidden: list[set[tuple[frozenset[str], tuple[str, ...]]]] = [set() for _ in edges]
+        cheaper = 0  # stage lists of the first chain, the largest, that cost less and do not fit
         for _ in range(DETOURS):
-            stage_lists = list[StageList]()
-            for each, avoided in zip(edges, forbidden, strict=True):
-                stage_list = _cheapest(each, price, avoided)
-                if stage_list is None:
-                    break
-                stage_lists.append(stage_list)
+            skipped = (cheaper, *(0 for _ in edges[1:]))
+            found = [_cheapest(*each, price) for each in zip(edges, forbidden, skipped, strict=True)]
+            stage_lists = tuple(each for each in found if each is not None)
             if len(stage_lists) < len(edges):
                 break
+            if stage_lists in tried:
+                cheaper += 1
+                continue
             try:
-                step = map_step(layers, tuple(stage_lists), target)
+                choose_lanes(layers, stages_of(chains(layers), stage_lists), target)
             except CapacityError as error:
                 failure = error
                 break
-            wrong = _stage_with_too_many_loops(step, target)
-            if wrong is None:
-                try:
+            try:
+                step = map_step(layers, stage_lists, target)
+                wrong = _stage_with_too_many_loops(step, target)
+                if wrong is None:
                     instructions(layers, step, target)
-                except CapacityError as error:
-                    failure = error
-                    break
-                return tuple(stage_lists)
+                    return stage_lists
+            except CapacityError as error:
+                if any(_cut_maps(layers, stage_lists, target)):
+                    return stage_lists
+                failure = error
+                tried.add(stage_lists)
+                cheaper += 1
+                continue
             chain, number, failure = wrong
             stage_list = stage_lists[chain]
             before = frozenset(name for group in stage_list[:number] for name in group)
@@ -96,31 +105,51 @@ def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, ta
     """
     layers = stack(layers)
     failure: CapacityError | None = None
-    best: tuple[int, int, StepMap] | None = None
-    chain = chains(layers)[0]
-    listed = stages_of(chains(layers), stage_lists)
-    ways: list[Tiling | None] = [None, *tilings(chain, listed[0], choose_lanes(layers, listed, target)[0])]
-    for way in ways:
-        try:
-            step = map_step(layers, stage_lists, target, way)
-            programs = instructions(layers, step, target)
-            _check_programs(programs, target)
-        except CapacityError as error:
-            failure = failure or error
-            continue
-        cost = (_cycles_per_step(programs, target), len(programs[Segment.ARRAY_PROGRAM]), step)
-        if best is None or cost[:2] < best[:2]:
-            best = cost
-    if best is None:
+    maps = list[tuple[StepMap, Instructions]]()
+    try:
+        maps.append(_map(layers, stage_lists, target))
+    except CapacityError as error:
+        failure = error
+    maps += _cut_maps(layers, stage_lists, target)
+    if not maps:
         assert failure is not None
         raise failure
-    return best[2]
+
+    def cost(mapped: tuple[StepMap, Instructions]) -> tuple[int, int]:
+        return _cycles_per_step(mapped[1], target), len(mapped[1][Segment.ARRAY_PROGRAM])
+
+    return min(maps, key=cost)[0]
 
 
-def _check_programs(programs: Instructions, target: Target) -> None:
+def _map(
+    layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, tiling: Tiling | None = None
+) -> tuple[StepMap, Instructions]:
+    """A memory map and its programs.
+
+    Raises:
+        CapacityError: they do not fit.
+    """
+    step = map_step(layers, stage_lists, target, tiling)
+    programs = instructions(layers, step, target)
     for segment, program in programs.items():
         words = len(program) * UNITS[segment](target).words
         check_room(f"{segment.name.split('_')[0].lower()} program words", words, target.program_words)
+    return step, programs
+
+
+def _cut_maps(
+    layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target
+) -> Iterator[tuple[StepMap, Instructions]]:
+    """The tiled memory maps that fit."""
+    every = chains(layers)
+    listed = stages_of(every, stage_lists)
+    try:
+        lanes = choose_lanes(layers, listed, target)
+    except CapacityError:
+        return
+    for way in tilings(every[0], listed[0], lanes[0]):
+        with suppress(CapacityError):
+            yield _map(layers, stage_lists, target, way)
 
 
 def _cycles_per_step(programs: Instructions, target: Target) -> int:
@@ -162,6 +191,8 @@ class _Edges:
     def __init__(self, spec: LSTMSpec, chain: Chain, target: Target):
         self._spec, self._target, self._network = spec, target, chain.network
         self._groups = connected_groups(chain.network, MERGE_LIMIT)
+        self._cut = cut_index(chain) if chain.layer == 0 else None  # only the first chain is
+        self._part = self._network if self._cut is None else Tiling(self._cut, 1, 0, 0).network(self._network)
         self._data = {frozenset[str](): chain.network.inputs}
         self._stages: dict[frozenset[str], list[Stage]] = {}
         self.everything = len(chain.network.factors)
@@ -182,7 +213,8 @@ class _Edges:
             for out in next_lanes(stage, lane, target):
                 if is_last and not last_lane_ok(self._spec, out, target):
                     continue
-                words = stage_words(network, stage, lane, out, is_last, target)
+                part = self._part if self._cut not in stage.weight else network
+                words = stage_words(part, stage, lane, out, is_last, target)
                 if words > target.scratchpad_words:
                     self.smallest_refused = min(self.smallest_refused, words)
                 else:
@@ -209,21 +241,29 @@ _State = tuple[float, int, frozenset[str], str | None, StageList]
 """Cost, a number that makes states distinct, factors absorbed, lane index, the path."""
 
 
-def _cheapest(edges: _Edges, price: float, forbidden: Container[tuple[frozenset[str], object]]) -> StageList | None:
-    """The shortest path (Dijkstra) with factor memory priced and without some stages; None if there is none."""
+def _cheapest(
+    edges: _Edges, forbidden: Container[tuple[frozenset[str], object]], skipped: int, price: float
+) -> StageList | None:
+    """The shortest path (Dijkstra) with factor memory priced, without some stages, after so many shorter ones; None if
+    there is none.
+    """
     numbers = count()
     queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, ()) for lane in edges.first_lanes]
-    settled: set[tuple[frozenset[str], str | None]] = set()
+    settled = Counter[tuple[frozenset[str], str | None]]()
+    found = dict[StageList, None]()
     while queue:
         cost, _, done, lane, path = heappop(queue)
         if len(done) == edges.everything:
-            return path
-        if (done, lane) in settled:
+            found[path] = None
+            if len(found) > skipped:
+                return path
             continue
-        settled.add((done, lane))
+        settled[done, lane] += 1
+        if settled[done, lane] > skipped + 1:
+            continue
         for edge in edges.after(done, lane):
             after = done | set(edge.group)
-            if (after, edge.lane) not in settled and (done, edge.group) not in forbidden:
+            if settled[after, edge.lane] <= skipped and (done, edge.group) not in forbidden:
                 total = cost + edge.cycles + price * edge.factor_words
                 heappush(queue, (total, next(numbers), after, edge.lane, (*path, edge.group)))
     return None

@@ -29,7 +29,8 @@ class ContractionUnit(Component):
             before `done`, else to `done`.
         start (In), issued (Out), done (Out): pulses; `issued` with the last operands' addresses.
         data_enable, data_address (Out), data_word (In): scratchpad, timing.read() cycles.
-        factor_address (Out), factor_word (In): factor memory, timing.read() cycles.
+        factor_address (Out), factor_word (In): factor memory, timing.read() cycles. hidden (Out): the last factor of
+            this address is h.
         bias_address (Out), bias_word (In): bias memory, one cycle.
         write_valid, write_results, write_add, write_address, write_data (Out): a result word, to the result memory if
             `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
@@ -54,8 +55,9 @@ class ContractionUnit(Component):
                 "data_address": Out(w.address),
                 "data_word": In(word),
                 "factor_address": Out(w.factor),
-                "factor_word": In(data.ArrayLayout(signed(target.factor_width), target.rows)),
-                "bias_address": Out(w.result),
+                "factor_word": In(data.ArrayLayout(signed(w.operand), target.rows)),
+                "hidden": Out(1),
+                "bias_address": Out(w.bias),
                 "bias_word": In(word),
                 "write_valid": Out(1),
                 "write_results": Out(1),
@@ -98,6 +100,7 @@ class ContractionUnit(Component):
             self.data_enable.eq(delay(m, issue, timing.address(target), "enable", reset_less=False)),
             self.data_address.eq(read.address.data),
             self.factor_address.eq(read.address.factor),
+            self.hidden.eq(delay(m, issue & instruction.hidden, timing.address(target), "hidden", reset_less=False)),
             self.issued.eq(issue & read.last),
         ]
         with m.If(self.start):

@@ -19,6 +19,9 @@ DONE = 1
 KEPT = 1
 """`start` to `done` of an instruction that a run which keeps its states skips."""
 
+HIDDEN = 1
+"""Number of a unit at the gate unit's memory to its h."""
+
 TOKEN = 1
 """A unit's `done` to the tokens it gives being seen."""
 

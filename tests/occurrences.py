@@ -37,8 +37,9 @@ def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter
     loads = [i for i in programs[Segment.LOADER_PROGRAM] if i["op"] == LoaderOp.LOAD]
     seen |= {"tiled"} if len(loads) > 1 else set()
     seen |= {"beats that are words"} if any(i["whole"] for i in loads) else set()
-    zeros = sum(i["op"] == LoaderOp.ZERO for i in programs[Segment.LOADER_PROGRAM]) - 1
-    seen |= {"places taken in turn"} if 1 < zeros < len(loads) else set()
+    places = sum(i["op"] == LoaderOp.ZERO and i["give"] > 0 for i in programs[Segment.LOADER_PROGRAM])
+    seen |= {"places taken in turn"} if 1 < places < len(loads) else set()
+    seen |= {"places cleared"} if any(i["op"] == LoaderOp.CLEAR for i in programs[Segment.LOADER_PROGRAM]) else set()
     copies = sum(i["op"] == LoaderOp.COPY and not i["wait"] for i in programs[Segment.LOADER_PROGRAM])
     seen |= {"h in some tiles"} if len(loads) > 1 and copies else set()
     frees = [i for i in programs[Segment.ARRAY_PROGRAM] if i["give"] >> Token.X_FREE & 1]

@@ -108,7 +108,7 @@ EXPECTED = {
     **{f"d = {order}": 15 for order in range(1, 6)},
     **{kind: 30 for kind in ("ht", "tt", "tr", "bt", "dense")},
     **{case: 30 for case in ("merge", "ring bond", "transposed drain", "padded rows", "padded lanes", "K < P")},
-    **{f"wait {token.name}": 100 for token in Token},
+    **{f"wait {token.name}": 100 for token in Token} | {"wait H_READY": 50},  # between layers
     **{f"{place} saturates": 2 for place in ("stage", "z", "c", "logits")},
     **{f"requantiser {lane} saturates": 5 for lane in range(8)},
     **{f"{kind} recurrent": 15 for kind in ("dense", "ht")},
@@ -118,6 +118,7 @@ EXPECTED = {
     "tiled": 15,
     "tiles of several stages": 2,
     "places taken in turn": 1,
+    "places cleared": 1,
     "h in some tiles": 3,
     "beats that are words": 3,
     "batch": 5,

@@ -31,8 +31,8 @@ def compiled(shape: tuple[int, int]):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_tensors_do_not_overlap(shape):
-    """What a stage reads and writes, what lasts and the copy of h lie apart; with single-port banks, in other banks."""
-    for image, step, layers in compiled(shape):
+    """What a stage reads and writes, what lasts and the head lie apart; with single-port banks, in other banks."""
+    for image, step, _ in compiled(shape):
         on, end = image.target, 0
         for base, words in step.slots:
             assert base >= end
@@ -40,18 +40,18 @@ def test_tensors_do_not_overlap(shape):
         for chain in step.chains[1:]:
             assert chain.tensors[0].base >= end
             end = chain.tensors[0].end
-        assert step.copy >= end and step.copy + layers[-1].hidden <= step.persistent <= on.scratchpad_words
+        top = on.scratchpad_words - len(image.segments[Segment.SCRATCHPAD])
+        assert end == step.others_end <= step.persistent <= top
         for chain in step.chains:
             for source, result in zip(chain.tensors[:-2], chain.tensors[1:-1], strict=True):
                 assert result.base >= source.end or result.end <= source.base
-                assert result.base >= step.persistent and result.end <= on.scratchpad_words
+                assert result.base >= step.persistent and result.end <= top
                 if on.single_port:
                     banks = [
                         set(range(t.base // on.bank_words, (t.end - 1) // on.bank_words + 1)) for t in (source, result)
                     ]
                     assert banks[0].isdisjoint(banks[1])
-            assert chain.tensors[-1].end <= step.logits
-        assert step.logits + layers[-1].classes <= on.result_words
+            assert chain.tensors[-1].end <= on.result_words
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -69,7 +69,9 @@ def test_addresses_exist_and_results_are_written_once(shape):
             work = machine.contraction(instruction)
             writes, reads = work.write_addresses, work.data_addresses
             assert len(np.unique(writes)) == len(writes)
-            assert work.factor_addresses.min() >= 0 and work.factor_addresses.max() < len(machine.factors)
+            units = [image.hidden * (image.layers - 1), image.hidden * image.layers - 1]
+            first, last = units if instruction["hidden"] else [0, len(machine.factors) - 1]
+            assert first <= work.factor_addresses.min() and work.factor_addresses.max() <= last
             last = instruction["bias"] + instruction["bias_step"] * (len(work.offsets) - 1)
             assert not instruction["bias_step"] or 0 < instruction["bias"] <= last < len(machine.bias)
             if s < len(places):
@@ -91,7 +93,7 @@ def test_addresses_exist_and_results_are_written_once(shape):
         assert len(set(zeros)) == len(zeros) and set(zeros) <= set(range(step.persistent))
         written = list[tuple[int, int]]()
         for instruction in machine.programs[Segment.LOADER_PROGRAM]:
-            if instruction["op"] != LoaderOp.ZERO:
+            if instruction["op"] not in (LoaderOp.ZERO, LoaderOp.CLEAR):
                 written += _places(instruction, on)
         assert {word for word, _ in written} <= set(zeros)
         # Only tiles that take turns in one place are written twice in a step.

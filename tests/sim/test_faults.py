@@ -93,8 +93,8 @@ def swap_gates(instructions: list[dict]) -> None:
     instructions[1]["f"], instructions[1]["o"] = instructions[1]["o"], instructions[1]["f"]
 
 
-def move_copy(instructions: list[dict]) -> None:
-    instructions[-1]["nest"]["word"] += 1
+def move_head(instructions: list[dict]) -> None:
+    instructions[-1]["read"]["factor"] += 1
 
 
 def forget_wait(instructions: list[dict]) -> None:
@@ -109,10 +109,11 @@ IMAGE_FAULTS = {
     "two strides swapped": program(Segment.ARRAY_PROGRAM, swap_strides),
     "a loop that ends early": program(Segment.ARRAY_PROGRAM, stop_early),
     "a shift too far": program(Segment.ARRAY_PROGRAM, add("shift", 0, 1)),
-    "another input offset": program(Segment.LOADER_PROGRAM, add("offset", 2, 1)),
+    "another input offset": program(Segment.LOADER_PROGRAM, add("offset", 1, 1)),
     "gates f and o swapped": program(Segment.GATE_PROGRAM, swap_gates),
     "a wait forgotten": program(Segment.GATE_PROGRAM, forget_wait),
-    "the head's copy of h a word off": program(Segment.LOADER_PROGRAM, move_copy),
+    "a bit of the head's weights": flip(Segment.SCRATCHPAD, 3, 14),
+    "the head takes the next units": program(Segment.ARRAY_PROGRAM, move_head),
 }
 """What a wrong compiler might write."""
 
@@ -151,7 +152,7 @@ RTL_FAULTS = {
     "a sum is not cleared": (r"clear\[3\] \? 40'h0+ : ", ""),
     "saturation stops one short": (r"16'h8000 : 16'h7fff", r"16'h8001 : 16'h7fff"),
     "a shift without the sign": (r"\$signed\((\\\$1 )\) >>> \{ shift_0", r"\1 >> { shift_0"),
-    "a token that is always there": (r"assign available\[4\] = [^;]+;", r"assign available[4] = 1'h1;"),
+    "a token that is always there": (r"assign available\[3\] = [^;]+;", r"assign available[3] = 1'h1;"),
     "o in the place of g": (r"\bb = tanh_g;", r"b = sigmoid_o;"),
     "an input offset left out": (r"(\$signed\(\{[^}]* x__payload \}\)) - \$signed\([^)]*\);", r"\1;"),
 }

@@ -20,7 +20,7 @@ from spec.errors import CapacityError
 from spec.fixed import Fixed
 from spec.formats import InputFormat
 from spec.lstm import Region, fdht_lstm
-from spec.program import Segment, Token
+from spec.program import LoaderOp, Segment, Token
 from spec.target import Levels, Target
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8)]
@@ -120,7 +120,7 @@ EXPECTED = {
     **{kind: 3 for kind in ("ht", "tt", "tr", "bt", "dense")},
     **{f"{kind} recurrent": 3 for kind in ("dense", "ht")},
     **{f"{layers} layers": 3 for layers in (1, 2, 3)},
-    **{f"wait {token.name}": 20 for token in Token},
+    **{f"wait {token.name}": 20 for token in Token} | {"wait H_READY": 3},  # between layers
     "merge": 10,
     "gate unit back to back": 3,
     "batch": 1,
@@ -134,12 +134,14 @@ EXPECTED = {
 
 @pytest.mark.parametrize("shape", [(8, 1), (4, 4)], ids=lambda shape: f"{shape[0]}x{shape[1]}")
 def test_tiles(shape, simulator):
-    """One bundle, a picture in bands with h in the last ones, cut in every way: the same integers."""
+    """One bundle, a picture in bands with h in the last ones, cut in every way: the same integers; also where the
+    states of the clip before are kept.
+    """
     rng, target = np.random.default_rng([SEED, 9]), small_target(*shape)
     spec = fdht_lstm(15 * 3 * 4 * 4, 16, 3, (16, 3, 4, 4), (1, 2, 4, 8), 4)
     order = (2, 1, 3, 0)
     spec = replace(spec, x=replace(spec.x, order=order), h=Region((15, 0, 2, 0), (1, 3, 2, 4), order, 16))
-    bundle = random_bundle(rng, spec, plan(spec, target), steps=4)
+    bundle = random_bundle(rng, spec, plan(spec, target), clips=2, steps=2)
     (chain,), (stages,) = bundle.chains, bundle.stages
     (lanes,) = choose_lanes((spec,), bundle.stages, target)
     images = [compile_bundle(bundle, target)]
@@ -150,11 +152,17 @@ def test_tiles(shape, simulator):
     assert len(images) > 1 and images[0].cycles(4) == min(image.cycles(4) for image in images)
     chained = [any(i["chained"] for i in image.machine.programs[Segment.ARRAY_PROGRAM]) for image in images]
     assert any(chained) != target.compact
-    results = simulate_jobs([Job(image, bundle.clips, every_h=True) for image in images], simulator=simulator)
-    golden = GoldenLSTM(bundle).run(bundle.clips)
-    for result in results:
+    loaders = [image.machine.programs[Segment.LOADER_PROGRAM] for image in images]
+    assert any(i["op"] == LoaderOp.CLEAR for loader in loaders for i in loader)
+    golden = GoldenLSTM(bundle)
+    apart, whole = golden.run(bundle.clips), golden.run(bundle.clips.reshape(1, 4, -1))
+    logits = {False: apart.logits.tolist(), True: [apart.logits[0].tolist(), whole.logits[0].tolist()]}
+    hidden = {False: apart.h[:, -1].tolist(), True: whole.h[0, 1::2].tolist()}
+    assert logits[False] != logits[True]
+    jobs = [Job(image, bundle.clips, every_h=True, keep=keep) for image in images for keep in (False, True)]
+    for job, result in zip(jobs, simulate_jobs(jobs, simulator=simulator), strict=True):
         assert result.mismatches == [] and result.cycles_simulated == result.cycles_predicted
-        assert result.logits.tolist() == golden.logits.tolist() and result.hidden.tolist() == golden.h[:, -1].tolist()
+        assert result.logits.tolist() == logits[job.keep] and result.hidden.tolist() == hidden[job.keep]
 
 
 @pytest.mark.parametrize("order", [6, 7, 8])
