@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 from itertools import count, islice, pairwise
 
 from compiler.arithmetic import Absorptions, fewest_macs
-from compiler.machine import UNITS, schedule
+from compiler.machine import UNITS
 from compiler.mapping import (
     FACTOR_PRICES,
     StepMap,
@@ -27,12 +27,12 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
+from compiler.pace import cycles_per_step, step_ends
 from compiler.program import Instructions, check_room, instructions, stage_nests
 from compiler.tiling import Tiling, tilings
-from spec import timing
 from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, chains, stack
-from spec.program import GateOp, Segment
+from spec.program import Segment
 from spec.stages import StageList, StageLists, stages_of
 from spec.target import Target
 
@@ -46,9 +46,6 @@ SEARCHES = ((9, 16, 12), (1 << 10, 1, 4))
 """For networks of at most so many factors: how many paths go on from a set of absorbed factors and a lane index, and
 how many stage lists have their schedules worked out for a price. With 16 paths, 15 factors (d = 8) take half a minute.
 """
-
-WARM_UP, STEADY, QUEUED = 2, 4, 2
-"""Steps before those whose cycles are counted, these, and those after them."""
 
 UNKNOWN = 1 << 62
 
@@ -221,22 +218,6 @@ def _check_programs(programs: Instructions, target: Target) -> None:
     for segment, program in programs.items():
         words = len(program) * UNITS[segment](target).words
         check_room(f"{segment.name.split('_')[0].lower()} program words", words, target.program_words)
-
-
-def step_ends(programs: Instructions, target: Target) -> list[int]:
-    """Cycle of the last h word of each of WARM_UP + STEADY + QUEUED steps, inputs always ready."""
-    ends = dict[int, int]()
-    for unit, step, instruction, start, _ in schedule(programs, target, WARM_UP + STEADY + QUEUED):
-        if unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP:
-            units = instruction["last"] - instruction["first"] + 1
-            ends[step] = start + int(timing.gate(GateOp.STEP, units).hidden[-1])
-    return [ends[step] for step in sorted(ends)]
-
-
-def cycles_per_step(ends: Sequence[int]) -> float:
-    """The mean distance between the last h word of one step and of the next, in steady state."""
-    cycles = (ends[WARM_UP + STEADY - 1] - ends[WARM_UP - 1]) / STEADY
-    return int(cycles) if cycles == int(cycles) else cycles
 
 
 _Forbidden = set[tuple[frozenset[str], tuple[str, ...]]]

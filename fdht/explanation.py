@@ -5,7 +5,7 @@ from dataclasses import asdict
 from compiler.explain import Explanation, fill, order_text
 from compiler.image import Image
 from compiler.machine import Contraction
-from compiler.planner import cycles_per_step, step_ends
+from compiler.pace import cycles_per_step, step_ends
 from fdht.console import Output, percent
 from spec.program import Segment
 from spec.target import Target

@@ -12,7 +12,8 @@ from occurrences import SEED
 from compiler.arithmetic import useful_macs
 from compiler.explain import explain, fill
 from compiler.image import compile_bundle
-from compiler.planner import QUEUED, STEADY, WARM_UP, candidates, cycles_per_step, plan, step_ends
+from compiler.pace import STEPS, cycles_per_step, step_ends
+from compiler.planner import candidates, plan
 from spec.errors import CapacityError
 from spec.lstm import fdht_lstm
 from spec.program import Segment
@@ -32,14 +33,14 @@ def test_an_explanation_is_what_the_image_does(shape):
         layers = random_layers(rng, kind)
         bundle = random_bundle(rng, layers, plan(layers, on))
         image, why = compile_bundle(bundle, on), explain(layers, on)
-        programs, steps = image.machine.programs, WARM_UP + STEADY + QUEUED
+        programs = image.machine.programs
         head = bool(layers[-1].classes)
         body = programs[Segment.ARRAY_PROGRAM][:-1] if head else programs[Segment.ARRAY_PROGRAM]
         assert sum(stage.cycles for stage in why.stages) == sum(image.machine.contraction(i).busy for i in body)
         assert why.macs == sum(map(sum, useful_macs(layers, bundle.stage_lists)))
         assert why.array_cycles <= why.cycles
 
-        run = image.machine.run(rng.integers(0, 256, (steps, layers[0].inputs)))
+        run = image.machine.run(rng.integers(0, 256, (STEPS, layers[0].inputs)))
         units = sum(spec.hidden for spec in layers)
         ends = run.hidden.cycle[run.hidden.where[:, 0] == units - 1][1:]  # after STATE
         assert ends.tolist() == step_ends(programs, on)
