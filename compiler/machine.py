@@ -89,7 +89,7 @@ def schedule(
             if any(taken[token] >= len(given[token]) for token in waits):
                 continue
             ready = [given[token][taken[token]] + timing.TOKEN for token in waits]
-            start = max([free[unit], *ready])
+            start = max([free[unit], *ready]) + instruction.get("delay", 0)
             for token in waits:
                 taken[token] += 1
             if keep and _sets_state(unit, instruction):
@@ -100,7 +100,8 @@ def schedule(
                 done = start + spans[id(instruction)]
             for token in Token:
                 if instruction["give"] >> token & 1:
-                    given[token].append(done)
+                    early = token is Token.Z_READY and instruction.get("early")
+                    given[token].append(start if early else done)
             free[unit] = done + 1 + fetch[unit]
             position[unit] += 1
             result.append((unit, step, instruction, start, done))

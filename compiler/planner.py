@@ -7,7 +7,6 @@ array cycles of the stage as its length. That is exact for the sum of the stages
 
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import combinations, count, pairwise
@@ -25,6 +24,7 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
+from compiler.overlap import overlapped
 from compiler.program import Instructions, check_room, instructions, stage_nests
 from compiler.tiling import Tiling, cut_index, tilings
 from spec.errors import CapacityError
@@ -37,8 +37,13 @@ from spec.target import Target
 MERGE_LIMIT = 3
 """Factors merged into one weight at most; more has never paid in a tree, where each merge multiplies ranks."""
 
-DETOURS = 64
-"""Stages with too many loops and stage lists without room that are avoided before a price is given up."""
+DETOURS = 32
+"""Stages with too many loops that are avoided, one after the other, before a price is given up."""
+
+DEARER, FEW = 24, 9
+"""Stage lists without room that are passed over before a price is given up, and how many factors at most the first
+chain may have for that: with 15, every further one takes seconds.
+"""
 
 UNKNOWN = 1 << 62
 
@@ -47,16 +52,18 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
     """Per chain (see spec.lstm.chains) the stage list with the fewest array cycles, all together fitting the target.
 
     Raises:
-        CapacityError: none fits; says what the last one tried lacks.
+        CapacityError: none fits; says what the one lacks that comes nearest.
     """
     layers = stack(layers)
-    failure: CapacityError | None = None
+    failures = list[CapacityError]()
     edges = [_Edges(layers[chain.layer], chain, target) for chain in chains(layers)]
     tried = set[StageLists]()
     for price in FACTOR_PRICES:
         forbidden: list[set[tuple[frozenset[str], tuple[str, ...]]]] = [set() for _ in edges]
         cheaper = 0  # stage lists of the first chain, the largest, that cost less and do not fit
         for _ in range(DETOURS):
+            if cheaper > (DEARER if edges[0].everything <= FEW else 0):
+                break
             skipped = (cheaper, *(0 for _ in edges[1:]))
             found = [_cheapest(*each, price) for each in zip(edges, forbidden, skipped, strict=True)]
             stage_lists = tuple(each for each in found if each is not None)
@@ -68,7 +75,7 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
             try:
                 choose_lanes(layers, stages_of(chains(layers), stage_lists), target)
             except CapacityError as error:
-                failure = error
+                failures.append(error)
                 break
             try:
                 step = map_step(layers, stage_lists, target)
@@ -77,24 +84,30 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
                     instructions(layers, step, target)
                     return stage_lists
             except CapacityError as error:
-                if any(_cut_maps(layers, stage_lists, target)):
+                if any(_cut_maps(layers, stage_lists, target, failures)):
                     return stage_lists
-                failure = error
+                failures.append(error)
                 tried.add(stage_lists)
                 cheaper += 1
                 continue
-            chain, number, failure = wrong
+            chain, number, error = wrong
+            failures.append(error)
             stage_list = stage_lists[chain]
             before = frozenset(name for group in stage_list[:number] for name in group)
             forbidden[chain].add((before, stage_list[number]))
-    if failure is None:
+    if not failures:
         raise CapacityError(
             "scratchpad words for any order of contraction",
             max(each.smallest_refused for each in edges if each.smallest_refused < UNKNOWN),
             target.scratchpad_words,
             "choose a larger target, or smaller modes or ranks",
         )
-    raise failure
+    raise min(failures, key=_farther)
+
+
+def _farther(error: CapacityError) -> tuple[bool, bool, float]:
+    """Orders failures: whose factors fit came nearer than others, and who lacks little than who lacks much."""
+    return error.need <= error.limit, error.resource.startswith("factor words"), error.need / error.limit
 
 
 def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> StepMap:
@@ -110,7 +123,7 @@ def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, ta
         maps.append(_map(layers, stage_lists, target))
     except CapacityError as error:
         failure = error
-    maps += _cut_maps(layers, stage_lists, target)
+    maps += _cut_maps(layers, stage_lists, target, [])
     if not maps:
         assert failure is not None
         raise failure
@@ -130,7 +143,7 @@ def _map(
         CapacityError: they do not fit.
     """
     step = map_step(layers, stage_lists, target, tiling)
-    programs = instructions(layers, step, target)
+    programs = overlapped(instructions(layers, step, target), target)
     for segment, program in programs.items():
         words = len(program) * UNITS[segment](target).words
         check_room(f"{segment.name.split('_')[0].lower()} program words", words, target.program_words)
@@ -138,9 +151,9 @@ def _map(
 
 
 def _cut_maps(
-    layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target
+    layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, failures: list[CapacityError]
 ) -> Iterator[tuple[StepMap, Instructions]]:
-    """The tiled memory maps that fit."""
+    """The tiled memory maps that fit; what the others lack is appended to `failures`."""
     every = chains(layers)
     listed = stages_of(every, stage_lists)
     try:
@@ -148,8 +161,12 @@ def _cut_maps(
     except CapacityError:
         return
     for way in tilings(every[0], listed[0], lanes[0]):
-        with suppress(CapacityError):
-            yield _map(layers, stage_lists, target, way)
+        try:
+            mapped = _map(layers, stage_lists, target, way)
+        except CapacityError as error:
+            failures.append(error)
+        else:
+            yield mapped
 
 
 def _cycles_per_step(programs: Instructions, target: Target) -> int:

@@ -1,6 +1,6 @@
 """Programs: fetching instructions, repeating the loop body, meeting other units through tokens."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import C, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,8 @@ class Sequencer(Component):
     """Fetches the instructions of one unit and hands them over one at a time.
 
     Knows only the header of an instruction (see spec.program): it waits for tokens, starts the unit, gives
-    tokens when the unit is done, and after `loop_end` goes on at `back`, once per time step.
+    tokens when the unit is done, and after `loop_end` goes on at `back`, once per time step. And `early`, with which
+    the token Z_READY is given when the unit starts, and `delay`, cycles between the tokens and the start.
 
     Members:
         fill (In): see hw.signatures.image_write.
@@ -69,6 +70,10 @@ class Sequencer(Component):
         buffer = Signal(words * WORD)
         record = data.View(self.instruction.shape(), buffer[: self._record.bits])
         last_turn = Signal()
+        fields = self._record.fields
+        early = Mux(record.early, record.give & 1 << Token.Z_READY, 0) if "early" in fields else 0
+        waited = Signal.like(record.delay) if "delay" in fields else C(0, 1)
+        due = waited == record.delay if "delay" in fields else 1
         m.d.comb += [
             memory.read_enable.eq(1),
             memory.read_address.eq(address),
@@ -93,12 +98,15 @@ class Sequencer(Component):
             with m.State("WAIT"):
                 m.d.comb += self.busy.eq(1)
                 with m.If(~(record.wait & ~self.available).any()):
-                    m.d.comb += [self.start.eq(1), self.take.eq(record.wait)]
-                    m.next = "EXECUTE"
+                    if "delay" in fields:
+                        m.d.sync += waited.eq(Mux(due, 0, waited + 1))
+                    with m.If(due):
+                        m.d.comb += [self.start.eq(1), self.take.eq(record.wait), self.give.eq(early)]
+                        m.next = "EXECUTE"
             with m.State("EXECUTE"):
                 m.d.comb += self.busy.eq(1)
                 with m.If(self.done):
-                    m.d.comb += self.give.eq(record.give)
+                    m.d.comb += self.give.eq(record.give & ~early)
                     m.d.sync += fetched.eq(0)
                     m.next = "FETCH"
                     with m.If(record.loop_end & ~last_turn):
