@@ -91,8 +91,8 @@ def schedule(
                 continue
             (_, before), (issued, last) = past[unit]
             free = max(before, issued) if instruction["chained"] else last
-            tokens = [given[token][taken[token]] + timing.TOKEN for token in waits]
-            start = max([fetched[unit], free, *tokens]) + timing.start(target)
+            there = max([fetched[unit], *(given[token][taken[token]] + timing.TOKEN for token in waits)])
+            start = max(there + instruction.get("delay", 0), free) + timing.start(target)
             for token in waits:
                 taken[token] += 1
             if keep and _sets_state(unit, instruction):
@@ -104,7 +104,8 @@ def schedule(
             done = start + span[1]
             for token in Token:
                 if instruction["give"] >> token & 1:
-                    given[token].append(done)
+                    early = token is Token.Z_READY and instruction.get("early")
+                    given[token].append(start if early else done)
             past[unit] = [past[unit][1], (start + span[0], done)]
             fetched[unit] = (done + 1 if target.compact else start) + fetch[unit]
             position[unit] += 1

@@ -6,8 +6,10 @@ one that makes a row index the new lane index drains transposed. A stage cannot 
 the lanes must have been changed before.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from math import prod
 
@@ -302,20 +304,20 @@ def map_step(
     ]
     data = [shapes[0][0](0)] if tiling is None else _slots(tiling, every[0], listed[0], lanes[0], target)
     # Inputs come while the array works on other tiles, so nothing else may be in their banks.
-    end = data[-1].end if tiling is None else -(-data[-1].end // target.bank_words) * target.bank_words
+    end = data[-1].end if tiling is None else _whole_banks(target, data[-1].end)
     start, others = end, list[Layout]()
     for first, *_ in shapes[1:]:
         others.append(first(end))
         end = others[-1].end
     others_end = end
     if tiling is not None and layers[0].recurrent is not None:  # h comes to its data tensor in the same way
-        end = -(-end // target.bank_words) * target.bank_words
+        end = _whole_banks(target, end)
     room = range(end, target.scratchpad_words - head_words(layers[-1], target))
     if room.start > room.stop:
         raise _too_small(shapes, room, target)
 
     zs = [
-        _contiguous(chain.network, _last(chain.network.outputs, of_chain[-1]), of_chain, len(own), target)
+        _result(layers[chain.layer], chain, of_chain, len(own), target)
         for chain, own, of_chain in zip(every, listed, lanes, strict=True)
     ]
     results = max([-(-layers[-1].classes // target.columns), *(z.end for z in zs)])
@@ -354,7 +356,7 @@ def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, tar
     place = _shape(tiling.network(chain.network), own, 0, own[0].data, lanes, target)
     distance = place(0).words
     if target.single_port:
-        distance = -(-distance // target.bank_words) * target.bank_words
+        distance = _whole_banks(target, distance)
     return [place(slot * distance) for slot in range(tiling.slots)]
 
 
@@ -402,11 +404,6 @@ def _extent(network: TensorNetwork, index: str, s: int, lanes: tuple[str | None,
     return lane_words(network, index, lanes[s], target)
 
 
-def _last(indices: Iterable[str], lane: str | None) -> list[str]:
-    """The indices with the lane index at the end."""
-    return sorted(indices, key=lambda index: index == lane)
-
-
 def _contiguous(
     network: TensorNetwork, order: Sequence[str], lanes: Lanes, s: int, target: Target, base: int = 0
 ) -> Layout:
@@ -415,6 +412,22 @@ def _contiguous(
         stride[index] = words
         words *= _extent(network, index, s, lanes, target)
     return Layout(lanes[s], tuple(order), stride, words, base)
+
+
+def _result(spec: LSTMSpec, chain: Chain, lanes: Lanes, s: int, target: Target) -> Layout:
+    """z, in the order in which the array writes it: if the gate unit can read it then, the modes that tell gates apart
+    run fastest, so that units are complete early. The lane index comes last.
+    """
+    outputs = chain.network.outputs
+    starts = zip(*(gate.start for gate in spec.gates), strict=True)
+    of_gates = {index for index, start in zip(outputs, starts, strict=True) if len(set(start)) > 1}
+    for inner in (of_gates, set[str]()):
+        order = sorted(outputs, key=lambda index: (index == lanes[s], index in inner))
+        layout = _contiguous(chain.network, order, lanes, s, target)
+        with suppress(CapacityError):
+            region_nest(spec.gates[0], outputs, layout, target, target.levels.z)
+            break
+    return layout
 
 
 def _shape(network, chain, s: int, indices, lanes, target: Target):
@@ -437,6 +450,11 @@ def _shape(network, chain, s: int, indices, lanes, target: Target):
         *sorted(stage.reduction, key=padding),
     )
     return lambda base: _contiguous(network, order, lanes, s, target, base)
+
+
+def _whole_banks(target: Target, words: int) -> int:
+    """Words of the banks that so many words fill."""
+    return -(-words // target.bank_words) * target.bank_words
 
 
 def _banks(layout: Layout, target: Target) -> set[int]:
@@ -491,19 +509,20 @@ def _allocate_all(shapes, x: Layout, room: range, target: Target, apart: Layout 
             result.append(fitting[0])
         else:
             return result
-    raise _too_small([[shape for shape in shapes if shape]], room, target)
+    raise _too_small([[shape for shape in shapes if shape]], room, target, apart)
 
 
-def _too_small(shapes, room: range, target: Target) -> CapacityError:
+def _too_small(shapes, room: range, target: Target, apart: Layout | None = None) -> CapacityError:
     """What to say when tensors (per chain each as a function of its base) do not fit the scratchpad."""
     worst = 0
+    taken = partial(_whole_banks, target) if target.single_port else int
     for of_chain in shapes:
-        pairs = [(source(0).words, result(0).words) for source, result in pairwise(of_chain)]
+        pairs = [(taken(source(0).words), taken(result(0).words)) for source, result in pairwise(of_chain)]
         worst = max([worst, *(sum(pair) - (s == 0) * pair[0] for s, pair in enumerate(pairs))])
-    apart = " (a stage's data and its result in separate banks)" if target.single_port else ""
+    separate = " (a stage's data and its result in separate banks)" if target.single_port else ""
     return CapacityError(
-        f"scratchpad words{apart}",
-        target.scratchpad_words - (room.stop - room.start) + worst,
+        f"scratchpad words{separate}",
+        target.scratchpad_words - (room.stop - room.start) + worst + (taken(apart.words) if apart else 0),
         target.scratchpad_words,
         "choose a larger target, or smaller modes or ranks",
     )

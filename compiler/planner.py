@@ -27,6 +27,7 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
+from compiler.overlap import overlapped
 from compiler.pace import cycles_per_step, step_ends
 from compiler.program import Instructions, check_room, instructions, stage_nests
 from compiler.tiling import Tiling, cut_index, tilings
@@ -93,7 +94,7 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
     """Per chain (see spec.lstm.chains) the stage list; all fit the target, and a step takes the fewest cycles.
 
     Raises:
-        CapacityError: none fits; says what the last one tried lacks.
+        CapacityError: none fits; says what the one lacks that comes nearest.
     """
     return candidates(layers, target)[0].stage_lists
 
@@ -145,8 +146,13 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
     if stage_lists not in looked_at:
         look(stage_lists)
     if best == UNKNOWN:
-        raise failures[-1]
+        raise min(failures, key=_farther)
     return sorted(looked_at.values(), key=lambda each: (each.cycles is None, each.cycles or each.array_cycles or 0))
+
+
+def _farther(error: CapacityError) -> tuple[bool, bool, float]:
+    """Orders failures: whose factors fit came nearer than others, and who lacks little than who lacks much."""
+    return error.need <= error.limit, error.resource.startswith("factor words"), error.need / error.limit
 
 
 def _look(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, limit: float) -> Candidate:
@@ -205,7 +211,7 @@ def ways(
     for tiling in tilings_:
         try:
             step = map_step(layers, stage_lists, target, tiling)
-            programs = instructions(layers, step, target)
+            programs = overlapped(instructions(layers, step, target), target)
             _check_programs(programs, target)
         except CapacityError as error:
             refusal = refusal or error

@@ -208,6 +208,7 @@ def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> dict:
         "hidden": int(work.of == HEAD),
         "rows": kept_rows(network, stage, source.lane, result.lane, target) - 1,
         "to_results": int(work.to_results),
+        "early": 0,
         "add": int(work.add),
         "write": nests.write,
         "transpose": int(source.lane != result.lane),
@@ -350,7 +351,7 @@ def memory_bases(
     return bases
 
 
-def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
+def assemble(bundle: Bundle, step: StepMap, programs: Instructions, target: Target) -> Programs:
     """Every segment of the image: memory words as Python integers in object arrays, index = address.
 
     Raises:
@@ -365,7 +366,6 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
             factors.append(factor_words(work, weight, target))
         if work.biased:
             biases.append(bias_words(work, bias, target))
-    programs = instructions(layers, step, target, formats)
     records = {
         Segment.ARRAY_PROGRAM: array_instruction(target),
         Segment.LOADER_PROGRAM: loader_instruction(target),
@@ -531,7 +531,9 @@ def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -
         f, g, o = _gate_words(spec, zs[number], target)
         z = region_nest(spec.gates[0], spec.network.outputs, zs[number], target, target.levels.z)
         last = first + spec.hidden - 1
-        units.append({"first": first, "last": last, "top": int(spec is top), "z": z, "f": f, "g": g, "o": o})
+        units.append(
+            {"first": first, "last": last, "delay": 0, "top": int(spec is top), "z": z, "f": f, "g": g, "o": o}
+        )
         first = last + 1
     program = []
     for spec, fields in zip(layers, units, strict=True):
@@ -542,7 +544,7 @@ def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -
         halt = spec is top and not top.classes
         program.append(_header({Token.Z_READY}, {Token.H_DONE}, back, halt) | {"op": GateOp.STEP} | fields)
     if top.classes:
-        fields = {"first": 0, "last": top.classes - 1, "top": 0, "f": 0, "g": 0, "o": 0}
+        fields = {"first": 0, "last": top.classes - 1, "delay": 0, "top": 0, "f": 0, "g": 0, "o": 0}
         network, _, _, logits = head_contraction(top, target)
         all_of_them = Region((0,), (top.classes,), (0,), top.classes)
         z = region_nest(all_of_them, network.outputs, logits, target, target.levels.z)

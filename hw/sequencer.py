@@ -1,6 +1,6 @@
 """Programs: fetching instructions, repeating the loop body, meeting other units through tokens."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import C, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,8 @@ class Sequencer(Component):
     """Fetches the instructions of one unit and hands them over one at a time.
 
     Knows only the header of an instruction (see spec.program): it waits for tokens, starts the unit, gives
-    tokens when the unit is done, and after `loop_end` goes on at `back`, once per time step.
+    tokens when the unit is done, and after `loop_end` goes on at `back`, once per time step. And `early`, with which
+    the token Z_READY is given when the unit starts, and `delay`, cycles between the tokens and the start.
 
     Where the array is not compact, the next instruction is fetched while the unit is at work, and what decides a start
     is registered. Then an instruction that is `chained` may start as soon as the one before is issued, though not
@@ -78,6 +79,9 @@ class Sequencer(Component):
         last_turn, there, again = Signal(), Signal(), Signal()  # there: the tokens it waits for
         dispatch, retire = Signal(), Signal()  # the buffer's instruction is handed over; it need not be kept any more
         ready, under_way = Signal(), Signal(2)  # instructions
+        delayed = "delay" in self._record.fields
+        waited = Signal.like(record.delay) if delayed else C(0, 1)
+        due = there & (waited == record.delay) if delayed else there
         m.d.comb += [
             memory.read_enable.eq(1),
             memory.read_address.eq(address),
@@ -104,17 +108,17 @@ class Sequencer(Component):
                 with m.If(fetched == words):
                     m.next = "WAIT"
             if self._target.compact:
-                with m.State("WAIT"), m.If(there):
+                with m.State("WAIT"), m.If(due):
                     m.d.comb += dispatch.eq(1)
                     m.next = "EXECUTE"
                 with m.State("EXECUTE"), m.If(self.done):
-                    m.d.comb += [self.give.eq(record.give), retire.eq(1)]
+                    m.d.comb += retire.eq(1)
                     m.next = "FETCH"
                     with m.If(record.halt & ~again):
                         m.next = "IDLE"
             else:
                 with m.State("WAIT"):
-                    m.d.sync += ready.eq(there & ~dispatch)
+                    m.d.sync += ready.eq(due & ~dispatch)
                     with m.If(dispatch):
                         m.next = "FETCH"
                         with m.If(record.halt & ~again):
@@ -122,8 +126,20 @@ class Sequencer(Component):
                 with m.State("END"), m.If(self.done & (under_way == 1)):
                     m.next = "IDLE"
         m.d.comb += self.busy.eq(~machine.ongoing("IDLE"))
+        if delayed:
+            with m.If(dispatch):
+                m.d.sync += waited.eq(0)
+            with m.Elif(machine.ongoing("WAIT") & there & ~due):
+                m.d.sync += waited.eq(waited + 1)
+
+        early, late = self._gives(self.instruction)
         if self._target.compact:  # the instruction stays in the buffer until it is done
-            m.d.comb += [self.start.eq(dispatch), self.instruction.eq(record), self.final_step.eq(last_turn)]
+            m.d.comb += [
+                self.start.eq(dispatch),
+                self.instruction.eq(record),
+                self.final_step.eq(last_turn),
+                self.give.eq(Mux(self.start, early, 0) | Mux(self.done, late, 0)),
+            ]
             return m
 
         # The instruction moves to a register of its own, and the buffer takes the next.
@@ -132,19 +148,26 @@ class Sequencer(Component):
         m.d.comb += [
             dispatch.eq(ready & ((under_way == 0) | ((under_way == 1) & issued & record.chained))),
             retire.eq(dispatch),
-            self.give.eq(Mux(self.done, Mux(under_way == 2, earlier, self.instruction.give), 0)),
+            self.give.eq(Mux(self.start, early, 0) | Mux(self.done, Mux(under_way == 2, earlier, late), 0)),
         ]
         m.d.sync += [self.start.eq(dispatch), under_way.eq(under_way + dispatch - self.done)]
         with m.If(dispatch):
             m.d.sync += [
                 self.instruction.eq(record),
                 self.final_step.eq(last_turn),
-                earlier.eq(self.instruction.give),
+                earlier.eq(late),
                 issued.eq(0),
             ]
         with m.Elif(self.issued):
             m.d.sync += issued.eq(1)
         return m
+
+    def _gives(self, record) -> tuple[Value, Value]:
+        """What an instruction gives when it starts, and when it is done."""
+        if "early" not in self._record.fields:
+            return C(0, len(Token)), record.give
+        early = record.early.replicate(len(Token)) & (1 << Token.Z_READY)
+        return record.give & early, record.give & ~early
 
 
 def data_shift(buffer, word):

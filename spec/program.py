@@ -259,6 +259,7 @@ def array_instruction(target: Target) -> Record:
     rows, of which the first `emit` + 1 (old lanes) are written.
     Result = saturate(round(accumulator >> shift) + bias): for the first row kept the bias at `bias`, then, with
     `bias_step`, the following ones, else always the same. With `add`, what a result word held is added, saturated.
+    With `early` the token Z_READY is given when the instruction starts, not when it is done.
     With `hidden` the factors of a tile's first row are h of the units that the factor addresses number, and only
     that row may be kept.
     """
@@ -271,6 +272,7 @@ def array_instruction(target: Target) -> Record:
             "hidden": Int(1),
             "rows": Int(w.factor + bits_for(target.rows)),
             "to_results": Int(1),
+            "early": Int(1),
             "add": Int(1),
             "write": Record(_nest(target, target.levels.write, word=w.write)),
             "transpose": Int(w.flag),
@@ -306,8 +308,8 @@ def loader_instruction(target: Target) -> Record:
 def gate_instruction(target: Target) -> Record:
     """Units u = `first`..`last`, which number the states c and h: z from the result memory along `z`.
 
-    Gate g of a unit is `f`, `g` or `o` result words after its gate i. h leaves in every step, if asked for, from the
-    `top` layer only.
+    It starts `delay` cycles after what it waits for is there. Gate g of a unit is `f`, `g` or `o` result words after
+    its gate i. h leaves in every step, if asked for, from the `top` layer only.
     """
     w = Widths(target)
     return Record(
@@ -316,6 +318,7 @@ def gate_instruction(target: Target) -> Record:
             "op": Int(2),
             "first": Int(w.unit),
             "last": Int(w.unit),
+            "delay": Int(target.count_width),
             "top": Int(1),
             "z": _lane_nest(target, target.levels.z, w.result),
             "f": Int(w.result),

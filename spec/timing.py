@@ -99,6 +99,11 @@ def store(target: Target) -> int:
     return 1 if target.compact else 2
 
 
+def visible(target: Target) -> int:
+    """A result word at the result memory to the first cycle in which the gate unit may ask for it."""
+    return store(target) + (1 if target.compact else 2)
+
+
 def rest(target: Target) -> int:
     """Cycles without operands between two sums."""
     return int(target.compact)
@@ -138,6 +143,9 @@ def least_chained(target: Target, transposed: bool) -> int:
 
 GATE_UNIT = 8
 """Cycles per hidden unit in the gate unit's STEP (its products, on one multiplier), and per logit in EMIT."""
+
+ASKS_G, ASKS_F, ASKS_I, ASKS_O = 2, 3, 4, 6
+"""`start` of STEP to the cycle in which it asks the result memory for a gate of its first unit."""
 
 GATE_STATE = 2
 """Cycles per hidden unit in the gate unit's STATE."""

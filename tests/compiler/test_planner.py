@@ -229,7 +229,7 @@ SPEC = fdht_lstm(300, 12, 4, (5, 9, 8), (2, 2, 12), 4)
         ({"factor_words": 16}, "factor words of 4 factors"),
         ({"bank_words": 8}, "scratchpad words"),
         ({"hidden": 8}, "hidden units"),
-        ({"result_words": 12}, "result memory words"),
+        ({"result_words": 8}, "result memory words"),
         ({"program_words": 64}, "array program words"),
         ({"accumulator_width": 33}, "accumulator bits"),
         ({"levels": Levels.each(2)}, "loop levels"),

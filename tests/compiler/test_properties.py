@@ -15,7 +15,8 @@ from compiler.machine import UNITS, decode
 from compiler.nest import walk
 from compiler.planner import map_model, plan
 from hw.sequencer import TOKEN_BITS
-from spec.program import Array, Int, LoaderOp, Record, Segment, Token
+from spec import timing
+from spec.program import Array, GateOp, Int, LoaderOp, Record, Segment, Token
 from spec.target import Target
 
 
@@ -129,6 +130,30 @@ def test_array_and_loader_keep_apart(shape):
     assert beside > 5
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_z_is_written_before_it_is_read(shape):
+    """Every word the gate unit asks for is there, though it often begins while the array still writes others."""
+    early = 0
+    for image, _, _ in compiled(shape):
+        machine, on = image.machine, image.target
+        there = np.zeros(on.result_words, dtype=np.int64)  # since which cycle
+        writer = 0, 0
+        for unit, _, instruction, start, done in sorted(machine.schedule(3), key=lambda entry: entry[3]):
+            if unit is Segment.ARRAY_PROGRAM and instruction["to_results"]:
+                work = machine.contraction(instruction)
+                there[work.write_addresses] = start + work.offsets + timing.visible(on)
+                writer = start, done
+            elif unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP:
+                units = np.arange(instruction["last"] - instruction["first"] + 1)
+                words = walk(instruction["z"], len(units))["word"]
+                beats = start + timing.GATE_UNIT * units
+                for gate, slot in (("f", timing.ASKS_F), ("g", timing.ASKS_G), ("o", timing.ASKS_O)):
+                    assert (there[words + instruction[gate]] <= beats + slot).all()
+                assert (there[words] <= beats + timing.ASKS_I).all()
+                early += writer[0] < start < writer[1]
+    assert early > 10
+
+
 def _places(instruction: dict, on: Target) -> list[tuple[int, int]]:
     """Word and lane of everything a loader instruction writes."""
     at = walk(instruction["nest"], instruction["count"] + 1)
@@ -150,7 +175,8 @@ def left_over(image: Image, steps: int) -> Counter[Token]:
     for _, _, instruction, start, done in image.machine.schedule(steps):
         for token in Token:
             events += [(start, -1, token)] * (instruction["wait"] >> token & 1)
-            events += [(done, 1, token)] * (instruction["give"] >> token & 1)
+            given = start if token is Token.Z_READY and instruction.get("early") else done
+            events += [(given, 1, token)] * (instruction["give"] >> token & 1)
     count = Counter[Token]()
     for _, change, token in sorted(events):
         count[token] += change

@@ -13,7 +13,7 @@ from compiler.machine import UNITS, decode
 from compiler.planner import plan
 from sim.build import build
 from sim.simulate import Job, Simulation, simulate_jobs
-from spec.lstm import fdht_lstm, lstm_on
+from spec.lstm import dense_lstm, fdht_lstm, lstm_on
 from spec.network import balanced_tree, dense_network, ht_network
 from spec.program import LoaderOp, Segment, Token
 from spec.target import Target
@@ -142,6 +142,22 @@ def test_a_fault_between_layers():
 
     for segment, change in ((Segment.ARRAY_PROGRAM, forget_to_add), (Segment.LOADER_PROGRAM, move_inputs)):
         assert_reported(simulate(replace(job, load=edit(job.image, segment, change))))
+
+
+def test_a_gate_unit_that_begins_too_early():
+    """A cycle before the compiler lets it, and it reads what has not been written."""
+    rng = np.random.default_rng(8)
+    spec = dense_lstm(4, 12, 0)
+    bundle = random_bundle(rng, spec, plan(spec, TARGET), steps=4)
+    job = Job(compile_bundle(bundle, TARGET), bundle.clips)
+    assert simulate(job).mismatches == []
+
+    def hurry(instructions: list[dict]) -> None:
+        instructions[1]["delay"] -= 1
+
+    lines = simulate(replace(job, load=edit(job.image, Segment.GATE_PROGRAM, hurry))).mismatches
+    written = [re.match(r"cycle \d+: hidden wrote (.+) to .+, expected (.+) to", line) for line in lines]
+    assert any(line[1] != line[2] for line in written if line)
 
 
 RTL_FAULTS = {

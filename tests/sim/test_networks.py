@@ -19,9 +19,9 @@ from sim.simulate import Job, simulate_jobs
 from spec.errors import CapacityError
 from spec.fixed import Fixed
 from spec.formats import InputFormat
-from spec.lstm import Region, fdht_lstm
+from spec.lstm import Region, dense_lstm, fdht_lstm
 from spec.program import LoaderOp, Segment, Token
-from spec.target import Levels, Target
+from spec.target import Levels, Target, find_target
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8)]
 """P × Q: one column, square, P < Q, divisible by nothing, and wide. K < P occurs on (8, 1) and (5, 3)."""
@@ -213,6 +213,18 @@ def test_states_kept_across_clips(shape, simulator):
     assert [apart.hidden.tolist(), apart.cells.tolist()] == of_apart
     assert of_kept[0][1:] != of_apart[0][1:]
     assert kept.cycles_simulated[1] == image.machine.cycles(2, keep=True) < kept.cycles_simulated[0]
+
+
+def test_a_dense_layer_on_the_small_board(simulator):
+    """The gate unit follows the array unit by unit: 1 input, 20 units, at most 300 cycles a step."""
+    rng, target = np.random.default_rng([SEED, 20]), find_target("icebreaker")
+    spec = dense_lstm(1, 20, 0)
+    bundle = random_bundle(rng, spec, plan(spec, target), steps=8, factor_width=9)
+    image = compile_bundle(bundle, target)
+    assert image.cycles(8) - image.cycles(7) == image.cycles(7) - image.cycles(6) <= 300
+    (result,) = simulate_jobs([Job(image, bundle.clips, every_h=True)], simulator=simulator)
+    assert result.mismatches == [] and result.cycles_simulated == result.cycles_predicted
+    assert result.hidden.tolist() == GoldenLSTM(bundle).run(bundle.clips).h[:, -1].tolist()
 
 
 @pytest.mark.parametrize("steps", [1, 500])
