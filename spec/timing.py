@@ -113,6 +113,13 @@ def fetch(instruction: Record) -> int:
     return instruction.words + 1
 
 
+def lookahead(target: Target) -> int:
+    """Cycles by which the gate unit begins earlier to look for z than where the array is compact: the address is late,
+    and there are registers for the offset, behind the result memory and behind the tables, and another slot for g.
+    """
+    return 0 if target.compact else address(target) + 4
+
+
 GATE_UNIT = 8
 """Cycles per hidden unit in the gate unit's STEP (its products, on one multiplier), and per logit in EMIT."""
 
@@ -138,10 +145,10 @@ class GateTiming:
 
 
 def gate(target: Target, op: GateOp, count: int) -> GateTiming:
-    """Times of a gate instruction over `count` units or logits. The address of the first z is waited for."""
+    """Times of a gate instruction over `count` units or logits."""
     units = np.arange(count)
     nothing = units[:0]
-    late = address(target)
+    late = lookahead(target)
     if op is GateOp.EMIT:
         sent = late + 9 + GATE_UNIT * units
         return GateTiming(nothing, nothing, sent, int(sent[-1]))
