@@ -204,9 +204,8 @@ class GateUnit(Component):
         instruction = self.instruction
         record = gate_instruction(target)
 
-        is_state = instruction.op == GateOp.STATE
-        is_step = instruction.op == GateOp.STEP
-        is_emit = instruction.op == GateOp.EMIT
+        is_state, is_step, is_emit = (Signal(name=f"is_{op.name.lower()}") for op in GateOp)  # from `start` + 1 on
+        state_next = instruction.op == GateOp.STATE
         late = not target.compact
         slots = REGISTERED if late else COMPACT
         running, advance, go = Signal(), Signal(), Signal()
@@ -216,6 +215,7 @@ class GateUnit(Component):
         in_lookup, in_update, in_write = Signal(), Signal(), Signal()  # the beat's three stages hold a unit
         unit = Signal(Widths(target).unit)  # in lookup
         written = Signal.like(unit)  # in write
+        moving = Signal()  # slot MOVE, and there is something to be written or sent
         wrap, last_unit = Signal(), Signal()
         cells_due = Signal()  # c has to follow its h
         writes, wrote, finishing = Signal(), Signal(), Signal()  # h is written in this cycle, was in the last one
@@ -234,15 +234,19 @@ class GateUnit(Component):
         held = self.start | fill | (slot == 7) | ((slot == 0) & blocked)
         m.d.sync += [
             blocked.eq(held & ((self.out.valid & ~self.out.ready) | cells_due)),
-            kept.eq(self.start & is_state & self.keep),
+            kept.eq(self.start & state_next & self.keep),
+            is_state.eq(state_next),
+            is_step.eq(instruction.op == GateOp.STEP),
+            is_emit.eq(instruction.op == GateOp.EMIT),
         ]
         with m.If(self.start):
             m.d.sync += [
-                running.eq(~(is_state & self.keep)),
+                running.eq(~(state_next & self.keep)),
                 # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c.
-                slot.eq(Mux(is_state, MOVE, -RESULT - lookahead(target))),
+                slot.eq(Mux(state_next, MOVE, -RESULT - lookahead(target))),
                 fill.eq(1),
-                early.eq(late & ~is_state),
+                early.eq(late & ~state_next),
+                moving.eq(0),
                 in_lookup.eq(0),
                 in_update.eq(0),
                 in_write.eq(0),
@@ -251,7 +255,10 @@ class GateUnit(Component):
                 finishing.eq(0),
             ]
         with m.Elif(go):
-            m.d.sync += slot.eq(Mux(is_state, Cat(~slot[0], C(MOVE >> 1, 2)), slot + 1))
+            m.d.sync += [
+                slot.eq(Mux(is_state, Cat(~slot[0], C(MOVE >> 1, 2)), slot + 1)),
+                moving.eq((slot == MOVE - 1) & Mux(is_step, in_write, in_lookup)),
+            ]
             with m.If(wrap):
                 m.d.sync += early.eq(0)
             with m.If(wrap & ~early):
@@ -454,7 +461,7 @@ class GateUnit(Component):
             keep_h.data.eq(self.hidden_data),
             read_h.addr.eq(self.h_address),
             self.h_data.eq(read_h.data),
-            move.eq(go & (slot == MOVE) & Mux(is_step, in_write, in_lookup)),
+            move.eq(go & moving),
             self.sending.eq(self.out.valid | cells_due),
             self.hidden_valid.eq(go & writes),
             self.hidden_address.eq(written),
