@@ -141,11 +141,23 @@ def least_chained(target: Target, transposed: bool) -> int:
     return last_rows + LATCH - start(target)
 
 
+def lookahead(target: Target) -> int:
+    """Cycles by which the gate unit begins earlier to look for z than where the array is compact: the address is late,
+    and there are registers for the offset, behind the result memory and behind the tables, and another slot for g.
+    """
+    return 0 if target.compact else address(target) + 4
+
+
 GATE_UNIT = 8
 """Cycles per hidden unit in the gate unit's STEP (its products, on one multiplier), and per logit in EMIT."""
 
-ASKS_G, ASKS_F, ASKS_I, ASKS_O = 2, 3, 4, 6
-"""`start` of STEP to the cycle in which it asks the result memory for a gate of its first unit."""
+
+def asks(target: Target) -> dict[str, int]:
+    """`start` of STEP to the cycle in which it asks the result memory for each gate of its first unit; those of the
+    others follow every GATE_UNIT.
+    """
+    return {"g": 2, "f": 3, "i": 4, "o": 6} if target.compact else {"g": 4, "f": 6, "i": 7, "o": 8}
+
 
 GATE_STATE = 2
 """Cycles per hidden unit in the gate unit's STATE."""
@@ -169,10 +181,10 @@ class GateTiming:
 
 
 def gate(target: Target, op: GateOp, count: int) -> GateTiming:
-    """Times of a gate instruction over `count` units or logits. The address of the first z is waited for."""
+    """Times of a gate instruction over `count` units or logits."""
     units = np.arange(count)
     nothing = units[:0]
-    late = address(target)
+    late = lookahead(target)
     if op is GateOp.EMIT:
         sent = late + 9 + GATE_UNIT * units
         return GateTiming(nothing, nothing, sent, int(sent[-1]))
