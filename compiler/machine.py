@@ -75,10 +75,11 @@ def schedule(
     fetch = {unit: timing.fetch(record(target)) for unit, record in UNITS.items()}
     queues = {unit: list(unroll(program, UNITS[unit](target).words, steps)) for unit, program in programs.items()}
     position = dict.fromkeys(queues, 0)
-    free = {unit: 1 + cycles for unit, cycles in fetch.items()}
+    fetched = {unit: 1 + cycles for unit, cycles in fetch.items()}  # the next instruction
+    past = {unit: [_NEVER, _NEVER] for unit in queues}  # issued and done cycles of the last two
     given: dict[Token, list[int]] = defaultdict(list)
     taken: dict[Token, int] = defaultdict(int)
-    spans: dict[int, int] = {}  # start to done, by instruction
+    spans: dict[int, tuple[int, int]] = {}  # start to issued and done, by instruction
     result = []
     while any(position[unit] < len(queues[unit]) for unit in queues):
         for unit, queue in queues.items():
@@ -88,21 +89,25 @@ def schedule(
             waits = [token for token in Token if instruction["wait"] >> token & 1]
             if any(taken[token] >= len(given[token]) for token in waits):
                 continue
-            ready = [given[token][taken[token]] + timing.TOKEN for token in waits]
-            start = max([free[unit], *ready]) + instruction.get("delay", 0)
+            (_, before), (issued, last) = past[unit]
+            free = max(before, issued) if instruction["chained"] else last
+            there = max([fetched[unit], *(given[token][taken[token]] + timing.TOKEN for token in waits)])
+            start = max(there + instruction.get("delay", 0), free) + timing.start(target)
             for token in waits:
                 taken[token] += 1
             if keep and _sets_state(unit, instruction):
-                done = start + timing.KEPT
+                span = timing.KEPT, timing.KEPT
             else:
                 if id(instruction) not in spans:
-                    spans[id(instruction)] = _span(unit, instruction, contraction)
-                done = start + spans[id(instruction)]
+                    spans[id(instruction)] = _span(unit, instruction, target, contraction)
+                span = spans[id(instruction)]
+            done = start + span[1]
             for token in Token:
                 if instruction["give"] >> token & 1:
                     early = token is Token.Z_READY and instruction.get("early")
                     given[token].append(start if early else done)
-            free[unit] = done + 1 + fetch[unit]
+            past[unit] = [past[unit][1], (start + span[0], done)]
+            fetched[unit] = (done + 1 if target.compact else start) + fetch[unit]
             position[unit] += 1
             result.append((unit, step, instruction, start, done))
             break
@@ -111,14 +116,22 @@ def schedule(
     return result
 
 
-def _span(unit: Segment, instruction: dict, contraction: Callable[[dict], "Contraction"]) -> int:
-    """Cycles from an instruction's start to its `done`."""
+_NEVER = 0, 0
+"""Issued and done, of an instruction before the first."""
+
+
+def _span(
+    unit: Segment, instruction: dict, target: Target, contraction: Callable[[dict], "Contraction"]
+) -> tuple[int, int]:
+    """Cycles from an instruction's start to it being issued, and to its `done`."""
     if unit is Segment.ARRAY_PROGRAM:
-        return contraction(instruction).done
+        return contraction(instruction).issued, contraction(instruction).done
     if unit is Segment.GATE_PROGRAM:
-        return timing.gate(GateOp(instruction["op"]), _units(instruction)).done
-    first = timing.COPY if instruction["op"] == LoaderOp.COPY else timing.LOAD
-    return first + instruction["count"] + timing.DONE
+        done = timing.gate(target, GateOp(instruction["op"]), _units(instruction)).done
+    else:
+        first = timing.copy(target) if instruction["op"] == LoaderOp.COPY else timing.load(target)
+        done = first + instruction["count"] + timing.DONE
+    return done, done
 
 
 class Contraction:
@@ -152,11 +165,21 @@ class Contraction:
     def offsets(self) -> np.ndarray:
         """Cycle of each write, relative to `start`."""
         target = self.target
-        row = self._rows[self._kept] + timing.requantise(target)
+        row = self._rows[self._kept] + timing.requantise(target) + timing.write(target)
         if not self.instruction["transpose"]:
             return row
         block_end = row.reshape(-1, target.columns)[:, -1]
         return (block_end[:, None] + timing.TRANSPOSE + np.arange(self.instruction["emit"] + 1)).ravel()
+
+    @property
+    def issued(self) -> int:
+        """With the last operands' addresses."""
+        return (len(self.data_addresses) - 1) * timing.period(self.target, self.depth) + self.depth
+
+    @property
+    def first_row(self) -> int:
+        """When the first row leaves the array."""
+        return int(self._rows[0, 0])
 
     @property
     def done(self) -> int:
@@ -392,7 +415,7 @@ class Machine:
     ) -> None:
         op, count = GateOp(instruction["op"]), _units(instruction)
         units = np.arange(instruction["first"], instruction["last"] + 1)
-        times = timing.gate(op, count)
+        times = timing.gate(self.target, op, count)
         z = walk(instruction["z"], count)
         if op is GateOp.EMIT:
             values = memory.results[z["word"], z["lane"]]

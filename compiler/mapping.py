@@ -487,10 +487,13 @@ def _allocate_all(shapes, x: Layout, room: range, target: Target, apart: Layout 
     def compact(s: int, source: Layout) -> list[Layout]:
         return [shapes[s](room.start if s % 2 == 0 else room.stop - shapes[s](0).words)]
 
-    def free(place: Layout, source: Layout) -> bool:
-        for other in (source, apart):
-            if other is None:
-                continue
+    def free(s: int, place: Layout, source: Layout) -> bool:
+        at_once = [source]  # with this result
+        if apart is not None and place.base < apart.end and apart.base < place.end:
+            return False
+        if apart is not None and s + 1 == len(shapes):
+            at_once.append(apart)
+        for other in at_once:
             if place.base < other.end and other.base < place.end:
                 return False
             if target.single_port and not _banks(place, target).isdisjoint(_banks(other, target)):
@@ -500,7 +503,7 @@ def _allocate_all(shapes, x: Layout, room: range, target: Target, apart: Layout 
     for places in (spread, compact):
         result = [x]
         for s in range(1, len(shapes)):
-            fitting = [place for place in places(s, result[-1]) if free(place, result[-1])]
+            fitting = [place for place in places(s, result[-1]) if free(s, place, result[-1])]
             if not fitting:
                 break
             result.append(fitting[0])

@@ -37,5 +37,5 @@ def earliest_step(contraction: Contraction, step: dict) -> int:
     there[contraction.write_addresses] = contraction.offsets + timing.visible(target)
     z = walk(step["z"], units)["word"]
     asked = timing.GATE_UNIT * np.arange(units)
-    gates = ((timing.ASKS_I, 0), (timing.ASKS_F, step["f"]), (timing.ASKS_G, step["g"]), (timing.ASKS_O, step["o"]))
-    return max(int((there[z + words] - asked - slot).max()) for slot, words in gates)
+    words = {"i": 0, **{gate: step[gate] for gate in ("f", "g", "o")}}
+    return max(int((there[z + words[gate]] - asked - cycle).max()) for gate, cycle in timing.asks(target).items())

@@ -17,7 +17,8 @@ from compiler.mapping import (
     region_nest,
     stage_factor_words,
 )
-from compiler.nest import Loop, encode_nest, merge
+from compiler.nest import Loop, encode_nest, merge, walk
+from spec import timing
 from spec.activation import table_words
 from spec.bundle import Bundle
 from spec.errors import CapacityError, SpecError
@@ -422,7 +423,24 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Tar
                 give.add(Token.Z_READY)
         back = 0 if number + 1 == in_loop else None
         program.append(_header(wait, give, back, halt=number + 1 == len(works)) | lower(work, target, *bases[work.of]))
+    if not target.compact:
+        for before, instruction in [*pairwise(program), (program[in_loop - 1], program[0])]:
+            instruction["chained"] = int(_chains(before, instruction, target))
     return program
+
+
+def _chains(before: dict, instruction: dict, target: Target) -> bool:
+    """Whether an array instruction may read its operands while the one before it drains."""
+    read = instruction["read"]
+    depth = prod(level["count"] + 1 for level in read["levels"][: instruction["reduction"] + 1])
+    if depth < timing.least_chained(target, bool(before["transpose"])):
+        return False
+    if before["to_results"]:
+        return True
+    written, wanted = np.unique(walk(before["write"])["word"]), np.unique(walk(read)["data"])
+    if target.single_port:
+        written, wanted = np.unique(written // target.bank_words), np.unique(wanted // target.bank_words)
+    return len(np.intersect1d(written, wanted, assume_unique=True)) == 0
 
 
 def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None) -> list[dict]:
@@ -571,6 +589,7 @@ def _header(wait, give, back: int | None = None, halt: bool = False) -> dict[str
         "loop_end": int(back is not None),
         "back": back or 0,
         "halt": int(halt),
+        "chained": 0,
     }
 
 

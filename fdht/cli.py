@@ -120,7 +120,7 @@ def compile_(
         int | None, typer.Option(help="Bits of a factor, 4 to 18 [default: as wide as the target's memory].")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also print the program, instruction by instruction.")
+        bool, typer.Option("--explain", help="Also say why: stages, memory map, memories' fill, what came second.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -139,10 +139,12 @@ def compile_(
     figures = compilation.figures(compiled)
     compilation.report(output, compiled)
     if explain:
-        from compiler.listing import listing
+        from compiler.explain import explain as explained
+        from fdht import explanation
 
-        figures["listing"] = listing(compiled.image)
-        output.text(figures["listing"])
+        why = explained(compiled.bundle.layers, engine, compiled.bundle.stage_lists)
+        figures["explanation"] = explanation.figures(why)
+        explanation.report(output, why, engine)
     output.result(figures)
 
 

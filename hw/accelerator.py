@@ -125,6 +125,8 @@ class Accelerator(Component):
                 unit.start.eq(sequencer.start),
                 sequencer.done.eq(unit.done),
             ]
+            if unit is contraction:
+                m.d.comb += sequencer.issued.eq(contraction.issued)
             if unit is gate:
                 m.d.comb += gate.final_step.eq(sequencer.final_step)
             busy.append(sequencer.busy)

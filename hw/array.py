@@ -94,7 +94,7 @@ class SystolicArray(Component):
         control (In): valid and last of a tile's K operand pairs, in consecutive cycles.
         o (Out): one row of Q accumulators; o_valid (Out): in this cycle.
 
-    Costs: P × Q multipliers; first row of a tile timing.drain() - timing.read() cycles after its `last`
+    Costs: P × Q multipliers; first row of a tile timing.drain() less address() and read() after its `last`
     operands, then one row per cycle.
     """
 
@@ -141,7 +141,7 @@ class SystolicArray(Component):
 
         # Rows left to leave; set a cycle before a tile's first one does.
         last = self.control.valid & self.control.last
-        latency = timing.drain(target) - timing.read(target) - 1
+        latency = timing.drain(target) - timing.address(target) - timing.read(target) - 1
         first = delay(m, last, latency, "first", reset_less=False)
         left = Signal(range(rows + 1))
         with m.If(first):

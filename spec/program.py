@@ -11,7 +11,8 @@ Three units run side by side, each with a program of its own, and meet through c
 
 A program is: instructions before the loop, the loop body (repeated once per time step), instructions after
 it. `loop_end` marks the body's last instruction, whose `back` is the address of the body's first; `halt` marks
-the program's last.
+the program's last. A `chained` instruction of the array starts when the one before has read its last operands,
+not when its last result is written; the compiler sees to it that it needs none of these.
 """
 
 from collections.abc import Mapping
@@ -217,7 +218,14 @@ class Widths:
 
 def _header(target: Target) -> dict[str, Int]:
     tokens, back = len(Token), bits_for(target.program_words)
-    return {"wait": Int(tokens), "give": Int(tokens), "loop_end": Int(1), "back": Int(back), "halt": Int(1)}
+    return {
+        "wait": Int(tokens),
+        "give": Int(tokens),
+        "loop_end": Int(1),
+        "back": Int(back),
+        "halt": Int(1),
+        "chained": Int(0 if target.compact else 1),
+    }
 
 
 def _nest(target: Target, levels: int, **addresses: int) -> dict[str, Int | Array | Record]:

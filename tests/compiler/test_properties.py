@@ -147,9 +147,8 @@ def test_z_is_written_before_it_is_read(shape):
                 units = np.arange(instruction["last"] - instruction["first"] + 1)
                 words = walk(instruction["z"], len(units))["word"]
                 beats = start + timing.GATE_UNIT * units
-                for gate, slot in (("f", timing.ASKS_F), ("g", timing.ASKS_G), ("o", timing.ASKS_O)):
-                    assert (there[words + instruction[gate]] <= beats + slot).all()
-                assert (there[words] <= beats + timing.ASKS_I).all()
+                for gate, cycle in timing.asks(on).items():
+                    assert (there[words + instruction.get(gate, 0)] <= beats + cycle).all()
                 early += writer[0] < start < writer[1]
     assert early > 10
 

@@ -138,9 +138,9 @@ def test_tiles(shape, simulator):
     states of the clip before are kept.
     """
     rng, target = np.random.default_rng([SEED, 9]), small_target(*shape)
-    spec = fdht_lstm(5 * 3 * 4 * 4, 16, 3, (6, 3, 4, 4), (1, 2, 4, 8), 4)
+    spec = fdht_lstm(15 * 3 * 4 * 4, 16, 3, (16, 3, 4, 4), (1, 2, 4, 8), 4)
     order = (2, 1, 3, 0)
-    spec = replace(spec, x=replace(spec.x, order=order), h=Region((5, 0, 2, 0), (1, 3, 2, 4), order, 16))
+    spec = replace(spec, x=replace(spec.x, order=order), h=Region((15, 0, 2, 0), (1, 3, 2, 4), order, 16))
     bundle = random_bundle(rng, spec, plan(spec, target), clips=2, steps=2)
     (chain,), (stages,) = bundle.chains, bundle.stages
     (lanes,) = choose_lanes((spec,), bundle.stages, target)
@@ -150,6 +150,8 @@ def test_tiles(shape, simulator):
             step = map_step(spec, bundle.stage_lists, target, way)
             images.append(compile_bundle(bundle, target, step=step))
     assert len(images) > 1 and images[0].cycles(4) == min(image.cycles(4) for image in images)
+    chained = [any(i["chained"] for i in image.machine.programs[Segment.ARRAY_PROGRAM]) for image in images]
+    assert any(chained) != target.compact
     loaders = [image.machine.programs[Segment.LOADER_PROGRAM] for image in images]
     assert any(i["op"] == LoaderOp.CLEAR for loader in loaders for i in loader)
     golden = GoldenLSTM(bundle)
