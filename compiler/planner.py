@@ -270,7 +270,7 @@ class _Edges:
     """The stages of a chain that may follow a set of absorbed factors, worked out once."""
 
     def __init__(self, spec: LSTMSpec, chain: Chain, target: Target):
-        self._spec, self._target, self._network = spec, target, chain.network
+        self._spec, self.target, self._network = spec, target, chain.network
         self._absorptions = Absorptions(chain.network, MERGE_LIMIT)
         self._cut = cut_index(chain) if chain.layer == 0 else None  # only the first chain is
         self._part = self._network if self._cut is None else Tiling(self._cut, 1, 0, 0).network(self._network)
@@ -286,7 +286,7 @@ class _Edges:
         return self._known[done, lane]
 
     def _work_out(self, done: frozenset[str], lane: str | None) -> Iterator[_Edge]:
-        network, target = self._network, self._target
+        network, target = self._network, self.target
         for stage in self._absorptions.after(done):
             is_last = len(done) + len(stage.factors) == len(network.factors)
             for out in next_lanes(stage, lane, target):
@@ -305,22 +305,23 @@ class _Edges:
                     )
 
 
-_State = tuple[float, int, frozenset[str], str | None, StageList]
-"""Cost, a number that makes states distinct, factors absorbed, lane index, the path."""
+_State = tuple[float, int, frozenset[str], str | None, StageList, int]
+"""Cost, a number that makes states distinct, factors absorbed, lane index, the path, its factor words."""
 
 
 def _paths(edges: _Edges, price: float, forbidden: _Forbidden, limit: int) -> Iterator[tuple[float, StageList]]:
-    """Stage lists with their cost, the shortest path first (Dijkstra), with factor memory priced.
+    """Stage lists with their cost, the shortest path first (Dijkstra), with factor memory priced. Of those that alone
+    need more of it than there is, only the first goes on from a state.
 
     Args:
         limit: paths that go on from a state.
     """
     numbers = count()
-    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, ()) for lane in edges.first_lanes]
+    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, (), 0) for lane in edges.first_lanes]
     settled = Counter[tuple[frozenset[str], str | None]]()
     found = set[StageList]()
     while queue:
-        cost, _, done, lane, path = heappop(queue)
+        cost, _, done, lane, path, words = heappop(queue)
         if forbidden and _takes(path, forbidden):
             continue
         if len(done) == edges.everything:
@@ -328,14 +329,15 @@ def _paths(edges: _Edges, price: float, forbidden: _Forbidden, limit: int) -> It
                 found.add(path)
                 yield cost, path
             continue
-        if settled[done, lane] == limit:
+        if settled[done, lane] >= (limit if words <= edges.target.factor_words else 1):
             continue
         settled[done, lane] += 1
         for edge in edges.after(done, lane):
             after = done | set(edge.group)
             if settled[after, edge.lane] < limit:
                 total = cost + edge.cycles + price * edge.factor_words
-                heappush(queue, (total, next(numbers), after, edge.lane, (*path, edge.group)))
+                filled = words + edge.factor_words
+                heappush(queue, (total, next(numbers), after, edge.lane, (*path, edge.group), filled))
 
 
 def _takes(path: StageList, forbidden: _Forbidden) -> bool:

@@ -129,7 +129,7 @@ EXPECTED = {
     "tiled": 15,
     "tiles of several stages": 2,
     "places taken in turn": 1,
-    "places cleared": 1,
+    "places cleared": 5,
     "h in some tiles": 3,
     "beats that are words": 3,
     "batch": 5,
