@@ -185,14 +185,17 @@ class Accelerator(Component):
         ]
 
         # A program ends well after the last result, so that nothing is missed by counting later.
-        clipped = Signal(2)
-        m.d.sync += clipped.eq(Cat(contraction.saturated.any(), results.saturated.any()))
+        clipped, stalled = Signal(2), Signal()
+        m.d.sync += [
+            clipped.eq(Cat(contraction.saturated.any(), results.saturated.any())),
+            stalled.eq(loader.starved | gate.stalled),
+        ]
         with m.If(begin):
             m.d.sync += [self.cycles.eq(0), self.stalls.eq(0), self.saturations.eq(0)]
         with m.Elif(running):
             m.d.sync += [
                 self.cycles.eq(self.cycles + 1),
-                self.stalls.eq(self.stalls + (loader.starved | gate.stalled)),
+                self.stalls.eq(self.stalls + stalled),
                 self.saturations.eq(self.saturations + clipped[0] + clipped[1]),
             ]
         with m.If(scratchpad.collision):

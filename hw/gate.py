@@ -280,11 +280,13 @@ class GateUnit(Component):
         cell_next, cell_now = Signal(signed(width)), Signal(signed(width))
         formats = target.gate_formats
         lane = z.address.lane
+        steps: Any = go & (slot == MOVE)
+        if late:  # a logit is taken in slot MOVE, later than o is looked up
+            steps = delay(m, go & ~is_state & (slot == MOVE + is_emit), 1, "steps", reset_less=False)
         m.d.comb += [
             z.nest.eq(instruction.z),
             z.load.eq(self.start),
-            # A logit is taken in slot MOVE, later than o is looked up.
-            z.step.eq(go & (slot == (MOVE + 1 + is_emit if late else MOVE))),
+            z.step.eq(steps),
             squash.eq(_requantise(cell_next, formats.tanh_shift, width)),
         ]
         asked: Any = Signal.like(offset) if late else offset

@@ -59,7 +59,7 @@ class InputLoader(Component):
         m = Module()
         instruction, target = self.instruction, self._target
         m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"), target)
-        late = timing.address(target)
+        extra = timing.load(target) - 2  # cycles by which a write is later than without registers on its way
         active, asked = Signal(), Signal()  # asked: h of a unit comes in this cycle
         count = Signal.like(instruction.count)
         loading, copying = instruction.op == LoaderOp.LOAD, instruction.op == LoaderOp.COPY
@@ -70,7 +70,7 @@ class InputLoader(Component):
         m.d.comb += [
             last.eq(count == instruction.count),
             taken.eq(active & (self.x.valid | ~loading)),
-            stepped.eq(taken if late else Mux(copying, asked, taken)),
+            stepped.eq(delay(m, taken, 1, "step", reset_less=False) if extra else Mux(copying, asked, taken)),
             addresses.nest.eq(instruction.nest),
             addresses.load.eq(self.start),
             addresses.step.eq(stepped),
@@ -78,22 +78,23 @@ class InputLoader(Component):
             self.starved.eq(active & loading & ~self.x.valid),
         ]
 
-        # While the address is on its way, so is what is placed there: as it came, and widened.
+        # While the address is on its way, so is what is placed there: as it came, less its offset, shifted.
+        wait = min(extra, 1)
         words = Signal.like(self.x.payload)
         single = self.x.payload[position] if target.input_lanes > 1 else self.x.payload[0]
         m.d.comb += [word.eq(Mux(whole, self.x.payload[k], single)) for k, word in enumerate(words)]
-        words = delay(m, words, late // 2, "words")
+        words = delay(m, words, wait, "words")
 
         def widened(lane: int) -> Value:
             raw = words[lane]
-            value = Signal(signed(target.data_width), name=f"value_{lane}")
             difference = Cat(raw, instruction.signed & raw[-1]).as_signed() - instruction.offset
-            m.d.comb += value.eq(difference << instruction.shift)
-            return delay(m, value, late - late // 2, f"value_{lane}")
+            value = Signal(signed(target.data_width), name=f"value_{lane}")
+            m.d.comb += value.eq(delay(m, difference, wait, f"difference_{lane}") << instruction.shift)
+            return delay(m, value, wait, f"value_{lane}")
 
         values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
-        h = delay(m, self.h_data, max(late - 1, 0), "h")
-        placed = delay(m, stepped, late, "placed", reset_less=False)
+        h = delay(m, self.h_data, max(extra - 1, 0), "h")
+        placed = delay(m, stepped, max(extra - 1, 0), "placed", reset_less=False)
         with m.If(placed):
             m.d.sync += [
                 self.write_address.eq(addresses.address.word),
@@ -108,8 +109,8 @@ class InputLoader(Component):
 
         kept = self.keep & (instruction.op == LoaderOp.ZERO)
         finished = self.write_valid & ~active & ~asked
-        if late:
-            finished = delay(m, taken & last, late + 1, "finished", reset_less=False)
+        if extra:
+            finished = delay(m, taken & last, extra + 1, "finished", reset_less=False)
         m.d.sync += self.done.eq(finished | (self.start & kept))
         with m.If(self.start):
             m.d.sync += [active.eq(~kept), count.eq(0), self.h_address.eq(instruction.first)]

@@ -173,18 +173,18 @@ class ResultMemory(Component):
         )
         write, read = memory.write_port(), memory.read_port()
         late = timing.store(target)
-        adding = delay(m, self.write_add, late, "adding")
-        new = delay(m, self.write_data, late, "new")
-        old = delay(m, read.data, late - 1, "old")
+        summed = 0 if target.compact else 1  # the sum waits in a register before it is clipped
+        adding = delay(m, self.write_add, late - summed, "adding")
+        new = delay(m, self.write_data, late - summed, "new")
+        old = delay(m, read.data, late - summed - 1, "old")
         m.d.comb += [
             self.stored_valid.eq(delay(m, self.write_valid, late, "stored_valid", reset_less=False)),
             self.stored_address.eq(delay(m, self.write_address, late, "stored_address")),
         ]
         for lane in range(target.columns):
-            total = Signal(signed(number.width + 1), name=f"total_{lane}")
+            total = delay(m, new[lane] + Mux(adding, old[lane], 0), summed, f"total_{lane}")
             clipped = total[-1] ^ total[-2]
             m.d.comb += [
-                total.eq(new[lane] + Mux(adding, old[lane], 0)),
                 self.saturated[lane].eq(self.stored_valid & clipped),
                 self.stored_data[lane].eq(Mux(clipped, Mux(total[-1], number.min, number.max), total)),
             ]

@@ -34,8 +34,10 @@ def address(target: Target) -> int:
 
 
 def load(target: Target) -> int:
-    """`start` of the loader to its first write: count, address, write register."""
-    return 2 + address(target)
+    """`start` of the loader to its first write: count, address, write register. Where the array is not compact, also a
+    register in front of the address generator.
+    """
+    return 2 if target.compact else 2 + address(target) + 1
 
 
 def copy(target: Target) -> int:
@@ -95,8 +97,10 @@ def write(target: Target) -> int:
 
 
 def store(target: Target) -> int:
-    """A result word at the result memory to it being stored: what was there, to be added, is read."""
-    return 1 if target.compact else 2
+    """A result word at the result memory to it being stored: what was there, to be added, is read. Where the array is
+    not compact, also a register behind the memory and one for the sum.
+    """
+    return 1 if target.compact else 3
 
 
 def visible(target: Target) -> int:
