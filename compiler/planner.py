@@ -93,7 +93,7 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
     """Per chain (see spec.lstm.chains) the stage list; all fit the target, and a step takes the fewest cycles.
 
     Raises:
-        CapacityError: none fits; says what the last one tried lacks.
+        CapacityError: none fits; says what the one lacks that comes closest.
     """
     return candidates(layers, target)[0].stage_lists
 
@@ -145,7 +145,7 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
     if stage_lists not in looked_at:
         look(stage_lists)
     if best == UNKNOWN:
-        raise failures[-1]
+        raise min(failures, key=lambda failure: failure.need / max(failure.limit, 1))
     return sorted(looked_at.values(), key=lambda each: (each.cycles is None, each.cycles or each.array_cycles or 0))
 
 
