@@ -54,7 +54,7 @@ def roomy(target: Target) -> Target:
     return replace(
         target,
         name=f"{target.name} with more memory",
-        bank_words=max(target.bank_words, 1 << 16),
+        bank_words=max(target.bank_words, (1 << 16) // target.banks),
         factor_words=max(target.factor_words, 1 << 15),
         result_words=max(target.result_words, 1 << 12),
         program_words=max(target.program_words, 1 << 12),
