@@ -1,16 +1,20 @@
-"""The planner: in which order the factors meet the data, and which are merged beforehand.
+"""The planner: in which order the factors meet the data, which are merged beforehand, and how a step is cut in tiles.
 
-The data tensor depends only on *which* factors it has absorbed, not on their order. So the cheapest stage list
-is a shortest path over sets of absorbed factors (and the lane index of the data), one stage per edge, with the
-array cycles of the stage as its length. That is exact for the sum of the stages' cycles.
+The data tensor depends only on *which* factors it has absorbed, not on their order. So stage lists are paths over sets
+of absorbed factors (and the lane index of the data), one stage per edge, with the array cycles of the stage as its
+length. These are never more than the cycles of a step: the lists are gone through from the shortest path on, each is
+mapped in every way it can be cut and gets its cycles from the exact schedule, until the next is longer than the best
+step so far.
 """
 
-from collections.abc import Container, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import combinations, count, pairwise
+from itertools import count, islice, pairwise
 
-from compiler.machine import UNITS, schedule
+from compiler.arithmetic import Absorptions, fewest_macs
+from compiler.machine import UNITS
 from compiler.mapping import (
     FACTOR_PRICES,
     StepMap,
@@ -23,69 +27,159 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
+from compiler.overlap import overlapped
+from compiler.pace import cycles_per_step, step_ends
 from compiler.program import Instructions, check_room, instructions, stage_nests
-from compiler.tiling import Tiling, tilings
+from compiler.tiling import Tiling, cut_index, tilings
 from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, chains, stack
-from spec.network import TensorNetwork
-from spec.program import GateOp, Segment
-from spec.stages import Stage, StageList, StageLists, absorb, stages_of
+from spec.program import Segment
+from spec.stages import StageList, StageLists, stages_of
 from spec.target import Target
 
 MERGE_LIMIT = 3
 """Factors merged into one weight at most; more has never paid in a tree, where each merge multiplies ranks."""
 
-DETOURS = 32
-"""Stages with too many loops that are avoided, one after the other, before a price is given up."""
+LOOKED_AT = 64
+"""Stage lists that are gone through for a price at most; most without a schedule need too many factor words."""
+
+SEARCHES = ((9, 16, 12), (1 << 10, 1, 4))
+"""For networks of at most so many factors: how many paths go on from a set of absorbed factors and a lane index, and
+how many stage lists have their schedules worked out for a price. With 16 paths, 15 factors (d = 8) take half a minute.
+"""
 
 UNKNOWN = 1 << 62
 
 
+@dataclass(frozen=True)
+class Way:
+    """Stage lists in memory, cut in tiles or not.
+
+    Attributes:
+        tiling: how the first chain is cut.
+        step: the memory map.
+        programs: without shifts and offsets.
+        cycles: per step in steady state.
+    """
+
+    tiling: Tiling | None
+    step: StepMap
+    programs: Instructions
+    cycles: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Stage lists the planner has looked at.
+
+    Attributes:
+        stage_lists: one per chain.
+        array_cycles: cycles the array is fed in a step; None if no lanes do.
+        ways: every way to cut that fits, the best first; empty if none does, or if there was no need to look.
+        refusal: what the first way that does not fit lacks.
+    """
+
+    stage_lists: StageLists
+    array_cycles: int | None
+    ways: tuple[Way, ...] = ()
+    refusal: CapacityError | None = None
+
+    @property
+    def cycles(self) -> float | None:
+        """Per step in steady state; None if nothing fits or it was not worked out."""
+        return self.ways[0].cycles if self.ways else None
+
+
 def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
-    """Per chain (see spec.lstm.chains) the stage list with the fewest array cycles, all together fitting the target.
+    """Per chain (see spec.lstm.chains) the stage list; all fit the target, and a step takes the fewest cycles.
 
     Raises:
-        CapacityError: none fits; says what the last one tried lacks.
+        CapacityError: none fits; says what the one lacks that comes nearest.
+    """
+    return candidates(layers, target)[0].stage_lists
+
+
+def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Candidate]:
+    """What the planner has looked at, the cheapest steps first, then what does not fit.
+
+    Raises:
+        CapacityError: nothing fits.
     """
     layers = stack(layers)
-    failure: CapacityError | None = None
-    edges = [_Edges(layers[chain.layer], chain, target) for chain in chains(layers)]
+    every = chains(layers)
+    edges = [_Edges(layers[chain.layer], chain, target) for chain in every]
+    looked_at: dict[StageLists, Candidate] = {}
+    best: float = UNKNOWN
+
+    def look(stage_lists: StageLists) -> Candidate:
+        nonlocal best
+        candidate = looked_at[stage_lists] = _look(layers, stage_lists, target, best)
+        best = min(best, candidate.cycles or best)
+        return candidate
+
+    largest = max(each.everything for each in edges)
+    paths, schedules = next(search for factors, *search in SEARCHES if largest <= factors)
     for price in FACTOR_PRICES:
-        forbidden: list[set[tuple[frozenset[str], tuple[str, ...]]]] = [set() for _ in edges]
-        for _ in range(DETOURS):
-            stage_lists = list[StageList]()
-            for each, avoided in zip(edges, forbidden, strict=True):
-                stage_list = _cheapest(each, price, avoided)
-                if stage_list is None:
-                    break
-                stage_lists.append(stage_list)
-            if len(stage_lists) < len(edges):
+        forbidden: list[_Forbidden] = [set() for _ in edges]
+        scheduled = 0
+        for bound, stage_lists in islice(_together(edges, price, forbidden, paths), LOOKED_AT):
+            if scheduled == schedules or (price == 0 and bound >= best):
                 break
-            try:
-                step = map_step(layers, tuple(stage_lists), target)
-            except CapacityError as error:
-                failure = error
-                break
-            wrong = _stage_with_too_many_loops(step, target)
-            if wrong is None:
-                try:
-                    instructions(layers, step, target)
-                except CapacityError as error:
-                    failure = error
-                    break
-                return tuple(stage_lists)
-            chain, number, failure = wrong
-            stage_list = stage_lists[chain]
-            before = frozenset(name for group in stage_list[:number] for name in group)
-            forbidden[chain].add((before, stage_list[number]))
-    if failure is None:
+            if stage_lists in looked_at:
+                continue
+            candidate = look(stage_lists)
+            scheduled += bool(candidate.ways)
+            if candidate.refusal and not candidate.ways:
+                _forbid(layers, stage_lists, target, forbidden)
+        if best < UNKNOWN:
+            break
+    if best == UNKNOWN and not looked_at:
         raise CapacityError(
             "scratchpad words for any order of contraction",
             max(each.smallest_refused for each in edges if each.smallest_refused < UNKNOWN),
             target.scratchpad_words,
             "choose a larger target, or smaller modes or ranks",
         )
-    raise failure
+    failures = [each.refusal for each in looked_at.values() if each.refusal]
+    # The one with the fewest multiplications may merge more than MERGE_LIMIT factors.
+    _, stage_lists = fewest_macs(layers)
+    if stage_lists not in looked_at:
+        look(stage_lists)
+    if best == UNKNOWN:
+        raise min(failures, key=_farther)
+    return sorted(looked_at.values(), key=lambda each: (each.cycles is None, each.cycles or each.array_cycles or 0))
+
+
+def _farther(error: CapacityError) -> tuple[bool, bool, float]:
+    """Orders failures: whose factors fit came nearer than others, and who lacks little than who lacks much."""
+    return error.need <= error.limit, error.resource.startswith("factor words"), error.need / error.limit
+
+
+def _look(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, limit: float) -> Candidate:
+    """Works out what stage lists take, unless their array cycles alone are as many as the limit."""
+    try:
+        cycles = array_cycles(layers, stage_lists, target)
+    except CapacityError as error:
+        return Candidate(stage_lists, None, refusal=error)
+    if cycles >= limit:
+        return Candidate(stage_lists, cycles)
+    found, refusal = ways(layers, stage_lists, target)
+    return Candidate(stage_lists, cycles, tuple(found), refusal)
+
+
+def array_cycles(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target) -> int:
+    """Cycles in which the array is fed in a step.
+
+    Raises:
+        CapacityError: the stages can run with no lanes, or the factors do not fit.
+    """
+    every = chains(layers)
+    listed = stages_of(every, stage_lists)
+    return sum(
+        stage_cycles(chain.network, stage, *pair, target)
+        for chain, own, lanes in zip(every, listed, choose_lanes(layers, listed, target), strict=True)
+        for stage, pair in zip(own, pairwise(lanes), strict=True)
+    )
 
 
 def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> StepMap:
@@ -94,27 +188,36 @@ def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, ta
     Raises:
         CapacityError: nothing fits; says what lacks without tiles.
     """
+    found, refusal = ways(layers, stage_lists, target)
+    if not found:
+        assert refusal is not None
+        raise refusal
+    return found[0].step
+
+
+def ways(
+    layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target
+) -> tuple[list[Way], CapacityError | None]:
+    """Every way to cut a step that fits, the cheapest first; and what the first that does not fit lacks.
+
+    Raises:
+        CapacityError: the stages can run with no lanes, or the factors do not fit.
+    """
     layers = stack(layers)
-    failure: CapacityError | None = None
-    best: tuple[int, int, StepMap] | None = None
     chain = chains(layers)[0]
     listed = stages_of(chains(layers), stage_lists)
-    ways: list[Tiling | None] = [None, *tilings(chain, listed[0], choose_lanes(layers, listed, target)[0])]
-    for way in ways:
+    found, refusal = list[Way](), None
+    tilings_: list[Tiling | None] = [None, *tilings(chain, listed[0], choose_lanes(layers, listed, target)[0])]
+    for tiling in tilings_:
         try:
-            step = map_step(layers, stage_lists, target, way)
-            programs = instructions(layers, step, target)
+            step = map_step(layers, stage_lists, target, tiling)
+            programs = overlapped(instructions(layers, step, target), target)
             _check_programs(programs, target)
         except CapacityError as error:
-            failure = failure or error
-            continue
-        cost = (_cycles_per_step(programs, target), len(programs[Segment.ARRAY_PROGRAM]), step)
-        if best is None or cost[:2] < best[:2]:
-            best = cost
-    if best is None:
-        assert failure is not None
-        raise failure
-    return best[2]
+            refusal = refusal or error
+        else:
+            found.append(Way(tiling, step, programs, cycles_per_step(step_ends(programs, target))))
+    return sorted(found, key=lambda way: (way.cycles, len(way.programs[Segment.ARRAY_PROGRAM]))), refusal
 
 
 def _check_programs(programs: Instructions, target: Target) -> None:
@@ -123,26 +226,33 @@ def _check_programs(programs: Instructions, target: Target) -> None:
         check_room(f"{segment.name.split('_')[0].lower()} program words", words, target.program_words)
 
 
-def _cycles_per_step(programs: Instructions, target: Target) -> int:
-    """From the end of one step's last cell update to that of the next, after two to warm up."""
-    ends = {
-        step: done
-        for unit, step, instruction, _, done in schedule(programs, target, 4)
-        if unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP
-    }
-    return ends[3] - ends[2]
+_Forbidden = set[tuple[frozenset[str], tuple[str, ...]]]
+"""Stages, by the set of factors before them, that are avoided."""
 
 
-def _stage_with_too_many_loops(step: StepMap, target: Target) -> tuple[int, int, CapacityError] | None:
-    """Chain and stage, and what it lacks."""
+def _forbid(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, forbidden: list[_Forbidden]) -> None:
+    """Avoids a stage that has too many loops, if that is why stage lists do not fit."""
+    try:
+        step = map_step(layers, stage_lists, target)
+    except CapacityError:
+        return
+    wrong = _stage_with_too_many_loops(step, target)
+    if wrong is not None:
+        chain, number = wrong
+        before = frozenset(name for group in stage_lists[chain][:number] for name in group)
+        forbidden[chain].add((before, stage_lists[chain][number]))
+
+
+def _stage_with_too_many_loops(step: StepMap, target: Target) -> tuple[int, int] | None:
+    """Chain and stage."""
     for chain, of_chain in enumerate(step.chains):
         for number, (stage, (source, result)) in enumerate(
             zip(of_chain.stages, pairwise(of_chain.tensors), strict=True)
         ):
             try:
                 stage_nests(of_chain.chain.network, stage, source, result, target)
-            except CapacityError as error:
-                return chain, number, error
+            except CapacityError:
+                return chain, number
     return None
 
 
@@ -160,10 +270,10 @@ class _Edges:
     """The stages of a chain that may follow a set of absorbed factors, worked out once."""
 
     def __init__(self, spec: LSTMSpec, chain: Chain, target: Target):
-        self._spec, self._target, self._network = spec, target, chain.network
-        self._groups = connected_groups(chain.network, MERGE_LIMIT)
-        self._data = {frozenset[str](): chain.network.inputs}
-        self._stages: dict[frozenset[str], list[Stage]] = {}
+        self._spec, self.target, self._network = spec, target, chain.network
+        self._absorptions = Absorptions(chain.network, MERGE_LIMIT)
+        self._cut = cut_index(chain) if chain.layer == 0 else None  # only the first chain is
+        self._part = self._network if self._cut is None else Tiling(self._cut, 1, 0, 0).network(self._network)
         self.everything = len(chain.network.factors)
         self.first_lanes = first_lanes(chain, target)
         self.smallest_refused = UNKNOWN
@@ -176,13 +286,14 @@ class _Edges:
         return self._known[done, lane]
 
     def _work_out(self, done: frozenset[str], lane: str | None) -> Iterator[_Edge]:
-        network, target = self._network, self._target
-        for stage in self._stages_after(done):
+        network, target = self._network, self.target
+        for stage in self._absorptions.after(done):
             is_last = len(done) + len(stage.factors) == len(network.factors)
             for out in next_lanes(stage, lane, target):
                 if is_last and not last_lane_ok(self._spec, out, target):
                     continue
-                words = stage_words(network, stage, lane, out, is_last, target)
+                part = self._part if self._cut not in stage.weight else network
+                words = stage_words(part, stage, lane, out, is_last, target)
                 if words > target.scratchpad_words:
                     self.smallest_refused = min(self.smallest_refused, words)
                 else:
@@ -193,55 +304,68 @@ class _Edges:
                         stage_factor_words(network, stage, lane, out, target),
                     )
 
-    def _stages_after(self, done: frozenset[str]) -> list[Stage]:
-        if done not in self._stages:
-            network = self._network
-            found = [absorb(network, self._data[done], done, g) for g in self._groups if done.isdisjoint(g)]
-            # What neither sums nor shares an index with the data only makes it larger.
-            found = [stage for stage in found if stage.reduction or stage.batch or len(network.factors) == 1]
-            for stage in found:
-                self._data.setdefault(done | set(stage.factors), stage.result)
-            self._stages[done] = found
-        return self._stages[done]
+
+_State = tuple[float, int, frozenset[str], str | None, StageList, int]
+"""Cost, a number that makes states distinct, factors absorbed, lane index, the path, its factor words."""
 
 
-_State = tuple[float, int, frozenset[str], str | None, StageList]
-"""Cost, a number that makes states distinct, factors absorbed, lane index, the path."""
+def _paths(edges: _Edges, price: float, forbidden: _Forbidden, limit: int) -> Iterator[tuple[float, StageList]]:
+    """Stage lists with their cost, the shortest path first (Dijkstra), with factor memory priced. Of those that alone
+    need more of it than there is, only the first goes on from a state.
 
-
-def _cheapest(edges: _Edges, price: float, forbidden: Container[tuple[frozenset[str], object]]) -> StageList | None:
-    """The shortest path (Dijkstra) with factor memory priced and without some stages; None if there is none."""
+    Args:
+        limit: paths that go on from a state.
+    """
     numbers = count()
-    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, ()) for lane in edges.first_lanes]
-    settled: set[tuple[frozenset[str], str | None]] = set()
+    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, (), 0) for lane in edges.first_lanes]
+    settled = Counter[tuple[frozenset[str], str | None]]()
+    found = set[StageList]()
     while queue:
-        cost, _, done, lane, path = heappop(queue)
-        if len(done) == edges.everything:
-            return path
-        if (done, lane) in settled:
+        cost, _, done, lane, path, words = heappop(queue)
+        if forbidden and _takes(path, forbidden):
             continue
-        settled.add((done, lane))
+        if len(done) == edges.everything:
+            if path not in found:
+                found.add(path)
+                yield cost, path
+            continue
+        if settled[done, lane] >= (limit if words <= edges.target.factor_words else 1):
+            continue
+        settled[done, lane] += 1
         for edge in edges.after(done, lane):
             after = done | set(edge.group)
-            if (after, edge.lane) not in settled and (done, edge.group) not in forbidden:
+            if settled[after, edge.lane] < limit:
                 total = cost + edge.cycles + price * edge.factor_words
-                heappush(queue, (total, next(numbers), after, edge.lane, (*path, edge.group)))
-    return None
+                filled = words + edge.factor_words
+                heappush(queue, (total, next(numbers), after, edge.lane, (*path, edge.group), filled))
 
 
-def connected_groups(network: TensorNetwork, limit: int) -> list[tuple[str, ...]]:
-    """Sets of at most `limit` factors that hang together by shared bonds."""
-    indices = {name: set(factor.indices) for name, factor in network.factor.items()}
-    groups = []
-    for size in range(1, limit + 1):
-        for group in combinations(network.factor, size):
-            reached, frontier = {group[0]}, [group[0]]
-            while frontier:
-                here = frontier.pop()
-                for name in group:
-                    if name not in reached and indices[name] & indices[here]:
-                        reached.add(name)
-                        frontier.append(name)
-            if len(reached) == size:
-                groups.append(group)
-    return groups
+def _takes(path: StageList, forbidden: _Forbidden) -> bool:
+    done = frozenset[str]()
+    for group in path:
+        if (done, group) in forbidden:
+            return True
+        done |= set(group)
+    return False
+
+
+def _together(
+    edges: Sequence[_Edges], price: float, forbidden: Sequence[_Forbidden], limit: int
+) -> Iterator[tuple[float, StageLists]]:
+    """Stage lists of all chains with their cost, the cheapest together first."""
+    sources = [_paths(each, price, avoided, limit) for each, avoided in zip(edges, forbidden, strict=True)]
+    known: list[list[tuple[float, StageList]]] = [list(islice(source, 1)) for source in sources]
+    if not all(known):
+        return
+    queue = [(sum(paths[0][0] for paths in known), (0,) * len(known))]
+    queued = {queue[0][1]}
+    while queue:
+        cost, choice = heappop(queue)
+        yield cost, tuple(paths[k][1] for paths, k in zip(known, choice, strict=True))
+        for chain, k in enumerate(choice):
+            following = (*choice[:chain], k + 1, *choice[chain + 1 :])
+            if k + 1 == len(known[chain]):
+                known[chain] += islice(sources[chain], 1)
+            if k + 1 < len(known[chain]) and following not in queued:
+                queued.add(following)
+                heappush(queue, (cost + known[chain][k + 1][0] - known[chain][k][0], following))

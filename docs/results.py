@@ -1,5 +1,7 @@
-"""Writes the tables of results in README.md from what the tool printed.
+"""Writes the tables of results in README.md: the performance table from what fdht bench left in docs/results, and, if
+they are given, those of other commands from what these printed.
 
+fdht bench
 fdht demo --json > build/demo.json
 fdht synth --board icebreaker --json > build/icebreaker.json
 fdht synth --board ulx3s-85f --json > build/ulx3s-85f.json
@@ -11,7 +13,9 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
+RESULTS = Path(__file__).parent / "results" / "bench.json"
 BEGIN, END = "<!-- results: python -m docs.results -->", "<!-- end of results -->"
+BENCH = "<!-- bench: python -m docs.results -->", "<!-- end of bench -->"
 
 
 def demo_table(figures: dict) -> str:
@@ -51,14 +55,65 @@ def synthesis_table(boards: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def bench_table(rows: list[dict]) -> str:
+    """The performance table: one row per network and engine."""
+    lines = [
+        "| `fdht bench` | target | factors | MACs a step | cycles a step | utilisation | efficiency | clock | a step "
+        "| frames/s | GOP/s | dense-equivalent | lone frame | mismatches |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in (r for r in rows if r["kind"] == "engine"):
+        cycles = f"{r['cycles_per_step']:,}" if r["fits"] else f"({r['cycles_per_step']:,})"
+        latency = figure(r["latency_us"], 0, " µs") if r["latency_us"] else figure(r["latency_cycles"], 0, " cycles")
+        cells = [
+            f"{r['preset']}, {r['format']}",
+            r["target"],
+            f"{r['parameters']:,}",
+            f"{r['macs_per_step']:,}",
+            cycles,
+            f"{r['utilisation']:.3f}",
+            f"{r['efficiency']:.3f}",
+            figure(r["fmax_mhz"], 1, " MHz"),
+            figure(r["step_us"], 1, " µs"),
+            figure(r["frames_per_s"], 0),
+            figure(r["gops"], 1),
+            figure(r["gops_dense_equivalent"], 0),
+            latency,
+            figure(r["mismatches"], 0) if r["fits"] else "does not fit",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cpu_table(rows: list[dict]) -> str:
+    """A step in PyTorch: one row per layer and batch."""
+    lines = ["| A step in PyTorch, one CPU thread | batch | weights | a step |", "|---|---|---|---|"]
+    for r in (r for r in rows if r["kind"] == "cpu"):
+        lines.append(f"| {r['layer']} | {r['batch']} | {r['parameters']:,} | {figure(r['step_us'], 0, ' µs')} |")
+    return "\n".join(lines)
+
+
+def figure(value: float | None, digits: int, unit: str = "") -> str:
+    return "" if value is None else f"{value:,.{digits}f}{unit}"
+
+
+def put(marks: tuple[str, str], tables: list[str]) -> None:
+    """Replaces what is between two marks of the README."""
+    before, _, rest = README.read_text().partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    README.write_text("\n\n".join([before + marks[0], *tables, marks[1] + after]))
+
+
 def main(paths: list[str]) -> None:
+    if RESULTS.is_file():
+        rows = json.loads(RESULTS.read_text())
+        parts = [("engine", bench_table), ("cpu", cpu_table)]
+        put(BENCH, [table(rows) for kind, table in parts if any(r["kind"] == kind for r in rows)])
     figures = [json.loads(Path(path).read_text()) for path in paths]
     demos = [demo_table(f) for f in figures if "accuracy" in f]
     boards = [f for f in figures if "bitstream" in f]
-    tables = [*demos, *([synthesis_table(boards)] if boards else [])]
-    before, _, rest = README.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text("\n\n".join([before + BEGIN, *tables, END + after]))
+    if figures:
+        put((BEGIN, END), [*demos, *([synthesis_table(boards)] if boards else [])])
 
 
 if __name__ == "__main__":

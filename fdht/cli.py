@@ -120,7 +120,7 @@ def compile_(
         int | None, typer.Option(help="Bits of a factor, 4 to 18 [default: as wide as the target's memory].")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also print the program, instruction by instruction.")
+        bool, typer.Option("--explain", help="Also say why: stages, memory map, memories' fill, what came second.")
     ] = False,
     json: Json = False,
 ) -> None:
@@ -139,10 +139,12 @@ def compile_(
     figures = compilation.figures(compiled)
     compilation.report(output, compiled)
     if explain:
-        from compiler.listing import listing
+        from compiler.explain import explain as explained
+        from fdht import explanation
 
-        figures["listing"] = listing(compiled.image)
-        output.text(figures["listing"])
+        why = explained(compiled.bundle.layers, engine, compiled.bundle.stage_lists)
+        figures["explanation"] = explanation.figures(why)
+        explanation.report(output, why, engine)
     output.result(figures)
 
 
@@ -244,6 +246,56 @@ def synth(
     figures = synthesis.run(output, board, BUILD / board if out is None else out, seed or [1])
     synthesis.report(output, figures)
     output.result(figures)
+
+
+@app.command(
+    epilog="Examples: fdht bench --no-synth · fdht bench --no-synth --preset faces --target ulx3s-85f --part table · "
+    "fdht bench --part cpu · fdht bench --part pictures · fdht bench --json"
+)
+def bench(
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="table, scaling (cost against N), cpu (PyTorch) or pictures; repeat for several [all]."),
+    ] = None,
+    preset: Annotated[list[str] | None, typer.Option(help="Only rows of this preset; repeat for several.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help="Only rows of this engine; repeat for several.")
+    ] = None,
+    format: Annotated[
+        list[str] | None, typer.Option(help="Only rows of this format: ht, tt, tr, bt, dense; repeat for several.")
+    ] = None,
+    synth: Annotated[
+        bool, typer.Option("--synth/--no-synth", help="Build the boards, 3 seeds each, or take the recorded builds.")
+    ] = True,
+    rtl: Annotated[
+        bool, typer.Option("--rtl/--no-rtl", help="Simulate in RTL, or take the cycles of the schedule alone.")
+    ] = True,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of results and pictures.")] = Path("docs/results"),
+    json: Json = False,
+) -> None:
+    """The performance table: cycles from the RTL, the clock from place and route.
+
+    Needs no training: weights are random (seed 0), quantised on real pictures; cycles do not depend on them, and every
+    word is compared with the golden model all the same. Simulations and builds are kept below build/, so a run that
+    was interrupted goes on where it was. Rows go to bench.json and builds to builds.json in the folder of results;
+    python -m docs.results puts them into the README.
+    """
+    from fdht import bench as benchmark
+    from fdht.console import Output
+
+    output = Output(json)
+    rows = benchmark.run(
+        output,
+        parts=part or [],
+        presets=preset or [],
+        targets=target or [],
+        formats=format or [],
+        synth=synth,
+        rtl=rtl,
+        folder=out,
+    )
+    output.result(rows)
+    benchmark.check(rows)
 
 
 @app.command(epilog="Examples: fdht doctor · fdht doctor --json")

@@ -57,7 +57,7 @@ class Output:
             table.add_row(name, shown(value))
         self._people.print(table)
 
-    def result(self, figures: dict) -> None:
+    def result(self, figures: dict | list[dict]) -> None:
         """The figures for programs; nothing without `--json`."""
         if self.as_json:
             print(json.dumps(figures, default=_number), flush=True)

@@ -137,8 +137,10 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
 def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
     from compiler.image import Image
     from compiler.listing import listing as disassemble
+    from fdht.explanation import image_figures, report_image
 
     image = Image.load(path)
+    program = image_figures(image)
     words = {segment.name.lower(): len(content) for segment, content in image.segments.items()}
     figures = {
         "kind": "image",
@@ -152,6 +154,7 @@ def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
         "words": words,
         "bundle_hash": image.bundle_hash,
         "cycles_of_one_step": image.cycles(1),
+        **program,
     } | ({"listing": disassemble(image)} if listing else {})
     facts = {
         "target": f"{image.target.name}, {image.target.rows} × {image.target.columns} multipliers",
@@ -160,10 +163,13 @@ def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
         "made from the bundle with hash": image.bundle_hash[:16],
         "memory words": ", ".join(f"{name} {count:,}" for name, count in words.items()),
         "predicted cycles of a lone step": image.cycles(1),
+        "predicted cycles per step, in steady state": program["cycles_per_step"],
+        "utilisation, in steady state": percent(program["utilisation"]),
     }
 
     def show(output: Output) -> None:
         output.facts(f"{path}: an image", facts)
+        report_image(output, program)
         if listing:
             output.text(disassemble(image))
 

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.component import Component, delay
 from hw.technology import MultiplyAccumulate, mult18_site
 from spec import timing
+from spec.program import Widths
 from spec.target import Target
 
 
@@ -33,7 +34,7 @@ class ProcessingElement(Component):
         self._target = target
         self._at = at
         control = data.StructLayout({"valid": 1, "last": 1})
-        operand, factor = signed(target.data_width), signed(target.factor_width)
+        operand, factor = signed(target.data_width), signed(Widths(target).operand)
         accumulator = signed(target.accumulator_width)
         super().__init__(
             {
@@ -53,7 +54,7 @@ class ProcessingElement(Component):
         target = self._target
         m.submodules.mac = mac = MultiplyAccumulate(
             target.data_width,
-            target.factor_width,
+            Widths(target).operand,
             target.accumulator_width,
             target.compact,
             target.technology,
@@ -101,7 +102,7 @@ class SystolicArray(Component):
         self._target = target
         super().__init__(
             {
-                "factors": In(data.ArrayLayout(signed(target.factor_width), target.rows)),
+                "factors": In(data.ArrayLayout(signed(Widths(target).operand), target.rows)),
                 "data": In(data.ArrayLayout(signed(target.data_width), target.columns)),
                 "control": In(data.StructLayout({"valid": 1, "last": 1})),
                 "o": Out(data.ArrayLayout(signed(target.accumulator_width), target.columns)),

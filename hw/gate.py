@@ -147,7 +147,7 @@ class GateUnit(Component):
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
         hidden_valid, hidden_address, hidden_data (Out): h as it is written to the unit's own memory. cell_valid,
             cell_address, cell_data (Out): c.
-        h_address (In), h_data (Out): reads h of a unit, one cycle later.
+        h_address (In), h_data (Out): reads h of a unit, timing.HIDDEN cycles later.
         table_fill (In): see hw.signatures.image_write and spec.activation.table_words.
 
     Costs: one multiplier (in LUTs on iCE40, whose multipliers the array needs); 8 cycles per unit in STEP and

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.address import AddressGenerator
 from hw.component import Component, delay
 from hw.layout import layout
+from hw.signatures import image_write
 from spec import timing
 from spec.program import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width, words_for
 from spec.target import Target
@@ -21,12 +22,13 @@ class InputLoader(Component):
     Members:
         instruction (In): see spec.program.loader_instruction. start (In), done (Out): pulses.
         keep (In): ZERO changes nothing and is done in the next cycle.
+        fill (In): see hw.signatures.image_write; the parts of a word are its lanes. Not while an instruction runs.
         x (In): raw words.
-        h_address (Out), h_data (In): h of a unit, one cycle later.
+        h_address (Out), h_data (In): h of a unit, timing.HIDDEN cycles later.
         write_valid, write_address, write_mask, write_data (Out): scratchpad.
         starved (Out): a word was wanted and none came in this cycle.
 
-    Costs: one lane (LOAD, COPY) or word (ZERO, LOAD of whole words) per cycle, the first timing.load() (COPY:
+    Costs: one lane (LOAD, COPY) or word (ZERO, CLEAR, LOAD of whole words) per cycle, the first timing.load() (COPY:
     timing.copy()) after `start`; `done` timing.DONE after the last. All towards the scratchpad is registered: x may
     come late in a cycle.
     """
@@ -41,6 +43,7 @@ class InputLoader(Component):
                 "start": In(1),
                 "done": Out(1),
                 "keep": In(1),
+                "fill": In(image_write(target.scratchpad_words, target.columns * WORD)),
                 "x": In(stream.Signature(data.ArrayLayout(target.input_width, target.input_lanes))),
                 "h_address": Out(w.unit),
                 "h_data": In(signed(target.data_width)),
@@ -99,7 +102,10 @@ class InputLoader(Component):
             ]
             for value, written in zip(values, self.write_data, strict=True):
                 m.d.sync += written.eq(Mux(loading, value, Mux(copying, h, 0)))
-        m.d.sync += [self.write_valid.eq(placed), asked.eq(taken & copying)]
+        with m.If(self.fill.enable):
+            m.d.sync += [self.write_address.eq(self.fill.address), self.write_mask.eq(1 << self.fill.part)]
+            m.d.sync += [lane.eq(self.fill.data.as_signed()) for lane in self.write_data]
+        m.d.sync += [self.write_valid.eq(placed | self.fill.enable), asked.eq(taken & copying)]
 
         kept = self.keep & (instruction.op == LoaderOp.ZERO)
         finished = self.write_valid & ~active & ~asked

@@ -4,6 +4,7 @@ Works in any dtype, and differentiates in floating ones. Index names and orders 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from math import prod
 
@@ -25,18 +26,36 @@ def contract(operands: Iterable[Labelled], indices: tuple[str, ...]) -> torch.Te
     Returns:
         One tensor with the dimensions `indices`.
     """
-    parts = list(operands)
-    size = {name: length for tensor, names in parts for name, length in zip(names, tensor.shape, strict=True)}
-    while len(parts) > 1:
+    tensors, names = zip(*operands, strict=True)
+    parts, left = list(tensors), list(names)
+    for a, b, kept in _pairs(names, tuple(tuple(tensor.shape) for tensor in tensors), indices):
+        product = _einsum([(parts[a], left[a]), (parts[b], left[b])], kept)
+        parts = [part for k, part in enumerate(parts) if k not in (a, b)] + [product]
+        left = [part for k, part in enumerate(left) if k not in (a, b)] + [kept]
+    if set(left[0]) == set(indices) and len(left[0]) == len(indices):
+        return parts[0].permute(tuple(left[0].index(name) for name in indices))
+    return _einsum([(parts[0], left[0])], indices)
+
+
+@lru_cache(maxsize=1024)
+def _pairs(
+    names: tuple[tuple[str, ...], ...], shapes: tuple[tuple[int, ...], ...], indices: tuple[str, ...]
+) -> list[tuple[int, int, tuple[str, ...]]]:
+    """Which two operands are joined, step by step, and the indices kept; the product becomes the last operand."""
+    size = {
+        name: length for of, shape in zip(names, shapes, strict=True) for name, length in zip(of, shape, strict=True)
+    }
+    left, result = list(names), []
+    while len(left) > 1:
         joined: list[tuple[int, int, int, tuple[str, ...]]] = []
-        for a, b in combinations(range(len(parts)), 2):
-            needed = set(indices).union(*(names for k, (_, names) in enumerate(parts) if k not in (a, b)))
-            kept = tuple(name for name in dict.fromkeys(parts[a][1] + parts[b][1]) if name in needed)
+        for a, b in combinations(range(len(left)), 2):
+            needed = set(indices).union(*(other for k, other in enumerate(left) if k not in (a, b)))
+            kept = tuple(name for name in dict.fromkeys(left[a] + left[b]) if name in needed)
             joined.append((prod(size[name] for name in kept), a, b, kept))
         _, a, b, kept = min(joined)
-        product = _einsum([parts[a], parts[b]], kept)
-        parts = [part for k, part in enumerate(parts) if k not in (a, b)] + [(product, kept)]
-    return _einsum(parts, indices)
+        result.append((a, b, kept))
+        left = [other for k, other in enumerate(left) if k not in (a, b)] + [kept]
+    return result
 
 
 def merge(network: TensorNetwork, group: Iterable[str], tensors: Mapping[str, torch.Tensor], indices: tuple[str, ...]):
@@ -74,15 +93,40 @@ def absorb(stage: Stage, weight: torch.Tensor, data: torch.Tensor, indices: tupl
     Returns:
         samples × `stage.result`, in the dtype of the arguments.
     """
-    batch, rows = len(stage.batch), len(stage.rows)
-    dims = [1 + indices.index(name) for name in stage.data]
-    data = data.permute(*dims[:batch], 0, *dims[batch:])
-    outer = data.shape[: 1 + batch + len(stage.columns)]
-    batches = prod(weight.shape[:batch])
-    reduction = prod(weight.shape[batch + rows :])
-    matrix = weight.reshape(batches, -1, reduction)
-    result = torch.matmul(data.reshape(batches, -1, reduction), matrix.transpose(1, 2))
-    return result.reshape(*outer, *weight.shape[batch : batch + rows]).movedim(batch, 0)
+    dims, outer, order, back = _walk(stage, indices, data.stride())
+    data = data.permute(dims)
+    matrix = weight if order is None else weight.permute(order)
+    batch, rows = len(stage.batch), len(stage.batch) + len(stage.rows)
+    sizes, depth = (*data.shape[:outer], *matrix.shape[batch:rows]), prod(matrix.shape[rows:])
+    if batch:
+        batches = prod(matrix.shape[:batch])
+        result = torch.bmm(data.reshape(batches, -1, depth), matrix.reshape(batches, -1, depth).transpose(1, 2))
+    else:
+        result = torch.mm(data.reshape(-1, depth), matrix.reshape(-1, depth).t())
+    return result.view(sizes).permute(back)
+
+
+@lru_cache(maxsize=4096)
+def _walk(
+    stage: Stage, indices: tuple[str, ...], strides: tuple[int, ...]
+) -> tuple[tuple[int, ...], int, tuple[int, ...] | None, tuple[int, ...]]:
+    """How a stage walks its data: columns and reduction as they lie in memory, so that contiguous data is not copied.
+
+    Returns:
+        The order of the data's dimensions (batch, columns with the samples among them, reduction), how many come before
+        the reduction, the order of the weight's (None for its own), that of the result's to samples × stage.result.
+    """
+    dim = {name: 1 + k for k, name in enumerate(indices)}
+    batch = len(stage.batch)
+    columns = sorted((0, *(dim[name] for name in stage.columns)), key=lambda d: strides[d], reverse=True)
+    reduced = sorted(stage.reduction, key=lambda name: strides[dim[name]], reverse=True)
+    dims = (*(dim[name] for name in stage.batch), *columns, *(dim[name] for name in reduced))
+    order = tuple(stage.weight.index(name) for name in (*stage.batch, *stage.rows, *reduced))
+    place = {column: batch + k for k, column in enumerate(columns)}
+    outer = batch + len(columns)
+    rows = range(outer, outer + len(stage.rows))
+    back = (place[0], *range(batch), *(place[dim[name]] for name in stage.columns), *rows)
+    return dims, outer, None if order == tuple(range(len(order))) else order, back
 
 
 def left_to_right(network: TensorNetwork) -> StageList:

@@ -76,7 +76,7 @@ class NetworkWeight(nn.Module):
             for mode, name in enumerate(self.network.inputs):
                 if name in stage.weight:
                     weight = weight.narrow(stage.weight.index(name), box.start[mode], box.shape[mode])
-            result.append(weight)
+            result.append(weight.contiguous())
         return result
 
     def dense(self) -> Tensor:
@@ -156,6 +156,7 @@ class FDHTLSTM(nn.Module):
         with torch.no_grad():
             self.bias[1] = 1
         self.register_buffer("_z_positions", torch.from_numpy(spec.z_positions), persistent=False)
+        self._in_order = spec.z_positions.tolist() == list(range(prod(spec.network.output_shape)))
 
     def forward(
         self, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None, *, zero_h: bool = False
@@ -235,9 +236,10 @@ class FDHTLSTM(nn.Module):
                 h, c = h[: len(z)], c[: len(z)]
             if h_weights is not None:
                 z = z + self._gather(weight.contract(_place(h, self.spec.h), h_weights))
-            i, f, g, o = z.unbind(1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
+            g = torch.tanh(z[:, 2])
+            i, f, _, o = torch.sigmoid(z).unbind(1)
+            c = torch.addcmul(f * c, i, g)
+            h = o * torch.tanh(c)
             outputs.append(h)
         last_h, last_c = zip((h, c), *reversed(ended), strict=True)
         return outputs, torch.cat(last_h), torch.cat(last_c)
@@ -255,7 +257,9 @@ class FDHTLSTM(nn.Module):
 
     def _gather(self, result: Tensor) -> Tensor:
         """samples × 4 × H out of samples × output modes."""
-        return result.flatten(1)[:, self._z_positions].unflatten(1, (4, self.spec.hidden))
+        flat = result.flatten(1)
+        found = flat if self._in_order else flat.index_select(1, self._z_positions)
+        return found.view(-1, 4, self.spec.hidden)
 
 
 class StackedFDHTLSTM(nn.Module):
@@ -348,7 +352,8 @@ class Classifier(nn.Module):
 
 def _place(vectors: Tensor, region: Region) -> Tensor:
     """samples × count as samples × the region's box, modes in their order, zero where the vector ends early."""
-    padded = functional.pad(vectors, (0, prod(region.shape) - region.count))
+    missing = prod(region.shape) - region.count
+    padded = functional.pad(vectors, (0, missing)) if missing else vectors
     box = padded.unflatten(1, [size for _, size in region.parts])
     by_mode = sorted(range(len(region.order)), key=lambda position: region.order[position])
     return box.permute(0, *(1 + position for position in by_mode)).reshape(-1, *region.shape)

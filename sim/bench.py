@@ -72,6 +72,8 @@ class Bench:
         self.random = None if pauses is None else random.Random(pauses)
         self.scoreboard = Scoreboard(check_cycles=pauses is None)
         self.start_time = 0.0
+        self.step_ends: list[int] = []
+        self.last_input = self.last_output = 0
         self._monitors = []
 
     async def reset(self) -> None:
@@ -112,6 +114,7 @@ class Bench:
     async def run(self, clip: np.ndarray, expected: Run, initial: np.ndarray | None, every_h: bool, keep: bool) -> dict:
         """Runs one clip and compares everything it writes."""
         dut, image = self.dut, self.image
+        self.step_ends = []
         self.scoreboard.expect("array", expected.array)
         self.scoreboard.expect("results", expected.results)
         self.scoreboard.expect("hidden", expected.hidden)
@@ -156,6 +159,9 @@ class Bench:
             "cycles_predicted": expected.cycles,
             "cycles_simulated": simulated,
             "stalls": int(dut.stalls.value),
+            "step_ends": self.step_ends if keep else self.step_ends[1:],  # without STATE's
+            "last_input": self.last_input,
+            "last_output": self.last_output,
             "saturations": int(dut.saturations.value),
             "hidden": _last(seen, 0, image.layers * image.hidden),
             "cells": _last(seen, 1, image.layers * image.hidden),
@@ -165,6 +171,10 @@ class Bench:
     def _cycle(self) -> int:
         """The cycle, counted from `start`, whose end is now: trace registers change one edge after the write."""
         return round((get_sim_time("ns") - self.start_time) / PERIOD) - 1
+
+    def _now(self) -> int:
+        """The cycle, counted from `start`, in whose middle it is now."""
+        return int((get_sim_time("ns") - self.start_time) // PERIOD)
 
     async def _watch(self, name: str, handle) -> None:
         count, event = getattr(self.dut, f"{name}_count"), getattr(self.dut, f"{name}_event")
@@ -186,6 +196,8 @@ class Bench:
     def _hidden_event(self, cycle: int, bits: int) -> None:
         fields = _split(bits, hidden_event(self.target))
         value = _signed(fields["data"], self.target.data_width)
+        if fields["address"] == self.image.layers * self.image.hidden - 1:
+            self.step_ends.append(cycle)
         self.scoreboard.saw("hidden", cycle, (fields["address"],), (value,))
 
     def _cell_event(self, cycle: int, bits: int) -> None:
@@ -206,11 +218,13 @@ class Bench:
             if int(dut.out__valid.value) and ready:
                 fields = _split(int(dut.out__payload.value), output_word(self.target))
                 value = _signed(fields["value"], self.target.data_width)
+                self.last_output = self._now()
                 self.scoreboard.saw("output", -1, (fields["kind"], fields["last"]), (value,))
 
     async def _drive(self, name: str, words: list[int]) -> None:
         dut = self.dut
         valid, ready, payload = (getattr(dut, f"{name}__{member}") for member in ("valid", "ready", "payload"))
+        taken = 0
         for word in words:
             if self.random is not None:
                 while self.random.random() < 0.3:
@@ -224,8 +238,11 @@ class Bench:
                     await RisingEdge(ready)
                 await FallingEdge(dut.clk)
                 await ReadOnly()
+            taken = self._now()
             await FallingEdge(dut.clk)
         valid.value = 0
+        if name == "x":
+            self.last_input = taken
 
 
 def beats(clip: np.ndarray, image: Image) -> list[int]:

@@ -24,6 +24,8 @@ class Simulation:
         mismatches: one sentence for each difference: cycle, address, what was expected.
         cycles_predicted, cycles_simulated: per clip.
         stalls: cycles lost waiting for inputs, per clip.
+        step_ends: per clip the cycle of the last h word of every step.
+        last_input, last_output: per clip the cycle in which the last beat of inputs was taken, and the last word sent.
         saturations: result words with a clipped lane, per clip.
         logits: clips × classes. hidden, cells: h and c after the last step, clips × H.
         classes: index of the largest logit, -1 without a head.
@@ -35,6 +37,9 @@ class Simulation:
     cycles_predicted: list[int]
     cycles_simulated: list[int]
     stalls: list[int]
+    step_ends: list[list[int]]
+    last_input: list[int]
+    last_output: list[int]
     saturations: list[int]
     logits: np.ndarray
     hidden: np.ndarray

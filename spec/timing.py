@@ -19,6 +19,9 @@ DONE = 1
 KEPT = 1
 """`start` to `done` of an instruction that a run which keeps its states skips."""
 
+HIDDEN = 1
+"""Number of a unit at the gate unit's memory to its h."""
+
 TOKEN = 1
 """A unit's `done` to the tokens it gives being seen."""
 
@@ -100,6 +103,11 @@ def store(target: Target) -> int:
     return 1 if target.compact else 3
 
 
+def visible(target: Target) -> int:
+    """A result word at the result memory to the first cycle in which the gate unit may ask for it."""
+    return store(target) + (1 if target.compact else 2)
+
+
 def rest(target: Target) -> int:
     """Cycles without operands between two sums."""
     return int(target.compact)
@@ -113,8 +121,28 @@ def period(target: Target, depth: int) -> int:
 
 
 def fetch(instruction: Record) -> int:
-    """First cycle of a fetch to the first cycle the instruction may start: one per word, one memory read."""
+    """First cycle of a fetch to the first cycle the instruction may be handed over: one per word, one memory read."""
     return instruction.words + 1
+
+
+def start(target: Target) -> int:
+    """What an instruction waits for (its fetch, its tokens, the unit) being there to its `start`, if not at once: a
+    register where that is decided, one for `start`.
+    """
+    return 0 if target.compact else 2
+
+
+LATCH = 3
+"""`done` of an array instruction to the first row of the one chained to it, at least: free, copied, counters set."""
+
+
+def least_chained(target: Target, transposed: bool) -> int:
+    """K from which on an instruction can be chained to one that is `transposed` or not: its first row leaves the array
+    LATCH after the last word of the other's last rows is written.
+    """
+    transposing = TRANSPOSE + target.columns if transposed else 0
+    last_rows = target.rows - 1 + requantise(target) + transposing + write(target) + DONE
+    return last_rows + LATCH - start(target)
 
 
 def lookahead(target: Target) -> int:
@@ -126,6 +154,14 @@ def lookahead(target: Target) -> int:
 
 GATE_UNIT = 8
 """Cycles per hidden unit in the gate unit's STEP (its products, on one multiplier), and per logit in EMIT."""
+
+
+def asks(target: Target) -> dict[str, int]:
+    """`start` of STEP to the cycle in which it asks the result memory for each gate of its first unit; those of the
+    others follow every GATE_UNIT.
+    """
+    return {"g": 2, "f": 3, "i": 4, "o": 6} if target.compact else {"g": 4, "f": 6, "i": 7, "o": 8}
+
 
 GATE_STATE = 2
 """Cycles per hidden unit in the gate unit's STATE."""

@@ -13,7 +13,7 @@ from spec.bundle import Bundle
 from spec.errors import CapacityError, SpecError
 from spec.fixed import Fixed
 from spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
-from spec.lstm import Chain, LSTMSpec, Region, chains, lstm_on, stack
+from spec.lstm import Chain, LSTMSpec, Region, chains, fdht_lstm, lstm_on, stack
 from spec.network import (
     TensorNetwork,
     bt_network,
@@ -59,6 +59,20 @@ def random_spec(rng: np.random.Generator, kind: str = "balanced", orders: tuple[
                 order = tuple(dict.fromkeys(spec.x.order))
                 spec = replace(spec, h=replace(spec.h, order=order, sizes=()))
         return spec
+
+
+def banded_spec() -> LSTMSpec:
+    """A small LSTM whose step is worth cutting along mode 2: x comes band by band, h is in the last one."""
+    spec = fdht_lstm(288, 4, 0, (13, 24), (2, 8), 1)
+    return replace(spec, x=replace(spec.x, order=(1, 0)), h=Region((12, 20), (1, 4), (1, 0), 4))
+
+
+def paper_spec() -> LSTMSpec:
+    """A network of the size of the published ones, bands of the picture in mode 3, h in the last ones."""
+    ranks = {"1": 16, "2": 4, "3": 8, "4": 4, "12": 8, "34": 8}
+    spec = fdht_lstm(57600, 256, 11, (61, 15, 8, 8), (1, 2, 16, 32), ranks)
+    order = (2, 1, 3, 0)
+    return replace(spec, x=replace(spec.x, order=order), h=Region((60, 0, 5, 0), (1, 15, 3, 8), order, 256))
 
 
 def random_order(rng: np.random.Generator, region: Region) -> Region:
@@ -219,7 +233,7 @@ def random_image(rng: np.random.Generator, bundle: Bundle, target: Target) -> Im
     """
     listed = bundle.stages
     lanes = choose_lanes(bundle.layers, listed, target)
-    ways = list(tilings(bundle.chains[0], listed[0], lanes[0]))
+    ways = list(tilings(bundle.chains[0], listed[0], lanes[0], slots=(1, 2)))
     for way in (ways[k] for k in rng.permutation(len(ways))[:3]):
         with suppress(CapacityError):
             step = map_step(bundle.layers, bundle.stage_lists, target, way)

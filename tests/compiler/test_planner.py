@@ -9,18 +9,27 @@ from math import inf
 import numpy as np
 import pytest
 import torch
-from bundles import KINDS, MODELS, random_bundle, random_image, random_layers, random_spec, random_stage_list
+from bundles import (
+    KINDS,
+    MODELS,
+    banded_spec,
+    random_bundle,
+    random_image,
+    random_layers,
+    random_spec,
+    random_stage_list,
+)
 from occurrences import SEED, assert_occurred, occurrences
 
 from compiler.image import compile_bundle
-from compiler.mapping import choose_lanes, map_step, stage_cycles
-from compiler.planner import MERGE_LIMIT, plan
+from compiler.mapping import map_step
+from compiler.planner import MERGE_LIMIT, plan, ways
 from model.golden import GoldenLSTM
 from spec.errors import CapacityError
 from spec.lstm import LSTMSpec, chains, fdht_lstm, lstm_on
 from spec.network import Factor, TensorNetwork, dense_network
 from spec.program import Token
-from spec.stages import stage_macs, stages
+from spec.stages import stage_macs
 from spec.target import Levels, Target, Technology, find_target
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8), (16, 8), (1, 1)]
@@ -38,12 +47,12 @@ def target(rows: int, columns: int, **options) -> Target:
 
 
 def cost(spec: LSTMSpec, stage_list, on: Target) -> float:
-    chain = stages(spec.network, stage_list)
+    """Cycles per step of the best way to cut it."""
     try:
-        (lanes,) = choose_lanes((spec,), [chain], on)
+        found, _ = ways(spec, (stage_list,), on)
     except CapacityError:
         return inf
-    return sum(stage_cycles(spec.network, stage, lanes[s], lanes[s + 1], on) for s, stage in enumerate(chain))
+    return found[0].cycles if found else inf
 
 
 def every_stage_list(names: tuple[str, ...]):
@@ -57,24 +66,26 @@ def every_stage_list(names: tuple[str, ...]):
 
 
 @pytest.mark.parametrize("shape", [(8, 1), (4, 4), (5, 3)], ids=str)
-def test_no_stage_list_is_cheaper(shape):
-    """All stage lists of networks with three factors and one of five, unconnected merges included."""
+def test_no_stage_list_is_faster(shape):
+    """All stage lists of networks with three factors or five, unconnected merges and all ways to cut included."""
     on = target(*shape)
     rng = np.random.default_rng(1)
     specs = [spec for spec in (random_spec(rng) for _ in range(40)) if len(spec.network.factors) == 3][:4]
-    for spec in [*specs, fdht_lstm(60, 10, 0, (4, 5, 4), (2, 2, 10), 3)]:
+    cut = banded_spec()
+    assert (ways(cut, plan(cut, on), on)[0][0].tiling is None) == (shape == (4, 4))  # there mode 2 is in the lanes
+    for spec in [*specs, cut, fdht_lstm(60, 10, 0, (4, 5, 4), (2, 2, 10), 3)]:
         best = min(cost(spec, stage_list, on) for stage_list in every_stage_list(tuple(spec.network.factor)))
         (planned,) = plan(spec, on)
         assert cost(spec, planned, on) == best
 
 
 def check_random_network(rng: np.random.Generator, shape: tuple[int, int], number: int, orders: tuple[int, int]):
-    """Plans (one in four at random), compiles and executes a network from its encoded image; returns what occurred."""
+    """Plans (one in two at random), compiles and executes a network from its encoded image; returns what occurred."""
     layers = random_layers(rng, MODELS[number % len(MODELS)], orders)
     lanes = shape[1] if number % 5 < 3 else 1
     on = target(*shape, single_port=bool(number % 2), compact=number % 3 == 0, input_lanes=lanes)
     bundle = image = None
-    if number % 4 == 0:
+    if number % 4 < 2:
         with suppress(CapacityError):
             stage_lists = tuple(random_stage_list(rng, chain.network) for chain in chains(layers))
             bundle = random_bundle(rng, layers, stage_lists, factor_width=12)
@@ -108,7 +119,7 @@ EXPECTED = {
     **{f"d = {order}": 15 for order in range(1, 6)},
     **{kind: 30 for kind in ("ht", "tt", "tr", "bt", "dense")},
     **{case: 30 for case in ("merge", "ring bond", "transposed drain", "padded rows", "padded lanes", "K < P")},
-    **{f"wait {token.name}": 100 for token in Token},
+    **{f"wait {token.name}": 100 for token in Token} | {"wait H_READY": 50},  # between layers
     **{f"{place} saturates": 2 for place in ("stage", "z", "c", "logits")},
     **{f"requantiser {lane} saturates": 5 for lane in range(8)},
     **{f"{kind} recurrent": 15 for kind in ("dense", "ht")},
@@ -118,6 +129,7 @@ EXPECTED = {
     "tiled": 15,
     "tiles of several stages": 2,
     "places taken in turn": 1,
+    "places cleared": 5,
     "h in some tiles": 3,
     "beats that are words": 3,
     "batch": 5,
@@ -217,7 +229,7 @@ SPEC = fdht_lstm(300, 12, 4, (5, 9, 8), (2, 2, 12), 4)
         ({"factor_words": 16}, "factor words of 4 factors"),
         ({"bank_words": 8}, "scratchpad words"),
         ({"hidden": 8}, "hidden units"),
-        ({"result_words": 12}, "result memory words"),
+        ({"result_words": 8}, "result memory words"),
         ({"program_words": 64}, "array program words"),
         ({"accumulator_width": 33}, "accumulator bits"),
         ({"levels": Levels.each(2)}, "loop levels"),

@@ -57,6 +57,20 @@ def test_info_of_a_bundle(fdht, bundle_file, small_bundle):
     assert [tuple(stage["factors"]) for stage in figures["stages"]] == list(small_bundle.stage_lists[0])
 
 
+def test_a_compilation_explains_itself(fdht, checkpoint_file, tmp_path):
+    """The same cycles from the plan, from the image's programs, and in words."""
+    people = fdht("compile", checkpoint_file, "--out", tmp_path, "--explain")
+    assert people.code == 0, people.err
+    assert all(title in people.out for title in ("Plan for", "A step", "What lies where", "Memories"))
+    why = fdht("compile", checkpoint_file, "--out", tmp_path, "--explain", "--json").figures["explanation"]
+    (image,) = tmp_path.glob("*.image")
+    figures = fdht("info", image, "--json").figures
+    assert figures["cycles_per_step"] == why["cycles"] and figures["fill"] == why["fill"]
+    body = figures["contractions"][:-1]  # the last is the head
+    assert sum(c["cycles"] for c in body) == why["array_cycles"] == sum(stage["cycles"] for stage in why["stages"])
+    assert "Contractions of a step" in fdht("info", image).out
+
+
 def test_people_get_tables_and_programs_an_object(fdht, bundle_file):
     people, programs = fdht("info", bundle_file), fdht("info", bundle_file, "--json")
     assert "Stage list" in people.out and not people.err

@@ -120,6 +120,7 @@ def encode(target: Target, call: Call, rng: random.Random) -> dict:
         "op": call.op,
         "first": call.first,
         "last": call.first + call.count - 1,
+        "delay": 0,
         "top": int(call.top),
         "z": random_nest(target, target.levels.z, w.result, rng),
         **{gate: rng.getrandbits(w.result) for gate in ("f", "g", "o")},

@@ -1,0 +1,46 @@
+"""How fast programs run: cycles per step in steady state, and the latency of a lone frame."""
+
+from collections.abc import Sequence
+
+from compiler.machine import schedule
+from compiler.program import Instructions
+from spec import timing
+from spec.program import GateOp, LoaderOp, Segment
+from spec.target import Target
+
+WARM_UP, STEADY, QUEUED = 2, 4, 2
+"""Steps before those whose cycles are counted, these, and those after them."""
+
+STEPS = WARM_UP + STEADY + QUEUED
+"""Of a clip that shows the steady state."""
+
+
+def step_ends(programs: Instructions, target: Target) -> list[int]:
+    """Cycle of the last h word of each of STEPS steps, inputs always ready."""
+    ends = dict[int, int]()
+    for unit, step, instruction, start, _ in schedule(programs, target, STEPS):
+        if unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP:
+            ends[step] = start + int(timing.gate(target, GateOp.STEP, _units(instruction)).hidden[-1])
+    return [ends[step] for step in sorted(ends)]
+
+
+def cycles_per_step(ends: Sequence[int]) -> float:
+    """The mean distance between the last h word of one step and of the next, in steady state."""
+    cycles = (ends[WARM_UP + STEADY - 1] - ends[WARM_UP - 1]) / STEADY
+    return int(cycles) if cycles == int(cycles) else cycles
+
+
+def lone_frame(programs: Instructions, target: Target) -> tuple[int, int]:
+    """Of a run of one step the cycle in which its last inputs are taken, and that of the last logit sent (or h)."""
+    taken = sent = 0
+    for unit, _, instruction, start, _ in schedule(programs, target, 1):
+        if unit is Segment.LOADER_PROGRAM and instruction["op"] == LoaderOp.LOAD:
+            written = start + timing.load(target) + instruction["count"]
+            taken = max(taken, written - timing.address(target) - 1)
+        elif unit is Segment.GATE_PROGRAM and instruction["op"] != GateOp.STATE:
+            sent = max(sent, start + int(timing.gate(target, GateOp(instruction["op"]), _units(instruction)).sent[-1]))
+    return taken, sent
+
+
+def _units(instruction: dict) -> int:
+    return instruction["last"] - instruction["first"] + 1

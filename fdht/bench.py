@@ -1,0 +1,462 @@
+"""`fdht bench`: the performance table. Cycles from the RTL, the clock from the last recorded build.
+
+A row is one network on one engine. Its weights are random (seed 0, the layer's own initialisation) and quantised on
+real pictures: cycles do not depend on them, and integers are compared with the golden model all the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from compiler.arithmetic import fewest_macs, useful_macs
+from compiler.image import Image, compile_bundle
+from compiler.mapping import stage_cycles
+from compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
+from compiler.planner import candidates
+from fdht.console import Output
+from fdht.contenders import SIMULATED, Contender, contenders, find, pixels, roomy, scaling
+from model.train import PRESETS
+from sim.build import build
+from sim.simulate import Job, Simulation, simulate_jobs
+from spec import timing
+from spec.bundle import Bundle
+from spec.errors import CapacityError, FdhtError, FileError, SpecError
+from spec.lstm import chains
+from spec.program import GateOp
+from spec.stages import StageLists, stages_of
+from spec.target import Target
+
+CACHE = Path("build/bench")
+"""Where simulations are kept, below the current directory, each named by what it was made of."""
+
+RESULTS = Path("docs/results")
+"""Where results are written, below the current directory."""
+
+SEEDS = (1, 2, 3)
+"""Of place and route, for the recorded build."""
+
+
+PARTS = ("table", "scaling", "cpu", "pictures")
+
+TIMED = ("ucf11", "faces-rgb")
+"""Presets whose layer is timed in PyTorch: the first there is."""
+
+
+class Mismatch(FdhtError):
+    """The RTL and its prediction differ."""
+
+
+@dataclass(frozen=True)
+class Builds:
+    """The recorded builds: per design and board what it uses and how fast it is.
+
+    A JSON list, one record per design and board, so that other designs can stand beside the engine: `design`, `board`,
+    `target`, `clock_mhz`, `fmax_mhz_seeds`, `fmax_mhz` (the median), `luts`, `ffs`, `multipliers`, `block_rams`,
+    `sprams`, `tools`, `gateware` (what it was made of).
+    """
+
+    path: Path
+
+    def load(self) -> list[dict]:
+        return _load_list(self.path)
+
+    def of(self, target: Target, design: str = "fdht") -> dict | None:
+        """The record of a design for a target."""
+        return next((r for r in self.load() if (r["design"], r["target"]) == (design, target.name)), None)
+
+    def record(self, report: dict, gateware: str, design: str = "fdht") -> None:
+        """Keeps the report of boards.synthesis.synthesise."""
+        names = ("board", "target", "clock_mhz", "fmax_mhz_seeds", "luts", "ffs", "multipliers", "block_rams", "sprams")
+        record = {"design": design, **{name: report[name] for name in names}, "tools": report["tools"]}
+        record |= {"fmax_mhz": median(report["fmax_mhz_seeds"].values()), "gateware": gateware}
+        others = [r for r in self.load() if (r["design"], r["board"]) != (design, report["board"])]
+        _store_list(self.path, sorted([*others, record], key=lambda r: (r["design"], r["board"])))
+
+
+def run(
+    output: Output,
+    *,
+    parts: Sequence[str],
+    presets: list[str],
+    targets: list[str],
+    formats: list[str],
+    synth: bool,
+    rtl: bool,
+    folder: Path,
+) -> list[dict]:
+    """Measures, writes `bench.json`, `builds.json` and pictures into a folder, and returns the rows.
+
+    Args:
+        parts: of PARTS; all when empty. presets, targets, formats: rows that are wanted; all when empty.
+        synth: build the boards instead of taking the recorded builds.
+        rtl: simulate.
+
+    Raises:
+        SpecError: a part, preset, target or format that is none.
+        Mismatch and what builds and simulations raise; rows measured before are written.
+    """
+    for name in parts:
+        if name not in PARTS:
+            raise SpecError(f"there is no part {name!r}; known: {', '.join(PARTS)}")
+    wanted, builds, results = parts or PARTS, Builds(folder / "builds.json"), folder / "bench.json"
+    chosen = find(presets, targets, formats, [*contenders(), *scaling()])
+    chosen = [c for c in chosen if {"engine": "table"}.get(c.kind, c.kind) in wanted]
+    if synth:
+        synthesise(output, chosen, builds)
+    rows = measure(output, chosen, builds, results, rtl)
+    report(output, rows)
+    if "cpu" in wanted and not (targets or formats):
+        from fdht import stopwatch
+
+        timed = next(PRESETS[name] for name in TIMED if name in PRESETS)
+        if not presets or timed.name in presets:
+            times = stopwatch.measure(output, timed)
+            stopwatch.report(output, times)
+            merge(results, times)
+            rows += times
+    if "pictures" in wanted:
+        from fdht import pictures
+
+        pictures.draw(output, folder, presets, targets)
+    return rows
+
+
+def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) -> None:
+    """Builds the boards of the contenders' targets with every seed, or finds them built, and records them."""
+    from boards.catalogue import BOARDS
+    from boards.synthesis import synthesise as make
+    from boards.top import build_id
+
+    for board in BOARDS.values():
+        if any(contender.target.name == board.target for contender in contenders):
+            with output.progress(f"bitstream for {board.name}, seeds {', '.join(map(str, SEEDS))}") as advance:
+                say: Callable[[str], None] = lambda message: advance(note=message)  # noqa: E731
+                report = make(board, CACHE / board.name, SEEDS, progress=say)
+            builds.record(report, f"{build_id(board):08x}")
+
+
+def gateware(target: Target) -> str | None:
+    """What a build of a target's board would be made of now."""
+    from boards.catalogue import BOARDS
+    from boards.top import build_id
+
+    return next((f"{build_id(board):08x}" for board in BOARDS.values() if board.target == target.name), None)
+
+
+def row(output: Output, contender: Contender, builds: Builds, simulate: bool = True) -> dict:
+    """Measures one contender.
+
+    Args:
+        simulate: in RTL, too; otherwise cycles are those of the schedule.
+    """
+    spec, target = contender.spec, contender.target
+    fewest, _ = fewest_macs(spec)
+    figures = {
+        "kind": contender.kind,
+        "preset": contender.name,
+        "format": contender.format,
+        "target": target.name,
+        "inputs": spec.inputs,
+        "hidden": spec.hidden,
+        "parameters": spec.network.parameters,
+        "multipliers": target.multipliers,
+        "fewest_macs": fewest,
+        "fits": True,
+        "refusal": None,
+    }
+    try:
+        best = candidates(spec, target)[0]
+    except CapacityError as error:
+        figures |= {"fits": False, "refusal": str(error)}
+        planned, stage_lists = _without_memories(contender)
+        return figures | _derived(contender, builds, useful_macs(spec, stage_lists), planned, None)
+    way = best.ways[0]
+    measured = None
+    if simulate and not (contender.kind == "scaling" and spec.inputs > SIMULATED):
+        measured = _simulated(output, contender, best.stage_lists)
+    macs = useful_macs(spec, best.stage_lists)
+    taken, sent = lone_frame(way.programs, target)
+    planned = _planned(way.cycles, sent - taken)
+    return figures | _derived(contender, builds, macs, planned, measured)
+
+
+def _without_memories(contender: Contender) -> tuple[dict, StageLists]:
+    """Planned cycles of what does not fit: with more memory, or, where no engine has that much, of the array alone."""
+    spec, larger = contender.spec, roomy(contender.target)
+    try:
+        best = candidates(spec, larger)[0]
+        cycles, stage_lists, on = best.cycles, best.stage_lists, larger.name
+    except CapacityError:
+        _, stage_lists = fewest_macs(spec)
+        every = chains((spec,))
+        cycles = sum(
+            stage_cycles(chain.network, stage, None, None, larger)
+            for chain, own in zip(every, stages_of(every, stage_lists), strict=True)
+            for stage in own
+        )
+        on = "the array alone"
+    return _planned(cycles, None) | {"planned_on": on}, stage_lists
+
+
+def _planned(cycles: float | None, latency: int | None) -> dict:
+    return {
+        "cycles_per_step": cycles,
+        "cycles_planned": cycles,
+        "cycles_simulated": None,
+        "latency_cycles": latency,
+        "mismatches": None,
+        "words_compared": None,
+        "simulated": False,
+        "planned_on": None,
+    }
+
+
+def _derived(
+    contender: Contender,
+    builds: Builds,
+    of_stages: Iterable[Iterable[int]],
+    planned: dict,
+    measured: dict | None,
+) -> dict:
+    """Utilisation, rates and times."""
+    spec, target = contender.spec, contender.target
+    macs = sum(map(sum, of_stages))
+    figures = {"macs_per_step": macs} | planned | (measured or {})
+    cycles, multipliers = figures["cycles_per_step"], target.multipliers
+    fewest, _ = fewest_macs(spec)
+    record = builds.of(target)
+    fmax = record["fmax_mhz"] if record else None
+    step_us = cycles / fmax if fmax else None
+    dense = 4 * spec.hidden * (spec.inputs + spec.hidden)
+    latency = figures["latency_cycles"]
+    hidden = timing.gate(GateOp.STEP, 2).hidden
+    return figures | {
+        "utilisation": macs / (multipliers * cycles),
+        "efficiency": fewest / (multipliers * cycles),
+        "gate_cycles_per_unit": int(hidden[1] - hidden[0]),
+        "fmax_mhz": fmax,
+        "fmax_of_this_gateware": record["gateware"] == gateware(target) if record else None,
+        "step_us": step_us,
+        "frames_per_s": 1e6 / step_us if step_us else None,
+        "gops": 2e-3 * macs / step_us if step_us else None,
+        "gops_dense_equivalent": 2e-3 * dense / step_us if step_us else None,
+        "latency_us": latency / fmax if fmax and latency is not None else None,
+    }
+
+
+def _simulated(output: Output, contender: Contender, stage_lists: StageLists) -> dict:
+    """Cycles and mismatches in RTL: of a clip that shows the steady state, and of a lone frame."""
+    target = contender.target
+    name = f"{contender.name} ({contender.format}) on {target.name}"
+    with output.progress(f"{name}: quantising, compiling"):
+        bundle = random_bundle(contender, stage_lists)
+        image = compile_bundle(bundle, target)
+    with output.progress(f"{name}: building the simulator (kept for the next time)"):
+        built = build(target)
+    key = hashlib.sha256(built.directory.name.encode())
+    for part in (image.stream(), image.order, bundle.clips):
+        key.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+    kept = CACHE / f"{key.hexdigest()[:20]}.json"
+    if kept.is_file():
+        return json.loads(kept.read_text())
+    jobs = [Job(image, bundle.clips), Job(image, bundle.clips[:, :1])]
+    with output.progress(f"{name}: simulating {STEPS} steps, then a lone frame", len(jobs)) as advance:
+        steady, alone = simulate_jobs(jobs, built=built, progress=advance)
+    figures = measured(bundle, image, steady, alone)
+    _store(kept, json.dumps(figures))
+    return figures
+
+
+def measured(bundle: Bundle, image: Image, steady: Simulation, alone: Simulation) -> dict:
+    """What a simulated clip of STEPS steps and a lone frame show.
+
+    Mismatches are differences to the execution of the program (words and cycles) and to the golden model; of cycles
+    also to what was predicted for steady state and latency.
+    """
+    programs, target = image.machine.programs, image.target
+    cycles = cycles_per_step(steady.step_ends[0]) if len(steady.step_ends[0]) == STEPS else 0
+    predicted, (taken, sent) = cycles_per_step(step_ends(programs, target)), lone_frame(programs, target)
+    latency = alone.last_output[0] - alone.last_input[0]
+    texts = [*steady.mismatches, *alone.mismatches]
+    hidden = steady.hidden[0][-bundle.spec.hidden :]
+    texts += [f"h of unit {k} differs from the golden model" for k in np.flatnonzero(hidden != bundle.hidden[0])]
+    texts += [f"logit {k} differs from the golden model" for k in np.flatnonzero(steady.logits[0] != bundle.logits[0])]
+    for what, seen, expected in (("per step", cycles, predicted), ("of latency", latency, sent - taken)):
+        texts += [f"{seen} cycles {what}, {expected} predicted"] if seen != expected else []
+    missing = steady.words_expected + alone.words_expected - steady.words_compared - alone.words_compared
+    return {
+        "cycles_per_step": cycles,
+        "cycles_simulated": cycles,
+        "cycles_planned": predicted,
+        "latency_cycles": latency,
+        "mismatches": len(texts) + missing,
+        "first_mismatches": texts[:5],
+        "words_compared": steady.words_compared + alone.words_compared,
+        "simulated": True,
+    }
+
+
+def random_bundle(contender: Contender, stage_lists: StageLists) -> Bundle:
+    """The model with random weights, quantised on a clip of real pictures, which is its golden vector."""
+    import torch
+
+    from model.layers import Classifier
+    from model.quantise import quantise
+
+    target = contender.target
+    clips = pixels(contender, STEPS)[None]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Classifier(contender.spec).eval()
+    bundle, _ = quantise(
+        model,
+        stage_lists,
+        clips,
+        np.array([-1]),
+        factor_width=target.factor_width,
+        accumulator_width=target.accumulator_width,
+        gate=target.gate_formats,
+    )
+    return bundle
+
+
+def measure(
+    output: Output, contenders: Sequence[Contender], builds: Builds, results: Path, simulate: bool = True
+) -> list[dict]:
+    """The rows of contenders; each is written to the file of results as soon as it is known."""
+    rows = []
+    with output.progress("measuring", len(contenders)) as advance:
+        for number, contender in enumerate(contenders):
+            advance(number, len(contenders), f"{contender.name} ({contender.format}) on {contender.target.name}")
+            if contender.kind == "scaling":
+                contender = with_room(contender)
+            rows.append(row(output, contender, builds, simulate))
+            merge(results, rows[-1:])
+    return rows
+
+
+def with_room(contender: Contender) -> Contender:
+    """On the engine itself, or, if the network does not fit that, on one with more memory."""
+    try:
+        candidates(contender.spec, contender.target)
+    except CapacityError:
+        return replace(contender, target=roomy(contender.target))
+    return contender
+
+
+KEY = ("kind", "preset", "format", "target")
+
+
+def merge(path: Path, rows: Sequence[dict]) -> None:
+    """Puts rows into a file of results, in place of those of the same kind, preset, format and target."""
+    if not rows:
+        return
+    key = lambda r: tuple(str(r.get(name)) for name in KEY)  # noqa: E731
+    old = _load_list(path)
+    new = {key(r): r for r in rows}
+    kept = [new.pop(key(r), r) for r in old]
+    _store_list(path, [*kept, *new.values()])
+
+
+def check(rows: Iterable[dict]) -> None:
+    """Raises unless every simulated row agrees with its prediction.
+
+    Raises:
+        Mismatch: one does not.
+    """
+    for r in rows:
+        if r.get("mismatches"):
+            raise Mismatch(
+                f"{r['preset']} ({r['format']}) on {r['target']}: {r['mismatches']} words or cycles differ from the "
+                f"prediction; the first: {(r['first_mismatches'] or ['words are missing'])[0]}"
+            )
+
+
+def report(output: Output, rows: Sequence[dict]) -> None:
+    """The tables for people."""
+    table = [r for r in rows if r["kind"] == "engine"]
+    columns = ("preset", "format", "target", "factors", "MACs", "cycles", "util.", "eff.", "MHz", "µs", "frames/s")
+    if table:
+        output.table(
+            "A step in steady state; cycles in brackets are planned for what does not fit",
+            columns,
+            [
+                (
+                    r["preset"],
+                    r["format"],
+                    r["target"],
+                    r["parameters"],
+                    f"{r['macs_per_step']:,}",
+                    cycles_text(r),
+                    f"{r['utilisation']:.3f}",
+                    f"{r['efficiency']:.3f}",
+                    rounded(r["fmax_mhz"], 1),
+                    rounded(r["step_us"], 1),
+                    rounded(r["frames_per_s"], 0),
+                )
+                for r in table
+            ],
+        )
+    scaling = [r for r in rows if r["kind"] == "scaling"]
+    if scaling:
+        output.table(
+            "Cost against the number of inputs",
+            ("inputs", "target", "factors", "MACs", "cycles", "simulated", "util."),
+            [
+                (
+                    r["inputs"],
+                    r["target"],
+                    r["parameters"],
+                    f"{r['macs_per_step']:,}",
+                    cycles_text(r),
+                    r["simulated"],
+                    f"{r['utilisation']:.3f}",
+                )
+                for r in scaling
+            ],
+        )
+    stale = sorted({r["target"] for r in table if r["fmax_of_this_gateware"] is False})
+    if stale:
+        output.say(f"the recorded build of {', '.join(stale)} is of other gateware than this; fdht bench builds anew")
+    for r in table:
+        if r["refusal"]:
+            output.say(f"{r['preset']} ({r['format']}) does not fit {r['target']}: {r['refusal']}")
+
+
+def cycles_text(r: dict) -> str:
+    cycles = f"{r['cycles_per_step']:,g}" if r["cycles_per_step"] < 1e6 else f"{r['cycles_per_step']:,}"
+    return cycles if r["fits"] else f"({cycles})"
+
+
+def rounded(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:,.{digits}f}"
+
+
+def _load_list(path: Path) -> list[dict]:
+    if not path.is_file():
+        return []
+    try:
+        rows = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise FileError(f"{path} is not JSON ({error}); restore it from git or remove it") from None
+    if not isinstance(rows, list):
+        raise FileError(f"{path} is no list of results; restore it from git or remove it")
+    return rows
+
+
+def _store_list(path: Path, rows: Sequence[dict]) -> None:
+    lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
+    _store(path, f"[\n{lines}\n]\n")
+
+
+def _store(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}")
+    scratch.write_text(text)
+    scratch.replace(path)
