@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module, ResetSignal, Signal
+from amaranth.hdl import C, ClockDomain, ClockSignal, DomainRenamer, Elaboratable, Module, ResetSignal, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -99,16 +99,22 @@ class BoardTop(Elaboratable):
         wiring.connect(m, link.tx, transmitter.bytes)
         wiring.connect(m, link.image, engine.image)
         wiring.connect(m, link.x, packer.i)
-        for name, source in (("x", packer.o), ("state", link.state)):
+        waiting: Value = C(0, 1)  # a word that has left the engine
+        for name, source, sink in (
+            ("x", packer.o, engine.x),
+            ("state", link.state, engine.state),
+            ("out", engine.out, link.out),
+        ):
             if not self.board.engine.compact:
                 buffer = StreamBuffer(source.payload.shape())
                 m.submodules[f"{name}_buffer"] = DomainRenamer("engine")(buffer)
                 wiring.connect(m, source, buffer.i)
                 source = buffer.o
-            wiring.connect(m, source, getattr(engine, name))
-        wiring.connect(m, engine.out, link.out)
+                waiting = source.valid  # of the last one, `out`
+            wiring.connect(m, source, sink)
         for name in ("start", "steps", "use_state", "every_h", "keep"):
             m.d.comb += getattr(engine, name).eq(getattr(link, name))
-        for name in ("busy", "cycles", "stalls", "saturations", "collision"):
+        m.d.comb += link.busy.eq(engine.busy | waiting)
+        for name in ("cycles", "stalls", "saturations", "collision"):
             m.d.comb += getattr(link, name).eq(getattr(engine, name))
         return m

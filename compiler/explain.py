@@ -9,10 +9,10 @@ import numpy as np
 
 from compiler.arithmetic import fewest_macs, useful_macs
 from compiler.machine import UNITS, Contraction
-from compiler.mapping import Layout
+from compiler.mapping import Layout, head_words
 from compiler.nest import walk
 from compiler.planner import Candidate, Way, candidates, ways
-from compiler.program import HEAD, Instructions, contractions
+from compiler.program import HEAD, Instructions, contractions, head_contraction
 from compiler.tiling import Tiling
 from spec.errors import CapacityError
 from spec.lstm import LSTMSpec, stack
@@ -170,7 +170,7 @@ def stage_costs(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, way: Way,
     """The stages of a step in the order they are carried out, all tiles of one together."""
     useful = useful_macs(layers, stage_lists)
     busy: dict[tuple[int, int], list[int]] = {}
-    works = contractions(layers, way.step)
+    works = contractions(layers, way.step, target)
     for work, instruction in zip(works, way.programs[Segment.ARRAY_PROGRAM], strict=True):
         busy.setdefault(work.of, []).append(Contraction(instruction, target).busy)
     for c, of_chain in enumerate(way.step.chains):
@@ -227,7 +227,8 @@ def memory_map(layers: tuple[LSTMSpec, ...], way: Way, target: Target) -> Iterat
     for of_chain in step.chains[1:]:
         what = "x" if of_chain.chain.h is None else "h" if of_chain.chain.x is None else "x and h"
         yield of(of_chain.tiles[0].tensors[0], f"{what} of layer {of_chain.chain.layer}")
-    yield block("scratchpad", step.copy, layers[-1].hidden, "h for the head")
+    if head := head_words(layers[-1], target):
+        yield block("scratchpad", target.scratchpad_words - head, head, "weights of the head")
     for of_chain in step.chains:
         inner, tiled = of_chain.tiles[0].tensors, of_chain.tiled
         prefix = f"layer {of_chain.chain.layer}: " if len(step.chains) > 1 else ""
@@ -241,15 +242,17 @@ def memory_map(layers: tuple[LSTMSpec, ...], way: Way, target: Target) -> Iterat
         if number == 0 or z != step.chains[number - 1].tensors[-1]:
             yield block("results", z.base, z.words, f"z of layer {of_chain.chain.layer} (lanes {z.lane or 'unused'})")
     if layers[-1].classes:
-        yield block("results", step.logits, layers[-1].classes, "logits")
+        *_, logits = head_contraction(layers[-1], target)
+        yield block("results", logits.base, logits.words, "logits, when z has been read")
     seen = set[tuple[int, int]]()
-    for work, instruction in zip(contractions(layers, step), way.programs[Segment.ARRAY_PROGRAM], strict=True):
-        if work.of not in seen:
+    for work, instruction in zip(contractions(layers, step, target), way.programs[Segment.ARRAY_PROGRAM], strict=True):
+        if work.of not in seen and work.of != HEAD:
             seen.add(work.of)
             addresses = Contraction(instruction, target).factor_addresses
             first = int(addresses.min())
-            name = "the head" if work.of == HEAD else " ∘ ".join(work.stage.factors)
-            yield block("factors", first, int(addresses.max()) + 1 - first, f"weight of {name}")
+            yield block(
+                "factors", first, int(addresses.max()) + 1 - first, f"weight of {' ∘ '.join(work.stage.factors)}"
+            )
 
 
 def fill(programs: Instructions, target: Target) -> dict[str, tuple[int, int]]:
@@ -259,7 +262,8 @@ def fill(programs: Instructions, target: Target) -> dict[str, tuple[int, int]]:
     for instruction in programs[Segment.ARRAY_PROGRAM]:
         contraction = Contraction(instruction, target)
         scratchpad[contraction.data_addresses] = True
-        factors = max(factors, int(contraction.factor_addresses.max()) + 1)
+        if not instruction["hidden"]:
+            factors = max(factors, int(contraction.factor_addresses.max()) + 1)
         if instruction["to_results"]:
             results = max(results, int(contraction.write_addresses.max()) + 1)
         else:
@@ -275,7 +279,7 @@ def fill(programs: Instructions, target: Target) -> dict[str, tuple[int, int]]:
         "scratchpad": (int(scratchpad.sum()), target.scratchpad_words),
         "factors": (factors, target.factor_words),
         "results": (results, target.result_words),
-        "biases": (biases, target.result_words),
+        "biases": (biases, target.bias_words),
         "hidden units": (max(units), target.hidden),
         **{
             f"{unit.name.split('_')[0].lower()} program": (

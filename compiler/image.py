@@ -9,8 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from compiler.machine import Machine
 from compiler.mapping import StepMap
+from compiler.overlap import overlapped
 from compiler.planner import map_model
-from compiler.program import Programs, assemble, stream_words
+from compiler.program import Programs, assemble, instructions, stream_words
 from spec import container
 from spec.activation import PiecewiseLinear, table_width
 from spec.bundle import Bundle
@@ -143,6 +144,7 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
             f"quantise with --factor-width {target.factor_width}"
         )
     step = step or map_model(bundle.layers, bundle.stage_lists, target)
+    programs = overlapped(instructions(bundle.layers, step, target, formats), target)
     x, sent = bundle.layers[0].x, step.chains[0].chain.x
     assert sent is not None
     order = None
@@ -151,7 +153,7 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         order = np.argsort(x.flat(shape))[np.searchsorted(np.sort(x.flat(shape)), sent.flat(shape))]
     return Image(
         target,
-        assemble(bundle, step, target),
+        assemble(bundle, step, programs, target),
         formats.sigmoid,
         formats.tanh,
         bundle.layers[0].inputs,

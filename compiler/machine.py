@@ -19,6 +19,7 @@ from spec.activation import PiecewiseLinear
 from spec.fixed import round_shift
 from spec.formats import GateFormats
 from spec.program import (
+    WORD,
     GateOp,
     LoaderOp,
     Record,
@@ -74,10 +75,11 @@ def schedule(
     fetch = {unit: timing.fetch(record(target)) for unit, record in UNITS.items()}
     queues = {unit: list(unroll(program, UNITS[unit](target).words, steps)) for unit, program in programs.items()}
     position = dict.fromkeys(queues, 0)
-    free = {unit: 1 + cycles for unit, cycles in fetch.items()}
+    fetched = {unit: 1 + cycles for unit, cycles in fetch.items()}  # the next instruction
+    past = {unit: [_NEVER, _NEVER] for unit in queues}  # issued and done cycles of the last two
     given: dict[Token, list[int]] = defaultdict(list)
     taken: dict[Token, int] = defaultdict(int)
-    spans: dict[int, int] = {}  # start to done, by instruction
+    spans: dict[int, tuple[int, int]] = {}  # start to issued and done, by instruction
     result = []
     while any(position[unit] < len(queues[unit]) for unit in queues):
         for unit, queue in queues.items():
@@ -87,20 +89,25 @@ def schedule(
             waits = [token for token in Token if instruction["wait"] >> token & 1]
             if any(taken[token] >= len(given[token]) for token in waits):
                 continue
-            ready = [given[token][taken[token]] + timing.TOKEN for token in waits]
-            start = max([free[unit], *ready])
+            (_, before), (issued, last) = past[unit]
+            free = max(before, issued) if instruction["chained"] else last
+            there = max([fetched[unit], *(given[token][taken[token]] + timing.TOKEN for token in waits)])
+            start = max(there + instruction.get("delay", 0), free) + timing.start(target)
             for token in waits:
                 taken[token] += 1
             if keep and _sets_state(unit, instruction):
-                done = start + timing.KEPT
+                span = timing.KEPT, timing.KEPT
             else:
                 if id(instruction) not in spans:
-                    spans[id(instruction)] = _span(unit, instruction, contraction)
-                done = start + spans[id(instruction)]
+                    spans[id(instruction)] = _span(unit, instruction, target, contraction)
+                span = spans[id(instruction)]
+            done = start + span[1]
             for token in Token:
                 if instruction["give"] >> token & 1:
-                    given[token].append(done)
-            free[unit] = done + 1 + fetch[unit]
+                    early = token is Token.Z_READY and instruction.get("early")
+                    given[token].append(start if early else done)
+            past[unit] = [past[unit][1], (start + span[0], done)]
+            fetched[unit] = (done + 1 if target.compact else start) + fetch[unit]
             position[unit] += 1
             result.append((unit, step, instruction, start, done))
             break
@@ -109,14 +116,22 @@ def schedule(
     return result
 
 
-def _span(unit: Segment, instruction: dict, contraction: Callable[[dict], "Contraction"]) -> int:
-    """Cycles from an instruction's start to its `done`."""
+_NEVER = 0, 0
+"""Issued and done, of an instruction before the first."""
+
+
+def _span(
+    unit: Segment, instruction: dict, target: Target, contraction: Callable[[dict], "Contraction"]
+) -> tuple[int, int]:
+    """Cycles from an instruction's start to it being issued, and to its `done`."""
     if unit is Segment.ARRAY_PROGRAM:
-        return contraction(instruction).done
+        return contraction(instruction).issued, contraction(instruction).done
     if unit is Segment.GATE_PROGRAM:
-        return timing.gate(GateOp(instruction["op"]), _units(instruction)).done
-    first = timing.COPY if instruction["op"] == LoaderOp.COPY else timing.LOAD
-    return first + instruction["count"] + timing.DONE
+        done = timing.gate(target, GateOp(instruction["op"]), _units(instruction)).done
+    else:
+        first = timing.copy(target) if instruction["op"] == LoaderOp.COPY else timing.load(target)
+        done = first + instruction["count"] + timing.DONE
+    return done, done
 
 
 class Contraction:
@@ -150,11 +165,21 @@ class Contraction:
     def offsets(self) -> np.ndarray:
         """Cycle of each write, relative to `start`."""
         target = self.target
-        row = self._rows[self._kept] + timing.requantise(target)
+        row = self._rows[self._kept] + timing.requantise(target) + timing.write(target)
         if not self.instruction["transpose"]:
             return row
         block_end = row.reshape(-1, target.columns)[:, -1]
         return (block_end[:, None] + timing.TRANSPOSE + np.arange(self.instruction["emit"] + 1)).ravel()
+
+    @property
+    def issued(self) -> int:
+        """With the last operands' addresses."""
+        return (len(self.data_addresses) - 1) * timing.period(self.target, self.depth) + self.depth
+
+    @property
+    def first_row(self) -> int:
+        """When the first row leaves the array."""
+        return int(self._rows[0, 0])
 
     @property
     def done(self) -> int:
@@ -268,6 +293,7 @@ class Machine:
         self.programs = {unit: decode(segments[unit], record(target)) for unit, record in UNITS.items()}
         self.factors = unpack(segments[Segment.FACTORS], target.rows, target.factor_width)
         self.bias = unpack(segments[Segment.BIAS], target.columns, target.data_width)
+        self._constants = unpack(segments[Segment.SCRATCHPAD], target.columns, WORD)
         self._contractions: dict[int, Contraction] = {}
 
     def contraction(self, instruction: dict) -> Contraction:
@@ -306,9 +332,9 @@ class Machine:
         if after is not None and after.memory is not None:
             memory = deepcopy(after.memory)
         else:
-            lanes = self.target.columns
+            lanes, above = self.target.columns, self.target.scratchpad_words - len(self._constants)
             memory = Memory(
-                np.zeros((self.target.scratchpad_words, lanes), dtype=np.int64),
+                np.concatenate([np.zeros((above, lanes), dtype=np.int64), self._constants]),
                 np.zeros((self.target.result_words, lanes), dtype=np.int64),
                 np.zeros(self.target.hidden, dtype=np.int64),
                 np.zeros(self.target.hidden, dtype=np.int64),
@@ -339,7 +365,10 @@ class Machine:
 
     def _contract(self, instruction: dict, start: int, run: Run, memory: Memory, events: "_EventLists") -> None:
         contraction = self.contraction(instruction)
-        words, clipped = contraction.results(memory.scratchpad, self.factors, self.bias)
+        factors = self.factors
+        if instruction["hidden"]:  # of the first row; the others are dropped
+            factors = np.pad(memory.hidden[:, None], ((0, 0), (self.target.rows - 1, 0)))
+        words, clipped = contraction.results(memory.scratchpad, factors, self.bias)
         addresses, times = contraction.write_addresses, start + contraction.offsets
         if instruction["to_results"]:
             if instruction["add"]:
@@ -359,9 +388,9 @@ class Machine:
         count = instruction["count"] + 1
         nest = walk(instruction["nest"], count)
         words, lanes = nest["word"], nest["lane"]
-        if instruction["op"] == LoaderOp.ZERO:
+        if instruction["op"] in (LoaderOp.ZERO, LoaderOp.CLEAR):
             memory.scratchpad[words] = 0
-            return 0
+            return loaded
         if instruction["op"] == LoaderOp.COPY:
             first = instruction["first"]
             memory.scratchpad[words, lanes] = memory.hidden[first : first + count]
@@ -386,7 +415,7 @@ class Machine:
     ) -> None:
         op, count = GateOp(instruction["op"]), _units(instruction)
         units = np.arange(instruction["first"], instruction["last"] + 1)
-        times = timing.gate(op, count)
+        times = timing.gate(self.target, op, count)
         z = walk(instruction["z"], count)
         if op is GateOp.EMIT:
             values = memory.results[z["word"], z["lane"]]

@@ -6,13 +6,15 @@ one that makes a row index the new lane index drains transposed. A stage cannot 
 the lanes must have been changed before.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from math import prod
 
 from compiler.nest import Loop, encode_nest, merge
-from compiler.tiling import Part, Tiling, parts, streamed
+from compiler.tiling import Part, Tiling, left_over, parts, streamed
 from spec import timing
 from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, Region, chains, stack
@@ -55,6 +57,7 @@ class Tile:
             data tensor alone.
         x, h: the parts placed in it.
         slot: which of the data tensor's places it takes.
+        clear: boxes of the place to be cleared before, since the tile before it there was filled otherwise.
     """
 
     network: TensorNetwork
@@ -62,6 +65,7 @@ class Tile:
     x: Part | None
     h: Part | None
     slot: int
+    clear: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,15 +95,14 @@ class StepMap:
     """The memory map of one step.
 
     From address 0 on the scratchpad holds what lasts from step to step: the places of the first chain's data tensor,
-    the data tensors of the others, then `copy`.
+    then the data tensors of the others. The head's weights, which the image brings, are its last words.
 
     Attributes:
         chains: all chains, in the order they are carried out; x of the first in the order in which it is sent.
         slots: first address and words of each place of the first chain's data tensor.
         others: first address of the other data tensors.
-        copy: scratchpad words that hold the last layer's h once more, one unit per word, for the head.
+        others_end: end of the other data tensors.
         persistent: first word of the scratchpad that does not last.
-        logits: first result word of the logits.
         x_free_after: the stage, counted over all chains, after which the next step's inputs may overwrite x, if
             the first chain is not tiled; else a tile's first stage.
     """
@@ -107,9 +110,8 @@ class StepMap:
     chains: tuple[ChainMap, ...]
     slots: tuple[tuple[int, int], ...]
     others: int
-    copy: int
+    others_end: int
     persistent: int
-    logits: int
     x_free_after: int
 
     @property
@@ -193,13 +195,13 @@ def next_lanes(stage: Stage, lane: str | None, target: Target) -> list[str | Non
     return [lane] if target.columns == 1 else [lane, *stage.rows]
 
 
-FACTOR_PRICES = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 256.0)
+FACTOR_PRICES = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 """Cycles a word of factor memory is taken to cost, tried in turn until a plan fits."""
 
 
 def head_words(spec: LSTMSpec, target: Target) -> int:
-    """Factor words of the head."""
-    return spec.hidden * -(-spec.classes // target.rows)
+    """Scratchpad words of the head's weights, whose lanes are classes."""
+    return spec.hidden * -(-spec.classes // target.columns)
 
 
 Lanes = tuple[str | None, ...]
@@ -216,7 +218,7 @@ def choose_lanes(
     """
     words = 0
     for price in FACTOR_PRICES:
-        words, lanes = head_words(layers[-1], target), list[Lanes]()
+        words, lanes = 0, list[Lanes]()
         for number, spec in enumerate(layers):
             parts = [
                 _cheapest_lanes(spec, chain, listed[k], target, price)
@@ -287,7 +289,6 @@ def map_step(
         CapacityError: the scratchpad, the factor or result memory or the gate unit is too small.
     """
     layers = stack(layers)
-    top = layers[-1]
     every = chains(layers)
     listed = stages_of(every, stage_lists)
     lanes = choose_lanes(layers, listed, target)
@@ -303,34 +304,35 @@ def map_step(
     ]
     data = [shapes[0][0](0)] if tiling is None else _slots(tiling, every[0], listed[0], lanes[0], target)
     # Inputs come while the array works on other tiles, so nothing else may be in their banks.
-    end = data[-1].end if tiling is None else -(-data[-1].end // target.bank_words) * target.bank_words
+    end = data[-1].end if tiling is None else _whole_banks(target, data[-1].end)
     start, others = end, list[Layout]()
     for first, *_ in shapes[1:]:
         others.append(first(end))
         end = others[-1].end
-    copy, persistent = end, end + top.hidden
+    others_end = end
     if tiling is not None and layers[0].recurrent is not None:  # h comes to its data tensor in the same way
-        persistent = -(-persistent // target.bank_words) * target.bank_words
-    if persistent > target.scratchpad_words:
-        raise _too_small(shapes, persistent, target)
+        end = _whole_banks(target, end)
+    room = range(end, target.scratchpad_words - head_words(layers[-1], target))
+    if room.start > room.stop:
+        raise _too_small(shapes, room, target)
 
     zs = [
-        _contiguous(chain.network, _last(chain.network.outputs, of_chain[-1]), of_chain, len(own), target)
+        _result(layers[chain.layer], chain, of_chain, len(own), target)
         for chain, own, of_chain in zip(every, listed, lanes, strict=True)
     ]
-    logits = max(z.end for z in zs)
-    if logits + top.classes > target.result_words:
+    results = max([-(-layers[-1].classes // target.columns), *(z.end for z in zs)])
+    if results > target.result_words:
         raise CapacityError(
-            "result memory words", logits + top.classes, target.result_words, "choose a larger target or fewer outputs"
+            "result memory words", results, target.result_words, "choose a larger target or fewer outputs"
         )
 
     maps = list[ChainMap]()
     for number, (chain, own) in enumerate(zip(every, listed, strict=True)):
         if number == 0 and tiling is not None:
-            tiles, tensors = _tiles(tiling, chain, own, lanes[0], data, shapes[0], persistent, target)
+            tiles, tensors = _tiles(tiling, chain, own, lanes[0], data, shapes[0], room, target)
         else:
             source = others[number - 1] if number else data[0]
-            tensors = _allocate_all(shapes[number], source, persistent, target)
+            tensors = _allocate_all(shapes[number], source, room, target)
             x, h = (None if region is None else Part(0, region) for region in (chain.x, chain.h))
             tiles = [Tile(chain.network, (source,), x, h, 0)]
         maps.append(ChainMap(chain, own, tuple(tiles), (*tensors, zs[number])))
@@ -346,7 +348,7 @@ def map_step(
                 x_free_after = number
             number += 1
     slots = tuple((slot.base, slot.words) for slot in data)
-    return StepMap(tuple(maps), slots, start, copy, persistent, logits, x_free_after)
+    return StepMap(tuple(maps), slots, start, others_end, room.start, x_free_after)
 
 
 def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, target: Target) -> list[Layout]:
@@ -354,7 +356,7 @@ def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, tar
     place = _shape(tiling.network(chain.network), own, 0, own[0].data, lanes, target)
     distance = place(0).words
     if target.single_port:
-        distance = -(-distance // target.bank_words) * target.bank_words
+        distance = _whole_banks(target, distance)
     return [place(slot * distance) for slot in range(tiling.slots)]
 
 
@@ -365,18 +367,18 @@ def _tiles(
     lanes: Lanes,
     data: list[Layout],
     shapes,
-    persistent: int,
+    room: range,
     target: Target,
 ) -> tuple[list[Tile], list[Layout]]:
     """The tiles of a chain, and the tensors of the stages after them."""
     assert chain.x is not None
     network, count = tiling.network(chain.network), tiling.count(chain.network)
-    (whole,) = _allocate_all([None, shapes[tiling.stages]], data[0], persistent, target)[1:]
-    tensors = _allocate_all(shapes[tiling.stages :], whole, persistent, target)
+    (whole,) = _allocate_all([None, shapes[tiling.stages]], data[0], room, target)[1:]
+    tensors = _allocate_all(shapes[tiling.stages :], whole, room, target)
     inner = _allocate_all(
         [_shape(network, own, s, own[s].data, lanes, target) for s in range(tiling.stages)],
         data[0],
-        persistent,
+        room,
         target,
         apart=whole,
     )
@@ -389,7 +391,9 @@ def _tiles(
         offset = tile * tiling.group * whole.stride[tiling.index]
         result = replace(whole, base=whole.base + offset, words=whole.words - offset)
         slot = tile % tiling.slots
-        tiles.append(Tile(network, (data[slot], *inner[1:], result), x, h, slot))
+        clear = (left_over(of_tile, tile, tiling.slots) for of_tile in (xs, hs))
+        boxes = tuple(box for box in clear if box is not None)
+        tiles.append(Tile(network, (data[slot], *inner[1:], result), x, h, slot, boxes))
     return tiles, tensors
 
 
@@ -400,11 +404,6 @@ def _extent(network: TensorNetwork, index: str, s: int, lanes: tuple[str | None,
     return lane_words(network, index, lanes[s], target)
 
 
-def _last(indices: Iterable[str], lane: str | None) -> list[str]:
-    """The indices with the lane index at the end."""
-    return sorted(indices, key=lambda index: index == lane)
-
-
 def _contiguous(
     network: TensorNetwork, order: Sequence[str], lanes: Lanes, s: int, target: Target, base: int = 0
 ) -> Layout:
@@ -413,6 +412,22 @@ def _contiguous(
         stride[index] = words
         words *= _extent(network, index, s, lanes, target)
     return Layout(lanes[s], tuple(order), stride, words, base)
+
+
+def _result(spec: LSTMSpec, chain: Chain, lanes: Lanes, s: int, target: Target) -> Layout:
+    """z, in the order in which the array writes it: if the gate unit can read it then, the modes that tell gates apart
+    run fastest, so that units are complete early. The lane index comes last.
+    """
+    outputs = chain.network.outputs
+    starts = zip(*(gate.start for gate in spec.gates), strict=True)
+    of_gates = {index for index, start in zip(outputs, starts, strict=True) if len(set(start)) > 1}
+    for inner in (of_gates, set[str]()):
+        order = sorted(outputs, key=lambda index: (index == lanes[s], index in inner))
+        layout = _contiguous(chain.network, order, lanes, s, target)
+        with suppress(CapacityError):
+            region_nest(spec.gates[0], outputs, layout, target, target.levels.z)
+            break
+    return layout
 
 
 def _shape(network, chain, s: int, indices, lanes, target: Target):
@@ -437,11 +452,16 @@ def _shape(network, chain, s: int, indices, lanes, target: Target):
     return lambda base: _contiguous(network, order, lanes, s, target, base)
 
 
+def _whole_banks(target: Target, words: int) -> int:
+    """Words of the banks that so many words fill."""
+    return -(-words // target.bank_words) * target.bank_words
+
+
 def _banks(layout: Layout, target: Target) -> set[int]:
     return set(range(layout.base // target.bank_words, (layout.end - 1) // target.bank_words + 1))
 
 
-def _allocate_all(shapes, x: Layout, persistent: int, target: Target, apart: Layout | None = None) -> list[Layout]:
+def _allocate_all(shapes, x: Layout, room: range, target: Target, apart: Layout | None = None) -> list[Layout]:
     """The data tensor of a chain, and bases for the results of all its stages but the last.
 
     First each result in the first free place outside the banks of x, so that the next inputs can come early; if
@@ -450,14 +470,14 @@ def _allocate_all(shapes, x: Layout, persistent: int, target: Target, apart: Lay
     Args:
         shapes: each tensor as a function of its base.
         x: the data tensor.
-        persistent: words from address 0 that are in use all the time.
+        room: words that may be used.
         apart: a tensor that is in use all the time, and written by the last of the stages.
     """
 
     def spread(s: int, source: Layout) -> list[Layout]:
         starts = {
             source.end,
-            persistent,
+            room.start,
             *([apart.end] if apart else []),
             *(bank * target.bank_words for bank in range(target.banks)),
         }
@@ -465,40 +485,44 @@ def _allocate_all(shapes, x: Layout, persistent: int, target: Target, apart: Lay
         return sorted(places, key=lambda place: bool(_banks(place, target) & _banks(x, target)))
 
     def compact(s: int, source: Layout) -> list[Layout]:
-        return [shapes[s](persistent if s % 2 == 0 else target.scratchpad_words - shapes[s](0).words)]
+        return [shapes[s](room.start if s % 2 == 0 else room.stop - shapes[s](0).words)]
 
-    def free(place: Layout, source: Layout) -> bool:
-        for other in (source, apart):
-            if other is None:
-                continue
+    def free(s: int, place: Layout, source: Layout) -> bool:
+        at_once = [source]  # with this result
+        if apart is not None and place.base < apart.end and apart.base < place.end:
+            return False
+        if apart is not None and s + 1 == len(shapes):
+            at_once.append(apart)
+        for other in at_once:
             if place.base < other.end and other.base < place.end:
                 return False
             if target.single_port and not _banks(place, target).isdisjoint(_banks(other, target)):
                 return False
-        return persistent <= place.base and place.end <= target.scratchpad_words
+        return room.start <= place.base and place.end <= room.stop
 
     for places in (spread, compact):
         result = [x]
         for s in range(1, len(shapes)):
-            fitting = [place for place in places(s, result[-1]) if free(place, result[-1])]
+            fitting = [place for place in places(s, result[-1]) if free(s, place, result[-1])]
             if not fitting:
                 break
             result.append(fitting[0])
         else:
             return result
-    raise _too_small([[shape for shape in shapes if shape]], persistent, target)
+    raise _too_small([[shape for shape in shapes if shape]], room, target, apart)
 
 
-def _too_small(shapes, persistent: int, target: Target) -> CapacityError:
+def _too_small(shapes, room: range, target: Target, apart: Layout | None = None) -> CapacityError:
     """What to say when tensors (per chain each as a function of its base) do not fit the scratchpad."""
     worst = 0
+    taken = partial(_whole_banks, target) if target.single_port else int
     for of_chain in shapes:
-        pairs = [(source(0).words, result(0).words) for source, result in pairwise(of_chain)]
+        pairs = [(taken(source(0).words), taken(result(0).words)) for source, result in pairwise(of_chain)]
         worst = max([worst, *(sum(pair) - (s == 0) * pair[0] for s, pair in enumerate(pairs))])
-    apart = " (a stage's data and its result in separate banks)" if target.single_port else ""
+    separate = " (a stage's data and its result in separate banks)" if target.single_port else ""
     return CapacityError(
-        f"scratchpad words{apart}",
-        persistent + worst,
+        f"scratchpad words{separate}",
+        target.scratchpad_words - (room.stop - room.start) + worst + (taken(apart.words) if apart else 0),
         target.scratchpad_words,
         "choose a larger target, or smaller modes or ranks",
     )

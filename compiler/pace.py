@@ -20,7 +20,7 @@ def step_ends(programs: Instructions, target: Target) -> list[int]:
     ends = dict[int, int]()
     for unit, step, instruction, start, _ in schedule(programs, target, STEPS):
         if unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP:
-            ends[step] = start + int(timing.gate(GateOp.STEP, _units(instruction)).hidden[-1])
+            ends[step] = start + int(timing.gate(target, GateOp.STEP, _units(instruction)).hidden[-1])
     return [ends[step] for step in sorted(ends)]
 
 
@@ -35,9 +35,10 @@ def lone_frame(programs: Instructions, target: Target) -> tuple[int, int]:
     taken = sent = 0
     for unit, _, instruction, start, _ in schedule(programs, target, 1):
         if unit is Segment.LOADER_PROGRAM and instruction["op"] == LoaderOp.LOAD:
-            taken = max(taken, start + timing.LOAD + instruction["count"] - 1)
+            written = start + timing.load(target) + instruction["count"]
+            taken = max(taken, written - timing.address(target) - 1)
         elif unit is Segment.GATE_PROGRAM and instruction["op"] != GateOp.STATE:
-            sent = max(sent, start + int(timing.gate(GateOp(instruction["op"]), _units(instruction)).sent[-1]))
+            sent = max(sent, start + int(timing.gate(target, GateOp(instruction["op"]), _units(instruction)).sent[-1]))
     return taken, sent
 
 

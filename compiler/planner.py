@@ -27,9 +27,10 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
+from compiler.overlap import overlapped
 from compiler.pace import cycles_per_step, step_ends
 from compiler.program import Instructions, check_room, instructions, stage_nests
-from compiler.tiling import Tiling, tilings
+from compiler.tiling import Tiling, cut_index, tilings
 from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, chains, stack
 from spec.program import Segment
@@ -93,7 +94,7 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
     """Per chain (see spec.lstm.chains) the stage list; all fit the target, and a step takes the fewest cycles.
 
     Raises:
-        CapacityError: none fits; says what the one lacks that comes closest.
+        CapacityError: none fits; says what the one lacks that comes nearest.
     """
     return candidates(layers, target)[0].stage_lists
 
@@ -145,8 +146,13 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
     if stage_lists not in looked_at:
         look(stage_lists)
     if best == UNKNOWN:
-        raise min(failures, key=lambda failure: failure.need / max(failure.limit, 1))
+        raise min(failures, key=_farther)
     return sorted(looked_at.values(), key=lambda each: (each.cycles is None, each.cycles or each.array_cycles or 0))
+
+
+def _farther(error: CapacityError) -> tuple[bool, bool, float]:
+    """Orders failures: whose factors fit came nearer than others, and who lacks little than who lacks much."""
+    return error.need <= error.limit, error.resource.startswith("factor words"), error.need / error.limit
 
 
 def _look(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, limit: float) -> Candidate:
@@ -205,7 +211,7 @@ def ways(
     for tiling in tilings_:
         try:
             step = map_step(layers, stage_lists, target, tiling)
-            programs = instructions(layers, step, target)
+            programs = overlapped(instructions(layers, step, target), target)
             _check_programs(programs, target)
         except CapacityError as error:
             refusal = refusal or error
@@ -264,8 +270,10 @@ class _Edges:
     """The stages of a chain that may follow a set of absorbed factors, worked out once."""
 
     def __init__(self, spec: LSTMSpec, chain: Chain, target: Target):
-        self._spec, self._target, self._network = spec, target, chain.network
+        self._spec, self.target, self._network = spec, target, chain.network
         self._absorptions = Absorptions(chain.network, MERGE_LIMIT)
+        self._cut = cut_index(chain) if chain.layer == 0 else None  # only the first chain is
+        self._part = self._network if self._cut is None else Tiling(self._cut, 1, 0, 0).network(self._network)
         self.everything = len(chain.network.factors)
         self.first_lanes = first_lanes(chain, target)
         self.smallest_refused = UNKNOWN
@@ -278,13 +286,14 @@ class _Edges:
         return self._known[done, lane]
 
     def _work_out(self, done: frozenset[str], lane: str | None) -> Iterator[_Edge]:
-        network, target = self._network, self._target
+        network, target = self._network, self.target
         for stage in self._absorptions.after(done):
             is_last = len(done) + len(stage.factors) == len(network.factors)
             for out in next_lanes(stage, lane, target):
                 if is_last and not last_lane_ok(self._spec, out, target):
                     continue
-                words = stage_words(network, stage, lane, out, is_last, target)
+                part = self._part if self._cut not in stage.weight else network
+                words = stage_words(part, stage, lane, out, is_last, target)
                 if words > target.scratchpad_words:
                     self.smallest_refused = min(self.smallest_refused, words)
                 else:
@@ -296,22 +305,23 @@ class _Edges:
                     )
 
 
-_State = tuple[float, int, frozenset[str], str | None, StageList]
-"""Cost, a number that makes states distinct, factors absorbed, lane index, the path."""
+_State = tuple[float, int, frozenset[str], str | None, StageList, int]
+"""Cost, a number that makes states distinct, factors absorbed, lane index, the path, its factor words."""
 
 
 def _paths(edges: _Edges, price: float, forbidden: _Forbidden, limit: int) -> Iterator[tuple[float, StageList]]:
-    """Stage lists with their cost, the shortest path first (Dijkstra), with factor memory priced.
+    """Stage lists with their cost, the shortest path first (Dijkstra), with factor memory priced. Of those that alone
+    need more of it than there is, only the first goes on from a state.
 
     Args:
         limit: paths that go on from a state.
     """
     numbers = count()
-    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, ()) for lane in edges.first_lanes]
+    queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, (), 0) for lane in edges.first_lanes]
     settled = Counter[tuple[frozenset[str], str | None]]()
     found = set[StageList]()
     while queue:
-        cost, _, done, lane, path = heappop(queue)
+        cost, _, done, lane, path, words = heappop(queue)
         if forbidden and _takes(path, forbidden):
             continue
         if len(done) == edges.everything:
@@ -319,14 +329,15 @@ def _paths(edges: _Edges, price: float, forbidden: _Forbidden, limit: int) -> It
                 found.add(path)
                 yield cost, path
             continue
-        if settled[done, lane] == limit:
+        if settled[done, lane] >= (limit if words <= edges.target.factor_words else 1):
             continue
         settled[done, lane] += 1
         for edge in edges.after(done, lane):
             after = done | set(edge.group)
             if settled[after, edge.lane] < limit:
                 total = cost + edge.cycles + price * edge.factor_words
-                heappush(queue, (total, next(numbers), after, edge.lane, (*path, edge.group)))
+                filled = words + edge.factor_words
+                heappush(queue, (total, next(numbers), after, edge.lane, (*path, edge.group), filled))
 
 
 def _takes(path: StageList, forbidden: _Forbidden) -> bool:

@@ -7,8 +7,18 @@ from math import prod
 
 import numpy as np
 
-from compiler.mapping import Layout, StepMap, kept_rows, lane_words, longest, region_nest, stage_factor_words
-from compiler.nest import Loop, encode_nest, merge
+from compiler.mapping import (
+    Layout,
+    StepMap,
+    head_words,
+    kept_rows,
+    lane_words,
+    longest,
+    region_nest,
+    stage_factor_words,
+)
+from compiler.nest import Loop, encode_nest, merge, walk
+from spec import timing
 from spec.activation import table_words
 from spec.bundle import Bundle
 from spec.errors import CapacityError, SpecError
@@ -27,7 +37,7 @@ from spec.program import (
     segment_width,
     words_for,
 )
-from spec.stages import Stage, accumulator_bits, stages
+from spec.stages import Stage, accumulator_bits
 from spec.target import Target
 
 HEAD = (-1, -1)
@@ -41,7 +51,7 @@ class Work:
     Attributes:
         network, stage: sizes and roles of the indices.
         source, result: layouts.
-        of: chain and stage, or HEAD; all tiles of a stage share its weight.
+        of: chain and stage, or HEAD, whose weight is h; all tiles of a stage share its weight.
         biased: a bias is added.
         to_results: the result goes to the result memory. add: it is added to what is there.
         shift: bits the accumulator is finer than the result, whose scale the bias has.
@@ -58,7 +68,9 @@ class Work:
     shift: int = 0
 
 
-def contractions(layers: tuple[LSTMSpec, ...], step: StepMap, formats: Formats | None = None) -> list[Work]:
+def contractions(
+    layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
+) -> list[Work]:
     """The contractions of a step in their order, then the head (if any). Without formats nothing is shifted."""
     result = []
     for c, of_chain in enumerate(step.chains):
@@ -83,19 +95,24 @@ def contractions(layers: tuple[LSTMSpec, ...], step: StepMap, formats: Formats |
             )
     if layers[-1].classes:
         shift = formats.head_shift if formats else 0
-        result.append(Work(*head_contraction(layers[-1], step), biased=True, to_results=True, shift=shift))
+        result.append(Work(*head_contraction(layers[-1], target), biased=True, to_results=True, shift=shift))
     return result
 
 
-def head_contraction(spec: LSTMSpec, step: StepMap) -> tuple[TensorNetwork, Stage, Layout, Layout]:
-    """The head as a stage: its network, and where it reads and writes."""
+def head_contraction(spec: LSTMSpec, target: Target) -> tuple[TensorNetwork, Stage, Layout, Layout]:
+    """The head as a stage: its network, and where it reads and writes.
+
+    Its weights are the data (a column per class), h is the weight of one row: so they take no factor memory. The logits
+    take the place of z, which nobody reads any more.
+    """
     network = dense_network(spec.hidden, spec.classes)
-    (stage,) = stages(network, (("W",),))
+    stage = Stage(("h",), (), ("n1",), ("m1",), ())
+    words, lane = head_words(spec, target), "m1" if target.columns > 1 else None
     return (
         network,
         stage,
-        Layout(None, ("n1",), {"n1": 1}, spec.hidden, step.copy),
-        Layout(None, ("m1",), {"m1": 1}, spec.classes, step.logits),
+        Layout(lane, ("m1", "n1"), {"m1": spec.hidden, "n1": 1}, words, target.scratchpad_words - words),
+        Layout(lane, ("m1",), {"m1": 1}, lane_words(network, "m1", lane, target), 0),
     )
 
 
@@ -188,8 +205,10 @@ def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> dict:
     return {
         "read": nests.read,
         "reduction": nests.reduction,
+        "hidden": int(work.of == HEAD),
         "rows": kept_rows(network, stage, source.lane, result.lane, target) - 1,
         "to_results": int(work.to_results),
+        "early": 0,
         "add": int(work.add),
         "write": nests.write,
         "transpose": int(source.lane != result.lane),
@@ -291,8 +310,8 @@ def instructions(
     Raises:
         CapacityError: too many loop levels, factors or biases.
     """
-    works = contractions(layers, step, formats)
-    bases = memory_bases(works, target)
+    works = contractions(layers, step, target, formats)
+    bases = memory_bases(layers, works, target)
     return {
         Segment.ARRAY_PROGRAM: _array_program(works, bases, step, target),
         Segment.LOADER_PROGRAM: _loader_program(layers, step, target, formats),
@@ -305,8 +324,11 @@ def first_of_each(works: list[Work]) -> list[Work]:
     return list({work.of: work for work in reversed(works)}.values())[::-1]
 
 
-def memory_bases(works: list[Work], target: Target) -> dict[tuple[int, int], tuple[int, int]]:
-    """First factor word and first bias word of each stage; bias word 0 is for those without.
+def memory_bases(
+    layers: tuple[LSTMSpec, ...], works: list[Work], target: Target
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """First factor word (of the head: first unit of h) and first bias word of each stage; bias word 0 is for those
+    without.
 
     Raises:
         CapacityError: too many factors or biases.
@@ -314,19 +336,22 @@ def memory_bases(works: list[Work], target: Target) -> dict[tuple[int, int], tup
     bases: dict[tuple[int, int], tuple[int, int]] = {}
     factors, biases = 0, 1
     for work in first_of_each(works):
-        bases[work.of] = factors, biases
         lanes = work.source.lane, work.result.lane
-        factors += stage_factor_words(work.network, work.stage, *lanes, target)
+        if work.of == HEAD:
+            bases[HEAD] = sum(spec.hidden for spec in layers[:-1]), biases
+        else:
+            bases[work.of] = factors, biases
+            factors += stage_factor_words(work.network, work.stage, *lanes, target)
         if work.biased:
             columns = (*work.stage.batch, *work.stage.columns)
             words = prod(lane_words(work.network, index, lanes[0], target) for index in columns)
             biases += words * kept_rows(work.network, work.stage, *lanes, target)
     check_room(f"factor words of {target.rows} factors", factors, target.factor_words)
-    check_room("bias memory words", biases, target.result_words)
+    check_room("bias memory words", biases, target.bias_words)
     return bases
 
 
-def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
+def assemble(bundle: Bundle, step: StepMap, programs: Instructions, target: Target) -> Programs:
     """Every segment of the image: memory words as Python integers in object arrays, index = address.
 
     Raises:
@@ -334,13 +359,13 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
     """
     layers, formats = bundle.layers, bundle.formats
     factors, biases = [], [np.zeros((1, target.columns), dtype=np.int64)]
-    for work in first_of_each(contractions(layers, step)):
+    for work in first_of_each(contractions(layers, step, target)):
         weight, bias = _contents(bundle, work.of)
         check_accumulator(work, weight, target)
-        factors.append(factor_words(work, weight, target))
+        if work.of != HEAD:
+            factors.append(factor_words(work, weight, target))
         if work.biased:
             biases.append(bias_words(work, bias, target))
-    programs = instructions(layers, step, target, formats)
     records = {
         Segment.ARRAY_PROGRAM: array_instruction(target),
         Segment.LOADER_PROGRAM: loader_instruction(target),
@@ -354,7 +379,16 @@ def assemble(bundle: Bundle, step: StepMap, target: Target) -> Programs:
         Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
         Segment.BIAS: _pack(np.concatenate(biases), target.data_width),
         Segment.TABLES: np.array(table_words(formats.sigmoid, formats.tanh, target.data_width), dtype=object),
+        Segment.SCRATCHPAD: _pack(head_data(bundle, target), WORD),
     }
+
+
+def head_data(bundle: Bundle, target: Target) -> np.ndarray:
+    """The head's weights as data: words × Q, class group by class group, in which a word is a unit."""
+    if bundle.head_weight is None:
+        return np.zeros((0, target.columns), dtype=np.int64)
+    weight = np.pad(bundle.head_weight, ((0, -len(bundle.head_weight) % target.columns), (0, 0)))
+    return weight.reshape(-1, target.columns, weight.shape[1]).transpose(0, 2, 1).reshape(-1, target.columns)
 
 
 def _contents(bundle: Bundle, of: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -379,7 +413,7 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Tar
     for number, work in enumerate(works):
         (chain, stage), wait, give = work.of, set(), set()
         if work.of == HEAD:
-            wait, give = {Token.H_READY}, {Token.LOGITS_READY}
+            wait, give = {Token.H_DONE}, {Token.LOGITS_READY}
         else:
             if stage == 0 and (chain == 0 or layer_of[chain - 1] < layer_of[chain]):
                 wait.add(Token.H_READY if chain else Token.X_READY)
@@ -389,16 +423,33 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Tar
                 give.add(Token.Z_READY)
         back = 0 if number + 1 == in_loop else None
         program.append(_header(wait, give, back, halt=number + 1 == len(works)) | lower(work, target, *bases[work.of]))
+    if not target.compact:
+        for before, instruction in [*pairwise(program), (program[in_loop - 1], program[0])]:
+            instruction["chained"] = int(_chains(before, instruction, target))
     return program
+
+
+def _chains(before: dict, instruction: dict, target: Target) -> bool:
+    """Whether an array instruction may read its operands while the one before it drains."""
+    read = instruction["read"]
+    depth = prod(level["count"] + 1 for level in read["levels"][: instruction["reduction"] + 1])
+    if depth < timing.least_chained(target, bool(before["transpose"])):
+        return False
+    if before["to_results"]:
+        return True
+    written, wanted = np.unique(walk(before["write"])["word"]), np.unique(walk(read)["data"])
+    if target.single_port:
+        written, wanted = np.unique(written // target.bank_words), np.unique(wanted // target.bank_words)
+    return len(np.intersect1d(written, wanted, assume_unique=True)) == 0
 
 
 def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None) -> list[dict]:
     """ZERO of all that lasts; then in the loop the inputs of the first layer, tile by tile, and h of each layer to
-    where it is read; then h for the head.
+    where it is read.
     """
     units = np.cumsum([0, *(spec.hidden for spec in layers)])
     zeros = [(*slot, {Token.X_FREE}) for slot in step.slots]
-    zeros += [(step.others, step.copy + layers[-1].hidden - step.others, set())]
+    zeros += [(step.others, step.others_end - step.others, set())] if step.others_end > step.others else []
     program = []
     for base, words, give in zeros:
         nest = encode_nest(_words_in_a_row(words, target), {"word": base, "lane": 0}, target.levels.x)
@@ -419,8 +470,11 @@ def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target,
     tiles = step.chains[0].tiles
     for number, tile in enumerate(tiles):
         part, data = tile.x, tile.tensors[0]
+        own = [_clear(box, step.chains[0].chain, data, target) for box in tile.clear]
         if part is not None:
-            body.append(_load(part.region, step.chains[0].chain, data, target, formats, number + 1 == len(tiles)))
+            own.append(_load(part.region, step.chains[0].chain, data, target, formats, number + 1 == len(tiles)))
+        own[0]["wait"] |= 1 << Token.X_FREE
+        body += own
         # h of a chain of its own is needed when x has been contracted: with the last tile.
         with_h = tile if of_h is step.chains[0] else of_h.tiles[0] if number + 1 == len(tiles) else None
         if with_h is not None and with_h.h is not None:
@@ -434,13 +488,16 @@ def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target,
             body.append(copy(chain, chain.x, data, below, {Token.H_DONE}, {Token.H_READY}))
     body[-1] |= {"loop_end": 1, "back": len(program) * loader_instruction(target).words}
     program += body
-    if layers[-1].classes:
-        head = merge([Loop(layers[-1].hidden, {"word": 1, "lane": 0})], longest(target))
-        nest = encode_nest(head, {"word": step.copy, "lane": 0}, target.levels.x)
-        program.append(_loader(LoaderOp.COPY, layers[-1].hidden, nest, {Token.H_DONE}, {Token.H_READY}))
-        program[-1]["first"] = int(units[-2])
     program[-1]["halt"] = 1
     return program
+
+
+def _clear(box: Region, chain: Chain, data: Layout, target: Target) -> dict:
+    """CLEAR of the words of a box."""
+    names = chain.network.inputs
+    nest = region_nest(box, names, data, target, target.levels.x, by_word=True)
+    words = prod(-(-n // target.columns) if name == data.lane else n for name, n in zip(names, box.shape, strict=True))
+    return _loader(LoaderOp.CLEAR, words, nest)
 
 
 def _load(region: Region, chain: Chain, data: Layout, target: Target, formats: Formats | None, flush: bool) -> dict:
@@ -449,7 +506,7 @@ def _load(region: Region, chain: Chain, data: Layout, target: Target, formats: F
     (mode, size), lanes = region.parts[-1], target.input_lanes
     whole = lanes > 1 and names[mode] == data.lane and size % lanes == 0 and region.count % lanes == 0
     nest = region_nest(region, names, data, target, target.levels.x, by_word=whole)
-    fields = _loader(LoaderOp.LOAD, region.count // lanes if whole else region.count, nest, {Token.X_FREE})
+    fields = _loader(LoaderOp.LOAD, region.count // lanes if whole else region.count, nest)
     fields |= {"whole": int(whole), "flush": int(lanes > 1 and flush)}
     if formats is None:
         return fields
@@ -474,7 +531,9 @@ def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -
         f, g, o = _gate_words(spec, zs[number], target)
         z = region_nest(spec.gates[0], spec.network.outputs, zs[number], target, target.levels.z)
         last = first + spec.hidden - 1
-        units.append({"first": first, "last": last, "top": int(spec is top), "z": z, "f": f, "g": g, "o": o})
+        units.append(
+            {"first": first, "last": last, "delay": 0, "top": int(spec is top), "z": z, "f": f, "g": g, "o": o}
+        )
         first = last + 1
     program = []
     for spec, fields in zip(layers, units, strict=True):
@@ -485,9 +544,10 @@ def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -
         halt = spec is top and not top.classes
         program.append(_header({Token.Z_READY}, {Token.H_DONE}, back, halt) | {"op": GateOp.STEP} | fields)
     if top.classes:
-        logits = [Loop(top.classes, {"word": 1, "lane": 0})]
-        fields = {"first": 0, "last": top.classes - 1, "top": 0, "f": 0, "g": 0, "o": 0}
-        z = encode_nest(logits, {"word": step.logits, "lane": 0}, target.levels.z)
+        fields = {"first": 0, "last": top.classes - 1, "delay": 0, "top": 0, "f": 0, "g": 0, "o": 0}
+        network, _, _, logits = head_contraction(top, target)
+        all_of_them = Region((0,), (top.classes,), (0,), top.classes)
+        z = region_nest(all_of_them, network.outputs, logits, target, target.levels.z)
         program.append(_header({Token.LOGITS_READY}, (), halt=True) | {"op": GateOp.EMIT, "z": z} | fields)
     return program
 
@@ -529,6 +589,7 @@ def _header(wait, give, back: int | None = None, halt: bool = False) -> dict[str
         "loop_end": int(back is not None),
         "back": back or 0,
         "halt": int(halt),
+        "chained": 0,
     }
 
 
@@ -557,6 +618,7 @@ def stream_words(segments: Programs, target: Target, table_width: int) -> np.nda
     words: list[int] = []
     for segment, content in segments.items():
         parts = words_for(segment_width(target, segment, table_width))
-        words += [int(segment), 0, len(content)]
+        first = target.scratchpad_words - len(content) if segment is Segment.SCRATCHPAD else 0
+        words += [int(segment), first, len(content)]
         words += [int(word) >> WORD * part & (1 << WORD) - 1 for word in content for part in range(parts)]
     return np.array(words, dtype=np.uint16)

@@ -73,6 +73,19 @@ def parts(region: Region, mode: int, group: int, tiles: int) -> list[Part | None
     return result
 
 
+def left_over(of_tile: Sequence[Part | None], tile: int, slots: int) -> Region | None:
+    """What is to be cleared of a tile's place before a vector's part is put there: the box of the part that was there
+    before, unless the new one covers that.
+    """
+    before, part = of_tile[tile - slots], of_tile[tile]  # the last tiles of the step before come before the first
+    if before is None:
+        return None
+    if part is not None and part.region.count >= before.region.count:
+        covered = replace(part.region, count=before.region.count) == before.region
+        return None if covered else before.region
+    return before.region
+
+
 def streamed(region: Region, names: Sequence[str], lane: str | None, lanes: int) -> Region:
     """The order in which the inputs are best sent: with the lane mode last, so that a beat is a word, if it can be.
 
@@ -87,30 +100,37 @@ def streamed(region: Region, names: Sequence[str], lane: str | None, lanes: int)
     return replace(region, order=tuple(k for k, _ in moved), sizes=tuple(size for _, size in moved))
 
 
+def cut_index(chain: Chain) -> str | None:
+    """The mode a chain can be cut along: the slowest of the order of x, and of h if that is there too."""
+    if chain.x is None:
+        return None
+    mode = chain.x.order[0]
+    index = chain.network.inputs[mode]
+    slowest = all(
+        region.order.count(mode) == 1 and next(k for k, n in region.parts if n > 1 or k == mode) == mode
+        for region in (chain.x, chain.h)
+        if region is not None
+    )
+    return index if slowest and chain.x.shape[mode] == chain.network.size[index] else None
+
+
 def tilings(
     chain: Chain, stages: Sequence[Stage], lanes: Sequence[str | None], slots: Sequence[int] = (2,)
 ) -> Iterator[Tiling]:
-    """Every way to cut a chain: what is cut is the slowest mode of the order of x, and of h if that is there too."""
-    regions = [region for region in (chain.x, chain.h) if region is not None]
-    if chain.x is None:
+    """Every way to cut a chain."""
+    index = cut_index(chain)
+    if chain.x is None or index is None:
         return
-    mode = chain.x.order[0]
-    index = chain.network.inputs[mode]
-    size = chain.network.size[index]
-    slowest = all(
-        r.order.count(mode) == 1 and next(k for k, n in r.parts if n > 1 or k == mode) == mode for r in regions
-    )
-    if not slowest or chain.x.shape[mode] != size:
-        return
+    mode, size = chain.network.inputs.index(index), chain.network.size[index]
     free = next((s for s, stage in enumerate(stages) if index in stage.weight), len(stages))
     for count in range(1, min(free, len(stages) - 1) + 1):
         if index in lanes[: count + 1]:
             break
         for group in (g for g in range(1, size) if size % g == 0):
             tiles = size // group
-            # Tiles in one place must fill the same of it: nobody clears what the one before left. And places are free
-            # again in the order in which they were filled, so all have to be used equally often.
-            alike = all(len({part and part.region for part in parts(r, mode, group, tiles)}) == 1 for r in regions)
+            if None in parts(chain.x, mode, group, tiles):
+                continue
             for held in sorted({*slots, tiles}):
-                if held == tiles or (alike and tiles % held == 0):
+                # Places are free again in the order in which they were filled, so all have to be used equally often.
+                if tiles % held == 0:
                     yield Tiling(index, group, count, held)

@@ -1,6 +1,6 @@
 """The engine: contraction unit, gate unit and loader around their memories, each led by its own program."""
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -56,7 +56,7 @@ class Accelerator(Component):
             Segment.LOADER_PROGRAM: Sequencer(target, loader_instruction(target)),
             Segment.GATE_PROGRAM: Sequencer(target, gate_instruction(target)),
         }
-        self._bias = ImageMemory(target.technology, word, target.result_words)
+        self._bias = ImageMemory(target.technology, word, target.bias_words)
         super().__init__(
             {
                 "image": In(stream.Signature(WORD)),
@@ -105,7 +105,12 @@ class Accelerator(Component):
         begin, running = Signal(), Signal()
 
         busy = []
-        fills = {Segment.FACTORS: factors.fill, Segment.BIAS: bias.fill, Segment.TABLES: gate.table_fill}
+        fills = {
+            Segment.FACTORS: factors.fill,
+            Segment.BIAS: bias.fill,
+            Segment.TABLES: gate.table_fill,
+            Segment.SCRATCHPAD: loader.fill,
+        }
         units = (contraction, loader, gate)
         for k, (unit, (segment, sequencer)) in enumerate(zip(units, self._sequencers.items(), strict=True)):
             m.submodules[f"{segment.name.lower()}"] = sequencer
@@ -120,6 +125,8 @@ class Accelerator(Component):
                 unit.start.eq(sequencer.start),
                 sequencer.done.eq(unit.done),
             ]
+            if unit is contraction:
+                m.d.comb += sequencer.issued.eq(contraction.issued)
             if unit is gate:
                 m.d.comb += gate.final_step.eq(sequencer.final_step)
             busy.append(sequencer.busy)
@@ -147,6 +154,7 @@ class Accelerator(Component):
 
         m.d.comb += [
             factors.read_address.eq(contraction.factor_address),
+            factors.hidden.eq(contraction.hidden),
             contraction.factor_word.eq(factors.read_data),
             bias.read_enable.eq(1),
             bias.read_address.eq(contraction.bias_address),
@@ -167,8 +175,9 @@ class Accelerator(Component):
             gate.every_h.eq(self.every_h),
             gate.keep.eq(self.keep),
             loader.keep.eq(self.keep),
-            gate.h_address.eq(loader.h_address),
+            gate.h_address.eq(Mux(factors.h_asked, factors.h_address, loader.h_address)),
             loader.h_data.eq(gate.h_data),
+            factors.h_data.eq(gate.h_data),
             scratchpad.loader_valid.eq(loader.write_valid),
             scratchpad.loader_address.eq(loader.write_address),
             scratchpad.loader_mask.eq(loader.write_mask),
@@ -176,14 +185,17 @@ class Accelerator(Component):
         ]
 
         # A program ends well after the last result, so that nothing is missed by counting later.
-        clipped = Signal(2)
-        m.d.sync += clipped.eq(Cat(contraction.saturated.any(), results.saturated.any()))
+        clipped, stalled = Signal(2), Signal()
+        m.d.sync += [
+            clipped.eq(Cat(contraction.saturated.any(), results.saturated.any())),
+            stalled.eq(loader.starved | gate.stalled),
+        ]
         with m.If(begin):
             m.d.sync += [self.cycles.eq(0), self.stalls.eq(0), self.saturations.eq(0)]
         with m.Elif(running):
             m.d.sync += [
                 self.cycles.eq(self.cycles + 1),
-                self.stalls.eq(self.stalls + (loader.starved | gate.stalled)),
+                self.stalls.eq(self.stalls + stalled),
                 self.saturations.eq(self.saturations + clipped[0] + clipped[1]),
             ]
         with m.If(scratchpad.collision):

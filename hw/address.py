@@ -1,12 +1,17 @@
 """Nested affine loops that produce addresses, one step per cycle."""
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from hw.component import Component
 from hw.layout import layout
+from spec import timing
 from spec.program import Array, Record
+from spec.target import Target
 
 
 class AddressGenerator(Component):
@@ -17,19 +22,21 @@ class AddressGenerator(Component):
 
     Args:
         nest: record of the nest (see spec.program): bases, levels, and optionally a tail.
+        target: says whether which level stepped, and its jump, wait in registers (timing.address()).
 
     Members:
         nest (In): the nest; must be stable from `load` to the last step.
-        load (In): start over; addresses are valid in the next cycle.
-        step (In): advance; addresses change in the next cycle.
-        address (Out): one registered field per address.
-        ends (Out): bit l: level l and all levels inside it are in their last iteration.
+        load (In): start over; the first step may come in the next cycle.
+        step (In): advance; at most one per cycle.
+        address (Out): one registered field per address: where a step is taken from, timing.address() after it.
+        ends (Out): bit l: level l and all levels inside it are in their last iteration. They change in the cycle after
+            `load` or `step`.
         last (Out): the whole nest is.
 
-    Costs: latency 1; no multipliers, no memory.
+    Costs: latency 1 + timing.address(); no multipliers, no memory.
     """
 
-    def __init__(self, nest: Record):
+    def __init__(self, nest: Record, target: Target):
         levels = nest.fields["levels"]
         assert isinstance(levels, Array)
         self._bases = {name: nest.fields[name].bits for name in levels.element.fields if name != "count"}
@@ -46,6 +53,7 @@ class AddressGenerator(Component):
             }
         )
         self._levels = levels.length
+        self._late = timing.address(target) > 0
 
     def elaborate(self, platform):
         m = Module()
@@ -71,6 +79,9 @@ class AddressGenerator(Component):
                 m.d.sync += [flag.eq(turn == limit) for flag, limit in limits]
         m.d.comb += self.last.eq(ends[-1])
 
+        if self._late:
+            self._elaborate_late(m, levels, ends)
+            return m
         for name in self._bases:
             address = self.address[name]
             jump = Signal(levels[0][name].shape(), name=f"jump_{name}")
@@ -83,3 +94,24 @@ class AddressGenerator(Component):
             with m.Elif(self.step):
                 m.d.sync += address.eq(address + jump)
         return m
+
+    def _elaborate_late(self, m: Module, levels: list, ends: list[Signal]) -> None:
+        """Which level steps, or that all start over, waits in a register, what is then added in another."""
+        stepped = Signal(self._levels, reset_less=True)
+        first = Signal(reset_less=True)
+        inner = [C(1, 1), *ends[:-1]]
+        m.d.sync += [
+            first.eq(self.load),
+            stepped.eq(Cat(self.step & inside & ~end for inside, end in zip(inner, ends, strict=True))),
+        ]
+        for name, width in self._bases.items():
+            address = self.address[name]
+            jump = Signal(width, name=f"jump_{name}", reset_less=True)
+            restart = Signal(name=f"restart_{name}", reset_less=True)
+            choices = [(first, self.nest[name]), *zip(stepped, (level[name] for level in levels), strict=True)]
+            chosen = [value[:width] & chooses.replicate(width) for chooses, value in choices]
+            m.d.sync += [
+                jump.eq(reduce(or_, chosen)),
+                restart.eq(first),
+                address.eq(Mux(restart, 0, address) + jump),
+            ]

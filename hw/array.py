@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from hw.component import Component, delay
 from hw.technology import MultiplyAccumulate, mult18_site
 from spec import timing
+from spec.program import Widths
 from spec.target import Target
 
 
@@ -33,7 +34,7 @@ class ProcessingElement(Component):
         self._target = target
         self._at = at
         control = data.StructLayout({"valid": 1, "last": 1})
-        operand, factor = signed(target.data_width), signed(target.factor_width)
+        operand, factor = signed(target.data_width), signed(Widths(target).operand)
         accumulator = signed(target.accumulator_width)
         super().__init__(
             {
@@ -53,7 +54,7 @@ class ProcessingElement(Component):
         target = self._target
         m.submodules.mac = mac = MultiplyAccumulate(
             target.data_width,
-            target.factor_width,
+            Widths(target).operand,
             target.accumulator_width,
             target.compact,
             target.technology,
@@ -93,7 +94,7 @@ class SystolicArray(Component):
         control (In): valid and last of a tile's K operand pairs, in consecutive cycles.
         o (Out): one row of Q accumulators; o_valid (Out): in this cycle.
 
-    Costs: P × Q multipliers; first row of a tile timing.drain() - timing.read() cycles after its `last`
+    Costs: P × Q multipliers; first row of a tile timing.drain() less address() and read() after its `last`
     operands, then one row per cycle.
     """
 
@@ -101,7 +102,7 @@ class SystolicArray(Component):
         self._target = target
         super().__init__(
             {
-                "factors": In(data.ArrayLayout(signed(target.factor_width), target.rows)),
+                "factors": In(data.ArrayLayout(signed(Widths(target).operand), target.rows)),
                 "data": In(data.ArrayLayout(signed(target.data_width), target.columns)),
                 "control": In(data.StructLayout({"valid": 1, "last": 1})),
                 "o": Out(data.ArrayLayout(signed(target.accumulator_width), target.columns)),
@@ -140,7 +141,7 @@ class SystolicArray(Component):
 
         # Rows left to leave; set a cycle before a tile's first one does.
         last = self.control.valid & self.control.last
-        latency = timing.drain(target) - timing.read(target) - 1
+        latency = timing.drain(target) - timing.address(target) - timing.read(target) - 1
         first = delay(m, last, latency, "first", reset_less=False)
         left = Signal(range(rows + 1))
         with m.If(first):

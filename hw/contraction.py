@@ -20,20 +20,24 @@ class ContractionUnit(Component):
     """One stage: reads tiles of operands, multiplies, requantises, writes rows or transposed words.
 
     Tiles follow each other every timing.period() cycles, and the results of one leave while the next accumulates.
-    `done` comes timing.DONE after the last write, or when the last rows of padding have left.
+    `done` comes timing.DONE after the last write, or when the last rows of padding have left. Where the array is not
+    compact, the next instruction may start before that, once `issued` was seen, if its first rows leave the array
+    timing.LATCH after `done` or later.
 
     Members:
-        instruction (In): see spec.program.array_instruction; stable from `start` to `done`.
-        start (In), done (Out): pulses.
+        instruction (In): see spec.program.array_instruction; stable from `start` to `issued`, if another one starts
+            before `done`, else to `done`.
+        start (In), issued (Out), done (Out): pulses; `issued` with the last operands' addresses.
         data_enable, data_address (Out), data_word (In): scratchpad, timing.read() cycles.
-        factor_address (Out), factor_word (In): factor memory, timing.read() cycles.
+        factor_address (Out), factor_word (In): factor memory, timing.read() cycles. hidden (Out): the last factor of
+            this address is h.
         bias_address (Out), bias_word (In): bias memory, one cycle.
         write_valid, write_results, write_add, write_address, write_data (Out): a result word, to the result memory if
             `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
         saturated (Out): lanes clipped in the word that leaves the requantisers.
 
-    Costs: P × Q multipliers; start to first operand address 1 cycle; last operand address of a tile to its
-    first word written timing.drain() + timing.requantise().
+    Costs: P × Q multipliers; start to first operands' step 1 cycle; step to a tile's last operands to its first word
+    written timing.drain() + timing.requantise() + timing.write().
     """
 
     def __init__(self, target: Target):
@@ -45,13 +49,15 @@ class ContractionUnit(Component):
             {
                 "instruction": In(layout(self._record)),
                 "start": In(1),
+                "issued": Out(1),
                 "done": Out(1),
                 "data_enable": Out(1),
                 "data_address": Out(w.address),
                 "data_word": In(word),
                 "factor_address": Out(w.factor),
-                "factor_word": In(data.ArrayLayout(signed(target.factor_width), target.rows)),
-                "bias_address": Out(w.result),
+                "factor_word": In(data.ArrayLayout(signed(w.operand), target.rows)),
+                "hidden": Out(1),
+                "bias_address": Out(w.bias),
                 "bias_word": In(word),
                 "write_valid": Out(1),
                 "write_results": Out(1),
@@ -70,8 +76,8 @@ class ContractionUnit(Component):
     def elaborate(self, platform):
         m = Module()
         target, instruction = self._target, self.instruction
-        m.submodules.read = read = AddressGenerator(self._record.record("read"))
-        m.submodules.write = write = AddressGenerator(self._record.record("write"))
+        m.submodules.read = read = AddressGenerator(self._record.record("read"), target)
+        m.submodules.write = write = AddressGenerator(self._record.record("write"), target)
         m.submodules.array = array = self._array
         requantisers = [Requantiser(target) for _ in range(target.columns)]
         for q, requantiser in enumerate(requantisers):
@@ -91,9 +97,11 @@ class ContractionUnit(Component):
             read.step.eq(issue),
             ready.eq((elapsed == target.rows - 1) & (resting if timing.rest(target) else 1)),
             tile_ends.eq(Array(read.ends)[instruction.reduction]),
-            self.data_enable.eq(issue),
+            self.data_enable.eq(delay(m, issue, timing.address(target), "enable", reset_less=False)),
             self.data_address.eq(read.address.data),
             self.factor_address.eq(read.address.factor),
+            self.hidden.eq(delay(m, issue & instruction.hidden, timing.address(target), "hidden", reset_less=False)),
+            self.issued.eq(issue & read.last),
         ]
         with m.If(self.start):
             m.d.sync += [reading.eq(1), resting.eq(0), elapsed.eq(0)]
@@ -105,15 +113,31 @@ class ContractionUnit(Component):
             with m.If((issue & tile_ends | resting) & ready):
                 m.d.sync += [resting.eq(0), elapsed.eq(0)]
         control: Any = Signal(array.control.shape())
+        late = timing.address(target) + timing.read(target)
         m.d.comb += [control.valid.eq(issue), control.last.eq(tile_ends)]
         m.d.comb += [
-            array.control.eq(delay(m, control, timing.read(target), "control", reset_less=False)),
+            array.control.eq(delay(m, control, late, "control", reset_less=False)),
             array.factors.eq(self.factor_word),
             array.data.eq(self.data_word),
         ]
 
+        # The drain has the instruction to itself, so that operands of the next may follow at once.
+        written = Signal()
+        drained, drain_starts = instruction, self.start
+        if not target.compact:
+            drained = Signal.like(instruction, name="drained", reset_less=True)
+            waiting, draining, drain_starts = Signal(), Signal(), Signal()
+            latched = waiting & ~draining
+            m.d.sync += [
+                waiting.eq(self.start | (waiting & draining)),
+                draining.eq(latched | (draining & ~self.done)),
+                drain_starts.eq(latched),
+            ]
+            with m.If(latched):
+                m.d.sync += drained.eq(instruction)
+
         # Rows: padding is dropped; rows kept are counted over the tiles of a column.
-        rows_left = Signal.like(instruction.rows)
+        rows_left = Signal.like(drained.rows)
         row = Signal(range(target.rows))
         dropped = Signal()
         keep = Signal()
@@ -122,18 +146,18 @@ class ContractionUnit(Component):
             keep.eq(array.o_valid & ~dropped),
             self.bias_address.eq(bias_index),
         ]
-        with m.If(self.start):
-            m.d.sync += [rows_left.eq(instruction.rows), row.eq(0), dropped.eq(0), bias_index.eq(instruction.bias)]
+        with m.If(drain_starts):
+            m.d.sync += [rows_left.eq(drained.rows), row.eq(0), dropped.eq(0), bias_index.eq(drained.bias)]
         with m.Elif(array.o_valid):
             m.d.sync += row.eq(Mux(row == target.rows - 1, 0, row + 1))
             with m.If(keep):
                 m.d.sync += [
-                    bias_index.eq(bias_index + instruction.bias_step),
+                    bias_index.eq(bias_index + drained.bias_step),
                     rows_left.eq(rows_left - 1),
                     dropped.eq(rows_left == 0),
                 ]
             with m.If((row == target.rows - 1) & (dropped | (rows_left == 0))):
-                m.d.sync += [rows_left.eq(instruction.rows), dropped.eq(0)]
+                m.d.sync += [rows_left.eq(drained.rows), dropped.eq(0)]
 
         # Results.
         straight = Signal.like(self.write_data)
@@ -142,37 +166,36 @@ class ContractionUnit(Component):
                 requantiser.i.eq(array.o[q]),
                 requantiser.i_valid.eq(keep),
                 requantiser.bias.eq(self.bias_word[q]),
-                requantiser.shift.eq(instruction.shift),
+                requantiser.shift.eq(drained.shift),
                 straight[q].eq(requantiser.o),
                 self.saturated[q].eq(requantiser.o_valid & requantiser.o_saturated),
             ]
         straight_valid = requantisers[0].o_valid
         valid, word = Signal(), Signal.like(self.write_data)
-        port = 0 if target.compact else 1
+        port = timing.write(target)
         m.d.comb += [
-            write.nest.eq(instruction.write),
-            write.load.eq(self.start),
+            write.nest.eq(drained.write),
+            write.load.eq(drain_starts),
             write.step.eq(valid),
             valid.eq(straight_valid),
             word.eq(straight),
             self.write_valid.eq(delay(m, valid, port, "write_valid", reset_less=False)),
-            self.write_results.eq(delay(m, instruction.to_results, port, "write_results")),
-            self.write_add.eq(delay(m, instruction.add, port, "write_add")),
-            self.write_address.eq(delay(m, write.address.word, port, "write_address")),
+            self.write_results.eq(delay(m, drained.to_results, port, "write_results")),
+            self.write_add.eq(delay(m, drained.add, port, "write_add")),
+            self.write_address.eq(delay(m, write.address.word, port - timing.address(target), "write_address")),
             self.write_data.eq(delay(m, word, port, "write_data")),
         ]
         if target.columns > 1:
             m.submodules.transposer = transposer = Transposer(target)
             m.d.comb += [
                 transposer.i.eq(straight),
-                transposer.i_valid.eq(straight_valid & instruction.transpose),
-                transposer.emit.eq(instruction.emit),
+                transposer.i_valid.eq(straight_valid & drained.transpose),
+                transposer.emit.eq(drained.emit),
             ]
-            with m.If(instruction.transpose):
+            with m.If(drained.transpose):
                 m.d.comb += [valid.eq(transposer.o_valid), word.eq(transposer.o)]
 
         # Rows of padding may still leave after the last write; the next instruction must not take them for its own.
-        written = Signal()
         m.d.comb += self.done.eq(written & ~array.o_valid)
         with m.If(delay(m, valid & write.last, port, "write_last", reset_less=False)):
             m.d.sync += written.eq(1)

@@ -1,12 +1,14 @@
 """The gate unit: sigmoid, tanh and the cell update of an LSTM, one hidden unit every eight cycles."""
 
+from typing import Any, NamedTuple
+
 from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
-from hw.component import Component
+from hw.component import Component, delay
 from hw.layout import layout
 from hw.memories import ImageMemory
 from hw.signatures import OutputKind, image_write, output_word
@@ -15,20 +17,41 @@ from spec.activation import SEGMENTS, table_width
 from spec.fixed import signed_bits
 from spec.program import GateOp, Widths, bits_for, gate_instruction
 from spec.target import Target, Technology
-from spec.timing import MULTIPLY
+from spec.timing import MULTIPLY, lookahead
 
-# The eight slots of a beat: which product of a unit enters the multiplier. A slot's result is in `result` four
-# cycles later, so f, i and tanh(c) are there just when FORGET, INPUT and OUTPUT want them; g and o wait in
-# registers. TANH_C and OUTPUT belong to the unit of the beat before.
-TANH_G, SIGMOID_F, SIGMOID_I, TANH_C, SIGMOID_O, FORGET, INPUT, OUTPUT = range(8)
 
-MOVE = TANH_C
+class Slots(NamedTuple):
+    """The eight slots of a beat: which product of a unit enters the multiplier.
+
+    A slot's result is in `result` RESULT cycles later, so f, i and tanh(c) are there just when FORGET, INPUT and OUTPUT
+    want them; g and o wait in registers.
+    """
+
+    tanh_g: int
+    sigmoid_f: int
+    sigmoid_i: int
+    tanh_c: int
+    sigmoid_o: int
+    forget: int
+    input: int
+    output: int
+
+
+COMPACT = Slots(0, 1, 2, 3, 4, 5, 6, 7)
+"""tanh(c) and OUTPUT belong to the unit of the beat before: c is looked up as soon as it is known."""
+
+REGISTERED = Slots(6, 0, 1, 3, 2, 4, 5, 7)
+"""With a register behind the tables. tanh(g) belongs to the unit of the beat after; o is kept for another beat."""
+
+MOVE = 3
 """Slot in which what is to be written or sent moves to the output register."""
 
 RESULT = MULTIPLY + 2
 """Operands to result: multiply, add, shift and saturate."""
 
-assert RESULT == 4, "the order of the slots is made for this latency"
+for _slots in (COMPACT, REGISTERED):
+    assert _slots.forget - _slots.sigmoid_f == _slots.input - _slots.sigmoid_i == RESULT and _slots.output == 7
+    assert _slots.output - _slots.tanh_c == RESULT and _slots.input == _slots.forget + 1
 
 
 class LutMultiplier(Component):
@@ -101,7 +124,8 @@ class GateUnit(Component):
         h  = saturate(round(sigmoid(o) * tanh(c') >> hidden_shift))
 
     All eight products, four of them inside the piecewise-linear tables, share one multiplier. A unit takes part
-    in three beats of eight slots: lookups and c'; tanh(c') and h; writing and sending.
+    in three beats of eight slots (see Slots): lookups and c'; tanh(c') and h; writing and sending. Where the array is
+    not compact there is a register behind every memory, z is fetched in a beat of its own, and the slots are others.
 
     Everything in front of the multiplier stops as a whole when `out` is full at the start of a beat or `state`
     has no word; the arithmetic behind it runs on, and its last results wait in their registers.
@@ -123,7 +147,7 @@ class GateUnit(Component):
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
         hidden_valid, hidden_address, hidden_data (Out): h as it is written to the unit's own memory. cell_valid,
             cell_address, cell_data (Out): c.
-        h_address (In), h_data (Out): reads h of a unit, one cycle later.
+        h_address (In), h_data (Out): reads h of a unit, timing.HIDDEN cycles later.
         table_fill (In): see hw.signatures.image_write and spec.activation.table_words.
 
     Costs: one multiplier (in LUTs on iCE40, whose multipliers the array needs); 8 cycles per unit in STEP and
@@ -180,35 +204,49 @@ class GateUnit(Component):
         instruction = self.instruction
         record = gate_instruction(target)
 
-        is_state = instruction.op == GateOp.STATE
-        is_step = instruction.op == GateOp.STEP
-        is_emit = instruction.op == GateOp.EMIT
+        is_state, is_step, is_emit = (Signal(name=f"is_{op.name.lower()}") for op in GateOp)  # from `start` + 1 on
+        state_next = instruction.op == GateOp.STATE
+        late = not target.compact
+        slots = REGISTERED if late else COMPACT
         running, advance, go = Signal(), Signal(), Signal()
+        blocked = Signal()  # in slot 0, or with the first unit's operands, while a word is to be sent
         slot = Signal(3)
-        fill = Signal()  # the first unit's operands are on their way
+        fill, early = Signal(), Signal()  # the first unit's operands are on their way; for another beat
         in_lookup, in_update, in_write = Signal(), Signal(), Signal()  # the beat's three stages hold a unit
         unit = Signal(Widths(target).unit)  # in lookup
         written = Signal.like(unit)  # in write
+        moving = Signal()  # slot MOVE, and there is something to be written or sent
         wrap, last_unit = Signal(), Signal()
+        cells_due = Signal()  # c has to follow its h
         writes, wrote, finishing = Signal(), Signal(), Signal()  # h is written in this cycle, was in the last one
 
         kept = Signal()
         takes_state = is_state & self.initial & in_lookup
         m.d.comb += [
             self.state.ready.eq(running & takes_state),
-            advance.eq(~(self.sending & (fill | (slot == TANH_G))) & ~(takes_state & ~self.state.valid)),
+            advance.eq(~blocked & ~(takes_state & ~self.state.valid)),
             go.eq(running & advance),
-            wrap.eq(Mux(is_state, slot[0], slot == OUTPUT)),
+            wrap.eq(Mux(is_state, slot[0], slot == 7)),
             last_unit.eq(unit == instruction.last),
             self.stalled.eq(running & ~self.done & (~advance | (is_emit & finishing))),
         ]
-        m.d.sync += kept.eq(self.start & is_state & self.keep)
+        # Decided a cycle ahead: nothing begins to be sent at the end of these slots.
+        held = self.start | fill | (slot == 7) | ((slot == 0) & blocked)
+        m.d.sync += [
+            blocked.eq(held & ((self.out.valid & ~self.out.ready) | cells_due)),
+            kept.eq(self.start & state_next & self.keep),
+            is_state.eq(state_next),
+            is_step.eq(instruction.op == GateOp.STEP),
+            is_emit.eq(instruction.op == GateOp.EMIT),
+        ]
         with m.If(self.start):
             m.d.sync += [
-                running.eq(~(is_state & self.keep)),
+                running.eq(~(state_next & self.keep)),
                 # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c.
-                slot.eq(Mux(is_state, MOVE, SIGMOID_O)),
+                slot.eq(Mux(state_next, MOVE, -RESULT - lookahead(target))),
                 fill.eq(1),
+                early.eq(late & ~state_next),
+                moving.eq(0),
                 in_lookup.eq(0),
                 in_update.eq(0),
                 in_write.eq(0),
@@ -217,8 +255,13 @@ class GateUnit(Component):
                 finishing.eq(0),
             ]
         with m.Elif(go):
-            m.d.sync += slot.eq(Mux(is_state, Cat(~slot[0], C(MOVE >> 1, 2)), slot + 1))
+            m.d.sync += [
+                slot.eq(Mux(is_state, Cat(~slot[0], C(MOVE >> 1, 2)), slot + 1)),
+                moving.eq((slot == MOVE - 1) & Mux(is_step, in_write, in_lookup)),
+            ]
             with m.If(wrap):
+                m.d.sync += early.eq(0)
+            with m.If(wrap & ~early):
                 m.d.sync += [
                     fill.eq(0),
                     in_lookup.eq(fill | (in_lookup & ~last_unit)),
@@ -230,32 +273,51 @@ class GateUnit(Component):
             m.d.sync += running.eq(0)
 
         # Operands: z (or a word on its way through) and the tables.
-        m.submodules.z = z = AddressGenerator(record.record("z"))
+        m.submodules.z = z = AddressGenerator(record.record("z"), target)
         offset = Signal(Widths(target).result)
         code = Signal(signed(width))
         squash = Signal(signed(width))  # c in the format of z
         cell_next, cell_now = Signal(signed(width)), Signal(signed(width))
         formats = target.gate_formats
+        lane = z.address.lane
+        steps: Any = go & (slot == MOVE)
+        if late:  # a logit is taken in slot MOVE, later than o is looked up
+            steps = delay(m, go & ~is_state & (slot == MOVE + is_emit), 1, "steps", reset_less=False)
         m.d.comb += [
             z.nest.eq(instruction.z),
             z.load.eq(self.start),
-            z.step.eq(go & (slot == MOVE)),
+            z.step.eq(steps),
             squash.eq(_requantise(cell_next, formats.tanh_shift, width)),
         ]
-        # The address of i stays on through slot 7, so that its data stays when the unit stops in slot 0.
+        asked: Any = Signal.like(offset) if late else offset
+        ahead = 7 if late else 4  # of the product: address, memory, code, table; or each, a lane and the offset
+        # Without the registers, the address of i stays on through slot 7, so that its data stays when the unit stops
+        # in slot 0.
         with m.If(is_step), m.Switch(slot):
-            with m.Case(TANH_G + 4):
-                m.d.comb += offset.eq(instruction.g)
-            with m.Case(SIGMOID_F + 4):
-                m.d.comb += offset.eq(instruction.f)
-            with m.Case(INPUT, OUTPUT):
-                m.d.comb += offset.eq(0)
+            with m.Case((slots.tanh_g - ahead) % 8):
+                m.d.comb += asked.eq(instruction.g)
+            with m.Case((slots.sigmoid_f - ahead) % 8):
+                m.d.comb += asked.eq(instruction.f)
+            with m.Case((slots.sigmoid_i - ahead) % 8, *(() if late else (7,))):
+                m.d.comb += asked.eq(0)
             with m.Default():
-                m.d.comb += offset.eq(instruction.o)
+                m.d.comb += asked.eq(instruction.o)
+        word = Signal(signed(width))
+        if late:
+            with_address, with_data = Signal.like(lane), Signal.like(lane)
+            with m.If(go):
+                m.d.sync += [
+                    offset.eq(asked),
+                    with_address.eq(lane),
+                    with_data.eq(with_address),
+                    word.eq(self.result_data[with_data] if target.columns > 1 else self.result_data[0]),
+                ]
+        else:
+            m.d.comb += word.eq(self.result_data[lane] if target.columns > 1 else self.result_data[0])
         with m.If(go):
             m.d.sync += self.result_address.eq(z.address.word + offset)
             with m.If(~is_state):
-                m.d.sync += code.eq(self.result_data[z.address.lane] if target.columns > 1 else self.result_data[0])
+                m.d.sync += code.eq(word)
             with m.Elif(self.initial):
                 m.d.sync += code.eq(self.state.payload)
             with m.Else():
@@ -266,40 +328,57 @@ class GateUnit(Component):
         lookup = Signal(signed(width))
         fraction = Signal(fraction_bits)
         m.submodules.tables = tables = self._tables
-        table = tables.read_data
+        table: Any = tables.read_data
         wiring.connect(m, wiring.flipped(self.table_fill), tables.fill)
+        looks_up = 2 if late else 1  # cycles before the product
+        of_c = slot == (slots.tanh_c - looks_up) % 8
         m.d.comb += [
-            lookup.eq(Mux(slot == TANH_C - 1, squash, code)),
+            lookup.eq(Mux(of_c, squash, code)),
             tables.read_enable.eq(go),
             tables.read_address.eq(
-                Cat(lookup[fraction_bits:-1], ~lookup[-1], (slot == TANH_C - 1) | (slot == (TANH_G - 1) % 8))
+                Cat(lookup[fraction_bits:-1], ~lookup[-1], of_c | (slot == (slots.tanh_g - looks_up) % 8))
             ),
         ]
         with m.If(go):
             m.d.sync += fraction.eq(lookup[:fraction_bits])
+        if late:
+            entry, low = Signal(table.shape()), Signal.like(fraction, name="fraction_1")
+            with m.If(go):
+                m.d.sync += [Value.cast(entry).eq(Value.cast(table)), low.eq(fraction)]
+            table, fraction = entry, low
 
         # The arithmetic, which never stops: multiply, add, shift and saturate.
         result, tanh_g, sigmoid_o = (Signal(signed(width), name=n) for n in ("result", "tanh_g", "sigmoid_o"))
         in_luts = target.technology is Technology.ICE40
-        m.submodules.multiplier = multiplier = LutMultiplier(width) if in_luts else Multiplier(width, width)
-        with m.If(slot[2] & (slot != SIGMOID_O)):
-            m.d.comb += multiplier.a.eq(result)
-        with m.Else():
-            m.d.comb += multiplier.a.eq(table.slope)
+        m.submodules.multiplier = multiplier = (
+            LutMultiplier(width) if in_luts else Multiplier(width, width, MULTIPLY, target.technology)
+        )
+        waiting = sigmoid_o
+        if late:
+            waiting = Signal.like(sigmoid_o, name="waiting_o")
+            with m.If(slot == slots.forget):
+                m.d.sync += waiting.eq(sigmoid_o)
+        chained = Signal()  # slots forget, input and output
+        with m.If(go), m.Switch(slot):
+            with m.Case(slots.forget - 1, slots.input - 1, slots.output - 1):
+                m.d.sync += chained.eq(1)
+            with m.Default():
+                m.d.sync += chained.eq(0)
+        m.d.comb += multiplier.a.eq(Mux(chained, result, table.slope))
         with m.Switch(slot):
-            with m.Case(FORGET):
+            with m.Case(slots.forget):
                 m.d.comb += multiplier.b.eq(cell_now)
-            with m.Case(INPUT):
+            with m.Case(slots.input):
                 m.d.comb += multiplier.b.eq(tanh_g)
-            with m.Case(OUTPUT):
-                m.d.comb += multiplier.b.eq(sigmoid_o)
+            with m.Case(slots.output):
+                m.d.comb += multiplier.b.eq(waiting)
             with m.Default():
                 m.d.comb += multiplier.b.eq(Cat(C(0, align), fraction, C(0, 1)))
 
-        slots, base = [slot], table.base
+        at, base = [slot], table.base
         for stage in range(MULTIPLY + 1):
-            slots.append(Signal.like(slot, name=f"slot_{stage + 1}", reset_less=True))
-            m.d.sync += slots[-1].eq(slots[-2])
+            at.append(Signal.like(slot, name=f"slot_{stage + 1}", reset_less=True))
+            m.d.sync += at[-1].eq(at[-2])
         for stage in range(MULTIPLY):
             delayed = Signal(signed(width), name=f"base_{stage + 1}", reset_less=True)
             m.d.sync += delayed.eq(base)
@@ -307,7 +386,7 @@ class GateUnit(Component):
         present = Signal(MULTIPLY + 1)
         m.d.sync += present.eq(Cat(go & is_step, present))
 
-        at_add, at_round = slots[MULTIPLY], slots[MULTIPLY + 1]
+        at_add, at_round = at[MULTIPLY], at[MULTIPLY + 1]
         table_shift = fraction_bits + align
         forget_half = _half(formats.cell_shift) >> formats.forget_shift
         greatest = 1 << 2 * width - 2
@@ -319,11 +398,11 @@ class GateUnit(Component):
         total = Signal(signed(signed_bits(-largest, largest)), reset_less=True)
         addend = Signal.like(total)
         with m.Switch(at_add):
-            with m.Case(FORGET):
+            with m.Case(slots.forget):
                 m.d.comb += addend.eq(forget_half)
-            with m.Case(INPUT):
+            with m.Case(slots.input):
                 m.d.comb += addend.eq(total << formats.forget_shift)
-            with m.Case(OUTPUT):
+            with m.Case(slots.output):
                 m.d.comb += addend.eq(_half(formats.hidden_shift))
             with m.Default():
                 m.d.comb += addend.eq((base << table_shift) + _half(table_shift))
@@ -335,38 +414,39 @@ class GateUnit(Component):
             shifted.eq(total >> formats.hidden_shift),
             rounded.eq(_saturate(shifted, width)),
         ]
-        with m.If(at_round == INPUT):
+        with m.If(at_round == slots.input):
             m.d.comb += shifted.eq(total >> formats.cell_shift)
         if table_shift != formats.hidden_shift:
-            with m.Elif(at_round != OUTPUT):
+            with m.Elif(at_round != slots.output):
                 m.d.comb += shifted.eq(total >> table_shift)
         with m.If(present[-1]):
             m.d.sync += result.eq(rounded)
-            with m.If(at_round == TANH_G):
+            with m.If(at_round == slots.tanh_g):
                 m.d.sync += tanh_g.eq(rounded)
-            with m.If(at_round == SIGMOID_O):
+            with m.If(at_round == slots.sigmoid_o):
                 m.d.sync += sigmoid_o.eq(rounded)
-            with m.If(at_round == INPUT):
+            with m.If(at_round == slots.input):
                 m.d.sync += cell_next.eq(rounded)
         with m.If(is_state & go & ~slot[0]):
             m.d.sync += cell_next.eq(code)
 
         # Cell states. Slots keep reads and writes apart: no cycle has both.
-        cells_due, cell_ready = Signal(), Signal()
+        cell_ready = Signal()
         m.submodules.cells = cells = Memory(
             shape=signed(width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
         )
         store, fetch = cells.write_port(), cells.read_port()
+        asks, asks_due = (2, 4) if late else (4, 5)  # c of the unit, in time for slot forget; c to be sent
         m.d.comb += [
-            self.cell_valid.eq(go & Mux(is_state, wrote, is_step & in_update & (slot == INPUT))),
+            self.cell_valid.eq(go & Mux(is_state, wrote, is_step & in_update & (slot == 6))),
             self.cell_address.eq(written),
             self.cell_data.eq(cell_next),
             store.en.eq(self.cell_valid),
             store.addr.eq(self.cell_address),
             store.data.eq(self.cell_data),
-            fetch.en.eq(go & ((slot == FORGET - 1) | ((slot == FORGET) & cells_due))),
-            fetch.addr.eq(Mux(slot[0], written, unit)),
-            cell_now.eq(fetch.data),
+            fetch.en.eq(go & ((slot == asks) | ((slot == asks_due) & cells_due))),
+            fetch.addr.eq(Mux(slot[2 if late else 0], written, unit)),
+            cell_now.eq(delay(m, fetch.data, int(late), "cell")),
         ]
 
         # Results leave: h to its memory, words to the output stream.
@@ -383,7 +463,7 @@ class GateUnit(Component):
             keep_h.data.eq(self.hidden_data),
             read_h.addr.eq(self.h_address),
             self.h_data.eq(read_h.data),
-            move.eq(go & (slot == MOVE) & Mux(is_step, in_write, in_lookup)),
+            move.eq(go & moving),
             self.sending.eq(self.out.valid | cells_due),
             self.hidden_valid.eq(go & writes),
             self.hidden_address.eq(written),
@@ -396,7 +476,7 @@ class GateUnit(Component):
             m.d.sync += [writes.eq(move & ~is_emit), wrote.eq(writes)]
             with m.If(wrote):
                 m.d.sync += written.eq(written + 1)
-            with m.If(slot == FORGET):
+            with m.If(slot == 5):
                 m.d.sync += cell_ready.eq(cells_due)
         with m.If(self.out.ready):
             m.d.sync += self.out.valid.eq(0)

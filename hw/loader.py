@@ -5,8 +5,10 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from hw.address import AddressGenerator
-from hw.component import Component
+from hw.component import Component, delay
 from hw.layout import layout
+from hw.signatures import image_write
+from spec import timing
 from spec.program import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width, words_for
 from spec.target import Target
 
@@ -20,14 +22,15 @@ class InputLoader(Component):
     Members:
         instruction (In): see spec.program.loader_instruction. start (In), done (Out): pulses.
         keep (In): ZERO changes nothing and is done in the next cycle.
+        fill (In): see hw.signatures.image_write; the parts of a word are its lanes. Not while an instruction runs.
         x (In): raw words.
-        h_address (Out), h_data (In): h of a unit, one cycle later.
+        h_address (Out), h_data (In): h of a unit, timing.HIDDEN cycles later.
         write_valid, write_address, write_mask, write_data (Out): scratchpad.
         starved (Out): a word was wanted and none came in this cycle.
 
-    Costs: one lane (LOAD, COPY) or word (ZERO, LOAD of whole words) per cycle, the first timing.LOAD (COPY:
-    timing.COPY) after `start`; `done` timing.DONE after the last. All towards the scratchpad is registered: x may come
-    late in a cycle.
+    Costs: one lane (LOAD, COPY) or word (ZERO, CLEAR, LOAD of whole words) per cycle, the first timing.load() (COPY:
+    timing.copy()) after `start`; `done` timing.DONE after the last. All towards the scratchpad is registered: x may
+    come late in a cycle.
     """
 
     def __init__(self, target: Target):
@@ -40,6 +43,7 @@ class InputLoader(Component):
                 "start": In(1),
                 "done": Out(1),
                 "keep": In(1),
+                "fill": In(image_write(target.scratchpad_words, target.columns * WORD)),
                 "x": In(stream.Signature(data.ArrayLayout(target.input_width, target.input_lanes))),
                 "h_address": Out(w.unit),
                 "h_data": In(signed(target.data_width)),
@@ -54,45 +58,60 @@ class InputLoader(Component):
     def elaborate(self, platform):
         m = Module()
         instruction, target = self.instruction, self._target
-        m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"))
+        m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"), target)
+        extra = timing.load(target) - 2  # cycles by which a write is later than without registers on its way
         active, asked = Signal(), Signal()  # asked: h of a unit comes in this cycle
         count = Signal.like(instruction.count)
         loading, copying = instruction.op == LoaderOp.LOAD, instruction.op == LoaderOp.COPY
-        taken, placed, last = Signal(), Signal(), Signal()
+        taken, stepped, last = Signal(), Signal(), Signal()
         position = Signal(range(target.input_lanes))
         whole = instruction.whole if target.input_lanes > 1 else C(0, 1)
         beat_ends = whole | (position == target.input_lanes - 1) | (last & instruction.flush)
         m.d.comb += [
             last.eq(count == instruction.count),
             taken.eq(active & (self.x.valid | ~loading)),
-            placed.eq(Mux(copying, asked, taken)),
+            stepped.eq(delay(m, taken, 1, "step", reset_less=False) if extra else Mux(copying, asked, taken)),
             addresses.nest.eq(instruction.nest),
             addresses.load.eq(self.start),
-            addresses.step.eq(placed),
+            addresses.step.eq(stepped),
             self.x.ready.eq(active & loading & beat_ends),
             self.starved.eq(active & loading & ~self.x.valid),
         ]
 
-        def widened(raw: Value, name: str) -> Signal:
-            value = Signal(signed(target.data_width), name=name)
-            difference = Cat(raw, instruction.signed & raw[-1]).as_signed() - instruction.offset
-            m.d.comb += value.eq(difference << instruction.shift)
-            return value
+        # While the address is on its way, so is what is placed there: as it came, less its offset, shifted.
+        wait = min(extra, 1)
+        words = Signal.like(self.x.payload)
+        single = self.x.payload[position] if target.input_lanes > 1 else self.x.payload[0]
+        m.d.comb += [word.eq(Mux(whole, self.x.payload[k], single)) for k, word in enumerate(words)]
+        words = delay(m, words, wait, "words")
 
-        words = [widened(self.x.payload[lane], f"value_{lane}") for lane in range(target.input_lanes)]
-        single = widened(self.x.payload[position], "value") if target.input_lanes > 1 else words[0]
+        def widened(lane: int) -> Value:
+            raw = words[lane]
+            difference = Cat(raw, instruction.signed & raw[-1]).as_signed() - instruction.offset
+            value = Signal(signed(target.data_width), name=f"value_{lane}")
+            m.d.comb += value.eq(delay(m, difference, wait, f"difference_{lane}") << instruction.shift)
+            return delay(m, value, wait, f"value_{lane}")
+
+        values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
+        h = delay(m, self.h_data, max(extra - 1, 0), "h")
+        placed = delay(m, stepped, max(extra - 1, 0), "placed", reset_less=False)
         with m.If(placed):
             m.d.sync += [
                 self.write_address.eq(addresses.address.word),
                 self.write_mask.eq(Mux((loading & ~whole) | copying, 1 << addresses.address.lane, ~0)),
             ]
-            for lane in range(target.columns):
-                raw = Mux(whole, words[lane], single) if target.input_lanes > 1 else single
-                m.d.sync += self.write_data[lane].eq(Mux(loading, raw, Mux(copying, self.h_data, 0)))
-        m.d.sync += [self.write_valid.eq(placed), asked.eq(taken & copying)]
+            for value, written in zip(values, self.write_data, strict=True):
+                m.d.sync += written.eq(Mux(loading, value, Mux(copying, h, 0)))
+        with m.If(self.fill.enable):
+            m.d.sync += [self.write_address.eq(self.fill.address), self.write_mask.eq(1 << self.fill.part)]
+            m.d.sync += [lane.eq(self.fill.data.as_signed()) for lane in self.write_data]
+        m.d.sync += [self.write_valid.eq(placed | self.fill.enable), asked.eq(taken & copying)]
 
         kept = self.keep & (instruction.op == LoaderOp.ZERO)
-        m.d.sync += self.done.eq((self.write_valid & ~active & ~asked) | (self.start & kept))
+        finished = self.write_valid & ~active & ~asked
+        if extra:
+            finished = delay(m, taken & last, extra + 1, "finished", reset_less=False)
+        m.d.sync += self.done.eq(finished | (self.start & kept))
         with m.If(self.start):
             m.d.sync += [active.eq(~kept), count.eq(0), self.h_address.eq(instruction.first)]
         with m.Elif(taken):

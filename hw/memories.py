@@ -173,18 +173,18 @@ class ResultMemory(Component):
         )
         write, read = memory.write_port(), memory.read_port()
         late = timing.store(target)
-        adding = delay(m, self.write_add, late, "adding")
-        new = delay(m, self.write_data, late, "new")
-        old = delay(m, read.data, late - 1, "old")
+        summed = 0 if target.compact else 1  # the sum waits in a register before it is clipped
+        adding = delay(m, self.write_add, late - summed, "adding")
+        new = delay(m, self.write_data, late - summed, "new")
+        old = delay(m, read.data, late - summed - 1, "old")
         m.d.comb += [
             self.stored_valid.eq(delay(m, self.write_valid, late, "stored_valid", reset_less=False)),
             self.stored_address.eq(delay(m, self.write_address, late, "stored_address")),
         ]
         for lane in range(target.columns):
-            total = Signal(signed(number.width + 1), name=f"total_{lane}")
+            total = delay(m, new[lane] + Mux(adding, old[lane], 0), summed, f"total_{lane}")
             clipped = total[-1] ^ total[-2]
             m.d.comb += [
-                total.eq(new[lane] + Mux(adding, old[lane], 0)),
                 self.saturated[lane].eq(self.stored_valid & clipped),
                 self.stored_data[lane].eq(Mux(clipped, Mux(total[-1], number.min, number.max), total)),
             ]
@@ -292,19 +292,26 @@ class FactorMemory(Component):
     Members:
         fill (In): see hw.signatures.image_write.
         read_address (In), read_data (Out).
+        hidden (In): with an address: the last factor of its word is h of the unit of this number.
+        h_asked, h_address (Out), h_data (In): reads that from the gate unit, timing.HIDDEN cycles.
 
     Costs: one ImageMemory.
     """
 
     def __init__(self, target: Target):
         self._target = target
+        w = Widths(target)
         word = data.ArrayLayout(signed(target.factor_width), target.rows)
         self._memory = ImageMemory(target.technology, word, target.factor_words, not target.compact)
         super().__init__(
             {
                 "fill": In(image_write(target.factor_words, target.rows * target.factor_width)),
-                "read_address": In(Widths(target).factor),
-                "read_data": Out(word),
+                "read_address": In(w.factor),
+                "read_data": Out(data.ArrayLayout(signed(w.operand), target.rows)),
+                "hidden": In(1),
+                "h_asked": Out(1),
+                "h_address": Out(w.unit),
+                "h_data": In(signed(target.data_width)),
             }
         )
 
@@ -317,9 +324,17 @@ class FactorMemory(Component):
         m.submodules.memory = memory = self._memory
         wiring.connect(m, wiring.flipped(self.fill), memory.fill)
         spread = 0 if self._target.compact else 1
+        address = delay(m, self.read_address, spread, "address")
+        asked = delay(m, self.hidden, spread, "asked", reset_less=False)
+        late = timing.read(self._target) - 1 - spread
+        hidden, h = delay(m, asked, late, "hidden"), delay(m, self.h_data, late - timing.HIDDEN, "h")
         m.d.comb += [
             memory.read_enable.eq(1),
-            memory.read_address.eq(delay(m, self.read_address, spread, "address")),
-            self.read_data.eq(delay(m, memory.read_data, 1, "word")),
+            memory.read_address.eq(address),
+            self.h_asked.eq(asked),
+            self.h_address.eq(address),
         ]
+        m.d.sync += [to.eq(factor) for to, factor in zip(self.read_data, memory.read_data, strict=True)]
+        with m.If(hidden):
+            m.d.sync += self.read_data[-1].eq(h)
         return m

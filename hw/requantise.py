@@ -20,7 +20,7 @@ class Requantiser(Component):
         shift (In): constant while anything is in flight.
         o, o_valid (Out): the result. o_saturated (Out): it was clipped.
 
-    Costs: latency timing.requantise(), less one for the write port if not compact; one word per cycle; no multipliers.
+    Costs: latency timing.requantise(); one word per cycle; no multipliers.
     """
 
     def __init__(self, target: Target):
@@ -60,7 +60,7 @@ class Requantiser(Component):
 
     def _elaborate_pipelined(self, m: Module) -> None:
         width, data = self._target.accumulator_width, self._target.data
-        valid = delay(m, self.i_valid, 6, "valid", reset_less=False)
+        valid = delay(m, self.i_valid, timing.requantise(self._target), "valid", reset_less=False)
         i = delay(m, self.i, 1, "i")
         shift = delay(m, self.shift, 1, "shift", keep=True)  # constant: a copy near by
         bias = delay(m, self.bias, 2, "bias")

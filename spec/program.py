@@ -6,12 +6,13 @@ Amaranth's StructLayout and ArrayLayout. Instructions fill whole 16-bit words of
 Three units run side by side, each with a program of its own, and meet through counting tokens:
 
     loader   raw input words, h -> scratchpad
-    array    one stage (or a tile of one): scratchpad, factors -> scratchpad or result memory
+    array    one stage (or a tile of one), or the head: scratchpad, factors or h -> scratchpad or result memory
     gates    results -> c, h
 
 A program is: instructions before the loop, the loop body (repeated once per time step), instructions after
 it. `loop_end` marks the body's last instruction, whose `back` is the address of the body's first; `halt` marks
-the program's last.
+the program's last. A `chained` instruction of the array starts when the one before has read its last operands,
+not when its last result is written; the compiler sees to it that it needs none of these.
 """
 
 from collections.abc import Mapping
@@ -49,6 +50,8 @@ class LoaderOp(IntEnum):
     """Write zero to all lanes of the words the nest visits."""
     COPY = 2
     """Write h of `count` units, from unit `first` on, each to its lane."""
+    CLEAR = 3
+    """As ZERO, but also in a run that keeps the states of the one before."""
 
 
 class GateOp(IntEnum):
@@ -167,12 +170,22 @@ class Widths:
 
     @property
     def factor(self) -> int:
-        return bits_for(self.target.factor_words)
+        """Word address in the factor memory, or number of a unit."""
+        return max(bits_for(self.target.factor_words), self.unit)
+
+    @property
+    def operand(self) -> int:
+        """Bits of the array's factors, which may also be h."""
+        return max(self.target.factor_width, self.target.data_width)
 
     @property
     def result(self) -> int:
-        """Word address in the result and the bias memory."""
+        """Word address in the result memory."""
         return bits_for(self.target.result_words)
+
+    @property
+    def bias(self) -> int:
+        return bits_for(self.target.bias_words)
 
     @property
     def write(self) -> int:
@@ -205,7 +218,14 @@ class Widths:
 
 def _header(target: Target) -> dict[str, Int]:
     tokens, back = len(Token), bits_for(target.program_words)
-    return {"wait": Int(tokens), "give": Int(tokens), "loop_end": Int(1), "back": Int(back), "halt": Int(1)}
+    return {
+        "wait": Int(tokens),
+        "give": Int(tokens),
+        "loop_end": Int(1),
+        "back": Int(back),
+        "halt": Int(1),
+        "chained": Int(0 if target.compact else 1),
+    }
 
 
 def _nest(target: Target, levels: int, **addresses: int) -> dict[str, Int | Array | Record]:
@@ -239,6 +259,9 @@ def array_instruction(target: Target) -> Record:
     rows, of which the first `emit` + 1 (old lanes) are written.
     Result = saturate(round(accumulator >> shift) + bias): for the first row kept the bias at `bias`, then, with
     `bias_step`, the following ones, else always the same. With `add`, what a result word held is added, saturated.
+    With `early` the token Z_READY is given when the instruction starts, not when it is done.
+    With `hidden` the factors of a tile's first row are h of the units that the factor addresses number, and only
+    that row may be kept.
     """
     w = Widths(target)
     return Record(
@@ -246,14 +269,16 @@ def array_instruction(target: Target) -> Record:
             **_header(target),
             "read": Record(_nest(target, target.levels.read, data=w.address, factor=w.factor)),
             "reduction": Int(bits_for(target.levels.read)),
+            "hidden": Int(1),
             "rows": Int(w.factor + bits_for(target.rows)),
             "to_results": Int(1),
+            "early": Int(1),
             "add": Int(1),
             "write": Record(_nest(target, target.levels.write, word=w.write)),
             "transpose": Int(w.flag),
             "emit": Int(w.lane),
             "shift": Int(w.shift),
-            "bias": Int(w.result),
+            "bias": Int(w.bias),
             "bias_step": Int(1),
         }
     )
@@ -261,7 +286,7 @@ def array_instruction(target: Target) -> Record:
 
 def loader_instruction(target: Target) -> Record:
     """LOAD: x = (raw - offset) << shift, one lane per raw word, or with `whole` a word per beat of them; with `flush`
-    what is left of the last beat is dropped. COPY: h, one lane per unit. ZERO: whole words.
+    what is left of the last beat is dropped. COPY: h, one lane per unit. ZERO, CLEAR: whole words.
     """
     w = Widths(target)
     return Record(
@@ -283,8 +308,8 @@ def loader_instruction(target: Target) -> Record:
 def gate_instruction(target: Target) -> Record:
     """Units u = `first`..`last`, which number the states c and h: z from the result memory along `z`.
 
-    Gate g of a unit is `f`, `g` or `o` result words after its gate i. h leaves in every step, if asked for, from the
-    `top` layer only.
+    It starts `delay` cycles after what it waits for is there. Gate g of a unit is `f`, `g` or `o` result words after
+    its gate i. h leaves in every step, if asked for, from the `top` layer only.
     """
     w = Widths(target)
     return Record(
@@ -293,6 +318,7 @@ def gate_instruction(target: Target) -> Record:
             "op": Int(2),
             "first": Int(w.unit),
             "last": Int(w.unit),
+            "delay": Int(target.count_width),
             "top": Int(1),
             "z": _lane_nest(target, target.levels.z, w.result),
             "f": Int(w.result),
@@ -311,6 +337,8 @@ class Segment(IntEnum):
     FACTORS = 3
     BIAS = 4
     TABLES = 5
+    SCRATCHPAD = 6
+    """The last words of the scratchpad, one 16-bit word per lane: the head's weights."""
 
 
 def segment_width(target: Target, segment: Segment, table_width: int) -> int:
@@ -319,4 +347,6 @@ def segment_width(target: Target, segment: Segment, table_width: int) -> int:
         return target.rows * target.factor_width
     if segment is Segment.BIAS:
         return target.columns * target.data_width
+    if segment is Segment.SCRATCHPAD:
+        return target.columns * WORD
     return table_width if segment is Segment.TABLES else WORD

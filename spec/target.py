@@ -52,7 +52,8 @@ class Target:
         banks, bank_words: scratchpad banks, and words of Q lanes in each (a power of two).
         single_port: a bank serves one access per cycle, read or write, instead of one of each.
         factor_words: factor memory, words of P factors.
-        result_words: result memory (z, logits), words of Q lanes; the bias memory is as deep.
+        result_words: result memory (z, then logits), words of Q lanes.
+        bias_words: bias memory, words of Q lanes.
         hidden: hidden units, of all layers together, that the gate unit has cell states for.
         program_words: 16-bit words of each of the three program memories.
         levels: nested loops of each address generator.
@@ -78,6 +79,7 @@ class Target:
     single_port: bool = False
     factor_words: int = 2048
     result_words: int = 1024
+    bias_words: int = 1024
     hidden: int = 256
     program_words: int = 512
     levels: Levels = Levels()
@@ -99,6 +101,7 @@ class Target:
             "bank_words": (2, 1 << 20),
             "factor_words": (2, (1 << 16) - 1),  # counted by 16-bit words of the image
             "result_words": (2, (1 << 16) - 1),
+            "bias_words": (2, (1 << 16) - 1),
             "hidden": (1, 1 << 15),
             "program_words": (16, (1 << 16) - 1),
             "input_width": (1, 16),
@@ -119,6 +122,8 @@ class Target:
             raise SpecError(f"target {self.name}: on {self.technology.value} the array must be compact")
         if self.input_lanes not in (1, self.columns):
             raise SpecError(f"target {self.name}: input_lanes = {self.input_lanes} is neither 1 nor {self.columns}")
+        if self.scratchpad_words > 1 << 16:  # counted by 16-bit words of the image
+            raise SpecError(f"target {self.name}: {self.scratchpad_words} scratchpad words are more than {1 << 16}")
         if self.bank_words & self.bank_words - 1:
             raise SpecError(f"target {self.name}: bank_words = {self.bank_words} must be a power of two")
 
@@ -158,6 +163,7 @@ TARGETS = {
             single_port=True,
             factor_words=512,
             result_words=1024,
+            bias_words=1280,
             hidden=256,
             program_words=256,
             levels=Levels(read=4, write=4, x=4, z=2),
@@ -168,10 +174,11 @@ TARGETS = {
             "ulx3s-85f",
             rows=16,
             columns=8,
-            banks=4,
-            bank_words=4096,
+            banks=5,
+            bank_words=2048,
             factor_words=2048,
             result_words=512,
+            bias_words=512,
             hidden=256,
             program_words=1024,
             input_lanes=8,

@@ -13,20 +13,36 @@ MULTIPLY = 2
 TRANSPOSE = 2
 """Last row of a block to the block's first transposed word: input register, block register."""
 
-LOAD = 2
-"""`start` of the loader to its first write: count, write register."""
-
-COPY = 3
-"""The same for h, which is read from a memory first."""
-
 DONE = 1
 """Last write of the loader or the contraction unit to its `done`."""
 
 KEPT = 1
 """`start` to `done` of an instruction that a run which keeps its states skips."""
 
+HIDDEN = 1
+"""Number of a unit at the gate unit's memory to its h."""
+
 TOKEN = 1
 """A unit's `done` to the tokens it gives being seen."""
+
+
+def address(target: Target) -> int:
+    """Step of an address generator to the address it is taken from. Where the array is not compact, the level that
+    stepped and its jump wait in registers on the way to the adder.
+    """
+    return 0 if target.compact else 2
+
+
+def load(target: Target) -> int:
+    """`start` of the loader to its first write: count, address, write register. Where the array is not compact, also a
+    register in front of the address generator.
+    """
+    return 2 if target.compact else 2 + address(target) + 1
+
+
+def copy(target: Target) -> int:
+    """The same for h, which is read from a memory first; where addresses are late, meanwhile."""
+    return max(3, load(target))
 
 
 def read(target: Target) -> int:
@@ -37,11 +53,11 @@ def read(target: Target) -> int:
 
 
 def drain(target: Target) -> int:
-    """Address of a tile's last operands to its first row at the array's output: read, the first sum's way past the
-    other rows, the skew of columns, multiply and accumulate, one register.
+    """Step to a tile's last operands to its first row at the array's output: address, read, the first sum's way past
+    the other rows, the skew of columns, multiply and accumulate, one register.
     """
     rise = 0 if target.compact else target.rows - 1
-    return read(target) + rise + column_skew(target, target.columns - 1) + accumulate(target) + 1
+    return address(target) + read(target) + rise + column_skew(target, target.columns - 1) + accumulate(target) + 1
 
 
 def row_skew(target: Target, row: int) -> int:
@@ -70,14 +86,26 @@ def accumulate(target: Target) -> int:
 
 def requantise(target: Target) -> int:
     """Accumulator at the requantiser to result: shift, round and add the bias, saturate. Where the array is not
-    compact, also a register in front, in the middle of the shift and of the saturation, and at the write port.
+    compact, also a register in front, in the middle of the shift and of the saturation.
     """
-    return 3 if target.compact else 7
+    return 3 if target.compact else 6
+
+
+def write(target: Target) -> int:
+    """Result to the write port: its address and, where the array is not compact, a register."""
+    return address(target) + int(not target.compact)
 
 
 def store(target: Target) -> int:
-    """A result word at the result memory to it being stored: what was there, to be added, is read."""
-    return 1 if target.compact else 2
+    """A result word at the result memory to it being stored: what was there, to be added, is read. Where the array is
+    not compact, also a register behind the memory and one for the sum.
+    """
+    return 1 if target.compact else 3
+
+
+def visible(target: Target) -> int:
+    """A result word at the result memory to the first cycle in which the gate unit may ask for it."""
+    return store(target) + (1 if target.compact else 2)
 
 
 def rest(target: Target) -> int:
@@ -93,12 +121,47 @@ def period(target: Target, depth: int) -> int:
 
 
 def fetch(instruction: Record) -> int:
-    """First cycle of a fetch to the first cycle the instruction may start: one per word, one memory read."""
+    """First cycle of a fetch to the first cycle the instruction may be handed over: one per word, one memory read."""
     return instruction.words + 1
+
+
+def start(target: Target) -> int:
+    """What an instruction waits for (its fetch, its tokens, the unit) being there to its `start`, if not at once: a
+    register where that is decided, one for `start`.
+    """
+    return 0 if target.compact else 2
+
+
+LATCH = 3
+"""`done` of an array instruction to the first row of the one chained to it, at least: free, copied, counters set."""
+
+
+def least_chained(target: Target, transposed: bool) -> int:
+    """K from which on an instruction can be chained to one that is `transposed` or not: its first row leaves the array
+    LATCH after the last word of the other's last rows is written.
+    """
+    transposing = TRANSPOSE + target.columns if transposed else 0
+    last_rows = target.rows - 1 + requantise(target) + transposing + write(target) + DONE
+    return last_rows + LATCH - start(target)
+
+
+def lookahead(target: Target) -> int:
+    """Cycles by which the gate unit begins earlier to look for z than where the array is compact: the address is late,
+    and there are registers for the offset, behind the result memory and behind the tables, and another slot for g.
+    """
+    return 0 if target.compact else address(target) + 4
 
 
 GATE_UNIT = 8
 """Cycles per hidden unit in the gate unit's STEP (its products, on one multiplier), and per logit in EMIT."""
+
+
+def asks(target: Target) -> dict[str, int]:
+    """`start` of STEP to the cycle in which it asks the result memory for each gate of its first unit; those of the
+    others follow every GATE_UNIT.
+    """
+    return {"g": 2, "f": 3, "i": 4, "o": 6} if target.compact else {"g": 4, "f": 6, "i": 7, "o": 8}
+
 
 GATE_STATE = 2
 """Cycles per hidden unit in the gate unit's STATE."""
@@ -121,16 +184,17 @@ class GateTiming:
     done: int
 
 
-def gate(op: GateOp, count: int) -> GateTiming:
+def gate(target: Target, op: GateOp, count: int) -> GateTiming:
     """Times of a gate instruction over `count` units or logits."""
     units = np.arange(count)
     nothing = units[:0]
+    late = lookahead(target)
     if op is GateOp.EMIT:
-        sent = 9 + GATE_UNIT * units
+        sent = late + 9 + GATE_UNIT * units
         return GateTiming(nothing, nothing, sent, int(sent[-1]))
     if op is GateOp.STATE:
         first, cell, sent = 4 + GATE_STATE * units, 5 + GATE_STATE * units, nothing
     else:
-        first, cell = 25 + GATE_UNIT * units, 19 + GATE_UNIT * units
+        first, cell = late + 25 + GATE_UNIT * units, late + 19 + GATE_UNIT * units
         sent = first
     return GateTiming(first, cell, sent, int(first[-1]) + 1)

@@ -233,7 +233,7 @@ def random_image(rng: np.random.Generator, bundle: Bundle, target: Target) -> Im
     """
     listed = bundle.stages
     lanes = choose_lanes(bundle.layers, listed, target)
-    ways = list(tilings(bundle.chains[0], listed[0], lanes[0]))
+    ways = list(tilings(bundle.chains[0], listed[0], lanes[0], slots=(1, 2)))
     for way in (ways[k] for k in rng.permutation(len(ways))[:3]):
         with suppress(CapacityError):
             step = map_step(bundle.layers, bundle.stage_lists, target, way)

@@ -37,8 +37,9 @@ def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter
     loads = [i for i in programs[Segment.LOADER_PROGRAM] if i["op"] == LoaderOp.LOAD]
     seen |= {"tiled"} if len(loads) > 1 else set()
     seen |= {"beats that are words"} if any(i["whole"] for i in loads) else set()
-    zeros = sum(i["op"] == LoaderOp.ZERO for i in programs[Segment.LOADER_PROGRAM]) - 1
-    seen |= {"places taken in turn"} if 1 < zeros < len(loads) else set()
+    places = sum(i["op"] == LoaderOp.ZERO and i["give"] > 0 for i in programs[Segment.LOADER_PROGRAM])
+    seen |= {"places taken in turn"} if 1 < places < len(loads) else set()
+    seen |= {"places cleared"} if any(i["op"] == LoaderOp.CLEAR for i in programs[Segment.LOADER_PROGRAM]) else set()
     copies = sum(i["op"] == LoaderOp.COPY and not i["wait"] for i in programs[Segment.LOADER_PROGRAM])
     seen |= {"h in some tiles"} if len(loads) > 1 and copies else set()
     frees = [i for i in programs[Segment.ARRAY_PROGRAM] if i["give"] >> Token.X_FREE & 1]
@@ -71,9 +72,10 @@ def _schedule(image: Image, run: Run, target: Target) -> set[str]:
     """Cases of timing: what the loader does while others work."""
     seen = {"data and result in separate banks"} if target.single_port else set()
     gates = [(start, done) for unit, _, _, start, done in run.started if unit is Segment.GATE_PROGRAM]
-    fetch = timing.fetch(gate_instruction(target))
-    seen |= {"gate unit back to back"} if any(b == done + 1 + fetch for (_, done), (b, _) in pairwise(gates)) else set()
+    soonest = timing.start(target) or 1 + timing.fetch(gate_instruction(target))
+    seen |= {"gate unit back to back"} if any(b == done + soonest for (_, done), (b, _) in pairwise(gates)) else set()
     array = [(start, done) for unit, _, _, start, done in run.started if unit is Segment.ARRAY_PROGRAM]
+    seen |= {"operands while the array drains"} if any(b < done for (_, done), (b, _) in pairwise(array)) else set()
     for unit, _, _, start, done in run.started:
         if unit is Segment.LOADER_PROGRAM:
             beside = any(start < other_done and other_start < done for other_start, other_done in array)

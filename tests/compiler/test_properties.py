@@ -15,7 +15,8 @@ from compiler.machine import UNITS, decode
 from compiler.nest import walk
 from compiler.planner import map_model, plan
 from hw.sequencer import TOKEN_BITS
-from spec.program import Array, Int, LoaderOp, Record, Segment, Token
+from spec import timing
+from spec.program import Array, GateOp, Int, LoaderOp, Record, Segment, Token
 from spec.target import Target
 
 
@@ -31,8 +32,8 @@ def compiled(shape: tuple[int, int]):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_tensors_do_not_overlap(shape):
-    """What a stage reads and writes, what lasts and the copy of h lie apart; with single-port banks, in other banks."""
-    for image, step, layers in compiled(shape):
+    """What a stage reads and writes, what lasts and the head lie apart; with single-port banks, in other banks."""
+    for image, step, _ in compiled(shape):
         on, end = image.target, 0
         for base, words in step.slots:
             assert base >= end
@@ -40,18 +41,18 @@ def test_tensors_do_not_overlap(shape):
         for chain in step.chains[1:]:
             assert chain.tensors[0].base >= end
             end = chain.tensors[0].end
-        assert step.copy >= end and step.copy + layers[-1].hidden <= step.persistent <= on.scratchpad_words
+        top = on.scratchpad_words - len(image.segments[Segment.SCRATCHPAD])
+        assert end == step.others_end <= step.persistent <= top
         for chain in step.chains:
             for source, result in zip(chain.tensors[:-2], chain.tensors[1:-1], strict=True):
                 assert result.base >= source.end or result.end <= source.base
-                assert result.base >= step.persistent and result.end <= on.scratchpad_words
+                assert result.base >= step.persistent and result.end <= top
                 if on.single_port:
                     banks = [
                         set(range(t.base // on.bank_words, (t.end - 1) // on.bank_words + 1)) for t in (source, result)
                     ]
                     assert banks[0].isdisjoint(banks[1])
-            assert chain.tensors[-1].end <= step.logits
-        assert step.logits + layers[-1].classes <= on.result_words
+            assert chain.tensors[-1].end <= on.result_words
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -69,7 +70,9 @@ def test_addresses_exist_and_results_are_written_once(shape):
             work = machine.contraction(instruction)
             writes, reads = work.write_addresses, work.data_addresses
             assert len(np.unique(writes)) == len(writes)
-            assert work.factor_addresses.min() >= 0 and work.factor_addresses.max() < len(machine.factors)
+            units = [image.hidden * (image.layers - 1), image.hidden * image.layers - 1]
+            first, last = units if instruction["hidden"] else [0, len(machine.factors) - 1]
+            assert first <= work.factor_addresses.min() and work.factor_addresses.max() <= last
             last = instruction["bias"] + instruction["bias_step"] * (len(work.offsets) - 1)
             assert not instruction["bias_step"] or 0 < instruction["bias"] <= last < len(machine.bias)
             if s < len(places):
@@ -91,7 +94,7 @@ def test_addresses_exist_and_results_are_written_once(shape):
         assert len(set(zeros)) == len(zeros) and set(zeros) <= set(range(step.persistent))
         written = list[tuple[int, int]]()
         for instruction in machine.programs[Segment.LOADER_PROGRAM]:
-            if instruction["op"] != LoaderOp.ZERO:
+            if instruction["op"] not in (LoaderOp.ZERO, LoaderOp.CLEAR):
                 written += _places(instruction, on)
         assert {word for word, _ in written} <= set(zeros)
         # Only tiles that take turns in one place are written twice in a step.
@@ -127,6 +130,29 @@ def test_array_and_loader_keep_apart(shape):
     assert beside > 5
 
 
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_z_is_written_before_it_is_read(shape):
+    """Every word the gate unit asks for is there, though it often begins while the array still writes others."""
+    early = 0
+    for image, _, _ in compiled(shape):
+        machine, on = image.machine, image.target
+        there = np.zeros(on.result_words, dtype=np.int64)  # since which cycle
+        writer = 0, 0
+        for unit, _, instruction, start, done in sorted(machine.schedule(3), key=lambda entry: entry[3]):
+            if unit is Segment.ARRAY_PROGRAM and instruction["to_results"]:
+                work = machine.contraction(instruction)
+                there[work.write_addresses] = start + work.offsets + timing.visible(on)
+                writer = start, done
+            elif unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP:
+                units = np.arange(instruction["last"] - instruction["first"] + 1)
+                words = walk(instruction["z"], len(units))["word"]
+                beats = start + timing.GATE_UNIT * units
+                for gate, cycle in timing.asks(on).items():
+                    assert (there[words + instruction.get(gate, 0)] <= beats + cycle).all()
+                early += writer[0] < start < writer[1]
+    assert early > 10
+
+
 def _places(instruction: dict, on: Target) -> list[tuple[int, int]]:
     """Word and lane of everything a loader instruction writes."""
     at = walk(instruction["nest"], instruction["count"] + 1)
@@ -148,7 +174,8 @@ def left_over(image: Image, steps: int) -> Counter[Token]:
     for _, _, instruction, start, done in image.machine.schedule(steps):
         for token in Token:
             events += [(start, -1, token)] * (instruction["wait"] >> token & 1)
-            events += [(done, 1, token)] * (instruction["give"] >> token & 1)
+            given = start if token is Token.Z_READY and instruction.get("early") else done
+            events += [(given, 1, token)] * (instruction["give"] >> token & 1)
     count = Counter[Token]()
     for _, change, token in sorted(events):
         count[token] += change

@@ -17,15 +17,20 @@ from spec.target import Levels, Target
 SHAPES = [(1, 1), (8, 1), (2, 4), (4, 4), (3, 2), (5, 3), (4, 8)]
 """P × Q: single, a column, P < Q, square, and shapes that divide by nothing."""
 
+HEADER = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0, "chained": 0}
+
 
 def small_target(shape: tuple[int, int], compact: bool = False) -> Target:
     levels = Levels.each(8)
     return Target("test", *shape, 10, 8, accumulator_width=32, compact=compact, bank_words=1024, levels=levels)
 
 
-def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> tuple[Work, np.ndarray]:
-    """A stage with two reduction, two column and two row indices, and padding wherever it can be."""
+def random_work(rng: np.random.Generator, target: Target, transpose: bool, depth: int = 1) -> tuple[Work, np.ndarray]:
+    """A stage with two reduction (K of `depth` at least), two column and two row indices, and padding wherever it can
+    be.
+    """
     size = {name: int(rng.integers(1, 5)) for name in ("k1", "k2", "c1", "c2", "m1", "m2")}
+    size["k1"] += -(-depth // size["k2"]) if depth > 1 else 0
     size["c2"] = int(rng.integers(1, 2 * target.columns + 2))
     size["m2"] = int(rng.integers(1, 2 * target.columns + 2))
     network = TensorNetwork(
@@ -56,38 +61,47 @@ def random_work(rng: np.random.Generator, target: Target, transpose: bool) -> tu
 
 
 def simulate(
-    target: Target, fields: dict, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray, runs: int = 1
-):
-    """Runs an instruction; returns (cycle since start, to results, address, word) of each write, and done cycles."""
+    target: Target,
+    instructions: list[dict],
+    scratchpad: np.ndarray,
+    factors: np.ndarray,
+    bias: np.ndarray,
+    chained: bool = False,
+) -> tuple[list, list[int]]:
+    """Runs instructions, each in the cycle after the `done` of the one before, or chained to it; returns (cycle, to
+    results, address, word) of each write, and the cycles of `done`.
+    """
     dut = ContractionUnit(target)
-    header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
-    writes, finished = [], []
+    writes, finished, starts = [], [], [0]
 
     async def bench(ctx):
         latency = timing.read(target)
         data, factor = [np.zeros_like(scratchpad[0])] * latency, [np.zeros_like(factors[0])] * latency
-        ctx.set(dut.instruction, header | fields)
         bias_word = np.zeros(target.columns, dtype=np.int64)
-        for _ in range(runs):
-            ctx.set(dut.start, 1)
-            for cycle in range(100_000):
-                ctx.set(dut.data_word, [int(v) for v in data[0]])
-                ctx.set(dut.factor_word, [int(v) for v in factor[0]])
-                ctx.set(dut.bias_word, [int(v) for v in bias_word])
-                if ctx.get(dut.write_valid):
-                    word = tuple(ctx.get(dut.write_data[q]) for q in range(target.columns))
-                    writes.append((cycle, ctx.get(dut.write_results), ctx.get(dut.write_address), word))
-                done = ctx.get(dut.done)
-                data = [*data[1:], scratchpad[ctx.get(dut.data_address)]]
-                factor = [*factor[1:], factors[min(ctx.get(dut.factor_address), len(factors) - 1)]]
-                bias_word = bias[min(ctx.get(dut.bias_address), len(bias) - 1)]
-                await ctx.tick()
-                ctx.set(dut.start, 0)
-                if done:
-                    finished.append(cycle)
+        for cycle in range(100_000):
+            if cycle in starts:
+                ctx.set(dut.instruction, HEADER | instructions[starts.index(cycle)])
+            ctx.set(dut.start, cycle in starts)
+            ctx.set(dut.data_word, [int(v) for v in data[0]])
+            ctx.set(dut.factor_word, [int(v) for v in factor[0]])
+            ctx.set(dut.bias_word, [int(v) for v in bias_word])
+            if ctx.get(dut.write_valid):
+                word = tuple(ctx.get(dut.write_data[q]) for q in range(target.columns))
+                writes.append((cycle, ctx.get(dut.write_results), ctx.get(dut.write_address), word))
+            if ctx.get(dut.done):
+                finished.append(cycle)
+                if len(finished) == len(instructions):
                     break
-            else:
-                raise AssertionError("never done")
+            if ctx.get(dut.issued if chained else dut.done) and len(starts) < len(instructions):
+                starts.append(cycle + (timing.start(target) if chained else 1))
+            data = [*data[1:], scratchpad[ctx.get(dut.data_address)]]
+            factor = [*factor[1:], factors[min(ctx.get(dut.factor_address), len(factors) - 1)]]
+            bias_word = bias[min(ctx.get(dut.bias_address), len(bias) - 1)]
+            await ctx.tick()
+        else:
+            raise AssertionError("never done")
+        ctx.set(dut.start, 0)
+        await ctx.tick()
         for _ in range(2 * target.rows + 20):
             assert not ctx.get(dut.write_valid), "a write too many"
             await ctx.tick()
@@ -113,8 +127,7 @@ def test_random_stage_matches_machine(shape, transpose):
         bias = rng.integers(-512, 512, (1 << 10, target.columns))
         fields = lower(work, target, 3, 0) | {"bias": 7, "bias_step": int(rng.integers(2))}
         record = array_instruction(target)
-        header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
-        decoded = record.decode(record.encode(header | fields))
+        decoded = record.decode(record.encode(HEADER | fields))
         contraction = Contraction(decoded, target)
         words, _ = contraction.results(scratchpad, factors, bias)
         expected = [
@@ -123,9 +136,39 @@ def test_random_stage_matches_machine(shape, transpose):
                 contraction.offsets, contraction.write_addresses, words.tolist(), strict=True
             )
         ]
-        writes, finished = simulate(target, fields, scratchpad, factors, bias, runs=2)
-        assert writes == expected * 2
-        assert finished == [contraction.done] * 2
+        after = contraction.done + 1
+        twice = expected + [(after + cycle, *where) for cycle, *where in expected]
+        done = [contraction.done, after + contraction.done]
+        assert simulate(target, [fields] * 2, scratchpad, factors, bias) == (twice, done)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 4), (4, 4), (5, 3)], ids=lambda shape: f"{shape[0]}x{shape[1]}")
+def test_chained_stages_do_not_mix(shape):
+    """One instruction's operands follow the last of the other's at once: writes of both as if each were alone."""
+    rng = np.random.default_rng([*shape, 5])
+    target = small_target(shape)
+    for number in range(6):
+        pair = []
+        for transpose in (number % 2 == 1 and shape[1] > 1, number >= 3 and shape[1] > 1):
+            depth = timing.least_chained(target, bool(pair[0][0]["transpose"])) if pair else 1
+            work, weight = random_work(rng, target, transpose, depth)
+            base = sum(len(words) for _, words in pair)
+            pair.append(
+                (lower(work, target, base, 0) | {"bias": 7, "bias_step": 1}, factor_words(work, weight, target))
+            )
+        scratchpad = rng.integers(-512, 512, (target.scratchpad_words, target.columns))
+        factors, bias = np.concatenate([words for _, words in pair]), rng.integers(-512, 512, (1 << 10, target.columns))
+        record, expected, done, start = array_instruction(target), [], [], 0
+        for fields, _ in pair:
+            contraction = Contraction(record.decode(record.encode(HEADER | fields)), target)
+            words, _ = contraction.results(scratchpad, factors, bias)
+            for cycle, address, word in zip(
+                contraction.offsets, contraction.write_addresses, words.tolist(), strict=True
+            ):
+                expected.append((start + int(cycle), 0, int(address), tuple(word)))
+            done.append(start + contraction.done)
+            start += contraction.issued + timing.start(target)
+        assert simulate(target, [fields for fields, _ in pair], scratchpad, factors, bias, True) == (expected, done)
 
 
 @pytest.mark.parametrize("transpose", [False, True], ids=["straight", "transposed"])
@@ -142,8 +185,7 @@ def test_lowered_stage_computes_the_contraction(transpose):
             scratchpad[place(work.source, dict(zip(stage.data, at, strict=True)), target)] = data[at]
         fields = lower(work, target, 0, 0)
         record = array_instruction(target)
-        header = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0}
-        contraction = Contraction(record.decode(record.encode(header | fields)), target)
+        contraction = Contraction(record.decode(record.encode(HEADER | fields)), target)
         words, _ = contraction.results(
             scratchpad, factor_words(work, weight, target), np.zeros((1, target.columns), dtype=np.int64)
         )

@@ -120,6 +120,7 @@ def encode(target: Target, call: Call, rng: random.Random) -> dict:
         "op": call.op,
         "first": call.first,
         "last": call.first + call.count - 1,
+        "delay": 0,
         "top": int(call.top),
         "z": random_nest(target, target.levels.z, w.result, rng),
         **{gate: rng.getrandbits(w.result) for gate in ("f", "g", "o")},
@@ -271,7 +272,7 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
     golden, state, words = Golden(target, tables, results), deque(supply), []
     for call, instruction, got, start in zip(calls, program, seen, starts, strict=True):
         hidden, cells, out = golden.execute(call, instruction, state)
-        times = timing.gate(call.op, call.count)
+        times = timing.gate(target, call.op, call.count)
         assert got.hidden == list(zip(times.hidden.tolist(), hidden, strict=True))
         assert got.cell == list(zip(times.cell.tolist(), cells, strict=True))
         assert got.done == times.done

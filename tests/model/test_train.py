@@ -152,9 +152,11 @@ def test_bad_arguments(tmp_path):
         train("digits", tmp_path / "c", epochs=0)
 
 
-def test_the_video_model_is_of_the_papers_size():
+@pytest.mark.parametrize(("name", "classes"), [("faces-rgb", 40), ("ucf11", 11), ("youtube-faces", 47)])
+def test_the_video_model_is_of_the_papers_size(name, classes):
     """Its parameters lie between the paper's smallest and largest model, and a step is cheap."""
-    spec = find_preset("faces-rgb").spec
+    spec = find_preset(name).spec
+    assert spec.classes == classes >= load(find_preset(name).data).classes
     assert (spec.inputs, spec.hidden) == (57600, 256) and 3132 <= spec.parameters["factors"] <= 8808
     assert stage_macs(spec.network, left_to_right(spec.network)) <= 1_500_000
     bands = spec.x_positions.reshape(8, -1) % prod(spec.network.input_shape[2:]) // spec.network.input_shape[3]

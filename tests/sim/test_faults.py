@@ -13,7 +13,7 @@ from compiler.machine import UNITS, decode
 from compiler.planner import plan
 from sim.build import build
 from sim.simulate import Job, Simulation, simulate_jobs
-from spec.lstm import fdht_lstm, lstm_on
+from spec.lstm import dense_lstm, fdht_lstm, lstm_on
 from spec.network import balanced_tree, dense_network, ht_network
 from spec.program import LoaderOp, Segment, Token
 from spec.target import Target
@@ -93,8 +93,8 @@ def swap_gates(instructions: list[dict]) -> None:
     instructions[1]["f"], instructions[1]["o"] = instructions[1]["o"], instructions[1]["f"]
 
 
-def move_copy(instructions: list[dict]) -> None:
-    instructions[-1]["nest"]["word"] += 1
+def move_head(instructions: list[dict]) -> None:
+    instructions[-1]["read"]["factor"] += 1
 
 
 def forget_wait(instructions: list[dict]) -> None:
@@ -109,10 +109,11 @@ IMAGE_FAULTS = {
     "two strides swapped": program(Segment.ARRAY_PROGRAM, swap_strides),
     "a loop that ends early": program(Segment.ARRAY_PROGRAM, stop_early),
     "a shift too far": program(Segment.ARRAY_PROGRAM, add("shift", 0, 1)),
-    "another input offset": program(Segment.LOADER_PROGRAM, add("offset", 2, 1)),
+    "another input offset": program(Segment.LOADER_PROGRAM, add("offset", 1, 1)),
     "gates f and o swapped": program(Segment.GATE_PROGRAM, swap_gates),
     "a wait forgotten": program(Segment.GATE_PROGRAM, forget_wait),
-    "the head's copy of h a word off": program(Segment.LOADER_PROGRAM, move_copy),
+    "a bit of the head's weights": flip(Segment.SCRATCHPAD, 3, 14),
+    "the head takes the next units": program(Segment.ARRAY_PROGRAM, move_head),
 }
 """What a wrong compiler might write."""
 
@@ -143,6 +144,22 @@ def test_a_fault_between_layers():
         assert_reported(simulate(replace(job, load=edit(job.image, segment, change))))
 
 
+def test_a_gate_unit_that_begins_too_early():
+    """A cycle before the compiler lets it, and it reads what has not been written."""
+    rng = np.random.default_rng(8)
+    spec = dense_lstm(4, 12, 0)
+    bundle = random_bundle(rng, spec, plan(spec, TARGET), steps=4)
+    job = Job(compile_bundle(bundle, TARGET), bundle.clips)
+    assert simulate(job).mismatches == []
+
+    def hurry(instructions: list[dict]) -> None:
+        instructions[1]["delay"] -= 1
+
+    lines = simulate(replace(job, load=edit(job.image, Segment.GATE_PROGRAM, hurry))).mismatches
+    written = [re.match(r"cycle \d+: hidden wrote (.+) to .+, expected (.+) to", line) for line in lines]
+    assert any(line[1] != line[2] for line in written if line)
+
+
 RTL_FAULTS = {
     "nothing is added for rounding": (
         r"(\$signed\(half\) \+ \$signed\(\{ bias_1, )1'h1 \}\)",
@@ -151,7 +168,7 @@ RTL_FAULTS = {
     "a sum is not cleared": (r"clear\[3\] \? 40'h0+ : ", ""),
     "saturation stops one short": (r"16'h8000 : 16'h7fff", r"16'h8001 : 16'h7fff"),
     "a shift without the sign": (r"\$signed\((\\\$1 )\) >>> \{ shift_0", r"\1 >> { shift_0"),
-    "a token that is always there": (r"assign available\[4\] = [^;]+;", r"assign available[4] = 1'h1;"),
+    "a token that is always there": (r"assign available\[3\] = [^;]+;", r"assign available[3] = 1'h1;"),
     "o in the place of g": (r"\bb = tanh_g;", r"b = sigmoid_o;"),
     "an input offset left out": (r"(\$signed\(\{[^}]* x__payload \}\)) - \$signed\([^)]*\);", r"\1;"),
 }

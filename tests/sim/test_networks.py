@@ -19,9 +19,9 @@ from sim.simulate import Job, simulate_jobs
 from spec.errors import CapacityError
 from spec.fixed import Fixed
 from spec.formats import InputFormat
-from spec.lstm import Region, fdht_lstm
-from spec.program import Token
-from spec.target import Levels, Target
+from spec.lstm import Region, dense_lstm, fdht_lstm
+from spec.program import LoaderOp, Segment, Token
+from spec.target import Levels, Target, find_target
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8)]
 """P × Q: one column, square, P < Q, divisible by nothing, and wide. K < P occurs on (8, 1) and (5, 3)."""
@@ -120,7 +120,7 @@ EXPECTED = {
     **{kind: 3 for kind in ("ht", "tt", "tr", "bt", "dense")},
     **{f"{kind} recurrent": 3 for kind in ("dense", "ht")},
     **{f"{layers} layers": 3 for layers in (1, 2, 3)},
-    **{f"wait {token.name}": 20 for token in Token},
+    **{f"wait {token.name}": 20 for token in Token} | {"wait H_READY": 3},  # between layers
     "merge": 10,
     "gate unit back to back": 3,
     "batch": 1,
@@ -134,12 +134,14 @@ EXPECTED = {
 
 @pytest.mark.parametrize("shape", [(8, 1), (4, 4)], ids=lambda shape: f"{shape[0]}x{shape[1]}")
 def test_tiles(shape, simulator):
-    """One bundle, a picture in bands with h in the last ones, cut in every way: the same integers."""
+    """One bundle, a picture in bands with h in the last ones, cut in every way: the same integers; also where the
+    states of the clip before are kept.
+    """
     rng, target = np.random.default_rng([SEED, 9]), small_target(*shape)
-    spec = fdht_lstm(5 * 3 * 4 * 4, 16, 3, (6, 3, 4, 4), (1, 2, 4, 8), 4)
+    spec = fdht_lstm(15 * 3 * 4 * 4, 16, 3, (16, 3, 4, 4), (1, 2, 4, 8), 4)
     order = (2, 1, 3, 0)
-    spec = replace(spec, x=replace(spec.x, order=order), h=Region((5, 0, 2, 0), (1, 3, 2, 4), order, 16))
-    bundle = random_bundle(rng, spec, plan(spec, target), steps=4)
+    spec = replace(spec, x=replace(spec.x, order=order), h=Region((15, 0, 2, 0), (1, 3, 2, 4), order, 16))
+    bundle = random_bundle(rng, spec, plan(spec, target), clips=2, steps=2)
     (chain,), (stages,) = bundle.chains, bundle.stages
     (lanes,) = choose_lanes((spec,), bundle.stages, target)
     images = [compile_bundle(bundle, target)]
@@ -148,11 +150,19 @@ def test_tiles(shape, simulator):
             step = map_step(spec, bundle.stage_lists, target, way)
             images.append(compile_bundle(bundle, target, step=step))
     assert len(images) > 1 and images[0].cycles(4) == min(image.cycles(4) for image in images)
-    results = simulate_jobs([Job(image, bundle.clips, every_h=True) for image in images], simulator=simulator)
-    golden = GoldenLSTM(bundle).run(bundle.clips)
-    for result in results:
+    chained = [any(i["chained"] for i in image.machine.programs[Segment.ARRAY_PROGRAM]) for image in images]
+    assert any(chained) != target.compact
+    loaders = [image.machine.programs[Segment.LOADER_PROGRAM] for image in images]
+    assert any(i["op"] == LoaderOp.CLEAR for loader in loaders for i in loader)
+    golden = GoldenLSTM(bundle)
+    apart, whole = golden.run(bundle.clips), golden.run(bundle.clips.reshape(1, 4, -1))
+    logits = {False: apart.logits.tolist(), True: [apart.logits[0].tolist(), whole.logits[0].tolist()]}
+    hidden = {False: apart.h[:, -1].tolist(), True: whole.h[0, 1::2].tolist()}
+    assert logits[False] != logits[True]
+    jobs = [Job(image, bundle.clips, every_h=True, keep=keep) for image in images for keep in (False, True)]
+    for job, result in zip(jobs, simulate_jobs(jobs, simulator=simulator), strict=True):
         assert result.mismatches == [] and result.cycles_simulated == result.cycles_predicted
-        assert result.logits.tolist() == golden.logits.tolist() and result.hidden.tolist() == golden.h[:, -1].tolist()
+        assert result.logits.tolist() == logits[job.keep] and result.hidden.tolist() == hidden[job.keep]
 
 
 @pytest.mark.parametrize("order", [6, 7, 8])
@@ -203,6 +213,18 @@ def test_states_kept_across_clips(shape, simulator):
     assert [apart.hidden.tolist(), apart.cells.tolist()] == of_apart
     assert of_kept[0][1:] != of_apart[0][1:]
     assert kept.cycles_simulated[1] == image.machine.cycles(2, keep=True) < kept.cycles_simulated[0]
+
+
+def test_a_dense_layer_on_the_small_board(simulator):
+    """The gate unit follows the array unit by unit: 1 input, 20 units, at most 300 cycles a step."""
+    rng, target = np.random.default_rng([SEED, 20]), find_target("icebreaker")
+    spec = dense_lstm(1, 20, 0)
+    bundle = random_bundle(rng, spec, plan(spec, target), steps=8, factor_width=9)
+    image = compile_bundle(bundle, target)
+    assert image.cycles(8) - image.cycles(7) == image.cycles(7) - image.cycles(6) <= 300
+    (result,) = simulate_jobs([Job(image, bundle.clips, every_h=True)], simulator=simulator)
+    assert result.mismatches == [] and result.cycles_simulated == result.cycles_predicted
+    assert result.hidden.tolist() == GoldenLSTM(bundle).run(bundle.clips).h[:, -1].tolist()
 
 
 @pytest.mark.parametrize("steps", [1, 500])

@@ -1,0 +1,41 @@
+"""How early the gate unit may begin: while the array still writes z, as long as it reads nothing before it is stored.
+
+The array never waits once it has started, and the gate unit can only be late (when its outputs are not taken). So if
+the schedule keeps every read behind its write, the hardware does.
+"""
+
+import numpy as np
+
+from compiler.machine import Contraction
+from compiler.nest import walk
+from compiler.program import Instructions
+from spec import timing
+from spec.program import GateOp, Segment, Token, gate_instruction
+from spec.target import Target
+
+
+def overlapped(programs: Instructions, target: Target) -> Instructions:
+    """The programs with Z_READY given when the stage that writes z starts, and the gate unit's STEP delayed as long as
+    it must be, wherever that is sooner.
+    """
+    array = [i for i in programs[Segment.ARRAY_PROGRAM] if i["give"] >> Token.Z_READY & 1]
+    steps = [i for i in programs[Segment.GATE_PROGRAM] if i["op"] == GateOp.STEP]
+    longest = (1 << gate_instruction(target).fields["delay"].bits) - 1
+    for writer, step in zip(array, steps, strict=True):
+        contraction = Contraction(writer, target)
+        delay = max(0, earliest_step(contraction, step) - timing.TOKEN - timing.start(target))
+        # What is added to is read in the place of the gate unit's z.
+        if not writer["add"] and delay <= longest and delay < contraction.done:
+            writer["early"], step["delay"] = 1, delay
+    return programs
+
+
+def earliest_step(contraction: Contraction, step: dict) -> int:
+    """First cycle, counted from the start of a contraction, in which a STEP may start that reads its results."""
+    target, units = contraction.target, step["last"] - step["first"] + 1
+    there = np.full(target.result_words, -(1 << 62))
+    there[contraction.write_addresses] = contraction.offsets + timing.visible(target)
+    z = walk(step["z"], units)["word"]
+    asked = timing.GATE_UNIT * np.arange(units)
+    words = {"i": 0, **{gate: step[gate] for gate in ("f", "g", "o")}}
+    return max(int((there[z + words[gate]] - asked - cycle).max()) for gate, cycle in timing.asks(target).items())
