@@ -234,7 +234,7 @@ def _derived(
     step_us = cycles / fmax if fmax else None
     dense = 4 * spec.hidden * (spec.inputs + spec.hidden)
     latency = figures["latency_cycles"]
-    hidden = timing.gate(GateOp.STEP, 2).hidden
+    hidden = timing.gate(target, GateOp.STEP, 2).hidden
     return figures | {
         "utilisation": macs / (multipliers * cycles),
         "efficiency": fewest / (multipliers * cycles),

@@ -84,7 +84,7 @@ def activity(contender: Contender, way: Way, first: int, last: int) -> Activity:
     """What every unit and every memory does from cycle `first` to `last`, from the machine's schedule."""
     target, programs = contender.target, way.programs
     layers = stack(contender.spec)
-    works = contractions(layers, way.step)
+    works = contractions(layers, way.step, target)
     tiles = {}
     for work in works:
         tiles.setdefault(work.of, []).append(work)
@@ -124,7 +124,7 @@ def activity(contender: Contender, way: Way, first: int, last: int) -> Activity:
                 note(result.writes, work.write_addresses, start + work.offsets)
         elif unit is Segment.LOADER_PROGRAM:
             copy = instruction["op"] == LoaderOp.COPY
-            count, latency = instruction["count"] + 1, timing.COPY if copy else timing.LOAD
+            count, latency = instruction["count"] + 1, timing.copy(target) if copy else timing.load(target)
             result.spans["input"].append((start + latency, count, H if copy else X, "h" if copy else "x"))
             note(result.writes, walk(instruction["nest"], count)["word"], start + latency + np.arange(count))
         elif instruction["op"] == GateOp.STEP:

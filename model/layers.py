@@ -1,6 +1,7 @@
 """Torch layers whose weight is a tensor network: forward and backward never form the dense matrix."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import prod, sqrt
 
 import torch
@@ -39,6 +40,8 @@ class NetworkWeight(nn.Module):
         self.network = network
         self.stage_list = left_to_right(network) if stage_list is None else stage_list
         self.stages = stages(network, self.stage_list)
+        self._results = [stage.result for stage in self.stages]
+        self._to_outputs = (0, *(1 + self._results[-1].index(name) for name in network.outputs))
         self.factors = nn.ParameterDict(
             {factor.name: nn.Parameter(torch.empty(network.shape(factor.indices))) for factor in network.factors}
         )
@@ -65,9 +68,9 @@ class NetworkWeight(nn.Module):
     def contract(self, data: Tensor, weights: list[Tensor]) -> Tensor:
         """Contracts data (samples × input modes) with stage weights to samples × output modes."""
         indices = self.network.inputs
-        for stage, weight in zip(self.stages, weights, strict=True):
-            data, indices = absorb(stage, weight, data, indices), stage.result
-        return data.permute(0, *(1 + indices.index(name) for name in self.network.outputs))
+        for stage, weight, result in zip(self.stages, weights, self._results, strict=True):
+            data, indices = absorb(stage, weight, data, indices), result
+        return data.permute(self._to_outputs)
 
     def cut(self, weights: list[Tensor], box: Region) -> list[Tensor]:
         """Stage weights for data that is zero outside a box of the input modes: the same result from less data."""
@@ -352,11 +355,17 @@ class Classifier(nn.Module):
 
 def _place(vectors: Tensor, region: Region) -> Tensor:
     """samples × count as samples × the region's box, modes in their order, zero where the vector ends early."""
-    missing = prod(region.shape) - region.count
+    missing, sizes, by_mode = _filling(region)
     padded = functional.pad(vectors, (0, missing)) if missing else vectors
-    box = padded.unflatten(1, [size for _, size in region.parts])
+    return padded.view(-1, *sizes).permute(by_mode).reshape(-1, *region.shape)
+
+
+@lru_cache(maxsize=256)
+def _filling(region: Region) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """Entries a vector lacks to fill a region's box, its parts in the vector's order, and their order by mode."""
     by_mode = sorted(range(len(region.order)), key=lambda position: region.order[position])
-    return box.permute(0, *(1 + position for position in by_mode)).reshape(-1, *region.shape)
+    sizes = tuple(size for _, size in region.parts)
+    return prod(region.shape) - region.count, sizes, (0, *(1 + position for position in by_mode))
 
 
 def _refuse_bidirectional(bidirectional: bool) -> None:
