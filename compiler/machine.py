@@ -76,7 +76,7 @@ def schedule(
     queues = {unit: list(unroll(program, UNITS[unit](target).words, steps)) for unit, program in programs.items()}
     position = dict.fromkeys(queues, 0)
     fetched = {unit: 1 + cycles for unit, cycles in fetch.items()}  # the next instruction
-    past = dict.fromkeys(queues, [_NEVER, _NEVER])  # issued and done cycles of the last two
+    past = {unit: [_NEVER, _NEVER] for unit in queues}  # issued and done cycles of the last two
     given: dict[Token, list[int]] = defaultdict(list)
     taken: dict[Token, int] = defaultdict(int)
     spans: dict[int, tuple[int, int]] = {}  # start to issued and done, by instruction
