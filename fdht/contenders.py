@@ -103,8 +103,8 @@ def _banded(network: TensorNetwork, mode: int) -> LSTMSpec:
     return replace(spec, x=x, h=Region(start, of_h, order, UNITS))
 
 
-RANKS = {"1": 16, "2": 4, "3": 8, "4": 4, "12": 8, "34": 8}
-"""Ranks of the networks for cost against N."""
+RANKS = {"1": 16, "2": 6, "3": 8, "4": 3, "12": 8, "34": 8}
+"""Ranks of the networks for cost against N: those of the video presets."""
 
 SIZES = tuple(1 << k for k in range(10, 21))
 """Numbers of inputs for cost against N."""

@@ -392,6 +392,7 @@ class HostLink(Component):
         waited = Signal(range(self._patience + 1), reset_less=True)
         steps, options = Signal(16, reset_less=True), Signal(3, reset_less=True)
         acting, damaged, reset = Signal(), Signal(), Signal(init=1)
+        complete = Signal(reset_less=True)  # all of the payload was done a cycle ago
         checking, opening, replying, closing, ended = (Signal() for _ in range(5))
         data, number = receiver.data, receiver.data[4:]
         m.d.comb += [
@@ -458,6 +459,7 @@ class HostLink(Component):
             self.state.valid.eq(pushing & (kind == Request.STATE)),
         ]
         # The engine's ready comes late: it is looked at a cycle later.
+        m.d.sync += complete.eq(taken + CHECK == receiver.length)
         m.d.sync += [self.start.eq(0), reset.eq(0), moved.eq(pushing & accepted)]
         ahead = Signal(4)
         m.d.comb += ahead.eq(number - last)
@@ -546,15 +548,15 @@ class HostLink(Component):
                     (receiver.length & mask).any() | ((kind == Request.START) & (receiver.length != CHECK + 4))
                 ):
                     reply(Reason.LENGTH)
-                with m.Elif(taken + CHECK == receiver.length):
+            with m.State("FETCH"):
+                m.d.comb += acting.eq(1)
+                m.next = "WORD"
+                with m.If(complete):
                     m.d.sync += taken.eq(0)
                     reply()
                 with m.Elif(self.busy != for_run):
                     reply(Reason.BUSY)
                     m.d.sync += reason[0].eq(for_run)
-            with m.State("FETCH"):
-                m.d.comb += acting.eq(1)
-                m.next = "WORD"
             with m.State("WORD"):
                 m.d.comb += acting.eq(1)
                 m.d.sync += waited.eq(0)

@@ -133,6 +133,6 @@ class Transposer(Component):
         for k in range(size):  # each word has its own copy of what so many registers look at
             with m.If(delay(m, arrived[-1], 1, f"complete_{k}", keep=True)):
                 m.d.sync += [block[k][row].eq(rows[row][k]) for row in range(size)]
-            with m.Elif(left != 0 if k + 1 < size else 0):
+            with m.Elif(k + 1 < size):  # also when nothing is left: an enable for so many would come late
                 m.d.sync += block[k].eq(block[(k + 1) % size])
         return m

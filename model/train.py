@@ -114,10 +114,10 @@ def _video(classes: int) -> LSTMSpec:
     mode 1, its number in the field in mode 2. Mode 3 is the slowest, so each of its values is a band of the picture;
     h is in the last three of them, which the array comes to when the gate unit is done.
 
-    Rank 16 of mode 1 gives the first stage 16 rows, and ranks 4 of modes 2 and 4 keep the weights of the later ones few
-    enough for the block RAM of an iCE40.
+    Rank 16 of mode 1 gives the first stage 16 rows; the smaller ranks of modes 2 and 4 keep all weights few enough for
+    the block RAM of an iCE40 (see the table in README.md).
     """
-    ranks = {"1": 16, "2": 4, "3": 8, "4": 4, "12": 8, "34": 8}
+    ranks = {"1": 16, "2": 6, "3": 8, "4": 3, "12": 8, "34": 8}
     spec = fdht_lstm(57600, 256, classes, (61, 15, 8, 8), (1, 2, 16, 32), ranks)
     row_of_field, row_in_field, column_of_field, place_in_row = 2, 1, 3, 0
     order = (row_of_field, row_in_field, column_of_field, place_in_row)

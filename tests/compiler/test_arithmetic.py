@@ -1,6 +1,5 @@
 """Useful multiplications: counted one by one, the fewest found by going through everything, and opt_einsum's."""
 
-from dataclasses import replace
 from itertools import combinations
 from math import prod
 
@@ -133,10 +132,11 @@ def test_a_plan_has_few_multiplications_or_a_reason(spec, shape):
 
 
 def test_what_forces_more_multiplications_is_named():
-    """At paper size: merging everything in the first modes fills the array better; in 3,072 words nothing else fits."""
-    on = find_target("ulx3s-85f")
-    assert explain(paper_spec(), on).excess.startswith("cycles: ")
-    assert explain(paper_spec(), replace(on, banks=3, bank_words=1024)).excess.startswith("memory: ")
+    """At paper size: merging everything in the first modes fills the large array better; for the small one it leaves
+    too many factors.
+    """
+    assert explain(paper_spec(), find_target("ulx3s-85f")).excess.startswith("cycles: ")
+    assert explain(paper_spec(), find_target("icebreaker")).excess.startswith("memory: ")
 
 
 def test_connected_groups():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundles import random_bundle
+from bundles import paper_spec, random_bundle
 from occurrences import SEED
 
 from compiler.image import compile_bundle
@@ -12,7 +12,6 @@ from compiler.planner import plan
 from model.data import faces_rgb
 from model.golden import GoldenLSTM
 from sim.simulate import simulate
-from spec.lstm import LSTMSpec, Region, fdht_lstm
 from spec.program import GateOp, LoaderOp, Segment
 from spec.target import find_target
 
@@ -20,19 +19,10 @@ STEPS, WIDTH = 4, 9
 """Of a clip; of factors drawn evenly, with which no sum can leave 32 bits."""
 
 
-def video() -> LSTMSpec:
-    """Frames of 57,600 values as 8 bands, h in the last three; 489 words of factors on 8 × 1."""
-    ranks = {"1": 16, "2": 4, "3": 8, "4": 4, "12": 8, "34": 8}
-    spec = fdht_lstm(57600, 256, 11, (61, 15, 8, 8), (1, 2, 16, 32), ranks)
-    order = (2, 1, 3, 0)
-    h = Region((60, 0, 5, 0), (1, 15, 3, 8), order, 256)
-    return replace(spec, x=replace(spec.x, order=order), h=h)
-
-
 def test_the_small_board_is_kept_busy():
     """Planned: factors, places that take turns, the head's weights and a program for them all fit."""
     target = find_target("icebreaker")
-    spec = video()
+    spec = paper_spec()
     bundle = random_bundle(np.random.default_rng(SEED), spec, plan(spec, target), factor_width=WIDTH)
     image = compile_bundle(bundle, target)
     loads, clears = (
@@ -52,7 +42,7 @@ def test_the_small_board_is_kept_busy():
 @pytest.mark.slow
 def test_real_frames_on_the_small_board():
     target = find_target("icebreaker")
-    spec = video()
+    spec = paper_spec()
     bundle = random_bundle(np.random.default_rng(SEED), spec, plan(spec, target), factor_width=WIDTH)
     frames = faces_rgb().test.clips[:1, :STEPS]
     bundle = replace(bundle, clips=frames, labels=bundle.labels[:1])
