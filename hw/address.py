@@ -61,13 +61,13 @@ class AddressGenerator(Component):
         # A level's turn counts from 1, so that it is the next turn's index; whether that is the last one is decided a
         # step ahead, which keeps comparisons out of the way to the addresses.
         ends = [Signal(name=f"ends_{k}") for k in range(self._levels)]
-        in_last = [Signal(name=f"in_last_{k}") for k in range(self._levels)]
+        in_last = [Signal(name=f"in_last_{k}", reset_less=True) for k in range(self._levels)]
         for k, level in enumerate(levels):
-            turn = Signal(self._count_width, init=1, name=f"turn_{k}")
+            turn = Signal(self._count_width, init=1, name=f"turn_{k}", reset_less=True)
             at_end = in_last[k]
             limits = [(in_last[k], level.count)]
             if self._tail and k + 1 < self._levels:
-                in_tail = Signal(name=f"in_tail_{k}")
+                in_tail = Signal(name=f"in_tail_{k}", reset_less=True)
                 limits.append((in_tail, self.nest.tail))
                 at_end = Mux(self.nest.tail_level[k] & in_last[k + 1], in_tail, in_last[k])
             m.d.comb += [ends[k].eq(at_end & ends[k - 1] if k else at_end), self.ends[k].eq(ends[k])]

@@ -173,16 +173,19 @@ class ContractionUnit(Component):
         straight_valid = requantisers[0].o_valid
         valid, word = Signal(), Signal.like(self.write_data)
         port = timing.write(target)
+        before = 0 if target.compact else 1  # a register in front of the address generator
+        steps = delay(m, valid, before, "write_step", reset_less=False)
+        behind = port - before - timing.address(target)
         m.d.comb += [
             write.nest.eq(drained.write),
             write.load.eq(drain_starts),
-            write.step.eq(valid),
+            write.step.eq(steps),
             valid.eq(straight_valid),
             word.eq(straight),
             self.write_valid.eq(delay(m, valid, port, "write_valid", reset_less=False)),
             self.write_results.eq(delay(m, drained.to_results, port, "write_results")),
             self.write_add.eq(delay(m, drained.add, port, "write_add")),
-            self.write_address.eq(delay(m, write.address.word, port - timing.address(target), "write_address")),
+            self.write_address.eq(delay(m, write.address.word, behind, "write_address")),
             self.write_data.eq(delay(m, word, port, "write_data")),
         ]
         if target.columns > 1:
@@ -197,7 +200,7 @@ class ContractionUnit(Component):
 
         # Rows of padding may still leave after the last write; the next instruction must not take them for its own.
         m.d.comb += self.done.eq(written & ~array.o_valid)
-        with m.If(delay(m, valid & write.last, port, "write_last", reset_less=False)):
+        with m.If(delay(m, steps & write.last, port - before, "write_last", reset_less=False)):
             m.d.sync += written.eq(1)
         with m.Elif(self.done):
             m.d.sync += written.eq(0)

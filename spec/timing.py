@@ -100,8 +100,8 @@ def requantise(target: Target) -> int:
 
 
 def write(target: Target) -> int:
-    """Result to the write port: its address and, where the array is not compact, a register."""
-    return address(target) + int(not target.compact)
+    """Result to the write port: its address and, where the array is not compact, a register on either side."""
+    return 0 if target.compact else address(target) + 2
 
 
 def store(target: Target) -> int:
