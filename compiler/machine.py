@@ -116,7 +116,7 @@ def schedule(
     return result
 
 
-_NEVER = 0, 0
+_NEVER: tuple[int, int] = (0, 0)
 """Issued and done, of an instruction before the first."""
 
 

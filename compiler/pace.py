@@ -35,8 +35,7 @@ def lone_frame(programs: Instructions, target: Target) -> tuple[int, int]:
     taken = sent = 0
     for unit, _, instruction, start, _ in schedule(programs, target, 1):
         if unit is Segment.LOADER_PROGRAM and instruction["op"] == LoaderOp.LOAD:
-            written = start + timing.load(target) + instruction["count"]
-            taken = max(taken, written - timing.address(target) - 1)
+            taken = max(taken, start + timing.TAKEN + instruction["count"])
         elif unit is Segment.GATE_PROGRAM and instruction["op"] != GateOp.STATE:
             sent = max(sent, start + int(timing.gate(target, GateOp(instruction["op"]), _units(instruction)).sent[-1]))
     return taken, sent

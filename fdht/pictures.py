@@ -26,7 +26,7 @@ from spec.target import Target
 
 DPI = 130
 STAGES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#994455")
-X, H, GATES, READ, WRITE, IDLE = "#66aa99", "#dd9944", "#aa3377", "#444444", "#b5651d", "#eeeeee"
+X, H, GATES, READ, WRITE, IDLE = "#66aa99", "#dd9944", "#5d4a8a", "#444444", "#b5651d", "#eeeeee"
 SITES = 9
 """Columns for which the part has places beside 16 rows."""
 
@@ -159,6 +159,7 @@ def step(contender: Contender, way: Way) -> Figure:
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.set_yticks(range(len(lines)), lines)
     axes.set_xlabel("cycles since the last h word of the step before")
+    axes.xaxis.set_major_formatter(lambda cycle, _: f"{cycle:,.0f}")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     axes.set_title(

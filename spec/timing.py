@@ -37,6 +37,10 @@ def address(target: Target) -> int:
     return 0 if target.compact else 2
 
 
+TAKEN = 1
+"""`start` of the loader to the first inputs it takes: count."""
+
+
 def load(target: Target) -> int:
     """`start` of the loader to its first write: count, address, write register. Where the array is not compact, also a
     register in front of the address generator.

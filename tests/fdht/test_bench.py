@@ -20,7 +20,7 @@ from fdht.contenders import Contender, contenders, pixels, scaling
 from model.layers import FDHTLSTM
 from spec.errors import FdhtError
 from spec.lstm import fdht_lstm
-from spec.target import Target
+from spec.target import Target, find_target
 from tests.fdht.tiny import TINY
 
 ROOT = Path(__file__).parent.parent.parent
@@ -147,6 +147,23 @@ def test_builds_of_other_designs_stay(tmp_path):
         ("fdht", 50.0, "2"),
     ]
     assert builds.of(TARGET)["fmax_mhz"] == 50.0
+
+
+def test_the_boards_of_the_targets_are_built_and_recorded(contender, tmp_path, monkeypatch):
+    """With every seed, and only those that rows ask for; the record says what it was made of."""
+    asked = []
+
+    def make(board, folder, seeds, progress):
+        progress("placing")
+        asked.append((board.name, tuple(seeds)))
+        return REPORT | {"board": board.name, "target": board.target}
+
+    monkeypatch.setattr("boards.synthesis.synthesise", make)
+    builds, on = Builds(tmp_path / "builds.json"), find_target("icebreaker")
+    bench.synthesise(Output(True), [contender, replace(contender, target=on)], builds)
+    assert asked == [("icebreaker", bench.SEEDS)] and len(bench.SEEDS) >= 3
+    row = bench.row(Output(True), replace(contender, target=on), builds, simulate=False)
+    assert row["fmax_mhz"] == 64.0 and row["fmax_of_this_gateware"] is True
 
 
 def test_the_baselines_do_the_video_job():
