@@ -114,7 +114,7 @@ def walk(nest: dict, count: int, address: int) -> list[tuple[int, int]]:
 
 def encode(target: Target, call: Call, rng: random.Random) -> dict:
     w = Widths(target)
-    zeros = {name: 0 for name in ("wait", "give", "loop_end", "back", "halt")}
+    zeros = {name: 0 for name in ("wait", "give", "loop_end", "back", "halt", "chained")}
     return {
         **zeros,
         "op": call.op,
