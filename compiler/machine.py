@@ -91,7 +91,7 @@ def schedule(
                 continue
             (_, before), (issued, last) = past[unit]
             free = max(before, issued) if instruction["chained"] else last
-            there = max([fetched[unit], *(given[token][taken[token]] + timing.TOKEN for token in waits)])
+            there = max([fetched[unit], *(given[token][taken[token]] + timing.token(target) for token in waits)])
             start = max(there + instruction.get("delay", 0), free) + timing.start(target)
             for token in waits:
                 taken[token] += 1
@@ -116,7 +116,7 @@ def schedule(
     return result
 
 
-_NEVER = 0, 0
+_NEVER: tuple[int, int] = (0, 0)
 """Issued and done, of an instruction before the first."""
 
 

@@ -23,7 +23,7 @@ def overlapped(programs: Instructions, target: Target) -> Instructions:
     longest = (1 << gate_instruction(target).fields["delay"].bits) - 1
     for writer, step in zip(array, steps, strict=True):
         contraction = Contraction(writer, target)
-        delay = max(0, earliest_step(contraction, step) - timing.TOKEN - timing.start(target))
+        delay = max(0, earliest_step(contraction, step) - timing.token(target) - timing.start(target))
         # What is added to is read in the place of the gate unit's z.
         if not writer["add"] and delay <= longest and delay < contraction.done:
             writer["early"], step["delay"] = 1, delay

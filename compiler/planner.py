@@ -76,7 +76,7 @@ class Candidate:
         stage_lists: one per chain.
         array_cycles: cycles the array is fed in a step; None if no lanes do.
         ways: every way to cut that fits, the best first; empty if none does, or if there was no need to look.
-        refusal: what the first way that does not fit lacks.
+        refusal: what the way lacks that does not fit and comes nearest.
     """
 
     stage_lists: StageLists
@@ -186,7 +186,7 @@ def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, ta
     """The memory map, tiled or not, with the fewest cycles per step in steady state, from the schedule of its programs.
 
     Raises:
-        CapacityError: nothing fits; says what lacks without tiles.
+        CapacityError: nothing fits; says what lacks in the way that comes nearest.
     """
     found, refusal = ways(layers, stage_lists, target)
     if not found:
@@ -198,7 +198,7 @@ def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, ta
 def ways(
     layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target
 ) -> tuple[list[Way], CapacityError | None]:
-    """Every way to cut a step that fits, the cheapest first; and what the first that does not fit lacks.
+    """Every way to cut a step that fits, the cheapest first; and what the one lacks that comes nearest of the others.
 
     Raises:
         CapacityError: the stages can run with no lanes, or the factors do not fit.
@@ -214,7 +214,7 @@ def ways(
             programs = overlapped(instructions(layers, step, target), target)
             _check_programs(programs, target)
         except CapacityError as error:
-            refusal = refusal or error
+            refusal = min(refusal or error, error, key=_farther)
         else:
             found.append(Way(tiling, step, programs, cycles_per_step(step_ends(programs, target))))
     return sorted(found, key=lambda way: (way.cycles, len(way.programs[Segment.ARRAY_PROGRAM]))), refusal

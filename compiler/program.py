@@ -617,6 +617,8 @@ def stream_words(segments: Programs, target: Target, table_width: int) -> np.nda
     """The image as the 16-bit words hw.loader.ImageLoader takes: per segment number, address, count, words."""
     words: list[int] = []
     for segment, content in segments.items():
+        if not len(content):
+            continue
         parts = words_for(segment_width(target, segment, table_width))
         first = target.scratchpad_words - len(content) if segment is Segment.SCRATCHPAD else 0
         words += [int(segment), first, len(content)]

@@ -101,7 +101,7 @@ class Accelerator(Component):
         m.submodules.results = results = self._results
         m.submodules.bias = bias = self._bias
         m.submodules.image_loader = image_loader = ImageLoader(target, table_width(target.data_width))
-        m.submodules.tokens = tokens = TokenCounters(3)
+        m.submodules.tokens = tokens = TokenCounters(target, 3)
         begin, running = Signal(), Signal()
 
         busy = []

@@ -148,7 +148,7 @@ class SystolicArray(Component):
             m.d.sync += left.eq(rows)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
-        m.d.comb += self.o_valid.eq(left != 0)
+        m.d.sync += self.o_valid.eq(first | (left[1:] != 0))  # left != 0, as a register
         for q in range(columns):
             late = timing.column_skew(target, columns - 1) - timing.column_skew(target, q)
             m.d.comb += self.o[q].eq(delay(m, elements[rows - 1][q].drain_o, late, f"result_{q}"))

@@ -119,14 +119,16 @@ class Transposer(Component):
         count = Signal(range(size))
         left = Signal(range(size + 1))
 
-        m.d.comb += [self.o.eq(block[0]), self.o_valid.eq(left != 0)]
+        arrived = [self.i_valid & (count == k) for k in range(size)]
+        complete = delay(m, arrived[-1], 1, "complete", reset_less=False)
+        m.d.comb += self.o.eq(block[0])
+        m.d.sync += self.o_valid.eq(complete | (left[1:] != 0))  # left != 0, as a register
         with m.If(self.i_valid):
             m.d.sync += count.eq(Mux(count == size - 1, 0, count + 1))
-        arrived = [self.i_valid & (count == k) for k in range(size)]
         for k in range(size - 1):
             with m.If(delay(m, arrived[k], 1, f"arrived_{k}", reset_less=False)):
                 m.d.sync += collected[k].eq(late)
-        with m.If(delay(m, arrived[-1], 1, "complete", reset_less=False)):
+        with m.If(complete):
             m.d.sync += left.eq(self.emit + 1)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)

@@ -1,13 +1,16 @@
 """Programs: fetching instructions, repeating the loop body, meeting other units through tokens."""
 
+from typing import Any
+
 from amaranth.hdl import C, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.component import Component
+from hw.component import Component, delay
 from hw.layout import layout
 from hw.memories import ImageMemory
 from hw.signatures import image_write
+from spec import timing
 from spec.program import WORD, Record, Token
 from spec.target import Target
 
@@ -74,7 +77,8 @@ class Sequencer(Component):
         address = Signal(range(self._depth))
         fetched = Signal(range(words + 1))
         turn = Signal(16, init=1)
-        buffer = Signal(words * WORD)
+        shifting = Signal()  # a word has come for the buffer
+        buffer = Signal(words * WORD, reset_less=True)
         record = data.View(self.instruction.shape(), buffer[: self._record.bits])
         last_turn, there, again = Signal(), Signal(), Signal()  # there: the tokens it waits for
         dispatch, retire = Signal(), Signal()  # the buffer's instruction is handed over; it need not be kept any more
@@ -94,6 +98,8 @@ class Sequencer(Component):
             m.d.sync += fetched.eq(0)
             with m.If(again):
                 m.d.sync += [turn.eq(turn + 1), address.eq(record.back)]
+        with m.If(shifting):
+            m.d.sync += buffer.eq(data_shift(buffer, memory.read_data))
         with m.FSM() as machine:
             with m.State("IDLE"), m.If(self.run):
                 m.d.sync += [address.eq(0), turn.eq(turn.init), fetched.eq(0)]
@@ -103,8 +109,7 @@ class Sequencer(Component):
                     address.eq(address + (fetched != words)),
                     fetched.eq(fetched + 1),
                 ]
-                with m.If(fetched != 0):
-                    m.d.sync += buffer.eq(data_shift(buffer, memory.read_data))
+                m.d.sync += shifting.eq(fetched != words)
                 with m.If(fetched == words):
                     m.next = "WAIT"
             if self._target.compact:
@@ -143,17 +148,19 @@ class Sequencer(Component):
             return m
 
         # The instruction moves to a register of its own, and the buffer takes the next.
+        instruction: Any = Signal.like(self.instruction, reset_less=True)
         issued = Signal()
         earlier = Signal.like(self.give)  # what the first of two gives
         m.d.comb += [
             dispatch.eq(ready & ((under_way == 0) | ((under_way == 1) & issued & record.chained))),
             retire.eq(dispatch),
+            self.instruction.eq(instruction),
             self.give.eq(Mux(self.start, early, 0) | Mux(self.done, Mux(under_way == 2, earlier, late), 0)),
         ]
         m.d.sync += [self.start.eq(dispatch), under_way.eq(under_way + dispatch - self.done)]
         with m.If(dispatch):
             m.d.sync += [
-                self.instruction.eq(record),
+                instruction.eq(record),
                 self.final_step.eq(last_turn),
                 earlier.eq(late),
                 issued.eq(0),
@@ -179,10 +186,12 @@ class TokenCounters(Component):
     """One counter per token; any unit may give or take any of them in any cycle.
 
     Members:
-        clear (In): all to zero. gives, takes (In): masks, one per unit. available (Out): counters not zero.
+        clear (In): all to zero. gives, takes (In): masks, one per unit. available (Out): counters not zero,
+            timing.token() after what was given; as much after what was taken, while no unit waits for that token.
     """
 
-    def __init__(self, units: int):
+    def __init__(self, target: Target, units: int):
+        self._late = timing.token(target) - 1
         self._units = units
         masks = data.ArrayLayout(len(Token), units)
         super().__init__({"clear": In(1), "gives": In(masks), "takes": In(masks), "available": Out(len(Token))})
@@ -193,6 +202,7 @@ class TokenCounters(Component):
             count = Signal(TOKEN_BITS, name=f"{token.name.lower()}")
             more = sum((self.gives[unit][token] for unit in range(self._units)), 0)
             less = sum((self.takes[unit][token] for unit in range(self._units)), 0)
-            m.d.sync += count.eq(Mux(self.clear, 0, count + more - less))
+            change = delay(m, more - less, self._late, f"{token.name.lower()}_change", reset_less=False)
+            m.d.sync += count.eq(Mux(self.clear, 0, count + change))
             m.d.comb += self.available[token].eq(count != 0)
         return m

@@ -22,8 +22,12 @@ KEPT = 1
 HIDDEN = 1
 """Number of a unit at the gate unit's memory to its h."""
 
-TOKEN = 1
-"""A unit's `done` to the tokens it gives being seen."""
+
+def token(target: Target) -> int:
+    """A unit's `done` to the tokens it gives being seen. Where the array is not compact, what is given and taken waits
+    in a register in front of the counters.
+    """
+    return 1 if target.compact else 2
 
 
 def address(target: Target) -> int:

@@ -170,7 +170,7 @@ RTL_FAULTS = {
     "a shift without the sign": (r"\$signed\((\\\$1 )\) >>> \{ shift_0", r"\1 >> { shift_0"),
     "a token that is always there": (r"assign available\[3\] = [^;]+;", r"assign available[3] = 1'h1;"),
     "o in the place of g": (r"\bb = tanh_g;", r"b = sigmoid_o;"),
-    "an input offset left out": (r"(\$signed\(\{[^}]* x__payload \}\)) - \$signed\([^)]*\);", r"\1;"),
+    "an input offset left out": (r"(\$signed\(\{[^}]* words_0 \}\)) - \$signed\([^)]*\);", r"\1;"),
 }
 """What wrong gateware might do: text of its Verilog, and what to put there."""
 
