@@ -323,6 +323,8 @@ def measure(
 ) -> list[dict]:
     """The rows of contenders; each is written to the file of results as soon as it is known."""
     rows = []
+    if not contenders:
+        return rows
     with output.progress("measuring", len(contenders)) as advance:
         for number, contender in enumerate(contenders):
             advance(number, len(contenders), f"{contender.name} ({contender.format}) on {contender.target.name}")
