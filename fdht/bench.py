@@ -173,16 +173,15 @@ def row(output: Output, contender: Contender, builds: Builds, simulate: bool = T
         best = candidates(spec, target)[0]
     except CapacityError as error:
         figures |= {"fits": False, "refusal": str(error)}
-        planned, stage_lists = _without_memories(contender)
-        return figures | _derived(contender, builds, useful_macs(spec, stage_lists), planned, None)
+        cycles, stage_lists = _without_memories(contender)
+        return figures | _derived(contender, builds, stage_lists, cycles)
     way = best.ways[0]
     measured = None
     if simulate and not (contender.kind == "scaling" and spec.inputs > SIMULATED):
         measured = _simulated(output, contender, best.stage_lists)
-    macs = useful_macs(spec, best.stage_lists)
     taken, sent = lone_frame(way.programs, target)
-    planned = _planned(way.cycles, sent - taken)
-    return figures | _derived(contender, builds, macs, planned, measured)
+    cycles = _planned(way.cycles, sent - taken) | (measured or {})
+    return figures | _derived(contender, builds, best.stage_lists, cycles)
 
 
 def _without_memories(contender: Contender) -> tuple[dict, StageLists]:
@@ -216,26 +215,20 @@ def _planned(cycles: float | None, latency: int | None) -> dict:
     }
 
 
-def _derived(
-    contender: Contender,
-    builds: Builds,
-    of_stages: Iterable[Iterable[int]],
-    planned: dict,
-    measured: dict | None,
-) -> dict:
-    """Utilisation, rates and times."""
+def _derived(contender: Contender, builds: Builds, stage_lists: StageLists, counted: dict) -> dict:
+    """What was counted, and utilisation, rates and times that follow from it."""
     spec, target = contender.spec, contender.target
-    macs = sum(map(sum, of_stages))
-    figures = {"macs_per_step": macs} | planned | (measured or {})
-    cycles, multipliers = figures["cycles_per_step"], target.multipliers
+    macs = sum(map(sum, useful_macs(spec, stage_lists)))
+    cycles, multipliers = counted["cycles_per_step"], target.multipliers
     fewest, _ = fewest_macs(spec)
     record = builds.of(target)
     fmax = record["fmax_mhz"] if record else None
     step_us = cycles / fmax if fmax else None
     dense = 4 * spec.hidden * (spec.inputs + spec.hidden)
-    latency = figures["latency_cycles"]
+    latency = counted["latency_cycles"]
     hidden = timing.gate(target, GateOp.STEP, 2).hidden
-    return figures | {
+    return counted | {
+        "macs_per_step": macs,
         "utilisation": macs / (multipliers * cycles),
         "efficiency": fewest / (multipliers * cycles),
         "gate_cycles_per_unit": int(hidden[1] - hidden[0]),
@@ -279,7 +272,7 @@ def measured(bundle: Bundle, image: Image, steady: Simulation, alone: Simulation
     also to what was predicted for steady state and latency.
     """
     programs, target = image.machine.programs, image.target
-    cycles = cycles_per_step(steady.step_ends[0]) if len(steady.step_ends[0]) == STEPS else 0
+    cycles = cycles_per_step(steady.step_ends[0]) if len(steady.step_ends[0]) == STEPS else None
     predicted, (taken, sent) = cycles_per_step(step_ends(programs, target)), lone_frame(programs, target)
     latency = alone.last_output[0] - alone.last_input[0]
     texts = [*steady.mismatches, *alone.mismatches]
@@ -290,7 +283,7 @@ def measured(bundle: Bundle, image: Image, steady: Simulation, alone: Simulation
         texts += [f"{seen} cycles {what}, {expected} predicted"] if seen != expected else []
     missing = steady.words_expected + alone.words_expected - steady.words_compared - alone.words_compared
     return {
-        "cycles_per_step": cycles,
+        "cycles_per_step": predicted if cycles is None else cycles,
         "cycles_simulated": cycles,
         "cycles_planned": predicted,
         "latency_cycles": latency,
@@ -330,6 +323,8 @@ def measure(
 ) -> list[dict]:
     """The rows of contenders; each is written to the file of results as soon as it is known."""
     rows = []
+    if not contenders:
+        return rows
     with output.progress("measuring", len(contenders)) as advance:
         for number, contender in enumerate(contenders):
             advance(number, len(contenders), f"{contender.name} ({contender.format}) on {contender.target.name}")

@@ -47,10 +47,6 @@ class Contender:
     frames: str
     kind: str = "engine"
 
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        return self.kind, self.name, self.format, self.target.name
-
 
 def roomy(target: Target) -> Target:
     """A target with memories for everything that is planned here, for what does not fit the real one."""

@@ -88,6 +88,7 @@ def test_every_difference_is_a_mismatch(contender, tmp_path, monkeypatch):
         {"alone": replace(alone, last_output=[alone.last_output[0] + 1])},
         {"steady": replace(steady, logits=steady.logits + np.eye(1, 10, 3, dtype=int))},
         {"steady": replace(steady, hidden=steady.hidden + np.eye(1, 4, dtype=int))},
+        {"steady": replace(steady, step_ends=[steady.step_ends[0][:-1]])},
         {"steady": replace(steady, words_compared=steady.words_compared - 1)},
         {"alone": replace(alone, mismatches=["cycle 7"])},
     )
