@@ -295,6 +295,8 @@ def map_step(
     units = sum(spec.hidden for spec in layers)
     if units > target.hidden:
         raise CapacityError("hidden units", units, target.hidden, "choose a larger target or a smaller model")
+    if layers[-1].classes > 1 << Widths(target).unit:  # logits are sent as units are
+        raise CapacityError("classes", layers[-1].classes, 1 << Widths(target).unit, "choose a larger target")
 
     x = streamed(layers[0].x, layers[0].network.inputs, lanes[0][0], target.input_lanes)
     every = (replace(every[0], x=x), *every[1:])

@@ -245,6 +245,11 @@ def test_what_does_not_fit_is_refused(change, resource):
     assert refusal.value.need > refusal.value.limit
 
 
+def test_more_classes_than_units_are_refused():
+    with pytest.raises(CapacityError, match="classes: 20 needed, 16 available"):
+        plan(replace(SPEC, classes=20), replace(target(4, 4), hidden=12))
+
+
 def test_single_port_banks_are_never_shared():
     """What a stage reads and what it writes lie in different banks."""
     on = target(4, 4, single_port=True, bank_words=128)
