@@ -107,7 +107,7 @@ def schedule(
                     early = token is Token.Z_READY and instruction.get("early")
                     given[token].append(start if early else done)
             past[unit] = [past[unit][1], (start + span[0], done)]
-            fetched[unit] = (done + 1 if target.compact else start) + fetch[unit]
+            fetched[unit] = (done if target.compact else start) + 1 + fetch[unit]
             position[unit] += 1
             result.append((unit, step, instruction, start, done))
             break

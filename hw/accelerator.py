@@ -198,7 +198,8 @@ class Accelerator(Component):
                 self.stalls.eq(self.stalls + stalled),
                 self.saturations.eq(self.saturations + clipped[0] + clipped[1]),
             ]
-        with m.If(scratchpad.collision):
+        collided = delay(m, scratchpad.collision, 1, "collided", reset_less=False)
+        with m.If(collided):
             m.d.sync += self.collision.eq(1)
 
         for name, valid, fields in (

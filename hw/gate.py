@@ -221,7 +221,7 @@ class GateUnit(Component):
         writes, wrote, finishing = Signal(), Signal(), Signal()  # h is written in this cycle, was in the last one
 
         kept = Signal()
-        takes_state = is_state & self.initial & in_lookup
+        takes_state = Signal()  # STATE that takes its values from `state`, with a unit in lookup
         m.d.comb += [
             self.state.ready.eq(running & takes_state),
             advance.eq(~blocked & ~(takes_state & ~self.state.valid)),
@@ -248,6 +248,7 @@ class GateUnit(Component):
                 early.eq(late & ~state_next),
                 moving.eq(0),
                 in_lookup.eq(0),
+                takes_state.eq(0),
                 in_update.eq(0),
                 in_write.eq(0),
                 unit.eq(instruction.first),
@@ -265,6 +266,7 @@ class GateUnit(Component):
                 m.d.sync += [
                     fill.eq(0),
                     in_lookup.eq(fill | (in_lookup & ~last_unit)),
+                    takes_state.eq(is_state & self.initial & (fill | (in_lookup & ~last_unit))),
                     in_update.eq(in_lookup),
                     in_write.eq(in_update),
                     unit.eq(unit + ~fill),
@@ -290,7 +292,7 @@ class GateUnit(Component):
             squash.eq(_requantise(cell_next, formats.tanh_shift, width)),
         ]
         asked: Any = Signal.like(offset) if late else offset
-        ahead = 7 if late else 4  # of the product: address, memory, code, table; or each, a lane and the offset
+        ahead = 8 if late else 4  # of the product: address, memory, code, table; or offset, each, word and lane
         # Without the registers, the address of i stays on through slot 7, so that its data stays when the unit stops
         # in slot 0.
         with m.If(is_step), m.Switch(slot):
@@ -304,13 +306,16 @@ class GateUnit(Component):
                 m.d.comb += asked.eq(instruction.o)
         word = Signal(signed(width))
         if late:
-            with_address, with_data = Signal.like(lane), Signal.like(lane)
+            with_address, with_data, with_kept = (Signal.like(lane, name=f"lane_{k}") for k in range(3))
+            kept_word = Signal.like(self.result_data)
             with m.If(go):
                 m.d.sync += [
                     offset.eq(asked),
                     with_address.eq(lane),
                     with_data.eq(with_address),
-                    word.eq(self.result_data[with_data] if target.columns > 1 else self.result_data[0]),
+                    with_kept.eq(with_data),
+                    kept_word.eq(self.result_data),
+                    word.eq(kept_word[with_kept] if target.columns > 1 else kept_word[0]),
                 ]
         else:
             m.d.comb += word.eq(self.result_data[lane] if target.columns > 1 else self.result_data[0])
@@ -480,9 +485,12 @@ class GateUnit(Component):
                 m.d.sync += cell_ready.eq(cells_due)
         with m.If(self.out.ready):
             m.d.sync += self.out.valid.eq(0)
+        with m.If(moving):  # never stopped, or with nothing that changes
+            m.d.sync += value.eq(Mux(is_step, result, code))
+        with m.Elif(cell_ready & (~self.out.valid | self.out.ready)):
+            m.d.sync += value.eq(cell_now)
         with m.If(move):
             m.d.sync += [
-                value.eq(Mux(is_step, result, code)),
                 finishing.eq(Mux(is_step, ~in_update, last_unit)),
                 self.out.payload.last.eq(Mux(is_step, ~in_update, last_unit)),
                 self.out.valid.eq(is_emit | (is_step & (self.every_h & instruction.top | self.final_step))),
@@ -491,7 +499,6 @@ class GateUnit(Component):
             ]
         with m.Elif(cell_ready & (~self.out.valid | self.out.ready)):
             m.d.sync += [
-                value.eq(cell_now),
                 kind.eq(OutputKind.CELL),
                 self.out.valid.eq(1),
                 cells_due.eq(0),

@@ -75,10 +75,11 @@ class Scratchpad(Component):
         collisions = []
         words = data.ArrayLayout(self.read_data.shape(), len(self._banks))
         read = Signal(words)
-        # Banks of large parts lie far apart: what they are asked waits in registers of the bank, then of each lane.
+        # Banks of large parts lie far apart: what they are asked waits in registers of the bank, before and behind the
+        # choice between array and loader, then of each lane; what they answer in two.
         lanes = self._target.columns
         port = 0 if self._target.compact else 1
-        read_bank = delay(m, self.read_address[offset:], 3 * port, "read_bank")
+        read_bank = delay(m, self.read_address[offset:], 5 * port, "read_bank")
         for lane in range(lanes):
             select = delay(m, read_bank, 1, f"select_{lane}", keep=bool(port))
             m.d.sync += self.read_data[lane].eq(Array(read[k][lane] for k in range(len(self._banks)))[select])
@@ -87,16 +88,28 @@ class Scratchpad(Component):
             def asks(valid, address, number=number):
                 return valid & (address[offset:] == number)
 
-            array_asks = asks(self.array_valid, self.array_address)
-            loader_asks = asks(self.loader_valid, self.loader_address)
+            def own_copy(value, name, number=number):
+                return delay(m, value, port, f"{name}_{number}", keep=bool(port))
+
+            array_asks = own_copy(asks(self.array_valid, self.array_address), "array_asks")
+            loader_asks = own_copy(asks(self.loader_valid, self.loader_address), "loader_asks")
+            array_address, loader_address, read_address = (
+                own_copy(address[:offset], name)
+                for name, address in (
+                    ("array_address", self.array_address),
+                    ("loader_address", self.loader_address),
+                    ("read_address", self.read_address),
+                )
+            )
+            array_data, loader_data = own_copy(self.array_data, "array_data"), own_copy(self.loader_data, "loader_data")
             access: Any = Signal(self._access, name=f"access_{number}")
             m.d.comb += [
-                access.read_enable.eq(asks(self.read_enable, self.read_address)),
-                access.read_address.eq(self.read_address[:offset]),
+                access.read_enable.eq(own_copy(asks(self.read_enable, self.read_address), "read_asks")),
+                access.read_address.eq(read_address),
                 access.write_enable.eq(array_asks | loader_asks),
-                access.write_address.eq(Mux(array_asks, self.array_address, self.loader_address)),
-                access.write_mask.eq(Mux(array_asks, ~0, self.loader_mask)),
-                access.write_data.eq(Mux(array_asks, self.array_data, self.loader_data)),
+                access.write_address.eq(Mux(array_asks, array_address, loader_address)),
+                access.write_mask.eq(Mux(array_asks, ~0, own_copy(self.loader_mask, "loader_mask"))),
+                access.write_data.eq(Mux(array_asks, array_data, loader_data)),
             ]
             access = delay(m, access, port, f"access_{number}", keep=bool(port))
             for lane, memory in enumerate(bank):
@@ -117,7 +130,7 @@ class Scratchpad(Component):
                     memory.write_address.eq(own.write_address),
                     memory.write_mask.eq(1),
                     memory.write_data[0].eq(own.write_data),
-                    read[number][lane].eq(delay(m, memory.read_data, port, f"read_{number}_{lane}")[0]),
+                    read[number][lane].eq(delay(m, memory.read_data, 2 * port, f"read_{number}_{lane}")[0]),
                 ]
                 collisions.append(memory.collision)
             collisions.append(array_asks & loader_asks)
@@ -219,14 +232,14 @@ class ImageMemory(Component):
 
     Args:
         technology: whose block RAM is counted. shape, depth: of its words.
-        spread: every 16 bits have block RAMs, and registers in front of and behind these, of their own.
+        spread: every 16 bits have block RAMs, and a register in front of and two behind these, of their own.
 
     Members:
         fill (In): see hw.signatures.image_write.
         read_enable (In), read_address (In), read_data (Out): one cycle later; held without `read_enable`. If `spread`,
-            three cycles later and never held.
+            four cycles later and never held.
 
-    Costs: latency 1 or 3; `block_rams`.
+    Costs: latency 1 or 4; `block_rams`.
     """
 
     def __init__(self, technology: Technology, shape: ShapeLike, depth: int, spread: bool = False):
@@ -282,7 +295,7 @@ class ImageMemory(Component):
                 write.data.eq(delay(m, self.fill.data, 1, f"write_data_{part}", keep=True)),
                 read.addr.eq(delay(m, self.read_address, 1, f"read_address_{part}", keep=True)),
             ]
-            words.append(delay(m, read.data, 1, f"word_{part}"))
+            words.append(delay(m, read.data, 2, f"word_{part}"))
         m.d.comb += Value.cast(self.read_data).eq(Cat(words))
 
 
@@ -323,10 +336,10 @@ class FactorMemory(Component):
         m = Module()
         m.submodules.memory = memory = self._memory
         wiring.connect(m, wiring.flipped(self.fill), memory.fill)
-        spread = 0 if self._target.compact else 1
-        address = delay(m, self.read_address, spread, "address")
-        asked = delay(m, self.hidden, spread, "asked", reset_less=False)
-        late = timing.read(self._target) - 1 - spread
+        early = 0 if self._target.compact else 2
+        address = delay(m, self.read_address, early, "address")
+        asked = delay(m, self.hidden, early, "asked", reset_less=False)
+        late = timing.read(self._target) - 1 - early
         hidden, h = delay(m, asked, late, "hidden"), delay(m, self.h_data, late - timing.HIDDEN, "h")
         m.d.comb += [
             memory.read_enable.eq(1),

@@ -125,9 +125,12 @@ class Sequencer(Component):
                 with m.State("WAIT"):
                     m.d.sync += ready.eq(due & ~dispatch)
                     with m.If(dispatch):
-                        m.next = "FETCH"
+                        m.next = "NEXT"
                         with m.If(record.halt & ~again):
                             m.next = "END"
+                with m.State("NEXT"):
+                    m.d.comb += retire.eq(1)
+                    m.next = "FETCH"
                 with m.State("END"), m.If(self.done & (under_way == 1)):
                     m.next = "IDLE"
         m.d.comb += self.busy.eq(~machine.ongoing("IDLE"))
@@ -153,7 +156,6 @@ class Sequencer(Component):
         earlier = Signal.like(self.give)  # what the first of two gives
         m.d.comb += [
             dispatch.eq(ready & ((under_way == 0) | ((under_way == 1) & issued & record.chained))),
-            retire.eq(dispatch),
             self.instruction.eq(instruction),
             self.give.eq(Mux(self.start, early, 0) | Mux(self.done, Mux(under_way == 2, earlier, late), 0)),
         ]

@@ -55,9 +55,9 @@ def copy(target: Target) -> int:
 
 def read(target: Target) -> int:
     """Address of a scratchpad or factor word to operand at the array's edge: memory, output register. Where the array
-    is not compact, also two registers at the address and one behind each block RAM.
+    is not compact, also three registers at the address and two behind each block RAM.
     """
-    return 2 if target.compact else 5
+    return 2 if target.compact else 7
 
 
 def drain(target: Target) -> int:
@@ -155,9 +155,9 @@ def least_chained(target: Target, transposed: bool) -> int:
 
 def lookahead(target: Target) -> int:
     """Cycles by which the gate unit begins earlier to look for z than where the array is compact: the address is late,
-    and there are registers for the offset, behind the result memory and behind the tables, and another slot for g.
+    there are registers for the offset, behind the result memory (two) and behind the tables, and another slot for g.
     """
-    return 0 if target.compact else address(target) + 4
+    return 0 if target.compact else address(target) + 5
 
 
 GATE_UNIT = 8
