@@ -11,8 +11,8 @@ BOARD = Board(
     family=ECP5,
     part=("--85k", "--package", "CABGA381", "--speed", "6"),
     platform=ULX3S_85F_Platform,
-    # ecppll -i 25 -o 60
-    clock=lambda: ECP5Clock("clk25", input_mhz=25, output_mhz=60, input_divider=5, feedback=12, output=10),
-    clock_mhz=60,
+    # ecppll -i 25 -o 75
+    clock=lambda: ECP5Clock("clk25", input_mhz=25, output_mhz=75, input_divider=1, feedback=3, output=8),
+    clock_mhz=75,
     baud=3_000_000,
 )

@@ -82,7 +82,8 @@ class Scratchpad(Component):
         read_bank = delay(m, self.read_address[offset:], 5 * port, "read_bank")
         for lane in range(lanes):
             select = delay(m, read_bank, 1, f"select_{lane}", keep=bool(port))
-            m.d.sync += self.read_data[lane].eq(Array(read[k][lane] for k in range(len(self._banks)))[select])
+            chosen = Array(read[k][lane] for k in range(len(self._banks)))[select]
+            m.d.comb += self.read_data[lane].eq(delay(m, chosen, 1, f"read_data_{lane}"))
         for number, bank in enumerate(self._banks):
 
             def asks(valid, address, number=number):
@@ -132,7 +133,7 @@ class Scratchpad(Component):
                     memory.write_data[0].eq(own.write_data),
                     read[number][lane].eq(delay(m, memory.read_data, 2 * port, f"read_{number}_{lane}")[0]),
                 ]
-                collisions.append(memory.collision)
+                collisions.append(delay(m, memory.collision, port, f"collision_{number}_{lane}", reset_less=False))
             collisions.append(array_asks & loader_asks)
         m.d.comb += self.collision.eq(Cat(collisions).any())
         return m
@@ -347,7 +348,9 @@ class FactorMemory(Component):
             self.h_asked.eq(asked),
             self.h_address.eq(address),
         ]
-        m.d.sync += [to.eq(factor) for to, factor in zip(self.read_data, memory.read_data, strict=True)]
+        word = Signal.like(self.read_data, reset_less=True)
+        m.d.sync += [to.eq(factor) for to, factor in zip(word, memory.read_data, strict=True)]
         with m.If(hidden):
-            m.d.sync += self.read_data[-1].eq(h)
+            m.d.sync += word[-1].eq(h)
+        m.d.comb += self.read_data.eq(word)
         return m

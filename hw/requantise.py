@@ -63,23 +63,29 @@ class Requantiser(Component):
         valid = delay(m, self.i_valid, timing.requantise(self._target), "valid", reset_less=False)
         i = delay(m, self.i, 1, "i")
         shift = delay(m, self.shift, 1, "shift", keep=True)  # constant: a copy near by
-        bias = delay(m, self.bias, 2, "bias")
-        coarse, half = (Signal(signed(width + 1), name=name, reset_less=True) for name in ("coarse", "half"))
+        bias = delay(m, self.bias, 3, "bias")
+        coarse, middle, half = (
+            Signal(signed(width + 1), name=name, reset_less=True) for name in ("coarse", "middle", "half")
+        )
         total = Signal(signed(width + 2), reset_less=True)
         low = Signal(signed(data.width), reset_less=True)
         negative, clipped = Signal(reset_less=True), Signal(reset_less=True)
         above = total[data.width - 1 :]
         m.d.sync += [
-            coarse.eq((i << 1) >> Cat(C(0, 3), shift[3:])),
-            half.eq(coarse >> shift[:3]),
+            coarse.eq((i << 1) >> Cat(C(0, 4), shift[4:])),
+            middle.eq(coarse >> Cat(C(0, 2), shift[2:4])),
+            half.eq(middle >> shift[:2]),
             total.eq((half + Cat(C(1, 1), bias).as_signed()) >> 1),
             low.eq(total),
             negative.eq(total[-1]),
             clipped.eq(above != total[-1].replicate(len(above))),
-            self.o.eq(Mux(clipped, Mux(negative, data.min, data.max), low)),
-            self.o_saturated.eq(clipped),
         ]
-        m.d.comb += self.o_valid.eq(valid)
+        result = Mux(clipped, Mux(negative, data.min, data.max), low)
+        m.d.comb += [
+            self.o_valid.eq(valid),
+            self.o.eq(delay(m, result, 1, "o")),
+            self.o_saturated.eq(delay(m, clipped, 1, "o_saturated")),
+        ]
 
 
 class Transposer(Component):

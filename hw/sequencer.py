@@ -200,11 +200,15 @@ class TokenCounters(Component):
 
     def elaborate(self, platform):
         m = Module()
+        gives, takes = (
+            delay(m, masks, int(self._late > 0), name, reset_less=False)
+            for masks, name in ((self.gives, "gives"), (self.takes, "takes"))
+        )
         for token in Token:
             count = Signal(TOKEN_BITS, name=f"{token.name.lower()}")
-            more = sum((self.gives[unit][token] for unit in range(self._units)), 0)
-            less = sum((self.takes[unit][token] for unit in range(self._units)), 0)
-            change = delay(m, more - less, self._late, f"{token.name.lower()}_change", reset_less=False)
+            more = sum((gives[unit][token] for unit in range(self._units)), 0)
+            less = sum((takes[unit][token] for unit in range(self._units)), 0)
+            change = delay(m, more - less, max(self._late - 1, 0), f"{token.name.lower()}_change", reset_less=False)
             m.d.sync += count.eq(Mux(self.clear, 0, count + change))
             m.d.comb += self.available[token].eq(count != 0)
         return m

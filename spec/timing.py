@@ -25,9 +25,9 @@ HIDDEN = 1
 
 def token(target: Target) -> int:
     """A unit's `done` to the tokens it gives being seen. Where the array is not compact, what is given and taken waits
-    in a register in front of the counters.
+    in two registers in front of the counters.
     """
-    return 1 if target.compact else 2
+    return 1 if target.compact else 3
 
 
 def address(target: Target) -> int:
@@ -94,9 +94,9 @@ def accumulate(target: Target) -> int:
 
 def requantise(target: Target) -> int:
     """Accumulator at the requantiser to result: shift, round and add the bias, saturate. Where the array is not
-    compact, also a register in front, in the middle of the shift and of the saturation.
+    compact, also a register in front, two in the shift and one in the middle of the saturation.
     """
-    return 3 if target.compact else 6
+    return 3 if target.compact else 7
 
 
 def write(target: Target) -> int:
