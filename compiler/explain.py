@@ -11,7 +11,7 @@ from compiler.arithmetic import fewest_macs, useful_macs
 from compiler.machine import UNITS, Contraction
 from compiler.mapping import Layout, head_words
 from compiler.nest import walk
-from compiler.planner import Candidate, Way, candidates, ways
+from compiler.planner import Candidate, Way, candidates, fitting_ways, ways
 from compiler.program import HEAD, Instructions, contractions, head_contraction
 from compiler.tiling import Tiling
 from spec.errors import CapacityError
@@ -135,7 +135,7 @@ def explain(
     looked_at = candidates(layers, target)
     chosen = looked_at[0]
     if stage_lists is not None and stage_lists != chosen.stage_lists:
-        chosen = Candidate(stage_lists, None, tuple(_ways(layers, stage_lists, target)))
+        chosen = Candidate(stage_lists, None, tuple(fitting_ways(layers, stage_lists, target)))
     way = chosen.ways[0]
     stages = tuple(stage_costs(layers, chosen.stage_lists, way, target))
     macs, (fewest, leanest) = sum(stage.macs for stage in stages), fewest_macs(layers)
@@ -156,14 +156,6 @@ def explain(
         tuple(_runners_up(layers, chosen, looked_at)),
         len(looked_at),
     )
-
-
-def _ways(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target) -> list[Way]:
-    found, refusal = ways(layers, stage_lists, target)
-    if not found:
-        assert refusal is not None
-        raise refusal
-    return found
 
 
 def stage_costs(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, way: Way, target: Target) -> Iterator[StageCost]:

@@ -177,11 +177,6 @@ class Contraction:
         return (len(self.data_addresses) - 1) * timing.period(self.target, self.depth) + self.depth
 
     @property
-    def first_row(self) -> int:
-        """When the first row leaves the array."""
-        return int(self._rows[0, 0])
-
-    @property
     def done(self) -> int:
         """After the last write, and after the last row of padding."""
         return int(max(self.offsets[-1] + timing.DONE, self._rows[-1, -1] + 1))

@@ -490,15 +490,12 @@ def _allocate_all(shapes, x: Layout, room: range, target: Target, apart: Layout 
         return [shapes[s](room.start if s % 2 == 0 else room.stop - shapes[s](0).words)]
 
     def free(s: int, place: Layout, source: Layout) -> bool:
-        at_once = [source]  # with this result
-        if apart is not None and place.base < apart.end and apart.base < place.end:
-            return False
-        if apart is not None and s + 1 == len(shapes):
-            at_once.append(apart)
-        for other in at_once:
+        for other, at_once in ((source, True), (apart, s + 1 == len(shapes))):  # at work in the same cycles
+            if other is None:
+                continue
             if place.base < other.end and other.base < place.end:
                 return False
-            if target.single_port and not _banks(place, target).isdisjoint(_banks(other, target)):
+            if at_once and target.single_port and not _banks(place, target).isdisjoint(_banks(other, target)):
                 return False
         return room.start <= place.base and place.end <= room.stop
 

@@ -188,11 +188,20 @@ def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, ta
     Raises:
         CapacityError: nothing fits; says what lacks in the way that comes nearest.
     """
+    return fitting_ways(layers, stage_lists, target)[0].step
+
+
+def fitting_ways(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> list[Way]:
+    """Every way to cut a step that fits, the cheapest first.
+
+    Raises:
+        CapacityError: none does; says what lacks in the way that comes nearest.
+    """
     found, refusal = ways(layers, stage_lists, target)
     if not found:
         assert refusal is not None
         raise refusal
-    return found[0].step
+    return found
 
 
 def ways(
