@@ -72,10 +72,10 @@ def schedule(
     Inputs and outputs are taken to be always ready. With `keep`, states are neither cleared nor set.
     """
     contraction = contraction or (lambda instruction: Contraction(instruction, target))
-    fetch = {unit: timing.fetch(record(target)) for unit, record in UNITS.items()}
+    fetch = {unit: timing.fetch(target, record(target)) for unit, record in UNITS.items()}
     queues = {unit: list(unroll(program, UNITS[unit](target).words, steps)) for unit, program in programs.items()}
     position = dict.fromkeys(queues, 0)
-    fetched = {unit: 1 + cycles for unit, cycles in fetch.items()}  # the next instruction
+    fetched = {unit: timing.begin(target) + 1 + cycles for unit, cycles in fetch.items()}  # the next instruction
     past = {unit: [_NEVER, _NEVER] for unit in queues}  # issued and done cycles of the last two
     given: dict[Token, list[int]] = defaultdict(list)
     taken: dict[Token, int] = defaultdict(int)

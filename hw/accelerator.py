@@ -12,6 +12,7 @@ from hw.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
 from hw.sequencer import Sequencer, TokenCounters
 from hw.signatures import output_word
 from hw.trace import EventPort, array_event, cell_event, hidden_event, result_event
+from spec import timing
 from spec.activation import table_width
 from spec.program import WORD, Segment, array_instruction, gate_instruction, loader_instruction
 from spec.target import Target
@@ -103,6 +104,7 @@ class Accelerator(Component):
         m.submodules.image_loader = image_loader = ImageLoader(target, table_width(target.data_width))
         m.submodules.tokens = tokens = TokenCounters(target, 3)
         begin, running = Signal(), Signal()
+        begun = delay(m, begin, timing.begin(target), "begun", reset_less=False)
 
         busy = []
         fills = {
@@ -116,7 +118,7 @@ class Accelerator(Component):
             m.submodules[f"{segment.name.lower()}"] = sequencer
             fills[segment] = sequencer.fill
             m.d.comb += [
-                sequencer.run.eq(begin),
+                sequencer.run.eq(begun),
                 sequencer.steps.eq(self.steps),
                 sequencer.available.eq(tokens.available),
                 tokens.takes[k].eq(sequencer.take),
@@ -132,8 +134,8 @@ class Accelerator(Component):
             busy.append(sequencer.busy)
         m.d.comb += [
             begin.eq(self.start & ~self.busy & (self.steps != 0)),
-            tokens.clear.eq(begin),
-            running.eq(busy[0] | busy[1] | busy[2]),
+            tokens.clear.eq(begun),
+            running.eq(busy[0] | busy[1] | busy[2] | (begun if timing.begin(target) else 0)),
             self.busy.eq(running | gate.sending),
         ]
 

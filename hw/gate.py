@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -363,22 +363,19 @@ class GateUnit(Component):
             waiting = Signal.like(sigmoid_o, name="waiting_o")
             with m.If(slot == slots.forget):
                 m.d.sync += waiting.eq(sigmoid_o)
-        chained = Signal()  # slots forget, input and output
+        # What meets the table's slope, or the result: a number that goes along with the slot.
+        operands = (Cat(C(0, align), fraction, C(0, 1)), cell_now, tanh_g, waiting)
+        operand = Signal(range(len(operands)))
         with m.If(go), m.Switch(slot):
-            with m.Case(slots.forget - 1, slots.input - 1, slots.output - 1):
-                m.d.sync += chained.eq(1)
+            for number, of in enumerate((slots.forget, slots.input, slots.output), start=1):
+                with m.Case(of - 1):
+                    m.d.sync += operand.eq(number)
             with m.Default():
-                m.d.sync += chained.eq(0)
-        m.d.comb += multiplier.a.eq(Mux(chained, result, table.slope))
-        with m.Switch(slot):
-            with m.Case(slots.forget):
-                m.d.comb += multiplier.b.eq(cell_now)
-            with m.Case(slots.input):
-                m.d.comb += multiplier.b.eq(tanh_g)
-            with m.Case(slots.output):
-                m.d.comb += multiplier.b.eq(waiting)
-            with m.Default():
-                m.d.comb += multiplier.b.eq(Cat(C(0, align), fraction, C(0, 1)))
+                m.d.sync += operand.eq(0)
+        m.d.comb += [
+            multiplier.a.eq(Mux(operand == 0, table.slope, result)),
+            multiplier.b.eq(Array(Value.cast(value).as_unsigned()[:width] for value in operands)[operand]),
+        ]
 
         at, base = [slot], table.base
         for stage in range(MULTIPLY + 1):

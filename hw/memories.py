@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.component import Component, delay
 from hw.signatures import image_write
-from hw.technology import BankMemory, block_rams
+from hw.technology import BankMemory, RegisteredMemory, block_rams
 from spec import timing
 from spec.program import WORD, Widths, bits_for, words_for
 from spec.target import Target, Technology
@@ -51,7 +51,9 @@ class Scratchpad(Component):
         )
         self._banks = [
             [
-                BankMemory(target.data_width, 1, target.bank_words, target.single_port, target.technology)
+                BankMemory(
+                    target.data_width, 1, target.bank_words, target.single_port, target.technology, not target.compact
+                )
                 for _ in range(target.columns)
             ]
             for _ in range(target.banks)
@@ -76,7 +78,7 @@ class Scratchpad(Component):
         words = data.ArrayLayout(self.read_data.shape(), len(self._banks))
         read = Signal(words)
         # Banks of large parts lie far apart: what they are asked waits in registers of the bank, before and behind the
-        # choice between array and loader, then of each lane; what they answer in two.
+        # choice between array and loader, then of each lane; what they answer in the memory's own register and another.
         lanes = self._target.columns
         port = 0 if self._target.compact else 1
         read_bank = delay(m, self.read_address[offset:], 5 * port, "read_bank")
@@ -131,7 +133,7 @@ class Scratchpad(Component):
                     memory.write_address.eq(own.write_address),
                     memory.write_mask.eq(1),
                     memory.write_data[0].eq(own.write_data),
-                    read[number][lane].eq(delay(m, memory.read_data, 2 * port, f"read_{number}_{lane}")[0]),
+                    read[number][lane].eq(delay(m, memory.read_data[0], port, f"read_{number}_{lane}")),
                 ]
                 collisions.append(delay(m, memory.collision, port, f"collision_{number}_{lane}", reset_less=False))
             collisions.append(array_asks & loader_asks)
@@ -233,21 +235,22 @@ class ImageMemory(Component):
 
     Args:
         technology: whose block RAM is counted. shape, depth: of its words.
-        spread: every 16 bits have block RAMs, and a register in front of and two behind these, of their own.
+        latency: 1; 2: every 16 bits have a RegisteredMemory of their own; 4: also registers in front of and behind it.
 
     Members:
         fill (In): see hw.signatures.image_write.
-        read_enable (In), read_address (In), read_data (Out): one cycle later; held without `read_enable`. If `spread`,
-            four cycles later and never held.
+        read_enable (In), read_address (In), read_data (Out): `latency` cycles later. Held without `read_enable` if that
+            is 1, else never.
 
-    Costs: latency 1 or 4; `block_rams`.
+    Costs: `block_rams`.
     """
 
-    def __init__(self, technology: Technology, shape: ShapeLike, depth: int, spread: bool = False):
+    def __init__(self, technology: Technology, shape: ShapeLike, depth: int, latency: int = 1):
         self._technology = technology
-        self._spread = spread
         self._depth = depth
         self._parts = words_for(Shape.cast(shape).width)
+        self._latency = latency
+        self._registered = [RegisteredMemory(WORD, depth, technology) for _ in range(self._parts if latency > 1 else 0)]
         super().__init__(
             {
                 "fill": In(image_write(depth, Shape.cast(shape).width)),
@@ -259,14 +262,14 @@ class ImageMemory(Component):
 
     @property
     def block_rams(self) -> int:
-        if self._spread:
-            return self._parts * block_rams(self._technology, self._depth, WORD)
+        if self._registered:
+            return sum(memory.block_rams for memory in self._registered)
         return block_rams(self._technology, self._depth, WORD, self._parts)
 
     def elaborate(self, platform):
         m = Module()
-        if self._spread:
-            self._elaborate_spread(m)
+        if self._registered:
+            self._elaborate_registered(m)
             return m
         m.submodules.memory = memory = Memory(
             shape=data.ArrayLayout(WORD, self._parts), depth=self._depth, init=[], attrs={"ram_style": "block"}
@@ -282,21 +285,19 @@ class ImageMemory(Component):
         ]
         return m
 
-    def _elaborate_spread(self, m: Module) -> None:
+    def _elaborate_registered(self, m: Module) -> None:
         words = []
-        for part in range(self._parts):
-            m.submodules[f"memory_{part}"] = memory = Memory(
-                shape=WORD, depth=self._depth, init=[], attrs={"ram_style": "block"}
-            )
-            write, read = memory.write_port(), memory.read_port()
+        far = (self._latency - 2) // 2
+        for part, memory in enumerate(self._registered):
+            m.submodules[f"memory_{part}"] = memory
             enable = self.fill.enable & (self.fill.part == part)
             m.d.comb += [
-                write.en.eq(delay(m, enable, 1, f"write_enable_{part}")),
-                write.addr.eq(delay(m, self.fill.address, 1, f"write_address_{part}", keep=True)),
-                write.data.eq(delay(m, self.fill.data, 1, f"write_data_{part}", keep=True)),
-                read.addr.eq(delay(m, self.read_address, 1, f"read_address_{part}", keep=True)),
+                memory.write_enable.eq(delay(m, enable, far, f"write_enable_{part}")),
+                memory.write_address.eq(delay(m, self.fill.address, far, f"write_address_{part}", keep=True)),
+                memory.write_data.eq(delay(m, self.fill.data, far, f"write_data_{part}", keep=True)),
+                memory.read_address.eq(delay(m, self.read_address, far, f"read_address_{part}", keep=True)),
             ]
-            words.append(delay(m, read.data, 2, f"word_{part}"))
+            words.append(delay(m, memory.read_data, far, f"word_{part}"))
         m.d.comb += Value.cast(self.read_data).eq(Cat(words))
 
 
@@ -316,7 +317,7 @@ class FactorMemory(Component):
         self._target = target
         w = Widths(target)
         word = data.ArrayLayout(signed(target.factor_width), target.rows)
-        self._memory = ImageMemory(target.technology, word, target.factor_words, not target.compact)
+        self._memory = ImageMemory(target.technology, word, target.factor_words, 1 if target.compact else 4)
         super().__init__(
             {
                 "fill": In(image_write(target.factor_words, target.rows * target.factor_width)),

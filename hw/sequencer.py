@@ -46,7 +46,7 @@ class Sequencer(Component):
         self._target = target
         self._depth = target.program_words
         self._record = record
-        self._memory = ImageMemory(target.technology, WORD, target.program_words)
+        self._memory = ImageMemory(target.technology, WORD, target.program_words, timing.program(target))
         tokens = len(Token)
         super().__init__(
             {
@@ -75,9 +75,10 @@ class Sequencer(Component):
         m.submodules.memory = memory = self._memory
         wiring.connect(m, wiring.flipped(self.fill), memory.fill)
         address = Signal(range(self._depth))
-        fetched = Signal(range(words + 1))
+        last = timing.fetch(self._target, self._record) - 1
+        fetched = Signal(range(last + 1))
         turn = Signal(16, init=1)
-        shifting = Signal()  # a word has come for the buffer
+        asked = Signal()  # for a word
         buffer = Signal(words * WORD, reset_less=True)
         record = data.View(self.instruction.shape(), buffer[: self._record.bits])
         last_turn, there, again = Signal(), Signal(), Signal()  # there: the tokens it waits for
@@ -89,7 +90,6 @@ class Sequencer(Component):
         m.d.comb += [
             memory.read_enable.eq(1),
             memory.read_address.eq(address),
-            last_turn.eq(turn == self.steps),
             there.eq(~(record.wait & ~self.available).any()),
             again.eq(record.loop_end & ~last_turn),
             self.take.eq(Mux(dispatch, record.wait, 0)),
@@ -98,19 +98,17 @@ class Sequencer(Component):
             m.d.sync += fetched.eq(0)
             with m.If(again):
                 m.d.sync += [turn.eq(turn + 1), address.eq(record.back)]
-        with m.If(shifting):
+        m.d.sync += last_turn.eq(turn == self.steps)  # long before it is looked at
+        with m.If(delay(m, asked, timing.program(self._target), "shifting", reset_less=False)):
             m.d.sync += buffer.eq(data_shift(buffer, memory.read_data))
         with m.FSM() as machine:
             with m.State("IDLE"), m.If(self.run):
                 m.d.sync += [address.eq(0), turn.eq(turn.init), fetched.eq(0)]
                 m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.sync += [
-                    address.eq(address + (fetched != words)),
-                    fetched.eq(fetched + 1),
-                ]
-                m.d.sync += shifting.eq(fetched != words)
-                with m.If(fetched == words):
+                m.d.comb += asked.eq(fetched < words)
+                m.d.sync += [address.eq(address + asked), fetched.eq(fetched + 1)]
+                with m.If(fetched == last):
                     m.next = "WAIT"
             if self._target.compact:
                 with m.State("WAIT"), m.If(due):

@@ -8,7 +8,7 @@ from amaranth.hdl import Assert, Cat, ClockSignal, Const, Instance, Module, Mux,
 from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
-from hw.component import Component
+from hw.component import Component, delay
 from spec.errors import SpecError
 from spec.program import bits_for
 from spec.target import MULTIPLIERS, Technology
@@ -21,6 +21,9 @@ MAC16_WIDTH, MAC16_SUM = MULTIPLIERS[Technology.ICE40]
 MULT18_WIDTH, _ = MULTIPLIERS[Technology.ECP5]
 MULT18_STAGES = 3
 """Registers on the way through an MULT18X18D."""
+
+DP16K_WIDTH = 18
+"""Bits of a DP16KD's word at most, with a port to read and another to write."""
 
 _BLOCK_RAM_SHAPES = {
     Technology.GENERIC: (),
@@ -281,6 +284,109 @@ def _extend(operand: Value) -> Value:
     return Cat(operand, operand[-1].replicate(MAC16_WIDTH - len(operand)))
 
 
+class RegisteredMemory(Component):
+    """Words in block RAM, read through a register that a block of ECP5 has inside: its own output is three times as
+    late as that of the register.
+
+    Args:
+        width: bits of a word.
+        depth: words.
+        technology: ECP5 is DP16KDs with output registers, as many as `block_rams` says.
+
+    Members:
+        write_enable, write_address, write_data (In): a write.
+        read_address (In), read_data (Out): two cycles later; undefined if the word was written in the cycle of the
+            address.
+
+    Costs: latency 2, one read and one write per cycle; `block_rams`.
+    """
+
+    def __init__(self, width: int, depth: int, technology: Technology = Technology.GENERIC):
+        super().__init__(
+            {
+                "write_enable": In(1),
+                "write_address": In(bits_for(depth)),
+                "write_data": In(width),
+                "read_address": In(bits_for(depth)),
+                "read_data": Out(width),
+            }
+        )
+        self._width, self._depth = width, depth
+        self._technology = technology
+
+    @property
+    def _bits(self) -> int:
+        """Bits of a DP16KD's word; 0 if the memory is not made of these."""
+        shapes = _BLOCK_RAM_SHAPES[Technology.ECP5] if self._technology is Technology.ECP5 else ()
+        return next((bits for words, bits, _ in shapes if words >= self._depth and bits <= DP16K_WIDTH), 0)
+
+    @property
+    def block_rams(self) -> int:
+        return -(-self._width // self._bits) if self._bits else block_rams(self._technology, self._depth, self._width)
+
+    def elaborate(self, platform):
+        m = Module()
+        width, bits = self._width, self._bits
+        if bits:
+            for k, first in enumerate(range(0, width, bits)):
+                part = slice(first, min(first + bits, width))
+                m.submodules[f"block_{k}"] = _dp16k(self, bits, self.write_data[part], self.read_data[part])
+            return m
+        m.submodules.memory = store = memory.Memory(
+            shape=width, depth=self._depth, init=[], attrs={"ram_style": "block"}
+        )
+        write, read = store.write_port(), store.read_port()
+        late = Signal.like(self.read_data, reset_less=True)
+        m.d.sync += late.eq(read.data)
+        m.d.comb += [
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            read.addr.eq(self.read_address),
+            self.read_data.eq(late),
+        ]
+        return m
+
+
+def _dp16k(ports: RegisteredMemory, bits: int, write_data: Value, read_data: Value) -> Instance:
+    """DP16KD of `bits` per word, written through port A and read through port B and its output register.
+
+    Parameters and pins after the way in which Yosys maps memories to it (lattice/brams_map_16kd.v): addresses begin
+    above those of the bits in a word; 18 bits have two byte enables in the lowest two.
+    """
+    low = {1: 0, 2: 1, 4: 2, 9: 3, 18: 4}[bits]
+    enables = Cat(Const(3, 2), Const(0, 2)) if bits == DP16K_WIDTH else Const(0, low)
+    pins = {}
+    for port, address in (("A", ports.write_address), ("B", ports.read_address)):
+        whole = Cat(enables, address)
+        for k in range(14):
+            pins[f"i_AD{port}{k}"] = whole[k] if k < len(whole) else Const(0)
+        for k in range(3):
+            pins[f"i_CS{port}{k}"] = Const(0)
+        pins |= {
+            f"p_DATA_WIDTH_{port}": bits,
+            f"p_CSDECODE_{port}": "0b000",
+            f"p_WRITEMODE_{port}": "NORMAL",
+            f"i_CLK{port}": ClockSignal(),
+            f"i_OCE{port}": Const(1),
+            f"i_RST{port}": Const(0),
+        }
+    return Instance(
+        "DP16KD",
+        p_REGMODE_A="NOREG",
+        p_REGMODE_B="OUTREG",
+        p_RESETMODE="SYNC",
+        p_GSR="AUTO",
+        i_CEA=ports.write_enable,
+        i_WEA=ports.write_enable,
+        i_CEB=Const(1),
+        i_WEB=Const(0),
+        **pins,
+        **{f"i_DIA{k}": write_data[k] for k in range(len(write_data))},
+        **{f"o_DOB{k}": read_data[k] for k in range(len(read_data))},
+    )
+
+
 class BankMemory(Component):
     """A scratchpad bank: words of several lanes, written lane by lane.
 
@@ -293,16 +399,18 @@ class BankMemory(Component):
         lanes: lanes of a word.
         depth: words.
         single_port: read and write never happen in one cycle.
+        registered: what is read comes through a register, see RegisteredMemory.
         technology: ICE40 with `single_port` is SB_SPRAM256KA (contents undefined after power-up, `depth` a
             multiple of 16,384, `width` at most 16); all else is block RAM.
 
     Members:
         read_enable, read_address (In): a read.
-        read_data (Out): its word, in the next cycle; undefined after a cycle without a read.
+        read_data (Out): its word, in the next cycle or, if `registered`, the one after; undefined after a cycle without
+            a read.
         write_enable, write_address, write_mask, write_data (In): a write of the lanes whose mask bit is set.
-        collision (Out): this cycle's accesses collide.
+        collision (Out): this cycle's accesses collide or, if `registered`, the last cycle's do.
 
-    Costs: latency 1, one read and one write per cycle (`single_port`: one of them); `block_rams` or `sprams`.
+    Costs: latency 1 or 2, one read and one write per cycle (`single_port`: one of them); `block_rams` or `sprams`.
 
     Raises:
         SpecError: a shape that SPRAM does not have.
@@ -315,11 +423,13 @@ class BankMemory(Component):
         depth: int,
         single_port: bool = False,
         technology: Technology = Technology.GENERIC,
+        registered: bool = False,
     ):
         self._word = data.ArrayLayout(signed(width), lanes)
         self._depth = depth
         self._single_port = single_port
         self._technology = technology
+        self._lanes = [RegisteredMemory(width, depth, technology) for _ in range(lanes)] if registered else []
         if self._spram and (depth % SPRAM_WORDS or width > SPRAM_WIDTH):
             raise SpecError(
                 f"a single-port bank of {depth} words of {width}-bit lanes is not made of SPRAMs:"
@@ -350,20 +460,40 @@ class BankMemory(Component):
     def block_rams(self) -> int:
         if self._spram:
             return 0
+        if self._lanes:
+            return sum(lane.block_rams for lane in self._lanes)
         width = Value.cast(self.write_data).shape().width // self._word.length
         return block_rams(self._technology, self._depth, width, self._word.length)
 
     def elaborate(self, platform):
         m = Module()
-        same = Const(1) if self._single_port else self.read_address == self.write_address
-        m.d.comb += self.collision.eq(self.read_enable & self.write_enable & same)
+        both = self.read_enable & self.write_enable
+        differs = Const(0, 1) if self._single_port else self.read_address ^ self.write_address
+        if self._lanes:  # compared nibble by nibble, then in the next cycle as a whole
+            both = delay(m, both, 1, "both", reset_less=False)
+            nibbles = [differs[k : k + 4].any() for k in range(0, len(differs), 4)]
+            differs = delay(m, Cat(nibbles), 1, "differs")
+        m.d.comb += self.collision.eq(both & ~differs.any())
         if platform is None:
             m.d.sync += Assert(~self.collision, "two accesses collide in a scratchpad bank")
-        if self._spram:
+        if self._lanes:
+            self._elaborate_registered(m)
+        elif self._spram:
             self._elaborate_spram(m)
         else:
             self._elaborate_block_ram(m)
         return m
+
+    def _elaborate_registered(self, m: Module) -> None:
+        for k, lane in enumerate(self._lanes):
+            m.submodules[f"lane_{k}"] = lane
+            m.d.comb += [
+                lane.write_enable.eq(self.write_enable & self.write_mask[k]),
+                lane.write_address.eq(self.write_address),
+                lane.write_data.eq(self.write_data[k]),
+                lane.read_address.eq(self.read_address),
+                self.read_data[k].eq(lane.read_data),
+            ]
 
     def _elaborate_block_ram(self, m: Module) -> None:
         m.submodules.memory = store = memory.Memory(

@@ -128,9 +128,19 @@ def period(target: Target, depth: int) -> int:
     return max(depth + rest(target), target.rows)
 
 
-def fetch(instruction: Record) -> int:
+def begin(target: Target) -> int:
+    """`start` of a run to its programs' first cycle but one: where the array is not compact, a register."""
+    return 0 if target.compact else 1
+
+
+def program(target: Target) -> int:
+    """Address of a program word to the word: memory and, where the array is not compact, the register behind it."""
+    return 1 if target.compact else 2
+
+
+def fetch(target: Target, instruction: Record) -> int:
     """First cycle of a fetch to the first cycle the instruction may be handed over: one per word, one memory read."""
-    return instruction.words + 1
+    return instruction.words + program(target)
 
 
 def start(target: Target) -> int:

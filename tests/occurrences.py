@@ -72,7 +72,7 @@ def _schedule(image: Image, run: Run, target: Target) -> set[str]:
     """Cases of timing: what the loader does while others work."""
     seen = {"data and result in separate banks"} if target.single_port else set()
     gates = [(start, done) for unit, _, _, start, done in run.started if unit is Segment.GATE_PROGRAM]
-    soonest = timing.start(target) or 1 + timing.fetch(gate_instruction(target))
+    soonest = timing.start(target) or 1 + timing.fetch(target, gate_instruction(target))
     seen |= {"gate unit back to back"} if any(b == done + soonest for (_, done), (b, _) in pairwise(gates)) else set()
     array = [(start, done) for unit, _, _, start, done in run.started if unit is Segment.ARRAY_PROGRAM]
     seen |= {"operands while the array drains"} if any(b < done for (_, done), (b, _) in pairwise(array)) else set()

