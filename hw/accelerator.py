@@ -57,7 +57,7 @@ class Accelerator(Component):
             Segment.LOADER_PROGRAM: Sequencer(target, loader_instruction(target)),
             Segment.GATE_PROGRAM: Sequencer(target, gate_instruction(target)),
         }
-        self._bias = ImageMemory(target.technology, word, target.bias_words)
+        self._bias = ImageMemory(target.technology, word, target.bias_words, timing.bias(target))
         super().__init__(
             {
                 "image": In(stream.Signature(WORD)),

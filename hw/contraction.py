@@ -31,7 +31,7 @@ class ContractionUnit(Component):
         data_enable, data_address (Out), data_word (In): scratchpad, timing.read() cycles.
         factor_address (Out), factor_word (In): factor memory, timing.read() cycles. hidden (Out): the last factor of
             this address is h.
-        bias_address (Out), bias_word (In): bias memory, one cycle.
+        bias_address (Out), bias_word (In): bias memory, timing.bias() cycles.
         write_valid, write_results, write_add, write_address, write_data (Out): a result word, to the result memory if
             `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
         saturated (Out): lanes clipped in the word that leaves the requantisers.

@@ -16,7 +16,7 @@ class Requantiser(Component):
     One lane; no flow control.
 
     Members:
-        i, i_valid (In): accumulator. bias (In): its bias, one cycle later; 0 for none.
+        i, i_valid (In): accumulator. bias (In): its bias, timing.bias() later; 0 for none.
         shift (In): constant while anything is in flight.
         o, o_valid (Out): the result. o_saturated (Out): it was clipped.
 
@@ -63,7 +63,6 @@ class Requantiser(Component):
         valid = delay(m, self.i_valid, timing.requantise(self._target), "valid", reset_less=False)
         i = delay(m, self.i, 1, "i")
         shift = delay(m, self.shift, 1, "shift", keep=True)  # constant: a copy near by
-        bias = delay(m, self.bias, 3, "bias")
         coarse, middle, half = (
             Signal(signed(width + 1), name=name, reset_less=True) for name in ("coarse", "middle", "half")
         )
@@ -75,7 +74,7 @@ class Requantiser(Component):
             coarse.eq((i << 1) >> Cat(C(0, 4), shift[4:])),
             middle.eq(coarse >> Cat(C(0, 2), shift[2:4])),
             half.eq(middle >> shift[:2]),
-            total.eq((half + Cat(C(1, 1), bias).as_signed()) >> 1),
+            total.eq((half + Cat(C(1, 1), self.bias).as_signed()) >> 1),
             low.eq(total),
             negative.eq(total[-1]),
             clipped.eq(above != total[-1].replicate(len(above))),

@@ -92,6 +92,13 @@ def accumulate(target: Target) -> int:
     return multiply(target.compact) + int(target.compact)
 
 
+def bias(target: Target) -> int:
+    """Address of a bias word, which comes with the accumulators at the requantisers, to the word: memory and, where the
+    array is not compact, registers at the address and behind the memory.
+    """
+    return 1 if target.compact else 4
+
+
 def requantise(target: Target) -> int:
     """Accumulator at the requantiser to result: shift, round and add the bias, saturate. Where the array is not
     compact, also a register in front, two in the shift and one in the middle of the saturation.

@@ -77,14 +77,14 @@ def simulate(
     async def bench(ctx):
         latency = timing.read(target)
         data, factor = [np.zeros_like(scratchpad[0])] * latency, [np.zeros_like(factors[0])] * latency
-        bias_word = np.zeros(target.columns, dtype=np.int64)
+        bias_words = [np.zeros(target.columns, dtype=np.int64)] * timing.bias(target)
         for cycle in range(100_000):
             if cycle in starts:
                 ctx.set(dut.instruction, HEADER | instructions[starts.index(cycle)])
             ctx.set(dut.start, cycle in starts)
             ctx.set(dut.data_word, [int(v) for v in data[0]])
             ctx.set(dut.factor_word, [int(v) for v in factor[0]])
-            ctx.set(dut.bias_word, [int(v) for v in bias_word])
+            ctx.set(dut.bias_word, [int(v) for v in bias_words[0]])
             if ctx.get(dut.write_valid):
                 word = tuple(ctx.get(dut.write_data[q]) for q in range(target.columns))
                 writes.append((cycle, ctx.get(dut.write_results), ctx.get(dut.write_address), word))
@@ -96,7 +96,7 @@ def simulate(
                 starts.append(cycle + (timing.start(target) if chained else 1))
             data = [*data[1:], scratchpad[ctx.get(dut.data_address)]]
             factor = [*factor[1:], factors[min(ctx.get(dut.factor_address), len(factors) - 1)]]
-            bias_word = bias[min(ctx.get(dut.bias_address), len(bias) - 1)]
+            bias_words = [*bias_words[1:], bias[min(ctx.get(dut.bias_address), len(bias) - 1)]]
             await ctx.tick()
         else:
             raise AssertionError("never done")
