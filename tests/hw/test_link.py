@@ -7,7 +7,11 @@ import pytest
 from amaranth.hdl import ClockDomain, DomainRenamer, Module
 from amaranth.sim import Simulator
 
-from hw.link import (
+from hw.link import HostLink
+from hw.signatures import OutputKind
+from hw.uart import UARTReceiver, UARTTransmitter, divisor
+from spec.errors import SpecError
+from spec.protocol import (
     ESCAPE,
     FLAG,
     MAX_PAYLOAD,
@@ -15,7 +19,6 @@ from hw.link import (
     RESULT_BYTES,
     SLOT_BYTES,
     VERSION,
-    HostLink,
     Reason,
     Request,
     decode,
@@ -23,9 +26,6 @@ from hw.link import (
     target_id,
     word_bytes,
 )
-from hw.signatures import OutputKind
-from hw.uart import UARTReceiver, UARTTransmitter, divisor
-from spec.errors import SpecError
 from spec.target import Target
 
 TARGET = Target("stub", rows=2, columns=2)
@@ -147,9 +147,9 @@ class Host:
 
     async def status(self):
         data = await self.do(Request.STATUS, number=9)
-        assert len(data) == 24 and data[3] == VERSION
-        numbers = [int.from_bytes(data[k : k + 4], "little") for k in range(4, 24, 4)]
-        names = ("cycles", "stalls", "saturations", "target", "build")
+        assert len(data) == 28 and data[3] == VERSION
+        numbers = [int.from_bytes(data[k : k + 4], "little") for k in range(4, 28, 4)]
+        names = ("cycles", "stalls", "saturations", "target", "build", "image")
         flags = {"busy": data[0] >> 3 & 1, "last": data[0] >> 4, "errors": data[1], "collision": data[2]}
         return flags | dict(zip(names, numbers, strict=True))
 
