@@ -17,6 +17,8 @@ from spec.protocol import (
     VERSION,
     Reason,
     Request,
+    Status,
+    result_bytes,
     target_id,
     word_bytes,
 )
@@ -139,7 +141,7 @@ class ResultBuffer(Component):
     _DEPTH, _BLOCK = 512, 4
 
     def __init__(self, target: Target):
-        self._bytes = 1 + -(-target.data_width // 8)
+        self._bytes = result_bytes(target.data_width)
         super().__init__(
             {
                 "out": In(stream.Signature(output_word(target))),
@@ -334,6 +336,7 @@ class HostLink(Component):
         with m.Elif(reading):
             m.d.comb += ended.eq(~results.more | beyond)
         with m.Elif(kind[1:] == Request.STATUS >> 1):
+            assert Status.SIZE == 0b11100
             m.d.comb += ended.eq(index[2:5].all())
         with m.Else():
             m.d.comb += ended.eq(index[0])

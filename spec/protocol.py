@@ -54,7 +54,7 @@ and exact when it is not busy.
 
 import hashlib
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from spec.target import Target, Technology
@@ -72,6 +72,9 @@ RESULT_BYTES = 480
 """Result bytes the buffer holds at least."""
 
 CHECK = 4
+
+WINDOW = 2
+"""Frames that fit into the device: a host sends no more before it has replies."""
 
 
 class Request(IntEnum):
@@ -113,6 +116,41 @@ def target_id(target: Target) -> int:
 def image_check(words: bytes) -> int:
     """What STATUS reports when an image of these words (2 bytes each) is loaded."""
     return zlib.crc32(words)
+
+
+@dataclass(frozen=True)
+class Status:
+    """The reply to STATUS and IDENTIFY; the attributes are described above."""
+
+    busy: bool
+    last: int
+    errors: int
+    collision: bool
+    version: int
+    cycles: int
+    stalls: int
+    saturations: int
+    target: int
+    build: int
+    image: int
+
+    SIZE = 28
+
+    @staticmethod
+    def parse(payload: bytes) -> "Status":
+        """Reads the reply's payload."""
+        counts = (int.from_bytes(payload[at : at + 4], "little") for at in range(4, Status.SIZE, 4))
+        return Status(bool(payload[0] & 8), payload[0] >> 4, payload[1], bool(payload[2] & 1), payload[3], *counts)
+
+
+def start_payload(steps: int, use_state: bool = False, every_h: bool = False, keep: bool = False) -> bytes:
+    """The payload of START."""
+    return steps.to_bytes(2, "little") + bytes([use_state | every_h << 1 | keep << 2, 0])
+
+
+def result_bytes(width: int) -> int:
+    """Bytes of a result whose value has `width` bits."""
+    return 1 + -(-width // 8)
 
 
 def word_bytes(width: int) -> int:
