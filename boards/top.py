@@ -46,8 +46,8 @@ class BoardTop(Elaboratable):
     @property
     def resources(self) -> Resources:
         """What the specification predicts; synthesis is held against it."""
-        system = self._system
-        return Resources(system.multipliers, system.block_rams, system.sprams)
+        engine = self._system.engine
+        return Resources(engine.multipliers, engine.block_rams, engine.sprams)
 
     def elaborate(self, platform):
         m = Module()

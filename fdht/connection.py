@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import serial
 from serial.tools.list_ports import comports
@@ -23,7 +24,26 @@ class DeviceError(FdhtError):
     """A board that is not there, is not what was expected, or no longer answers."""
 
 
-def open_port(url: str, baud: int) -> "serial.SerialBase":
+class Port(Protocol):
+    """What a port must offer, after pyserial; each may raise an OSError."""
+
+    @property
+    def in_waiting(self) -> int:
+        """Bytes that are there (or whether there are any)."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """So many bytes, or fewer after `TURN` seconds."""
+        ...
+
+    def write(self, data: bytes, /) -> int | None:
+        """Sends bytes."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def open_port(url: str, baud: int) -> Port:
     """Opens a serial port, or whatever pyserial's URLs name.
 
     Raises:
@@ -144,7 +164,7 @@ class Connection:
         window, coming, failures, answer = _Window(), iter(payloads), 0, b""
         wait = False  # the engine does: let nothing be under way, then try again
         while True:
-            while len(window.payloads) < WINDOW and not wait and (payload := next(coming, None)) is not None:
+            while len(window.payloads) < WINDOW and (payload := next(coming, None)) is not None:
                 window.payloads.append(payload)
             if not window.payloads:
                 return answer
@@ -164,29 +184,31 @@ class Connection:
                     raise self._silence()
                 window.flying, window.sent, wait = max(0, window.flying - 1) if body else 0, 0, False
                 continue
-            window.flying = max(0, window.flying - 1)
             replied, number, data = reply
-            if replied == kind:
+            reason = data[0] & 7 if replied & REFUSED and data else 0
+            if reason != Reason.DAMAGED and replied & ~REFUSED != kind:
+                continue  # an answer to a request before these
+            window.flying = max(0, window.flying - 1)
+            if not reason:
                 done = (number - self._number) % 16
                 if 1 <= done <= len(window.payloads):
                     for _ in range(done):
                         window.payloads.popleft()
                     window.sent = max(0, window.sent - done)
                     self._number, answer, failures = number, data, 0
-            elif replied & REFUSED and data:
-                reason = data[0] & 7
-                window.sent = 0
-                if reason == Reason.WAIT:
-                    wait = True
-                elif reason == Reason.DAMAGED:
-                    failures += 1
-                elif reason != Reason.SEQUENCE:
-                    raise DeviceError(
-                        f"the engine on {self.url} refuses {kind.name} ({Reason(reason).name}); another program may be "
-                        "using it: stop that and start again"
-                    )
+                continue
+            window.sent = 0
+            if reason == Reason.WAIT:
+                wait = True
+            elif reason == Reason.DAMAGED:
+                failures += 1
                 if failures == ATTEMPTS:
                     raise self._silence()
+            elif reason != Reason.SEQUENCE:
+                raise DeviceError(
+                    f"the engine on {self.url} refuses {kind.name} ({Reason(reason).name}); another program may be "
+                    "using it: stop that and start again"
+                )
 
     def _silence(self) -> "DeviceError":
         return _SilenceError(

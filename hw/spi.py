@@ -22,7 +22,7 @@ class SPIPeripheral(Component):
 
     Members:
         clock, select, copi (In): the pins; `select` is high while the peripheral is selected.
-        cipo (Out): registered; it changes with the clock's falling edge.
+        cipo (Out): registered; it changes with the clock's falling edge. The first byte after power-up means nothing.
         i (In): bytes to send.
         o (Out): bytes received; always taken.
 
@@ -45,10 +45,13 @@ class SPIPeripheral(Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains += [ClockDomain("rise", reset_less=True, local=True)]
-        m.domains += [ClockDomain("fall", clk_edge="neg", async_reset=True, local=True)]
-        m.d.comb += [ClockSignal("rise").eq(self.clock), ClockSignal("fall").eq(self.clock)]
-        m.d.comb += ResetSignal("fall").eq(~self.select)
+        m.domains += [
+            ClockDomain("rise", reset_less=True, local=True),
+            ClockDomain("fall", clk_edge="neg", reset_less=True, local=True),
+            ClockDomain("selected", clk_edge="neg", async_reset=True, local=True),
+        ]
+        m.d.comb += [ClockSignal(domain).eq(self.clock) for domain in ("rise", "fall", "selected")]
+        m.d.comb += ResetSignal("selected").eq(~self.select)
 
         bit = Signal(reset_less=True)
         shift = Signal(BITS, reset_less=True)
@@ -65,7 +68,8 @@ class SPIPeripheral(Component):
 
         m.d.rise += bit.eq(self.copi)
         whole = Cat(bit, shift[:-1])
-        m.d.fall += [shift.eq(whole), count.eq(count + 1)]
+        m.d.selected += count.eq(count + 1)
+        m.d.fall += shift.eq(whole)
         with m.If(count.all()):
             available = filled_there ^ taken
             m.d.fall += [

@@ -36,31 +36,26 @@ class StreamBuffer(Component):
         return m
 
 
-class System(Component):
-    """Engine, host link, serial port and, if wanted, SPI.
+class LinkedEngine(Component):
+    """The engine behind its host link, bytes in and out.
 
-    Bytes are taken from both ports; replies go to the one that the last byte came from. The link's reset request
-    resets the engine alone, so that the host can always end a run.
+    The link's reset request resets the engine alone, so that the host can always end a run.
 
     Args:
         target: of the engine.
-        divisor: of the serial port (see hw.uart).
         build: 32 bits that identify the bitstream.
-        spi: there is an SPI port.
 
     Members:
-        rx (In), tx (Out): the serial line.
-        spi_clock, spi_select, spi_copi (In), spi_cipo (Out): see hw.spi; only with `spi`.
+        rx (In), tx (Out): bytes from and to the host. lost (In): see hw.link.
 
-    Costs: those of the engine (`multipliers`, `sprams`) and, in `block_rams`, the link's.
+    Costs: those of engine and link (`multipliers`, `block_rams`, `sprams`).
     """
 
-    def __init__(self, target: Target, divisor: int, build: int = 0, spi: bool = False):
-        self._target, self._divisor, self._spi = target, divisor, spi
+    def __init__(self, target: Target, build: int = 0):
+        self._target = target
         self._engine = Accelerator(target)
         self._link = HostLink(target, build)
-        pins = {"spi_clock": In(1), "spi_select": In(1), "spi_copi": In(1), "spi_cipo": Out(1)}
-        super().__init__({"rx": In(1), "tx": Out(1), **(pins if spi else {})})
+        super().__init__({"rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)), "lost": In(1)})
 
     @property
     def multipliers(self) -> int:
@@ -77,43 +72,10 @@ class System(Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.link = link = self._link
-        m.submodules.receiver = receiver = UARTReceiver(self._divisor)
-        m.submodules.transmitter = transmitter = UARTTransmitter(self._divisor)
-        m.d.comb += [receiver.pin.eq(self.rx), self.tx.eq(transmitter.pin), link.lost.eq(receiver.overrun)]
-        if self._spi:
-            self._join(m, receiver.bytes, transmitter.bytes)
-        else:
-            wiring.connect(m, receiver.bytes, link.rx)
-            wiring.connect(m, link.tx, transmitter.bytes)
-        self._connect_engine(m)
-        return m
-
-    def _join(self, m: Module, received, sent) -> None:
-        """The link on both ports."""
-        link = self._link
-        m.submodules.spi = spi = SPIPeripheral(idle=FLAG)
-        chosen = Signal()  # the last byte came through SPI
-        with m.If(spi.o.valid | received.valid):
-            m.d.sync += chosen.eq(spi.o.valid)
-        m.d.comb += [
-            spi.clock.eq(self.spi_clock),
-            spi.select.eq(self.spi_select),
-            spi.copi.eq(self.spi_copi),
-            self.spi_cipo.eq(spi.cipo),
-            spi.o.ready.eq(1),
-            received.ready.eq(~spi.o.valid),
-            link.rx.valid.eq(spi.o.valid | received.valid),
-            link.rx.payload.eq(Mux(spi.o.valid, spi.o.payload, received.payload)),
-            spi.i.payload.eq(link.tx.payload),
-            spi.i.valid.eq(link.tx.valid & chosen),
-            sent.payload.eq(link.tx.payload),
-            sent.valid.eq(link.tx.valid & ~chosen),
-            link.tx.ready.eq(Mux(chosen, spi.i.ready, sent.ready)),
-        ]
-
-    def _connect_engine(self, m: Module) -> None:
-        """The engine at the link, in a domain of its own."""
-        link, engine = self._link, self._engine
+        engine = self._engine
+        wiring.connect(m, wiring.flipped(self.rx), link.rx)
+        wiring.connect(m, wiring.flipped(self.tx), link.tx)
+        m.d.comb += link.lost.eq(self.lost)
         # The link resets the engine at the very start too. One register, not logic, drives so many flip-flops.
         m.domains += ClockDomain("engine", local=True)
         packer = InputPacker(self._target)
@@ -143,3 +105,61 @@ class System(Component):
         m.d.comb += link.busy.eq(engine.busy | waiting)
         for name in ("cycles", "stalls", "saturations", "collision"):
             m.d.comb += getattr(link, name).eq(getattr(engine, name))
+        return m
+
+
+class System(Component):
+    """Engine and host link on a serial port and, if wanted, an SPI port.
+
+    Bytes are taken from both ports; replies go to the one that the last byte came from.
+
+    Args:
+        target: of the engine.
+        divisor: of the serial port (see hw.uart).
+        build: 32 bits that identify the bitstream.
+        spi: there is an SPI port.
+
+    Members:
+        rx (In), tx (Out): the serial line.
+        spi_clock, spi_select, spi_copi (In), spi_cipo (Out): see hw.spi; only with `spi`.
+
+    Costs: those of the engine and its link (`engine`).
+    """
+
+    def __init__(self, target: Target, divisor: int, build: int = 0, spi: bool = False):
+        self._divisor, self._spi = divisor, spi
+        self.engine = LinkedEngine(target, build)
+        pins = {"spi_clock": In(1), "spi_select": In(1), "spi_copi": In(1), "spi_cipo": Out(1)}
+        super().__init__({"rx": In(1), "tx": Out(1), **(pins if spi else {})})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.engine = engine = self.engine
+        m.submodules.receiver = receiver = UARTReceiver(self._divisor)
+        m.submodules.transmitter = transmitter = UARTTransmitter(self._divisor)
+        m.d.comb += [receiver.pin.eq(self.rx), self.tx.eq(transmitter.pin), engine.lost.eq(receiver.overrun)]
+        received, sent = receiver.bytes, transmitter.bytes
+        if not self._spi:
+            wiring.connect(m, received, engine.rx)
+            wiring.connect(m, engine.tx, sent)
+            return m
+        m.submodules.spi = spi = SPIPeripheral(idle=FLAG)
+        chosen = Signal()  # the last byte came through SPI
+        with m.If(spi.o.valid | received.valid):
+            m.d.sync += chosen.eq(spi.o.valid)
+        m.d.comb += [
+            spi.clock.eq(self.spi_clock),
+            spi.select.eq(self.spi_select),
+            spi.copi.eq(self.spi_copi),
+            self.spi_cipo.eq(spi.cipo),
+            spi.o.ready.eq(1),
+            received.ready.eq(~spi.o.valid),
+            engine.rx.valid.eq(spi.o.valid | received.valid),
+            engine.rx.payload.eq(Mux(spi.o.valid, spi.o.payload, received.payload)),
+            spi.i.payload.eq(engine.tx.payload),
+            spi.i.valid.eq(engine.tx.valid & chosen),
+            sent.payload.eq(engine.tx.payload),
+            sent.valid.eq(engine.tx.valid & ~chosen),
+            engine.tx.ready.eq(Mux(chosen, spi.i.ready, sent.ready)),
+        ]
+        return m

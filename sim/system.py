@@ -5,6 +5,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -12,37 +13,38 @@ from pydantic import TypeAdapter
 from sim.build import Simulator, ToolError, build_verilog, convert, environment, toolchain_environment
 from spec.target import Target, Technology
 
-TOP = "system"
 START_SECONDS = 60
 """Longest wait for a simulator to start."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """How bytes get to the system.
+class Pins:
+    """Where a design takes its bytes. All that are given serve hosts, one host at a time.
 
     Attributes:
-        divisor: clock cycles per bit of the serial port.
-        spi_mhz, clock_mhz: of the SPI port and of the system; bytes go there if the first is given.
+        divisor: clock cycles per bit of a serial port; None: the design has none, but takes bytes as they are.
+        spi_mhz, clock_mhz: of an SPI port's clock and of the design's; only their ratio counts.
     """
 
-    divisor: int = 4
+    divisor: int | None = 4
     spi_mhz: float | None = None
     clock_mhz: float = 1.0
 
 
-def build_system(target: Target, line: Line, build_id: int = 0) -> Simulator:
-    """Compiles a system with the engine of a target on generic primitives, or finds it compiled.
+def build_system(target: Target, pins: Pins, build_id: int = 0) -> Simulator:
+    """Compiles an engine behind its host link, on generic primitives, or finds it compiled.
 
     Raises:
         ToolError: a tool is missing or failed.
     """
-    from hw.system import System
+    from hw.system import LinkedEngine, System
 
-    spi = line.spi_mhz is not None
-    generic = replace(target, technology=Technology.GENERIC, pinned=False)
-    what = TypeAdapter(Target).dump_json(generic) + f"{line.divisor} {build_id} {spi}".encode()
-    return build_verilog(TOP, what, lambda: convert(System(generic, line.divisor, build_id, spi), TOP))
+    generic, spi = replace(target, technology=Technology.GENERIC, pinned=False), pins.spi_mhz is not None
+    what = TypeAdapter(Target).dump_json(generic) + f"{pins.divisor} {build_id} {spi}".encode()
+    if pins.divisor is None:
+        return build_verilog("engine", what, lambda: convert(LinkedEngine(generic, build_id), "engine"))
+    system = partial(System, generic, pins.divisor, build_id, spi)
+    return build_verilog("system", what, lambda: convert(system(), "system"))
 
 
 class SimulatedBoard:
@@ -50,33 +52,34 @@ class SimulatedBoard:
 
     Args:
         built: the system (build_system), or another design with its pins.
-        line: as it was built.
+        pins: as it was built.
 
     Attributes:
-        url: what pyserial's `serial_for_url` opens.
+        url, spi_url: what pyserial's `serial_for_url` opens; bytes go through the serial port (or as they are), and
+            through SPI.
 
     Raises:
         ToolError: the simulator does not start.
     """
 
-    def __init__(self, built: Simulator, line: Line):
-        self._built, self._line = built, line
+    def __init__(self, built: Simulator, pins: Pins):
+        self._built, self._pins = built, pins
         self._folder = tempfile.TemporaryDirectory(prefix="fdht-")
         self._errors: list[ToolError] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.url = ""
+        self.url = self.spi_url = ""
 
     def __enter__(self) -> "SimulatedBoard":
         work = Path(self._folder.name)
-        (work / "line.json").write_text(TypeAdapter(Line).dump_json(self._line).decode())
+        (work / "pins.json").write_text(TypeAdapter(Pins).dump_json(self._pins).decode())
         self._thread.start()
-        deadline, port = time.monotonic() + START_SECONDS, work / "port"
-        while not port.exists():
+        deadline, ports = time.monotonic() + START_SECONDS, work / "ports.json"
+        while not ports.exists():
             if self._errors or not self._thread.is_alive() or time.monotonic() > deadline:
                 self.close()
                 raise self._errors[0] if self._errors else ToolError("the simulator did not start; try again")
             time.sleep(0.01)
-        self.url = f"socket://127.0.0.1:{json.loads(port.read_text())}"
+        self.url, self.spi_url = (f"socket://127.0.0.1:{port}" for port in json.loads(ports.read_text()))
         return self
 
     def __exit__(self, *_) -> None:

@@ -11,15 +11,18 @@ from typing import Protocol
 
 import cocotb
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, Timer
+from cocotb.triggers import ClockCycles, FallingEdge, Timer
 from cocotbext.uart import UartSink, UartSource
 from pydantic import TypeAdapter
 
-from sim.system import Line
+from sim.system import Pins
 from spec.protocol import FLAG
 
 PERIOD = 10_000
 """Picoseconds of a clock cycle; any would do."""
+
+RESET_CYCLES = 1 << 11
+"""Cycles to wait after the reset: a board's own may take as long."""
 
 IDLE_TURNS, IDLE_SECONDS = 1000, 0.002
 """After so many turns without a byte, each turn waits a little for one, so as not to keep a processor busy."""
@@ -39,8 +42,8 @@ class Wire(Protocol):
 class SerialWire:
     """The serial port, under cocotbext-uart."""
 
-    def __init__(self, dut, line: Line):
-        bit = line.divisor * PERIOD // 1000  # nanoseconds
+    def __init__(self, dut, divisor: int):
+        bit = divisor * PERIOD // 1000  # nanoseconds
         baud = 10**9 // bit
         self._source, self._sink = UartSource(dut.rx, baud), UartSink(dut.tx, baud)
         self._byte = Timer(10 * bit, "ns")
@@ -56,16 +59,13 @@ class SerialWire:
 class SPIWire:
     """SPI in mode 0, high bit first; flags where there is nothing to send, and of those received only the first."""
 
-    def __init__(self, dut, line: Line):
-        assert line.spi_mhz is not None
+    def __init__(self, dut, ratio: float):
         self._dut = dut
-        self._half = Timer(round(PERIOD * line.clock_mhz / line.spi_mhz / 2), "ps")
+        self._half = Timer(round(PERIOD / ratio / 2), "ps")
         self._queue: deque[int] = deque()
         self._last = FLAG
-        for pin in (dut.spi_clock, dut.spi_copi):
+        for pin in (dut.spi_clock, dut.spi_select, dut.spi_copi):
             pin.value = 0
-        dut.rx.value = 1
-        dut.spi_select.value = 1
 
     def put(self, data: bytes) -> None:
         self._queue.extend(data)
@@ -73,6 +73,7 @@ class SPIWire:
     async def turn(self) -> bytes:
         dut, received = self._dut, 0
         sent = self._queue.popleft() if self._queue else FLAG
+        dut.spi_select.value = 1
         for bit in reversed(range(8)):
             dut.spi_copi.value = sent >> bit & 1
             await self._half
@@ -80,35 +81,67 @@ class SPIWire:
             dut.spi_clock.value = 1
             await self._half
             dut.spi_clock.value = 0
+        if not self._queue:
+            dut.spi_select.value = 0
         before, self._last = self._last, received
         return b"" if received == before == FLAG else bytes([received])
+
+
+class ByteWire:
+    """The byte streams of an engine without a port: a byte every `GAP` cycles."""
+
+    GAP = 4
+
+    def __init__(self, dut):
+        self._dut = dut
+        self._queue: deque[int] = deque()
+        dut.lost.value = dut.rx__valid.value = 0
+        dut.tx__ready.value = 1
+
+    def put(self, data: bytes) -> None:
+        self._queue.extend(data)
+
+    async def turn(self) -> bytes:
+        dut, received = self._dut, bytearray()
+        if self._queue:
+            dut.rx__payload.value = self._queue.popleft()
+            dut.rx__valid.value = 1
+        for _ in range(self.GAP):
+            if int(dut.tx__valid.value):
+                received.append(int(dut.tx__payload.value))
+            await FallingEdge(dut.clk)
+            dut.rx__valid.value = 0
+        return bytes(received)
 
 
 @cocotb.test()
 async def run(dut) -> None:
     """Serves hosts until the file `stop` appears or the process that started this is gone."""
     work = Path(os.environ["FDHT_SYSTEM"])
-    line = TypeAdapter(Line).validate_json((work / "line.json").read_text())
+    pins = TypeAdapter(Pins).validate_json((work / "pins.json").read_text())
     cocotb.start_soon(Clock(dut.clk, PERIOD, unit="ps").start())
-    wire: Wire = SerialWire(dut, line) if line.spi_mhz is None else SPIWire(dut, line)
+    wires: list[Wire] = [ByteWire(dut) if pins.divisor is None else SerialWire(dut, pins.divisor)]
+    if pins.spi_mhz is not None:
+        wires.append(SPIWire(dut, pins.spi_mhz / pins.clock_mhz))
     dut.rst.value = 1
-    for _ in range(4):
-        await FallingEdge(dut.clk)
+    await ClockCycles(dut.clk, 4)
     dut.rst.value = 0
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        (work / "new").write_text(json.dumps(listener.getsockname()[1]))
-        (work / "new").rename(work / "port")
-        for host in hosts(listener, work / "stop"):
+    await ClockCycles(dut.clk, RESET_CYCLES)
+    await FallingEdge(dut.clk)
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.1", 0)) as other:
+        (work / "new").write_text(json.dumps([each.getsockname()[1] for each in (listener, other)]))
+        (work / "new").rename(work / "ports.json")
+        for host, at_spi in hosts([listener, other][: len(wires)], work / "stop"):
             with host:
-                await serve(host, wire, work / "stop")
+                await serve(host, wires[at_spi], work / "stop")
 
 
-def hosts(listener: socket.socket, stop: Path) -> Iterator[socket.socket]:
-    """Whoever connects, one after the other. Time stands still in between."""
+def hosts(listeners: list[socket.socket], stop: Path) -> Iterator[tuple[socket.socket, int]]:
+    """Whoever connects, one after the other, and to which of the ports. Time stands still in between."""
     parent = os.getppid()
     while not stop.exists() and os.getppid() == parent:
-        if select.select([listener], [], [], 0.05)[0]:
-            yield listener.accept()[0]
+        for listener in select.select(listeners, [], [], 0.05)[0]:
+            yield listener.accept()[0], listeners.index(listener)
 
 
 async def serve(host: socket.socket, wire: Wire, stop: Path) -> None:
