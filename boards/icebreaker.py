@@ -36,5 +36,6 @@ BOARD = Board(
     clock=lambda: ICE40Clock("clk12", divr=0, divf=63, divq=5, filter_range=1),  # icepll -i 12 -o 24
     clock_mhz=24,
     baud=3_000_000,
+    loader="ice40_generic",
     spi_mhz=20,
 )

@@ -3,7 +3,6 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import serial
@@ -13,7 +12,10 @@ from spec.errors import FdhtError
 from spec.protocol import FLAG, REFUSED, VERSION, WINDOW, Reason, Request, Status, decode, encode
 
 ATTEMPTS = 4
-"""How often in a row a request may be lost or damaged."""
+"""How often in a row nothing may be heard."""
+
+DAMAGES = 16
+"""How often in a row what is heard may be damaged."""
 
 
 TURN, WRITE = 0.05, 5.0
@@ -75,18 +77,25 @@ def _ports() -> str:
     return f"plugged in: {', '.join(names)}" if names else "no board is plugged in: look at the cable"
 
 
-@dataclass
-class _Window:
-    """Requests of one kind on their way, the oldest first.
+Reply = tuple[int, int, bytes]
+"""Kind (with REFUSED), number, payload."""
 
-    Attributes:
-        payloads: those without an answer. sent: how many of them are sent (again, if they were refused).
-        flying: frames in the device or on the line.
-    """
 
-    payloads: deque[bytes] = field(default_factory=deque)
-    sent: int = 0
-    flying: int = 0
+class _Trouble:
+    """Counts what goes wrong in a row. Raises `error` when it is too much."""
+
+    def __init__(self, error: Callable[[], "DeviceError"]):
+        self._error = error
+        self.none()
+
+    def none(self) -> None:
+        self._silences = self._damages = 0
+
+    def some(self, silent: bool) -> None:
+        self._silences += silent
+        self._damages += not silent
+        if self._silences == ATTEMPTS or self._damages == DAMAGES:
+            raise self._error()
 
 
 class Connection:
@@ -106,6 +115,8 @@ class Connection:
         self._port = open_port(url, baud)
         self._received = bytearray()
         self._number = 0  # of the last ordered request that is done
+        self._tag = 0  # of the last STATUS
+        self._unsure = False  # a reply was lost or damaged: requests may be on their way that nobody waits for
 
     def close(self) -> None:
         self._port.close()
@@ -118,93 +129,143 @@ class Connection:
         """
         self._write(bytes([FLAG]))
         try:
-            reply = self._ask(Request.IDENTIFY)
+            reply = self._ask(Request.IDENTIFY, 0)
         except _SilenceError:
+            reply = b""
+        if len(reply) < 4:
             raise DeviceError(
                 f"nothing on {self.url} answers as an fdht engine does; look whether it is the right port and its rate "
                 f"{self._baud} baud, and load the bitstream with: fdht program --board NAME"
-            ) from None
-        if len(reply) < 4 or reply[3] != VERSION:
-            version = reply[3] if len(reply) > 3 else "?"
+            )
+        if reply[3] != VERSION:
             raise DeviceError(
-                f"the bitstream on {self.url} speaks version {version} of the protocol, this fdht version {VERSION}; "
+                f"the bitstream on {self.url} speaks version {reply[3]} of the protocol, this fdht version {VERSION}; "
                 "load its own with: fdht program --board NAME"
             )
+        self._number = 0
         return Status.parse(reply)
 
     def status(self) -> Status:
-        """The device's status."""
-        return Status.parse(self._ask(Request.STATUS))
+        """The device's status. All requests before are answered then."""
+        return self._settle()
 
-    def _ask(self, kind: Request) -> bytes:
-        """The reply to a request that has no place in the order."""
-        for _ in range(ATTEMPTS):
-            self._write(encode(kind, self._number))
-            deadline = time.monotonic() + self._timeout
-            while (body := self._frame(deadline)) is not None:
+    def _settle(self, other: Callable[[Reply], object] = lambda reply: None) -> Status:
+        """Asks for the status until the reply to the last asking is there; so none to anything before it is to come.
+
+        Args:
+            other: told of the other replies.
+        """
+        self._tag = (self._tag + 1) % 16
+        status = Status.parse(self._ask(Request.STATUS, self._tag, other))
+        self._unsure = False
+        return status
+
+    def _ask(self, kind: Request, number: int, other: Callable[[Reply], object] = lambda reply: None) -> bytes:
+        """The reply to a request that has no place in the order. (A late reply to the same number asked before is as
+        good, but there are 16.)"""
+        request, trouble = encode(kind, number), _Trouble(self._silence)
+        while True:
+            self._write(request)
+            deadline, again = time.monotonic() + self._timeout, False
+            while not again and (body := self._frame(deadline)) is not None:
                 reply = decode(body)
-                if reply is None or reply[0] & REFUSED:
-                    break  # this one's reply, as far as one can tell
-                if reply[:2] == (kind, self._number):
+                if reply is None or _reason(reply) == Reason.DAMAGED:
+                    trouble.some(silent=False)
+                    again = True
+                elif reply[:2] == (kind, number):
                     return reply[2]
-        raise self._silence()
+                else:
+                    other(reply)
+            if not again:
+                trouble.some(silent=True)
+
+    def read(self) -> bytes:
+        """The device's results so far.
+
+        Raises:
+            DeviceError: it no longer answers.
+        """
+        number, trouble = (self._number + 1) % 16, _Trouble(self._silence)
+        request = encode(Request.READ, number)
+        # A repeated READ may bring more bytes, and the next one forgets them all: there must be only one on its way.
+        while True:
+            if self._unsure:
+                self._settle()
+            self._write(request)
+            deadline = time.monotonic() + self._timeout
+            while True:
+                body = self._frame(deadline)
+                reply = None if body is None else decode(body)
+                if reply is None or _reason(reply):
+                    self._unsure = True
+                    trouble.some(silent=body is None)
+                    break
+                if reply[:2] == (Request.READ, number):
+                    self._number = number
+                    return reply[2]
 
     def do(
         self, kind: Request, payloads: Iterable[bytes] = (b"",), waiting: Callable[[], object] = lambda: None
-    ) -> bytes:
-        """Has requests done in order, two under way at once; the payload of the last one's reply.
+    ) -> None:
+        """Has requests done in order, two under way at once.
 
         Args:
-            waiting: called when the engine takes no more for now, and may have other requests done. It raises when
-                that lasts too long.
+            waiting: called when the engine takes no more for now, and may read. It raises when that lasts too long.
 
         Raises:
             DeviceError: refused, or no longer answered.
         """
-        window, coming, failures, answer = _Window(), iter(payloads), 0, b""
-        wait = False  # the engine does: let nothing be under way, then try again
+        coming, trouble = iter(payloads), _Trouble(self._silence)
+        undone: deque[bytes] = deque()
+        sent = flying = 0  # of the undone ones, those that are sent (again); frames that the device has not answered
+        wait, width = False, WINDOW  # after a WAIT one frame at a time, which the engine may take
+
+        def done(reply: Reply) -> None:
+            nonlocal sent, width
+            count = (reply[1] - self._number) % 16
+            if reply[0] == kind and 1 <= count <= len(undone):
+                for _ in range(count):
+                    undone.popleft()
+                sent, self._number = max(0, sent - count), reply[1]
+                width = WINDOW
+                trouble.none()
+
         while True:
-            while len(window.payloads) < WINDOW and (payload := next(coming, None)) is not None:
-                window.payloads.append(payload)
-            if not window.payloads:
-                return answer
-            if wait and window.flying == 0:
+            while len(undone) < WINDOW and (payload := next(coming, None)) is not None:
+                undone.append(payload)
+            if not undone:
+                return
+            if wait and flying == 0:
+                if self._unsure:  # what was refused may be on its way once more, under a number that is now another's
+                    self._settle(done)
                 waiting()
-                wait = False
-            while not wait and window.flying < WINDOW and window.sent < len(window.payloads):
-                window.sent += 1
-                window.flying += 1
-                self._write(encode(kind, self._number + window.sent, window.payloads[window.sent - 1]))
+                wait, sent = False, 0
+                continue
+            while not wait and flying < width and sent < len(undone):
+                sent, flying = sent + 1, flying + 1
+                self._write(encode(kind, self._number + sent, undone[sent - 1]))
 
             body = self._frame(time.monotonic() + self._timeout)
             reply = None if body is None else decode(body)
             if reply is None:
-                failures += 1
-                if failures == ATTEMPTS:
-                    raise self._silence()
-                window.flying, window.sent, wait = max(0, window.flying - 1) if body else 0, 0, False
+                self._unsure, wait = True, False
+                flying, sent = 0 if body is None else max(0, flying - 1), 0
+                trouble.some(silent=body is None)
                 continue
-            replied, number, data = reply
-            reason = data[0] & 7 if replied & REFUSED and data else 0
-            if reason != Reason.DAMAGED and replied & ~REFUSED != kind:
+            reason = _reason(reply)
+            if reason != Reason.DAMAGED and reply[0] & ~REFUSED != kind:
                 continue  # an answer to a request before these
-            window.flying = max(0, window.flying - 1)
+            flying = max(0, flying - 1)
             if not reason:
-                done = (number - self._number) % 16
-                if 1 <= done <= len(window.payloads):
-                    for _ in range(done):
-                        window.payloads.popleft()
-                    window.sent = max(0, window.sent - done)
-                    self._number, answer, failures = number, data, 0
+                done(reply)
                 continue
-            window.sent = 0
+            sent = 0
             if reason == Reason.WAIT:
-                wait = True
-            elif reason == Reason.DAMAGED:
-                failures += 1
-                if failures == ATTEMPTS:
-                    raise self._silence()
-            elif reason != Reason.SEQUENCE:
+                wait, width = True, 1
+            elif reason in (Reason.DAMAGED, Reason.SEQUENCE):
+                self._unsure |= reason == Reason.DAMAGED
+                trouble.some(silent=False)
+            else:
                 raise DeviceError(
                     f"the engine on {self.url} refuses {kind.name} ({Reason(reason).name}); another program may be "
                     "using it: stop that and start again"
@@ -245,3 +306,8 @@ class Connection:
 
 class _SilenceError(DeviceError):
     """Nothing answers."""
+
+
+def _reason(reply: Reply) -> int:
+    """Why a request was refused; 0 if it was not."""
+    return reply[2][0] & 7 if reply[0] & REFUSED and reply[2] else 0

@@ -35,12 +35,14 @@ class Result:
     Attributes:
         logits: of each class. hidden, cells: h and c of all layers' units after the last step.
         every_h: steps × H of the last layer, if asked for.
+        status: of the device at the end, with the run's counts.
     """
 
     logits: np.ndarray
     hidden: np.ndarray
     cells: np.ndarray
     every_h: np.ndarray | None
+    status: Status
 
     @property
     def label(self) -> int:
@@ -171,7 +173,7 @@ class Device:
 
         def collect() -> None:
             """Takes what results there are; an engine in which nothing moves any more is given up."""
-            got = self._connection.do(Request.READ)
+            got = self._connection.read()
             results.extend(got)
             if got:
                 alive()
@@ -204,7 +206,7 @@ class Device:
         if every_h:
             last = hidden[len(hidden) - image.hidden :]
             each = np.concatenate([hidden[: (steps - 1) * image.hidden], last]).reshape(steps, image.hidden)
-        return Result(logits, hidden[len(hidden) - units :], cells, each)
+        return Result(logits, hidden[len(hidden) - units :], cells, each, self.status())
 
 
 def _parts(data: bytes, progress: Callable[[int, int], None] | None = None) -> Iterator[bytes]:
