@@ -83,6 +83,8 @@ class Board:
         clock: makes what drives the `sync` domain.
         clock_mhz: of `sync`; timing must be met at this frequency.
         baud: of the serial port (resource `uart` 0).
+        loader: openFPGALoader's name of the board; "" if that is its name here.
+        spi_mhz: fastest clock of the SPI port (resource `spi` 0), no faster than `sync`; None without one.
     """
 
     name: str
@@ -93,6 +95,8 @@ class Board:
     clock: Callable[[], Clock]
     clock_mhz: float
     baud: int
+    loader: str = ""
+    spi_mhz: float | None = None
 
     @property
     def engine(self) -> Target:

@@ -15,4 +15,5 @@ BOARD = Board(
     clock=lambda: ECP5Clock("clk25", input_mhz=25, output_mhz=75, input_divider=1, feedback=3, output=8),
     clock_mhz=75,
     baud=3_000_000,
+    loader="ulx3s",
 )

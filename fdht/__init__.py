@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fdht.device import Device
     from model.decompose import from_dense, linear_from_dense, lstm_from_dense
     from model.layers import FDHTLSTM, HTLinear, StackedFDHTLSTM
     from spec.bundle import Bundle
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FDHTLSTM",
     "Bundle",
+    "Device",
     "HTLinear",
     "LSTMSpec",
     "StackedFDHTLSTM",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "fdht.device": ("Device",),
     "model.decompose": ("from_dense", "linear_from_dense", "lstm_from_dense"),
     "model.layers": ("FDHTLSTM", "HTLinear", "StackedFDHTLSTM"),
     "spec.bundle": ("Bundle",),

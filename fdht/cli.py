@@ -248,6 +248,67 @@ def synth(
     output.result(figures)
 
 
+@app.command(epilog="Examples: fdht program --board icebreaker · fdht program --board ulx3s-85f --bitstream other.bit")
+def program(
+    board: Annotated[str, typer.Option("--board", "-b", help="icebreaker or ulx3s-85f.", metavar="NAME")],
+    bitstream: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The bitstream [default: build/BOARD, as fdht synth leaves it].")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Load a bitstream onto a board, with openFPGALoader."""
+    from fdht import programming
+    from fdht.console import Output
+
+    output = Output(json)
+    with output.progress(f"loading {board}"):
+        figures = programming.run(board, bitstream, BUILD)
+    output.say(f"{figures['bitstream']} is on {figures['board']}")
+    output.result(figures)
+
+
+@app.command(
+    epilog="Examples: fdht run build/faces.bundle --port /dev/ttyUSB1 · fdht run build/digits.bundle --port COM4 "
+    "--board icebreaker --clips 20 --compare · fdht run build/digits.bundle --simulate --board icebreaker --spi"
+)
+def run(
+    bundle: BundlePath,
+    port: Annotated[
+        str | None, typer.Option("--port", "-p", help="The board's serial port, or socket://HOST:PORT.", metavar="PORT")
+    ] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="On the board's whole design in simulation.")] = False,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--board", "-b", metavar="NAME", help="The board; at a port, it must have the bitstream of this fdht."
+        ),
+    ] = None,
+    spi: Annotated[
+        bool, typer.Option("--spi", help="Simulate the board's SPI port in place of its serial port.")
+    ] = False,
+    clips: Annotated[int, typer.Option(help="Clips of the bundle to run, spread over all it has.", min=1)] = 3,
+    compare: Annotated[bool, typer.Option("--compare", help="Every word against the golden model.")] = False,
+    json: Json = False,
+) -> None:
+    """Run clips on a board: classes, frames per second.
+
+    The bundle is compiled for whatever the board says it is, and loaded if it is not there yet. With --simulate, the
+    same driver talks to the pins of the board's design in simulation.
+    """
+    from fdht import running
+    from fdht.console import Output
+    from spec.errors import SpecError
+
+    if simulate == (port is not None):
+        raise SpecError("say where to run: either --port PORT or --simulate")
+    output, place = Output(json), running.Place(port, board or (DEFAULT_TARGET if simulate else None), spi)
+    loaded, made = running.run(output, bundle, place, clips)
+    figures = {"bundle": str(bundle), **running.figures(loaded, made, running.rate(place), compare)}
+    running.report(output, figures)
+    output.result(figures)
+    running.check(figures)
+
+
 @app.command(
     epilog="Examples: fdht bench --no-synth · fdht bench --no-synth --preset faces --target ulx3s-85f --part table · "
     "fdht bench --part cpu · fdht bench --part pictures · fdht bench --json"

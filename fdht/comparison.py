@@ -89,7 +89,7 @@ def run_clips(
             int(bundle.labels[clip]),
             int(golden[clip]),
             result,
-            [*result.mismatches, *_against_vectors(bundle, clip, result)],
+            [*result.mismatches, *against_vectors(bundle, clip, result.logits[0], result.hidden[0])],
         )
         for clip, result in zip(clips, results, strict=True)
     ]
@@ -100,10 +100,10 @@ def golden_classes(bundle: Bundle) -> np.ndarray:
     return bundle.logits.argmax(1) if bundle.spec.classes else np.full(len(bundle.clips), -1)
 
 
-def _against_vectors(bundle: Bundle, clip: int, result: Simulation) -> list[str]:
-    """What the RTL computed against the golden model's vectors in the bundle, one sentence per differing word."""
-    hidden = result.hidden[0][-bundle.spec.hidden :]  # of the last layer
-    pairs = {"logit": (result.logits[0], bundle.logits[clip]), "h of unit": (hidden, bundle.hidden[clip])}
+def against_vectors(bundle: Bundle, clip: int, logits: np.ndarray, hidden: np.ndarray) -> list[str]:
+    """What was computed against the golden model's vectors in the bundle, one sentence per differing word."""
+    hidden = hidden[-bundle.spec.hidden :]  # of the last layer
+    pairs = {"logit": (logits, bundle.logits[clip]), "h of unit": (hidden, bundle.hidden[clip])}
     return [
         f"clip {clip}: {name} {k} is {seen[k]}, {expected[k]} in the golden model"
         for name, (seen, expected) in pairs.items()

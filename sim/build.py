@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
@@ -18,6 +19,9 @@ import hw
 import spec
 from spec.errors import FdhtError
 from spec.target import Target, Technology
+
+if TYPE_CHECKING:
+    from hw.component import Component
 
 TOP = "accelerator"
 SIMULATORS = ("verilator", "icarus")
@@ -41,10 +45,11 @@ class ToolError(FdhtError):
 
 @dataclass(frozen=True)
 class Simulator:
-    """A compiled simulation of one target: which simulator, and where it lies."""
+    """A compiled simulation: which simulator, where it lies, and the module at its top."""
 
     name: str
     directory: Path
+    top: str = TOP
 
 
 def toolchain_environment() -> dict[str, str]:
@@ -107,47 +112,63 @@ def build(
     Raises:
         ToolError: a tool is missing or failed; names the log.
     """
-    find_simulator(simulator)
     target = replace(target, technology=Technology.GENERIC)
-    key = hashlib.sha256(_sources())
-    key.update(TypeAdapter(Target).dump_json(replace(target, name="")))
-    key.update(f"{simulator} {waves} {_BUILD_ARGS[simulator]} {_version(simulator)}".encode())
-    root = (cache or CACHE).resolve()
     if mutate is None:
-        return _build(root / key.hexdigest()[:20], target, simulator, waves, mutate)
+        what = TypeAdapter(Target).dump_json(replace(target, name=""))
+        return build_verilog(TOP, what, lambda: to_verilog(target), simulator, waves=waves, cache=cache)
     verilog = mutate(to_verilog(target))
-    key.update(verilog.encode())
-    return _build(root / key.hexdigest()[:20], target, simulator, waves, lambda _: verilog)
+    return build_verilog(TOP, verilog.encode(), lambda: verilog, simulator, waves=waves, cache=cache)
 
 
-def _build(directory: Path, target: Target, simulator: str, waves: bool, mutate) -> Simulator:
+def build_verilog(
+    top: str,
+    what: bytes,
+    verilog: Callable[[], str],
+    simulator: str = "verilator",
+    *,
+    waves: bool = False,
+    cache: Path | None = None,
+) -> Simulator:
+    """Compiles a module of a Verilog text, or finds it compiled.
+
+    Args:
+        top: the module's name.
+        what: with the gateware's sources and the simulator, what the text depends on.
+        verilog: makes the text.
+
+    Raises:
+        ToolError: a tool is missing or failed; names the log.
+    """
+    find_simulator(simulator)
+    key = hashlib.sha256(_sources() + what)
+    key.update(f"{top} {simulator} {waves} {_BUILD_ARGS[simulator]} {_version(simulator)}".encode())
+    directory = (cache or CACHE).resolve() / key.hexdigest()[:20]
     directory.mkdir(parents=True, exist_ok=True)
     done = directory / "done"
     with open(directory / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            verilog = directory / f"{TOP}.v"
-            text = to_verilog(target) if mutate is None else mutate("")
-            verilog.write_text(_plain(text) if simulator == "icarus" else text)
-            sources = [verilog]
+            file, text = directory / f"{top}.v", verilog()
+            file.write_text(_plain(text) if simulator == "icarus" else text)
+            sources = [file]
             if simulator == "verilator":
-                sources.insert(0, _public_ports(directory / "ports.vlt", text))
-            _compile(directory, sources, simulator, waves)
+                sources.insert(0, _public_ports(directory / "ports.vlt", top, text))
+            _compile(directory, top, sources, simulator, waves)
             done.touch()
-    return Simulator(simulator, directory)
+    return Simulator(simulator, directory, top)
 
 
-def _public_ports(path: Path, verilog: str) -> Path:
+def _public_ports(path: Path, top: str, verilog: str) -> Path:
     """Verilator's control file that lets cocotb see the ports of the top and nothing else."""
-    header = re.search(rf"^module {TOP}\((.*?)\);", verilog, re.MULTILINE | re.DOTALL)
+    header = re.search(rf"^module {top}\((.*?)\);", verilog, re.MULTILINE | re.DOTALL)
     assert header is not None
     ports = [port.strip() for port in header[1].split(",")]
-    lines = [f'public_flat_rw -module "{TOP}" -var "{port}"' for port in ports]
+    lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in ports]
     path.write_text("\n".join(["`verilator_config", *lines, ""]))
     return path
 
 
-def _compile(directory: Path, sources: list[Path], simulator: str, waves: bool) -> None:
+def _compile(directory: Path, top: str, sources: list[Path], simulator: str, waves: bool) -> None:
     from cocotb_tools.runner import get_runner  # slow to import
 
     log = directory / "build.log"
@@ -156,7 +177,7 @@ def _compile(directory: Path, sources: list[Path], simulator: str, waves: bool) 
         try:
             runner.build(
                 sources=sources,
-                hdl_toplevel=TOP,
+                hdl_toplevel=top,
                 always=True,
                 build_dir=directory / "sim",
                 build_args=_BUILD_ARGS[simulator],
@@ -165,17 +186,22 @@ def _compile(directory: Path, sources: list[Path], simulator: str, waves: bool) 
                 log_file=log,
             )
         except (Exception, SystemExit) as error:
-            raise ToolError(f"{simulator} could not compile the engine ({error}); see {log}") from None
+            raise ToolError(f"{simulator} could not compile {top} ({error}); see {log}") from None
 
 
 def to_verilog(target: Target) -> str:
     """The engine as one Verilog file with the module `accelerator`."""
-    from amaranth.back import verilog
-
     from hw.accelerator import Accelerator
 
+    return convert(Accelerator(target), TOP)
+
+
+def convert(component: "Component", name: str) -> str:
+    """A component as one Verilog file with a module of that name."""
+    from amaranth.back import verilog
+
     with environment(toolchain_environment()):
-        return _short_initials(verilog.convert(Accelerator(target), name=TOP, strip_internal_attrs=True))
+        return _short_initials(verilog.convert(component, name=name, strip_internal_attrs=True))
 
 
 def _plain(verilog: str) -> str:

@@ -1,17 +1,27 @@
-"""A folder to work in, the command as a function, and small files of every kind."""
+"""A folder to work in, the command as a function, small files of every kind, and a board in simulation."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from bundles import random_bundle
 
+import sim.build
+from boards import find_board
+from boards.board import Board
+from compiler.planner import plan
+from fdht import running
 from fdht.cli import main
+from model import data
+from model.golden import GoldenLSTM
 from model.layers import Classifier
 from model.quantise import quantise
+from model.train import PRESETS
+from sim.system import SimulatedBoard
 from spec.bundle import Bundle
 from spec.lstm import fdht_lstm
 from tests.fdht.tiny import TINY
@@ -79,3 +89,40 @@ def checkpoint_file(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.checkpoint"
     assert main(["train", TINY.name, "--out", str(path)]) == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def board() -> Board:
+    """The one that tests simulate: it has both ports."""
+    return find_board("icebreaker")
+
+
+@pytest.fixture(scope="session")
+def digits(board) -> Bundle:
+    """The digits preset with random weights, on real digits; vectors of the golden model."""
+    spec, clips = PRESETS["digits"].spec, data.load("digits").test
+    bundle = random_bundle(np.random.default_rng(1), spec, plan(spec, board.engine))
+    bundle = replace(
+        bundle,
+        clips=clips.clips[:6],
+        labels=clips.labels[:6],
+        logits=np.zeros((6, spec.classes), dtype=np.int64),
+        hidden=np.zeros((6, spec.hidden), dtype=np.int64),
+    )
+    golden = GoldenLSTM(bundle).run(bundle.clips)
+    return replace(bundle, logits=golden.logits.numpy(), hidden=golden.h[:, -1].numpy())
+
+
+@pytest.fixture(scope="session")
+def simulators() -> Iterator[None]:
+    """Simulators are kept where other tests find them, whatever the current folder is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sim.build, "CACHE", Path(__file__).parent.parent.parent / sim.build.CACHE)
+        yield
+
+
+@pytest.fixture(scope="session")
+def simulated(board, simulators) -> Iterator[SimulatedBoard]:
+    """A board that is switched on once."""
+    with SimulatedBoard(*running.simulator(board)) as simulated:
+        yield simulated

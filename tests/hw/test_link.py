@@ -7,7 +7,11 @@ import pytest
 from amaranth.hdl import ClockDomain, DomainRenamer, Module
 from amaranth.sim import Simulator
 
-from hw.link import (
+from hw.link import HostLink
+from hw.signatures import OutputKind
+from hw.uart import UARTReceiver, UARTTransmitter, divisor
+from spec.errors import SpecError
+from spec.protocol import (
     ESCAPE,
     FLAG,
     MAX_PAYLOAD,
@@ -15,17 +19,17 @@ from hw.link import (
     RESULT_BYTES,
     SLOT_BYTES,
     VERSION,
-    HostLink,
     Reason,
     Request,
+    Status,
     decode,
     encode,
+    image_check,
+    result_bytes,
+    start_payload,
     target_id,
     word_bytes,
 )
-from hw.signatures import OutputKind
-from hw.uart import UARTReceiver, UARTTransmitter, divisor
-from spec.errors import SpecError
 from spec.target import Target
 
 TARGET = Target("stub", rows=2, columns=2)
@@ -147,11 +151,8 @@ class Host:
 
     async def status(self):
         data = await self.do(Request.STATUS, number=9)
-        assert len(data) == 24 and data[3] == VERSION
-        numbers = [int.from_bytes(data[k : k + 4], "little") for k in range(4, 24, 4)]
-        names = ("cycles", "stalls", "saturations", "target", "build")
-        flags = {"busy": data[0] >> 3 & 1, "last": data[0] >> 4, "errors": data[1], "collision": data[2]}
-        return flags | dict(zip(names, numbers, strict=True))
+        assert len(data) == Status.SIZE
+        return Status.parse(data)
 
 
 def run(scenario, target: Target = TARGET, seed: int | None = None):
@@ -175,10 +176,6 @@ def run(scenario, target: Target = TARGET, seed: int | None = None):
     assert done
 
 
-def start(steps: int, use_state: bool = False, every_h: bool = False, keep: bool = False) -> bytes:
-    return steps.to_bytes(2, "little") + bytes([use_state | every_h << 1 | keep << 2, 0])
-
-
 def words(values, size: int) -> bytes:
     return b"".join((value & (1 << 8 * size) - 1).to_bytes(size, "little") for value in values)
 
@@ -193,25 +190,25 @@ def test_image_state_frames_and_results(seed, input_width, data_width):
     x = [draw.randrange(1 << input_width) for _ in range(16)]
 
     async def scenario(ctx, host, engine):
-        identity = await host.identify()
-        assert identity[3] == VERSION
-        assert int.from_bytes(identity[16:20], "little") == target_id(target)
-        assert int.from_bytes(identity[20:24], "little") == 0x12345678
+        identity = Status.parse(await host.identify())
+        assert (identity.version, identity.target, identity.build) == (VERSION, target_id(target), 0x12345678)
+        assert identity.image == image_check(b"")
         raw = words(image, 2)
         for at in range(0, len(raw), MAX_PAYLOAD):
             await host.do(Request.IMAGE, raw[at : at + MAX_PAYLOAD])
-        await host.do(Request.START, start(2, use_state=True, keep=True))
-        assert (await host.status())["busy"]
+        await host.do(Request.START, start_payload(2, use_state=True, keep=True))
+        assert (await host.status()).busy
         await host.do(Request.STATE, words(state, word_bytes(data_width)))
         raw = words(x, word_bytes(input_width))
         for at in range(0, len(raw), 6 * word_bytes(input_width)):
             await host.do(Request.X, raw[at : at + 6 * word_bytes(input_width)])
-        assert not (await host.status())["busy"]
+        assert not (await host.status()).busy
         assert engine.image == image
+        assert (await host.status()).image == image_check(words(image, 2))
         assert engine.state == state
         assert engine.x == x
         assert engine.runs == [(2, 1, 0, 1)]
-        size = 1 + -(-data_width // 8)
+        size = result_bytes(data_width)
         result = await host.do(Request.READ)
         assert result == await host.do(Request.READ, number=host.number), "a repeated READ repeats its answer"
         values = [int.from_bytes(result[k + 1 : k + size], "little", signed=True) for k in range(0, len(result), size)]
@@ -227,7 +224,7 @@ def test_counters_are_reported():
         for name, value in (("cycles", 0x01020304), ("stalls", 0xFFFEFDFC), ("saturations", 0x7E7D7E7D)):
             ctx.set(getattr(host.link, name), value)
         status = await host.status()
-        assert (status["cycles"], status["stalls"], status["saturations"]) == (0x01020304, 0xFFFEFDFC, 0x7E7D7E7D)
+        assert (status.cycles, status.stalls, status.saturations) == (0x01020304, 0xFFFEFDFC, 0x7E7D7E7D)
 
     run(scenario)
 
@@ -245,7 +242,7 @@ def test_a_damaged_frame_changes_nothing_and_is_reported():
             await host.write(bytes(bad))
             kind, _, data = await host.read()
             assert kind & REFUSED and data[0] & 7 == Reason.DAMAGED
-            assert (await host.status())["errors"] == count
+            assert (await host.status()).errors == count
         assert engine.image == []
         await host.write(good)
         assert (await host.read())[0] == Request.IMAGE
@@ -307,14 +304,14 @@ def test_what_makes_no_sense_is_refused_with_its_reason():
     async def scenario(ctx, host, engine):
         following = host.number + 1
         assert await host.refused(Request.IMAGE, b"123", number=following) == Reason.LENGTH
-        for payload in (b"", start(1)[:2], start(1) * 2):
+        for payload in (b"", start_payload(1)[:2], start_payload(1) * 2):
             assert await host.refused(Request.START, payload, number=following) == Reason.LENGTH
         assert await host.refused(Request.X, b"1", number=following) == Reason.IDLE
         assert await host.refused(Request.IMAGE, b"12", number=following + 1) == Reason.SEQUENCE
         assert engine.image == [] and engine.runs == []
-        await host.do(Request.START, start(1))
+        await host.do(Request.START, start_payload(1))
         assert await host.refused(Request.IMAGE, b"12") == Reason.BUSY
-        assert await host.refused(Request.START, start(1), number=host.number) == Reason.BUSY
+        assert await host.refused(Request.START, start_payload(1), number=host.number) == Reason.BUSY
         assert engine.image == [] and engine.runs == [(1, 0, 0, 0)]
 
     run(scenario)
@@ -322,11 +319,11 @@ def test_what_makes_no_sense_is_refused_with_its_reason():
 
 def test_a_repeated_frame_is_done_once():
     async def scenario(ctx, host, engine):
-        await host.do(Request.START, start(1))
+        await host.do(Request.START, start_payload(1))
         await host.do(Request.X, b"abc")
         for _ in range(3):
             await host.do(Request.X, b"abc", number=host.number)
-        await host.do(Request.START, start(1), number=host.number - 1)
+        await host.do(Request.START, start_payload(1), number=host.number - 1)
         assert bytes(engine.x) == b"abc" and len(engine.runs) == 1
 
     run(scenario)
@@ -348,25 +345,25 @@ def test_an_engine_that_waits_does_not_block_the_link():
 
     async def scenario(ctx, host, engine):
         engine.slow = True
-        await host.do(Request.START, start(10))
+        await host.do(Request.START, start_payload(10))
         replies = []
         engine.accepts = False
         assert await host.refused(Request.X, payload) == Reason.WAIT
-        assert (await host.status())["busy"]
+        assert (await host.status()).busy
         engine.accepts = True
         while not replies or replies[-1] == REFUSED:
             kind, data = await host.ask(Request.X, payload, number=host.number)
             assert not kind & REFUSED or data[0] & 7 == Reason.WAIT
             replies.append(kind & REFUSED)
         assert bytes(engine.x) == payload
-        assert not (await host.status())["busy"]
+        assert not (await host.status()).busy
 
     run(scenario)
 
 
 def test_two_frames_at_once_are_done_in_order_and_a_third_is_lost():
     async def scenario(ctx, host, engine):
-        await host.do(Request.START, start(2))
+        await host.do(Request.START, start_payload(2))
         engine.accepts = False
         numbers = [(host.number + k) % 16 for k in (1, 2, 3)]
         for number, payload in zip(numbers, (b"1234", b"56", b"78"), strict=True):
@@ -378,7 +375,7 @@ def test_two_frames_at_once_are_done_in_order_and_a_third_is_lost():
         else:
             assert [number for _, number, _ in replies] == numbers[:2]
             assert bytes(engine.x) == b"123456"
-        assert (await host.status())["errors"] == len(encode(Request.X, 3, b"78")) - 2
+        assert (await host.status()).errors == len(encode(Request.X, 3, b"78")) - 2
 
     run(scenario)
 
@@ -404,18 +401,18 @@ def test_results_wait_and_the_engine_waits_for_them():
 
 def test_reset_ends_a_run_and_empties_the_buffers():
     async def scenario(ctx, host, engine):
-        await host.do(Request.START, start(3))
+        await host.do(Request.START, start_payload(3))
         await host.do(Request.X, bytes(8))
         engine.room = 3
         assert await host.refused(Request.X, bytes(5)) == Reason.WAIT
         assert len(engine.x) == 11
         await host.do(Request.RESET, number=host.number)
         assert engine.resets == 1
-        assert not (await host.status())["busy"]
+        assert not (await host.status()).busy
         assert await host.do(Request.READ) == b""
         engine.room = 8
         engine.x.clear()
-        await host.do(Request.START, start(1))
+        await host.do(Request.START, start_payload(1))
         await host.do(Request.X, bytes(range(8)))
         assert engine.x == list(range(8))
 
@@ -439,7 +436,7 @@ def test_noise_neither_hangs_nor_corrupts():
         ctx.set(host.link.tx.ready, 1)
         await host.write(bytes([FLAG]))
         await ctx.tick().repeat(3000)
-        assert not (await host.status())["busy"]
+        assert not (await host.status()).busy
         await host.do(Request.IMAGE, bytes(range(100)))
         assert len(engine.image) == 50
 
