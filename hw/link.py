@@ -359,7 +359,13 @@ class HostLink(Component):
         ]
         # The engine's ready comes late: it is looked at a cycle later.
         m.d.sync += complete.eq(taken + CHECK == receiver.length)
-        m.d.sync += [self.start.eq(0), reset.eq(0), moved.eq(pushing & accepted), advanced.eq(advance)]
+        m.d.sync += [
+            self.start.eq(0),
+            results.rewind.eq(0),
+            reset.eq(0),
+            moved.eq(pushing & accepted),
+            advanced.eq(advance),
+        ]
         with m.If(advance):
             m.d.sync += taken.eq(taken + 1)
         # `data` is still there in the cycle after: time for the byte's two halves.
@@ -434,7 +440,7 @@ class HostLink(Component):
                     m.d.sync += fresh.eq(1)
                     reply()
                 with m.Elif((ahead == 0) | ahead[-1]):
-                    m.d.comb += results.rewind.eq(data[:3] == Request.READ)
+                    m.d.sync += results.rewind.eq(data[:3] == Request.READ)  # registered: it comes late
                     reply()
                 with m.Elif(ahead != 1):
                     reply(Reason.SEQUENCE)
