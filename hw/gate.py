@@ -378,7 +378,7 @@ class GateUnit(Component):
         ]
 
         at, base = [slot], table.base
-        for stage in range(MULTIPLY + 1):
+        for stage in range(MULTIPLY):
             at.append(Signal.like(slot, name=f"slot_{stage + 1}", reset_less=True))
             m.d.sync += at[-1].eq(at[-2])
         for stage in range(MULTIPLY):
@@ -388,7 +388,12 @@ class GateUnit(Component):
         present = Signal(MULTIPLY + 1)
         m.d.sync += present.eq(Cat(go & is_step, present))
 
-        at_add, at_round = at[MULTIPLY], at[MULTIPLY + 1]
+        at_add = at[MULTIPLY]
+        # What is rounded is known a cycle ahead.
+        rounds_g, rounds_o, rounds_cell, rounds_hidden = (
+            delay(m, at_add == of, 1, f"rounds_{of}")
+            for of in (slots.tanh_g, slots.sigmoid_o, slots.input, slots.output)
+        )
         table_shift = fraction_bits + align
         forget_half = _half(formats.cell_shift) >> formats.forget_shift
         greatest = 1 << 2 * width - 2
@@ -416,18 +421,18 @@ class GateUnit(Component):
             shifted.eq(total >> formats.hidden_shift),
             rounded.eq(_saturate(shifted, width)),
         ]
-        with m.If(at_round == slots.input):
+        with m.If(rounds_cell):
             m.d.comb += shifted.eq(total >> formats.cell_shift)
         if table_shift != formats.hidden_shift:
-            with m.Elif(at_round != slots.output):
+            with m.Elif(~rounds_hidden):
                 m.d.comb += shifted.eq(total >> table_shift)
         with m.If(present[-1]):
             m.d.sync += result.eq(rounded)
-            with m.If(at_round == slots.tanh_g):
+            with m.If(rounds_g):
                 m.d.sync += tanh_g.eq(rounded)
-            with m.If(at_round == slots.sigmoid_o):
+            with m.If(rounds_o):
                 m.d.sync += sigmoid_o.eq(rounded)
-            with m.If(at_round == slots.input):
+            with m.If(rounds_cell):
                 m.d.sync += cell_next.eq(rounded)
         with m.If(is_state & go & ~slot[0]):
             m.d.sync += cell_next.eq(code)

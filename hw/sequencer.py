@@ -163,10 +163,8 @@ class Sequencer(Component):
                 instruction.eq(record),
                 self.final_step.eq(last_turn),
                 earlier.eq(late),
-                issued.eq(0),
             ]
-        with m.Elif(self.issued):
-            m.d.sync += issued.eq(1)
+        m.d.sync += issued.eq((issued | self.issued) & ~dispatch)
         return m
 
     def _gives(self, record) -> tuple[Value, Value]:
