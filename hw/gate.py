@@ -208,7 +208,8 @@ class GateUnit(Component):
         state_next = instruction.op == GateOp.STATE
         late = not target.compact
         slots = REGISTERED if late else COMPACT
-        running, advance, go = Signal(), Signal(), Signal()
+        running, go = Signal(), Signal()
+        go_operands = Signal(attrs={"keep": 1}) if late else go  # a register of their own for so many that it enables
         blocked = Signal()  # in slot 0, or with the first unit's operands, while a word is to be sent
         slot = Signal(3)
         fill, early = Signal(), Signal()  # the first unit's operands are on their way; for another beat
@@ -222,18 +223,35 @@ class GateUnit(Component):
 
         kept = Signal()
         takes_state = Signal()  # STATE that takes its values from `state`, with a unit in lookup
+        taken = Signal.like(self.state.payload, reset_less=True)
         m.d.comb += [
-            self.state.ready.eq(running & takes_state),
-            advance.eq(~blocked & ~(takes_state & ~self.state.valid)),
-            go.eq(running & advance),
             wrap.eq(Mux(is_state, slot[0], slot == 7)),
             last_unit.eq(unit == instruction.last),
-            self.stalled.eq(running & ~self.done & (~advance | (is_emit & finishing))),
+            self.stalled.eq(running & ~self.done & (~go | (is_emit & finishing))),
         ]
         # Decided a cycle ahead: nothing begins to be sent at the end of these slots.
         held = self.start | fill | (slot == 7) | ((slot == 0) & blocked)
+        running_next, blocked_next, takes_next = Signal(), Signal(), Signal()
+        m.d.comb += [
+            running_next.eq(Mux(self.start, ~(state_next & self.keep), running & ~self.done)),
+            blocked_next.eq(held & ((self.out.valid & ~self.out.ready) | cells_due)),
+            takes_next.eq(takes_state),
+        ]
+        m.d.sync += [running.eq(running_next), blocked.eq(blocked_next), takes_state.eq(takes_next)]
+        state = self.state.payload
+        if late:  # the next cycle's word waits in a register, and with it that the unit goes on
+            goes = running_next & ~blocked_next & ~(takes_next & ~self.state.valid)
+            m.d.comb += self.state.ready.eq(running_next & ~blocked_next & takes_next)
+            m.d.sync += [go.eq(goes), go_operands.eq(goes)]
+            with m.If(self.state.ready):
+                m.d.sync += taken.eq(state)
+            state = taken
+        else:
+            m.d.comb += [
+                go.eq(running & ~blocked & ~(takes_state & ~self.state.valid)),
+                self.state.ready.eq(running & takes_state),
+            ]
         m.d.sync += [
-            blocked.eq(held & ((self.out.valid & ~self.out.ready) | cells_due)),
             kept.eq(self.start & state_next & self.keep),
             is_state.eq(state_next),
             is_step.eq(instruction.op == GateOp.STEP),
@@ -241,14 +259,12 @@ class GateUnit(Component):
         ]
         with m.If(self.start):
             m.d.sync += [
-                running.eq(~(state_next & self.keep)),
                 # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c.
                 slot.eq(Mux(state_next, MOVE, -RESULT - lookahead(target))),
                 fill.eq(1),
                 early.eq(late & ~state_next),
                 moving.eq(0),
                 in_lookup.eq(0),
-                takes_state.eq(0),
                 in_update.eq(0),
                 in_write.eq(0),
                 unit.eq(instruction.first),
@@ -266,13 +282,14 @@ class GateUnit(Component):
                 m.d.sync += [
                     fill.eq(0),
                     in_lookup.eq(fill | (in_lookup & ~last_unit)),
-                    takes_state.eq(is_state & self.initial & (fill | (in_lookup & ~last_unit))),
                     in_update.eq(in_lookup),
                     in_write.eq(in_update),
                     unit.eq(unit + ~fill),
                 ]
-        with m.If(self.done):
-            m.d.sync += running.eq(0)
+        with m.If(self.start):
+            m.d.comb += takes_next.eq(0)
+        with m.Elif(go & wrap & ~early):
+            m.d.comb += takes_next.eq(is_state & self.initial & (fill | (in_lookup & ~last_unit)))
 
         # Operands: z (or a word on its way through) and the tables.
         m.submodules.z = z = AddressGenerator(record.record("z"), target)
@@ -308,7 +325,7 @@ class GateUnit(Component):
         if late:
             with_address, with_data, with_kept = (Signal.like(lane, name=f"lane_{k}") for k in range(3))
             kept_word = Signal.like(self.result_data)
-            with m.If(go):
+            with m.If(go_operands):
                 m.d.sync += [
                     offset.eq(asked),
                     with_address.eq(lane),
@@ -319,12 +336,12 @@ class GateUnit(Component):
                 ]
         else:
             m.d.comb += word.eq(self.result_data[lane] if target.columns > 1 else self.result_data[0])
-        with m.If(go):
+        with m.If(go_operands):
             m.d.sync += self.result_address.eq(z.address.word + offset)
             with m.If(~is_state):
                 m.d.sync += code.eq(word)
             with m.Elif(self.initial):
-                m.d.sync += code.eq(self.state.payload)
+                m.d.sync += code.eq(state)
             with m.Else():
                 m.d.sync += code.eq(0)
 
@@ -339,16 +356,16 @@ class GateUnit(Component):
         of_c = slot == (slots.tanh_c - looks_up) % 8
         m.d.comb += [
             lookup.eq(Mux(of_c, squash, code)),
-            tables.read_enable.eq(go),
+            tables.read_enable.eq(go_operands),
             tables.read_address.eq(
                 Cat(lookup[fraction_bits:-1], ~lookup[-1], of_c | (slot == (slots.tanh_g - looks_up) % 8))
             ),
         ]
-        with m.If(go):
+        with m.If(go_operands):
             m.d.sync += fraction.eq(lookup[:fraction_bits])
         if late:
             entry, low = Signal(table.shape()), Signal.like(fraction, name="fraction_1")
-            with m.If(go):
+            with m.If(go_operands):
                 m.d.sync += [Value.cast(entry).eq(Value.cast(table)), low.eq(fraction)]
             table, fraction = entry, low
 

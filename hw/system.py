@@ -85,10 +85,10 @@ class LinkedEngine(Component):
         m.d.sync += reset.eq(link.reset)
         m.d.comb += [ClockSignal("engine").eq(ClockSignal("sync")), ResetSignal("engine").eq(reset)]
 
-        wiring.connect(m, link.image, engine.image)
         wiring.connect(m, link.x, packer.i)
         waiting: Value = C(0, 1)  # a word that has left the engine
         for name, source, sink in (
+            ("image", link.image, engine.image),
             ("x", packer.o, engine.x),
             ("state", link.state, engine.state),
             ("out", engine.out, link.out),
