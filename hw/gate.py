@@ -12,7 +12,7 @@ from hw.component import Component, delay
 from hw.layout import layout
 from hw.memories import ImageMemory
 from hw.signatures import OutputKind, image_write, output_word
-from hw.technology import Multiplier, block_rams
+from hw.technology import Multiplier, RegisteredMemory, block_rams
 from spec.activation import SEGMENTS, table_width
 from spec.fixed import signed_bits
 from spec.program import GateOp, Widths, bits_for, gate_instruction
@@ -147,7 +147,7 @@ class GateUnit(Component):
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
         hidden_valid, hidden_address, hidden_data (Out): h as it is written to the unit's own memory. cell_valid,
             cell_address, cell_data (Out): c.
-        h_address (In), h_data (Out): reads h of a unit, timing.HIDDEN cycles later.
+        h_address (In), h_data (Out): reads h of a unit, timing.hidden() cycles later.
         table_fill (In): see hw.signatures.image_write and spec.activation.table_words.
 
     Costs: one multiplier (in LUTs on iCE40, whose multipliers the array needs); 8 cycles per unit in STEP and
@@ -159,7 +159,8 @@ class GateUnit(Component):
         w = Widths(target)
         width = target.data_width
         entry = data.StructLayout({"base": signed(width), "slope": signed(width)})
-        self._tables = ImageMemory(target.technology, entry, 2 * SEGMENTS)
+        self._tables = ImageMemory(target.technology, entry, 2 * SEGMENTS, 1 if target.compact else 2)
+        self._hidden = None if target.compact else RegisteredMemory(width, target.hidden, target.technology)
         super().__init__(
             {
                 "instruction": In(layout(gate_instruction(target))),
@@ -195,7 +196,8 @@ class GateUnit(Component):
     @property
     def block_rams(self) -> int:
         target = self._target
-        return self._tables.block_rams + 2 * block_rams(target.technology, target.hidden, target.data_width)
+        states = block_rams(target.technology, target.hidden, target.data_width)
+        return self._tables.block_rams + states + (states if self._hidden is None else self._hidden.block_rams)
 
     def elaborate(self, platform):
         m = Module()
@@ -363,11 +365,11 @@ class GateUnit(Component):
         ]
         with m.If(go_operands):
             m.d.sync += fraction.eq(lookup[:fraction_bits])
-        if late:
-            entry, low = Signal(table.shape()), Signal.like(fraction, name="fraction_1")
+        if late:  # as late as the table's entry
+            low = Signal.like(fraction, name="fraction_1")
             with m.If(go_operands):
-                m.d.sync += [Value.cast(entry).eq(Value.cast(table)), low.eq(fraction)]
-            table, fraction = entry, low
+                m.d.sync += low.eq(fraction)
+            fraction = low
 
         # The arithmetic, which never stops: multiply, add, shift and saturate.
         result, tanh_g, sigmoid_o = (Signal(signed(width), name=n) for n in ("result", "tanh_g", "sigmoid_o"))
@@ -474,19 +476,31 @@ class GateUnit(Component):
         ]
 
         # Results leave: h to its memory, words to the output stream.
-        m.submodules.hidden = hidden = Memory(
-            shape=signed(width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
-        )
-        keep_h, read_h = hidden.write_port(), hidden.read_port()
+        if self._hidden is None:
+            m.submodules.hidden = hidden = Memory(
+                shape=signed(width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
+            )
+            keep_h, read_h = hidden.write_port(), hidden.read_port()
+            m.d.comb += [
+                keep_h.en.eq(self.hidden_valid),
+                keep_h.addr.eq(self.hidden_address),
+                keep_h.data.eq(self.hidden_data),
+                read_h.addr.eq(self.h_address),
+                self.h_data.eq(read_h.data),
+            ]
+        else:
+            m.submodules.hidden = hidden = self._hidden
+            m.d.comb += [
+                hidden.write_enable.eq(self.hidden_valid),
+                hidden.write_address.eq(self.hidden_address),
+                hidden.write_data.eq(self.hidden_data),
+                hidden.read_address.eq(self.h_address),
+                self.h_data.eq(hidden.read_data),
+            ]
         move = Signal()
         value = Signal(signed(width))
         kind = Signal(OutputKind)
         m.d.comb += [
-            keep_h.en.eq(self.hidden_valid),
-            keep_h.addr.eq(self.hidden_address),
-            keep_h.data.eq(self.hidden_data),
-            read_h.addr.eq(self.h_address),
-            self.h_data.eq(read_h.data),
             move.eq(go & moving),
             self.sending.eq(self.out.valid | cells_due),
             self.hidden_valid.eq(go & writes),

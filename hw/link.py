@@ -1,11 +1,12 @@
 """The host link: the device's side of spec.protocol, between a byte stream and the engine's ports."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.component import Component
 from hw.signatures import output_word
+from hw.technology import RegisteredMemory
 from spec.protocol import (
     CHECK,
     ESCAPE,
@@ -22,7 +23,7 @@ from spec.protocol import (
     target_id,
     word_bytes,
 )
-from spec.target import Target
+from spec.target import Target, Technology
 
 
 class CRC32(Component):
@@ -79,7 +80,8 @@ class FrameReceiver(Component):
     Costs: 512 bytes of memory.
     """
 
-    def __init__(self):
+    def __init__(self, technology: Technology = Technology.GENERIC):
+        self._store = RegisteredMemory(8, 2 * SLOT_BYTES, technology)
         super().__init__(
             {
                 "bytes": In(stream.Signature(8)),
@@ -94,8 +96,7 @@ class FrameReceiver(Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.store = store = memory.Memory(shape=8, depth=2 * SLOT_BYTES, init=[], attrs={"ram_style": "block"})
-        write, read = store.write_port(), store.read_port()
+        m.submodules.store = store = self._store
         slot = Signal()  # written to; the other one is in work
         count = Signal(8, reset_less=True)
         inside, escape = Signal(), Signal()
@@ -104,16 +105,16 @@ class FrameReceiver(Component):
         m.d.comb += [
             self.bytes.ready.eq(1),
             self.dropped.eq(self.bytes.valid & self.valid & ~flag),
-            write.addr.eq(Cat(count, slot)),
-            write.data.eq(self.bytes.payload ^ Mux(escape, INVERT, 0)),
-            write.en.eq(self.bytes.valid & ~self.valid & ~flag & ~(escapes & ~escape)),
-            read.addr.eq(Cat(self.address, ~slot)),
+            store.write_address.eq(Cat(count, slot)),
+            store.write_data.eq(self.bytes.payload ^ Mux(escape, INVERT, 0)),
+            store.write_enable.eq(self.bytes.valid & ~self.valid & ~flag & ~(escapes & ~escape)),
+            store.read_address.eq(Cat(self.address, ~slot)),
+            self.data.eq(store.read_data),
             self.length.eq(length),
         ]
-        m.d.sync += self.data.eq(read.data)
         with m.If(~inside):
             m.d.sync += count.eq(~0)
-        with m.If(write.en):
+        with m.If(store.write_enable):
             m.d.sync += [count.eq(count + 1), inside.eq(1)]
         with m.If(self.bytes.valid):
             m.d.sync += escape.eq(escapes & ~escape)
@@ -142,6 +143,7 @@ class ResultBuffer(Component):
 
     def __init__(self, target: Target):
         self._bytes = result_bytes(target.data_width)
+        self._store = RegisteredMemory(8, self._DEPTH, target.technology)
         super().__init__(
             {
                 "out": In(stream.Signature(output_word(target))),
@@ -156,8 +158,7 @@ class ResultBuffer(Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.store = store = memory.Memory(shape=8, depth=self._DEPTH, init=[], attrs={"ram_style": "block"})
-        write, read = store.write_port(), store.read_port()
+        m.submodules.store = store = self._store
         width = range(self._DEPTH)
         head, at, tail = (Signal(width, name=name, reset_less=True) for name in ("head", "at", "tail"))
         word = self.out.payload
@@ -168,15 +169,15 @@ class ResultBuffer(Component):
         m.d.comb += [
             value.eq(word.value),
             room.eq((head[self._BLOCK :] + 1)[: len(head) - self._BLOCK] != tail[self._BLOCK :]),
-            write.addr.eq(head),
-            write.data.eq(image.word_select(part, 8)),
-            write.en.eq(self.out.valid & room),
+            store.write_address.eq(head),
+            store.write_data.eq(image.word_select(part, 8)),
+            store.write_enable.eq(self.out.valid & room),
             self.out.ready.eq(room & (part == self._bytes - 1)),
-            read.addr.eq(at),
+            store.read_address.eq(at),
+            self.data.eq(store.read_data),
             self.more.eq(at != head),
         ]
-        m.d.sync += self.data.eq(read.data)
-        with m.If(write.en):
+        with m.If(store.write_enable):
             m.d.sync += [head.eq(head + 1), part.eq(Mux(part == self._bytes - 1, 0, part + 1))]
         with m.If(self.rewind | self.take):
             m.d.sync += at.eq(Mux(self.rewind, tail, at + Cat(Const(1, 1), self.rewind.replicate(len(at) - 1))))
@@ -258,7 +259,7 @@ class HostLink(Component):
     def elaborate(self, platform):
         m = Module()
         target = self._target
-        m.submodules.receiver = receiver = FrameReceiver()
+        m.submodules.receiver = receiver = FrameReceiver(target.technology)
         m.submodules.crc = crc = CRC32()
         m.submodules.check = check = CRC32()  # of the image
         m.submodules.results = results = ResultBuffer(target)

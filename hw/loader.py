@@ -24,7 +24,7 @@ class InputLoader(Component):
         keep (In): ZERO changes nothing and is done in the next cycle.
         fill (In): see hw.signatures.image_write; the parts of a word are its lanes. Not while an instruction runs.
         x (In): raw words.
-        h_address (Out), h_data (In): h of a unit, timing.HIDDEN cycles later.
+        h_address (Out), h_data (In): h of a unit, timing.hidden() cycles later.
         write_valid, write_address, write_mask, write_data (Out): scratchpad.
         starved (Out): a word was wanted and none came in this cycle.
 
@@ -93,7 +93,7 @@ class InputLoader(Component):
             return delay(m, value, wait, f"value_{lane}")
 
         values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
-        h = delay(m, self.h_data, max(extra - 1, 0), "h")
+        h = delay(m, self.h_data, max(extra - timing.hidden(target), 0), "h")
         placed = delay(m, stepped, max(extra - 1, 0), "placed", reset_less=False)
         m.d.sync += [
             self.write_address.eq(addresses.address.word),

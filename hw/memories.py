@@ -239,8 +239,8 @@ class ImageMemory(Component):
 
     Members:
         fill (In): see hw.signatures.image_write.
-        read_enable (In), read_address (In), read_data (Out): `latency` cycles later. Held without `read_enable` if that
-            is 1, else never.
+        read_enable (In), read_address (In), read_data (Out): `latency` cycles later, not counting those without
+            `read_enable`, in which what is read stays where it is. With a latency of 4 it must be high.
 
     Costs: `block_rams`.
     """
@@ -297,6 +297,7 @@ class ImageMemory(Component):
                 memory.write_data.eq(delay(m, self.fill.data, far, f"write_data_{part}", keep=True)),
                 memory.read_address.eq(delay(m, self.read_address, far, f"read_address_{part}", keep=True)),
             ]
+            m.d.comb += memory.enable.eq(self.read_enable if not far else 1)
             words.append(delay(m, memory.read_data, far, f"word_{part}"))
         m.d.comb += Value.cast(self.read_data).eq(Cat(words))
 
@@ -308,7 +309,7 @@ class FactorMemory(Component):
         fill (In): see hw.signatures.image_write.
         read_address (In), read_data (Out).
         hidden (In): with an address: the last factor of its word is h of the unit of this number.
-        h_asked, h_address (Out), h_data (In): reads that from the gate unit, timing.HIDDEN cycles.
+        h_asked, h_address (Out), h_data (In): reads that from the gate unit, timing.hidden() cycles.
 
     Costs: one ImageMemory.
     """
@@ -342,7 +343,7 @@ class FactorMemory(Component):
         address = delay(m, self.read_address, early, "address")
         asked = delay(m, self.hidden, early, "asked", reset_less=False)
         late = timing.read(self._target) - 1 - early
-        hidden, h = delay(m, asked, late, "hidden"), delay(m, self.h_data, late - timing.HIDDEN, "h")
+        hidden, h = delay(m, asked, late, "hidden"), delay(m, self.h_data, late - timing.hidden(self._target), "h")
         m.d.comb += [
             memory.read_enable.eq(1),
             memory.read_address.eq(address),

@@ -296,7 +296,7 @@ class RegisteredMemory(Component):
     Members:
         write_enable, write_address, write_data (In): a write.
         read_address (In), read_data (Out): two cycles later; undefined if the word was written in the cycle of the
-            address.
+            address. enable (In): memory and register move on; else what was read stays where it is. High if left alone.
 
     Costs: latency 2, one read and one write per cycle; `block_rams`.
     """
@@ -309,6 +309,7 @@ class RegisteredMemory(Component):
                 "write_data": In(width),
                 "read_address": In(bits_for(depth)),
                 "read_data": Out(width),
+                "enable": In(1, init=1),
             }
         )
         self._width, self._depth = width, depth
@@ -337,8 +338,10 @@ class RegisteredMemory(Component):
         )
         write, read = store.write_port(), store.read_port()
         late = Signal.like(self.read_data, reset_less=True)
-        m.d.sync += late.eq(read.data)
+        with m.If(self.enable):
+            m.d.sync += late.eq(read.data)
         m.d.comb += [
+            read.en.eq(self.enable),
             write.en.eq(self.write_enable),
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
@@ -368,7 +371,6 @@ def _dp16k(ports: RegisteredMemory, bits: int, write_data: Value, read_data: Val
             f"p_CSDECODE_{port}": "0b000",
             f"p_WRITEMODE_{port}": "NORMAL",
             f"i_CLK{port}": ClockSignal(),
-            f"i_OCE{port}": Const(1),
             f"i_RST{port}": Const(0),
         }
     return Instance(
@@ -379,7 +381,9 @@ def _dp16k(ports: RegisteredMemory, bits: int, write_data: Value, read_data: Val
         p_GSR="AUTO",
         i_CEA=ports.write_enable,
         i_WEA=ports.write_enable,
-        i_CEB=Const(1),
+        i_CEB=ports.enable,
+        i_OCEA=Const(1),
+        i_OCEB=ports.enable,
         i_WEB=Const(0),
         **pins,
         **{f"i_DIA{k}": write_data[k] for k in range(len(write_data))},

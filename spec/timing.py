@@ -19,9 +19,6 @@ DONE = 1
 KEPT = 1
 """`start` to `done` of an instruction that a run which keeps its states skips."""
 
-HIDDEN = 1
-"""Number of a unit at the gate unit's memory to its h."""
-
 
 def token(target: Target) -> int:
     """A unit's `done` to the tokens it gives being seen. Where the array is not compact, what is given and taken waits
@@ -35,6 +32,13 @@ def address(target: Target) -> int:
     stepped and its jump wait in registers on the way to the adder.
     """
     return 0 if target.compact else 2
+
+
+def hidden(target: Target) -> int:
+    """Number of a unit at the gate unit's memory to its h: memory and, where the array is not compact, the register
+    behind it.
+    """
+    return 1 if target.compact else 2
 
 
 TAKEN = 1

@@ -165,7 +165,7 @@ def test_a_board_that_is_restarted_in_mid_clip(digits, image, simulated):
 
     with (
         Line(simulated.url, restart) as line,
-        pytest.raises(DeviceError, match="no longer answers|refuses"),
+        pytest.raises(DeviceError, match=r"no longer answers|refuses"),
         connect(line.url) as device,
     ):
         device.load(image)

@@ -261,7 +261,8 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
         assert seen[-1].lost == before, "lost cycles are counted while nothing is executed"
         for unit in range(target.hidden):
             ctx.set(gate.h_address, unit)
-            await ctx.tick()
+            for _ in range(timing.hidden(target)):
+                await ctx.tick()
             kept.append(ctx.get(gate.h_data))
 
     simulator = Simulator(gate)

@@ -133,26 +133,26 @@ Lattice's memory usage guide (TN1264), since Yosys has it as a black box only.""
 MEMORY_MITER = """
 module miter_{n}(input clk, output integer compared, mismatches);
   localparam A = {address_bits}, D = {width};
-  reg we; reg [A-1:0] wa, ra; reg [D-1:0] wd; reg defined_0 = 0, defined_1 = 0;
+  reg we, en; reg [A-1:0] wa, ra; reg [D-1:0] wd; reg defined_0 = 0, defined_1 = 0;
   wire [D-1:0] vendor, generic;
   vendor_{n} v(.clk(clk), .rst(1'b0), .write_enable(we), .write_address(wa), .write_data(wd), .read_address(ra),
-    .read_data(vendor));
+    .read_data(vendor), .enable(en));
   generic_{n} g(.clk(clk), .rst(1'b0), .write_enable(we), .write_address(wa), .write_data(wd), .read_address(ra),
-    .read_data(generic));
+    .read_data(generic), .enable(en));
   integer cycle = 0;
   reg [A-1:0] used [0:63];
   integer k;
   initial begin compared = 0; mismatches = 0; for (k = 0; k < 64; k = k + 1) used[k] = $urandom % {depth}; end
   always @(negedge clk) begin  // the first 64 cycles fill every word that will be read
     we = cycle < 64 || $urandom_range(0, 1); wa = used[cycle < 64 ? cycle : $urandom_range(0, 63)];
-    ra = used[$urandom_range(0, 63)]; wd = {{$urandom, $urandom}};
+    ra = used[$urandom_range(0, 63)]; wd = {{$urandom, $urandom}}; en = $urandom_range(0, 3) != 0;
   end
   always @(posedge clk) begin
     if (defined_1) begin
       compared = compared + 1;
       if (vendor !== generic) mismatches = mismatches + 1;
     end
-    defined_1 = defined_0; defined_0 = cycle >= 64 && !(we && wa == ra);
+    if (en) begin defined_1 = defined_0; defined_0 = cycle >= 64 && !(we && wa == ra); end
     cycle = cycle + 1;
   end
 endmodule
