@@ -21,8 +21,12 @@ from spec.target import Target
 
 SEED = 7
 TIMEOUT = 60
-QUIET = 0.25
-"""Seconds without a byte from the board after which it is taken to have answered all there was."""
+SOON = 1.0
+"""Seconds after which a question is asked again that may have met a device still busy with what came before."""
+
+FREE, GOOD = 8, 15
+"""Numbers from here on are not drawn for requests that have no place in the order; the last one is that of the good
+frame."""
 
 LOOKS = 8
 """Bursts between two looks at what is loaded."""
@@ -58,14 +62,12 @@ def session(draw: random.Random, words: bytes) -> Iterator[tuple[Request, bytes]
         flags = [draw.random() < 0.3 for _ in range(3)]
         payload = {
             Request.IMAGE: words[: 2 * draw.randrange(1, MAX_PAYLOAD // 2)],
-            Request.START: start_payload(
-                draw.randrange(4), draw.random() < 0.3, draw.random() < 0.3, draw.random() < 0.3
-            ),
+            Request.START: start_payload(draw.randrange(4), *flags),
             Request.X: draw.randbytes(draw.randrange(1, MAX_PAYLOAD)),
             Request.STATE: draw.randbytes(2 * draw.randrange(1, MAX_PAYLOAD // 2)),
         }.get(kind, b"")
         if kind in (Request.STATUS, Request.IDENTIFY):
-            yield kind, encode(kind, draw.randrange(16))
+            yield kind, encode(kind, draw.randrange(FREE))
             continue
         number += 1
         yield kind, encode(kind, number, payload)
@@ -138,18 +140,21 @@ class Host:
                 time.sleep(0.02)
             self._hear(0)
             total += len(piece)
-        while self._hear(QUIET):
-            pass
         return total
 
-    def is_understood(self) -> bool:
-        """Whether one good frame is answered as it must be, after whatever else was."""
-        self._socket.sendall(encode(Request.STATUS, 13))
-        heard, deadline = b"", time.monotonic() + TIMEOUT
+    def hangs(self) -> bool:
+        """Asks for the status again and again, until the answer to the last time is there: it is the last of all."""
+        waits = {number: SOON for number in range(FREE, GOOD - 1)} | {GOOD - 1: TIMEOUT}
+        return not any(self.is_answered(number, seconds) for number, seconds in waits.items())
+
+    def is_answered(self, number: int, seconds: float) -> bool:
+        """Whether STATUS is answered, asked once."""
+        self._socket.sendall(encode(Request.STATUS, number))
+        heard, deadline = b"", time.monotonic() + seconds
         while time.monotonic() < deadline:
-            heard += self._hear(QUIET)
+            heard += self._hear(0.1)
             replies = [decode(body) for body in heard.split(bytes([FLAG])) if body]
-            if any(reply is not None and reply[:2] == (Request.STATUS, 13) for reply in replies):
+            if any(reply is not None and reply[:2] == (Request.STATUS, number) for reply in replies):
                 return True
         return False
 
@@ -171,7 +176,9 @@ def fuzz(url: str, bundle: Bundle, image: Image, size: int, burst_size: int) -> 
     while total < size or bursts % LOOKS:
         with Host(url) as host:
             total += host.send(burst(draw, words, burst_size))
-            assert host.is_understood(), f"after {total} bytes"
+            assert not host.hangs(), f"after {total} bytes"
+            total += host.send(iter([draw.choice([damaged, cut])(draw, encode(Request.IMAGE, 0, words[:100]))]))
+            assert host.is_answered(GOOD, TIMEOUT), f"a good frame is lost after {total} bytes"
         bursts += 1
         with Device(url, timeout=TIMEOUT) as device:
             errors += device.status().errors > 0
