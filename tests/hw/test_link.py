@@ -1,13 +1,14 @@
 """The host link at byte level, against a stand-in for the engine with the engine's ports."""
 
 import random
+import zlib
 from collections import deque
 
 import pytest
 from amaranth.hdl import ClockDomain, DomainRenamer, Module
 from amaranth.sim import Simulator
 
-from hw.link import HostLink
+from hw.link import CRC32, HostLink
 from hw.signatures import OutputKind
 from hw.uart import UARTReceiver, UARTTransmitter, divisor
 from spec.errors import SpecError
@@ -217,6 +218,57 @@ def test_image_state_frames_and_results(seed, input_width, data_width):
         assert await host.do(Request.READ) == b""
 
     run(scenario, target, seed)
+
+
+def test_the_check_is_of_what_was_loaded_last():
+    first, second = bytes(range(60)), bytes(range(60, 102))
+
+    async def scenario(ctx, host, engine):
+        await host.do(Request.IMAGE, first[:20])
+        await host.do(Request.IMAGE, first[20:])
+        assert (await host.status()).image == image_check(first)
+        await host.do(Request.IMAGE, second, number=host.number)  # a repeat: not done
+        assert await host.refused(Request.IMAGE, second[:3], number=host.number + 1) == Reason.LENGTH
+        await host.do(Request.RESET)
+        assert (await host.status()).image == image_check(first), "it is still there"
+        await host.do(Request.START, start_payload(1))
+        assert await host.refused(Request.IMAGE, second) == Reason.BUSY
+        await host.do(Request.RESET, number=host.number)
+        assert (await host.status()).image == image_check(first)
+        await host.do(Request.IMAGE, second)
+        assert (await host.status()).image == image_check(second)
+        await host.do(Request.IMAGE, first)
+        assert (await host.status()).image == image_check(second + first), "not what anybody meant to load"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("size", range(8))
+def test_crc(size):
+    """Against zlib's, of every number of bytes."""
+    data, crc = random.Random(size).randbytes(size), CRC32()
+
+    async def bench(ctx):
+        ctx.set(crc.step, 1)
+        for byte in data:
+            for half in (byte & 15, byte >> 4):
+                ctx.set(crc.i, half)
+                await ctx.tick()
+        assert ctx.get(crc.value) == zlib.crc32(data)
+        for byte in zlib.crc32(data).to_bytes(4, "little"):
+            assert not ctx.get(crc.match)
+            for half in (byte & 15, byte >> 4):
+                ctx.set(crc.i, half)
+                await ctx.tick()
+        assert ctx.get(crc.match)
+        ctx.set(crc.clear, 1)
+        await ctx.tick()
+        assert ctx.get(crc.value) == 0
+
+    sim = Simulator(crc)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.run()
 
 
 def test_counters_are_reported():
