@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
@@ -56,8 +55,8 @@ class Builds:
     """The recorded builds: per design and board what it uses and how fast it is.
 
     A JSON list, one record per design and board, so that other designs can stand beside the engine: `design`, `board`,
-    `target`, `clock_mhz`, `fmax_mhz_seeds`, `fmax_mhz` (the median), `luts`, `ffs`, `multipliers`, `block_rams`,
-    `sprams`, `tools`, `gateware` (what it was made of).
+    `target`, `clock_mhz`, `fmax_mhz_seeds`, `fmax_mhz` (the median of the `seeds_routed`), `seeds_met`, `luts`, `ffs`,
+    `multipliers`, `block_rams`, `sprams`, `tools`, `gateware` (what it was made of).
     """
 
     path: Path
@@ -71,9 +70,10 @@ class Builds:
 
     def record(self, report: dict, gateware: str, design: str = "fdht") -> None:
         """Keeps the report of boards.synthesis.synthesise."""
-        names = ("board", "target", "clock_mhz", "fmax_mhz_seeds", "luts", "ffs", "multipliers", "block_rams", "sprams")
-        record = {"design": design, **{name: report[name] for name in names}, "tools": report["tools"]}
-        record |= {"fmax_mhz": median(report["fmax_mhz_seeds"].values()), "gateware": gateware}
+        names = ("board", "target", "clock_mhz", "fmax_mhz_seeds", "seeds_met", "seeds_routed")
+        names += ("luts", "ffs", "multipliers", "block_rams", "sprams", "tools")
+        record = {"design": design, **{name: report[name] for name in names}}
+        record |= {"fmax_mhz": report["fmax_mhz_median"], "gateware": gateware}
         others = [r for r in self.load() if (r["design"], r["board"]) != (design, report["board"])]
         _store_list(self.path, sorted([*others, record], key=lambda r: (r["design"], r["board"])))
 

@@ -14,6 +14,16 @@ def run(output: Output, board_name: str, folder: Path, seeds: list[int]) -> dict
         return synthesise(board, folder, seeds, progress=lambda message: advance(note=message))
 
 
+def by_seed(figures: dict) -> str:
+    """What every seed reached, how many met the clock, and the median of those that were routed."""
+    speeds = figures["fmax_mhz_seeds"]
+    each = ", ".join(f"{seed}: {'not routed' if mhz is None else f'{mhz:g} MHz'}" for seed, mhz in speeds.items())
+    routed = figures["seeds_routed"]
+    some = "" if routed == len(speeds) else f" of the {routed} routed"
+    met = f"{figures['seeds_met']} of {len(speeds)} met the clock"
+    return f"{each}; {met}, median{some} {figures['fmax_mhz_median']:g} MHz"
+
+
 def report(output: Output, figures: dict) -> None:
     """The table of a finished build."""
     taken = " (of an earlier, equal build)" if figures["cached"] else ""
@@ -22,7 +32,7 @@ def report(output: Output, figures: dict) -> None:
         {
             "bitstream": figures["bitstream"],
             "clock": f"{figures['clock_mhz']:g} MHz wanted, {figures['fmax_mhz']:g} MHz reached",
-            "by seed": ", ".join(f"{seed}: {mhz:g} MHz" for seed, mhz in figures["fmax_mhz_seeds"].items()),
+            "by seed": by_seed(figures),
             "LUTs, flip-flops": f"{figures['luts']:,}, {figures['ffs']:,}",
             "multipliers": figures["multipliers"],
             "block RAMs, SPRAMs": f"{figures['block_rams']}, {figures['sprams']}",
