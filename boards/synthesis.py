@@ -60,6 +60,11 @@ def count_cells(family: Family, cells: dict[str, int]) -> Resources:
     return Resources(count(family.multipliers), count(family.block_rams), count(family.sprams))
 
 
+def resources_of(component: object) -> Resources:
+    """What a component says that it takes; nothing of what it does not mention."""
+    return Resources(*(getattr(component, name, 0) for name in ("multipliers", "block_rams", "sprams")))
+
+
 def check_resources(board: Board, predicted: Resources, found: Resources) -> None:
     """Compares a netlist with the prediction.
 
@@ -131,11 +136,10 @@ def check_loops(board: Board, log: str) -> None:
             raise SynthesisError(f"the design of {board.name} has a combinational loop ({line.strip()}); break it")
 
 
-def count_logic(cells: dict[str, int]) -> tuple[int, int]:
+def count_logic(family: Family, cells: dict[str, int]) -> tuple[int, int]:
     """LUTs and flip-flops of a netlist; a carry that needs no LUT of its own is not counted."""
-    luts = sum(n for kind, n in cells.items() if kind in ("SB_LUT4", "LUT4")) + 2 * cells.get("CCU2C", 0)
-    ffs = sum(n for kind, n in cells.items() if kind.startswith(("SB_DFF", "TRELLIS_FF")))
-    return luts, ffs
+    luts = sum(family.luts.get(kind, 0) * n for kind, n in cells.items())
+    return luts, sum(n for kind, n in cells.items() if kind.startswith(family.ffs))
 
 
 def synthesise(
@@ -177,12 +181,13 @@ def synthesise(
     chosen: Design = BoardTop(board) if design is None else design
     family = board.family
     say(f"{board.name}: elaborating")
-    os.environ.setdefault("AMARANTH_ENV_" + ("TRELLIS" if family.name == "ecp5" else "ICESTORM"), "")
+    os.environ.setdefault(f"AMARANTH_ENV_{family.toolchain.upper()}", "")
     plan = board.platform().prepare(
         chosen,
         _NAME,
         debug_verilog=False,
         emit_src=False,
+        synth_opts=list(family.synthesis),
         script_after_read=_AFTER_READ,
         script_after_synth=_AFTER_SYNTHESIS,
     )
@@ -225,7 +230,7 @@ def _build(board: Board, plan, folder: Path, seeds: Sequence[int], predicted: Re
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     found = count_cells(family, cells)
     check_resources(board, predicted, found)
-    luts, ffs = count_logic(cells)
+    luts, ffs = count_logic(family, cells)
     say(f"{board.name}: {luts} LUTs, {ffs} flip-flops, {found.multipliers} multipliers, {found.block_rams} block RAMs")
 
     placements = [_place_and_route(board, folder, seed, say) for seed in seeds]
@@ -236,7 +241,8 @@ def _build(board: Board, plan, folder: Path, seeds: Sequence[int], predicted: Re
         raise nearest.problem
     best = max(met, key=lambda placement: placement.fmax or 0)
     say(f"{board.name}: packing")
-    arguments = [*family.pack_arguments, best.routed, f"best{family.suffix}"]
+    files = {"routed": best.routed, "bitstream": f"best{family.suffix}"}
+    arguments = [*board.pack, *(argument.format(**files) for argument in family.pack_arguments)]
     tools.call(family.pack, arguments, folder, folder / "pack.log")
     speeds = {placement.seed: placement.fmax for placement in placements}
     routed = [fmax for fmax in speeds.values() if fmax is not None]
@@ -283,12 +289,12 @@ def _place_and_route(board: Board, folder: Path, seed: int, say) -> _Placement:
         SynthesisError: a combinational loop, or no clock is constrained to the board's.
     """
     family = board.family
-    option, constraints = family.constraints
-    output, suffix = family.output
     say(f"{board.name}: place and route, seed {seed}")
-    log, report, routed = folder / f"nextpnr-{seed}.log", folder / f"{seed}.json", f"{seed}{suffix}"
-    arguments = [*board.part, *family.route, "--json", f"{_NAME}.json", option, f"{_NAME}{constraints}"]
-    arguments += ["--seed", str(seed), output, routed, "--report", report.name]
+    log, report = folder / f"nextpnr-{seed}.log", folder / f"{seed}.json"
+    netlist, routed = family.netlist.format(name=_NAME), family.routed.format(seed=seed)
+    arguments = [*board.part, *family.route, "--json", netlist]
+    arguments += [argument.format(name=_NAME) for argument in family.constraints]
+    arguments += ["--seed", str(seed), family.output, routed, "--report", report.name]
     problem: FdhtError | None = None
     try:
         tools.call(family.place_and_route, arguments, folder, log)

