@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
+from amaranth.build.run import BuildPlan
+
 from boards import tools
 from boards.board import Board, Family
 from boards.top import BoardTop, Resources
@@ -142,6 +144,20 @@ def count_logic(family: Family, cells: dict[str, int]) -> tuple[int, int]:
     return luts, sum(n for kind, n in cells.items() if kind.startswith(family.ffs))
 
 
+def prepare(board: Board, design: Design) -> BuildPlan:
+    """Elaborates a design; the files that the tools take."""
+    os.environ.setdefault(f"AMARANTH_ENV_{board.family.toolchain.upper()}", "")
+    return board.platform().prepare(
+        design,
+        _NAME,
+        debug_verilog=False,
+        emit_src=False,
+        synth_opts=list(board.family.synthesis),
+        script_after_read=_AFTER_READ,
+        script_after_synth=_AFTER_SYNTHESIS,
+    )
+
+
 def synthesise(
     board: Board,
     out_dir: Path | str,
@@ -181,16 +197,7 @@ def synthesise(
     chosen: Design = BoardTop(board) if design is None else design
     family = board.family
     say(f"{board.name}: elaborating")
-    os.environ.setdefault(f"AMARANTH_ENV_{family.toolchain.upper()}", "")
-    plan = board.platform().prepare(
-        chosen,
-        _NAME,
-        debug_verilog=False,
-        emit_src=False,
-        synth_opts=list(family.synthesis),
-        script_after_read=_AFTER_READ,
-        script_after_synth=_AFTER_SYNTHESIS,
-    )
+    plan = prepare(board, chosen)
     versions = {name: tools.version(name) for name in ("yosys", family.place_and_route)}
     key = hashlib.sha256(
         repr((_REPORT, plan.digest(), versions, tuple(seeds), board.part, board.family, board.name)).encode()
@@ -221,7 +228,7 @@ def synthesise(
     return report
 
 
-def _build(board: Board, plan, folder: Path, seeds: Sequence[int], predicted: Resources, say) -> dict:
+def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], predicted: Resources, say) -> dict:
     """Runs the flow in `folder`; leaves `best` + the family's suffix there."""
     family = board.family
     plan.extract(folder)

@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal, unsigned
 
 from boards import BOARDS, find_board, synthesis
-from boards.board import Board
+from boards.board import ECP5, GOWIN, ICE40, Board
 from boards.clocks import ICE40Clock
 from boards.synthesis import (
     SynthesisError,
@@ -139,8 +139,9 @@ def test_other_blocks_than_predicted_are_refused():
 def test_cells_are_counted_by_what_they_are():
     cells = {"SB_MAC16": 8, "SB_RAM40_4K": 2, "SB_RAM40_4KNW": 1, "SB_SPRAM256KA": 4, "SB_LUT4": 10, "SB_DFFESR": 3}
     assert count_cells(BOARD.family, cells) == Resources(8, 3, 4)
-    assert count_logic(cells) == (10, 3)
-    assert count_logic({"LUT4": 5, "CCU2C": 2, "TRELLIS_FF": 7}) == (9, 7)
+    assert count_logic(ICE40, cells) == (10, 3)
+    assert count_logic(ECP5, {"LUT4": 5, "CCU2C": 2, "TRELLIS_FF": 7}) == (9, 7)
+    assert count_logic(GOWIN, {"LUT1": 1, "LUT4": 5, "ALU": 2, "MUX2_LUT5": 9, "DFFRE": 7, "DFF": 1}) == (8, 8)
 
 
 def test_fmax_is_the_lowest_of_the_clocks_that_matter():
