@@ -94,7 +94,7 @@ install() {
 
 # The synthesis tools are WebAssembly: each is compiled once per machine, then starts at once.
 prepare() {
-    for tool in yosys nextpnr-ice40 nextpnr-ecp5 ecppack; do
+    for tool in yosys nextpnr-ice40 nextpnr-ecp5 ecppack nextpnr-himbaechel-gowin; do
         say "preparing $tool (compiled once per machine, up to a minute or two)"
         .venv/bin/yowasp-$tool --version >/dev/null 2>&1 || {
             say "error: yowasp-$tool does not start; run .venv/bin/yowasp-$tool --version to see why"

@@ -1,6 +1,6 @@
 """What a board is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from amaranth.build import Platform
@@ -13,60 +13,101 @@ from spec.target import Target, find_target
 class Family:
     """Tools of a family of parts, and how they name things.
 
+    In options, {name} is the design, {seed} that of the placement; {routed} and {bitstream} are files.
+
     Attributes:
         name: of the family.
-        synthesis: Yosys command. It must not turn multiplications into DSP blocks on its own where these are
-            instantiated.
+        toolchain: Amaranth's name of it.
+        synthesis: options of Yosys's command. It must not turn multiplications into DSP blocks on its own where these
+            are instantiated.
+        netlist: name of the netlist that Amaranth's script writes.
         place_and_route: nextpnr's name. route: its options for the router.
-        constraints, output: its options for constraint file and result, and the suffixes of these files.
-        pack: name of the bitstream packer. pack_arguments: its options before the output's name.
+        constraints: its options for the constraint file.
+        output: its option for the result. routed: name of that file.
+        pack: name of the bitstream packer. pack_arguments: its options.
         suffix: of a bitstream.
         multipliers, block_rams, sprams: cell types that are one.
+        luts: LUTs that a cell of each type takes. ffs: how names of flip-flops begin.
     """
 
     name: str
-    synthesis: str
+    toolchain: str
+    synthesis: tuple[str, ...]
+    netlist: str
     place_and_route: str
     route: tuple[str, ...]
-    constraints: tuple[str, str]
-    output: tuple[str, str]
+    constraints: tuple[str, ...]
+    output: str
+    routed: str
     pack: str
     pack_arguments: tuple[str, ...]
     suffix: str
     multipliers: tuple[str, ...]
     block_rams: tuple[str, ...]
     sprams: tuple[str, ...]
+    luts: Mapping[str, int]
+    ffs: str
 
 
 ICE40 = Family(
     "ice40",
-    synthesis="synth_ice40",  # without -dsp: the SB_MAC16 are instantiated, the gate unit multiplies in LUTs
+    toolchain="icestorm",
+    synthesis=(),  # without -dsp: the SB_MAC16 are instantiated, the gate unit multiplies in LUTs
+    netlist="{name}.json",
     place_and_route="nextpnr-ice40",
     route=(),
-    constraints=("--pcf", ".pcf"),
-    output=("--asc", ".asc"),
+    constraints=("--pcf", "{name}.pcf"),
+    output="--asc",
+    routed="{seed}.asc",
     pack="icepack",
-    pack_arguments=(),
+    pack_arguments=("{routed}", "{bitstream}"),
     suffix=".bin",
     multipliers=("SB_MAC16",),
     block_rams=("SB_RAM40_4K", "SB_RAM40_4KNR", "SB_RAM40_4KNW", "SB_RAM40_4KNRNW"),
     sprams=("SB_SPRAM256KA",),
+    luts={"SB_LUT4": 1},
+    ffs="SB_DFF",
 )
 
 ECP5 = Family(
     "ecp5",
-    synthesis="synth_ecp5",
+    toolchain="trellis",
+    synthesis=(),
+    netlist="{name}.json",
     place_and_route="nextpnr-ecp5",
     # router1, nextpnr's default, takes hours where router2 takes minutes
     route=("--router", "router2", "--placer-heap-timingweight", "20"),
-    constraints=("--lpf", ".lpf"),
-    output=("--textcfg", ".config"),
+    constraints=("--lpf", "{name}.lpf"),
+    output="--textcfg",
+    routed="{seed}.config",
     pack="ecppack",
-    pack_arguments=("--compress",),
+    pack_arguments=("--compress", "{routed}", "{bitstream}"),
     suffix=".bit",
     multipliers=("MULT18X18D",),
     block_rams=("DP16KD", "PDPW16KD"),
     sprams=(),
+    luts={"LUT4": 1, "CCU2C": 2},
+    ffs="TRELLIS_FF",
+)
+
+GOWIN = Family(
+    "gowin",
+    toolchain="apicula",
+    synthesis=("-nodsp",),
+    netlist="{name}.syn.json",
+    place_and_route="nextpnr-himbaechel-gowin",
+    route=("--router", "router2"),
+    constraints=("--vopt", "cst={name}.cst"),
+    output="--write",
+    routed="{seed}.pnr.json",
+    pack="gowin_pack",
+    pack_arguments=("-o", "{bitstream}", "{routed}"),
+    suffix=".fs",
+    multipliers=("MULT18X18",),
+    block_rams=("SP", "SPX9", "SDPB", "SDPX9B", "DPB", "DPX9B"),
+    sprams=(),
+    luts={"LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT4": 1, "ALU": 1, "RAM16SDP4": 4},
+    ffs="DFF",
 )
 
 
@@ -78,7 +119,7 @@ class Board:
         name: how users call it.
         target: name of the engine's target.
         family: of its part.
-        part: nextpnr's options that name the part.
+        part: nextpnr's options that name the part. pack: further options of the bitstream packer.
         platform: makes the Amaranth platform: pins.
         clock: makes what drives the `sync` domain.
         clock_mhz: of `sync`; timing must be met at this frequency.
@@ -95,6 +136,7 @@ class Board:
     clock: Callable[[], Clock]
     clock_mhz: float
     baud: int
+    pack: tuple[str, ...] = ()
     loader: str = ""
     spi_mhz: float | None = None
 

@@ -1,10 +1,20 @@
 """The boards there are."""
 
-from boards import icebreaker, ulx3s
+from boards import ecpix5, icebreaker, orangecrab, tangnano9k, tangnano20k, ulx3s
 from boards.board import Board
 from spec.errors import SpecError
 
-BOARDS: dict[str, Board] = {module.BOARD.name: module.BOARD for module in (icebreaker, ulx3s)}
+BOARDS: dict[str, Board] = {
+    board.name: board
+    for board in (
+        icebreaker.BOARD,
+        ulx3s.BOARD,
+        *orangecrab.BOARDS,
+        ecpix5.BOARD,
+        tangnano9k.BOARD,
+        tangnano20k.BOARD,
+    )
+}
 
 
 def find_board(name: str) -> Board:

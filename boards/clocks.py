@@ -121,3 +121,54 @@ class ECP5Clock(Clock):
         )
         _domain(m, clock, locked)
         return m
+
+
+class GowinClock(Clock):
+    """rPLL with internal feedback: input × feedback / input_divider.
+
+    Args:
+        resource: name of the board's clock.
+        input_mhz, output_mhz: told to the tools.
+        input_divider, feedback, output: dividers of the reference, the feedback and the VCO: one more than IDIV_SEL and
+            FBDIV_SEL, and ODIV_SEL, as gowin_pll prints them.
+        vco_mhz: range of the part's VCO.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        *,
+        input_mhz: float,
+        output_mhz: float,
+        input_divider: int,
+        feedback: int,
+        output: int,
+        vco_mhz: tuple[float, float],
+    ):
+        low, high = vco_mhz
+        assert abs(input_mhz * feedback / input_divider - output_mhz) < 1e-6 and low <= output_mhz * output <= high
+        self._resource = resource
+        self._parameters = {
+            "p_FCLKIN": str(input_mhz),
+            "p_IDIV_SEL": input_divider - 1,
+            "p_FBDIV_SEL": feedback - 1,
+            "p_ODIV_SEL": output,
+        }
+
+    def elaborate(self, platform):
+        m = Module()
+        clock, locked = Signal(), Signal()
+        dynamic = {"FBDSEL": 6, "IDSEL": 6, "ODSEL": 6, "PSDA": 4, "DUTYDA": 4, "FDLY": 4}
+        m.submodules.pll = Instance(
+            "rPLL",
+            **self._parameters,
+            i_CLKIN=platform.request(self._resource, dir="i").i,
+            i_CLKFB=Const(0),
+            i_RESET=Const(0),
+            i_RESET_P=Const(0),
+            **{f"i_{pin}": Const(0, width) for pin, width in dynamic.items()},
+            o_CLKOUT=clock,
+            o_LOCK=locked,
+        )
+        _domain(m, clock, locked)
+        return m

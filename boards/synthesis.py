@@ -8,9 +8,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
+
+from amaranth.build.run import BuildPlan
 
 from boards import tools
 from boards.board import Board, Family
@@ -19,6 +22,9 @@ from spec.errors import CapacityError, FdhtError
 
 CACHE = Path("build/boards")
 """Where finished builds are kept, below the current directory, each in a folder named by what it was made of."""
+
+_REPORT = 2
+"""Version of the kept reports' fields; those of another are not taken for a finished build."""
 
 _NAME = "top"
 
@@ -56,6 +62,11 @@ def count_cells(family: Family, cells: dict[str, int]) -> Resources:
     return Resources(count(family.multipliers), count(family.block_rams), count(family.sprams))
 
 
+def resources_of(component: object) -> Resources:
+    """What a component says that it takes; nothing of what it does not mention."""
+    return Resources(*(getattr(component, name, 0) for name in ("multipliers", "block_rams", "sprams")))
+
+
 def check_resources(board: Board, predicted: Resources, found: Resources) -> None:
     """Compares a netlist with the prediction.
 
@@ -74,26 +85,32 @@ def check_resources(board: Board, predicted: Resources, found: Resources) -> Non
 
 
 def read_fmax(board: Board, report: dict) -> float:
-    """Highest clock in MHz at which the routed design meets timing: the lowest of all its clock domains that are
-    asked for as much as the system clock.
+    """Highest clock in MHz at which the routed design would meet timing: the lowest of all its clock domains that
+    are asked for as much as the system clock.
 
     Raises:
-        SynthesisError: no clock is constrained to the board's, or timing is not met.
+        SynthesisError: no clock is constrained to the board's.
     """
-    clocks = {
-        name: clock for name, clock in report["fmax"].items() if clock["constraint"] >= board.clock_mhz * (1 - 1e-3)
-    }
+    clocks = [clock for clock in report["fmax"].values() if clock["constraint"] >= board.clock_mhz * (1 - 1e-3)]
     if not clocks:
         raise SynthesisError(
             f"no clock of {board.name} is constrained to {board.clock_mhz:g} MHz; its PLL is missing or wrong"
         )
+    return min(clock["achieved"] for clock in clocks)
+
+
+def check_timing(board: Board, report: dict) -> None:
+    """Compares every clock of a routed design with its constraint.
+
+    Raises:
+        SynthesisError: one is missed.
+    """
     for clock in report["fmax"].values():
         if clock["achieved"] < clock["constraint"] * (1 - 1e-3):
             raise SynthesisError(
                 f"{board.name} reaches {clock['achieved']:.1f} MHz where {clock['constraint']:.1f} MHz are needed;"
                 " try other seeds or a smaller array"
             )
-    return min(clock["achieved"] for clock in clocks.values())
 
 
 def check_fit(board: Board, log: str) -> None:
@@ -121,11 +138,24 @@ def check_loops(board: Board, log: str) -> None:
             raise SynthesisError(f"the design of {board.name} has a combinational loop ({line.strip()}); break it")
 
 
-def count_logic(cells: dict[str, int]) -> tuple[int, int]:
+def count_logic(family: Family, cells: dict[str, int]) -> tuple[int, int]:
     """LUTs and flip-flops of a netlist; a carry that needs no LUT of its own is not counted."""
-    luts = sum(n for kind, n in cells.items() if kind in ("SB_LUT4", "LUT4")) + 2 * cells.get("CCU2C", 0)
-    ffs = sum(n for kind, n in cells.items() if kind.startswith(("SB_DFF", "TRELLIS_FF")))
-    return luts, ffs
+    luts = sum(family.luts.get(kind, 0) * n for kind, n in cells.items())
+    return luts, sum(n for kind, n in cells.items() if kind.startswith(family.ffs))
+
+
+def prepare(board: Board, design: Design) -> BuildPlan:
+    """Elaborates a design; the files that the tools take."""
+    os.environ.setdefault(f"AMARANTH_ENV_{board.family.toolchain.upper()}", "")
+    return board.platform().prepare(
+        design,
+        _NAME,
+        debug_verilog=False,
+        emit_src=False,
+        synth_opts=list(board.family.synthesis),
+        script_after_read=_AFTER_READ,
+        script_after_synth=_AFTER_SYNTHESIS,
+    )
 
 
 def synthesise(
@@ -137,9 +167,9 @@ def synthesise(
 ) -> dict:
     """Builds a board's bitstream with Yosys and nextpnr.
 
-    The design is synthesised once and placed and routed once for each seed; the fastest is kept. Finished builds
-    are cached below `CACHE` by the netlist's source, constraints, tools and seeds. Nothing is left behind by a build
-    that fails.
+    The design is synthesised once and placed and routed once for each seed; the fastest that meets timing is kept, and
+    the others are reported too. Finished builds are cached below `CACHE` by the netlist's source, constraints, tools
+    and seeds. Nothing is left behind by a build that fails.
 
     Args:
         board: what to build.
@@ -149,15 +179,17 @@ def synthesise(
         design: another one than the board's engine.
 
     Returns:
-        The report: board, target, bitstream (path), fmax_mhz (of the kept one; fmax_mhz_seeds: of each, and
-        fmax_mhz_median), clock_mhz, luts, ffs (after synthesis), multipliers, block_rams, sprams,
-        utilisation (nextpnr's: used and available by type), seconds (of the build; of the first one if cached),
-        cached, seeds, tools.
+        The report: board, target, bitstream (path), fmax_mhz (of the kept one), fmax_mhz_seeds (of each, also of those
+        that missed the clock; None if it was not routed), fmax_mhz_median (of the seeds_routed that were), seeds_met
+        (how many met timing), clock_mhz, luts, ffs (after synthesis), multipliers, block_rams, sprams, utilisation
+        (nextpnr's: used and available by type), seconds (of the build; of the first one if cached), cached, seeds,
+        tools.
 
     Raises:
         ToolError: a tool is missing or failed.
         CapacityError: it does not fit the part.
-        SynthesisError: the netlist lacks or exceeds what is predicted, has combinational loops or misses timing.
+        SynthesisError: the netlist lacks or exceeds what is predicted, has combinational loops, or no seed meets
+            timing.
     """
     say = progress or (lambda _: None)
     begin = time.monotonic()
@@ -165,18 +197,10 @@ def synthesise(
     chosen: Design = BoardTop(board) if design is None else design
     family = board.family
     say(f"{board.name}: elaborating")
-    os.environ.setdefault("AMARANTH_ENV_" + ("TRELLIS" if family.name == "ecp5" else "ICESTORM"), "")
-    plan = board.platform().prepare(
-        chosen,
-        _NAME,
-        debug_verilog=False,
-        emit_src=False,
-        script_after_read=AFTER_READ,
-        script_after_synth=_AFTER_SYNTHESIS,
-    )
+    plan = prepare(board, chosen)
     versions = {name: tools.version(name) for name in ("yosys", family.place_and_route)}
     key = hashlib.sha256(
-        repr((plan.digest(), versions, tuple(seeds), board.part, board.family, board.name)).encode()
+        repr((_REPORT, plan.digest(), versions, tuple(seeds), board.part, board.family, board.name)).encode()
     ).hexdigest()
     kept = CACHE / f"{board.name}-{key[:16]}"
     cached = (kept / "report.json").is_file()
@@ -204,7 +228,7 @@ def synthesise(
     return report
 
 
-def _build(board: Board, plan, folder: Path, seeds: Sequence[int], predicted: Resources, say) -> dict:
+def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], predicted: Resources, say) -> dict:
     """Runs the flow in `folder`; leaves `best` + the family's suffix there."""
     family = board.family
     plan.extract(folder)
@@ -213,63 +237,85 @@ def _build(board: Board, plan, folder: Path, seeds: Sequence[int], predicted: Re
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     found = count_cells(family, cells)
     check_resources(board, predicted, found)
-    luts, ffs = count_logic(cells)
+    luts, ffs = count_logic(family, cells)
     say(f"{board.name}: {luts} LUTs, {ffs} flip-flops, {found.multipliers} multipliers, {found.block_rams} block RAMs")
 
-    option, constraints = family.constraints
-    output, routed = family.output
-    speeds, utilisation = {}, {}
-    failure = None
-    for seed in seeds:
-        say(f"{board.name}: place and route, seed {seed}")
-        log = folder / f"nextpnr-{seed}.log"
-        arguments = [
-            *board.part,
-            *family.route,
-            "--json",
-            f"{_NAME}.json",
-            option,
-            f"{_NAME}{constraints}",
-            "--seed",
-            str(seed),
-        ]
-        arguments += [output, f"{seed}{routed}", "--report", f"{seed}.json"]
-        problem: FdhtError | None = None
-        try:
-            tools.call(family.place_and_route, arguments, folder, log)
-        except tools.ToolError as error:
-            problem = error
-            check_fit(board, log.read_text(errors="replace"))
-        check_loops(board, log.read_text(errors="replace"))
-        if (folder / f"{seed}.json").is_file():
-            routing = json.loads((folder / f"{seed}.json").read_text())
-            try:
-                fmax = read_fmax(board, routing)
-            except SynthesisError as error:
-                problem = error  # a clearer one than nextpnr's
-            else:
-                if problem is None:
-                    speeds[seed], utilisation[seed] = fmax, routing["utilization"]
-        elif problem is None:
-            problem = tools.ToolError(f"{family.place_and_route} wrote no report; look for its version")
-        failure = problem or failure
-    if not speeds:
-        assert failure is not None
-        raise failure
-    best = max(speeds, key=lambda seed: speeds[seed])
+    placements = [_place_and_route(board, folder, seed, say) for seed in seeds]
+    met = [placement for placement in placements if placement.problem is None]
+    if not met:
+        nearest = max(placements, key=lambda placement: placement.fmax or 0)
+        assert nearest.problem is not None
+        raise nearest.problem
+    best = max(met, key=lambda placement: placement.fmax or 0)
     say(f"{board.name}: packing")
-    arguments = [*family.pack_arguments, f"{best}{routed}", f"best{family.suffix}"]
+    files = {"routed": best.routed, "bitstream": f"best{family.suffix}"}
+    arguments = [*board.pack, *(argument.format(**files) for argument in family.pack_arguments)]
     tools.call(family.pack, arguments, folder, folder / "pack.log")
+    speeds = {placement.seed: placement.fmax for placement in placements}
+    routed = [fmax for fmax in speeds.values() if fmax is not None]
     return {
-        "fmax_mhz": round(speeds[best], 2),
-        "fmax_mhz_median": round(median(speeds.values()), 2),
-        "fmax_mhz_seeds": {str(seed): round(speed, 2) for seed, speed in speeds.items()},
+        "fmax_mhz": speeds[best.seed],
+        "fmax_mhz_median": round(median(routed), 2),
+        "fmax_mhz_seeds": {str(seed): fmax for seed, fmax in speeds.items()},
+        "seeds_met": len(met),
+        "seeds_routed": len(routed),
         "clock_mhz": board.clock_mhz,
         "luts": luts,
         "ffs": ffs,
         "multipliers": found.multipliers,
         "block_rams": found.block_rams,
         "sprams": found.sprams,
-        "utilisation": {k: [v["used"], v["available"]] for k, v in utilisation[best].items() if v["used"]},
+        "utilisation": {k: [v["used"], v["available"]] for k, v in best.utilisation.items() if v["used"]},
         "seeds": list(seeds),
     }
+
+
+@dataclass(frozen=True)
+class _Placement:
+    """What became of one seed.
+
+    Attributes:
+        fmax: in MHz; None if it was not routed.
+        utilisation: nextpnr's.
+        routed: name of the result; only to be used without a problem.
+        problem: why it must not be used.
+    """
+
+    seed: int
+    fmax: float | None
+    utilisation: dict
+    routed: str
+    problem: FdhtError | None
+
+
+def _place_and_route(board: Board, folder: Path, seed: int, say) -> _Placement:
+    """Runs nextpnr in `folder`. It fails if a clock is missed, but writes result and report all the same.
+
+    Raises:
+        CapacityError: the design does not fit the part.
+        SynthesisError: a combinational loop, or no clock is constrained to the board's.
+    """
+    family = board.family
+    say(f"{board.name}: place and route, seed {seed}")
+    log, report = folder / f"nextpnr-{seed}.log", folder / f"{seed}.json"
+    netlist, routed = family.netlist.format(name=_NAME), family.routed.format(seed=seed)
+    arguments = [*board.part, *family.route, "--json", netlist]
+    arguments += [argument.format(name=_NAME) for argument in family.constraints]
+    arguments += ["--seed", str(seed), family.output, routed, "--report", report.name]
+    problem: FdhtError | None = None
+    try:
+        tools.call(family.place_and_route, arguments, folder, log)
+    except tools.ToolError as error:
+        problem = error
+        check_fit(board, log.read_text(errors="replace"))
+    check_loops(board, log.read_text(errors="replace"))
+    if not report.is_file():
+        problem = problem or tools.ToolError(f"{family.place_and_route} wrote no report; look for its version")
+        return _Placement(seed, None, {}, routed, problem)
+    routing = json.loads(report.read_text())
+    fmax = round(read_fmax(board, routing), 2)
+    try:
+        check_timing(board, routing)
+    except SynthesisError as error:
+        problem = error  # a clearer one than nextpnr's
+    return _Placement(seed, fmax, routing["utilization"], routed, problem)

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
@@ -56,8 +55,8 @@ class Builds:
     """The recorded builds: per design and board what it uses and how fast it is.
 
     A JSON list, one record per design and board, so that other designs can stand beside the engine: `design`, `board`,
-    `target`, `clock_mhz`, `fmax_mhz_seeds`, `fmax_mhz` (the median), `luts`, `ffs`, `multipliers`, `block_rams`,
-    `sprams`, `tools`, `gateware` (what it was made of).
+    `target`, `clock_mhz`, `fmax_mhz_seeds`, `fmax_mhz` (the median of the `seeds_routed`), `seeds_met`, `luts`, `ffs`,
+    `multipliers`, `block_rams`, `sprams`, `tools`, `gateware` (what it was made of).
     """
 
     path: Path
@@ -71,9 +70,10 @@ class Builds:
 
     def record(self, report: dict, gateware: str, design: str = "fdht") -> None:
         """Keeps the report of boards.synthesis.synthesise."""
-        names = ("board", "target", "clock_mhz", "fmax_mhz_seeds", "luts", "ffs", "multipliers", "block_rams", "sprams")
-        record = {"design": design, **{name: report[name] for name in names}, "tools": report["tools"]}
-        record |= {"fmax_mhz": median(report["fmax_mhz_seeds"].values()), "gateware": gateware}
+        names = ("board", "target", "clock_mhz", "fmax_mhz_seeds", "seeds_met", "seeds_routed")
+        names += ("luts", "ffs", "multipliers", "block_rams", "sprams", "tools")
+        record = {"design": design, **{name: report[name] for name in names}}
+        record |= {"fmax_mhz": report["fmax_mhz_median"], "gateware": gateware}
         others = [r for r in self.load() if (r["design"], r["board"]) != (design, report["board"])]
         _store_list(self.path, sorted([*others, record], key=lambda r: (r["design"], r["board"])))
 
@@ -127,13 +127,16 @@ def run(
 
 
 def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) -> None:
-    """Builds the boards of the contenders' targets with every seed, or finds them built, and records them."""
+    """Builds the boards of the contenders' targets with every seed, or finds them built, and records them.
+
+    Of the boards that share a target the one that it is named after.
+    """
     from boards.catalogue import BOARDS
     from boards.synthesis import synthesise as make
     from boards.top import build_id
 
     for board in BOARDS.values():
-        if any(contender.target.name == board.target for contender in contenders):
+        if board.name == board.target and any(contender.target.name == board.name for contender in contenders):
             with output.progress(f"bitstream for {board.name}, seeds {', '.join(map(str, SEEDS))}") as advance:
                 say: Callable[[str], None] = lambda message: advance(note=message)  # noqa: E731
                 report = make(board, CACHE / board.name, SEEDS, progress=say)
@@ -141,11 +144,11 @@ def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) 
 
 
 def gateware(target: Target) -> str | None:
-    """What a build of a target's board would be made of now."""
+    """What a build of the board that a target is named after would be made of now."""
     from boards.catalogue import BOARDS
     from boards.top import build_id
 
-    return next((f"{build_id(board):08x}" for board in BOARDS.values() if board.target == target.name), None)
+    return f"{build_id(BOARDS[target.name]):08x}" if target.name in BOARDS else None
 
 
 def row(output: Output, contender: Contender, builds: Builds, simulate: bool = True) -> dict:

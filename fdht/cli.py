@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from spec.errors import FdhtError
+from spec.target import TARGETS
 
 app = typer.Typer(
     name="fdht",
@@ -25,7 +26,7 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")]
 TargetName = Annotated[
-    str, typer.Option("--target", "-t", help="The engine to compile for: icebreaker or ulx3s-85f.", metavar="NAME")
+    str, typer.Option("--target", "-t", help=f"The engine to compile for: {', '.join(TARGETS)}.", metavar="NAME")
 ]
 Seed = Annotated[int, typer.Option(help="Of the initialisation and of all random draws.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
@@ -226,24 +227,48 @@ def compare(
     comparison.check(figures, cycles=not pauses)
 
 
-@app.command(epilog="Examples: fdht synth --board icebreaker · fdht synth --board ulx3s-85f --seed 1 --seed 2 --json")
+@app.command(
+    epilog="Examples: fdht synth --list · fdht synth --board icebreaker · "
+    "fdht synth --board ulx3s-85f --seed 1 --seed 2 --json · fdht synth --board icebreaker --check"
+)
 def synth(
-    board: Annotated[str, typer.Option("--board", "-b", help="icebreaker or ulx3s-85f.", metavar="NAME")],
+    board: Annotated[
+        str | None, typer.Option("--board", "-b", help="Which one; --list shows those there are.", metavar="NAME")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show the boards and build nothing.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the build [default: build/BOARD].")] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(help="Of place and route; several are tried and the fastest kept [default: 1].")
+        list[int] | None,
+        typer.Option(
+            help="Of place and route; several are tried and the fastest kept [default: 1; with --check the baseline's]."
+        ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail if the build is worse than the board's recorded baseline.")
+    ] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Make the build the baseline.")] = False,
     json: Json = False,
 ) -> None:
     """Make a bitstream: the engine behind its UART, with what it uses and how fast it is.
 
-    One bitstream runs every model that fits the board's target.
+    One bitstream runs every model that fits the board's target. A baseline says what a board's build took, how fast it
+    was and how many cycles the presets need; --check fails if a build takes more multipliers, block RAM or cycles at
+    all, 5 % more LUTs or flip-flops, or is 5 % slower.
     """
     from fdht import synthesis
     from fdht.console import Output
 
     output = Output(json)
-    figures = synthesis.run(output, board, BUILD / board if out is None else out, seed or [1])
+    if list_:
+        rows = synthesis.boards()
+        synthesis.report_boards(output, rows)
+        output.result(rows)
+        return
+    if board is None:
+        raise typer.BadParameter("Missing option '--board'; --list shows the boards there are")
+    if check and accept:
+        raise typer.BadParameter("--check and --accept exclude each other")
+    figures = synthesis.run(output, board, BUILD / board if out is None else out, seed or [], check, accept)
     synthesis.report(output, figures)
     output.result(figures)
 

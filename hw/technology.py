@@ -20,17 +20,20 @@ SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
 MAC16_WIDTH, MAC16_SUM = MULTIPLIERS[Technology.ICE40]
 MULT18_WIDTH, _ = MULTIPLIERS[Technology.ECP5]
 MULT18_STAGES = 3
-"""Registers on the way through an MULT18X18D."""
+"""Registers on the way through an MULT18X18D (ECP5) or MULT18X18 (Gowin), both 18 bits wide."""
 
 DP16K_WIDTH = 18
 """Bits of a DP16KD's word at most, with a port to read and another to write."""
 
+_18_KBIT = ((512, 36, 9), (1024, 18, 9), (2048, 9, 9), (4096, 4, 4), (8192, 2, 2), (16384, 1, 1))
 _BLOCK_RAM_SHAPES = {
     Technology.GENERIC: (),
-    Technology.ECP5: ((512, 36, 9), (1024, 18, 9), (2048, 9, 9), (4096, 4, 4), (8192, 2, 2), (16384, 1, 1)),
+    Technology.ECP5: _18_KBIT,
     Technology.ICE40: ((256, 16, 1), (512, 8, 1), (1024, 4, 1), (2048, 2, 1)),
+    Technology.GOWIN: _18_KBIT,
 }
-"""Depth, width and bits per write enable of one block RAM (DP16KD, SB_RAM40_4K) in each configuration."""
+"""Depth, width and bits per write enable of one block RAM (DP16KD, SB_RAM40_4K, SDPB or SDPX9B) in each
+configuration."""
 
 
 def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) -> int:
@@ -54,11 +57,12 @@ class Multiplier(Component):
 
     Registers are neither reset nor stopped; the first `latency` products after power-up are undefined. Of technology
     ECP5 it is a MULT18X18D: with a latency of 3 or more, three registers are inside it, else those of the operands.
+    Of technology GOWIN it is a MULT18X18 with two or three registers inside.
 
     Args:
         a_width, b_width: bits of the operands.
         latency: at least 2.
-        technology: ECP5 is described above.
+        technology: ECP5 and GOWIN are described above.
         site: nextpnr's name of the place that the MULT18X18D must take; "" for any.
 
     Members:
@@ -81,12 +85,20 @@ class Multiplier(Component):
         self._technology = technology
         self._site = site
 
+    @property
+    def multipliers(self) -> int:
+        return 1
+
     def elaborate(self, platform):
         m = Module()
         product = Signal.like(self.o, reset_less=True)
         if self._technology is Technology.ECP5:
             inside = MULT18_STAGES if self._latency >= MULT18_STAGES else 1
             m.submodules.block = _mult18(self.a, self.b, product, inside, self._site)
+            left = self._latency - inside
+        elif self._technology is Technology.GOWIN:
+            inside = min(self._latency, MULT18_STAGES)
+            _gowin_mult18(m, self.a, self.b, product, inside)
             left = self._latency - inside
         else:
             a, b = Signal.like(self.a, reset_less=True), Signal.like(self.b, reset_less=True)
@@ -142,6 +154,35 @@ def _mult18(a: Value, b: Value, product: Value, stages: int, site: str) -> Insta
         **pins,
         **{f"o_P{k}": product[k] for k in range(len(product))},
         **({"a_BEL": site} if site else {}),
+    )
+
+
+def _gowin_mult18(m: Module, a: Value, b: Value, product: Signal, stages: int) -> None:
+    """MULT18X18 as a signed multiplier with registers at its inputs and its output and (`stages` = 3) in its middle.
+
+    Parameters after Gowin's UG287E, "Gowin Digital Signal Processing", MULT18X18. ASIGN and BSIGN are constant, so they
+    need no registers.
+    """
+    dout = Signal(2 * MULT18_WIDTH)
+    m.d.comb += product.eq(dout)
+    m.submodules.block = Instance(
+        "MULT18X18",
+        p_AREG=Const(1, 1),
+        p_BREG=Const(1, 1),
+        p_PIPE_REG=Const(stages == MULT18_STAGES, 1),
+        p_OUT_REG=Const(1, 1),
+        i_CLK=ClockSignal(),
+        i_CE=Const(1),
+        i_RESET=Const(0),
+        i_A=_extend(a, MULT18_WIDTH),
+        i_B=_extend(b, MULT18_WIDTH),
+        i_ASIGN=Const(1),
+        i_BSIGN=Const(1),
+        i_ASEL=Const(0),  # operands from A and B, not from the neighbour
+        i_BSEL=Const(0),
+        i_SIA=Const(0, MULT18_WIDTH),
+        i_SIB=Const(0, MULT18_WIDTH),
+        o_DOUT=dout,
     )
 
 
@@ -216,7 +257,9 @@ class MultiplyAccumulate(Component):
             m.d.comb += self.o.eq(total)
             return m
 
-        m.submodules.multiplier = multiplier = Multiplier(len(self.a), len(self.b))
+        m.submodules.multiplier = multiplier = Multiplier(
+            len(self.a), len(self.b), multiply(self._compact), self._technology, self._site
+        )
         total = Signal.like(self.o)
         m.d.sync += [total.eq(Mux(valid[-1], total + multiplier.o, 0)), self.finished.eq(last[-1])]
         m.d.comb += [multiplier.a.eq(self.a), multiplier.b.eq(self.b), self.o.eq(total)]
@@ -268,8 +311,8 @@ def _mac16(a: Value, b: Value, valid: Value, total: Value) -> Instance:
         p_B_SIGNED=Const(1, 1),
         i_CLK=ClockSignal(),
         i_CE=Const(1),
-        i_A=_extend(a),
-        i_B=_extend(b),
+        i_A=_extend(a, MAC16_WIDTH),
+        i_B=_extend(b, MAC16_WIDTH),
         i_C=Const(0, MAC16_WIDTH),
         i_D=Const(0, MAC16_WIDTH),
         i_OLOADTOP=~valid,
@@ -279,9 +322,9 @@ def _mac16(a: Value, b: Value, valid: Value, total: Value) -> Instance:
     )
 
 
-def _extend(operand: Value) -> Value:
+def _extend(operand: Value, width: int) -> Value:
     """An operand sign-extended to the width of the primitive's."""
-    return Cat(operand, operand[-1].replicate(MAC16_WIDTH - len(operand)))
+    return Cat(operand, operand[-1].replicate(width - len(operand)))
 
 
 class RegisteredMemory(Component):

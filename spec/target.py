@@ -14,10 +14,11 @@ class Technology(str, Enum):
     GENERIC = "generic"
     ECP5 = "ecp5"
     ICE40 = "ice40"
+    GOWIN = "gowin"
 
 
-MULTIPLIERS = {Technology.ICE40: (16, 32), Technology.ECP5: (18, 63)}
-"""Widest operands and sum of one multiplier block (SB_MAC16, MULT18X18D and an accumulator beside it)."""
+MULTIPLIERS = {Technology.ICE40: (16, 32), Technology.ECP5: (18, 63), Technology.GOWIN: (18, 63)}
+"""Widest operands and sum of one multiplier block (SB_MAC16; MULT18X18D or MULT18X18 and an accumulator beside it)."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,50 @@ TARGETS = {
             input_lanes=8,
             technology=Technology.ECP5,
             pinned=True,
+        ),
+        Target(
+            "orangecrab-25f",
+            rows=6,
+            columns=4,
+            banks=8,
+            bank_words=1024,
+            factor_words=1024,
+            result_words=512,
+            bias_words=512,
+            hidden=256,
+            program_words=1024,
+            input_lanes=4,
+            technology=Technology.ECP5,
+        ),
+        Target(
+            "tangnano9k",
+            rows=9,
+            columns=2,
+            compact=True,
+            banks=4,
+            bank_words=1024,
+            factor_words=512,
+            result_words=512,
+            bias_words=512,
+            hidden=256,
+            program_words=512,
+            input_lanes=2,
+            technology=Technology.GOWIN,
+        ),
+        Target(
+            "tangnano20k",
+            rows=8,
+            columns=4,
+            compact=True,
+            banks=14,
+            bank_words=512,
+            factor_words=512,
+            result_words=512,
+            bias_words=512,
+            hidden=256,
+            program_words=1024,
+            input_lanes=4,
+            technology=Technology.GOWIN,
         ),
     )
 }

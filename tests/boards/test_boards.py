@@ -1,12 +1,58 @@
 """The catalogue, and what each board's design is made of."""
 
+import gc
+from pathlib import Path
+from textwrap import indent
+
 import pytest
+from amaranth._unused import MustUse
+from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
 from boards import BOARDS, find_board
-from boards.top import build_id
+from boards.baseline import EXACT, load
+from boards.board import Board
+from boards.synthesis import prepare
+from boards.top import BoardTop, build_id
 from hw.uart import divisor
 from spec.errors import SpecError
-from spec.target import TARGETS
+from spec.target import TARGETS, Technology
+
+ROOT = Path(__file__).parent.parent.parent
+
+PARTS = {
+    "--up5k": (8, 30, 4),
+    "--25k": (28, 56, 0),
+    "--85k": (156, 208, 0),
+    "--um5g-85k": (156, 208, 0),
+    "GW1NR-LV9QN88PC6/I5": (20, 26, 0),
+    "GW2AR-LV18QN88C8/I7": (48, 46, 0),
+}
+"""Multipliers, block RAMs and SPRAMs of each part, after the makers' data sheets."""
+
+
+@pytest.fixture(autouse=True)
+def _asked_for_their_cost_only(monkeypatch):
+    """Components need not be used."""
+    monkeypatch.setattr(MustUse, "_MustUse__silence", True)
+    yield
+    gc.collect()
+
+
+class Wire(Elaboratable):
+    """Clock and serial port of a board, and a flip-flop between."""
+
+    def __init__(self, board: Board):
+        self._board = board
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains += ClockDomain("sync")
+        m.submodules.clock = self._board.clock()
+        uart = platform.request("uart", 0)
+        late = Signal()
+        m.d.sync += late.eq(uart.rx.i)
+        m.d.comb += uart.tx.o.eq(late)
+        return m
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -14,12 +60,60 @@ def test_a_board_is_consistent(name):
     board = find_board(name)
     assert board.name == name
     assert board.target in TARGETS
+    assert board.engine.technology is Technology(board.family.name)
     assert divisor(board.clock_hz, board.baud) >= 4
     assert abs(board.clock_hz / divisor(board.clock_hz, board.baud) / board.baud - 1) < 0.005
 
 
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_engine_fits_the_part(name):
+    board = find_board(name)
+    (part,) = (PARTS[option] for option in board.part if option in PARTS)
+    need = BoardTop(board).resources
+    assert need.multipliers <= part[0] and need.block_rams <= part[1] and need.sprams <= part[2]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_board_has_a_clock_and_a_serial_port(name):
+    """Constraints name both pins and the board's clock; a netlist has the PLL."""
+    board = find_board(name)
+    plan = prepare(board, Wire(board))
+    (constraints,) = (
+        text
+        for file, text in plan.files.items()
+        if any(option.endswith(file.replace("top", "{name}")) for option in board.family.constraints)
+    )
+    constraints = constraints if isinstance(constraints, str) else constraints.decode()
+    for pin in ("uart_0__rx__io", "uart_0__tx__io", "clk"):
+        assert pin in constraints
+    netlist = plan.files["top.il"]
+    netlist = netlist if isinstance(netlist, str) else netlist.decode()
+    assert any(cell in netlist for cell in ("SB_PLL40_PAD", "EHXPLLL", "rPLL"))
+
+
+def test_boards_with_their_own_target_are_named_after_it():
+    """Every target is built by the board of its name; others may share it."""
+    assert set(TARGETS) <= set(BOARDS) and all(BOARDS[name].target == name for name in TARGETS)
+
+
+def test_the_page_on_adding_a_board_shows_a_real_one():
+    page = (ROOT / "docs/adding-a-board.md").read_text()
+    source = (ROOT / "boards/tangnano20k.py").read_text()
+    assert indent(source.rstrip(), "    ") in page
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_baseline_of_a_board_is_what_the_specification_predicts(name):
+    board = find_board(name)
+    kept, predicted = load(board), BoardTop(board).resources
+    assert {each: kept[each] for each in EXACT} == {each: getattr(predicted, each) for each in EXACT}
+    assert (kept["target"], kept["clock_mhz"]) == (board.target, board.clock_mhz)
+    assert max(speed or 0 for speed in kept["fmax_mhz_seeds"].values()) >= board.clock_mhz
+    assert any(cycles is not None for cycles in kept["cycles_per_step"].values()), "no preset fits"
+
+
 def test_an_unknown_board_is_named_with_those_there_are():
-    with pytest.raises(SpecError, match=r"'nexys'; known: icebreaker, ulx3s-85f"):
+    with pytest.raises(SpecError, match=rf"'nexys'; known: {', '.join(BOARDS)}"):
         find_board("nexys")
 
 

@@ -2,18 +2,20 @@
 
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal, unsigned
 
 from boards import BOARDS, find_board, synthesis
-from boards.board import Board
+from boards.board import ECP5, GOWIN, ICE40, Board
 from boards.clocks import ICE40Clock
 from boards.synthesis import (
     SynthesisError,
     check_fit,
     check_loops,
     check_resources,
+    check_timing,
     count_cells,
     count_logic,
     read_fmax,
@@ -21,6 +23,7 @@ from boards.synthesis import (
 )
 from boards.tools import ToolError, find_tool
 from boards.top import Resources
+from fdht.synthesis import by_seed
 from hw.technology import BankMemory, MultiplyAccumulate
 from hw.uart import UARTReceiver, UARTTransmitter, divisor
 from spec.errors import CapacityError
@@ -136,8 +139,9 @@ def test_other_blocks_than_predicted_are_refused():
 def test_cells_are_counted_by_what_they_are():
     cells = {"SB_MAC16": 8, "SB_RAM40_4K": 2, "SB_RAM40_4KNW": 1, "SB_SPRAM256KA": 4, "SB_LUT4": 10, "SB_DFFESR": 3}
     assert count_cells(BOARD.family, cells) == Resources(8, 3, 4)
-    assert count_logic(cells) == (10, 3)
-    assert count_logic({"LUT4": 5, "CCU2C": 2, "TRELLIS_FF": 7}) == (9, 7)
+    assert count_logic(ICE40, cells) == (10, 3)
+    assert count_logic(ECP5, {"LUT4": 5, "CCU2C": 2, "TRELLIS_FF": 7}) == (9, 7)
+    assert count_logic(GOWIN, {"LUT1": 1, "LUT4": 5, "ALU": 2, "MUX2_LUT5": 9, "DFFRE": 7, "DFF": 1}) == (8, 8)
 
 
 def test_fmax_is_the_lowest_of_the_clocks_that_matter():
@@ -146,10 +150,88 @@ def test_fmax_is_the_lowest_of_the_clocks_that_matter():
 
 
 def test_timing_that_is_not_met_is_refused():
+    check_timing(BOARD, timing(24.0, board=(12.5, 12.0)))
     with pytest.raises(SynthesisError, match=r"23\.5 MHz where 24\.0 MHz"):
-        read_fmax(BOARD, timing(23.5))
+        check_timing(BOARD, timing(23.5))
     with pytest.raises(SynthesisError, match=r"11\.0 MHz where 12\.0 MHz"):
-        read_fmax(BOARD, timing(40.0, board=(11.0, 12.0)))
+        check_timing(BOARD, timing(40.0, board=(11.0, 12.0)))
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Tools that do nothing but leave what is planted: per seed nextpnr's clocks (None: it stops before a report).
+
+    As the real one does, nextpnr writes both files and fails when a clock is missed. Returns a function that plants
+    and builds; the bitstream tells which seed it was packed from.
+    """
+    plan: dict[int, dict | None] = {}
+
+    def call(name, arguments, folder, log):
+        log.write_text("")
+        if name == "yosys":
+            cells = {"SB_MAC16": 1, "SB_RAM40_4K": 1, "SB_LUT4": 1}
+            (folder / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": cells}}))
+        elif name == "icepack":
+            (folder / arguments[1]).write_bytes((folder / arguments[0]).read_bytes())
+        else:
+            seed = int(arguments[arguments.index("--seed") + 1])
+            clocks = plan[seed]
+            if clocks is None:
+                raise ToolError(f"{name} failed: no route, seed {seed}")
+            (folder / arguments[arguments.index("--asc") + 1]).write_text(f"seed {seed}")
+            usage = {"ICESTORM_LC": {"used": seed, "available": 5280}}
+            (folder / arguments[arguments.index("--report") + 1]).write_text(
+                json.dumps({**clocks, "utilization": usage})
+            )
+            if any(clock["achieved"] < clock["constraint"] for clock in clocks["fmax"].values()):
+                raise ToolError(f"{name} failed: a clock is missed")
+
+    monkeypatch.setattr(synthesis.tools, "call", call)
+
+    def build(reports: dict[int, dict | None]) -> tuple[dict, str]:
+        plan.update(reports)
+        report = synthesise(BOARD, "out", seeds=tuple(reports), design=Tiny())
+        return report, Path(report["bitstream"]).read_text()
+
+    return build
+
+
+def test_every_seed_counts(planted):
+    report, bitstream = planted({1: timing(23.0), 2: timing(25.0), 3: timing(23.5), 4: timing(26.0), 5: timing(20.0)})
+    assert bitstream == "seed 4" and report["utilisation"] == {"ICESTORM_LC": [4, 5280]}
+    assert report["fmax_mhz_seeds"] == {"1": 23.0, "2": 25.0, "3": 23.5, "4": 26.0, "5": 20.0}
+    assert (report["fmax_mhz"], report["fmax_mhz_median"]) == (26.0, 23.5)
+    assert (report["seeds_met"], report["seeds_routed"], report["seeds"]) == (2, 5, [1, 2, 3, 4, 5])
+    assert "4: 26 MHz, 5: 20 MHz; 2 of 5 met the clock, median 23.5 MHz" in by_seed(report)
+
+
+def test_a_seed_that_is_not_routed_is_missed_and_said_to_be(planted):
+    report, bitstream = planted({1: None, 2: timing(25.0), 3: timing(23.0)})
+    assert bitstream == "seed 2"
+    assert report["fmax_mhz_seeds"] == {"1": None, "2": 25.0, "3": 23.0}
+    assert (report["fmax_mhz_median"], report["seeds_met"], report["seeds_routed"]) == (24.0, 1, 2)
+    assert by_seed(report).startswith("1: not routed, 2: 25 MHz")
+    assert by_seed(report).endswith("1 of 3 met the clock, median of the 2 routed 24 MHz")
+
+
+def test_the_fastest_is_not_kept_if_another_clock_is_missed(planted):
+    report, bitstream = planted({1: timing(30.0, board=(11.0, 12.0)), 2: timing(25.0, board=(13.0, 12.0))})
+    assert bitstream == "seed 2" and report["fmax_mhz"] == 25.0
+    assert (report["fmax_mhz_median"], report["seeds_met"]) == (27.5, 1)
+
+
+@pytest.mark.parametrize(
+    "reports, error, message",
+    [
+        ({1: timing(23.0), 2: timing(23.9), 3: None}, SynthesisError, "23.9 MHz where 24.0 MHz"),
+        ({1: None, 2: None}, ToolError, "no route, seed 1"),
+        ({1: timing(25.0), 2: timing(40.0, 12.0)}, SynthesisError, "constrained to 24 MHz"),
+    ],
+)
+def test_no_seed_that_missed_is_packed(tmp_path, planted, reports, error, message):
+    with pytest.raises(error, match=message):
+        planted(reports)
+    assert not (tmp_path / "out").exists() and not list((tmp_path / synthesis.CACHE).iterdir())
 
 
 def test_a_clock_that_is_not_constrained_is_refused():

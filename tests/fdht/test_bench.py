@@ -34,7 +34,10 @@ REPORT = {
     "board": "ulx3s-85f",
     "target": TARGET.name,
     "clock_mhz": 60.0,
-    "fmax_mhz_seeds": {"1": 61.0, "2": 70.0, "3": 64.0},
+    "fmax_mhz_seeds": {"1": 59.0, "2": 70.0, "3": 64.0},
+    "fmax_mhz_median": 64.0,
+    "seeds_met": 2,
+    "seeds_routed": 3,
     "luts": 1,
     "ffs": 2,
     "multipliers": 3,
@@ -142,7 +145,7 @@ def test_builds_of_other_designs_stay(tmp_path):
     builds = Builds(tmp_path / "builds.json")
     builds.record(REPORT, "1", design="another")
     builds.record(REPORT, "1")
-    builds.record(REPORT | {"fmax_mhz_seeds": {"1": 50.0}}, "2")
+    builds.record(REPORT | {"fmax_mhz_seeds": {"1": 50.0}, "fmax_mhz_median": 50.0}, "2")
     assert [(r["design"], r["fmax_mhz"], r["gateware"]) for r in builds.load()] == [
         ("another", 64.0, "1"),
         ("fdht", 50.0, "2"),

@@ -1,0 +1,18 @@
+"""ECPIX-5 with the large part: ECP5 LFE5UM5G-85F, 100 MHz, FT2232H."""
+
+from amaranth_boards.ecpix5 import ECPIX585Platform
+
+from boards.board import ECP5, Board
+from boards.clocks import ECP5Clock
+
+BOARD = Board(
+    "ecpix5-85f",
+    target="ulx3s-85f",
+    family=ECP5,
+    part=("--um5g-85k", "--package", "CABGA554", "--speed", "8"),
+    platform=ECPIX585Platform,
+    # ecppll -i 100 -o 75
+    clock=lambda: ECP5Clock("clk100", input_mhz=100, output_mhz=75, input_divider=4, feedback=3, output=8),
+    clock_mhz=75,
+    baud=3_000_000,
+)

@@ -1,0 +1,42 @@
+"""OrangeCrab r0.2 with either part: ECP5 LFE5U-25F or -85F, 48 MHz, native USB.
+
+There is no USB-UART on it: the link is a serial port on the header, RX at its pin 0 and TX at its pin 1, where a
+Feather has its serial port, for an adapter of 3.3 V. Pins as GPIO 0 and 1 of litex-boards' gsd_orangecrab.py (r0.2, its
+`feather_serial`), the same as connector io 0 of amaranth-boards.
+"""
+
+from amaranth.build import Attrs
+from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_25FPlatform, OrangeCrabR0_2_85FPlatform
+from amaranth_boards.resources import UARTResource
+
+from boards.board import ECP5, Board
+from boards.clocks import ECP5Clock
+
+_UART = UARTResource(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP"))
+
+
+class Platform25F(OrangeCrabR0_2_25FPlatform):
+    resources = (*OrangeCrabR0_2_25FPlatform.resources, _UART)
+
+
+class Platform85F(OrangeCrabR0_2_85FPlatform):
+    resources = (*OrangeCrabR0_2_85FPlatform.resources, _UART)
+
+
+BOARDS = tuple(
+    Board(
+        name,
+        target=target,
+        family=ECP5,
+        part=(size, "--package", "CSFBGA285", "--speed", "8"),
+        platform=platform,
+        # ecppll -i 48 -o 72
+        clock=lambda: ECP5Clock("clk", input_mhz=48, output_mhz=72, input_divider=2, feedback=3, output=8),
+        clock_mhz=72,
+        baud=3_000_000,
+    )
+    for name, target, size, platform in (
+        ("orangecrab-25f", "orangecrab-25f", "--25k", Platform25F),
+        ("orangecrab-85f", "ulx3s-85f", "--85k", Platform85F),
+    )
+)

