@@ -384,6 +384,46 @@ def bench(
     benchmark.check(rows)
 
 
+@app.command(
+    epilog="Examples: fdht export --axi --target ulx3s-85f -o build/ip · "
+    "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image"
+)
+def export(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write, whole or not at all.")],
+    axi: Annotated[bool, typer.Option("--axi", help="AXI4-Stream frames and results, AXI4-Lite registers.")] = False,
+    target: TargetName = DEFAULT_TARGET,
+    technology: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Primitives to use: ecp5, ice40, or generic for tools that infer them, as Vivado and Quartus do "
+            "[default: the target's own].",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of the Verilog module and of the files [default: fdht_axi].")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An image to write as a program loads it, with what it needs.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The engine as an IP block: Verilog, and what it takes to use it in a design of your own.
+
+    Beside the module: a template of its instantiation, a C header and a page of its registers, notes for Vivado, an
+    example for LiteX, and a description in JSON.
+    """
+    from fdht import export as exporting
+    from fdht.console import Output
+
+    output = Output(json)
+    if not axi:
+        raise typer.BadParameter("which interface? Only --axi is there", param_hint="--axi")
+    figures = exporting.run(output, target, out, technology=technology, name=name, image=image)
+    exporting.report(output, figures)
+    output.result(figures)
+
+
 @app.command(epilog="Examples: fdht doctor · fdht doctor --json")
 def doctor(json: Json = False) -> None:
     """Which tools are found, in which version, and how to get what is missing."""

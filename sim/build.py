@@ -38,6 +38,9 @@ _BUILD_ARGS = {
 }
 _TIMESCALE = ("1ns", "1ps")
 
+_NO_PLATFORM = object()
+"""What a component is told it is built for where nothing is known but that it is not simulated."""
+
 
 class ToolError(FdhtError):
     """A tool is missing or failed."""
@@ -140,7 +143,7 @@ def build_verilog(
         ToolError: a tool is missing or failed; names the log.
     """
     find_simulator(simulator)
-    key = hashlib.sha256(_sources() + what)
+    key = hashlib.sha256(gateware_sources() + what)
     key.update(f"{top} {simulator} {waves} {_BUILD_ARGS[simulator]} {_version(simulator)}".encode())
     directory = (cache or CACHE).resolve() / key.hexdigest()[:20]
     directory.mkdir(parents=True, exist_ok=True)
@@ -150,10 +153,10 @@ def build_verilog(
         if not done.exists():
             file, text = directory / f"{top}.v", verilog()
             file.write_text(_plain(text) if simulator == "icarus" else text)
-            sources = [file]
+            files = [file]
             if simulator == "verilator":
-                sources.insert(0, _public_ports(directory / "ports.vlt", top, text))
-            _compile(directory, top, sources, simulator, waves)
+                files.insert(0, _public_ports(directory / "ports.vlt", top, text))
+            _compile(directory, top, files, simulator, waves)
             done.touch()
     return Simulator(simulator, directory, top)
 
@@ -196,17 +199,28 @@ def to_verilog(target: Target) -> str:
     return convert(Accelerator(target), TOP)
 
 
-def convert(component: "Component", name: str) -> str:
-    """A component as one Verilog file with a module of that name."""
+def convert(component: "Component", name: str, *, assertions: bool = True) -> str:
+    """A component as one Verilog file with a module of that name.
+
+    Args:
+        assertions: keep those that simulators check; without, it is Verilog 2001 that every tool takes.
+    """
     from amaranth.back import verilog
 
+    platform = None if assertions else _NO_PLATFORM
     with environment(toolchain_environment()):
-        return _short_initials(verilog.convert(component, name=name, strip_internal_attrs=True))
+        text = verilog.convert(component, platform=platform, name=name, strip_internal_attrs=True)
+    return _short_initials(_without_empty(text))
 
 
 def _plain(verilog: str) -> str:
     """Without SystemVerilog's assertions, which Verilog 2005 lacks: a broken one ends the simulation."""
     return re.sub(r"\bassert \((.*?)\);", r"if (!(\1)) $finish;", verilog)
+
+
+def _without_empty(verilog: str) -> str:
+    """Without the declarations of signals that have no bits, which nothing uses and Verilog gives two."""
+    return re.sub(r"^ *(?:wire|reg) \[-1:0\] .*;\n", "", verilog, flags=re.MULTILINE)
 
 
 def _short_initials(verilog: str) -> str:
@@ -221,7 +235,7 @@ def _short_initials(verilog: str) -> str:
     )
 
 
-def _sources() -> bytes:
+def gateware_sources() -> bytes:
     """Contents of everything the engine is generated from."""
     files = sorted(path for package in (spec, hw) for path in Path(package.__path__[0]).glob("*.py"))
     return b"".join(file.read_bytes() for file in files)

@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from compiler.image import Image
-from sim.build import TOP, Simulator, ToolError, build, environment, toolchain_environment
+from sim.build import Simulator, ToolError, build, environment, toolchain_environment
 from spec.errors import SpecError
+
+LOG, RESULTS = "simulation.log", "results.xml"
+"""Files a simulation leaves where it runs: what was printed, and what became of each test."""
 
 
 @dataclass(frozen=True)
@@ -156,21 +159,39 @@ def _run(built: Simulator, work: Path, waves: Path | None, errors: list[ToolErro
 
 
 def _run_bench(built: Simulator, work: Path, waves: Path | None) -> None:
+    root = str(Path(__file__).resolve().parent.parent)
+    run_module(built, "sim.bench", work, {"FDHT_JOBS": str(work), "PYTHONPATH": root}, waves)
+    if not (work / "finished").exists():
+        tail = "\n".join((work / LOG).read_text().splitlines()[-15:])
+        raise ToolError(f"the simulation on {built.name} stopped early:\n{tail}")
+
+
+def run_module(built: Simulator, module: str, work: Path, variables: dict[str, str], waves: Path | None = None) -> None:
+    """Runs the cocotb tests of a module.
+
+    Args:
+        module: its name, found on the PYTHONPATH of `variables`.
+        work: where the simulator runs and leaves `LOG` and `RESULTS`.
+        variables: set in the simulator's environment.
+        waves: where to leave a VCD trace.
+
+    Raises:
+        ToolError: the simulator failed, or wrote no trace; what a test says is in `RESULTS`.
+    """
     from cocotb_tools.runner import get_runner
 
-    log = work / "simulation.log"
-    root = str(Path(__file__).resolve().parent.parent)
+    log = work / LOG
     with environment(toolchain_environment()):
         runner = get_runner(built.name)
         try:
             runner.test(
-                test_module="sim.bench",
-                hdl_toplevel=TOP,
+                test_module=module,
+                hdl_toplevel=built.top,
                 hdl_toplevel_lang="verilog",
                 build_dir=built.directory / "sim",
                 test_dir=work,
-                results_xml=str(work / "results.xml"),
-                extra_env={"FDHT_JOBS": str(work), "PYTHONPATH": root, "COCOTB_LOG_LEVEL": "WARNING"},
+                results_xml=str(work / RESULTS),
+                extra_env={"COCOTB_LOG_LEVEL": "WARNING", **variables},
                 waves=waves is not None,
                 timescale=("1ns", "1ps"),
                 log_file=log,
@@ -178,9 +199,6 @@ def _run_bench(built: Simulator, work: Path, waves: Path | None) -> None:
         except (Exception, SystemExit) as error:
             tail = "\n".join(log.read_text().splitlines()[-15:]) if log.exists() else ""
             raise ToolError(f"the simulation on {built.name} failed ({error}):\n{tail}") from None
-    if not (work / "finished").exists():
-        tail = "\n".join(log.read_text().splitlines()[-15:])
-        raise ToolError(f"the simulation on {built.name} stopped early:\n{tail}")
     if waves is not None:
         traces = [*work.glob("*.vcd"), *(built.directory / "sim").glob("*.vcd")]
         if not traces:

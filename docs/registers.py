@@ -1,0 +1,22 @@
+"""Writes the register map in docs/ip-block.md, from spec.registers.
+
+.venv/bin/python -m docs.registers
+"""
+
+from pathlib import Path
+
+from fdht.integration import registers_page
+
+PAGE = Path(__file__).with_name("ip-block.md")
+BEGIN, END = "<!-- registers: python -m docs.registers -->", "<!-- end of registers -->"
+
+
+def page() -> str:
+    """The page with the map as it is."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{registers_page(level=2)}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

