@@ -153,7 +153,7 @@ def prepare(board: Board, design: Design) -> BuildPlan:
         debug_verilog=False,
         emit_src=False,
         synth_opts=list(board.family.synthesis),
-        script_after_read=_AFTER_READ,
+        script_after_read=AFTER_READ,
         script_after_synth=_AFTER_SYNTHESIS,
     )
 
@@ -231,7 +231,7 @@ def synthesise(
 def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], predicted: Resources, say) -> dict:
     """Runs the flow in `folder`; leaves `best` + the family's suffix there."""
     family = board.family
-    plan.extract(folder)
+    plan.extract(folder)  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
     say(f"{board.name}: synthesis")
     tools.call("yosys", ["-q", "-l", "yosys.log", f"{_NAME}.ys"], folder, folder / "yosys.out")
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]

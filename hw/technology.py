@@ -352,7 +352,7 @@ class RegisteredMemory(Component):
                 "write_data": In(width),
                 "read_address": In(bits_for(depth)),
                 "read_data": Out(width),
-                "enable": In(1, init=1),
+                "enable": In(1, init=1),  # pyright: ignore[reportCallIssue]  # the stubs lack init
             }
         )
         self._width, self._depth = width, depth
