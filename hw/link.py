@@ -362,7 +362,6 @@ class HostLink(Component):
         m.d.sync += complete.eq(taken + CHECK == receiver.length)
         m.d.sync += [
             self.start.eq(0),
-            results.rewind.eq(0),
             reset.eq(0),
             moved.eq(pushing & accepted),
             advanced.eq(advance),
@@ -374,8 +373,8 @@ class HostLink(Component):
             check.step.eq((advance | advanced) & (kind == Request.IMAGE)),
             check.i.eq(Mux(advanced, data[4:], data[:4])),
         ]
-        ahead = Signal(4)
-        m.d.comb += ahead.eq(number - last)
+        ahead = Signal(4, reset_less=True)
+        m.d.sync += ahead.eq(number - last)
 
         def reply(why: Reason | None = None):
             if why is not None:
@@ -429,19 +428,21 @@ class HostLink(Component):
             with m.State("HEADER"):
                 m.next = "READ"
             with m.State("READ"):
+                m.next = "LATCH"
+            with m.State("LATCH"):
+                m.d.sync += kind.eq(data)
                 m.next = "DECIDE"
             with m.State("DECIDE"):
-                m.d.sync += kind.eq(data)
                 with m.If(~crc.match):
                     m.d.comb += damaged.eq(1)
                     reply(Reason.DAMAGED)
-                with m.Elif(data[:3] == Request.STATUS):
+                with m.Elif(kind == Request.STATUS):
                     reply()
-                with m.Elif(data[:3] == Request.IDENTIFY):
+                with m.Elif(kind == Request.IDENTIFY):
                     m.d.sync += fresh.eq(1)
                     reply()
                 with m.Elif((ahead == 0) | ahead[-1]):
-                    m.d.sync += results.rewind.eq(data[:3] == Request.READ)  # registered: it comes late
+                    m.d.comb += results.rewind.eq(kind == Request.READ)
                     reply()
                 with m.Elif(ahead != 1):
                     reply(Reason.SEQUENCE)
