@@ -15,4 +15,5 @@ BOARD = Board(
     clock=lambda: ECP5Clock("clk100", input_mhz=100, output_mhz=75, input_divider=4, feedback=3, output=8),
     clock_mhz=75,
     baud=3_000_000,
+    loader="ecpix5",
 )

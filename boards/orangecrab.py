@@ -34,6 +34,7 @@ BOARDS = tuple(
         clock=lambda: ECP5Clock("clk", input_mhz=48, output_mhz=72, input_divider=2, feedback=3, output=8),
         clock_mhz=72,
         baud=3_000_000,
+        loader="orangeCrab",
     )
     for name, target, size, platform in (
         ("orangecrab-25f", "orangecrab-25f", "--25k", Platform25F),

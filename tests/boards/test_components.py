@@ -14,13 +14,13 @@ from amaranth.hdl import Elaboratable
 from boards.board import ECP5, GOWIN, ICE40, Family
 from boards.synthesis import count_cells, resources_of
 from boards.top import Resources
-from hw.accelerator import Accelerator
 from hw.contraction import ContractionUnit
 from hw.gate import GateUnit
 from hw.link import HostLink
 from hw.memories import FactorMemory, ResultMemory, Scratchpad
 from hw.sequencer import Sequencer
-from hw.technology import SPRAM_WORDS, BankMemory, Multiplier, MultiplyAccumulate
+from hw.system import System
+from hw.technology import SPRAM_WORDS, BankMemory, Multiplier, MultiplyAccumulate, RegisteredMemory
 from spec.program import array_instruction
 from spec.target import Target, Technology
 
@@ -59,6 +59,9 @@ BANKS = {
     Technology.GOWIN: ((16, 8, 1024), (16, 2, 512), (16, 1, 4096), (12, 7, 300), (8, 4, 2048)),
 }
 """Width, lanes and words."""
+
+WORDS = ((16, 1024), (16, 2048), (30, 512), (7, 4000), (1, 16384))
+"""Width and words of memories with a register behind."""
 
 
 def synthesised(folder: Path, components: Mapping[str, Elaboratable], family: Family) -> dict[str, dict[str, int]]:
@@ -102,7 +105,7 @@ def test_components_take_what_they_say(tmp_path, name):
         "results": ResultMemory(target),
         "program": Sequencer(target, array_instruction(target)),
         "link": HostLink(target),
-        "engine": Accelerator(target),
+        "system": System(target, 8, build=0, spi=target.single_port),
     }
     cells = synthesised(tmp_path, components, family)
     predicted = {name: resources_of(component) for name, component in components.items()}
@@ -120,6 +123,7 @@ def test_primitives_take_what_they_say(tmp_path, technology):
     if technology is Technology.ICE40:
         sums["SPRAM"] = BankMemory(16, 2, 2 * SPRAM_WORDS, True, technology)
     else:
+        sums |= {f"{width}, {depth}": RegisteredMemory(width, depth, technology) for width, depth in WORDS}
         sums |= {"pipelined": MultiplyAccumulate(18, 18, 48, False, technology)}
         sums |= {f"product {latency}": Multiplier(16, 16, latency, technology) for latency in (2, 3, 4)}
     cells = synthesised(tmp_path, components | sums, family)
