@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.data.digits import digits, spoken_digits
-from model.data.faces import faces, faces_hard, faces_rgb, faces_rgb_11
 from model.data.films import clip_segments, playing_direction
 from model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, VideoFolder, YouTubeFaces
+from model.data.numerals import digits, spoken_digits
+from model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
 from model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
 from model.data.video import CACHE
 from spec.errors import SpecError
@@ -65,6 +65,11 @@ class Source:
     split: str = "group"
     fold: int = 0
 
+    def __str__(self) -> str:
+        if self.folder is None:
+            return self.name
+        return f"{self.name} in {self.folder} ({self.frames} frames, split by {self.split}, fold {self.fold})"
+
 
 def load(
     source: Source | str, *, cache: Path | None = CACHE, progress: Callable[[int, int], None] | None = None
@@ -87,8 +92,10 @@ def load(
         return found().load(
             source.folder, frames=source.frames, split=source.split, fold=source.fold, cache=cache, progress=progress
         )
-    if source.folder is not None:
-        raise SpecError(f"{source.name} comes without a folder; leave out --data-folder or name another data set")
+    if source != Source(source.name):
+        raise SpecError(
+            f"{source.name} has clips and splits of its own; leave out --data-folder, --frames, --split and --fold"
+        )
     return _checked(source.name, found())
 
 

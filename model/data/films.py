@@ -136,7 +136,7 @@ def _films() -> dict[str, list[Image]]:
         film = films[name] = []
         for frame in video.every_frame(folder / file):
             lines = min(LINES, frame.height)
-            film.append(frame.to_image().resize((frame.width * lines // frame.height, lines), Resampling.BILINEAR))
+            film.append(frame.to_image(width=frame.width * lines // frame.height, height=lines))
     return films
 
 
