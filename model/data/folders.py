@@ -160,10 +160,13 @@ class VideoFolder:
         for name in names:
             if all((name, part) in there for part in PARTS):
                 continue
-            groups = {recording.group for recording in recordings if recording.label == name}
-            clips = sum(recording.label == name for recording in recordings)
-            what = f"{len(groups)} groups" if split == "group" else f"{clips} clips"
-            left_out = f" ({len(skipped)} clips were skipped; the first: {skipped[0]})" if skipped else ""
+            own = [recording for recording in recordings if recording.label == name]
+            groups = {recording.group for recording in own}
+            what = _counted(len(groups), "group") if split == "group" else _counted(len(own), "clip")
+            left_out = ""
+            if skipped:
+                verb = "was" if len(skipped) == 1 else "were"
+                left_out = f" ({_counted(len(skipped), 'clip')} {verb} skipped; the first: {skipped[0]})"
             raise FileError(
                 f"class {name} has {what}, too few for train, validation and test{left_out}; "
                 f"give it at least {LEAST}, or leave it out"
@@ -213,8 +216,7 @@ class Hmdb51(VideoFolder):
     viewpoint, quality and a number.
 
     The official splits `official-1` to `official-3` need `testTrainMulti_7030_splits` in the same folder: its files
-    give a clip 1 to train, 2 to test, 0 for neither. A fifth of a class's groups validates, as far as it trains;
-    `fold` says which fifth.
+    give a clip 1 to train, 2 to test, 0 for neither. Of the groups that train, a fifth validates; `fold` says which.
     """
 
     name = "hmdb51"
@@ -229,14 +231,16 @@ class Hmdb51(VideoFolder):
                 yield Recording(file, label, match[1].removesuffix(f"_{label}"))
 
     def parts(self, root: Path, recordings: list[Recording], split: str, fold: int) -> list[str]:
-        dealt_by_group = super().parts(root, recordings, "clip" if split == "clip" else "group", fold)
         if not split.startswith("official"):
-            return dealt_by_group
+            return super().parts(root, recordings, split, fold)
         official = self._official(root, split.removeprefix("official-"))
         purposes = [official.get((recording.label, recording.path.name)) for recording in recordings]
+        training = [r for r, purpose in zip(recordings, purposes, strict=True) if purpose == "1"]
+        dealt_out = dict(zip(training, super().parts(root, training, "group", fold), strict=True))
+        validates = {recording for recording, part in dealt_out.items() if part == "test"}
         return [
-            {"1": "validation" if part == "validation" else "train", "2": "test"}.get(purpose or "", "")
-            for purpose, part in zip(purposes, dealt_by_group, strict=True)
+            {"1": "validation" if recording in validates else "train", "2": "test"}.get(purpose or "", "")
+            for recording, purpose in zip(recordings, purposes, strict=True)
         ]
 
     def _official(self, root: Path, number: str) -> dict[tuple[str, str], str]:
@@ -271,6 +275,10 @@ class YouTubeFaces(VideoFolder):
         for file in files_below(root, video.VIDEOS):
             if match := self._pattern.fullmatch(file.name):
                 yield Recording(file, match[2].lower(), match[1])
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def dealt(labels: list[str], units: list[str], fold: int) -> list[str]:
