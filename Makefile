@@ -18,8 +18,8 @@ help:
 
 setup: $(STAMP)
 
-# Runs again whenever the lock or the packages' description changes.
-$(STAMP): requirements.lock pyproject.toml setup.sh
+# Runs again whenever a lock or the packages' description changes.
+$(STAMP): requirements.lock requirements-data.lock pyproject.toml setup.sh
 	@PYTHON="$(PYTHON)" sh setup.sh
 
 demo: $(STAMP)

@@ -68,7 +68,7 @@ lock() {
     "$python" -m venv "$fresh"
     mkdir "$fresh/project"
     cp pyproject.toml README.md "$fresh/project"
-    for package in spec model compiler hw sim boards fdht; do mkdir "$fresh/project/$package"; done
+    for package in spec model/data compiler hw sim boards fdht; do mkdir -p "$fresh/project/$package"; done
     "$fresh/bin/pip" install --quiet --upgrade pip
     "$fresh/bin/pip" install --quiet "torch==$torch" "$fresh/project[dev]"
     {
@@ -89,6 +89,7 @@ install() {
     fi
     say "installing the packages of requirements.lock (some minutes the first time)"
     .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+    .venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.lock
     .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 }
 

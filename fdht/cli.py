@@ -35,6 +35,23 @@ Waves = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write a VCD trace for GTKWave or Surfer (large and slow).")
 ]
 
+Folder = Annotated[
+    str | None,
+    typer.Option(
+        "--data-folder", metavar="DIR", help="Where clips lie: one folder per class, or as NAME is distributed."
+    ),
+]
+Frames = Annotated[int, typer.Option(help="Of clips in a folder: how many of its frames a clip shows.", min=1)]
+SplitName = Annotated[
+    str,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="Of clips in a folder: group (no source on two sides), clip, or official-1 (HMDB51).",
+    ),
+]
+Fold = Annotated[int, typer.Option(help="Of clips in a folder: which fifth is the test, 0 to 4.")]
+
 DEFAULT_TARGET = "ulx3s-85f"
 BUILD = Path("build")
 
@@ -71,10 +88,18 @@ def demo(
 
 @app.command(
     epilog="Examples: fdht train faces · fdht train faces --seed 1 -o build/faces1.checkpoint · "
-    "fdht train digits --output-modes 2,2,8,8 --rank 4 · fdht train faces --resume"
+    "fdht train digits --output-modes 2,2,8,8 --rank 4 · fdht train faces --resume · "
+    "fdht train ucf11 --data ucf11 --data-folder UCF11_updated_mpg"
 )
 def train(
-    preset: Annotated[str, typer.Argument(help="What to train: faces or digits.")],
+    preset: Annotated[str, typer.Argument(help="What to train: faces, digits, spoken-digits, ucf11, ...")],
+    data: Annotated[
+        str | None, typer.Option(help="Other data than the preset's, see fdht data.", metavar="NAME")
+    ] = None,
+    data_folder: Folder = None,
+    frames: Frames = 6,
+    split: SplitName = "group",
+    fold: Fold = 0,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The checkpoint [default: build/PRESET.checkpoint].")
     ] = None,
@@ -94,15 +119,48 @@ def train(
 
     On a GPU when there is one. An interrupted training goes on with --resume, and ends in the same numbers.
     """
-    from fdht import training
+    from fdht import datasets, training
     from fdht.console import Output
     from model.train import find_preset
 
-    output = Output(json)
+    output, source = Output(json), datasets.source(data, data_folder, frames, split, fold)
     chosen = training.reshaped(find_preset(preset), input_modes, output_modes, rank)
     path = BUILD / f"{preset}.checkpoint" if out is None else out
-    figures = training.run(output, chosen, path, seed=seed, epochs=epochs, resume=resume)
+    figures = training.run(output, chosen, path, seed=seed, epochs=epochs, resume=resume, source=source)
     training.report(output, figures)
+    output.result(figures)
+
+
+@app.command(
+    epilog="Examples: fdht data · fdht data faces-hard · fdht data ucf11 --data-folder UCF11_updated_mpg --fold 1 · "
+    "fdht data --data-folder my-clips --frames 8"
+)
+def data(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A data set, or module:name of your own; all are listed without.", metavar="NAME"),
+    ] = None,
+    data_folder: Folder = None,
+    frames: Frames = 6,
+    split: SplitName = "group",
+    fold: Fold = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The contact sheet, a PNG [default: build/NAME.png].")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Which data sets there are, or what one is: sizes, protocol, and a contact sheet of its pictures.
+
+    Clips of your own need no more than a folder with one folder per class. Decoded clips are kept in build/data.
+    """
+    from fdht import datasets
+    from fdht.console import Output
+
+    output, source = Output(json), datasets.source(name, data_folder, frames, split, fold)
+    if source is None:
+        output.result(datasets.catalogue(output))
+        return
+    figures = datasets.run(output, source, out, BUILD)
     output.result(figures)
 
 

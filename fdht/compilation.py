@@ -56,8 +56,7 @@ def compile_checkpoint(
         CapacityError: the model does not fit the target.
     """
     trained = train.load_checkpoint(checkpoint)
-    preset = train.find_preset(trained.preset)
-    source = data.load(preset.data)
+    source = data.load(trained.data)
     chosen = np.linspace(0, len(source.final) - 1, CALIBRATION_CLIPS).astype(int)
     clips, labels = source.test.clips[:vectors], source.test.labels[:vectors]
     bundle, saturation = quantise(
@@ -70,7 +69,7 @@ def compile_checkpoint(
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
     )
-    about = {"preset": trained.preset, "data": preset.data, "seed": trained.seed, "epochs": trained.epoch}
+    about = {"preset": trained.preset, "data": trained.data.name, "seed": trained.seed, "epochs": trained.epoch}
     bundle = replace(bundle, about={**about, **measure(trained.model, bundle)})
     image = compile_bundle(bundle, target)
     bundle_path, image_path = paths(checkpoint, target, folder)

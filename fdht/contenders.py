@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from model import data
-from model.train import PRESETS
+from model.train import PRESETS, Preset
 from spec.errors import SpecError
 from spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on
 from spec.network import TensorNetwork, bt_network, tr_network, tt_network
@@ -63,8 +63,11 @@ def roomy(target: Target) -> Target:
 
 
 def contenders() -> Iterator[Contender]:
-    """The rows of the performance table."""
+    """The rows of the performance table; a model that two presets share is in it once."""
+    models = dict[LSTMSpec, Preset]()
     for preset in PRESETS.values():
+        models.setdefault(preset.spec, preset)
+    for preset in models.values():
         for target in (BIG, SMALL):
             yield Contender(preset.name, preset.spec.network.kind, preset.spec, find_target(target), preset.data)
     tt = _banded(tt_network((18, 8, 20, 21), (8, 8, 4, 4), 4), 3)

@@ -75,6 +75,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
     figures = {
         "kind": "checkpoint",
         "preset": checkpoint.preset,
+        "data": str(checkpoint.data),
         "model": _model([checkpoint.spec]),
         "seed": checkpoint.seed,
         "epoch": checkpoint.epoch,
@@ -85,6 +86,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
     }
     facts = {
         "preset": checkpoint.preset,
+        "data": checkpoint.data,
         **_model_facts([checkpoint.spec]),
         "seed": checkpoint.seed,
         "epochs": f"{checkpoint.epoch} of {checkpoint.epochs}",

