@@ -11,7 +11,6 @@ import typer
 from typer.exceptions import TyperException
 
 from spec.errors import FdhtError
-from spec.target import TARGETS
 
 app = typer.Typer(
     name="fdht",
@@ -26,7 +25,8 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")]
 TargetName = Annotated[
-    str, typer.Option("--target", "-t", help=f"The engine to compile for: {', '.join(TARGETS)}.", metavar="NAME")
+    str,
+    typer.Option("--target", "-t", help="The engine to compile for: one that fdht synth --list shows.", metavar="NAME"),
 ]
 Seed = Annotated[int, typer.Option(help="Of the initialisation and of all random draws.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
@@ -333,7 +333,7 @@ def synth(
 
 @app.command(epilog="Examples: fdht program --board icebreaker · fdht program --board ulx3s-85f --bitstream other.bit")
 def program(
-    board: Annotated[str, typer.Option("--board", "-b", help="icebreaker or ulx3s-85f.", metavar="NAME")],
+    board: Annotated[str, typer.Option("--board", "-b", help="Which one: fdht synth --list.", metavar="NAME")],
     bitstream: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The bitstream [default: build/BOARD, as fdht synth leaves it].")
     ] = None,
