@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -240,7 +241,8 @@ def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], pr
     luts, ffs = count_logic(family, cells)
     say(f"{board.name}: {luts} LUTs, {ffs} flip-flops, {found.multipliers} multipliers, {found.block_rams} block RAMs")
 
-    placements = [_place_and_route(board, folder, seed, say) for seed in seeds]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        placements = list(pool.map(lambda seed: _place_and_route(board, folder, seed, say), seeds))
     met = [placement for placement in placements if placement.problem is None]
     if not met:
         nearest = max(placements, key=lambda placement: placement.fmax or 0)

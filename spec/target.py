@@ -182,6 +182,7 @@ TARGETS = {
             bias_words=512,
             hidden=256,
             program_words=1024,
+            levels=Levels(read=5, write=5, x=4, z=4),
             input_lanes=8,
             technology=Technology.ECP5,
             pinned=True,
