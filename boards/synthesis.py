@@ -121,6 +121,19 @@ def check_loops(board: Board, log: str) -> None:
             raise SynthesisError(f"the design of {board.name} has a combinational loop ({line.strip()}); break it")
 
 
+def check_constraints(board: Board, log: str) -> None:
+    """Looks for clock constraints that nextpnr has dropped in its log.
+
+    Raises:
+        SynthesisError: there is one.
+    """
+    for line in log.splitlines():
+        if "ignoring clock constraint" in line:
+            raise SynthesisError(
+                f"a clock of {board.name} is not constrained ({line.strip()}); keep the name of its signal"
+            )
+
+
 def count_logic(cells: dict[str, int]) -> tuple[int, int]:
     """LUTs and flip-flops of a netlist; a carry that needs no LUT of its own is not counted."""
     luts = sum(n for kind, n in cells.items() if kind in ("SB_LUT4", "LUT4")) + 2 * cells.get("CCU2C", 0)
@@ -241,6 +254,7 @@ def _build(board: Board, plan, folder: Path, seeds: Sequence[int], predicted: Re
             problem = error
             check_fit(board, log.read_text(errors="replace"))
         check_loops(board, log.read_text(errors="replace"))
+        check_constraints(board, log.read_text(errors="replace"))
         if (folder / f"{seed}.json").is_file():
             routing = json.loads((folder / f"{seed}.json").read_text())
             try:
