@@ -139,6 +139,19 @@ def check_loops(board: Board, log: str) -> None:
             raise SynthesisError(f"the design of {board.name} has a combinational loop ({line.strip()}); break it")
 
 
+def check_constraints(board: Board, log: str) -> None:
+    """Looks for clock constraints that nextpnr has dropped in its log.
+
+    Raises:
+        SynthesisError: there is one.
+    """
+    for line in log.splitlines():
+        if "ignoring clock constraint" in line:
+            raise SynthesisError(
+                f"a clock of {board.name} is not constrained ({line.strip()}); keep the name of its signal"
+            )
+
+
 def count_logic(family: Family, cells: dict[str, int]) -> tuple[int, int]:
     """LUTs and flip-flops of a netlist; a carry that needs no LUT of its own is not counted."""
     luts = sum(family.luts.get(kind, 0) * n for kind, n in cells.items())
@@ -311,6 +324,7 @@ def _place_and_route(board: Board, folder: Path, seed: int, say) -> _Placement:
         problem = error
         check_fit(board, log.read_text(errors="replace"))
     check_loops(board, log.read_text(errors="replace"))
+    check_constraints(board, log.read_text(errors="replace"))
     if not report.is_file():
         problem = problem or tools.ToolError(f"{family.place_and_route} wrote no report; look for its version")
         return _Placement(seed, None, {}, routed, problem)

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth.hdl import ClockDomain, Elaboratable, Module
+from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
 import hw
 import spec
@@ -58,9 +58,11 @@ class BoardTop(Elaboratable):
         m.d.comb += [system.rx.eq(uart.rx.i), uart.tx.o.eq(system.tx)]
         if self.board.spi_mhz is not None:
             spi = platform.request("spi", 0)
-            platform.add_clock_constraint(spi.clk.i, self.board.spi_mhz * 1e6)
+            clock = Signal(name="spi_clock", attrs={"keep": 1})  # else its name is lost, and the constraint with it
+            platform.add_clock_constraint(clock, self.board.spi_mhz * 1e6)
             m.d.comb += [
-                system.spi_clock.eq(spi.clk.i),
+                clock.eq(spi.clk.i),
+                system.spi_clock.eq(clock),
                 system.spi_select.eq(spi.cs.i),
                 system.spi_copi.eq(spi.copi.i),
                 spi.cipo.o.eq(system.spi_cipo),

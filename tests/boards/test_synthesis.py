@@ -12,6 +12,7 @@ from boards.board import ECP5, GOWIN, ICE40, Board
 from boards.clocks import ICE40Clock
 from boards.synthesis import (
     SynthesisError,
+    check_constraints,
     check_fit,
     check_loops,
     check_resources,
@@ -245,6 +246,12 @@ def test_a_combinational_loop_is_refused():
     check_loops(BOARD, "Info: all is well\n")
     with pytest.raises(SynthesisError, match="combinational loop"):
         check_loops(BOARD, "Info: a\nWarning: timing analysis failed due to presence of combinational loops, n\n")
+
+
+def test_a_clock_constraint_that_is_dropped_is_refused():
+    check_constraints(BOARD, "Info: constraining clock net 'clk' to 24.00 MHz\n")
+    with pytest.raises(SynthesisError, match=r"icebreaker is not constrained .*net 'spi' does not exist"):
+        check_constraints(BOARD, "Warning: net 'spi' does not exist in design, ignoring clock constraint\n")
 
 
 def test_what_does_not_fit_is_named():
