@@ -28,10 +28,11 @@ _REPORT = 2
 
 _NAME = "top"
 
-_AFTER_READ = "\n".join(
+AFTER_READ = "\n".join(
     (
         "chformal -remove",  # assertions are for simulation
-        "attrmvcp -copy -attr keep",  # from a register's wire to its cell, where Yosys looks before it merges equal ones
+        # From a register's wire to its cell, where Yosys looks before it merges equal ones.
+        "attrmvcp -copy -attr keep",
         # No memory is read and written at one address in one cycle (asserted in simulation): the logic that defines
         # what is read then costs 35 LUTs and 44 flip-flops a memory.
         "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2",
@@ -153,7 +154,7 @@ def prepare(board: Board, design: Design) -> BuildPlan:
         debug_verilog=False,
         emit_src=False,
         synth_opts=list(board.family.synthesis),
-        script_after_read=_AFTER_READ,
+        script_after_read=AFTER_READ,
         script_after_synth=_AFTER_SYNTHESIS,
     )
 
