@@ -32,7 +32,8 @@ _NAME = "top"
 AFTER_READ = "\n".join(
     (
         "chformal -remove",  # assertions are for simulation
-        "attrmvcp -copy -attr keep",  # from a register's wire to its cell: else Yosys merges equal ones
+        # From a register's wire to its cell, where Yosys looks before it merges equal ones.
+        "attrmvcp -copy -attr keep",
         # No memory is read and written at one address in one cycle (asserted in simulation): the logic that defines
         # what is read then costs 35 LUTs and 44 flip-flops a memory.
         "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2",

@@ -12,14 +12,14 @@ from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
 
 from boards.board import ECP5, GOWIN, ICE40, Family
-from boards.synthesis import count_cells, resources_of
+from boards.synthesis import AFTER_READ, count_cells, resources_of
 from boards.top import Resources
 from hw.contraction import ContractionUnit
 from hw.gate import GateUnit
 from hw.link import HostLink
 from hw.memories import FactorMemory, ResultMemory, Scratchpad
 from hw.sequencer import Sequencer
-from hw.system import System
+from hw.system import LinkedEngine
 from hw.technology import SPRAM_WORDS, BankMemory, Multiplier, MultiplyAccumulate, RegisteredMemory
 from spec.program import array_instruction
 from spec.target import Target, Technology
@@ -74,8 +74,7 @@ def synthesised(folder: Path, components: Mapping[str, Elaboratable], family: Fa
         script += [
             "design -reset",
             f"read_rtlil {number}.il",
-            "chformal -remove",
-            "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2",
+            AFTER_READ,
             f"synth_{family.name} {' '.join(family.synthesis)} -top top -run begin:map_luts",
             f"tee -q -o {number}.json stat -json",
         ]
@@ -105,7 +104,7 @@ def test_components_take_what_they_say(tmp_path, name):
         "results": ResultMemory(target),
         "program": Sequencer(target, array_instruction(target)),
         "link": HostLink(target),
-        "system": System(target, 8, build=0, spi=target.single_port),
+        "system": LinkedEngine(target),
     }
     cells = synthesised(tmp_path, components, family)
     predicted = {name: resources_of(component) for name, component in components.items()}
