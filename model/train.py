@@ -169,7 +169,10 @@ PRESETS = {
         _on_pictures("faces-hard", "faces-hard", _faces(), clips_per_epoch=160),
         _on_pictures("faces-rgb", "faces-rgb", _video(40)),
         _on_pictures("clip-segments", "clip-segments", _video(16)),
-        _on_pictures("playing-direction", "playing-direction", _video(2)),
+        # Pictures moved each in its own way would hide what moves from one to the next.
+        replace(
+            _on_pictures("playing-direction", "playing-direction", _video(2)), augmentation=None, weight_decay=0.01
+        ),
         # These have the classes of the data sets they are named after, which lie in a folder of the user's. Without it
         # they are trained on the faces of 11 people, and of all 40, with 7 classes that never occur.
         _on_pictures("ucf11", "faces-rgb-11", _video(11)),

@@ -7,6 +7,7 @@ what was cut from one source (a video, a scene, an appearance), so that its clip
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -107,10 +108,11 @@ class VideoFolder:
         if frames < 1:
             raise SpecError(f"{frames} frames in a clip; at least one is needed")
         found = self._found(root)
-        usable, clips, skipped = list[Recording](), list[np.ndarray](), list[str]()
+        usable, skipped = list[Recording](), list[str]()
+        pixels = np.empty((len(found), frames, prod(FRAME_SHAPE)), dtype=np.uint8)  # gigabytes: never held twice
         for number, recording in enumerate(found):
             try:
-                clips.append(video.clip(recording.path, frames, cache))
+                pixels[len(usable)] = video.clip(recording.path, frames, cache)
                 usable.append(recording)
             except video.ClipError as error:
                 skipped.append(str(error))
@@ -124,11 +126,11 @@ class VideoFolder:
             raise FileError(f"{root} has one class, {names[0]}; there must be two or more to tell apart")
         self._check(names, usable, parts, split, skipped)
         labels = np.array([names.index(recording.label) for recording in usable])
-        pixels = np.concatenate(clips)
+        pictures = pixels[: len(usable)].reshape(-1, prod(FRAME_SHAPE))
 
         def those(*wanted: str) -> Split:
             chosen = np.flatnonzero(np.isin(parts, wanted))
-            return Split(pixels, frames * chosen[:, None] + np.arange(frames), labels[chosen])
+            return Split(pictures, frames * chosen[:, None] + np.arange(frames), labels[chosen])
 
         return DataSet(
             name=self.name,

@@ -232,3 +232,9 @@ def test_faces_reach_95_percent(tmp_path):
     assert result["accuracy"] == real >= 0.95
     assert abs(golden - real) <= 0.005
     assert result["parameters"]["factors"] <= 8808
+
+
+@pytest.mark.slow
+def test_the_order_of_frames_is_learnt(tmp_path):
+    """A model that ignores it is right in exactly half of the clips (see test_data.py)."""
+    assert train("playing-direction", tmp_path / "c", epochs=8, choose=True)["accuracy"] > 0.65
