@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.accelerator import Accelerator
-from hw.component import Component
+from hw.component import Component, delay
 from hw.link import HostLink
 from hw.loader import InputPacker
 from hw.spi import SPIPeripheral
@@ -102,7 +102,8 @@ class LinkedEngine(Component):
             wiring.connect(m, source, sink)
         for name in ("start", "steps", "use_state", "every_h", "keep"):
             m.d.comb += getattr(engine, name).eq(getattr(link, name))
-        m.d.comb += link.busy.eq(engine.busy | waiting)
+        busy = engine.busy | waiting  # so many states that the link looks at them a cycle later
+        m.d.comb += link.busy.eq(busy if self._target.compact else delay(m, busy, 1, "busy", reset_less=False))
         for name in ("cycles", "stalls", "saturations", "collision"):
             m.d.comb += getattr(link, name).eq(getattr(engine, name))
         return m
