@@ -106,8 +106,8 @@ def test_the_page_on_adding_a_board_shows_a_real_one():
     assert indent(source.rstrip(), "    ") in page
 
 
-def test_the_boards_of_the_performance_table_have_baselines():
-    assert {"icebreaker", "ulx3s-85f"} <= set(RECORDED)
+def test_the_smallest_board_has_a_baseline():
+    assert "icebreaker" in RECORDED
 
 
 @pytest.mark.parametrize("name", RECORDED)
