@@ -38,6 +38,8 @@ def test_tensors_do_not_overlap(shape):
         for base, words in step.slots:
             assert base >= end
             end = base + words
+        assert end <= step.others  # which may begin at a bank of its own
+        end = step.others
         for chain in step.chains[1:]:
             assert chain.tensors[0].base >= end
             end = chain.tensors[0].end

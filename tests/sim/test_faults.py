@@ -162,7 +162,7 @@ def test_a_gate_unit_that_begins_too_early():
 
 RTL_FAULTS = {
     "nothing is added for rounding": (
-        r"(\$signed\(half\) \+ \$signed\(\{ bias_2, )1'h1 \}\)",
+        r"(\$signed\(half\) \+ \$signed\(\{ bias, )1'h1 \}\)",
         r"\g<1>1'h0 })",
     ),
     "a sum is not cleared": (r"clear\[3\] \? 40'h0+ : ", ""),
