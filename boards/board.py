@@ -13,7 +13,8 @@ from spec.target import Target, find_target
 class Family:
     """Tools of a family of parts, and how they name things.
 
-    In options, {name} is the design, {seed} that of the placement; {routed} and {bitstream} are files.
+    In options, {name} is the design, {clock_mhz} what it must reach, {seed} that of the placement; {routed} and
+    {bitstream} are files.
 
     Attributes:
         name: of the family.
@@ -21,7 +22,7 @@ class Family:
         synthesis: options of Yosys's command. It must not turn multiplications into DSP blocks on its own where these
             are instantiated.
         netlist: name of the netlist that Amaranth's script writes.
-        place_and_route: nextpnr's name. route: its options for the router.
+        place_and_route: nextpnr's name. route: its options for router and clock.
         constraints: its options for the constraint file.
         output: its option for the result. routed: name of that file.
         pack: name of the bitstream packer. pack_arguments: its options.
@@ -96,7 +97,8 @@ GOWIN = Family(
     synthesis=("-nodsp",),
     netlist="{name}.syn.json",
     place_and_route="nextpnr-himbaechel-gowin",
-    route=("--router", "router2"),
+    # the clock of every domain: no constraint is derived from a PLL
+    route=("--router", "router2", "--freq", "{clock_mhz:g}"),
     constraints=("--vopt", "cst={name}.cst"),
     output="--write",
     routed="{seed}.pnr.json",

@@ -281,7 +281,9 @@ def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], pr
         "multipliers": found.multipliers,
         "block_rams": found.block_rams,
         "sprams": found.sprams,
-        "utilisation": {k: [v["used"], v["available"]] for k, v in best.utilisation.items() if v["used"]},
+        "utilisation": {
+            k: [v["used"], v["available"]] for k, v in best.utilisation.items() if v["used"] and v["available"]
+        },
         "seeds": list(seeds),
     }
 
@@ -315,8 +317,8 @@ def _place_and_route(board: Board, folder: Path, seed: int, say) -> _Placement:
     say(f"{board.name}: place and route, seed {seed}")
     log, report = folder / f"nextpnr-{seed}.log", folder / f"{seed}.json"
     netlist, routed = family.netlist.format(name=_NAME), family.routed.format(seed=seed)
-    arguments = [*board.part, *family.route, "--json", netlist]
-    arguments += [argument.format(name=_NAME) for argument in family.constraints]
+    arguments = [*board.part, *(argument.format(clock_mhz=board.clock_mhz) for argument in family.route)]
+    arguments += ["--json", netlist, *(argument.format(name=_NAME) for argument in family.constraints)]
     arguments += ["--seed", str(seed), family.output, routed, "--report", report.name]
     problem: FdhtError | None = None
     try:

@@ -29,7 +29,7 @@ BOARD = Board(
     "tangnano20k",
     target="tangnano20k",
     family=GOWIN,
-    part=("--device", TangNano20kPlatform.part, "--vopt", "family=GW2A-18C", "--freq", "54"),
+    part=("--device", TangNano20kPlatform.part, "--vopt", "family=GW2A-18C"),
     platform=TangNano20kPlatform,
     # gowin_pll -i 27 -o 54 -d "GW2AR-18 C8/I7"
     clock=lambda: GowinClock(

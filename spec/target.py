@@ -203,8 +203,8 @@ TARGETS = {
         ),
         Target(
             "tangnano9k",
-            rows=9,
-            columns=2,
+            rows=16,
+            columns=1,
             compact=True,
             banks=4,
             bank_words=1024,
@@ -213,7 +213,6 @@ TARGETS = {
             bias_words=512,
             hidden=256,
             program_words=512,
-            input_lanes=2,
             technology=Technology.GOWIN,
         ),
         Target(

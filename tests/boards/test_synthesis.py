@@ -180,7 +180,7 @@ def planted(monkeypatch):
             if clocks is None:
                 raise ToolError(f"{name} failed: no route, seed {seed}")
             (folder / arguments[arguments.index("--asc") + 1]).write_text(f"seed {seed}")
-            usage = {"ICESTORM_LC": {"used": seed, "available": 5280}}
+            usage = {"ICESTORM_LC": {"used": seed, "available": 5280}, "PSEUDO": {"used": 3, "available": 0}}
             (folder / arguments[arguments.index("--report") + 1]).write_text(
                 json.dumps({**clocks, "utilization": usage})
             )

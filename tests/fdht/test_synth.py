@@ -1,0 +1,76 @@
+"""`fdht synth`: what there is, and builds held against their baselines. Builds themselves are planted."""
+
+import json
+
+import pytest
+
+from boards import BOARDS, baseline, find_board
+from fdht import synthesis
+
+BOARD = find_board("icebreaker")
+CYCLES = {"digits": 4792, "faces": None}
+
+
+@pytest.fixture
+def build(monkeypatch, tmp_path):
+    """A dictionary: the next build's figures."""
+    figures = {
+        "board": BOARD.name,
+        "target": BOARD.target,
+        "bitstream": "icebreaker.bin",
+        "cached": False,
+        "fmax_mhz": 27.0,
+        "fmax_mhz_median": 26.0,
+        "fmax_mhz_seeds": {"1": 25.0, "2": 27.0, "3": None},
+        "seeds_met": 2,
+        "seeds_routed": 2,
+        "clock_mhz": 24,
+        "luts": 3600,
+        "ffs": 2400,
+        "multipliers": 8,
+        "block_rams": 30,
+        "sprams": 4,
+        "utilisation": {"ICESTORM_LC": [4800, 5280]},
+        "seconds": 1.0,
+        "tools": {"yosys": "1"},
+    }
+    monkeypatch.setattr(baseline, "FOLDER", tmp_path / "baselines")
+    monkeypatch.setattr(synthesis, "preset_cycles", lambda board: dict(CYCLES))
+    monkeypatch.setattr(synthesis, "synthesise", lambda board, out, seeds, progress: figures | {"seeds": list(seeds)})
+    return figures
+
+
+def test_boards_are_listed(fdht):
+    outcome = fdht("synth", "--list")
+    assert outcome.code == 0 and all(name in outcome.out for name in BOARDS)
+    assert [row["board"] for row in fdht("synth", "--list", "--json").figures] == list(BOARDS)
+
+
+def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_path):
+    check = ("synth", "--board", BOARD.name, "--check")
+    assert "has no baseline" in fdht(*check).sentence
+    outcome = fdht("synth", "--board", BOARD.name, "--seed", 1, "--seed", 2, "--accept", "--json")
+    kept = json.loads((tmp_path / "baselines" / "icebreaker.json").read_text())
+    assert outcome.figures["baseline"] == str(tmp_path / "baselines" / "icebreaker.json")
+    assert kept["seeds"] == [1, 2] and kept["cycles_per_step"] == CYCLES
+
+    outcome = fdht(*check)
+    assert outcome.code == 0 and "3: not routed" in outcome.out and "no worse than the baseline" in outcome.err
+    build["luts"] = 3000
+    outcome = fdht(*check, "--json")
+    assert outcome.code == 0 and outcome.figures["seeds"] == [1, 2]
+    assert outcome.figures["better"] == ["luts: 3000, not 3600 (-16.7 %)"]
+    build["ffs"] = 3000
+    outcome = fdht(*check, "--json")
+    assert outcome.code == 1 and "ffs: 3000, not 2400" in outcome.sentence and not outcome.out
+
+
+@pytest.mark.parametrize("options", [(), ("--board", BOARD.name, "--check", "--accept")])
+def test_wrong_usage(fdht, options):
+    outcome = fdht("synth", *options)
+    assert outcome.code == 2 and outcome.sentence
+
+
+def test_presets_are_planned_for_the_board(fdht):
+    cycles = synthesis.preset_cycles(find_board("tangnano9k"))
+    assert cycles["digits"] and cycles["faces"] is None
