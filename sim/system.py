@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from sim.build import Simulator, ToolError, build_verilog, convert, environment, toolchain_environment
+from sim.build import Simulator, ToolError, build_verilog, convert
+from sim.simulate import run_module
 from spec.target import Target, Technology
 
 START_SECONDS = 60
@@ -92,24 +93,9 @@ class SimulatedBoard:
         self._folder.cleanup()
 
     def _run(self) -> None:
-        from cocotb_tools.runner import get_runner
-
         work = Path(self._folder.name)
-        log = work / "simulation.log"
         root = str(Path(__file__).resolve().parent.parent)
-        with environment(toolchain_environment()):
-            try:
-                get_runner(self._built.name).test(
-                    test_module="sim.system_bench",
-                    hdl_toplevel=self._built.top,
-                    hdl_toplevel_lang="verilog",
-                    build_dir=self._built.directory / "sim",
-                    test_dir=work,
-                    results_xml=str(work / "results.xml"),
-                    extra_env={"FDHT_SYSTEM": str(work), "PYTHONPATH": root, "COCOTB_LOG_LEVEL": "WARNING"},
-                    timescale=("1ns", "1ps"),
-                    log_file=log,
-                )
-            except (Exception, SystemExit) as error:
-                tail = "\n".join(log.read_text().splitlines()[-15:]) if log.exists() else ""
-                self._errors.append(ToolError(f"the simulated board failed ({error}):\n{tail}"))
+        try:
+            run_module(self._built, "sim.system_bench", work, {"FDHT_SYSTEM": str(work), "PYTHONPATH": root})
+        except ToolError as error:
+            self._errors.append(error)
