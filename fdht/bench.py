@@ -19,7 +19,7 @@ from compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
 from compiler.planner import candidates
 from fdht.console import Output
 from fdht.contenders import SIMULATED, Contender, contenders, find, pixels, roomy, scaling
-from model.train import PRESETS
+from model.presets import PRESETS
 from sim.build import build
 from sim.simulate import Job, Simulation, simulate_jobs
 from spec import timing

@@ -121,7 +121,7 @@ def train(
     """
     from fdht import datasets, training
     from fdht.console import Output
-    from model.train import find_preset
+    from model.presets import find_preset
 
     output, source = Output(json), datasets.source(data, data_folder, frames, split, fold)
     chosen = training.reshaped(find_preset(preset), input_modes, output_modes, rank)

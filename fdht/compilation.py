@@ -10,8 +10,10 @@ from compiler.planner import plan
 from fdht.comparison import golden_classes
 from fdht.console import Output, percent
 from fdht.stages import stage_rows, stage_table
-from model import data, train
+from model import data
+from model.checkpoint import load_checkpoint
 from model.quantise import SaturationReport, quantise
+from model.train import predict
 from spec.bundle import Bundle
 from spec.target import Target
 
@@ -55,7 +57,7 @@ def compile_checkpoint(
         FileError: no readable checkpoint.
         CapacityError: the model does not fit the target.
     """
-    trained = train.load_checkpoint(checkpoint)
+    trained = load_checkpoint(checkpoint)
     source = data.load(trained.data)
     chosen = np.linspace(0, len(source.final) - 1, CALIBRATION_CLIPS).astype(int)
     clips, labels = source.test.clips[:vectors], source.test.labels[:vectors]
@@ -80,8 +82,8 @@ def compile_checkpoint(
 
 def measure(model, bundle: Bundle) -> dict:
     """What the bundle's clips show of the float model: its classes, and accuracies with and without h."""
-    float_classes = train.predict(model, bundle.clips)
-    without_h = train.predict(model, bundle.clips, zero_h=True)
+    float_classes = predict(model, bundle.clips)
+    without_h = predict(model, bundle.clips, zero_h=True)
     golden = golden_classes(bundle)
     return {
         "float_classes": float_classes.tolist(),

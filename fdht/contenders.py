@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from model import data
-from model.train import PRESETS, Preset
+from model.presets import PRESETS, Preset
 from spec.errors import SpecError
 from spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on
 from spec.network import TensorNetwork, bt_network, tr_network, tt_network

@@ -7,7 +7,8 @@ from pathlib import Path
 from fdht import comparison, compilation, training
 from fdht.console import Output
 from fdht.stages import stage_table
-from model.train import find_preset, load_checkpoint
+from model.checkpoint import load_checkpoint
+from model.presets import find_preset
 from sim.build import find_simulator
 from spec.errors import FileError
 from spec.target import find_target

@@ -68,7 +68,7 @@ def _model_facts(layers: Sequence[LSTMSpec]) -> dict[str, object]:
 
 
 def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
-    from model.train import load_checkpoint  # torch takes seconds to load; bundles and images do without
+    from model.checkpoint import load_checkpoint  # torch takes seconds to load; bundles and images do without
 
     checkpoint = load_checkpoint(path)
     split = "validation" if checkpoint.choose else "test"

@@ -12,7 +12,7 @@ from compiler.arithmetic import useful_macs
 from fdht.bench import rounded
 from fdht.console import Output
 from model.layers import FDHTLSTM
-from model.train import Preset
+from model.presets import Preset
 
 STEPS = 6
 """Of a clip; the time of a step is that of a clip over STEPS."""

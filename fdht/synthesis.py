@@ -56,7 +56,7 @@ def run(
 def preset_cycles(board: Board) -> dict[str, float | None]:
     """Cycles per step of every preset on the board's engine, as planned; None if it does not fit."""
     from compiler.planner import candidates
-    from model.train import PRESETS
+    from model.presets import PRESETS
 
     cycles: dict[str, float | None] = {}
     for preset in PRESETS.values():

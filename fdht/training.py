@@ -5,13 +5,14 @@ from pathlib import Path
 
 from fdht import datasets
 from fdht.console import Output, percent
-from model import train
 from model.data import Source
+from model.presets import Preset
+from model.train import train
 from spec.errors import SpecError
 from spec.lstm import fdht_lstm
 
 
-def reshaped(preset: train.Preset, inputs: str | None, outputs: str | None, rank: int | None) -> train.Preset:
+def reshaped(preset: Preset, inputs: str | None, outputs: str | None, rank: int | None) -> Preset:
     """The preset with other input modes, output modes (`"61,10,4,8"`) or rank.
 
     Raises:
@@ -46,7 +47,7 @@ def _modes(text: str) -> tuple[int, ...]:
 
 def run(
     output: Output,
-    preset: train.Preset,
+    preset: Preset,
     path: Path,
     *,
     seed: int,
@@ -54,7 +55,7 @@ def run(
     resume: bool,
     source: Source | None = None,
 ) -> dict:
-    """Trains with a progress bar and returns the figures of `model.train.train`."""
+    """Trains with a progress bar and returns the figures of `train`."""
     with output.progress(f"training {preset.name}", epochs or preset.epochs) as advance:
 
         def progress(done: int, total: int, record: dict) -> None:
@@ -63,7 +64,7 @@ def run(
         def reading(done: int, total: int) -> None:
             advance(note=f"reading clips, {done:,} of {total:,}")
 
-        figures = train.train(
+        figures = train(
             preset, path, source=source, seed=seed, epochs=epochs, resume=resume, progress=progress, reading=reading
         )
     return {"preset": preset.name, **figures}

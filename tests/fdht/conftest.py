@@ -19,8 +19,8 @@ from fdht.cli import main
 from model import data
 from model.golden import GoldenLSTM
 from model.layers import Classifier
+from model.presets import PRESETS
 from model.quantise import quantise
-from model.train import PRESETS
 from sim.system import SimulatedBoard
 from spec.bundle import Bundle
 from spec.lstm import fdht_lstm

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from model import train
+from model import presets, train
+from model.checkpoint import load_checkpoint
 from spec import container
 from spec.bundle import Bundle
 from spec.lstm import dense_lstm
@@ -113,7 +114,7 @@ def test_model_too_large_for_the_target(fdht, tmp_path, monkeypatch):
     units = TARGETS["icebreaker"].hidden + 1
     large = replace(TINY, name="large", spec=dense_lstm(8, units, 10), epochs=1)
     with monkeypatch.context() as patch:
-        patch.setitem(train.PRESETS, large.name, large)
+        patch.setitem(presets.PRESETS, large.name, large)
         assert fdht("train", large.name).code == 0
         before = files(tmp_path)
         outcome = fdht("compile", "build/large.checkpoint", "--target", "icebreaker")
@@ -162,7 +163,7 @@ def test_interrupted_training_leaves_a_whole_checkpoint(tmp_path):
     assert process.returncode == 130, errors
     assert "Traceback" not in errors and "--resume" in errors.splitlines()[-1]
     assert files(tmp_path) == {path.name}
-    assert not train.load_checkpoint(path).complete
+    assert not load_checkpoint(path).complete
 
 
 def test_image_or_checkpoint_of_nobody(fdht, tmp_path):

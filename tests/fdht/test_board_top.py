@@ -14,7 +14,7 @@ from compiler.planner import plan
 from fdht import Device, running
 from model import data
 from model.golden import GoldenLSTM
-from model.train import PRESETS
+from model.presets import PRESETS
 from sim.build import build_verilog
 from sim.system import Pins, SimulatedBoard
 from spec.bundle import Bundle

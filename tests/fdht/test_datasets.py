@@ -7,7 +7,7 @@ from PIL import Image
 from fdht import datasets
 from fdht.datasets import contact_sheet
 from model.data import DATA_SETS, FOLDERS, Source, load
-from model.train import PRESETS, find_preset, fitted
+from model.presets import PRESETS, find_preset, fitted
 from spec.errors import SpecError
 from tests.model.clips import write_garbage, write_video
 

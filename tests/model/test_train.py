@@ -9,21 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from model import presets
 from model import train as training
+from model.checkpoint import load_checkpoint
 from model.contraction import left_to_right
 from model.data import load
 from model.golden import GoldenLSTM
+from model.presets import Augmentation, find_preset
 from model.quantise import quantise
-from model.train import (
-    Augmentation,
-    TrainingInterrupted,
-    evaluate,
-    find_preset,
-    load_checkpoint,
-    one_cycle,
-    predict,
-    train,
-)
+from model.train import TrainingInterrupted, evaluate, one_cycle, predict, train
 from spec import container
 from spec.errors import FileError, SpecError
 from spec.lstm import fdht_lstm
@@ -42,7 +36,7 @@ def tiny(monkeypatch):
         batch=20,
         dropout=0.3,
     )
-    monkeypatch.setitem(training.PRESETS, "tiny", preset)
+    monkeypatch.setitem(presets.PRESETS, "tiny", preset)
     return preset
 
 
@@ -132,7 +126,7 @@ def test_checkpoints_of_something_else(tiny, tmp_path, monkeypatch):
     train("tiny", path, epochs=1)
     with pytest.raises(FileError, match="preset tiny, not digits"):
         load_checkpoint(path, "digits")
-    monkeypatch.setitem(training.PRESETS, "tiny", replace(tiny, spec=fdht_lstm(8, 8, 10, (4, 2, 2), (4, 4, 2), 2)))
+    monkeypatch.setitem(presets.PRESETS, "tiny", replace(tiny, spec=fdht_lstm(8, 8, 10, (4, 2, 2), (4, 4, 2), 2)))
     with pytest.raises(FileError, match="another shape"):
         load_checkpoint(path, "tiny")
     description, parameters, _ = container.read(path, "checkpoint")

@@ -1,0 +1,121 @@
+"""Checkpoints: a model in training or after it, in a file."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from model.data import Source
+from model.layers import Classifier
+from model.presets import Preset, find_preset
+from spec import container
+from spec.errors import FileError, SpecError
+from spec.fixed import Fixed
+from spec.formats import InputFormat
+from spec.lstm import LSTMSpec
+
+_PLAIN = ("seed", "epoch", "epochs", "choose", "history", "accuracy")
+"""Attributes of a checkpoint that are written as they are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model in training or after it.
+
+    Attributes:
+        preset: name of the preset.
+        data: the data set it is trained on.
+        spec: the model's shape.
+        model: the model; as read, on the CPU and in evaluation mode.
+        seed: of the initialisation and all random draws.
+        epoch, epochs: rounds done, and rounds the schedule was made for.
+        choose: trained on the `train` split alone, to choose hyperparameters, instead of `final`.
+        history: one record per epoch: loss, training accuracy, last learning rate, seconds.
+        accuracy: on the test split (validation if `choose`), None until the last epoch is done.
+    """
+
+    preset: str
+    data: Source
+    spec: LSTMSpec
+    model: Classifier
+    seed: int
+    epoch: int
+    epochs: int
+    choose: bool
+    history: list[dict] = field(default_factory=list)
+    accuracy: float | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self.epoch == self.epochs
+
+
+def load_checkpoint(path: Path | str, preset: str | None = None) -> Checkpoint:
+    """Reads a checkpoint.
+
+    Args:
+        preset: the preset it must be of; any when left out.
+
+    Raises:
+        SpecError: `preset` is unknown.
+        FileError: missing, damaged, inconsistent, or a checkpoint of another preset or model.
+    """
+    return read_checkpoint(path, None if preset is None else find_preset(preset))[0]
+
+
+def write_checkpoint(path: Path | str, checkpoint: Checkpoint, optimiser: dict[str, np.ndarray]) -> None:
+    """Writes a checkpoint in one step: whoever reads `path` finds the old one or the whole new one.
+
+    Args:
+        optimiser: what the optimiser needs to go on, named `STATE.PARAMETER`.
+
+    Raises:
+        FileError: no permission, no room.
+    """
+    arrays = {f"model.{name}": p.detach().cpu().numpy() for name, p in checkpoint.model.named_parameters()}
+    arrays |= {f"optimiser.{name}": array for name, array in optimiser.items()}
+    description = {
+        "preset": checkpoint.preset,
+        "data": asdict(checkpoint.data),
+        "spec": json.loads(checkpoint.spec.to_json()),
+        "input_format": asdict(checkpoint.model.input_format),
+        **{name: getattr(checkpoint, name) for name in _PLAIN},
+    }
+    container.write(path, "checkpoint", description, arrays)
+
+
+def read_checkpoint(path: Path | str, preset: Preset | None = None) -> tuple[Checkpoint, dict[str, np.ndarray]]:
+    """Reads a checkpoint and its arrays, those of the optimiser included (`optimiser.STATE.PARAMETER`).
+
+    Args:
+        preset: the preset it must be of, with this very shape; any when left out.
+
+    Raises:
+        FileError: missing, damaged, inconsistent, or a checkpoint of another preset or model.
+    """
+    description, arrays, _ = container.read(path, "checkpoint")
+    try:
+        spec = LSTMSpec.from_json(json.dumps(description["spec"]))
+        raw = description["input_format"]
+        model = Classifier(spec, InputFormat(Fixed(**raw["raw"]), raw["offset"]))
+        model.load_state_dict(
+            {name.removeprefix("model."): torch.tensor(a) for name, a in arrays.items() if name.startswith("model.")}
+        )
+        checkpoint = Checkpoint(
+            data=Source(**description["data"]),
+            spec=spec,
+            model=model.eval(),
+            preset=description["preset"],
+            **{name: description[name] for name in _PLAIN},
+        )
+    except (KeyError, TypeError, RuntimeError, SpecError) as error:
+        raise FileError(f"{path} is not a consistent checkpoint ({str(error).splitlines()[0]}); train anew") from None
+    if preset is not None and checkpoint.preset != preset.name:
+        raise FileError(
+            f"{path} is a checkpoint of preset {checkpoint.preset}, not {preset.name}; pass one of the latter"
+        )
+    if preset is not None and spec != preset.spec:
+        raise FileError(f"{path} holds a {preset.name} model of another shape than the preset's; train it anew")
+    return checkpoint, arrays
