@@ -40,7 +40,8 @@ class Row:
         target: whose stage list and formats the integers have; empty for float.
         correct, total: clips of the test split whose class was right, and clips it was asked about.
         hits: which: a bit per clip, first clip in the highest bit of the first digit (hexadecimal, filled up with 0).
-        seconds: CPU or wall time of the training; 0 where nothing was trained for the row.
+        settings: what it was trained with that was chosen for it, in a few words; does not tell rows apart.
+        seconds: of the training; 0 where nothing was trained for the row.
 
     Raises:
         SpecError: an unknown format or model, widths that are none, counts that disagree.
@@ -62,6 +63,7 @@ class Row:
     recipe: str = ""
     model: str = "float"
     target: str = ""
+    settings: str = ""
     seconds: float = 0.0
 
     def __post_init__(self):
@@ -172,7 +174,7 @@ def by_series(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
     return result
 
 
-RESAMPLES, COVERAGE = 10_000, 0.95
+RESAMPLES, COVERAGE = 4_000, 0.95
 
 
 @dataclass(frozen=True)

@@ -443,6 +443,58 @@ def bench(
 
 
 @app.command(
+    epilog="Examples: fdht baselines --data faces-hard · fdht baselines --data clip-segments --jobs 2 · "
+    "fdht baselines --data digits --format tt --format fdht --clips 20000"
+)
+def baselines(
+    data: Annotated[
+        list[str] | None, typer.Option(help="A data set with a preset of its name; repeat for several [faces-hard].")
+    ] = None,
+    format: Annotated[
+        list[str] | None, typer.Option(help="dense, tt, tr, bt, ht-input or fdht; repeat for several [all].")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Repeat for several; dense has the first alone [0, 1, 2].")
+    ] = None,
+    clips: Annotated[
+        int | None, typer.Option(help="Training clips of each model, all epochs together [4800].", min=1)
+    ] = None,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(help="Learning rates to choose from on validation; repeat for several [0.01, 0.003, 0.001]."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Trainings at a time, each in a process with one thread.", min=1)] = 1,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file of rows [docs/results/accuracy.json].")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """FDHT against dense, TT-, TR-, BT- and HT-LSTM: same data, same budget, same seeds.
+
+    The formats before FDHT are trained both as their papers have them, with W_h a dense matrix, and with all eight
+    matrices in one network of as many factors as FDHT. Trainings are kept in build/baselines: what was interrupted goes
+    on where it was, and nothing is trained twice. Differences are paired over test clips.
+    """
+    from fdht import baselines as comparison
+    from fdht.accuracy import RESULTS
+    from fdht.console import Output
+
+    output = Output(json)
+    rows = comparison.run(
+        output,
+        data=data or ["faces-hard"],
+        formats=format or [],
+        seeds=seed or comparison.SEEDS,
+        clips=clips or comparison.CLIPS,
+        rates=rate or comparison.RATES,
+        jobs=jobs,
+        results=out or RESULTS,
+    )
+    comparison.report(output, rows)
+    output.result([model.figures() for models in comparison.standings(rows).values() for model in models])
+
+
+@app.command(
     epilog="Examples: fdht export --axi --target ulx3s-85f -o build/ip · "
     "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image"
 )

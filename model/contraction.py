@@ -3,6 +3,7 @@
 Works in any dtype, and differentiates in floating ones. Index names and orders are those of `spec.stages`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
@@ -133,7 +134,7 @@ def left_to_right(network: TensorNetwork) -> StageList:
     """A sensible stage list without a planner: factors with modes in the order of the inputs.
 
     Each joins the factors without modes (transfer tensors) on the way between it and what is done already, so a
-    balanced tree of four modes gives U1 | B12 U2 | B1234 B34 U3 | U4.
+    balanced tree of four modes gives U1 | B12 U2 | B1234 B34 U3 | U4, and block terms A1 | C A2 | A3 | A4.
     """
     factors = network.factor
     position = {name: k for k, name in enumerate((*network.inputs, *network.outputs))}
@@ -148,11 +149,16 @@ def left_to_right(network: TensorNetwork) -> StageList:
 
 
 def _between(network: TensorNetwork, done: set[str], name: str) -> list[str]:
-    """Factors without modes on the shortest way of bonds from `done` to `name`."""
+    """Factors without modes on the shortest way of bonds from `done` to `name`.
+
+    The block index of block terms is no bond: more than two factors share it.
+    """
+    uses = Counter(index for factor in network.factors for index in factor.indices)
     modes = {*network.inputs, *network.outputs}
+    bonds = {index for index, count in uses.items() if count == 2} - modes
     ways, seen = [[name]], {name}
     for way in ways:
-        here = set(network.factor[way[-1]].indices) - modes
+        here = bonds & set(network.factor[way[-1]].indices)
         near = [other for other in network.factor if here & set(network.factor[other].indices) and other not in seen]
         if done & set(near):
             return way[:0:-1]

@@ -187,7 +187,7 @@ def test_initial_factors_cancel_the_sums_over_their_bonds():
 
 def test_default_stage_list():
     assert left_to_right(small_lstm(4).network) == (("U1",), ("B12", "U2"), ("B1234", "B34", "U3"), ("U4",))
-    assert left_to_right(block_term_lstm().network) == (("A1",), ("A2",), ("C",))
+    assert left_to_right(block_term_lstm().network) == (("A1",), ("C", "A2"))
 
 
 def test_zero_h_is_no_feedback():

@@ -1,0 +1,295 @@
+"""`fdht baselines`: dense, TT-, TR-, BT-, HT- and FDHT-LSTM trained alike, and how sure the differences are.
+
+All models of a data set share the clips, their number, augmentation, optimiser and schedule, which are those of the
+preset for FDHT on that data. The learning rate, which suits no two formats alike, is chosen for each from the same few
+on the validation split (first seed, a third of the clips); the test split is opened by the final trainings alone.
+"""
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fdht import accuracy
+from fdht.accuracy import RESULTS, Difference, Row, by_series, difference
+from fdht.console import Advance, Output, percent
+from fdht.formats import Model, models
+from model.checkpoint import load_checkpoint, write_checkpoint
+from model.data import load
+from model.presets import PRESETS, Preset
+from model.train import TrainingInterrupted, predict, train
+from spec.errors import SpecError
+
+STUDY = "baselines"
+
+CACHE = Path("build/baselines")
+"""Where trainings are kept, below the current directory, each named by all that it depends on."""
+
+RATES = (0.01, 0.003, 0.001)
+"""Learning rates to choose from."""
+
+CLIPS = 4800
+"""Training clips of a model, all epochs together: what two data sets, nine models and three seeds make of an hour."""
+
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: of a model, with a learning rate and a seed; to `choose`, on the training split alone."""
+
+    preset: Preset
+    format: str
+    recurrent: str
+    seed: int
+    choose: bool
+
+    @property
+    def name(self) -> str:
+        """For people, and the beginning of the file's."""
+        kind = f"{self.format}-{self.recurrent}-rate{self.preset.learning_rate:g}-seed{self.seed}"
+        return f"{self.preset.data}-{kind}{'-choose' if self.choose else ''}"
+
+    @property
+    def path(self) -> Path:
+        """The checkpoint; of a finished training the result lies beside it."""
+        key = hashlib.sha256(repr((self.preset, self.seed, self.choose)).encode()).hexdigest()[:12]
+        return CACHE / f"{self.name}-{key}.checkpoint"
+
+    def result(self) -> dict | None:
+        """`correct`, `total` and `hits` on the test split (validation, to choose) and `seconds`; None if unfinished."""
+        with suppress(FileNotFoundError, json.JSONDecodeError):
+            return json.loads(self.path.with_suffix(".json").read_text())
+        return None
+
+    def run(self, progress: Callable[[int, int, dict], None] | None = None) -> dict:
+        """Trains, or goes on where it was, or finds it done."""
+        done = self.result()
+        if done is not None:
+            return done
+        begun = self.path.exists()
+        if not (begun and load_checkpoint(self.path).complete):
+            train(self.preset, self.path, seed=self.seed, choose=self.choose, resume=begun, progress=progress)
+        trained, data = load_checkpoint(self.path), load(self.preset.data)
+        split = data.validation if self.choose else data.test
+        seconds = round(sum(record["seconds"] for record in trained.history), 1)
+        result = accuracy.hits(predict(trained.model, split.clips) == split.labels) | {"seconds": seconds}
+        if self.choose:
+            self.path.unlink()
+        else:
+            write_checkpoint(self.path, trained, {})  # without the optimiser, which is two thirds of it
+        scratch = self.path.with_suffix(".scratch")
+        scratch.write_text(json.dumps(result))
+        scratch.replace(self.path.with_suffix(".json"))
+        return result
+
+
+def run(
+    output: Output,
+    *,
+    data: Sequence[str],
+    formats: list[str],
+    seeds: Sequence[int] = SEEDS,
+    clips: int = CLIPS,
+    rates: Sequence[float] = RATES,
+    jobs: int = 1,
+    results: Path = RESULTS,
+) -> list[Row]:
+    """Trains what is not trained yet, puts the rows into the file of results one by one, and returns them all.
+
+    Args:
+        data: names of data sets that have a preset of the same name.
+        formats: of fdht.accuracy.FORMATS; all when empty.
+        seeds: of every format but dense, which has the first alone.
+        clips: of each training.
+        rates: learning rates to choose from; a single one is taken as it is.
+        jobs: trainings at a time.
+
+    Raises:
+        SpecError: a data set without preset, an unknown format, or no seed, clip, rate or job.
+        TrainingInterrupted: Ctrl-C; what is trained so far is found again.
+    """
+    if not seeds or clips < 1 or not rates or min(rates) <= 0 or jobs < 1:
+        raise SpecError(
+            f"{list(seeds)} seeds, {clips} clips, {list(rates)} rates and {jobs} jobs: each needs one at least"
+        )
+    presets = [budgeted(_preset(name), clips) for name in data]
+    every = [(preset, model) for preset in presets for model in models(preset.spec, formats)]
+
+    def training(preset: Preset, model: Model, rate: float, seed: int, choose: bool = False) -> Training:
+        shorter = max(1, preset.epochs // 3) if choose else preset.epochs
+        return Training(
+            replace(preset, spec=model.spec, learning_rate=rate, epochs=shorter),
+            model.format,
+            model.recurrent,
+            seed,
+            choose,
+        )
+
+    trials = {
+        (preset.name, model): [training(preset, model, rate, seeds[0], choose=True) for rate in rates]
+        for preset, model in every
+    }
+    found = {}
+    if len(rates) > 1:
+        wanted = [trial for each in trials.values() for trial in each]
+        found = dict(_all(output, f"choosing among {len(rates)} learning rates", wanted, jobs))
+    final = [
+        training(preset, model, _best(trials[preset.name, model], found), seed)
+        for preset, model in every
+        for seed in (seeds[:1] if model.format == "dense" else seeds)
+    ]
+    rows = []
+    for trained, result in _all(output, "training", final, jobs):
+        rows.append(row(trained, result))
+        accuracy.merge(rows[-1:], results)
+    return rows
+
+
+def _preset(name: str) -> Preset:
+    if name not in PRESETS or PRESETS[name].data != name:
+        there = ", ".join(preset.name for preset in PRESETS.values() if preset.data == preset.name)
+        raise SpecError(f"there is no preset made for data set {name!r}; there are those for {there}")
+    return PRESETS[name]
+
+
+def budgeted(preset: Preset, clips: int) -> Preset:
+    """The preset with as many epochs as make up a number of clips, or come closest."""
+    split = load(preset.data).final
+    each = min(preset.clips_per_epoch, len(split))
+    return replace(preset, epochs=max(1, round(clips / each)), clips_per_epoch=each)
+
+
+def _best(trials: Sequence[Training], found: dict[Training, dict]) -> float:
+    """The learning rate that was right most often; the largest of those that were."""
+    best = max(trials, key=lambda trial: (found[trial]["correct"] if found else 0, trial.preset.learning_rate))
+    return best.preset.learning_rate
+
+
+def _all(output: Output, what: str, trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training, dict]]:
+    """Every training and its result: those that are done first, then the others as they finish."""
+    waiting = [training for training in trainings if training.result() is None]
+    for training in trainings:
+        if training not in waiting:
+            yield training, training.run()
+    done = len(trainings) - len(waiting)
+    try:
+        with output.progress(f"{what} ({len(trainings)} models)", len(trainings)) as advance:
+            for training, result in _side_by_side(waiting, jobs) if jobs > 1 else _in_turn(waiting, advance, done):
+                yield training, result
+                done += 1
+                advance(done, note=training.name)
+    except (KeyboardInterrupt, TrainingInterrupted):
+        output.say(f"{what}: {done} of {len(trainings)} models are done and kept; the same command goes on from there")
+        raise KeyboardInterrupt from None
+
+
+def _in_turn(trainings: Sequence[Training], advance: Advance, done: int) -> Iterator[tuple[Training, dict]]:
+    for k, training in enumerate(trainings, done):
+        yield training, training.run(partial(_told, advance, k, training))
+
+
+def _side_by_side(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training, dict]]:
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        running = {pool.submit(training.run): training for training in trainings}
+        for future in as_completed(running):
+            yield running[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _told(advance: Advance, before: int, training: Training, epoch: int, epochs: int, record: dict) -> None:
+    advance(before, note=f"{training.name}, epoch {epoch} of {epochs}, loss {record['loss']:.3f}")
+
+
+def row(training: Training, result: dict) -> Row:
+    """The row of a finished training."""
+    preset = training.preset
+    return Row(
+        study=STUDY,
+        data=preset.data,
+        seed=training.seed,
+        clips=preset.epochs * preset.clips_per_epoch,
+        settings=f"learning rate {preset.learning_rate:g}, weight decay {preset.weight_decay:g}",
+        **accuracy.sizes(preset.spec),
+        **result,
+    )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A model of a comparison: its rows, one a seed, and how much better FDHT is; None for FDHT itself."""
+
+    rows: list[Row]
+    fdht_minus_it: Difference | None
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean([row.accuracy for row in self.rows]))
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation over the seeds, None of a single one."""
+        return float(np.std([row.accuracy for row in self.rows], ddof=1)) if len(self.rows) > 1 else None
+
+    def figures(self) -> dict:
+        first = self.rows[0]
+        names = ("data", "format", "recurrent", "factors", "parameters", "clips", "settings", "total")
+        gap = self.fdht_minus_it
+        return {
+            **{name: getattr(first, name) for name in names},
+            "seeds": [row.seed for row in self.rows],
+            "accuracy": self.mean,
+            "spread": self.spread,
+            "fdht_minus_it": None if gap is None else asdict(gap) | {"verdict": gap.verdict},
+        }
+
+
+def standings(rows: Sequence[Row]) -> dict[tuple[str, int], list[Standing]]:
+    """Per data set and number of clips, the models from few to many parameters, each held against FDHT."""
+    result: dict[tuple[str, int], list[Standing]] = {}
+    series = sorted(by_series(rows).values(), key=lambda each: (each[0].data, each[0].clips, each[0].parameters))
+    for each in series:
+        first = each[0]
+        ours = [r for r in rows if (r.data, r.clips, r.format) == (first.data, first.clips, "fdht")]
+        gap = difference(ours, each) if ours and first.format != "fdht" else None
+        result.setdefault((first.data, first.clips), []).append(Standing(each, gap))
+    return result
+
+
+def gap_text(gap: Difference | None) -> str:
+    """A difference in points, its interval, and the verdict."""
+    if gap is None:
+        return ""
+    mean, low, high = (f"{100 * value:+.1f}" for value in (gap.mean, gap.low, gap.high))
+    return f"{mean} [{low}, {high}] {gap.verdict}"
+
+
+def report(output: Output, rows: Sequence[Row]) -> None:
+    """A table per data set."""
+    for (data, clips), compared in standings(rows).items():
+        output.table(
+            f"{data}: {clips:,} training clips, accuracy on {compared[0].rows[0].total} test clips",
+            ("format", "W_h", "factors", "whole model", "seeds", "accuracy", "±", "FDHT minus it, points [95 %]"),
+            [
+                (
+                    model.rows[0].format,
+                    "dense" if model.rows[0].recurrent == "dense" else "in it",
+                    model.rows[0].factors,
+                    model.rows[0].parameters,
+                    len(model.rows),
+                    percent(model.mean),
+                    None if model.spread is None else percent(model.spread),
+                    gap_text(model.fdht_minus_it),
+                )
+                for model in compared
+            ],
+        )

@@ -1,0 +1,198 @@
+"""`fdht baselines`: all formats trained alike, each once; a table that says where FDHT is not better."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fdht import baselines
+from fdht.accuracy import FORMATS, Row, hits, load
+from fdht.baselines import Training, standings
+from model.checkpoint import load_checkpoint
+from model.data import load as load_data
+from model.presets import PRESETS
+from model.train import TrainingInterrupted, predict, train
+from tests.fdht.tiny import TINY
+
+RESULTS = Path("docs/results/accuracy.json")
+QUICK = ("baselines", "--data", "digits", "--clips", 12, "--seed", 3, "--seed", 4)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The preset of the digits, so small that it trains in no time."""
+    preset = replace(TINY, name="digits")
+    monkeypatch.setitem(PRESETS, "digits", preset)
+    return preset
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list[Path]:
+    """The checkpoints that were trained, in order."""
+    paths = []
+
+    def noted(preset, path, **options):
+        paths.append(path)
+        return train(preset, path, **options)
+
+    monkeypatch.setattr(baselines, "train", noted)
+    return paths
+
+
+def known(rows: list[Row]) -> list[Row]:
+    return [replace(row, seconds=0.0) for row in rows]
+
+
+def test_every_format_is_trained_once(fdht, tiny, trained):
+    quick = (*QUICK, "--rate", 0.02, "--rate", 0.01)
+    outcome = fdht(*quick, "--json")
+    assert outcome.code == 0
+    rows = load(RESULTS)
+    assert {(row.format, row.recurrent) for row in rows} == {
+        *((format, "whole") for format in FORMATS if format != "ht-input"),
+        *((format, "dense") for format in ("tt", "tr", "bt", "ht-input")),
+    }
+    assert {row.seed for row in rows if row.format == "dense"} == {3}
+    assert all({r.seed for r in rows if r.format == f} == {3, 4} for f in FORMATS if f != "dense")
+    assert all((row.clips, row.total, row.model, row.bits) == (12, 360, "float", "float") for row in rows)
+    assert len(trained) == len(set(trained)) == len(rows) + 2 * 9
+    before = RESULTS.read_text()
+    again = fdht(*quick, "--json")
+    assert again.figures == outcome.figures and RESULTS.read_text() == before
+    assert len(trained) == len(set(trained)), "nothing is trained twice"
+    assert fdht(*quick, "--seed", 5, "--format", "tt").code == 0
+    assert len(trained) == len(rows) + 2 * 9 + 2 and len(load(RESULTS)) == len(rows) + 2
+
+
+def test_rows_are_what_the_checkpoints_do(fdht, tiny):
+    assert fdht(*QUICK, "--format", "tt", "--rate", 0.02).code == 0
+    test = load_data("digits").test
+    found = {}
+    for path in Path("build/baselines").glob("*.checkpoint"):
+        checkpoint = load_checkpoint(path)
+        assert checkpoint.complete and checkpoint.data.name == "digits"
+        correct = predict(checkpoint.model, test.clips) == test.labels
+        found[checkpoint.spec.recurrent is None, checkpoint.seed] = correct.tolist()
+    rows = load(RESULTS)
+    assert {(row.recurrent == "whole", row.seed): row.correct_clips.tolist() for row in rows} == found
+    assert all(row.settings == "learning rate 0.02, weight decay 0.01" for row in rows)
+
+
+def test_a_learning_rate_is_chosen_on_validation(fdht, tiny, trained, monkeypatch):
+    """One that trains nothing is not taken, and a choice leaves no checkpoint behind."""
+    monkeypatch.setitem(PRESETS, "digits", replace(tiny, clips_per_epoch=400, batch=10))
+    asked = []
+    monkeypatch.setattr(baselines, "predict", lambda model, clips: asked.append(clips) or predict(model, clips))
+    options = ("baselines", "--data", "digits", "--clips", 1200, "--seed", 0, "--format", "fdht")
+    assert fdht(*options, "--rate", 1e-9, "--rate", 0.02).code == 0
+    assert {row.settings.split(",")[0] for row in load(RESULTS)} == {"learning rate 0.02"}
+    trials = [path for path in trained if "choose" in path.name]
+    assert len(trials) == 2 and not any(path.exists() for path in trials)
+    data = load_data("digits")
+    shown = [data.validation.clips, data.validation.clips, data.test.clips]
+    assert all(np.array_equal(a, b) for a, b in zip(asked, shown, strict=True)), "the test is opened once, at the end"
+
+
+def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
+    """Ctrl-C in the middle of the second training: the first is not repeated, the second ends in the same numbers."""
+    options = (*QUICK, "--format", "tr", "--rate", 0.02)
+    assert fdht(*options, "--out", "whole.json").code == 0
+    Path("build/baselines").rename("unbroken")
+    del trained[:]
+    going = baselines.train
+
+    def broken(preset, path, **options):
+        def progress(epoch, epochs, record):
+            if len(trained) == 2 and epoch == 1:
+                raise KeyboardInterrupt
+
+        return going(preset, path, **options | {"progress": progress})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines, "train", broken)
+        outcome = fdht(*options)
+    assert outcome.code == 130 and "1 of 4 models are done and kept" in outcome.err and outcome.sentence
+    assert len(load(RESULTS)) == 1 and len(trained) == 2
+    epochs = []
+
+    def counted(preset, path, **options):
+        return going(preset, path, **options | {"progress": lambda epoch, of, record: epochs.append(epoch)})
+
+    monkeypatch.setattr(baselines, "train", counted)
+    assert fdht(*options).code == 0
+    assert trained[1:3] == [trained[1]] * 2 and len(set(trained)) == 4
+    assert epochs == [2, 3, *[1, 2, 3] * 2]
+    assert known(load(RESULTS)) == known(load(Path("whole.json")))
+
+
+def test_a_result_that_was_lost_is_found_from_its_checkpoint(fdht, tiny, trained):
+    options = (*QUICK, "--format", "ht-input", "--rate", 0.02)
+    assert fdht(*options).code == 0
+    before = RESULTS.read_text()
+    for path in Path("build/baselines").glob("*.json"):
+        path.unlink()
+    assert fdht(*options).code == 0
+    assert RESULTS.read_text() == before and len(trained) == 2
+
+
+def test_two_processes_give_the_same_rows(fdht, tiny):
+    options = (*QUICK, "--format", "bt", "--rate", 0.02)
+    assert fdht(*options, "--jobs", 1).code == 0
+    Path("build/baselines").rename("one")
+    assert fdht(*options, "--jobs", 2, "--out", "two.json").code == 0
+    assert known(load(Path("two.json"))) == known(load(RESULTS))
+
+
+def test_a_training_is_named_by_all_it_depends_on(tiny):
+    training = Training(tiny, "fdht", "whole", 0, False)
+    others = [
+        replace(training, seed=1),
+        replace(training, choose=True),
+        replace(training, preset=replace(tiny, epochs=3)),
+        replace(training, preset=replace(tiny, learning_rate=0.5)),
+        replace(training, preset=replace(tiny, spec=PRESETS["faces"].spec)),
+    ]
+    assert len({each.path for each in [training, *others]}) == len(others) + 1
+
+
+def rows_of(format: str, accuracy: float, recurrent: str = "whole", seeds: int = 3) -> list[Row]:
+    correct = np.arange(400) < 400 * accuracy
+    sizes = {"factors": 10, "parameters": 20, "clips": 4800}
+    return [Row("baselines", "faces", format, recurrent, **sizes, seed=k, **hits(correct)) for k in range(seeds)]
+
+
+def test_the_table_says_where_fdht_is_not_better(capfd):
+    rows = [*rows_of("fdht", 0.8), *rows_of("tt", 0.7), *rows_of("tt", 0.9, "dense"), *rows_of("dense", 0.8, seeds=1)]
+    (compared,) = standings(rows).values()
+    verdicts = {(s.rows[0].format, s.rows[0].recurrent): s.fdht_minus_it for s in compared}
+    assert verdicts["fdht", "whole"] is None
+    found = {name: gap.verdict for name, gap in verdicts.items() if gap}
+    assert found == {("tt", "whole"): "better", ("tt", "dense"): "worse", ("dense", "whole"): "open"}
+    assert verdicts["tt", "dense"].mean == pytest.approx(-0.1)
+    baselines.report(baselines.Output(False), rows)
+    table = capfd.readouterr().out
+    assert "-10.0 [" in table and "worse" in table and "+10.0 [" in table
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (("--data", "cats"), "no preset made for data set 'cats'"),
+        (("--data", "faces-rgb-11"), "no preset made for data set 'faces-rgb-11'"),
+        (("--format", "cp"), "no format 'cp'; known: dense, tt"),
+        (("--rate", 0), "each needs one at least"),
+    ],
+)
+def test_what_cannot_be_compared(fdht, options, complaint, tmp_path):
+    outcome = fdht("baselines", *options)
+    assert outcome.code == 1 and complaint in outcome.sentence
+    assert not list(tmp_path.iterdir())
+
+
+def test_trainings_interrupted_by_themselves_are_interruptions(fdht, tiny, monkeypatch):
+    def stop(*_, **__):
+        raise TrainingInterrupted("in the middle")
+
+    monkeypatch.setattr(baselines, "train", stop)
+    assert fdht(*QUICK).code == 130
