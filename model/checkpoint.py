@@ -16,7 +16,7 @@ from spec.fixed import Fixed
 from spec.formats import InputFormat
 from spec.lstm import LSTMSpec
 
-_PLAIN = ("seed", "epoch", "epochs", "choose", "history", "accuracy")
+_PLAIN = ("seed", "epoch", "epochs", "choose", "recipe", "history", "best_epoch", "accuracy")
 """Attributes of a checkpoint that are written as they are."""
 
 
@@ -28,12 +28,15 @@ class Checkpoint:
         preset: name of the preset.
         data: the data set it is trained on.
         spec: the model's shape.
-        model: the model; as read, on the CPU and in evaluation mode.
+        model: the model, of the best epoch so far if there is a patience, else of the last; as read, on the CPU and in
+            evaluation mode.
         seed: of the initialisation and all random draws.
         epoch, epochs: rounds done, and rounds the schedule was made for.
-        choose: trained on the `train` split alone, to choose hyperparameters, instead of `final`.
-        history: one record per epoch: loss, training accuracy, last learning rate, seconds.
-        accuracy: on the test split (validation if `choose`), None until the last epoch is done.
+        choose: the accuracy is for choosing hyperparameters, see `train`.
+        recipe: everything else that the training depends on: the preset's settings, and the arithmetic.
+        history: one record per epoch, see `train`.
+        best_epoch: the epoch `model` is of, None if there is no patience.
+        accuracy: on the test split (validation if `choose`), None until the training is done.
     """
 
     preset: str
@@ -44,12 +47,14 @@ class Checkpoint:
     epoch: int
     epochs: int
     choose: bool
+    recipe: dict
     history: list[dict] = field(default_factory=list)
+    best_epoch: int | None = None
     accuracy: float | None = None
 
     @property
     def complete(self) -> bool:
-        return self.epoch == self.epochs
+        return self.accuracy is not None
 
 
 def load_checkpoint(path: Path | str, preset: str | None = None) -> Checkpoint:
@@ -65,17 +70,16 @@ def load_checkpoint(path: Path | str, preset: str | None = None) -> Checkpoint:
     return read_checkpoint(path, None if preset is None else find_preset(preset))[0]
 
 
-def write_checkpoint(path: Path | str, checkpoint: Checkpoint, optimiser: dict[str, np.ndarray]) -> None:
+def write_checkpoint(path: Path | str, checkpoint: Checkpoint, state: dict[str, np.ndarray]) -> None:
     """Writes a checkpoint in one step: whoever reads `path` finds the old one or the whole new one.
 
     Args:
-        optimiser: what the optimiser needs to go on, named `STATE.PARAMETER`.
+        state: what else the training needs to go on, by name.
 
     Raises:
         FileError: no permission, no room.
     """
-    arrays = {f"model.{name}": p.detach().cpu().numpy() for name, p in checkpoint.model.named_parameters()}
-    arrays |= {f"optimiser.{name}": array for name, array in optimiser.items()}
+    arrays = {f"model.{name}": p.detach().cpu().numpy() for name, p in checkpoint.model.named_parameters()} | state
     description = {
         "preset": checkpoint.preset,
         "data": asdict(checkpoint.data),
@@ -87,7 +91,7 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint, optimiser: dict[s
 
 
 def read_checkpoint(path: Path | str, preset: Preset | None = None) -> tuple[Checkpoint, dict[str, np.ndarray]]:
-    """Reads a checkpoint and its arrays, those of the optimiser included (`optimiser.STATE.PARAMETER`).
+    """Reads a checkpoint and all its arrays.
 
     Args:
         preset: the preset it must be of, with this very shape; any when left out.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod, sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -162,7 +163,12 @@ class FDHTLSTM(nn.Module):
         self._in_order = spec.z_positions.tolist() == list(range(prod(spec.network.output_shape)))
 
     def forward(
-        self, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None, *, zero_h: bool = False
+        self,
+        x: Tensor | PackedSequence,
+        state: tuple[Tensor, Tensor] | None = None,
+        *,
+        zero_h: bool = False,
+        mask_h: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
         """Runs sequences.
 
@@ -170,6 +176,8 @@ class FDHTLSTM(nn.Module):
             x: T × B × N, B × T × N with `batch_first`, or T × N; or a PackedSequence of B sequences of any lengths.
             state: (h_0, c_0), each 1 × B × H, or 1 × H for an unbatched x; zeros when left out.
             zero_h: put 0 in place of the previous h in every step (the ablation: what is h worth?).
+            mask_h: B × H, or H for an unbatched x: what the previous h is multiplied by in every step, before it meets
+                its weights (dropout in the sense of Gal & Ghahramani 2016: one mask per sequence).
 
         Returns:
             output, (h_n, c_n): h of every step laid out like x, and the states after each sequence's own last step,
@@ -188,8 +196,9 @@ class FDHTLSTM(nn.Module):
             h, c = self._states(state, int(x.batch_sizes[0]), True, data)
             if x.sorted_indices is not None:
                 h, c = h[x.sorted_indices], c[x.sorted_indices]
+                mask_h = None if mask_h is None else mask_h[x.sorted_indices]
             of_x = self._of_x(data, weights).split(x.batch_sizes.tolist())
-            outputs, h, c = self._run(of_x, h, c, None if zero_h else of_h)
+            outputs, h, c = self._run(of_x, h, c, None if zero_h else of_h, mask_h)
             if x.unsorted_indices is not None:
                 h, c = h[x.unsorted_indices], c[x.unsorted_indices]
             output = PackedSequence(torch.cat(outputs), x.batch_sizes, x.sorted_indices, x.unsorted_indices)
@@ -201,7 +210,8 @@ class FDHTLSTM(nn.Module):
             raise SpecError(f"x of shape {tuple(x.shape)} has no steps; a sequence has at least one")
         h, c = self._states(state, sequences.shape[1 - time], batched, x)
         of_x = self._of_x(sequences.flatten(0, 1), weights).unflatten(0, sequences.shape[:2])
-        outputs, h, c = self._run(of_x.unbind(time), h, c, None if zero_h else of_h)
+        mask_h = mask_h if mask_h is None or batched else mask_h.unsqueeze(0)
+        outputs, h, c = self._run(of_x.unbind(time), h, c, None if zero_h else of_h, mask_h)
         output = torch.stack(outputs, time)
         if not batched:
             return output.squeeze(1 - time), (h, c)
@@ -218,7 +228,7 @@ class FDHTLSTM(nn.Module):
         return [tensor.reshape(size) for tensor in state]
 
     def _run(
-        self, of_x: Sequence[Tensor], h: Tensor, c: Tensor, weights: list[Tensor] | None
+        self, of_x: Sequence[Tensor], h: Tensor, c: Tensor, weights: list[Tensor] | None, mask_h: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor, Tensor]:
         """The recurrence.
 
@@ -226,6 +236,7 @@ class FDHTLSTM(nn.Module):
             of_x: W_x x + b, per step b × 4 × H. b may shrink from step to step: the last sequences have then ended.
             h, c: B × H before the first step.
             weights: stage weights of what h meets; None puts 0 in place of h.
+            mask_h: B × H, what h is multiplied by before it meets them.
 
         Returns:
             h after every step (b × H each), and each sequence's last h and c (B × H).
@@ -238,7 +249,8 @@ class FDHTLSTM(nn.Module):
                 ended.append((h[len(z) :], c[len(z) :]))
                 h, c = h[: len(z)], c[: len(z)]
             if h_weights is not None:
-                z = z + self._gather(weight.contract(_place(h, self.spec.h), h_weights))
+                kept = h if mask_h is None else h * mask_h[: len(h)]
+                z = z + self._gather(weight.contract(_place(kept, self.spec.h), h_weights))
             g = torch.tanh(z[:, 2])
             i, f, _, o = torch.sigmoid(z).unbind(1)
             c = torch.addcmul(f * c, i, g)
@@ -294,9 +306,14 @@ class StackedFDHTLSTM(nn.Module):
         self.layers = nn.ModuleList(FDHTLSTM(spec, batch_first, each) for spec, each in zip(specs, lists, strict=True))
 
     def forward(
-        self, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None, *, zero_h: bool = False
+        self,
+        x: Tensor | PackedSequence,
+        state: tuple[Tensor, Tensor] | None = None,
+        *,
+        zero_h: bool = False,
+        mask_h: Tensor | None = None,
     ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
-        """Runs sequences; x and `zero_h` as for `FDHTLSTM`, states layers × B × H (layers × H unbatched).
+        """Runs sequences; x and `zero_h` as for `FDHTLSTM`, states and `mask_h` layers × B × H (layers × H unbatched).
 
         Returns:
             output, (h_n, c_n): h of the last layer in every step, and the final states of all layers.
@@ -309,10 +326,30 @@ class StackedFDHTLSTM(nn.Module):
                 raise SpecError(f"{name} has states for {len(tensor)} layers, not {len(self.layers)}")
         finals = []
         for k, layer in enumerate(self.layers):
-            x, final = layer(x, None if state is None else (state[0][k : k + 1], state[1][k : k + 1]), zero_h=zero_h)
+            own = None if state is None else (state[0][k : k + 1], state[1][k : k + 1])
+            x, final = layer(x, own, zero_h=zero_h, mask_h=None if mask_h is None else mask_h[k])
             finals.append(final)
         h, c = zip(*finals, strict=True)
         return x, (torch.cat(h), torch.cat(c))
+
+
+class Masks(NamedTuple):
+    """What dropout multiplies the entries of a batch by: 0, or 1 / (1 - p) for those it keeps; None for no dropout.
+
+    Attributes:
+        x: B × N, the same in every step.
+        h: layers × B × H, the h that goes back into its layer, the same in every step.
+        head: B × H, the last hidden state before the head.
+    """
+
+    x: Tensor | None
+    h: Tensor | None
+    head: Tensor | None
+
+    def of(self, samples: Tensor, device: torch.device) -> "Masks":
+        """Those of some samples of the batch, on a device."""
+        chosen = (None if mask is None else mask[..., samples, :].to(device) for mask in self)
+        return Masks(*chosen)
 
 
 class Classifier(nn.Module):
@@ -321,7 +358,9 @@ class Classifier(nn.Module):
     Args:
         layers: one specification, or several, the lowest first; the last one with at least one class.
         input_format: how raw words become numbers.
-        dropout: probability of zeroing an entry of the hidden state before the head, in training.
+        dropout: probability of zeroing an entry of the last hidden state before the head, in training.
+        input_dropout: the same of an entry of x, with one mask for all steps of a clip.
+        hidden_dropout: the same of the h that goes back into its layer.
 
     Raises:
         SpecError: a specification without classes, or layers that do not follow each other.
@@ -332,6 +371,8 @@ class Classifier(nn.Module):
         layers: LSTMSpec | Sequence[LSTMSpec],
         input_format: InputFormat = PIXELS,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        hidden_dropout: float = 0.0,
     ):
         super().__init__()
         self.layers = stack(layers)
@@ -340,17 +381,40 @@ class Classifier(nn.Module):
             raise SpecError("a classifier needs at least one class; the specification has none")
         self.input_format = input_format
         self.lstm = StackedFDHTLSTM(self.layers, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.input_dropout, self.hidden_dropout = dropout, input_dropout, hidden_dropout
         self.head = nn.Linear(spec.hidden, spec.classes)
 
     def widen(self, raw: Tensor) -> Tensor:
         """Raw words (any dtype and shape) as the real numbers they stand for, in the parameters' dtype."""
         return (raw.to(self.head.weight.dtype) - self.input_format.offset) * self.input_format.raw.lsb
 
-    def forward(self, x: Tensor, *, zero_h: bool = False) -> Tensor:
-        """Logits (B × classes) of clips of real numbers (B × T × N)."""
-        _, (h, _) = self.lstm(x, zero_h=zero_h)
-        return self.head(self.dropout(h[-1]))
+    def masks(self, batch: int, generator: torch.Generator | None = None) -> Masks:
+        """Draws the masks of a batch on the CPU, so that they are the same wherever the model is."""
+
+        def draw(probability: float, *shape: int) -> Tensor | None:
+            if probability == 0:
+                return None
+            return torch.empty(shape).bernoulli_(1 - probability, generator=generator).div_(1 - probability)
+
+        hidden = self.layers[-1].hidden
+        return Masks(
+            draw(self.input_dropout, batch, self.layers[0].inputs),
+            draw(self.hidden_dropout, len(self.layers), batch, hidden),
+            draw(self.dropout, batch, hidden),
+        )
+
+    def forward(self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None) -> Tensor:
+        """Logits (B × classes) of clips of real numbers (B × T × N).
+
+        Args:
+            zero_h: put 0 in place of the previous h in every step.
+            masks: of dropout, on x's device; in training they are drawn when left out, otherwise there are none.
+        """
+        if masks is None:
+            masks = self.masks(len(x)).of(torch.arange(len(x)), x.device) if self.training else Masks(None, None, None)
+        seen = x if masks.x is None else x * masks.x[:, None]
+        _, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
+        return self.head(h[-1] if masks.head is None else h[-1] * masks.head)
 
 
 def _place(vectors: Tensor, region: Region) -> Tensor:

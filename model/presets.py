@@ -1,19 +1,27 @@
 """Presets: the models with their data and how they are trained."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from model.data import DataSet
+from model.schedule import SCHEDULES
 from spec.errors import SpecError
 from spec.lstm import LSTMSpec, Region, fdht_lstm
+
+_WORDS = {
+    "epochs": "epochs",
+    "clips_per_epoch": "clips per epoch",
+    "batch": "clips in a batch",
+    "patience": "epochs of patience",
+}
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of every training picture, drawn anew each time; all uniform in ± the given size.
+    """Random changes of training clips, drawn anew each time; all uniform in ± the given size.
 
     Attributes:
         rotation: radians.
@@ -21,6 +29,11 @@ class Augmentation:
         shift: fraction of the picture's half width and height.
         contrast: relative, around zero.
         brightness: in units of the real input (-1..1).
+        per: what is drawn for: a `clip`, whose pictures then all change alike and go on showing what moves from one to
+            the next, or a `picture`.
+
+    Raises:
+        SpecError: `per` is something else.
     """
 
     rotation: float
@@ -28,27 +41,41 @@ class Augmentation:
     shift: float
     contrast: float
     brightness: float
+    per: str = "clip"
 
-    def __call__(self, pictures: Tensor, generator: torch.Generator) -> Tensor:
-        """Changes pictures (B × height × width, or B × height × width × channels) and keeps their values in -1..1."""
+    def __post_init__(self):
+        if self.per not in ("clip", "picture"):
+            raise SpecError(f"augmentation per {self.per!r}; there is one per clip and one per picture")
 
-        def draw(size: float) -> Tensor:
-            uniform = torch.rand(len(pictures), 1, 1, generator=generator)
-            return (size * (2 * uniform - 1)).to(pictures.device)
+    def draw(self, clips: int, pictures: int, generator: torch.Generator) -> Tensor:
+        """What changes how much: clips × 1 or clips × pictures, × 6 numbers in ±1."""
+        each = pictures if self.per == "picture" else 1
+        return (2 * torch.rand(6, clips, each, generator=generator) - 1).movedim(0, 2)
 
+    def __call__(self, clips: Tensor, drawn: Tensor) -> Tensor:
+        """Changes clips (B × pictures × height × width × channels) as drawn; their values stay in -1..1."""
+        pictures, height, width, channels = clips.shape[1:]
+        alike = pictures // drawn.shape[1]  # so many pictures change alike: they are moved as channels of one
+        groups = clips.reshape(-1, alike, height, width, channels)
+        planes = groups.permute(0, 1, 4, 2, 3).reshape(len(groups), alike * channels, height, width)
+        turn, zoom, right, down, gain, offset = drawn.to(clips).reshape(-1, 6, 1, 1).unbind(1)
+        moved = self._moved(planes, turn, zoom, right, down)
+        gain, offset = 1 + self.contrast * gain[:, None], self.brightness * offset[:, None]
+        changed = (moved * gain + offset).clamp(-1, 1)
+        return changed.view(len(groups), alike, channels, height, width).permute(0, 1, 3, 4, 2).reshape(clips.shape)
+
+    def _moved(self, planes: Tensor, turn: Tensor, zoom: Tensor, right: Tensor, down: Tensor) -> Tensor:
+        """Planes (G × any × height × width) turned, zoomed and shifted by G × 1 × 1 numbers in ±1."""
         # Where each pixel comes from, on axes from -1 to 1. Rotation mixes the two sides, which differ in length.
-        count, height, width = pictures.shape[:3]
-        angle, zoom = draw(self.rotation), 1 + draw(self.scale)
-        cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-        right = ((2 * torch.arange(width, device=pictures.device) + 1) / width - 1).expand(count, 1, width)
-        down = ((2 * torch.arange(height, device=pictures.device) + 1) / height - 1)[:, None].expand(count, height, 1)
-        grid = torch.empty(count, height, width, 2, device=pictures.device)
-        grid[..., 0] = cosine * right + (draw(self.shift) - sine * height / width * down)
-        grid[..., 1] = sine * width / height * right + (draw(self.shift) + cosine * down)
-        planes = pictures.reshape(count, height, width, -1).movedim(3, 1)
-        moved = functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-        gain, offset = 1 + draw(self.contrast)[:, None], draw(self.brightness)[:, None]
-        return (moved * gain + offset).clamp(-1, 1).movedim(1, 3).reshape(pictures.shape)
+        count, _, height, width = planes.shape
+        angle, larger = self.rotation * turn, 1 + self.scale * zoom
+        cosine, sine = torch.cos(angle) * larger, torch.sin(angle) * larger
+        x = ((2 * torch.arange(width, device=planes.device) + 1) / width - 1).expand(count, 1, width)
+        y = ((2 * torch.arange(height, device=planes.device) + 1) / height - 1)[:, None].expand(count, height, 1)
+        grid = torch.empty(count, height, width, 2, device=planes.device)
+        grid[..., 0] = cosine * x + (self.shift * right - sine * height / width * y)
+        grid[..., 1] = sine * width / height * x + (self.shift * down + cosine * y)
+        return functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
 
 
 @dataclass(frozen=True)
@@ -62,10 +89,18 @@ class Preset:
         epochs: rounds, each ending in a checkpoint.
         clips_per_epoch: training clips drawn per epoch without replacement (all, if there are fewer).
         batch: clips per step of the optimiser.
-        learning_rate: peak of the one-cycle schedule.
+        schedule: of the learning rate, one of `model.schedule.SCHEDULES`.
+        learning_rate: the schedule's peak.
         weight_decay: of AdamW.
-        dropout: before the head.
-        augmentation: changes of the training pictures; None for none.
+        dropout: probability of zeroing an entry of the hidden state before the head.
+        input_dropout, hidden_dropout: the same of x and of the h that goes back into the layer, with one mask for all
+            steps of a clip.
+        augmentation: changes of the training clips; None for none.
+        patience: epochs without a better accuracy on the validation split after which training stops and the best
+            epoch's weights are kept; None trains all epochs, on the validation split too.
+
+    Raises:
+        SpecError: a setting that cannot be trained with.
     """
 
     name: str
@@ -74,10 +109,36 @@ class Preset:
     epochs: int
     clips_per_epoch: int
     batch: int
+    schedule: str = "one-cycle"
     learning_rate: float = 0.01
     weight_decay: float = 0.01
     dropout: float = 0.0
+    input_dropout: float = 0.0
+    hidden_dropout: float = 0.0
     augmentation: Augmentation | None = None
+    patience: int | None = None
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise SpecError(f"there is no schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}")
+        for name in ("epochs", "clips_per_epoch", "batch", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SpecError(f"{value} {_WORDS[name]}; training needs at least one")
+        for name in ("dropout", "input_dropout", "hidden_dropout"):
+            value = getattr(self, name)
+            if not 0 <= value < 1:
+                raise SpecError(f"a {name.replace('_', ' ')} of {value} is no probability from 0 to below 1")
+        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+            raise SpecError(
+                f"a learning rate of {self.learning_rate} with a weight decay of {self.weight_decay}; the one must be "
+                "above 0 and the other not below"
+            )
+
+    @property
+    def recipe(self) -> dict:
+        """How it is trained, for a checkpoint; without model, data and epochs, which that notes by itself."""
+        return {key: value for key, value in asdict(self).items() if key not in ("name", "data", "spec", "epochs")}
 
 
 def _faces() -> LSTMSpec:

@@ -1,8 +1,9 @@
 """Training a preset, resuming, evaluation."""
 
+import copy
 import time
 from collections.abc import Callable
-from math import cos, pi
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from model.data import DataSet, Source, load
+from model.data import DataSet, Source, Split, load
 from model.layers import Classifier
+from model.parallel import Processes, joined
 from model.presets import Preset, find_preset, fitted
+from model.schedule import SCHEDULES
 from spec.errors import FdhtError, FileError, SpecError
 
 EVALUATION_BATCH = 50
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""What products are computed in; bfloat16 has float32's range, so that no loss need be scaled."""
+
 
 class TrainingInterrupted(FdhtError):
     """Ctrl-C during training; the message says what is left on disk."""
+
+
+class TrainingDiverged(FdhtError):
+    """A loss or a gradient that is no number; the message says where, and what is left on disk."""
 
 
 def train(
@@ -32,12 +42,15 @@ def train(
     epochs: int | None = None,
     resume: bool = False,
     choose: bool = False,
+    precision: str = "float32",
+    compiled: bool = False,
     progress: Callable[[int, int, dict], None] | None = None,
     reading: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Trains a preset and leaves a checkpoint after every epoch; on a GPU when there is one.
 
-    All random draws follow from (seed, epoch), so a resumed training ends in the same numbers as an unbroken one.
+    All random draws follow from (seed, epoch), so a resumed training ends in the same numbers as an unbroken one. In
+    processes that torchrun has started, each takes its share of every batch; the first one writes the checkpoint.
 
     Args:
         preset: one, or the name of one.
@@ -46,50 +59,51 @@ def train(
         seed: of the initialisation and all random draws.
         epochs: instead of the preset's, for shorter runs; the schedule shrinks with it.
         resume: go on from the checkpoint at `out_path`.
-        choose: train on the `train` split and report the accuracy on `validation`; otherwise train on `final` and
-            report the accuracy on `test`.
+        choose: for choosing hyperparameters: train on the `train` split and report the accuracy on `validation`.
+            Otherwise train on `final` (on `train` if the preset has a patience) and report the accuracy on `test`.
+        precision: of products, one of `PRECISIONS`; parameters and sums over them stay float32.
+        compiled: let torch.compile make kernels for this model, which takes a minute or more.
         progress: called after each epoch with (epochs done, epochs, record of the epoch).
         reading: called with (clips read, clips there are) while a folder of clips is read.
 
     Returns:
-        `history` (a record per epoch: `loss`, `accuracy` in training, `learning_rate`, `seconds`), `accuracy` (test or
-        validation), `split` (which of them), `seconds` (sum over the epochs), `parameters`, `seed`, `epochs`, `path`,
-        `data` (the data set's name), `skipped` (clips that could not be used, with the reasons).
+        `history` (a record per epoch: `loss`, `accuracy` in training, `validation` accuracy or None if there is no
+        patience, `learning_rate`, `seconds`), `accuracy` (test or validation), `split` (which of them), `seconds` (sum
+        over the epochs), `parameters`, `seed`, `epochs`, `best_epoch` (whose weights were kept, None if there is no
+        patience), `path`, `data` (the data set's name), `skipped` (clips that could not be used, with the reasons).
 
     Raises:
-        SpecError: unknown preset or data set, data of another size than the model's, or fewer than 1 epoch.
-        FileError: nothing to resume at `out_path`, or something else; data missing; no permission to write.
+        SpecError: unknown preset or data set, data of another size than the model's, fewer than 1 epoch, or a precision
+            that is unknown or that the machine lacks.
+        FileError: nothing to resume at `out_path`, or something else; data missing; no permission to write, no room.
         TrainingInterrupted: Ctrl-C; the checkpoint of the last whole epoch stays.
+        TrainingDiverged: a loss or gradient that is no number; the checkpoint of the last whole epoch stays.
     """
     preset = find_preset(preset) if isinstance(preset, str) else preset
+    preset = preset if epochs is None else replace(preset, epochs=epochs)
     # The steps are too small to share: a second thread mostly waits, and on a busy machine trebles the time. One
     # thread also makes the sums, and so the weights, the same on every number of cores.
     torch.set_num_threads(1)
-    epochs = preset.epochs if epochs is None else epochs
-    if epochs < 1:
-        raise SpecError(f"{epochs} epochs; training needs at least one")
     chosen = Source(preset.data) if source is None else source
     data = load(chosen, progress=reading)
     if source is not None:
         preset = fitted(preset, data)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    run = _Run(preset, chosen, data, device, seed, epochs, choose)
-    if resume:
-        run.restore(out_path)
-    try:
-        while run.epoch < epochs:
-            record = run.one_epoch()
-            run.save(out_path)
-            if progress is not None:
-                progress(run.epoch, epochs, record)
-    except KeyboardInterrupt:
-        saved = Path(out_path).exists() and run.saved_epoch > 0
-        left = (
-            f"{out_path} holds epoch {run.saved_epoch} of {epochs}; go on with --resume"
-            if saved
-            else "no epoch was finished and nothing was saved"
-        )
-        raise TrainingInterrupted(f"training was interrupted; {left}") from None
+    with joined() as processes:
+        _check_precision(precision, processes.device)
+        run = _Run(preset, chosen, data, processes, seed, choose, precision, compiled)
+        if resume:
+            run.restore(out_path)
+        try:
+            while not run.done:
+                record = run.one_epoch()
+                if processes.rank == 0:
+                    run.save(out_path)
+                if progress is not None:
+                    progress(run.epoch, preset.epochs, record)
+        except KeyboardInterrupt:
+            raise TrainingInterrupted(f"training was interrupted; {run.left(out_path)}") from None
+        except (TrainingDiverged, FileError) as error:
+            raise type(error)(f"{error}; {run.left(out_path)}") from None
     return {
         "history": run.history,
         "accuracy": run.accuracy,
@@ -97,7 +111,8 @@ def train(
         "seconds": sum(record["seconds"] for record in run.history),
         "parameters": preset.spec.parameters,
         "seed": seed,
-        "epochs": epochs,
+        "epochs": preset.epochs,
+        "best_epoch": run.best_epoch,
         "path": str(out_path),
         "data": data.name,
         "skipped": list(data.skipped),
@@ -124,14 +139,15 @@ def predict(model: Classifier, clips: np.ndarray, zero_h: bool = False) -> np.nd
     return torch.cat(classes).numpy()
 
 
-def one_cycle(done: float) -> float:
-    """Learning rate, relative to its peak, after a fraction of the training (Smith & Topin 2018, cosine form).
-
-    Rises from 1/25 to 1 in the first 30 %, then falls to almost nothing.
-    """
-    if done < 0.3:
-        return 1 / 25 + (1 - 1 / 25) * (1 - cos(pi * done / 0.3)) / 2
-    return (1 + cos(pi * (done - 0.3) / 0.7)) / 2
+def _check_precision(precision: str, device: torch.device) -> None:
+    if precision not in PRECISIONS:
+        raise SpecError(f"there is no precision {precision!r}; known: {', '.join(PRECISIONS)}")
+    if (
+        precision == "bfloat16"
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise SpecError(f"{torch.cuda.get_device_name(device)} has no bfloat16; leave out --precision")
 
 
 class _Run:
@@ -142,87 +158,145 @@ class _Run:
         preset: Preset,
         source: Source,
         data: DataSet,
-        device: torch.device,
+        processes: Processes,
         seed: int,
-        epochs: int,
         choose: bool,
+        precision: str,
+        compiled: bool,
     ):
-        self.preset, self.source, self.data, self.device = preset, source, data, device
-        self.seed, self.epochs, self.choose = seed, epochs, choose
+        self.preset, self.source, self.data, self.processes = preset, source, data, processes
+        self.device, self.seed, self.choose, self.precision = processes.device, seed, choose, precision
+        self.recipe = preset.recipe | {"precision": precision, "compiled": compiled}
         self.epoch = self.saved_epoch = 0
         self.history: list[dict] = []
+        self.best_epoch: int | None = None
         self.accuracy: float | None = None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model = Classifier(preset.spec, data.input_format, preset.dropout).to(device)
+            self.model = self._new_model()
+        self.best = self.model if preset.patience is None else copy.deepcopy(self.model)
+        self.logits = processes.wrapped(self.model)
+        if compiled:
+            self.logits = torch.compile(self.logits)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
         )
-        split = data.train if choose else data.final
-        self.frames = torch.from_numpy(split.frames).to(device)
+        split = data.final if preset.patience is None and not choose else data.train
+        self.frames = torch.from_numpy(split.frames).to(self.device)
         self.order, self.labels = torch.from_numpy(split.order), torch.from_numpy(split.labels)
+
+    def _new_model(self) -> Classifier:
+        preset = self.preset
+        dropouts = preset.dropout, preset.input_dropout, preset.hidden_dropout
+        return Classifier(preset.spec, self.data.input_format, *dropouts).to(self.device)
+
+    @property
+    def done(self) -> bool:
+        return self.accuracy is not None
 
     def one_epoch(self) -> dict:
         """Trains one epoch and, after the last, measures the accuracy; returns the epoch's record."""
         start = time.monotonic()
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        # Draws are made for whole batches, so that they are the same for any number of processes.
+        generator, of_dropout = (torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch) for _ in range(2))
         chosen = torch.randperm(len(self.order), generator=generator)[: self.preset.clips_per_epoch]
         batches = chosen.split(self.preset.batch)
         loss_sum = correct = 0.0
         self.model.train()
-        with torch.random.fork_rng():  # dropout draws from the global generators
-            torch.manual_seed(self.seed * 1_000_003 + self.epoch)
-            for k, batch in enumerate(batches):
-                rate = one_cycle((self.epoch + k / len(batches)) / self.epochs)
-                self.optimiser.param_groups[0]["lr"] = self.preset.learning_rate * rate
-                labels = self.labels[batch].to(self.device)
-                logits = self.model(self._clips(batch, generator))
-                loss = functional.cross_entropy(logits, labels)
-                self.optimiser.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-                self.optimiser.step()
-                loss_sum += loss.item() * len(batch)
-                correct += (logits.argmax(1) == labels).sum().item()
+        for k, batch in enumerate(batches):
+            done = (self.epoch + k / len(batches)) / self.preset.epochs
+            rate = self.preset.learning_rate * SCHEDULES[self.preset.schedule](done)
+            self.optimiser.param_groups[0]["lr"] = rate
+            share, counts = self.processes.share(len(batch))
+            labels = self.labels[batch[share]].to(self.device)
+            clips = self._clips(batch, share, generator)
+            masks = self.model.masks(len(batch), of_dropout).of(share, self.device)
+            with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
+                logits = self.logits(clips, masks=masks).float()
+            loss = counts * functional.cross_entropy(logits, labels, reduction="sum")
+            self.optimiser.zero_grad()
+            # The processes' gradients are averaged, so each is of the mean loss of the batch, times the processes.
+            (loss / (len(batch) / self.processes.count)).backward()
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            if not torch.isfinite(norm):  # the same in all processes, and never stepped into the weights
+                raise TrainingDiverged(
+                    f"loss {loss.item() / len(batch):.4g} with a gradient of {norm.item():.4g} in epoch "
+                    f"{self.epoch + 1}, step {k + 1} of {len(batches)}, at a learning rate of {rate:.3g}; "
+                    "lower the learning rate, or look for values in the data that are no numbers"
+                )
+            self.optimiser.step()
+            loss_sum += loss.item()
+            correct += counts * (logits.argmax(1) == labels).sum().item()
+        loss_sum, correct = self.processes.total(loss_sum, correct)
         self.epoch += 1
         record = {
             "loss": loss_sum / len(chosen),
             "accuracy": correct / len(chosen),
+            "validation": self._validate(),
             "learning_rate": self.optimiser.param_groups[0]["lr"],
             "seconds": time.monotonic() - start,
         }
         self.history.append(record)
-        if self.epoch == self.epochs:
-            split = self.data.validation if self.choose else self.data.test
-            self.accuracy = evaluate(self.model, split.clips, split.labels)
+        waited = 0 if self.best_epoch is None else self.epoch - self.best_epoch
+        if self.epoch == self.preset.epochs or (self.preset.patience is not None and waited >= self.preset.patience):
+            self.accuracy = self._measured(self.best, self.data.validation if self.choose else self.data.test)
         return record
 
-    def _clips(self, batch: Tensor, generator: torch.Generator) -> Tensor:
-        clips = self.model.widen(self.frames[self.order[batch].to(self.device)])
+    def _clips(self, batch: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
+        """Some clips of a batch as real numbers, changed by what is drawn for the whole batch."""
+        clips = self.model.widen(self.frames[self.order[batch[share]].to(self.device)])
         if self.preset.augmentation is None:
             return clips
-        pictures = clips.reshape(-1, *self.data.image_shape)
-        return self.preset.augmentation(pictures, generator).reshape(clips.shape)
+        shape = self.data.image_shape
+        height, width, channels = shape if len(shape) == 3 else (*shape, 1)
+        pictures = clips.view(len(share), -1, height, width, channels)
+        drawn = self.preset.augmentation.draw(len(batch), pictures.shape[1], generator)
+        return self.preset.augmentation(pictures, drawn[share]).reshape(clips.shape)
+
+    def _validate(self) -> float | None:
+        """The accuracy on the validation split, if there is a patience; keeps the weights if it is the best so far."""
+        if self.preset.patience is None:
+            return None
+        accuracy = self._measured(self.model, self.data.validation)
+        if self.best_epoch is None or accuracy > self.history[self.best_epoch - 1]["validation"]:
+            self.best_epoch = self.epoch
+            self.best.load_state_dict(self.model.state_dict())
+        return accuracy
+
+    def _measured(self, model: Classifier, split: Split) -> float:
+        """The accuracy on a split, as the first process finds it."""
+        found = evaluate(model, split.clips, split.labels) if self.processes.rank == 0 else 0.0
+        return self.processes.agreed(found)
+
+    def left(self, path: Path | str) -> str:
+        """What is on disk when training ends early."""
+        if self.saved_epoch == 0 or not Path(path).exists():
+            return "no epoch was finished and nothing was saved"
+        return f"{path} holds epoch {self.saved_epoch} of {self.preset.epochs}; go on with --resume"
 
     def save(self, path: Path | str) -> None:
-        optimiser = {
-            f"{key}.{name}": value.detach().cpu().numpy()
+        state = {
+            f"optimiser.{key}.{name}": value.detach().cpu().numpy()
             for name, parameter in self.model.named_parameters()
             for key, value in self.optimiser.state[parameter].items()
         }
+        if self.best is not self.model:
+            state |= {f"latest.{name}": p.detach().cpu().numpy() for name, p in self.model.named_parameters()}
         checkpoint = Checkpoint(
-            self.preset.name,
-            self.source,
-            self.preset.spec,
-            self.model,
-            self.seed,
-            self.epoch,
-            self.epochs,
-            self.choose,
-            self.history,
-            self.accuracy,
+            preset=self.preset.name,
+            data=self.source,
+            spec=self.preset.spec,
+            model=self.best,
+            seed=self.seed,
+            epoch=self.epoch,
+            epochs=self.preset.epochs,
+            choose=self.choose,
+            recipe=self.recipe,
+            history=self.history,
+            best_epoch=self.best_epoch,
+            accuracy=self.accuracy,
         )
-        write_checkpoint(path, checkpoint, optimiser)
+        write_checkpoint(path, checkpoint, state)
         self.saved_epoch = self.epoch
 
     def restore(self, path: Path | str) -> None:
@@ -231,21 +305,28 @@ class _Run:
             raise FileError(
                 f"{path} was trained on {checkpoint.data}, not {self.source}; resume with the same data or train anew"
             )
-        for name in ("seed", "epochs", "choose"):
-            if getattr(checkpoint, name) != getattr(self, name):
+        here = {"seed": self.seed, "epochs": self.preset.epochs, "choose": self.choose} | self.recipe
+        there = {name: getattr(checkpoint, name) for name in ("seed", "epochs", "choose")} | checkpoint.recipe
+        for name, value in here.items():
+            if there.get(name) != value:
                 raise FileError(
-                    f"{path} was trained with {name} = {getattr(checkpoint, name)}, not {getattr(self, name)}; "
+                    f"{path} was trained with {name} = {there.get(name)}, not {value}; "
                     "resume with the same settings or train anew"
                 )
-        self.model.load_state_dict(checkpoint.model.state_dict())
+        self.best.load_state_dict(checkpoint.model.state_dict())
         for name, parameter in self.model.named_parameters():
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            if any(f"optimiser.{key}.{name}" not in arrays for key in keys):
+            keys = [f"optimiser.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")]
+            keys += [f"latest.{name}"] if self.best is not self.model else []
+            if any(key not in arrays for key in keys):
                 raise FileError(f"{path} lacks the optimiser's state of {name}; train anew")
+            if self.best is not self.model:
+                with torch.no_grad():
+                    parameter.copy_(torch.tensor(arrays[keys.pop()]))
             # AdamW keeps its step counter on the CPU.
             self.optimiser.state[parameter] = {
-                key: torch.tensor(arrays[f"optimiser.{key}.{name}"]).to("cpu" if key == "step" else self.device)
+                key.split(".")[1]: torch.tensor(arrays[key]).to("cpu" if ".step." in key else self.device)
                 for key in keys
             }
         self.epoch = self.saved_epoch = checkpoint.epoch
         self.history, self.accuracy = list(checkpoint.history), checkpoint.accuracy
+        self.best_epoch = checkpoint.best_epoch

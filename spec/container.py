@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from spec.errors import FileError
 
-VERSION = 3
+VERSION = 4
 
 
 def content_hash(kind: str, description: dict, arrays: dict[str, np.ndarray]) -> str:
@@ -31,10 +31,20 @@ def content_hash(kind: str, description: dict, arrays: dict[str, np.ndarray]) ->
 
 def write(path: Path | str, kind: str, description: dict, arrays: dict[str, np.ndarray]) -> str:
     """Writes a file in one step (a reader sees the old one or the whole new one) and returns its content hash."""
-    path = Path(path)
     digest = content_hash(kind, description, arrays)
     metadata = {"kind": kind, "version": str(VERSION), "hash": digest, "description": json.dumps(description)}
     blob = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=metadata)
+    write_whole(path, blob)
+    return digest
+
+
+def write_whole(path: Path | str, content: bytes) -> None:
+    """Writes a file in one step: whoever reads finds the old one or the whole new one, and a failure leaves the old.
+
+    Raises:
+        FileError: no permission, no room.
+    """
+    path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -42,7 +52,7 @@ def write(path: Path | str, kind: str, description: dict, arrays: dict[str, np.n
         raise FileError(f"cannot write {path}: {error.strerror}; choose another place") from None
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(blob)
+            file.write(content)
         os.replace(temporary, path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
@@ -50,7 +60,6 @@ def write(path: Path | str, kind: str, description: dict, arrays: dict[str, np.n
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    return digest
 
 
 def kind_of(path: Path | str) -> str:

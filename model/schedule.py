@@ -1,0 +1,25 @@
+"""How the learning rate changes over a training."""
+
+from collections.abc import Callable
+from math import cos, pi
+
+
+def constant(done: float) -> float:
+    """1, whatever is done."""
+    return 1.0
+
+
+def cosine(done: float) -> float:
+    """Falls from 1 to 0 along half a cosine (Loshchilov & Hutter 2017, without restarts)."""
+    return (1 + cos(pi * done)) / 2
+
+
+def one_cycle(done: float) -> float:
+    """Rises from 1/25 to 1 in the first 30 %, then falls to almost nothing (Smith & Topin 2018, cosine form)."""
+    if done < 0.3:
+        return 1 / 25 + (1 - 1 / 25) * (1 - cos(pi * done / 0.3)) / 2
+    return (1 + cos(pi * (done - 0.3) / 0.7)) / 2
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {"one-cycle": one_cycle, "cosine": cosine, "constant": constant}
+"""Learning rate, relative to its peak, after a fraction (0 to 1) of the steps."""
