@@ -52,6 +52,9 @@ SplitName = Annotated[
 ]
 Fold = Annotated[int, typer.Option(help="Of clips in a folder: which fifth is the test, 0 to 4.")]
 
+RECIPE, MODEL, MACHINE = "How it is trained [default: the preset's]", "The model's shape", "The machine"
+"""Groups of options in fdht train --help."""
+
 DEFAULT_TARGET = "ulx3s-85f"
 BUILD = Path("build")
 
@@ -89,7 +92,8 @@ def demo(
 @app.command(
     epilog="Examples: fdht train faces · fdht train faces --seed 1 -o build/faces1.checkpoint · "
     "fdht train digits --output-modes 2,2,8,8 --rank 4 · fdht train faces --resume · "
-    "fdht train ucf11 --data ucf11 --data-folder UCF11_updated_mpg"
+    "fdht train ucf11 --data ucf11 --data-folder UCF11_updated_mpg --patience 5 --schedule cosine · "
+    "torchrun --nproc-per-node 2 -m fdht train faces-rgb"
 )
 def train(
     preset: Annotated[str, typer.Argument(help="What to train: faces, digits, spoken-digits, ucf11, ...")],
@@ -106,27 +110,101 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Rounds [default: the preset's].")] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    choose: Annotated[
+        bool,
+        typer.Option("--choose", help="Train on the train split alone and report the validation split's accuracy."),
+    ] = False,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop after so many epochs without a better accuracy on the validation split, which is then not "
+            "trained on, and keep the best epoch's weights.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="Of the learning rate: one-cycle, cosine, constant.", metavar="NAME", rich_help_panel=RECIPE),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Its peak.", rich_help_panel=RECIPE)] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.", rich_help_panel=RECIPE)] = None,
+    batch: Annotated[int | None, typer.Option(help="Clips per step of the optimiser.", rich_help_panel=RECIPE)] = None,
+    clips_per_epoch: Annotated[
+        int | None, typer.Option(help="Clips drawn for an epoch, or all there are.", rich_help_panel=RECIPE)
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Of the hidden state before the head.", rich_help_panel=RECIPE)
+    ] = None,
+    input_dropout: Annotated[
+        float | None, typer.Option(help="Of x, one mask for all steps of a clip.", rich_help_panel=RECIPE)
+    ] = None,
+    hidden_dropout: Annotated[
+        float | None, typer.Option(help="Of the h that goes back into the layer, likewise.", rich_help_panel=RECIPE)
+    ] = None,
+    augment: Annotated[
+        bool,
+        typer.Option("--augment/--no-augment", help="Change the training clips at random.", rich_help_panel=RECIPE),
+    ] = True,
     input_modes: Annotated[
-        str | None, typer.Option(help="Other input modes n, like 61,10,4,8; their product must hold x and h.")
+        str | None,
+        typer.Option(
+            help="Other input modes n, like 61,10,4,8; their product must hold x and h.", rich_help_panel=MODEL
+        ),
     ] = None,
     output_modes: Annotated[
-        str | None, typer.Option(help="Other output modes m, like 2,2,8,32; their product must hold four gates.")
+        str | None,
+        typer.Option(
+            help="Other output modes m, like 2,2,8,32; their product must hold four gates.", rich_help_panel=MODEL
+        ),
     ] = None,
-    rank: Annotated[int | None, typer.Option(help="One rank for every node of the dimension tree.")] = None,
+    rank: Annotated[
+        int | None, typer.Option(help="One rank for every node of the dimension tree.", rich_help_panel=MODEL)
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of products: float32 or bfloat16.", metavar="NAME", rich_help_panel=MACHINE)
+    ] = "float32",
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile", help="Make kernels for the model first (torch.compile).", rich_help_panel=MACHINE),
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Train a model and leave a checkpoint after every epoch.
+    """Train a model and leave a checkpoint after every epoch, with its log (CSV) and, in the end, its curves (PNG).
 
-    On a GPU when there is one. An interrupted training goes on with --resume, and ends in the same numbers.
+    On a GPU when there is one, on several or on several machines through torchrun. Settings that are left out are the
+    preset's. An interrupted training goes on with --resume and the same settings, and ends in the same numbers.
     """
     from fdht import datasets, training
     from fdht.console import Output
+    from model.parallel import leads
     from model.presets import find_preset
 
-    output, source = Output(json), datasets.source(data, data_folder, frames, split, fold)
-    chosen = training.reshaped(find_preset(preset), input_modes, output_modes, rank)
-    path = BUILD / f"{preset}.checkpoint" if out is None else out
-    figures = training.run(output, chosen, path, seed=seed, epochs=epochs, resume=resume, source=source)
+    output, source = Output(json, quiet=not leads()), datasets.source(data, data_folder, frames, split, fold)
+    settings = {
+        "patience": patience,
+        "schedule": schedule,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "batch": batch,
+        "clips_per_epoch": clips_per_epoch,
+        "dropout": dropout,
+        "input_dropout": input_dropout,
+        "hidden_dropout": hidden_dropout,
+    }
+    chosen = training.changed(find_preset(preset), augment, settings)
+    chosen = training.reshaped(chosen, input_modes, output_modes, rank)
+    figures = training.run(
+        output,
+        chosen,
+        BUILD / f"{preset}.checkpoint" if out is None else out,
+        seed=seed,
+        epochs=epochs,
+        resume=resume,
+        source=source,
+        choose=choose,
+        precision=precision,
+        compiled=compiled,
+    )
     training.report(output, figures)
     output.result(figures)
 

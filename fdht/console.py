@@ -23,13 +23,14 @@ class Output:
     """Where a command writes.
 
     With `as_json`, stdout gets exactly one JSON object and stderr all the rest; otherwise tables go to stdout,
-    progress and messages to stderr.
+    progress and messages to stderr. With `quiet`, nothing goes anywhere: another process says it all.
     """
 
-    def __init__(self, as_json: bool):
-        self.as_json = as_json
+    def __init__(self, as_json: bool, quiet: bool = False):
+        self.as_json, self.quiet = as_json, quiet
         self._aside = _console(stderr=True)
         self._people = self._aside if as_json else _console(stderr=False)
+        self._aside.quiet = self._people.quiet = quiet
 
     def say(self, message: str) -> None:
         """A line of what is going on."""
@@ -59,7 +60,7 @@ class Output:
 
     def result(self, figures: dict | list[dict]) -> None:
         """The figures for programs; nothing without `--json`."""
-        if self.as_json:
+        if self.as_json and not self.quiet:
             print(json.dumps(figures, default=_number), flush=True)
 
     @contextmanager

@@ -1,15 +1,25 @@
-"""`fdht train`: a preset, with other modes or ranks if wanted, to a checkpoint."""
+"""`fdht train`: a preset, with other settings, modes or ranks if wanted, to a checkpoint, its log and its curves."""
 
+import csv
+import io
 from dataclasses import replace
 from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fdht import datasets
 from fdht.console import Output, percent
 from model.data import Source
+from model.parallel import leads
 from model.presets import Preset
 from model.train import train
+from spec.container import write_whole
 from spec.errors import SpecError
 from spec.lstm import fdht_lstm
+
+DPI = 130
+TRAINING, VALIDATION, RATE = "#4477aa", "#ee6677", "#999999"
 
 
 def reshaped(preset: Preset, inputs: str | None, outputs: str | None, rank: int | None) -> Preset:
@@ -45,6 +55,16 @@ def _modes(text: str) -> tuple[int, ...]:
         raise SpecError(f"modes {text!r} are not whole numbers with commas between, like 61,10,4,8") from None
 
 
+def changed(preset: Preset, augment: bool, settings: dict[str, object]) -> Preset:
+    """The preset with other settings, those that are not None, and without augmentation if that is not wanted.
+
+    Raises:
+        SpecError: a setting that cannot be trained with.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    return replace(preset, augmentation=preset.augmentation if augment else None, **given)
+
+
 def run(
     output: Output,
     preset: Preset,
@@ -54,20 +74,82 @@ def run(
     epochs: int | None,
     resume: bool,
     source: Source | None = None,
+    choose: bool = False,
+    precision: str = "float32",
+    compiled: bool = False,
 ) -> dict:
-    """Trains with a progress bar and returns the figures of `train`."""
+    """Trains with a progress bar and returns the figures of `train`; leaves the log and the curves beside `path`.
+
+    Of the processes that torchrun has started, all train and the first one shows and writes.
+    """
+    log, drawn = path.with_suffix(".csv"), path.with_suffix(".curves.png")
     with output.progress(f"training {preset.name}", epochs or preset.epochs) as advance:
 
-        def progress(done: int, total: int, record: dict) -> None:
-            advance(done, total, f"loss {record['loss']:.3f}, accuracy {percent(record['accuracy'])}")
+        def progress(done: int, total: int, history: list[dict]) -> None:
+            if not leads():
+                return
+            record = history[-1]
+            write_whole(log, table(history).encode())
+            validation = "" if record["validation"] is None else f", validation {percent(record['validation'])}"
+            advance(done, total, f"loss {record['loss']:.3f}, accuracy {percent(record['accuracy'])}{validation}")
 
         def reading(done: int, total: int) -> None:
             advance(note=f"reading clips, {done:,} of {total:,}")
 
         figures = train(
-            preset, path, source=source, seed=seed, epochs=epochs, resume=resume, progress=progress, reading=reading
+            preset,
+            path,
+            source=source,
+            seed=seed,
+            epochs=epochs,
+            resume=resume,
+            choose=choose,
+            precision=precision,
+            compiled=compiled,
+            progress=progress,
+            reading=reading,
         )
-    return {"preset": preset.name, **figures}
+    if leads():
+        write_whole(log, table(figures["history"]).encode())
+        picture = io.BytesIO()
+        curves(preset.name, figures).savefig(picture, dpi=DPI)
+        write_whole(drawn, picture.getvalue())
+    return {"preset": preset.name, **figures, "log": str(log), "curves": str(drawn)}
+
+
+def table(history: list[dict]) -> str:
+    """The records of all epochs as CSV, one line each."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["epoch", *history[0]], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"epoch": number, **record} for number, record in enumerate(history, 1))
+    return text.getvalue()
+
+
+def curves(name: str, figures: dict) -> Figure:
+    """Loss and accuracies over the epochs, and the learning rate behind the loss."""
+    history = figures["history"]
+    epochs = range(1, 1 + len(history))
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    rates = losses.twinx()
+    rates.plot(epochs, [record["learning_rate"] for record in history], color=RATE, linestyle=":")
+    rates.set_ylabel("learning rate (dotted)")
+    losses.plot(epochs, [record["loss"] for record in history], color=TRAINING)
+    losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    accuracies.plot(epochs, [100 * record["accuracy"] for record in history], color=TRAINING, label="training")
+    if figures["best_epoch"] is not None:
+        validation = [100 * record["validation"] for record in history]
+        accuracies.plot(epochs, validation, color=VALIDATION, label="validation")
+        accuracies.axvline(figures["best_epoch"], color=RATE, linestyle=":", label="kept")
+    measured = 100 * figures["accuracy"]
+    accuracies.plot(len(history), measured, "k.", label=f"{figures['split']}: {measured:.1f} %")
+    accuracies.set(xlabel="epoch", ylabel="accuracy, %", ylim=(0, 102))
+    accuracies.legend(loc="lower right")
+    for axes in (losses, accuracies):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(f"{name} on {figures['data']}, seed {figures['seed']}")
+    return figure
 
 
 def report(output: Output, figures: dict) -> None:
@@ -76,9 +158,11 @@ def report(output: Output, figures: dict) -> None:
         f"{figures['preset']}: trained",
         {
             "checkpoint": figures["path"],
+            "log, curves": f"{figures['log']}, {figures['curves']}",
             "data": figures["data"],
             **({"clips skipped": datasets.skipped(figures["skipped"])} if figures["skipped"] else {}),
-            "epochs": figures["epochs"],
+            "epochs": len(figures["history"]),
+            **({"epoch kept": figures["best_epoch"]} if figures["best_epoch"] else {}),
             "seconds": round(figures["seconds"], 1),
             "parameters": ", ".join(f"{name} {count:,}" for name, count in figures["parameters"].items()),
             f"accuracy ({figures['split']})": percent(figures["accuracy"]),

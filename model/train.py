@@ -2,6 +2,7 @@
 
 import copy
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,9 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What products are computed in; bfloat16 has float32's range, so that no loss need be scaled."""
 
 
+GO_ON = "; go on with --resume"
+
+
 class TrainingInterrupted(FdhtError):
     """Ctrl-C during training; the message says what is left on disk."""
 
@@ -44,7 +48,7 @@ def train(
     choose: bool = False,
     precision: str = "float32",
     compiled: bool = False,
-    progress: Callable[[int, int, dict], None] | None = None,
+    progress: Callable[[int, int, list[dict]], None] | None = None,
     reading: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Trains a preset and leaves a checkpoint after every epoch; on a GPU when there is one.
@@ -63,7 +67,7 @@ def train(
             Otherwise train on `final` (on `train` if the preset has a patience) and report the accuracy on `test`.
         precision: of products, one of `PRECISIONS`; parameters and sums over them stay float32.
         compiled: let torch.compile make kernels for this model, which takes a minute or more.
-        progress: called after each epoch with (epochs done, epochs, record of the epoch).
+        progress: called after each epoch with (epochs done, epochs, records of all epochs so far).
         reading: called with (clips read, clips there are) while a folder of clips is read.
 
     Returns:
@@ -74,7 +78,7 @@ def train(
 
     Raises:
         SpecError: unknown preset or data set, data of another size than the model's, fewer than 1 epoch, or a precision
-            that is unknown or that the machine lacks.
+            that is unknown or that the machine lacks; `compiled` where nothing can be compiled.
         FileError: nothing to resume at `out_path`, or something else; data missing; no permission to write, no room.
         TrainingInterrupted: Ctrl-C; the checkpoint of the last whole epoch stays.
         TrainingDiverged: a loss or gradient that is no number; the checkpoint of the last whole epoch stays.
@@ -95,15 +99,21 @@ def train(
             run.restore(out_path)
         try:
             while not run.done:
-                record = run.one_epoch()
-                if processes.rank == 0:
-                    run.save(out_path)
+                run.one_epoch()
+                run.save(out_path)
                 if progress is not None:
-                    progress(run.epoch, preset.epochs, record)
+                    progress(run.epoch, preset.epochs, run.history)
         except KeyboardInterrupt:
             raise TrainingInterrupted(f"training was interrupted; {run.left(out_path)}") from None
-        except (TrainingDiverged, FileError) as error:
-            raise type(error)(f"{error}; {run.left(out_path)}") from None
+        except FileError as error:
+            raise FileError(f"{error}; {run.left(out_path)}") from None
+        except RuntimeError as error:
+            if not compiled or run.epoch > 0:
+                raise
+            why = str(error).strip().splitlines()[0]
+            raise SpecError(f"the model cannot be compiled on this machine ({why}); leave out --compile") from None
+        except TrainingDiverged as error:  # going on would only repeat it
+            raise TrainingDiverged(f"{error}; {run.left(out_path).removesuffix(GO_ON)}") from None
     return {
         "history": run.history,
         "accuracy": run.accuracy,
@@ -177,6 +187,7 @@ class _Run:
         self.best = self.model if preset.patience is None else copy.deepcopy(self.model)
         self.logits = processes.wrapped(self.model)
         if compiled:
+            warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # only of shapes
             self.logits = torch.compile(self.logits)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
@@ -194,8 +205,8 @@ class _Run:
     def done(self) -> bool:
         return self.accuracy is not None
 
-    def one_epoch(self) -> dict:
-        """Trains one epoch and, after the last, measures the accuracy; returns the epoch's record."""
+    def one_epoch(self) -> None:
+        """Trains one epoch, adds its record to the history and, after the last, measures the accuracy."""
         start = time.monotonic()
         # Draws are made for whole batches, so that they are the same for any number of processes.
         generator, of_dropout = (torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch) for _ in range(2))
@@ -222,7 +233,7 @@ class _Run:
                 raise TrainingDiverged(
                     f"loss {loss.item() / len(batch):.4g} with a gradient of {norm.item():.4g} in epoch "
                     f"{self.epoch + 1}, step {k + 1} of {len(batches)}, at a learning rate of {rate:.3g}; "
-                    "lower the learning rate, or look for values in the data that are no numbers"
+                    "train anew with a lower learning rate, or look for values in the data that are no numbers"
                 )
             self.optimiser.step()
             loss_sum += loss.item()
@@ -240,7 +251,6 @@ class _Run:
         waited = 0 if self.best_epoch is None else self.epoch - self.best_epoch
         if self.epoch == self.preset.epochs or (self.preset.patience is not None and waited >= self.preset.patience):
             self.accuracy = self._measured(self.best, self.data.validation if self.choose else self.data.test)
-        return record
 
     def _clips(self, batch: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
         """Some clips of a batch as real numbers, changed by what is drawn for the whole batch."""
@@ -272,9 +282,10 @@ class _Run:
         """What is on disk when training ends early."""
         if self.saved_epoch == 0 or not Path(path).exists():
             return "no epoch was finished and nothing was saved"
-        return f"{path} holds epoch {self.saved_epoch} of {self.preset.epochs}; go on with --resume"
+        return f"{path} holds epoch {self.saved_epoch} of {self.preset.epochs}{GO_ON}"
 
     def save(self, path: Path | str) -> None:
+        """Leaves a checkpoint; of several processes, the first one's."""
         state = {
             f"optimiser.{key}.{name}": value.detach().cpu().numpy()
             for name, parameter in self.model.named_parameters()
@@ -296,7 +307,8 @@ class _Run:
             best_epoch=self.best_epoch,
             accuracy=self.accuracy,
         )
-        write_checkpoint(path, checkpoint, state)
+        if self.processes.rank == 0:
+            write_checkpoint(path, checkpoint, state)
         self.saved_epoch = self.epoch
 
     def restore(self, path: Path | str) -> None:

@@ -108,9 +108,15 @@ def protocol(name: str) -> str:
     return (_find(name).__doc__ or "").partition("\n    Raises:")[0].rstrip()
 
 
+_FOR = {"train": "train", "validation": "validate", "final": "train finally", "test": "test"}
+
+
 def _checked(name: str, data: object) -> DataSet:
     if not isinstance(data, DataSet):
         raise SpecError(f"{name} gives a {type(data).__name__}; a function for a data set returns a DataSet")
+    for what in ("train", "validation", "final", "test"):
+        if not len(getattr(data, what)):
+            raise SpecError(f"{name} has no clips to {_FOR[what]}; its split {what} must have at least one")
     return data
 
 

@@ -162,7 +162,7 @@ def test_interrupted_training_leaves_a_whole_checkpoint(tmp_path):
         process.kill()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors and "--resume" in errors.splitlines()[-1]
-    assert files(tmp_path) == {path.name}
+    assert files(tmp_path) == {path.name, "tiny.csv"}
     assert not load_checkpoint(path).complete
 
 

@@ -203,6 +203,54 @@ def test_zero_h_is_no_feedback():
     torch.testing.assert_close(without_h, lstm(x)[0], **EXACT)
 
 
+def masked_lstm(layer: FDHTLSTM, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """torch's cell with a mask on what goes back into it."""
+    matrix, inputs = layer.to_dense(), layer.spec.inputs
+    h = c = x.new_zeros(x.shape[1], layer.spec.hidden)
+    for step in x:
+        z = torch.cat([step, h * mask], 1) @ matrix.T + layer.bias.flatten()
+        i, f, g, o = z.chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+    assert matrix.shape[1] == inputs + layer.spec.hidden
+    return h
+
+
+@pytest.mark.parametrize("form", ["batch", "unbatched", "packed"])
+def test_a_mask_of_h(form):
+    torch.manual_seed(0)
+    layer = FDHTLSTM(small_lstm(4)).double()
+    x, mask = torch.randn(5, 3, 20).double(), (torch.rand(3, layer.spec.hidden) < 0.5).double() / 0.5
+    lengths = [2, 5, 3] if form == "packed" else [5, 5, 5]
+    expected = [masked_lstm(layer, x[:n, k : k + 1], mask[k : k + 1])[0] for k, n in enumerate(lengths)]
+    if form == "batch":
+        h = layer(x, mask_h=mask)[1][0][0]
+    elif form == "packed":
+        h = layer(pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False), mask_h=mask)[1][0][0]
+    else:
+        h = torch.cat([layer(x[:, k], mask_h=mask[k])[1][0] for k in range(3)])
+    torch.testing.assert_close(h, torch.stack(expected), **EXACT)
+
+
+def test_dropout_of_a_classifier():
+    """Masks keep the mean, hold in every step, and are there in training alone."""
+    torch.manual_seed(0)
+    spec = lstm_on(dense_network(25, (2, 2, 5)), 20, 5, 3)
+    model = Classifier(spec, dropout=0.5, input_dropout=0.2, hidden_dropout=0.4)
+    masks = model.masks(2000, torch.Generator().manual_seed(1))
+    for mask, p, shape in zip(masks, (0.2, 0.4, 0.5), ((2000, 20), (1, 2000, 5), (2000, 5)), strict=True):
+        assert mask.shape == shape and set(mask.unique().tolist()) == {0, torch.tensor(1 / (1 - p)).item()}
+        assert mask.mean().item() == pytest.approx(1, abs=0.05)
+    some = masks.of(torch.tensor([7, 3]), torch.device("cpu"))
+    assert torch.equal(some.x, masks.x[[7, 3]]) and torch.equal(some.h, masks.h[:, [7, 3]])
+    clips = torch.randn(2, 4, 20)
+    h = masked_lstm(model.lstm.layers[0], (clips * some.x[:, None]).transpose(0, 1), some.h[0])
+    torch.testing.assert_close(model(clips, masks=some), model.head(h * some.head))
+    assert not torch.equal(model(clips), model(clips))
+    assert torch.equal(model.eval()(clips), model(clips))
+    assert Classifier(spec).masks(5) == (None, None, None)
+
+
 def test_bad_shapes():
     layer = FDHTLSTM(small_lstm(2))
     with pytest.raises(SpecError, match="20 inputs"):

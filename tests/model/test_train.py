@@ -1,6 +1,7 @@
 """Training: exact resuming, honest checkpoints, and the accuracy the presets promise."""
 
 import os
+import resource
 import signal
 from dataclasses import replace
 from math import pi, prod
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from model import data as data_sets
 from model import presets
 from model import train as training
 from model.checkpoint import load_checkpoint
@@ -17,7 +19,8 @@ from model.data import load
 from model.golden import GoldenLSTM
 from model.presets import Augmentation, find_preset
 from model.quantise import quantise
-from model.train import TrainingInterrupted, evaluate, one_cycle, predict, train
+from model.schedule import SCHEDULES, one_cycle
+from model.train import TrainingDiverged, TrainingInterrupted, evaluate, predict, train
 from spec import container
 from spec.errors import FileError, SpecError
 from spec.lstm import fdht_lstm
@@ -35,6 +38,8 @@ def tiny(monkeypatch):
         clips_per_epoch=40,
         batch=20,
         dropout=0.3,
+        input_dropout=0.1,
+        hidden_dropout=0.2,
     )
     monkeypatch.setitem(presets.PRESETS, "tiny", preset)
     return preset
@@ -51,7 +56,7 @@ def same(a, b) -> bool:
 
 def test_result_and_checkpoint_agree(tiny, tmp_path):
     seen = []
-    result = train("tiny", tmp_path / "c", progress=lambda done, of, record: seen.append((done, of, record)))
+    result = train("tiny", tmp_path / "c", progress=lambda done, of, records: seen.append((done, of, records[-1])))
     assert [(done, of) for done, of, _ in seen] == [(k, 4) for k in (1, 2, 3, 4)]
     assert [record for _, _, record in seen] == result["history"] and result["split"] == "test"
     # Two batches per epoch: the last step of epoch k starts after (k - 1/2) / 4 of the training.
@@ -81,14 +86,17 @@ def test_training_leaves_the_callers_generator_alone(tiny, tmp_path):
 def interrupt_after(epochs: int):
     """A progress callback that presses Ctrl-C."""
 
-    def progress(done, of, record):
+    def progress(done, of, records):
         if done == epochs:
             os.kill(os.getpid(), signal.SIGINT)
 
     return progress
 
 
-def test_resumed_training_is_the_unbroken_one(tiny, tmp_path):
+@pytest.mark.parametrize("patience", [None, 4])
+def test_resumed_training_is_the_unbroken_one(tiny, tmp_path, monkeypatch, patience):
+    """With a patience, the weights to go on with are not those that are kept."""
+    monkeypatch.setitem(presets.PRESETS, "tiny", replace(tiny, patience=patience, learning_rate=0.05))
     whole = train("tiny", tmp_path / "whole")
     with pytest.raises(TrainingInterrupted, match="holds epoch 2 of 4; go on with --resume"):
         train("tiny", tmp_path / "broken", progress=interrupt_after(2))
@@ -99,10 +107,11 @@ def test_resumed_training_is_the_unbroken_one(tiny, tmp_path):
     assert resumed["accuracy"] == whole["accuracy"]
     assert [r["loss"] for r in resumed["history"]] == [r["loss"] for r in whole["history"]]
     assert train("tiny", tmp_path / "broken", resume=True)["accuracy"] == whole["accuracy"]  # nothing left to do
+    assert resumed["best_epoch"] == whole["best_epoch"]
 
 
 def test_interrupted_before_anything_was_saved(tiny, tmp_path, monkeypatch):
-    def interrupt(*arguments):
+    def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training.functional, "cross_entropy", interrupt)
@@ -119,6 +128,93 @@ def test_resuming_needs_the_same_training(tiny, tmp_path):
         train("tiny", tmp_path / "c", resume=True)
     with pytest.raises(FileError, match="seed = 0, not 3"):
         train("tiny", tmp_path / "c", epochs=1, seed=3, resume=True)
+    with pytest.raises(FileError, match="batch = 20, not 10"):
+        train(replace(tiny, batch=10), tmp_path / "c", epochs=1, resume=True)
+    with pytest.raises(FileError, match="precision = float32, not bfloat16"):
+        train("tiny", tmp_path / "c", epochs=1, precision="bfloat16", resume=True)
+
+
+def test_patience_keeps_the_best_epoch(tiny, tmp_path):
+    """Training stops when the validation split has not been answered better for so long; nothing later is kept."""
+    eager = replace(tiny, patience=3, epochs=30, learning_rate=0.05, schedule="constant")
+    result = train(eager, tmp_path / "c")
+    found = [record["validation"] for record in result["history"]]
+    best = found.index(max(found)) + 1
+    assert result["best_epoch"] == best == len(found) - 3 < 27, "the test needs a training that stops early"
+    checkpoint, data = load_checkpoint(tmp_path / "c"), load("digits")
+    assert checkpoint.complete and checkpoint.best_epoch == best and checkpoint.epoch == best + 3
+    for split, expected in ((data.validation, max(found)), (data.test, result["accuracy"])):
+        assert evaluate(checkpoint.model, split.clips, split.labels) == expected
+    alone = train(replace(eager, patience=None), tmp_path / "d", epochs=30, choose=True)
+    losses = [[record["loss"] for record in history] for history in (result["history"], alone["history"])]
+    assert losses[0] == losses[1][: best + 3], "only the train split is trained on, and validating changes nothing"
+
+
+def break_off(monkeypatch, done: float):
+    """A schedule that leaps beyond all numbers after a fraction of the training."""
+    monkeypatch.setitem(SCHEDULES, "constant", lambda now: 1e38 if now >= done else 1.0)
+
+
+@pytest.mark.parametrize(("done", "says"), [(0.5, "tiny.c holds epoch 2 of 4$"), (0, "nothing was saved")])
+def test_a_loss_that_is_no_number(tiny, tmp_path, monkeypatch, done, says):
+    break_off(monkeypatch, done)
+    with pytest.raises(TrainingDiverged, match=f"gradient of nan in epoch {4 * done + 1:.0f}, step 2 of 2.*{says}"):
+        train(replace(tiny, schedule="constant"), tmp_path / "tiny.c")
+    if done:
+        checkpoint = load_checkpoint(tmp_path / "tiny.c")
+        assert checkpoint.epoch == 2 and all(p.isfinite().all() for p in checkpoint.model.parameters())
+
+
+def test_a_full_disk(tiny, tmp_path):
+    """What was written last stays, and nothing half-written beside it."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def progress(done, of, records):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+
+    try:
+        with pytest.raises(
+            FileError, match=r"cannot write .*; choose another place; .* holds epoch 1 of 4; go on with"
+        ):
+            train("tiny", tmp_path / "c", progress=progress)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"] and load_checkpoint(tmp_path / "c").epoch == 1
+    train("tiny", tmp_path / "whole")
+    train("tiny", tmp_path / "c", resume=True)
+    assert same(tmp_path / "c", tmp_path / "whole")
+
+
+def test_a_checkpoint_of_another_version(tiny, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(container, "VERSION", container.VERSION - 1)
+        train("tiny", tmp_path / "c", epochs=1)
+    with pytest.raises(FileError, match=f"version {container.VERSION - 1}, this fdht reads {container.VERSION}; make"):
+        train("tiny", tmp_path / "c", epochs=1, resume=True)
+
+
+def test_products_in_bfloat16(tiny, tmp_path):
+    """Coarser, so the losses are near those of float32 and not the same; the parameters stay float32."""
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        losses.append(train("tiny", tmp_path / precision, epochs=1, precision=precision)["history"][0]["loss"])
+    assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert {a.dtype for a in arrays(tmp_path / "bfloat16").values()} == {np.dtype("float32")}
+
+
+@pytest.mark.slow
+def test_compiling_without_a_compiler(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    torch.compiler.reset()
+    with pytest.raises(SpecError, match=r"cannot be compiled on this machine \(.+\); leave out --compile"):
+        train("tiny", tmp_path / "c", epochs=1, compiled=True)
+
+
+@pytest.mark.slow
+def test_compiled_training_is_training(tiny, tmp_path):
+    losses = [train("tiny", tmp_path / "c", epochs=1, compiled=way)["history"][0]["loss"] for way in (False, True)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_checkpoints_of_something_else(tiny, tmp_path, monkeypatch):
@@ -139,11 +235,40 @@ def test_checkpoints_of_something_else(tiny, tmp_path, monkeypatch):
         load_checkpoint(tmp_path / "short")
 
 
-def test_bad_arguments(tmp_path):
+def test_bad_arguments(tiny, tmp_path):
     with pytest.raises(SpecError, match="no preset 'ucf'; known: digits, spoken-digits, faces, faces-hard"):
         train("ucf", tmp_path / "c")
+    with pytest.raises(SpecError, match="no precision 'float8'; known: float32, bfloat16"):
+        train("tiny", tmp_path / "c", precision="float8")
     with pytest.raises(SpecError, match="0 epochs"):
-        train("digits", tmp_path / "c", epochs=0)
+        train("tiny", tmp_path / "c", epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"schedule": "linear"}, "no schedule 'linear'; known: one-cycle, cosine, constant"),
+        ({"batch": 0}, "0 clips in a batch"),
+        ({"patience": 0}, "0 epochs of patience"),
+        ({"input_dropout": 1.0}, "input_dropout = 1.0 is no probability"),
+        ({"learning_rate": 0.0}, "a learning rate of 0.0"),
+        ({"weight_decay": float("nan")}, "weight decay of nan"),
+        ({"augmentation": {"per": "frame"}}, "augmentation per 'frame'"),
+    ],
+)
+def test_settings_that_cannot_be(settings, says):
+    augmentation = settings.pop("augmentation", None)
+    with pytest.raises(SpecError, match=says):
+        replace(find_preset("digits"), **settings)
+        Augmentation(0, 0, 0, 0, 0, **augmentation)
+
+
+def test_data_of_ones_own_with_nothing_in_a_split(tiny, tmp_path, monkeypatch):
+    whole = load("digits")
+    nothing = replace(whole.train, order=whole.train.order[:0], labels=whole.train.labels[:0])
+    monkeypatch.setitem(data_sets.DATA_SETS, "digits", lambda: replace(whole, train=nothing))
+    with pytest.raises(SpecError, match="digits has no clips to train"):
+        train("tiny", tmp_path / "c")
 
 
 @pytest.mark.parametrize(("name", "classes"), [("faces-rgb", 40), ("ucf11", 11), ("youtube-faces", 47)])
@@ -157,38 +282,62 @@ def test_the_video_model_is_of_the_papers_size(name, classes):
     assert all((band == number).all() for number, band in enumerate(bands))
 
 
-def test_one_cycle():
-    rates = [one_cycle(k / 100) for k in range(101)]
-    assert max(rates) == rates[30] == 1 and rates[0] == 1 / 25 and rates[100] < 1e-9
+def test_schedules():
+    rates = {name: [schedule(k / 100) for k in range(101)] for name, schedule in SCHEDULES.items()}
+    assert max(rates["one-cycle"]) == rates["one-cycle"][30] == 1
+    assert rates["one-cycle"][0] == 1 / 25 and rates["one-cycle"][100] < 1e-9
+    assert rates["cosine"][0] == 1 and rates["cosine"][50] == pytest.approx(0.5) and rates["cosine"][100] < 1e-9
+    assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
+    assert set(rates["constant"]) == {1}
+
+
+def moved(augmentation: Augmentation, pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Pictures (B × height × width, or × channels), as clips of one."""
+    clips = pictures[:, None, :, :, None] if pictures.dim() == 3 else pictures[:, None]
+    return augmentation(clips, augmentation.draw(len(clips), 1, generator)).reshape(pictures.shape)
 
 
 def test_augmentation_moves_pixels_as_told():
     """Turned by 90 degrees, a square picture is its rotated self; nothing asked for, nothing changed."""
     pictures = torch.rand(3, 6, 9) * 2 - 1
     generator = torch.Generator().manual_seed(0)
-    still = Augmentation(0, 0, 0, 0, 0)(pictures, generator)
+    still = moved(Augmentation(0, 0, 0, 0, 0), pictures, generator)
     torch.testing.assert_close(still, pictures, rtol=0, atol=1e-5)
 
     square = torch.rand(1, 7, 7) * 2 - 1
     seed = 3
     angle = 2 * torch.rand(1, 1, 1, generator=torch.Generator().manual_seed(seed)).item() - 1
-    turned = Augmentation(pi / 2 / angle, 0, 0, 0, 0)(square, torch.Generator().manual_seed(seed))
+    turned = moved(Augmentation(pi / 2 / angle, 0, 0, 0, 0), square, torch.Generator().manual_seed(seed))
     torch.testing.assert_close(turned[0], torch.rot90(square[0]), rtol=0, atol=1e-5)
     dot = torch.full((1, 41, 81), -1.0)
     dot[0, 20 + 9, 40 + 12] = 1  # a quarter turn takes right to up and down to right, in a picture of any aspect
-    turned = Augmentation(pi / 2 / angle, 0, 0, 0, 0)(dot, torch.Generator().manual_seed(seed))
+    turned = moved(Augmentation(pi / 2 / angle, 0, 0, 0, 0), dot, torch.Generator().manual_seed(seed))
     assert divmod(int(turned.argmax()), 81) == (20 - 12, 40 + 9)
-    loud = Augmentation(0.1, 0.1, 0.1, 0.5, 0.5)(pictures, generator)
+    loud = moved(Augmentation(0.1, 0.1, 0.1, 0.5, 0.5), pictures, generator)
     assert loud.shape == pictures.shape and loud.abs().max() <= 1
 
 
 def test_augmentation_treats_channels_alike():
     pictures = torch.rand(3, 6, 9, 2) * 2 - 1
     augmentation = Augmentation(0.3, 0.2, 0.2, 0.3, 0.3)
-    together = augmentation(pictures, torch.Generator().manual_seed(0))
+    together = moved(augmentation, pictures, torch.Generator().manual_seed(0))
     for channel in range(2):
-        alone = augmentation(pictures[..., channel], torch.Generator().manual_seed(0))
+        alone = moved(augmentation, pictures[..., channel], torch.Generator().manual_seed(0))
         torch.testing.assert_close(together[..., channel], alone)
+
+
+def test_augmentation_of_clips():
+    """Per clip, equal pictures of a clip stay equal; per picture, they do not; clips differ either way."""
+    clips = (torch.rand(1, 1, 6, 9, 2) * 2 - 1).expand(3, 4, 6, 9, 2)
+    for per in ("clip", "picture"):
+        augmentation = Augmentation(0.3, 0.2, 0.2, 0.3, 0.3, per)
+        drawn = augmentation.draw(3, 4, torch.Generator().manual_seed(0))
+        changed = augmentation(clips, drawn)
+        assert torch.equal(changed[:, :1].expand_as(changed), changed) == (per == "clip")
+        assert not torch.allclose(changed[0], changed[1])
+        torch.testing.assert_close(augmentation(clips[1:], drawn[1:]), changed[1:], msg="a share of a batch")
+        one = augmentation(clips[1:2, 2:3], drawn[1:2, :1] if per == "clip" else drawn[1:2, 2:3])
+        torch.testing.assert_close(one[0, 0], changed[1, 2], msg="each picture as if alone")
 
 
 def agree(path, *, factor_width: int = 16) -> tuple[float, float]:

@@ -1,0 +1,103 @@
+"""`fdht train`: its options, its log and its curves, and several processes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.checkpoint import load_checkpoint
+from tests.fdht.tiny import TINY
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def rows(path: Path) -> list[dict]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_log_and_curves(fdht, tmp_path):
+    figures = fdht("train", TINY.name, "--patience", 2, "--json").figures
+    records = [{name: "" if value is None else str(value) for name, value in r.items()} for r in figures["history"]]
+    assert rows(tmp_path / figures["log"]) == [{"epoch": str(k), **record} for k, record in enumerate(records, 1)]
+    assert records[0]["validation"] and figures["best_epoch"]
+    with Image.open(tmp_path / figures["curves"]) as picture:
+        assert picture.format == "PNG" and picture.width > 1000
+
+
+def test_a_resumed_training_has_the_whole_log(fdht, tmp_path):
+    fdht("train", TINY.name, "-o", "a.checkpoint")
+    (tmp_path / "a.csv").unlink()
+    assert fdht("train", TINY.name, "-o", "a.checkpoint", "--resume").code == 0
+    assert len(rows(tmp_path / "a.csv")) == TINY.epochs
+
+
+def test_settings_reach_the_training(fdht, tmp_path):
+    options = {
+        "--schedule": "cosine",
+        "--learning-rate": 0.02,
+        "--weight-decay": 0.5,
+        "--batch": 3,
+        "--clips-per-epoch": 6,
+        "--dropout": 0.1,
+        "--input-dropout": 0.2,
+        "--hidden-dropout": 0.3,
+        "--patience": 7,
+        "--precision": "bfloat16",
+    }
+    arguments = [part for option in options.items() for part in option]
+    assert fdht("train", TINY.name, *arguments, "--no-augment", "--choose", "-o", "a.checkpoint").code == 0
+    checkpoint = load_checkpoint(tmp_path / "a.checkpoint")
+    for option, value in options.items():
+        assert checkpoint.recipe[option.removeprefix("--").replace("-", "_")] == value
+    assert checkpoint.recipe["augmentation"] is None and checkpoint.choose
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--learning-rate", "1e38"), "gradient of nan in epoch 1, step 2 of 2"),
+        (("--schedule", "linear"), "known: one-cycle, cosine, constant"),
+        (("--precision", "int4"), "known: float32, bfloat16"),
+        (("--dropout", 2), "no probability"),
+    ],
+)
+def test_one_sentence_and_nothing_left(fdht, tmp_path, arguments, sentence):
+    outcome = fdht("train", TINY.name, *arguments)
+    assert outcome.code == 1 and sentence in outcome.sentence
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def train(folder: Path, launcher: tuple[str, ...]) -> tuple[list[dict], subprocess.CompletedProcess]:
+    """Three batches of 49, 49 and 1 clips in each of two epochs, with everything random; 3 of 2 processes idle."""
+    folder.mkdir()
+    arguments = "train digits --epochs 2 --clips-per-epoch 99 --batch 49 --input-dropout 0.1 --hidden-dropout 0.2"
+    process = subprocess.run(
+        [*launcher, "-m", "fdht", *arguments.split(), "--dropout", "0.3", "--patience", "3", "--json"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)["history"], process
+
+
+def test_two_processes_train_like_one(tmp_path):
+    """Each takes its share of every batch, and draws for the whole: the losses differ by rounding alone."""
+    alone, _ = train(tmp_path / "one", (sys.executable,))
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    together, process = train(tmp_path / "two", launcher)
+    for one, two in zip(alone, together, strict=True):
+        for name in ("loss", "accuracy", "validation", "learning_rate"):
+            assert two[name] == pytest.approx(one[name], rel=1e-5), name
+    assert process.stderr.count("training digits") == 1, "the second process is silent"
+    weights = [load_checkpoint(tmp_path / name / "build/digits.checkpoint").model for name in ("one", "two")]
+    for a, b in zip(*(model.parameters() for model in weights), strict=True):
+        assert a.detach().numpy() == pytest.approx(b.detach().numpy(), rel=1e-3, abs=1e-5)
