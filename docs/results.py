@@ -93,6 +93,18 @@ def cpu_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def epoch_table(rows: list[dict]) -> str:
+    """An epoch of training in PyTorch: one row per layer."""
+    lines = [
+        "| An epoch of training in PyTorch, one CPU thread | clips | batch | weights | an epoch |",
+        "|---|---|---|---|---|",
+    ]
+    for r in (r for r in rows if r["kind"] == "epoch"):
+        cells = [r["layer"], str(r["clips"]), str(r["batch"]), f"{r['parameters']:,}", figure(r["epoch_s"], 1, " s")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def figure(value: float | None, digits: int, unit: str = "") -> str:
     return "" if value is None else f"{value:,.{digits}f}{unit}"
 
@@ -107,7 +119,7 @@ def put(marks: tuple[str, str], tables: list[str]) -> None:
 def main(paths: list[str]) -> None:
     if RESULTS.is_file():
         rows = json.loads(RESULTS.read_text())
-        parts = [("engine", bench_table), ("cpu", cpu_table)]
+        parts = [("engine", bench_table), ("cpu", cpu_table), ("epoch", epoch_table)]
         put(BENCH, [table(rows) for kind, table in parts if any(r["kind"] == kind for r in rows)])
     figures = [json.loads(Path(path).read_text()) for path in paths]
     demos = [demo_table(f) for f in figures if "accuracy" in f]

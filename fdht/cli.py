@@ -477,7 +477,10 @@ def run(
 def bench(
     part: Annotated[
         list[str] | None,
-        typer.Option(help="table, scaling (cost against N), cpu (PyTorch) or pictures; repeat for several [all]."),
+        typer.Option(
+            help="table, scaling (cost against N), cpu (PyTorch), epoch (the same in training) or pictures; "
+            "repeat for several [all]."
+        ),
     ] = None,
     preset: Annotated[list[str] | None, typer.Option(help="Only rows of this preset; repeat for several.")] = None,
     target: Annotated[

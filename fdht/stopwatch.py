@@ -1,16 +1,18 @@
-"""`fdht bench`: the time of a step in PyTorch on one CPU thread, ours beside the dense LSTM and tednet's cells."""
+"""`fdht bench`: a step and an epoch in PyTorch on one CPU thread, ours beside the dense LSTM and tednet's cells."""
 
 import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import torch
+from torch.nn import functional
 
 from compiler.arithmetic import useful_macs
 from fdht.bench import rounded
-from fdht.console import Output
+from fdht.console import Advance, Output
 from model.layers import FDHTLSTM
 from model.presets import Preset
 
@@ -28,34 +30,90 @@ MISSING = "tednet is not installed, so its TT, TR and BT cells are not timed; pi
 
 def measure(output: Output, preset: Preset) -> list[dict]:
     """A row per layer and batch size: the preset's layer, nn.LSTM, and tednet's cells where it is installed."""
-    if not find_spec("tednet"):
-        output.say(MISSING)
-    threads, rows = torch.get_num_threads(), []
-    torch.set_num_threads(1)
-    try:
-        with output.progress("timing PyTorch layers on one thread") as advance, torch.inference_mode():
-            for batch in (1, preset.batch):
-                x = torch.rand(STEPS, batch, preset.spec.inputs)
-                for format, name, weight, macs, run in _layers(preset, batch):
-                    advance(note=f"{name}, batch {batch}")
-                    rows.append(_row(preset, format, name, weight, macs, batch, _fastest(lambda run=run, x=x: run(x))))
-    finally:
-        torch.set_num_threads(threads)
+    rows = []
+    with _one_thread(output, "timing PyTorch layers on one thread") as advance, torch.inference_mode():
+        for batch in (1, preset.batch):
+            x = torch.rand(STEPS, batch, preset.spec.inputs)
+            for layer in _layers(preset, batch):
+                advance(note=f"{layer.name}, batch {batch}")
+                seconds = _fastest(lambda layer=layer, x=x: layer.run(x))
+                rows.append(_row("cpu", preset, layer, batch, f"batch {batch}", seconds / STEPS))
     return rows
 
 
-_Layer = tuple[str, str, int, int | None, Callable[[torch.Tensor], object]]
-"""Format, name, parameters of the input-to-hidden weight (of ours and dense: of all), MACs, what runs a clip."""
+def measure_epoch(output: Output, preset: Preset) -> list[dict]:
+    """A row per layer: an epoch of the preset's training with the layer and a head, of random clips of STEPS steps.
+
+    All do the same: forward, cross-entropy, backward, gradient clipping, AdamW; no augmentation, no dropout.
+    """
+    batches, rows = max(1, preset.clips_per_epoch // preset.batch), []
+    with _one_thread(output, "training PyTorch layers for an epoch on one thread") as advance:
+        x = torch.rand(STEPS, preset.batch, preset.spec.inputs)
+        labels = torch.arange(preset.batch) % preset.spec.classes
+        for layer in _layers(preset, preset.batch):
+            head = torch.nn.Linear(preset.spec.hidden, preset.spec.classes)
+            parameters = [*layer.module.parameters(), *head.parameters()]
+            optimiser = torch.optim.AdamW(parameters)
+
+            def step(layer=layer, head=head, parameters=parameters, optimiser=optimiser) -> None:
+                loss = functional.cross_entropy(head(layer.run(x)[0][-1]), labels)
+                optimiser.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+                optimiser.step()
+
+            step()  # not timed: it allocates
+            begin = time.process_time()
+            for number in range(batches):
+                advance(note=f"{layer.name}, step {number + 1} of {batches}")
+                step()
+            seconds = time.process_time() - begin
+            row = _row("epoch", preset, layer, preset.batch, f"an epoch of {batches}", seconds / (batches * STEPS))
+            rows.append({**row, "clips": batches * preset.batch, "epoch_s": seconds})
+    return rows
+
+
+@contextlib.contextmanager
+def _one_thread(output: Output, what: str) -> Iterator[Advance]:
+    if not find_spec("tednet"):
+        output.say(MISSING)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with output.progress(what) as advance:
+            yield advance
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """What is timed.
+
+    Attributes:
+        format, name: what it is.
+        weights: parameters of the input-to-hidden weight (of ours and dense: of all).
+        macs: multiplications of a step, None where nobody counts them.
+        module: what has the parameters.
+        run: runs clips (T × B × N); the output of all steps comes first in what it returns.
+    """
+
+    format: str
+    name: str
+    weights: int
+    macs: int | None
+    module: torch.nn.Module
+    run: Callable[[torch.Tensor], tuple[torch.Tensor, object]]
 
 
 def _layers(preset: Preset, batch: int) -> Iterator[_Layer]:
     spec = preset.spec
     ours = FDHTLSTM(spec).eval()
     macs = sum(map(sum, useful_macs(spec, (ours.weight.stage_list,))))
-    yield spec.network.kind, "FDHTLSTM", spec.network.parameters, macs, ours
+    yield _Layer(spec.network.kind, "FDHTLSTM", spec.network.parameters, macs, ours, ours)
     dense = torch.nn.LSTM(spec.inputs, spec.hidden)
     entries = 4 * spec.hidden * (spec.inputs + spec.hidden)
-    yield "dense", "nn.LSTM", entries, entries, dense
+    yield _Layer("dense", "nn.LSTM", entries, entries, dense, dense)
     if not find_spec("tednet"):
         return
     from tednet.tnn.bt_tucker import BTTLSTM  # pyright: ignore[reportMissingImports]
@@ -72,8 +130,9 @@ def _layers(preset: Preset, batch: int) -> Iterator[_Layer]:
     state = LSTMState(torch.zeros(batch, spec.hidden), torch.zeros(batch, spec.hidden))
     for format, cell in cells.items():
         cell.eval()
-        parameters = sum(p.numel() for p in cell.cell.weight_ih.parameters())
-        yield format, f"tednet {type(cell).__name__}", parameters, None, lambda x, cell=cell: cell(x, state)
+        weights = sum(p.numel() for p in cell.cell.weight_ih.parameters())
+        name = f"tednet {type(cell).__name__}"
+        yield _Layer(format, name, weights, None, cell, lambda x, cell=cell: cell(x, state))
 
 
 def _fastest(run: Callable[[], object]) -> float:
@@ -86,23 +145,23 @@ def _fastest(run: Callable[[], object]) -> float:
     return min(times)
 
 
-def _row(preset: Preset, format: str, name: str, parameters: int, macs: int | None, batch: int, seconds: float) -> dict:
-    step_us = 1e6 * seconds / STEPS
+def _row(kind: str, preset: Preset, layer: _Layer, batch: int, what: str, seconds: float) -> dict:
+    """A row of a step of a batch that takes so many seconds."""
     return {
-        "kind": "cpu",
+        "kind": kind,
         "preset": preset.name,
-        "format": format,
-        "target": f"{name}, 1 CPU thread, batch {batch}",
-        "layer": name,
+        "format": layer.format,
+        "target": f"{layer.name}, 1 CPU thread, {what}",
+        "layer": layer.name,
         "batch": batch,
-        "parameters": parameters,
-        "macs_per_step": macs,
+        "parameters": layer.weights,
+        "macs_per_step": layer.macs,
         "cycles_per_step": None,
         "utilisation": None,
         "efficiency": None,
         "fmax_mhz": None,
-        "step_us": step_us,
-        "frames_per_s": 1e6 * batch / step_us,
+        "step_us": 1e6 * seconds,
+        "frames_per_s": batch / seconds,
         "mismatches": None,
     }
 
@@ -129,6 +188,18 @@ def report(output: Output, rows: Sequence[dict]) -> None:
         ratio = speedup(rows, batch)
         if ratio:
             output.say(f"batch {batch}: {ratio:.1f} times as fast as the fastest of tednet's")
+
+
+def report_epoch(output: Output, rows: Sequence[dict]) -> None:
+    """The table of an epoch, and how much faster ours is than the fastest of tednet's."""
+    output.table(
+        "An epoch of training in PyTorch on one CPU thread",
+        ("layer", "format", "clips", "batch", "weights", "seconds"),
+        [(r["layer"], r["format"], r["clips"], r["batch"], r["parameters"], rounded(r["epoch_s"], 2)) for r in rows],
+    )
+    ratio = speedup(rows, rows[0]["batch"])
+    if ratio:
+        output.say(f"an epoch: {ratio:.1f} times as fast as the fastest of tednet's")
 
 
 def speedup(rows: Sequence[dict], batch: int) -> float | None:

@@ -12,7 +12,7 @@ from compiler.arithmetic import fewest_macs, useful_macs
 from compiler.image import compile_bundle
 from compiler.pace import STEPS, WARM_UP, step_ends
 from compiler.planner import candidates, plan
-from docs.results import bench_table, cpu_table
+from docs.results import bench_table, cpu_table, epoch_table
 from fdht import bench, pictures, stopwatch
 from fdht.bench import Builds, Mismatch
 from fdht.console import Output
@@ -245,6 +245,29 @@ def test_layers_are_timed_on_one_thread(monkeypatch):
     ]
     assert stopwatch.speedup([*rows, *theirs], 1) == pytest.approx(5)
     assert "FDHTLSTM" in cpu_table(rows)
+
+
+def test_an_epoch_trains_every_layer(monkeypatch):
+    """As many steps as the preset has, after one that is not timed, and each of them moves the weights."""
+    import torch
+
+    monkeypatch.setattr(stopwatch, "find_spec", lambda name: None)
+    steps, step = [], torch.optim.AdamW.step
+
+    def watched(optimiser):
+        weight = optimiser.param_groups[0]["params"][0]
+        before = weight.detach().clone()
+        step(optimiser)
+        steps.append(not torch.equal(before, weight))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    rows = stopwatch.measure_epoch(Output(True), TINY)
+    batches = TINY.clips_per_epoch // TINY.batch
+    assert [r["layer"] for r in rows] == ["FDHTLSTM", "nn.LSTM"] and steps == [True] * 2 * (1 + batches)
+    for r in rows:
+        assert set(PROMISED) <= r.keys() and r["clips"] == TINY.clips_per_epoch
+        assert r["step_us"] == pytest.approx(1e6 * r["epoch_s"] / (batches * stopwatch.STEPS))
+    assert "FDHTLSTM" in epoch_table(rows)
 
 
 def test_a_missing_tednet_is_said(monkeypatch, capfd):
