@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fdht.accuracy import Row, by_series, difference, hits, load, merge, sizes
-from model.train import PRESETS
+from model.presets import PRESETS
 from spec.errors import FileError, SpecError
 from spec.lstm import lstm_on
 from spec.network import dense_network, tt_network
