@@ -69,7 +69,7 @@ class Training:
             return json.loads(self.path.with_suffix(".json").read_text())
         return None
 
-    def run(self, progress: Callable[[int, int, dict], None] | None = None) -> dict:
+    def run(self, progress: Callable[[int, int, list[dict]], None] | None = None) -> dict:
         """Trains, or goes on where it was, or finds it done."""
         done = self.result()
         if done is not None:
@@ -206,8 +206,8 @@ def _side_by_side(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Tr
         pool.shutdown(cancel_futures=True)
 
 
-def _told(advance: Advance, before: int, training: Training, epoch: int, epochs: int, record: dict) -> None:
-    advance(before, note=f"{training.name}, epoch {epoch} of {epochs}, loss {record['loss']:.3f}")
+def _told(advance: Advance, before: int, training: Training, epoch: int, epochs: int, records: list[dict]) -> None:
+    advance(before, note=f"{training.name}, epoch {epoch} of {epochs}, loss {records[-1]['loss']:.3f}")
 
 
 def row(training: Training, result: dict) -> Row:
