@@ -52,7 +52,7 @@ SplitName = Annotated[
 ]
 Fold = Annotated[int, typer.Option(help="Of clips in a folder: which fifth is the test, 0 to 4.")]
 
-RECIPE, MODEL, MACHINE = "How it is trained [default: the preset's]", "The model's shape", "The machine"
+RECIPE, MODEL, MACHINE = "How it is trained (as the preset says, unless given)", "The model's shape", "The machine"
 """Groups of options in fdht train --help."""
 
 DEFAULT_TARGET = "ulx3s-85f"
