@@ -66,7 +66,7 @@ def test_settings_reach_the_training(fdht, tmp_path):
         (("--precision", "int4"), "known: float32, bfloat16"),
         (("--dropout", 2), "no probability"),
         (("--data-folder", "."), "does not look like folder"),
-        (("--data-folder", "nowhere"), "there is no folder nowhere"),
+        (("--data-folder", "nowhere"), "nowhere; pass the one that holds folder"),
     ],
 )
 def test_one_sentence_and_nothing_left(fdht, tmp_path, arguments, sentence):
