@@ -70,7 +70,7 @@ class InputLoader(Component):
         m.d.comb += [
             last.eq(count == instruction.count),
             taken.eq(active & (self.x.valid | ~loading)),
-            stepped.eq(delay(m, taken, 1, "step", reset_less=False) if extra else Mux(copying, asked, taken)),
+            stepped.eq(delay(m, taken, 2, "step", reset_less=False) if extra else Mux(copying, asked, taken)),
             addresses.nest.eq(instruction.nest),
             addresses.load.eq(self.start),
             addresses.step.eq(stepped),
@@ -78,11 +78,12 @@ class InputLoader(Component):
             self.starved.eq(active & loading & ~self.x.valid),
         ]
 
-        # While the address is on its way, so is what is placed there: as it came, less its offset, shifted.
+        # While the address is on its way, so is what is placed there: as it came, chosen, less its offset, shifted.
         wait = min(extra, 1)
+        beat, turn = delay(m, self.x.payload, wait, "beat"), delay(m, position, wait, "turn")
         words = Signal.like(self.x.payload)
-        single = self.x.payload[position] if target.input_lanes > 1 else self.x.payload[0]
-        m.d.comb += [word.eq(Mux(whole, self.x.payload[k], single)) for k, word in enumerate(words)]
+        single = beat[turn] if target.input_lanes > 1 else beat[0]
+        m.d.comb += [word.eq(Mux(whole, beat[k], single)) for k, word in enumerate(words)]
         words = delay(m, words, wait, "words")
 
         def widened(lane: int) -> Value:
@@ -94,7 +95,7 @@ class InputLoader(Component):
 
         values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
         h = delay(m, self.h_data, max(extra - timing.hidden(target), 0), "h")
-        placed = delay(m, stepped, max(extra - 1, 0), "placed", reset_less=False)
+        placed = delay(m, stepped, max(extra - 2, 0), "placed", reset_less=False)
         m.d.sync += [
             self.write_address.eq(addresses.address.word),
             self.write_mask.eq(Mux((loading & ~whole) | copying, 1 << addresses.address.lane, ~0)),
