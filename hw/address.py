@@ -1,9 +1,9 @@
 """Nested affine loops that produce addresses, one step per cycle."""
 
 from functools import reduce
-from operator import or_
+from operator import and_, or_
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -60,23 +60,26 @@ class AddressGenerator(Component):
         levels = [self.nest.levels[k] for k in range(self._levels)]
         # A level's turn counts from 1, so that it is the next turn's index; whether that is the last one is decided a
         # step ahead, which keeps comparisons out of the way to the addresses.
-        ends = [Signal(name=f"ends_{k}") for k in range(self._levels)]
-        in_last = [Signal(name=f"in_last_{k}", reset_less=True) for k in range(self._levels)]
+        at_end = [Signal(name=f"at_end_{k}", reset_less=True) for k in range(self._levels)]
+        ends = [reduce(and_, at_end[: k + 1]) for k in range(self._levels)]
+        turns = [Signal(self._count_width, init=1, name=f"turn_{k}", reset_less=True) for k in range(self._levels)]
+        restarts = [self.load | (self.step & end) for end in ends]
+        steps = [self.load | (self.step & inner) for inner in (C(1, 1), *ends[:-1])]
+
+        def after(k: int, limit: Value) -> Value:
+            """Whether level k, if it steps, is then in the last of some number of turns."""
+            return Mux(restarts[k], limit == 0, turns[k] == limit)
+
         for k, level in enumerate(levels):
-            turn = Signal(self._count_width, init=1, name=f"turn_{k}", reset_less=True)
-            at_end = in_last[k]
-            limits = [(in_last[k], level.count)]
-            if self._tail and k + 1 < self._levels:
-                in_tail = Signal(name=f"in_tail_{k}", reset_less=True)
-                limits.append((in_tail, self.nest.tail))
-                at_end = Mux(self.nest.tail_level[k] & in_last[k + 1], in_tail, in_last[k])
-            m.d.comb += [ends[k].eq(at_end & ends[k - 1] if k else at_end), self.ends[k].eq(ends[k])]
-            with m.If(self.load | (self.step & ends[k])):
-                m.d.sync += turn.eq(turn.init)
-                m.d.sync += [flag.eq(limit == 0) for flag, limit in limits]
-            with m.Elif(self.step & (ends[k - 1] if k else 1)):
-                m.d.sync += turn.eq(turn + 1)
-                m.d.sync += [flag.eq(turn == limit) for flag, limit in limits]
+            ending = after(k, level.count)
+            if self._tail and k + 1 < self._levels:  # the level above, in its last turn, may shorten this one
+                above, count = Signal(name=f"in_last_{k + 1}", reset_less=True), levels[k + 1].count
+                above_next = Mux(steps[k + 1], after(k + 1, count), above)
+                m.d.sync += above.eq(above_next)
+                ending = Mux(self.nest.tail_level[k] & above_next, after(k, self.nest.tail), ending)
+            with m.If(steps[k]):
+                m.d.sync += [turns[k].eq(Mux(restarts[k], 1, turns[k] + 1)), at_end[k].eq(ending)]
+        m.d.comb += self.ends.eq(Cat(ends))
         m.d.comb += self.last.eq(ends[-1])
 
         if self._late:
@@ -95,7 +98,7 @@ class AddressGenerator(Component):
                 m.d.sync += address.eq(address + jump)
         return m
 
-    def _elaborate_late(self, m: Module, levels: list, ends: list[Signal]) -> None:
+    def _elaborate_late(self, m: Module, levels: list, ends: list[Value]) -> None:
         """Which level steps, or that all start over, waits in a register, what is then added in another."""
         stepped = Signal(self._levels, reset_less=True)
         first = Signal(reset_less=True)
