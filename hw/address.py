@@ -1,5 +1,6 @@
 """Nested affine loops that produce addresses, one step per cycle."""
 
+from collections.abc import Sequence
 from functools import reduce
 from operator import and_, or_
 
@@ -98,7 +99,7 @@ class AddressGenerator(Component):
                 m.d.sync += address.eq(address + jump)
         return m
 
-    def _elaborate_late(self, m: Module, levels: list, ends: list[Value]) -> None:
+    def _elaborate_late(self, m: Module, levels: list, ends: Sequence[Value]) -> None:
         """Which level steps, or that all start over, waits in a register, what is then added in another."""
         stepped = Signal(self._levels, reset_less=True)
         first = Signal(reset_less=True)

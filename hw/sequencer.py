@@ -17,6 +17,9 @@ from spec.target import Target
 TOKEN_BITS = 4
 """Of a token's counter: no token is given a sixteenth time before it was taken."""
 
+COPY_BITS = 64
+"""Of an instruction's register: enabled by one flip-flop."""
+
 
 class Sequencer(Component):
     """Fetches the instructions of one unit and hands them over one at a time.
@@ -82,8 +85,9 @@ class Sequencer(Component):
         buffer = Signal(words * WORD, reset_less=True)
         record = data.View(self.instruction.shape(), buffer[: self._record.bits])
         last_turn, there, again = Signal(), Signal(), Signal()  # there: the tokens it waits for
-        dispatch, retire = Signal(), Signal()  # the buffer's instruction is handed over; it need not be kept any more
-        ready, under_way = Signal(), Signal(2)  # instructions
+        ready = Signal()  # the buffer's instruction waits for nothing but the unit
+        dispatch, retire = Signal(), Signal()  # it is handed over; it need not be kept any more
+        under_way = Signal(2)  # instructions
         delayed = "delay" in self._record.fields
         waited = Signal.like(record.delay) if delayed else C(0, 1)
         due = there & (waited == record.delay) if delayed else there
@@ -121,7 +125,7 @@ class Sequencer(Component):
                         m.next = "IDLE"
             else:
                 with m.State("WAIT"):
-                    m.d.sync += ready.eq(due & ~dispatch)
+                    m.d.comb += ready.eq(due & ~dispatch)
                     with m.If(dispatch):
                         m.next = "NEXT"
                         with m.If(record.halt & ~again):
@@ -148,23 +152,32 @@ class Sequencer(Component):
             ]
             return m
 
-        # The instruction moves to a register of its own, and the buffer takes the next.
+        # The instruction moves to a register of its own, and the buffer takes the next. That it may is decided a cycle
+        # ahead, and kept once for every few bits of that register: they lie far apart.
         instruction: Any = Signal.like(self.instruction, reset_less=True)
-        issued = Signal()
+        issued, issued_next = Signal(), Signal()
+        under_way_next = Signal.like(under_way)
         earlier = Signal.like(self.give)  # what the first of two gives
+        free = (under_way_next == 0) | ((under_way_next == 1) & issued_next & record.chained)
+        dispatches = [
+            delay(m, ready, 1, f"ready_{k}", reset_less=False, keep=True)
+            & delay(m, free, 1, f"free_{k}", reset_less=False, keep=True)
+            for k in range(0, len(buffer), COPY_BITS)
+        ]
         m.d.comb += [
-            dispatch.eq(ready & ((under_way == 0) | ((under_way == 1) & issued & record.chained))),
+            dispatch.eq(dispatches[0]),
+            under_way_next.eq(under_way + dispatch - self.done),
+            issued_next.eq((issued | self.issued) & ~dispatch),
             self.instruction.eq(instruction),
             self.give.eq(Mux(self.start, early, 0) | Mux(self.done, Mux(under_way == 2, earlier, late), 0)),
         ]
-        m.d.sync += [self.start.eq(dispatch), under_way.eq(under_way + dispatch - self.done)]
+        m.d.sync += [self.start.eq(dispatch), under_way.eq(under_way_next), issued.eq(issued_next)]
         with m.If(dispatch):
-            m.d.sync += [
-                instruction.eq(record),
-                self.final_step.eq(last_turn),
-                earlier.eq(late),
-            ]
-        m.d.sync += issued.eq((issued | self.issued) & ~dispatch)
+            m.d.sync += [self.final_step.eq(last_turn), earlier.eq(late)]
+        for k, dispatches_here in enumerate(dispatches):
+            bits = slice(k * COPY_BITS, (k + 1) * COPY_BITS)
+            with m.If(dispatches_here):
+                m.d.sync += Value.cast(instruction)[bits].eq(Value.cast(record)[bits])
         return m
 
     def _gives(self, record) -> tuple[Value, Value]:
