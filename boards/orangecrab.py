@@ -30,9 +30,9 @@ BOARDS = tuple(
         family=ECP5,
         part=(size, "--package", "CSFBGA285", "--speed", "8"),
         platform=platform,
-        # ecppll -i 48 -o 72
-        clock=lambda: ECP5Clock("clk", input_mhz=48, output_mhz=72, input_divider=2, feedback=3, output=8),
-        clock_mhz=72,
+        # ecppll -i 48 -o 96
+        clock=lambda: ECP5Clock("clk", input_mhz=48, output_mhz=96, input_divider=1, feedback=2, output=6),
+        clock_mhz=96,
         baud=3_000_000,
         loader="orangeCrab",
     )
