@@ -1,6 +1,7 @@
 """Torch layers whose weight is a tensor network: forward and backward never form the dense matrix."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import prod, sqrt
 from typing import NamedTuple
@@ -10,12 +11,48 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from model.contraction import absorb, left_to_right, mean_square, merge, stage_weights
+from model.contraction import absorb, join_stages, left_to_right, mean_square, merge, stage_weights
 from spec.errors import SpecError
 from spec.formats import PIXELS, InputFormat
 from spec.lstm import LSTMSpec, Region, stack
 from spec.network import TensorNetwork
 from spec.stages import StageList, stages
+
+
+class BoxContraction:
+    """Contracts data that is zero outside a box of a network's input modes: only the box, with the factors cut to it.
+
+    Args:
+        network: the weight.
+        box: its shape is that of the data, its start where the data lies in the input modes.
+        stage_list: order of contraction.
+
+    Raises:
+        SpecError: a stage list that does not name every factor once.
+    """
+
+    def __init__(self, network: TensorNetwork, box: Region, stage_list: StageList):
+        self._start = dict(zip(network.inputs, box.start, strict=True))
+        self._network = _cut(network, box)
+        self._stages = stages(self._network, stage_list)
+        self._to_outputs = (0, *(1 + self._stages[-1].result.index(name) for name in network.outputs))
+
+    def weights(self, factors: Mapping[str, Tensor]) -> list[Tensor]:
+        """The merged weight of every stage, dimensions in the order of `Stage.weight`; differentiable."""
+        cut = dict(factors)
+        for factor in self._network.factors:
+            for dim, name in enumerate(factor.indices):
+                if name in self._start:
+                    start, size = self._start[name], self._network.size[name]
+                    cut[factor.name] = cut[factor.name].narrow(dim, start, size)
+        return [weight.contiguous() for weight in stage_weights(self._network, self._stages, cut)]
+
+    def __call__(self, data: Tensor, weights: list[Tensor]) -> Tensor:
+        """Contracts data (samples × the box) with stage weights to samples × output modes."""
+        indices = self._network.inputs
+        for stage, weight in zip(self._stages, weights, strict=True):
+            data, indices = absorb(stage, weight, data, indices), stage.result
+        return data.permute(self._to_outputs)
 
 
 class NetworkWeight(nn.Module):
@@ -40,9 +77,6 @@ class NetworkWeight(nn.Module):
         super().__init__()
         self.network = network
         self.stage_list = left_to_right(network) if stage_list is None else stage_list
-        self.stages = stages(network, self.stage_list)
-        self._results = [stage.result for stage in self.stages]
-        self._to_outputs = (0, *(1 + self._results[-1].index(name) for name in network.outputs))
         self.factors = nn.ParameterDict(
             {factor.name: nn.Parameter(torch.empty(network.shape(factor.indices))) for factor in network.factors}
         )
@@ -62,26 +96,14 @@ class NetworkWeight(nn.Module):
             for parameter in tensors.values():
                 parameter.mul_(scale)
 
-    def stage_weights(self) -> list[Tensor]:
-        """The merged weight of every stage, dimensions in the order of `Stage.weight`; differentiable."""
-        return stage_weights(self.network, self.stages, dict(self.factors.items()))
+    def on(self, box: Region, *, join: bool = False) -> BoxContraction:
+        """The contraction of data that fills a box; with `join`, in fewer stages where that takes less time."""
+        stage_list = join_stages(_cut(self.network, box), self.stage_list) if join else self.stage_list
+        return BoxContraction(self.network, box, stage_list)
 
-    def contract(self, data: Tensor, weights: list[Tensor]) -> Tensor:
-        """Contracts data (samples × input modes) with stage weights to samples × output modes."""
-        indices = self.network.inputs
-        for stage, weight, result in zip(self.stages, weights, self._results, strict=True):
-            data, indices = absorb(stage, weight, data, indices), result
-        return data.permute(self._to_outputs)
-
-    def cut(self, weights: list[Tensor], box: Region) -> list[Tensor]:
-        """Stage weights for data that is zero outside a box of the input modes: the same result from less data."""
-        result = []
-        for stage, weight in zip(self.stages, weights, strict=True):
-            for mode, name in enumerate(self.network.inputs):
-                if name in stage.weight:
-                    weight = weight.narrow(stage.weight.index(name), box.start[mode], box.shape[mode])
-            result.append(weight.contiguous())
-        return result
+    def weights(self, contraction: BoxContraction) -> list[Tensor]:
+        """Stage weights of a contraction."""
+        return contraction.weights(dict(self.factors.items()))
 
     def dense(self) -> Tensor:
         """The dense matrix: prod(output modes) × prod(input modes), both in C order."""
@@ -108,12 +130,15 @@ class HTLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = prod(network.input_shape), prod(network.output_shape)
         self.weight = NetworkWeight(network, stage_list, 1 / self.in_features)
+        modes, shape = range(len(network.inputs)), network.input_shape
+        self._contraction = self.weight.on(Region((0,) * len(modes), shape, tuple(modes), self.in_features))
         self.bias = nn.Parameter(torch.zeros(self.out_features)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x, any leading dimensions × in_features, to the same × out_features."""
         data = x.reshape(-1, *self.weight.network.input_shape)
-        y = self.weight.contract(data, self.weight.stage_weights()).reshape(*x.shape[:-1], self.out_features)
+        y = self._contraction(data, self.weight.weights(self._contraction))
+        y = y.reshape(*x.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
 
     def to_dense(self) -> Tensor:
@@ -156,6 +181,9 @@ class FDHTLSTM(nn.Module):
         variance = 1 / (spec.inputs + spec.hidden)
         self.weight = NetworkWeight(spec.network, stage_list, variance)
         self.recurrent = None if spec.recurrent is None else NetworkWeight(spec.recurrent, None, variance)
+        self._of_x = self.weight.on(spec.x)
+        # h's box is small; to start a stage takes longer there than its multiplications.
+        self._of_h = (self.recurrent or self.weight).on(spec.h, join=True)
         self.bias = nn.Parameter(torch.zeros(4, spec.hidden))
         with torch.no_grad():
             self.bias[1] = 1
@@ -189,16 +217,15 @@ class FDHTLSTM(nn.Module):
         data = x.data if isinstance(x, PackedSequence) else x
         if data.dim() not in ((2,) if isinstance(x, PackedSequence) else (2, 3)) or data.shape[-1] != self.spec.inputs:
             raise SpecError(f"x of shape {tuple(data.shape)} has no steps of {self.spec.inputs} inputs")
-        weights = self.weight.stage_weights()
-        of_h = weights if self.recurrent is None else self.recurrent.stage_weights()
         # W [x; h] = W_x x + W_h h: all steps' W_x x at once, and only h's box of the data tensor step by step.
+        h_weights = None if zero_h else (self.recurrent or self.weight).weights(self._of_h)
         if isinstance(x, PackedSequence):
             h, c = self._states(state, int(x.batch_sizes[0]), True, data)
             if x.sorted_indices is not None:
                 h, c = h[x.sorted_indices], c[x.sorted_indices]
                 mask_h = None if mask_h is None else mask_h[x.sorted_indices]
-            of_x = self._of_x(data, weights).split(x.batch_sizes.tolist())
-            outputs, h, c = self._run(of_x, h, c, None if zero_h else of_h, mask_h)
+            of_x = self._gates_of_x(data).split(x.batch_sizes.tolist())
+            outputs, h, c = self._run(of_x, h, c, h_weights, mask_h)
             if x.unsorted_indices is not None:
                 h, c = h[x.unsorted_indices], c[x.unsorted_indices]
             output = PackedSequence(torch.cat(outputs), x.batch_sizes, x.sorted_indices, x.unsorted_indices)
@@ -209,9 +236,9 @@ class FDHTLSTM(nn.Module):
         if sequences.shape[time] < 1:
             raise SpecError(f"x of shape {tuple(x.shape)} has no steps; a sequence has at least one")
         h, c = self._states(state, sequences.shape[1 - time], batched, x)
-        of_x = self._of_x(sequences.flatten(0, 1), weights).unflatten(0, sequences.shape[:2])
+        of_x = self._gates_of_x(sequences.flatten(0, 1)).unflatten(0, sequences.shape[:2])
         mask_h = mask_h if mask_h is None or batched else mask_h.unsqueeze(0)
-        outputs, h, c = self._run(of_x.unbind(time), h, c, None if zero_h else of_h, mask_h)
+        outputs, h, c = self._run(of_x.unbind(time), h, c, h_weights, mask_h)
         output = torch.stack(outputs, time)
         if not batched:
             return output.squeeze(1 - time), (h, c)
@@ -228,21 +255,19 @@ class FDHTLSTM(nn.Module):
         return [tensor.reshape(size) for tensor in state]
 
     def _run(
-        self, of_x: Sequence[Tensor], h: Tensor, c: Tensor, weights: list[Tensor] | None, mask_h: Tensor | None = None
+        self, of_x: Sequence[Tensor], h: Tensor, c: Tensor, h_weights: list[Tensor] | None, mask_h: Tensor | None = None
     ) -> tuple[list[Tensor], Tensor, Tensor]:
         """The recurrence.
 
         Args:
             of_x: W_x x + b, per step b × 4 × H. b may shrink from step to step: the last sequences have then ended.
             h, c: B × H before the first step.
-            weights: stage weights of what h meets; None puts 0 in place of h.
+            h_weights: stage weights of what h meets; None puts 0 in place of h.
             mask_h: B × H, what h is multiplied by before it meets them.
 
         Returns:
             h after every step (b × H each), and each sequence's last h and c (B × H).
         """
-        weight = self.weight if self.recurrent is None else self.recurrent
-        h_weights = None if weights is None else weight.cut(weights, self.spec.h)
         outputs, ended = [], []
         for z in of_x:
             if len(z) < len(h):
@@ -250,7 +275,7 @@ class FDHTLSTM(nn.Module):
                 h, c = h[: len(z)], c[: len(z)]
             if h_weights is not None:
                 kept = h if mask_h is None else h * mask_h[: len(h)]
-                z = z + self._gather(weight.contract(_place(kept, self.spec.h), h_weights))
+                z = z + self._gather(self._of_h(_place(kept, self.spec.h), h_weights))
             g = torch.tanh(z[:, 2])
             i, f, _, o = torch.sigmoid(z).unbind(1)
             c = torch.addcmul(f * c, i, g)
@@ -265,10 +290,10 @@ class FDHTLSTM(nn.Module):
         of_h = of_x if self.recurrent is None else self.recurrent.dense()[self._z_positions]
         return torch.cat([of_x[:, self.spec.x_positions], of_h[:, self.spec.h_positions]], 1)
 
-    def _of_x(self, x: Tensor, weights: list[Tensor]) -> Tensor:
+    def _gates_of_x(self, x: Tensor) -> Tensor:
         """W_x x + b, samples × 4 × H, of x (samples × N)."""
-        weights = self.weight.cut(weights, self.spec.x)
-        return self._gather(self.weight.contract(_place(x, self.spec.x), weights)) + self.bias
+        weights = self.weight.weights(self._of_x)
+        return self._gather(self._of_x(_place(x, self.spec.x), weights)) + self.bias
 
     def _gather(self, result: Tensor) -> Tensor:
         """samples × 4 × H out of samples × output modes."""
@@ -415,6 +440,11 @@ class Classifier(nn.Module):
         seen = x if masks.x is None else x * masks.x[:, None]
         _, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
         return self.head(h[-1] if masks.head is None else h[-1] * masks.head)
+
+
+def _cut(network: TensorNetwork, box: Region) -> TensorNetwork:
+    """The network with input modes as large as a box."""
+    return replace(network, sizes=tuple({**network.size, **dict(zip(network.inputs, box.shape, strict=True))}.items()))
 
 
 def _place(vectors: Tensor, region: Region) -> Tensor:

@@ -1,5 +1,8 @@
 """The factorised layers against torch's own dense ones."""
 
+from itertools import combinations, pairwise
+from math import prod
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
-from model.contraction import left_to_right, mean_square
+from model import contraction
+from model.contraction import join_stages, left_to_right, mean_square
 from model.layers import FDHTLSTM, Classifier, HTLinear, NetworkWeight, StackedFDHTLSTM
 from spec.errors import SpecError
 from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
 from spec.network import balanced_tree, bt_network, dense_network, ht_network, linear_tree, tt_network
+from spec.stages import stages
 from tests.model.networks import SHAPES, block_term_lstm, dense, every_kind, lstms, models, small_lstm, stage_lists
 
 EXACT = {"rtol": 0, "atol": 1e-12}
@@ -188,6 +193,25 @@ def test_initial_factors_cancel_the_sums_over_their_bonds():
 def test_default_stage_list():
     assert left_to_right(small_lstm(4).network) == (("U1",), ("B12", "U2"), ("B1234", "B34", "U3"), ("U4",))
     assert left_to_right(block_term_lstm().network) == (("A1",), ("C", "A2"))
+
+
+@pytest.mark.parametrize(("depth", "kind"), KINDS)
+@pytest.mark.parametrize("start", [0, 50, contraction.START])
+def test_joined_stages_cost_the_least(depth, kind, start, monkeypatch):
+    """Against every way to join neighbours."""
+    monkeypatch.setattr(contraction, "START", start)
+    network = every_kind(depth)[kind]
+    listed = left_to_right(network)
+
+    def cost(stage_list) -> int:
+        return sum(s.macs(network) + start + prod(network.shape(s.weight)) for s in stages(network, stage_list))
+
+    ways = [
+        tuple(sum(listed[a:b], ()) for a, b in pairwise((0, *cuts, len(listed))))
+        for count in range(len(listed))
+        for cuts in combinations(range(1, len(listed)), count)
+    ]
+    assert cost(join_stages(network, listed)) == min(map(cost, ways))
 
 
 def test_zero_h_is_no_feedback():
