@@ -11,9 +11,9 @@ BOARD = Board(
     family=ECP5,
     part=("--um5g-85k", "--package", "CABGA554", "--speed", "8"),
     platform=ECPIX585Platform,
-    # ecppll -i 100 -o 75
-    clock=lambda: ECP5Clock("clk100", input_mhz=100, output_mhz=75, input_divider=4, feedback=3, output=8),
-    clock_mhz=75,
+    # ecppll -i 100 -o 100
+    clock=lambda: ECP5Clock("clk100", input_mhz=100, output_mhz=100, input_divider=1, feedback=1, output=6),
+    clock_mhz=100,
     baud=3_000_000,
     loader="ecpix5",
 )

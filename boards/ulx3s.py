@@ -11,9 +11,9 @@ BOARD = Board(
     family=ECP5,
     part=("--85k", "--package", "CABGA381", "--speed", "6"),
     platform=ULX3S_85F_Platform,
-    # ecppll -i 25 -o 80
-    clock=lambda: ECP5Clock("clk25", input_mhz=25, output_mhz=80, input_divider=5, feedback=16, output=7),
-    clock_mhz=80,
+    # ecppll -i 25 -o 100
+    clock=lambda: ECP5Clock("clk25", input_mhz=25, output_mhz=100, input_divider=1, feedback=4, output=6),
+    clock_mhz=100,
     baud=3_000_000,
     loader="ulx3s",
 )
