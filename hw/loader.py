@@ -96,12 +96,13 @@ class InputLoader(Component):
         values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
         h = delay(m, self.h_data, max(extra - timing.hidden(target), 0), "h")
         placed = delay(m, stepped, max(extra - 2, 0), "placed", reset_less=False)
+        loads, copies = (delay(m, op, wait, name) for op, name in ((loading, "loads"), (copying, "copies")))
         m.d.sync += [
             self.write_address.eq(addresses.address.word),
-            self.write_mask.eq(Mux((loading & ~whole) | copying, 1 << addresses.address.lane, ~0)),
+            self.write_mask.eq(Mux((loads & ~whole) | copies, 1 << addresses.address.lane, ~0)),
         ]
         for value, written in zip(values, self.write_data, strict=True):
-            m.d.sync += written.eq(Mux(loading, value, Mux(copying, h, 0)))
+            m.d.sync += written.eq(Mux(loads, value, Mux(copies, h, 0)))
         with m.If(self.fill.enable):
             m.d.sync += [self.write_address.eq(self.fill.address), self.write_mask.eq(1 << self.fill.part)]
             m.d.sync += [lane.eq(self.fill.data.as_signed()) for lane in self.write_data]
