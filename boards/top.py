@@ -2,15 +2,15 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 
+from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
-import hw
-import spec
 from boards.board import Board
 from hw.system import System
 from hw.uart import divisor
+from spec.target import Target
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,17 @@ class Resources:
 
 
 def build_id(board: Board) -> int:
-    """32 bits that identify what a bitstream was made of: board, target and the sources of the gateware."""
-    digest = hashlib.sha256(repr((board.name, board.engine, board.clock_hz, board.baud, board.spi_mhz)).encode())
-    for package in (spec, hw):
-        for source in sorted(Path(package.__path__[0]).glob("*.py")):
-            digest.update(source.read_bytes())
-    return int.from_bytes(digest.digest()[:4], "little")
+    """32 bits that identify what a bitstream is made of: the gateware as elaborated, and the board's clock and link."""
+    spi = board.spi_mhz is not None
+    what = repr((board.name, board.clock_hz, board.baud, board.spi_mhz)).encode() + _gateware(board.engine, spi)
+    return int.from_bytes(hashlib.sha256(what).digest()[:4], "little")
+
+
+@cache
+def _gateware(target: Target, spi: bool) -> bytes:
+    """Digest of the system in RTLIL, with nothing in it that differs between boards of one target."""
+    text = rtlil.convert(System(target, divisor=4, build=0, spi=spi), emit_src=False)
+    return hashlib.sha256(text.encode()).digest()
 
 
 class BoardTop(Elaboratable):
