@@ -46,8 +46,8 @@ TAKEN = 1
 
 
 def load(target: Target) -> int:
-    """`start` of the loader to its first write: count, address, write register. Where the array is not compact, also two
-    registers in front of the address generator.
+    """`start` of the loader to its first write: count, address, write register. Where the array is not compact, also
+    two registers in front of the address generator.
     """
     return 2 if target.compact else 2 + address(target) + 2
 
