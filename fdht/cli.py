@@ -26,7 +26,12 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")]
 TargetName = Annotated[
     str,
-    typer.Option("--target", "-t", help="The engine to compile for: one that fdht synth --list shows.", metavar="NAME"),
+    typer.Option(
+        "--target",
+        "-t",
+        help="The engine to compile for: one that fdht synth --list shows, or a file that fdht explore --take wrote.",
+        metavar="NAME",
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Of the initialisation and of all random draws.")]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
@@ -96,7 +101,9 @@ def demo(
     "torchrun --nproc-per-node 2 -m fdht train faces-rgb"
 )
 def train(
-    preset: Annotated[str, typer.Argument(help="What to train: faces, digits, spoken-digits, ucf11, ...")],
+    preset: Annotated[
+        str, typer.Argument(help="What to train: faces, digits, ..., or a file that fdht explore --take wrote.")
+    ],
     data: Annotated[
         str | None, typer.Option(help="Other data than the preset's, see fdht data.", metavar="NAME")
     ] = None,
@@ -196,7 +203,7 @@ def train(
     figures = training.run(
         output,
         chosen,
-        BUILD / f"{preset}.checkpoint" if out is None else out,
+        BUILD / f"{chosen.name}.checkpoint" if out is None else out,
         seed=seed,
         epochs=epochs,
         resume=resume,
@@ -573,6 +580,69 @@ def baselines(
     )
     comparison.report(output, rows)
     output.result([model.figures() for models in comparison.standings(rows).values() for model in models])
+
+
+@app.command(
+    epilog="Examples: fdht explore digits --board icebreaker · fdht explore digits -b icebreaker --trials 80 · "
+    "fdht explore digits -b icebreaker --trials 0 --take 17 · "
+    "fdht explore faces -b ulx3s-85f --own-engine --minimise memory --out build/small-faces"
+)
+def explore(
+    preset: Annotated[
+        str, typer.Argument(help="What is searched for: its data, its hidden units, and how a model is trained.")
+    ],
+    board: Annotated[
+        str, typer.Option("--board", "-b", help="Where it is to run: one that fdht synth --list shows.", metavar="NAME")
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="Other data than the preset's, see fdht data.", metavar="NAME")
+    ] = None,
+    data_folder: Folder = None,
+    frames: Frames = 6,
+    split: SplitName = "group",
+    fold: Fold = 0,
+    trials: Annotated[
+        int, typer.Option(help="Models to look at, in all runs and processes together; 0 shows what there is.", min=0)
+    ] = 40,
+    epochs: Annotated[int, typer.Option(help="Rounds of training of each model that fits.")] = 5,
+    minimise: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Beside the best accuracy: cycles, parameters, memory or multipliers; repeat for several "
+            "[default: cycles and parameters]."
+        ),
+    ] = None,
+    own_engine: Annotated[
+        bool, typer.Option("--own-engine", help="Only the engine that the board has: no other array, no new bitstream.")
+    ] = False,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the study [default: build/explore/PRESET-BOARD].", metavar="DIR"),
+    ] = None,
+    take: Annotated[
+        int | None, typer.Option(help="Write this trial's model for fdht train, and its engine for --target.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Search modes, trees, ranks, widths and arrays: what fits, how fast it is, how accurate.
+
+    Each model is planned first; what fits the board is trained for a few epochs, quantised, and measured in integers on
+    the validation split. Shown is the Pareto front: models that no other surpasses. The first trial is the preset
+    itself. An interrupted search goes on with the same command, and several processes, or machines with a common
+    folder, may run it at the same time.
+    """
+    from fdht import datasets, exploration
+    from fdht.console import Output
+    from model.presets import find_preset
+
+    output, chosen = Output(json), find_preset(preset)
+    source = datasets.source(data, data_folder, frames, split, fold)
+    question = exploration.question(chosen, source, board, epochs, own_engine, minimise, seed)
+    folder = BUILD / "explore" / f"{chosen.name}-{board}" if out is None else out
+    figures = exploration.run(output, question, folder, trials, take)
+    exploration.report(output, figures)
+    output.result(figures)
 
 
 @app.command(

@@ -1,14 +1,16 @@
 """Presets: the models with their data and how they are trained."""
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 from torch.nn import functional
 
 from model.data import DataSet
 from model.schedule import SCHEDULES
-from spec.errors import SpecError
+from spec.errors import FileError, SpecError
 from spec.lstm import LSTMSpec, Region, fdht_lstm
 
 _WORDS = {
@@ -140,6 +142,19 @@ class Preset:
         """How it is trained, for a checkpoint; without model, data and epochs, which that notes by itself."""
         return {key: value for key, value in asdict(self).items() if key not in ("name", "data", "spec", "epochs")}
 
+    def to_json(self) -> str:
+        return _ADAPTER.dump_json(self, indent=2).decode()
+
+    @staticmethod
+    def from_json(text: str | bytes) -> "Preset":
+        try:
+            return _ADAPTER.validate_json(text)
+        except ValidationError as error:
+            raise SpecError(f"not a preset: {error.errors()[0]['msg']}") from None
+
+
+_ADAPTER = TypeAdapter(Preset)
+
 
 def _faces() -> LSTMSpec:
     """The faces model: a frame of 120 rows of 160 pixels as 8 × 8 fields of 15 × 20 pixels.
@@ -229,11 +244,17 @@ PRESETS = {
 
 
 def find_preset(name: str) -> Preset:
-    """A preset by name.
+    """A preset by name, or one in a JSON file, as `fdht explore --take` writes it.
 
     Raises:
         SpecError: no such preset; names those there are.
+        FileError: no such file, or no preset in it.
     """
+    if name.endswith(".json"):
+        try:
+            return Preset.from_json(Path(name).read_bytes())
+        except (OSError, SpecError) as error:
+            raise FileError(f"no preset in {name} ({error}); pass one that fdht explore --take wrote") from None
     if name not in PRESETS:
         raise SpecError(f"there is no preset {name!r}; known: {', '.join(PRESETS)}")
     return PRESETS[name]

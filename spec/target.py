@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
-from spec.errors import SpecError
+from pydantic import TypeAdapter, ValidationError
+
+from spec.errors import FileError, SpecError
 from spec.fixed import Fixed
 from spec.formats import GateFormats
 
@@ -148,6 +151,18 @@ class Target:
         coarse, fine = Fixed(width, width - 4), Fixed(width, width - 2)
         return GateFormats(coarse, coarse, fine, fine)
 
+    def to_json(self) -> str:
+        return _ADAPTER.dump_json(self, indent=2).decode()
+
+    @staticmethod
+    def from_json(text: str | bytes) -> "Target":
+        try:
+            return _ADAPTER.validate_json(text)
+        except ValidationError as error:
+            raise SpecError(f"not a target: {error.errors()[0]['msg']}") from None
+
+
+_ADAPTER = TypeAdapter(Target)
 
 TARGETS = {
     target.name: target
@@ -235,11 +250,17 @@ TARGETS = {
 
 
 def find_target(name: str) -> Target:
-    """A target by name.
+    """A target by name, or one in a JSON file, as `fdht explore --take` writes it.
 
     Raises:
         SpecError: no such target; names those there are.
+        FileError: no such file, or no target in it.
     """
+    if name.endswith(".json"):
+        try:
+            return Target.from_json(Path(name).read_bytes())
+        except (OSError, SpecError) as error:
+            raise FileError(f"no target in {name} ({error}); pass one that fdht explore --take wrote") from None
     if name not in TARGETS:
         raise SpecError(f"there is no target {name!r}; known: {', '.join(TARGETS)}")
     return TARGETS[name]

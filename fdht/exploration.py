@@ -1,0 +1,344 @@
+"""`fdht explore`: which network on which engine, by accuracy, cycles and size.
+
+A candidate is planned first, in a fraction of a second, and only what fits is trained, quantised and measured: the
+accuracy is that of the integers, on the validation split. The test split stays closed.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import log, prod
+from pathlib import Path
+from re import split
+
+import numpy as np
+from optuna.study import StudyDirection
+from optuna.trial import FixedTrial, FrozenTrial, Trial
+
+from boards.catalogue import find_board
+from compiler.explain import fill
+from compiler.image import compile_bundle
+from compiler.planner import Way, candidates
+from fdht.console import Output, percent
+from fdht.front import draw
+from fdht.space import Candidate, Space
+from fdht.study import FIGURES, REFUSAL, Refused, Study
+from model import data
+from model.checkpoint import load_checkpoint
+from model.data import DataSet, Source
+from model.presets import Preset, fitted
+from model.quantise import quantise
+from model.train import TrainingInterrupted, train
+from spec.errors import CapacityError, SpecError
+from spec.target import Target
+
+CALIBRATION_CLIPS = 40
+"""Training clips that formats are chosen on, spread over the split."""
+
+SMALLER_IS_BETTER = ("cycles", "parameters", "memory", "multipliers")
+"""What may be minimised beside the accuracy, which is maximised."""
+
+STUDY, PICTURE = "study.journal", "front.png"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is searched.
+
+    Attributes:
+        preset: the model's hidden units and how it is trained.
+        source: the data set.
+        board: where it is to run.
+        epochs: that each candidate is trained.
+        own_engine: only the engine that the board has.
+        minimise: of `SMALLER_IS_BETTER`.
+        seed: of the search and of every training.
+
+    Raises:
+        SpecError: something to minimise that is none, no epoch, or a preset that takes other data.
+    """
+
+    preset: Preset
+    source: Source
+    board: str
+    epochs: int
+    own_engine: bool
+    minimise: tuple[str, ...]
+    seed: int
+
+    def __post_init__(self):
+        find_board(self.board)
+        unknown = [name for name in self.minimise if name not in SMALLER_IS_BETTER]
+        if unknown or not self.minimise:
+            known = ", ".join(SMALLER_IS_BETTER)
+            raise SpecError(f"{', '.join(unknown) or 'nothing'} cannot be minimised; choose of {known}")
+        if self.epochs < 1:
+            raise SpecError(f"{self.epochs} epochs; training needs at least one")
+
+    def figures(self) -> dict:
+        """What a study must have been begun with to go on."""
+        return {
+            "preset": self.preset.name,
+            "data": asdict(self.source),
+            "board": self.board,
+            "epochs": self.epochs,
+            "own engine": self.own_engine,
+            "minimise": list(self.minimise),
+            "seed": self.seed,
+        }
+
+
+def question(
+    preset: Preset,
+    source: Source | None,
+    board: str,
+    epochs: int,
+    own_engine: bool,
+    minimise: Sequence[str] | None,
+    seed: int,
+) -> Question:
+    """A question with what is usual in place of what is None."""
+    source = Source(preset.data) if source is None else source
+    return Question(preset, source, board, epochs, own_engine, tuple(minimise or SMALLER_IS_BETTER[:2]), seed)
+
+
+class Exploration:
+    """A study of a question in a folder, which several processes may share.
+
+    Args:
+        folder: of the study, the trained models and the picture.
+        reading: called with (clips read, clips there are) while a folder of clips is read.
+
+    Raises:
+        SpecError: a preset that takes data of another size.
+        FileError: the folder holds the study of another question, or something else.
+    """
+
+    def __init__(self, question: Question, folder: Path, reading: Callable[[int, int], None] | None = None):
+        self.question, self.folder = question, folder
+        self._data = data.load(question.source, progress=reading)
+        self._preset = fitted(question.preset, self._data)
+        spec, board = self._preset.spec, find_board(question.board)
+        self.space = Space(spec.inputs, spec.hidden, spec.classes, _picture(self._data), board, question.own_engine)
+        directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(question.minimise)]
+        self.study = Study(folder / STUDY, question.figures(), directions, question.seed, self.space.choices(spec))
+
+    def run(self, trials: int, progress: Callable[[int], None]) -> None:
+        """Searches until so many trials are finished, those of all processes together.
+
+        Args:
+            progress: called with the number of finished trials.
+
+        Raises:
+            ExplorationInterrupted: Ctrl-C; what is finished is kept.
+        """
+        self.study.run(trials, self._evaluate, progress)
+
+    def candidate(self, number: int) -> Candidate:
+        """What was chosen for a trial.
+
+        Raises:
+            SpecError: no such trial, or one whose candidate did not fit.
+        """
+        found = {trial.number: trial for trial in self.study.finished if FIGURES in trial.user_attrs}
+        if number not in found:
+            there = ", ".join(str(trial.number) for trial in self.study.front) or "none yet"
+            raise SpecError(f"trial {number} has no model; those of the front are {there}")
+        return self.space.choose(FixedTrial(found[number].params))
+
+    def take(self, number: int) -> dict:
+        """Writes a trial's model for `fdht train`, and its engine for `--target`, if that is not the board's own.
+
+        Raises:
+            SpecError: no such trial, or one whose candidate did not fit.
+        """
+        candidate = self.candidate(number)
+        name, data_name = f"{self._preset.name}-{number}", self.question.source.name
+        model = self.folder / f"{name}.json"
+        model.write_text(replace(self._preset, name=name, data=data_name, spec=candidate.spec).to_json() + "\n")
+        engine = candidate.target.name
+        if candidate.target != self.space.board.engine:
+            engine = str(self.folder / f"{engine}.json")
+            Path(engine).write_text(candidate.target.to_json() + "\n")
+        return {"trial": number, "model": str(model), "target": engine, "factor_width": candidate.factor_width}
+
+    def _evaluate(self, trial: Trial) -> tuple[list[float], dict]:
+        try:
+            candidate = self.space.choose(trial)
+            best = candidates(candidate.spec, candidate.target)[0]
+        except CapacityError as error:
+            raise _refused(error) from None
+        except SpecError as error:
+            raise Refused("no such engine", str(error), 1.0) from None
+        trained, float_accuracy = self._trained(candidate)
+        way = best.ways[0]
+        chosen = np.linspace(0, len(self._data.train) - 1, CALIBRATION_CLIPS).astype(int)
+        validation, target = self._data.validation, candidate.target
+        try:
+            bundle, _ = quantise(
+                trained.model,
+                best.stage_lists,
+                validation.clips,
+                validation.labels,
+                calibration=self._data.train.frames[self._data.train.order[chosen]],
+                factor_width=candidate.factor_width,
+                accumulator_width=target.accumulator_width,
+                gate=target.gate_formats,
+            )
+            compile_bundle(bundle, target, step=way.step)
+        except CapacityError as error:
+            raise _refused(error) from None
+        except SpecError as error:
+            raise Refused("number formats", str(error), 1.0) from None
+        figures = {
+            "accuracy": float((bundle.logits.argmax(1) == bundle.labels).mean()),
+            "float_accuracy": float_accuracy,
+            "parameters": candidate.spec.parameters["factors"],
+            "cycles": way.cycles,
+            "memory": memory(way, target),
+            "multipliers": target.multipliers,
+            "frames_per_s": self.space.board.clock_hz / way.cycles,
+            **candidate.description(),
+        }
+        return [figures["accuracy"], *(figures[name] for name in self.question.minimise)], figures
+
+    def _trained(self, candidate: Candidate):
+        """The checkpoint of a model and its accuracy; trained once, whatever its widths and its engine."""
+        preset = replace(self._preset, spec=candidate.spec)
+        question = self.question
+        key = hashlib.sha256(repr((preset, question.source, question.epochs, question.seed)).encode()).hexdigest()
+        path = self.folder / "trained" / f"{key[:20]}.checkpoint"
+        if not path.is_file() or not load_checkpoint(path).complete:
+            try:
+                train(
+                    preset,
+                    path,
+                    source=question.source,
+                    seed=question.seed,
+                    epochs=question.epochs,
+                    resume=path.is_file(),
+                    choose=True,
+                )
+            except TrainingInterrupted:
+                raise KeyboardInterrupt from None
+        trained = load_checkpoint(path)
+        return trained, trained.accuracy
+
+
+def memory(way: Way, target: Target) -> int:
+    """Bits of the engine's memories that a model fills: data and results, factors, biases."""
+    words = {name: used for name, (used, _) in fill(way.programs, target).items()}
+    lanes = target.columns * target.data_width
+    data_words = words["scratchpad"] + words["results"] + words["biases"]
+    return data_words * lanes + words["factors"] * target.rows * target.factor_width
+
+
+def _refused(error: CapacityError) -> Refused:
+    """In how many lanes or for which stage something lacks is no reason of its own."""
+    reason, *_ = split(" (?:of [0-9]|for )", error.resource)
+    return Refused(reason, str(error), log(error.need / error.limit) if error.need > error.limit > 0 else 1.0)
+
+
+def _picture(source: DataSet) -> tuple[int, int, int] | None:
+    """Rows, columns and values of a pixel, if a step shows a picture."""
+    if prod(source.image_shape) != source.inputs:
+        return None
+    rows, columns, depth = (*source.image_shape, 1)[:3]
+    return rows, columns, depth
+
+
+def run(output: Output, question: Question, folder: Path, trials: int, take: int | None) -> dict:
+    """Searches with a progress bar, draws what was found and returns the figures.
+
+    Args:
+        trials: finished ones there are to be. take: a trial whose model is to be written.
+    """
+    with output.progress(f"exploring {question.preset.name} on {question.board}", trials) as advance:
+
+        def reading(done: int, total: int) -> None:
+            advance(note=f"reading clips, {done:,} of {total:,}")
+
+        exploration = Exploration(question, folder, reading)
+        exploration.run(trials, lambda done: advance(done, trials))
+    found = figures(exploration)
+    picture(output, found, folder)
+    return found if take is None else {**found, "taken": exploration.take(take)}
+
+
+def figures(exploration: Exploration) -> dict:
+    """The figures of a study for `--json`: the front, and every finished trial."""
+    study = exploration.study
+    return {
+        **exploration.question.figures(),
+        "folder": str(exploration.folder),
+        "finished": len(study.finished),
+        "trained": sum(FIGURES in trial.user_attrs for trial in study.finished),
+        "refused": study.refusals,
+        "front": [trial.number for trial in study.front],
+        "trials": [_row(trial) for trial in study.finished],
+    }
+
+
+def _row(trial: FrozenTrial) -> dict:
+    kept = trial.user_attrs
+    return {"trial": trial.number, **kept.get(FIGURES, {"refused": kept.get(REFUSAL, {}).get("sentence")})}
+
+
+def report(output: Output, found: dict) -> None:
+    """The tables of a study: the front, the fastest first, and what did not fit."""
+    rows = sorted((row for row in found["trials"] if row["trial"] in found["front"]), key=lambda row: row["cycles"])
+    output.table(
+        f"{found['preset']} on {found['board']}: what none of {found['trained']} models surpasses",
+        ("trial", "accuracy", "float", "factors", "cycles", "frames/s", "memory, kbit", "multipliers", "array", "bits"),
+        [
+            (
+                row["trial"],
+                percent(row["accuracy"]),
+                percent(row["float_accuracy"]),
+                row["parameters"],
+                row["cycles"],
+                round(row["frames_per_s"]),
+                round(row["memory"] / 1024),
+                row["multipliers"],
+                f"{row['rows']} × {row['columns']}",
+                f"{row['factor_width']}/{row['data_width']}",
+            )
+            for row in rows
+        ],
+    )
+    output.table(
+        "Their networks",
+        ("trial", "input modes", "output modes", "tree", "ranks"),
+        [
+            (row["trial"], *(_listed(row[name]) for name in ("input_modes", "output_modes")), *_tree(row))
+            for row in rows
+        ],
+    )
+    if found["refused"]:
+        output.table("Did not fit", ("for lack of", "models"), list(found["refused"].items()))
+    if "taken" in found:
+        taken = found["taken"]
+        name = Path(taken["model"]).stem
+        output.say(f"wrote {taken['model']}; go on with")
+        output.say(f"  fdht train {taken['model']}")
+        output.say(
+            f"  fdht compile build/{name}.checkpoint --target {taken['target']} --factor-width {taken['factor_width']}"
+        )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _tree(row: dict) -> tuple[str, str]:
+    return row["tree"], ", ".join(f"{node}: {rank}" for node, rank in row["ranks"].items())
+
+
+def picture(output: Output, found: dict, folder: Path) -> None:
+    """Draws the front, if there is anything to draw."""
+    rows = [row for row in found["trials"] if "accuracy" in row]
+    if rows:
+        path = folder / PICTURE
+        title = f"{found['preset']} on {found['board']}, {found['epochs']} epochs: integers on the validation split"
+        draw(rows, found["front"], title, path)
+        output.say(f"drew {path} ({path.stat().st_size // 1000} kB)")

@@ -1,0 +1,46 @@
+"""A picture of what a search has found: accuracy against cycles and against parameters."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fdht.pictures import DPI, STAGES
+
+FOUND, FRONT = "#bbbbbb", STAGES[0]
+
+
+def draw(rows: Sequence[dict], front: Sequence[int], title: str, path: Path) -> None:
+    """Writes the picture, whole or not at all.
+
+    Args:
+        rows: figures of the trained models (see fdht.exploration.figures).
+        front: trials that are to stand out, with their numbers.
+    """
+    scratch = path.with_name(f".{path.name}")
+    figure(rows, front, title).savefig(scratch, dpi=DPI, format="png")
+    scratch.replace(path)
+
+
+def figure(rows: Sequence[dict], front: Sequence[int], title: str) -> Figure:
+    """One panel per size, both with the accuracy upwards."""
+    best = [row for row in rows if row["trial"] in front]
+    drawing = Figure(figsize=(11, 4.8), layout="constrained")
+    panels = drawing.subplots(1, 2, sharey=True)
+    for axes, name, label in zip(
+        panels, ("cycles", "parameters"), ("cycles per step", "parameters of the factors"), strict=True
+    ):
+        for chosen, colour, size, what in ((rows, FOUND, 18, "trained"), (best, FRONT, 34, "not surpassed")):
+            xs, ys = [row[name] for row in chosen], [100 * row["accuracy"] for row in chosen]
+            axes.scatter(xs, ys, s=size, color=colour, label=what, lw=0)
+        for row in best:
+            at = (row[name], 100 * row["accuracy"])
+            axes.annotate(str(row["trial"]), at, xytext=(3, 4), textcoords="offset points", fontsize=7.5)
+        axes.set_xscale("log")
+        axes.set_xlabel(label)
+        axes.grid(True, which="major", color="#dddddd", lw=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("accuracy, %")
+    panels[0].legend(frameon=False, fontsize=9, loc="lower right")
+    drawing.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return drawing
