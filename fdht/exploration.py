@@ -309,29 +309,23 @@ def report(output: Output, found: dict) -> None:
     output.table(
         "Their networks",
         ("trial", "input modes", "output modes", "tree", "ranks"),
-        [
-            (row["trial"], *(_listed(row[name]) for name in ("input_modes", "output_modes")), *_tree(row))
-            for row in rows
-        ],
+        [(row["trial"], *network_text(row)) for row in rows],
     )
     if found["refused"]:
         output.table("Did not fit", ("for lack of", "models"), list(found["refused"].items()))
     if "taken" in found:
         taken = found["taken"]
         name = Path(taken["model"]).stem
-        output.say(f"wrote {taken['model']}; go on with")
-        output.say(f"  fdht train {taken['model']}")
-        output.say(
-            f"  fdht compile build/{name}.checkpoint --target {taken['target']} --factor-width {taken['factor_width']}"
-        )
+        options = f"--target {taken['target']} --factor-width {taken['factor_width']}"
+        output.text(f"Trial {taken['trial']} is in {taken['model']}; go on with")
+        output.text(f"  fdht train {taken['model']}")
+        output.text(f"  fdht compile build/{name}.checkpoint {options}")
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
-
-
-def _tree(row: dict) -> tuple[str, str]:
-    return row["tree"], ", ".join(f"{node}: {rank}" for node, rank in row["ranks"].items())
+def network_text(row: dict) -> tuple[str, str, str, str]:
+    """Input modes, output modes, tree and ranks of a model, for people."""
+    inputs, outputs = (", ".join(map(str, row[name])) for name in ("input_modes", "output_modes"))
+    return inputs, outputs, row["tree"], ", ".join(f"{node}: {rank}" for node, rank in row["ranks"].items())
 
 
 def picture(output: Output, found: dict, folder: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from fdht.pictures import DPI, STAGES
 
@@ -37,6 +38,9 @@ def figure(rows: Sequence[dict], front: Sequence[int], title: str) -> Figure:
             at = (row[name], 100 * row["accuracy"])
             axes.annotate(str(row["trial"]), at, xytext=(3, 4), textcoords="offset points", fontsize=7.5)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
         axes.grid(True, which="major", color="#dddddd", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)

@@ -125,9 +125,8 @@ class Study:
 
     @property
     def front(self) -> list[FrozenTrial]:
-        """Trials that none surpasses: as good in every objective and better in one. Of equal ones the first."""
-        best = {tuple(trial.values): trial for trial in sorted(self.trials.best_trials, key=lambda t: -t.number)}
-        return sorted(best.values(), key=lambda trial: trial.number)
+        """See `front`."""
+        return front(self.trials)
 
     @property
     def refusals(self) -> dict[str, int]:
@@ -199,6 +198,12 @@ class Study:
                     self.trials.tell(trial.number, state=TrialState.FAIL)
                     if not trial.user_attrs.get(_AGAIN):
                         self.trials.enqueue_trial(trial.params, user_attrs={_AGAIN: True})
+
+
+def front(trials: optuna.Study) -> list[FrozenTrial]:
+    """Trials that none surpasses: as good in every objective and better in one. Of equal ones the first; by number."""
+    best = {tuple(trial.values): trial for trial in sorted(trials.best_trials, key=lambda trial: -trial.number)}
+    return sorted(best.values(), key=lambda trial: trial.number)
 
 
 @contextmanager
