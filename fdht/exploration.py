@@ -67,7 +67,6 @@ class Question:
     seed: int
 
     def __post_init__(self):
-        find_board(self.board)
         unknown = [name for name in self.minimise if name not in SMALLER_IS_BETTER]
         if unknown or not self.minimise:
             known = ", ".join(SMALLER_IS_BETTER)

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 from hypothesis import given
@@ -56,17 +57,16 @@ def test_a_study_is_what_was_asked_for(tmp_path):
     assert not [trial for trial in trials.front if trial.state is not TrialState.COMPLETE]
 
 
-def test_the_search_goes_where_nothing_is_refused(tmp_path):
-    def half(trial):
-        number, other = (trial.suggest_int(name, 0, 100) for name in ("number", "other"))
-        if number > 50:
-            raise Refused("too large", f"{number} is above 50", number - 50)
-        return [other, other % 17], {}
+def test_the_search_goes_where_less_is_lacking(tmp_path):
+    """Though nothing has been possible yet."""
+
+    def hard(trial):
+        number = trial.suggest_int("number", 0, 1000)
+        raise Refused("too large", f"{number} is above 0", 1 + number)
 
     trials = opened(tmp_path)
-    trials.run(50, half, silent)
-    late = numbers(trials)[20:]
-    assert sum(number > 50 for number in late) < len(late) / 4, "without knowing better it would be half of them"
+    trials.run(40, hard, silent)
+    assert not trials.front and np.mean(numbers(trials)[:10]) > 300 > 2 * np.mean(numbers(trials)[25:])
 
 
 def test_broken_off_and_taken_up_is_the_same_as_unbroken(tmp_path):
@@ -119,6 +119,14 @@ def test_a_trial_whose_process_is_gone_is_tried_again_once(tmp_path, monkeypatch
     every = trials.trials.get_trials()
     assert [trial.state for trial in every] == [TrialState.FAIL, TrialState.FAIL], "a third time it is left alone"
     assert every[1].params == every[0].params == {"number": number}
+
+
+def test_the_last_trial_is_not_begun_twice(tmp_path):
+    """Two processes have found it missing and begun it at the same moment: the second one lets it be."""
+    first, second = opened(tmp_path), opened(tmp_path)
+    first.trials.ask()
+    second._one(1, lambda trial: pytest.fail("evaluated"))
+    assert states(first) == [TrialState.RUNNING, TrialState.FAIL]
 
 
 def test_signs_of_life_keep_a_long_trial(tmp_path, monkeypatch):
