@@ -24,11 +24,11 @@ from fdht.front import draw
 from fdht.space import Candidate, Space
 from fdht.study import FIGURES, REFUSAL, Refused, Study
 from model import data
-from model.checkpoint import load_checkpoint
+from model.checkpoint import Checkpoint, load_checkpoint
 from model.data import DataSet, Source
 from model.presets import Preset, fitted
 from model.quantise import quantise
-from model.train import TrainingInterrupted, train
+from model.train import TrainingDiverged, TrainingInterrupted, train
 from spec.errors import CapacityError, SpecError
 from spec.target import Target
 
@@ -169,7 +169,10 @@ class Exploration:
             raise _refused(error) from None
         except SpecError as error:
             raise Refused("no such engine", str(error), 1.0) from None
-        trained, float_accuracy = self._trained(candidate)
+        try:
+            trained = self._trained(candidate)
+        except TrainingDiverged as error:
+            raise Refused("a finite loss", str(error), 1.0) from None
         way = best.ways[0]
         chosen = np.linspace(0, len(self._data.train) - 1, CALIBRATION_CLIPS).astype(int)
         validation, target = self._data.validation, candidate.target
@@ -191,7 +194,7 @@ class Exploration:
             raise Refused("number formats", str(error), 1.0) from None
         figures = {
             "accuracy": float((bundle.logits.argmax(1) == bundle.labels).mean()),
-            "float_accuracy": float_accuracy,
+            "float_accuracy": trained.accuracy,
             "parameters": candidate.spec.parameters["factors"],
             "cycles": way.cycles,
             "memory": memory(way, target),
@@ -201,8 +204,8 @@ class Exploration:
         }
         return [figures["accuracy"], *(figures[name] for name in self.question.minimise)], figures
 
-    def _trained(self, candidate: Candidate):
-        """The checkpoint of a model and its accuracy; trained once, whatever its widths and its engine."""
+    def _trained(self, candidate: Candidate) -> Checkpoint:
+        """A model, trained once whatever its widths and its engine."""
         preset = replace(self._preset, spec=candidate.spec)
         question = self.question
         key = hashlib.sha256(repr((preset, question.source, question.epochs, question.seed)).encode()).hexdigest()
@@ -220,8 +223,7 @@ class Exploration:
                 )
             except TrainingInterrupted:
                 raise KeyboardInterrupt from None
-        trained = load_checkpoint(path)
-        return trained, trained.accuracy
+        return load_checkpoint(path)
 
 
 def memory(way: Way, target: Target) -> int:
@@ -284,7 +286,7 @@ def _row(trial: FrozenTrial) -> dict:
 
 
 def report(output: Output, found: dict) -> None:
-    """The tables of a study: the front, the fastest first, and what did not fit."""
+    """The tables of a study: the front, the fastest first, and what was not measured."""
     rows = sorted((row for row in found["trials"] if row["trial"] in found["front"]), key=lambda row: row["cycles"])
     output.table(
         f"{found['preset']} on {found['board']}: what none of {found['trained']} models surpasses",
@@ -311,7 +313,7 @@ def report(output: Output, found: dict) -> None:
         [(row["trial"], *network_text(row)) for row in rows],
     )
     if found["refused"]:
-        output.table("Did not fit", ("for lack of", "models"), list(found["refused"].items()))
+        output.table("Not measured", ("for lack of", "models"), list(found["refused"].items()))
     if "taken" in found:
         taken = found["taken"]
         name = Path(taken["model"]).stem

@@ -1,5 +1,7 @@
 """A picture of what a search has found: accuracy against cycles and against parameters."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,15 +14,17 @@ FOUND, FRONT = "#bbbbbb", STAGES[0]
 
 
 def draw(rows: Sequence[dict], front: Sequence[int], title: str, path: Path) -> None:
-    """Writes the picture, whole or not at all.
+    """Writes the picture, whole or not at all, also when another process does the same.
 
     Args:
         rows: figures of the trained models (see fdht.exploration.figures).
         front: trials that are to stand out, with their numbers.
     """
-    scratch = path.with_name(f".{path.name}")
-    figure(rows, front, title).savefig(scratch, dpi=DPI, format="png")
-    scratch.replace(path)
+    drawing = figure(rows, front, title)
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        drawing.savefig(file, dpi=DPI, format="png")
+    os.replace(scratch, path)
 
 
 def figure(rows: Sequence[dict], front: Sequence[int], title: str) -> Figure:

@@ -99,6 +99,21 @@ def test_what_does_not_fit_is_not_trained(tmp_path, monkeypatch):
     assert "520 needed, 512 available" in figures["trials"][0]["refused"]
 
 
+def test_what_diverges_is_not_measured(tmp_path, monkeypatch):
+    """The search goes on with other models."""
+
+    def first_diverges(preset, path, **options):
+        if not times:
+            times.append(1)
+            raise train.TrainingDiverged("a loss that is no number in epoch 1")
+        return train.train(preset, path, **options)
+
+    times, study = [], exploring(tmp_path, own_engine=True)
+    monkeypatch.setattr(exploration, "train", first_diverges)
+    study.run(3, lambda done: None)
+    assert study.study.refusals == {"a finite loss": 1} and len(study.study.finished) == 3
+
+
 def test_a_shape_is_trained_once(tmp_path, monkeypatch):
     """Whatever its widths and its engine; another shape is another training."""
     times, study = [], exploring(tmp_path)
@@ -141,12 +156,17 @@ def test_two_processes_on_one_search(tmp_path):
     arguments = [*map(str, EXPLORE), "--trials", "6", "--json", "--out", str(tmp_path)]
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", program, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-c", program, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for _ in range(2)
     ]
     outputs = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outputs
+    assert [process.returncode for process in both] == [0, 0], [errors for _, errors in outputs]
+    assert {path.name for path in tmp_path.iterdir()} == {STUDY, exploration.PICTURE, "trained"}
     trials = exploring(tmp_path).study.trials.get_trials()
     finished = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     assert len(finished) == 6 and not [trial for trial in trials if not trial.state.is_finished()]
