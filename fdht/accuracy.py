@@ -1,13 +1,13 @@
 """Accuracies on test splits: the rows of docs/results/accuracy.json, and differences paired over clips."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from spec.container import write_whole
 from spec.errors import FileError, SpecError
 from spec.lstm import LSTMSpec
 
@@ -41,6 +41,7 @@ class Row:
         correct, total: clips of the test split whose class was right, and clips it was asked about.
         hits: which: a bit per clip, first clip in the highest bit of the first digit (hexadecimal, filled up with 0).
         settings: what it was trained with that was chosen for it, in a few words; does not tell rows apart.
+        error: of what a trained matrix was truncated to, relative; 0 where none was.
         seconds: of the training; 0 where nothing was trained for the row.
 
     Raises:
@@ -64,6 +65,7 @@ class Row:
     model: str = "float"
     target: str = ""
     settings: str = ""
+    error: float = 0.0
     seconds: float = 0.0
 
     def __post_init__(self):
@@ -155,15 +157,7 @@ def merge(rows: Iterable[Row], path: Path = RESULTS) -> None:
     """
     kept = {row.key: row for row in [*load(path), *rows]}
     lines = ",\n".join(json.dumps(asdict(kept[key]), ensure_ascii=False) for key in sorted(kept))
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}; choose another place") from None
-    finally:
-        scratch.unlink(missing_ok=True)
+    write_whole(path, f"[\n{lines}\n]\n".encode())
 
 
 def by_series(rows: Iterable[Row]) -> dict[tuple, list[Row]]:

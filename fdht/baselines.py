@@ -25,6 +25,7 @@ from model.checkpoint import load_checkpoint, write_checkpoint
 from model.data import load
 from model.presets import PRESETS, Preset
 from model.train import TrainingInterrupted, predict, train
+from spec.container import write_whole
 from spec.errors import SpecError
 
 STUDY = "baselines"
@@ -85,9 +86,7 @@ class Training:
             self.path.unlink()
         else:
             write_checkpoint(self.path, trained, {})  # without the optimiser, which is two thirds of it
-        scratch = self.path.with_suffix(".scratch")
-        scratch.write_text(json.dumps(result))
-        scratch.replace(self.path.with_suffix(".json"))
+        write_whole(self.path.with_suffix(".json"), json.dumps(result).encode())
         return result
 
 

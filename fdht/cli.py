@@ -250,6 +250,81 @@ def data(
 
 
 @app.command(
+    epilog="Examples: fdht compress model.pt --data faces --ranks 4,8,12 · fdht compress model.safetensors "
+    "--data-folder my-clips --input-modes 61,15,8,8 --output-modes 1,2,16,32 · "
+    "fdht compress model.pt --data faces --resume"
+)
+def compress(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="The state dict of a torch.nn.LSTM and its linear head: .pt, .pth or .safetensors."
+        ),
+    ],
+    data: Annotated[str | None, typer.Option(help="What it was trained on, see fdht data.", metavar="NAME")] = None,
+    data_folder: Folder = None,
+    frames: Frames = 6,
+    split: SplitName = "group",
+    fold: Fold = 0,
+    ranks: Annotated[str, typer.Option(help="Of every node of the dimension tree, one model each.")] = "4,8,12",
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Whose modes and training to take [default: the data's, or one of the same size]."),
+    ] = None,
+    input_modes: Annotated[
+        str | None, typer.Option(help="Other input modes n, like 61,10,4,8; their product must hold x and h.")
+    ] = None,
+    output_modes: Annotated[
+        str | None, typer.Option(help="Other output modes m, like 2,2,8,32; their product must hold four gates.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of fine-tuning, 0 for none [default: a third of the preset's].")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of fine-tuning, its peak [default: 0.003].")] = None,
+    seed: Seed = 0,
+    head: Annotated[
+        str | None, typer.Option(help="Name of the linear layer that gives the classes, if there are several.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what is done, and go on.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of checkpoints and picture.")] = BUILD,
+    results: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also put rows into this file of results.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """A trained torch.nn.LSTM becomes an FDHT-LSTM: hierarchical SVD, then fine-tuning, at several ranks.
+
+    Says the error and the accuracy at each rank, draws them, and leaves a checkpoint per rank for fdht compile. The
+    model must take its inputs as fdht gives them: for pixels (byte - 128) / 128.
+    """
+    from fdht import compression, datasets
+    from fdht.console import Output
+    from spec.errors import SpecError
+
+    output, source = Output(json), datasets.source(data, data_folder, frames, split, fold)
+    if source is None:
+        raise SpecError("say what the model was trained on: --data NAME, or --data-folder DIR")
+    figures = compression.run(
+        output,
+        file,
+        source=source,
+        preset=preset,
+        inputs=input_modes,
+        outputs=output_modes,
+        ranks=ranks,
+        epochs=epochs,
+        rate=learning_rate,
+        seed=seed,
+        head=head,
+        resume=resume,
+        folder=out,
+        results=results,
+    )
+    compression.report(output, figures)
+    output.result(figures)
+
+
+@app.command(
     name="compile",
     epilog="Examples: fdht compile build/faces.checkpoint · "
     "fdht compile build/faces.checkpoint --target icebreaker -o build/small --explain",
@@ -647,11 +722,22 @@ def explore(
 
 @app.command(
     epilog="Examples: fdht export --axi --target ulx3s-85f -o build/ip · "
-    "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image"
+    "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image · "
+    "fdht export --dense build/faces.checkpoint -o faces.pt"
 )
 def export(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write, whole or not at all.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="PLACE", help="Folder, or file, to write; whole or not at all.")
+    ],
     axi: Annotated[bool, typer.Option("--axi", help="AXI4-Stream frames and results, AXI4-Lite registers.")] = False,
+    dense: Annotated[
+        Path | None,
+        typer.Option(
+            "--dense",
+            metavar="CHECKPOINT",
+            help="Instead: this model as a state dict of torch.nn.LSTM and nn.Linear (.pt or .safetensors).",
+        ),
+    ] = None,
     target: TargetName = DEFAULT_TARGET,
     technology: Annotated[
         str | None,
@@ -669,17 +755,25 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """The engine as an IP block: Verilog, and what it takes to use it in a design of your own.
+    """The engine as an IP block: Verilog, and what it takes to use it in a design of your own; or a model, for PyTorch.
 
     Beside the module: a template of its instantiation, a C header and a page of its registers, notes for Vivado, an
     example for LiteX, and a description in JSON.
     """
-    from fdht import export as exporting
     from fdht.console import Output
 
     output = Output(json)
-    if not axi:
-        raise typer.BadParameter("which interface? Only --axi is there", param_hint="--axi")
+    if axi == (dense is not None):
+        raise typer.BadParameter("say what to export: either --axi or --dense CHECKPOINT", param_hint="--axi")
+    if dense is not None:
+        from fdht import compression
+
+        figures = compression.to_dense(output, dense, out)
+        compression.report_dense(output, figures)
+        output.result(figures)
+        return
+    from fdht import export as exporting
+
     figures = exporting.run(output, target, out, technology=technology, name=name, image=image)
     exporting.report(output, figures)
     output.result(figures)

@@ -32,7 +32,7 @@ def reshaped(preset: Preset, inputs: str | None, outputs: str | None, rank: int 
         return preset
     spec = preset.spec
     ranks = {name: size for name, size in spec.network.sizes if name.startswith("r")}
-    modes = spec.network.input_shape if inputs is None else _modes(inputs)
+    modes = spec.network.input_shape if inputs is None else modes_of(inputs)
     if rank is None and len(modes) != len(spec.network.inputs):
         raise SpecError(f"{len(modes)} modes instead of {len(spec.network.inputs)} need a rank; add --rank")
     return replace(
@@ -42,13 +42,18 @@ def reshaped(preset: Preset, inputs: str | None, outputs: str | None, rank: int 
             spec.hidden,
             spec.classes,
             modes,
-            spec.network.output_shape if outputs is None else _modes(outputs),
+            spec.network.output_shape if outputs is None else modes_of(outputs),
             {name[1:]: size for name, size in ranks.items()} if rank is None else rank,
         ),
     )
 
 
-def _modes(text: str) -> tuple[int, ...]:
+def modes_of(text: str) -> tuple[int, ...]:
+    """Modes as options give them, `61,10,4,8`.
+
+    Raises:
+        SpecError: something else.
+    """
     try:
         return tuple(int(mode) for mode in text.split(","))
     except ValueError:

@@ -1,18 +1,18 @@
 """Plain PyTorch models in and out: state dicts of a torch.nn.LSTM and of the linear head on its last hidden state."""
 
-import os
+import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from model.decompose import Decomposition, lstm_from_dense
-from model.layers import FDHTLSTM, Classifier
+from model.layers import FDHTLSTM, Classifier, NetworkWeight
+from spec.container import write_whole
 from spec.errors import FileError, SpecError
 from spec.formats import InputFormat
 from spec.lstm import LSTMSpec, dense_lstm
@@ -57,7 +57,9 @@ class DenseModel:
     def compressed(
         self, spec: LSTMSpec, input_format: InputFormat, ranks: int | Mapping[str, int] | None = None
     ) -> tuple[Classifier, Decomposition]:
-        """The model as an FDHT-LSTM, by hierarchical SVD; a new head, drawn at random, if it has none.
+        """The model as an FDHT-LSTM, by hierarchical SVD; with a new head, drawn at random, if it has none.
+
+        All factors have entries of the same mean square, as where training begins otherwise.
 
         Args:
             spec: modes, tree and placements; see `lstm_from_dense`.
@@ -71,6 +73,7 @@ class DenseModel:
         layer, decomposition = lstm_from_dense(self.lstm, spec, ranks)
         model = Classifier(layer.spec, input_format)
         _layers(model)[0].load_state_dict(layer.state_dict())
+        _balance(_layers(model)[0].weight)
         if self.head is not None:
             _copy(model.head, self.head)
         return model.eval(), decomposition
@@ -155,18 +158,13 @@ def write_dense(path: Path | str, model: Classifier) -> dict[str, tuple[int, ...
         state[f"lstm.weight_hh_l{k}"] = weight[:, inputs:].contiguous()
         state |= {f"lstm.bias_ih_l{k}": bias.clone(), f"lstm.bias_hh_l{k}": torch.zeros_like(bias)}
     state |= {f"head.{name}": tensor.detach().cpu() for name, tensor in model.head.state_dict().items()}
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":
-            save_file(state, scratch)
-        else:
-            torch.save(state, scratch)
-        scratch.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors say RuntimeError of a full disk
-        raise FileError(f"cannot write {path}: {error}; choose another place") from None
-    finally:
-        scratch.unlink(missing_ok=True)
+    if path.suffix == ".safetensors":
+        content = save(state)
+    else:
+        written = io.BytesIO()
+        torch.save(state, written)
+        content = written.getvalue()
+    write_whole(path, content)
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
@@ -177,18 +175,14 @@ def _loaded(path: Path) -> object:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error) or "Unsupported" in str(error):
+    except Exception as error:  # the loaders stumble over foreign bytes in any way there is
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError) and ("GLOBAL" in str(error) or "Unsupported" in str(error)):
             raise FileError(
                 f"{path} holds pickled objects, which can run anything and are not loaded; save "
                 "model.state_dict() instead of the model"
             ) from None
-        raise FileError(
-            f"{path} is no checkpoint of PyTorch; save one with torch.save(model.state_dict(), ...)"
-        ) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileError(f"{path} is damaged or no checkpoint of PyTorch ({why}); save it anew") from None
+        raise FileError(f"{path} is damaged or no checkpoint of PyTorch ({why}); save its state dict anew") from None
 
 
 def _state(path: Path, loaded: object) -> dict[str, Tensor]:
@@ -235,6 +229,15 @@ def _head(path: Path, state: Mapping[str, Tensor], prefix: str, hidden: int, wan
 
 def _layers(model: Classifier) -> list[FDHTLSTM]:
     return [layer for layer in model.lstm.layers if isinstance(layer, FDHTLSTM)]
+
+
+def _balance(weight: NetworkWeight) -> None:
+    """Gives all factors the same mean square entry and leaves their product as it is."""
+    with torch.no_grad():
+        sizes = torch.stack([factor.square().mean().sqrt() for factor in weight.factors.values()])
+        if sizes.min() > 0:
+            for factor, size in zip(weight.factors.values(), sizes, strict=True):
+                factor.mul_(sizes.log().mean().exp() / size)
 
 
 def _copy(into: nn.Linear, head: nn.Linear) -> None:

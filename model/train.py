@@ -48,6 +48,7 @@ def train(
     choose: bool = False,
     precision: str = "float32",
     compiled: bool = False,
+    start: Path | str | None = None,
     progress: Callable[[int, int, list[dict]], None] | None = None,
     reading: Callable[[int, int], None] | None = None,
 ) -> dict:
@@ -67,6 +68,7 @@ def train(
             Otherwise train on `final` (on `train` if the preset has a patience) and report the accuracy on `test`.
         precision: of products, one of `PRECISIONS`; parameters and sums over them stay float32.
         compiled: let torch.compile make kernels for this model, which takes a minute or more.
+        start: a checkpoint of the same model whose parameters are the first ones, instead of random ones.
         progress: called after each epoch with (epochs done, epochs, records of all epochs so far).
         reading: called with (clips read, clips there are) while a folder of clips is read.
 
@@ -97,6 +99,8 @@ def train(
         run = _Run(preset, chosen, data, processes, seed, choose, precision, compiled)
         if resume:
             run.restore(out_path)
+        elif start is not None:
+            run.model.load_state_dict(read_checkpoint(start, preset)[0].model.state_dict())
         try:
             while not run.done:
                 run.one_epoch()

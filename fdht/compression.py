@@ -1,0 +1,299 @@
+"""`fdht compress`: a trained torch.nn.LSTM becomes an FDHT-LSTM, at several ranks, with what each loses and regains."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fdht import accuracy, training
+from fdht.accuracy import Row, hits, sizes
+from fdht.console import Advance, Output, percent
+from model.checkpoint import Checkpoint, load_checkpoint, write_checkpoint
+from model.data import DataSet, Source, load
+from model.dense import DenseModel, read_dense, write_dense
+from model.layers import Classifier
+from model.presets import PRESETS, Preset, find_preset
+from model.train import predict, train
+from spec.container import write_whole
+from spec.errors import SpecError
+from spec.lstm import LSTMSpec, fdht_lstm
+
+STUDY = "compression"
+
+RATE = 0.003
+"""Peak of the learning rate in fine-tuning, where nothing else is asked for."""
+
+DPI = 130
+TRUNCATED, TUNED, ERROR, DENSE = "#ee6677", "#4477aa", "#ccbb44", "#999999"
+
+
+def run(
+    output: Output,
+    path: Path,
+    *,
+    source: Source,
+    preset: str | None,
+    inputs: str | None,
+    outputs: str | None,
+    ranks: str,
+    epochs: int | None,
+    rate: float | None,
+    seed: int,
+    head: str | None,
+    resume: bool,
+    folder: Path,
+    results: Path | None,
+) -> dict:
+    """Decomposes, measures, fine-tunes and measures again, rank by rank; returns the figures.
+
+    Leaves a checkpoint per rank and a picture in the folder. A fine-tuning that is done is not repeated with `resume`,
+    and an interrupted one goes on.
+
+    Args:
+        path: the state dict, see `read_dense`.
+        preset: whose modes, places and training are taken; the data set's, or one of the same size, when left out.
+        inputs, outputs: other modes, `61,10,4,8`.
+        ranks: of all nodes of the tree, `4,8,12`; what the tensor has less of stays lower.
+        epochs: of fine-tuning; a third of the preset's when left out, 0 for none.
+        rate: peak of its learning rate.
+        head: prefix of the head's parameters, where there are several matrices.
+        results: a file to put rows into.
+
+    Raises:
+        SpecError, FileError: what cannot be read, or does not fit the data or the modes.
+        TrainingInterrupted: Ctrl-C; what is done is kept.
+    """
+    wanted = _ranks(ranks)
+    dense = read_dense(path, head)
+    with output.progress(f"reading {source.name}"):
+        data = load(source)
+    base = _base(preset, source, dense, data)
+    epochs = max(1, base.epochs // 3) if epochs is None else epochs
+    if epochs < 0:
+        raise SpecError(f"{epochs} epochs of fine-tuning; there are 0 and more")
+    if dense.head is None and epochs == 0:
+        raise SpecError(f"{path} has no head, and without fine-tuning none is trained; add --epochs")
+    spec = _spec(base, dense, data, inputs, outputs)
+    base = replace(base, spec=spec, learning_rate=RATE if rate is None else rate)
+    figures = {"file": str(path), "data": data.name, "preset": base.name, "epochs": epochs, "points": []}
+    rows = []
+    if dense.head is not None:
+        model = dense.classifier(data.input_format)
+        rows.append(_row(model, model.layers[0], data, source, "dense", seed))
+        figures["accuracy"] = rows[0].accuracy
+    figures["parameters"] = 4 * spec.hidden * (spec.inputs + spec.hidden + 1) + spec.classes * (spec.hidden + 1)
+    for rank in wanted:
+        checkpoint = folder / f"{path.stem}-rank{rank}.checkpoint"
+        with output.progress(f"rank {rank}: hierarchical SVD"):
+            model, decomposition = dense.compressed(spec, data.input_format, rank)
+        kept = model.layers[0]
+        point = {"rank": rank, "error": decomposition.error, "ranks": _kept(kept), **sizes(kept)}
+        before = _row(model, kept, data, source, "truncated", seed, error=decomposition.error)
+        if dense.head is not None:
+            rows.append(before)
+            point["truncated"] = before.accuracy
+        if not (resume and checkpoint.exists()):
+            _store(checkpoint, model, replace(base, spec=kept), source, seed, before.accuracy)
+        if epochs:
+            tuned = replace(base, spec=kept, epochs=epochs)
+            with output.progress(f"rank {rank}: fine-tuning", epochs) as advance:
+                _tune(checkpoint, tuned, source, seed, resume, partial(_told, advance))
+            trained = load_checkpoint(checkpoint)
+            seconds = round(sum(record["seconds"] for record in trained.history), 1)
+            rows.append(
+                _row(
+                    trained.model,
+                    kept,
+                    data,
+                    source,
+                    "fine-tuned",
+                    seed,
+                    error=decomposition.error,
+                    clips=epochs * min(tuned.clips_per_epoch, len(data.final)),
+                    seconds=seconds,
+                )
+            )
+            point["tuned"] = rows[-1].accuracy
+        figures["points"].append(point | {"checkpoint": str(checkpoint)})
+    picture = folder / f"{path.stem}.compression.png"
+    drawn = io.BytesIO()
+    draw(figures).savefig(drawn, dpi=DPI)
+    write_whole(picture, drawn.getvalue())
+    if results is not None:
+        accuracy.merge(rows, results)
+    return figures | {"picture": str(picture)}
+
+
+def _ranks(text: str) -> list[int]:
+    ranks = training.modes_of(text)
+    if min(ranks) < 1:
+        raise SpecError(f"rank {min(ranks)} is below 1")
+    return list(ranks)
+
+
+def _base(name: str | None, source: Source, dense: DenseModel, data: DataSet) -> Preset:
+    """The preset whose model and training are taken."""
+    size = dense.lstm.input_size, dense.lstm.hidden_size
+    if data.inputs != size[0]:
+        raise SpecError(
+            f"a step of {data.name} has {data.inputs:,} values, the LSTM takes {size[0]:,}; pass its own data"
+        )
+    if dense.head is not None and dense.head.out_features != data.classes:
+        raise SpecError(f"{data.name} has {data.classes} classes, the head has {dense.head.out_features} outputs")
+    if name is not None:
+        return find_preset(name)
+    fitting = [each for each in PRESETS.values() if (each.spec.inputs, each.spec.hidden) == size]
+    fitting.sort(key=lambda each: each.data != source.name)
+    of_data = [each for each in PRESETS.values() if each.spec.inputs == size[0]]
+    if not fitting and not of_data:
+        raise SpecError(f"no preset takes {size[0]:,} inputs; say whose training to use with --preset, and the modes")
+    return (fitting or of_data)[0]
+
+
+def _spec(base: Preset, dense: DenseModel, data: DataSet, inputs: str | None, outputs: str | None) -> LSTMSpec:
+    """The model to make: modes and places of the preset, or other modes in C order."""
+    spec, size = base.spec, (dense.lstm.input_size, dense.lstm.hidden_size)
+    if inputs is None and outputs is None:
+        if (spec.inputs, spec.hidden) != size:
+            raise SpecError(
+                f"preset {base.name} has {spec.inputs:,} inputs and {spec.hidden} hidden units, the LSTM {size[0]:,} "
+                f"and {size[1]}; say its modes with --input-modes and --output-modes"
+            )
+        return replace(spec, classes=data.classes)
+    n = spec.network.input_shape if inputs is None else training.modes_of(inputs)
+    m = spec.network.output_shape if outputs is None else training.modes_of(outputs)
+    return fdht_lstm(*size, data.classes, n, m, 1)
+
+
+def _kept(spec: LSTMSpec) -> dict[str, int]:
+    return {name[1:]: size for name, size in spec.network.sizes if name.startswith("r")}
+
+
+def _store(path: Path, model: Classifier, preset: Preset, source: Source, seed: int, measured: float) -> None:
+    """The truncated model as a checkpoint of no epochs."""
+    checkpoint = Checkpoint(
+        preset=preset.name,
+        data=source,
+        spec=preset.spec,
+        model=model,
+        seed=seed,
+        epoch=0,
+        epochs=0,
+        choose=False,
+        recipe=preset.recipe,
+        accuracy=measured,
+    )
+    write_checkpoint(path, checkpoint, {})
+
+
+def _tune(
+    path: Path,
+    preset: Preset,
+    source: Source,
+    seed: int,
+    resume: bool,
+    progress: Callable[[int, int, list[dict]], None],
+) -> None:
+    """Trains from the truncated model at `path`, or goes on with a training that is there."""
+    begun = resume and load_checkpoint(path).epoch > 0
+    train(preset, path, source=source, seed=seed, start=path, resume=begun, progress=progress)
+
+
+def _told(advance: Advance, epoch: int, epochs: int, records: list[dict]) -> None:
+    advance(epoch, epochs, f"loss {records[-1]['loss']:.3f}")
+
+
+def _row(
+    model: Classifier,
+    spec: LSTMSpec,
+    data: DataSet,
+    source: Source,
+    recipe: str,
+    seed: int,
+    *,
+    error: float = 0.0,
+    clips: int = 0,
+    seconds: float = 0.0,
+) -> Row:
+    """What a model does on the test clips."""
+    return Row(
+        study=STUDY,
+        data=source.name,
+        seed=seed,
+        recipe=recipe,
+        error=round(error, 6),
+        clips=clips,
+        seconds=seconds,
+        **sizes(spec),
+        **hits(predict(model, data.test.clips) == data.test.labels),
+    )
+
+
+def report(output: Output, figures: dict) -> None:
+    """The table of ranks."""
+    whole = f", accuracy {percent(figures['accuracy'])}" if "accuracy" in figures else ""
+    output.table(
+        f"{figures['file']}: {figures['parameters']:,} parameters{whole} on the test clips of {figures['data']}",
+        ("rank", "factors", "smaller by", "error", "accuracy", f"after {figures['epochs']} epochs", "checkpoint"),
+        [
+            (
+                point["rank"],
+                point["factors"],
+                f"{figures['parameters'] / point['parameters']:,.0f} times",
+                f"{point['error']:.3f}",
+                percent(point.get("truncated")),
+                percent(point.get("tuned")),
+                point["checkpoint"],
+            )
+            for point in figures["points"]
+        ],
+    )
+    output.say(f"drew {figures['picture']}")
+
+
+def draw(figures: dict) -> Figure:
+    """Accuracy before and after fine-tuning, and the error of the matrix, against the number of factors."""
+    points = sorted(figures["points"], key=lambda point: point["factors"])
+    factors = [point["factors"] for point in points]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, colour, label in (("tuned", TUNED, "fine-tuned"), ("truncated", TRUNCATED, "truncated")):
+        if all(name in point for point in points):
+            axes.plot(factors, [100 * point[name] for point in points], marker="o", color=colour, label=label)
+    if "accuracy" in figures:
+        axes.axhline(
+            100 * figures["accuracy"], color=DENSE, ls="--", label=f"dense, {figures['parameters']:,} parameters"
+        )
+    axes.plot(factors, [100 * point["error"] for point in points], marker="s", color=ERROR, ls=":", label="error of W")
+    axes.set_xscale("log")
+    axes.set_xticks(factors, [f"{n:,}" for n in factors])
+    axes.minorticks_off()
+    axes.set_ylim(-2, 102)
+    axes.set_xlabel("factors")
+    axes.set_ylabel("accuracy on the test clips, relative error (%)")
+    axes.grid(True, color="#dddddd", lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"{Path(figures['file']).name} on {figures['data']}, rank by rank", loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def to_dense(output: Output, checkpoint: Path, out: Path) -> dict:
+    """Writes a checkpoint's model as plain PyTorch's state dict; returns what is in it."""
+    trained = load_checkpoint(checkpoint)
+    with output.progress("multiplying out the factors"):
+        shapes = write_dense(out, trained.model)
+    return {
+        "checkpoint": str(checkpoint),
+        "file": str(out),
+        "parameters": {name: list(s) for name, s in shapes.items()},
+    }
+
+
+def report_dense(output: Output, figures: dict) -> None:
+    """What was written."""
+    rows = [(name, " × ".join(f"{size:,}" for size in shape)) for name, shape in figures["parameters"].items()]
+    output.table(f"{figures['file']}: a state dict of plain PyTorch", ("parameter", "shape"), rows)

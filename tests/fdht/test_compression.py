@@ -1,0 +1,162 @@
+"""`fdht compress` and `fdht export --dense`: plain PyTorch's models in and out, what each rank loses and regains."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fdht import compression
+from fdht.accuracy import load
+from model.checkpoint import load_checkpoint
+from model.train import train
+from spec.lstm import fdht_lstm
+from tests.fdht.tiny import TINY
+
+EXACT = 50
+"""A rank that no node of the tiny model's tree can have: nothing is lost."""
+
+
+@pytest.fixture
+def plain(fdht, checkpoint_file) -> Path:
+    """The tiny model as a state dict, as its user would have it."""
+    assert fdht("export", "--dense", checkpoint_file, "-o", "plain.pt").code == 0
+    return Path("plain.pt")
+
+
+def test_out_and_in_again_is_the_same_model(fdht, plain, checkpoint_file):
+    """At full rank nothing is lost but rounding: the same accuracy, and a checkpoint that compiles."""
+    outcome = fdht("compress", plain, "--data", "digits", "--ranks", EXACT, "--epochs", 0, "--json")
+    assert outcome.code == 0
+    figures, accuracy = outcome.figures, load_checkpoint(checkpoint_file).accuracy
+    (point,) = figures["points"]
+    assert figures["accuracy"] == point["truncated"] == accuracy and point["error"] < 1e-6
+    assert "tuned" not in point and max(point["ranks"].values()) < EXACT
+    assert load_checkpoint(point["checkpoint"]).accuracy == accuracy
+    assert fdht("compile", point["checkpoint"]).code == 0
+
+
+def test_ranks_are_traded_for_accuracy(fdht, plain):
+    options = ("compress", plain, "--data", "digits", "--ranks", "1,2,4", "--results", "rows.json")
+    outcome = fdht(*options, "--epochs", 2, "--learning-rate", 0.02, "--json")
+    assert outcome.code == 0
+    figures = outcome.figures
+    points = figures["points"]
+    assert [point["rank"] for point in points] == [1, 2, 4]
+    assert points[0]["error"] > points[1]["error"] > points[2]["error"]
+    assert points[0]["factors"] < points[1]["factors"] < points[2]["factors"]
+    assert figures["parameters"] == 4 * 4 * (8 + 4 + 1) + 10 * 5
+    assert Path(figures["picture"]).read_bytes().startswith(b"\x89PNG")
+    for point in points:
+        tuned = load_checkpoint(point["checkpoint"])
+        assert tuned.complete and tuned.epoch == 2 and tuned.accuracy == point["tuned"]
+        assert tuned.spec.network.parameters == point["factors"]
+    rows = {(row.recipe, row.factors): row for row in load(Path("rows.json"))}
+    assert len(rows) == 1 + 2 * len(points)
+    assert rows["dense", 16 * 12].accuracy == figures["accuracy"]
+    for point in points:
+        assert rows["fine-tuned", point["factors"]].accuracy == point["tuned"]
+        assert rows["truncated", point["factors"]].accuracy == point["truncated"]
+        assert rows["fine-tuned", point["factors"]].error == pytest.approx(point["error"], abs=1e-6)
+        assert rows["fine-tuned", point["factors"]].clips == 2 * TINY.clips_per_epoch
+
+
+def test_the_table_is_for_people(fdht, plain):
+    outcome = fdht("compress", plain, "--data", "digits", "--ranks", 2, "--epochs", 1, "--learning-rate", 1e-12)
+    assert (
+        outcome.code == 0
+        and "258 parameters, accuracy" in outcome.out
+        and "build/plain-rank2.checkpoint" in outcome.out
+    )
+
+
+def test_fine_tuning_starts_from_the_truncated_model(fdht, plain):
+    """With steps of nothing the accuracy stays as it is; it does not begin at random."""
+    options = ("compress", plain, "--data", "digits", "--ranks", EXACT, "--epochs", 1, "--learning-rate", 1e-12)
+    (point,) = fdht(*options, "--json").figures["points"]
+    assert point["tuned"] == point["truncated"] > 0.1
+
+
+def test_what_is_done_is_not_repeated(fdht, plain, monkeypatch):
+    options = ("compress", plain, "--data", "digits", "--ranks", "2,3", "--epochs", 3, "--json")
+    whole = fdht(*options, "--out", "whole").figures
+    begun = []
+
+    def stopped(preset, path, **rest):
+        begun.append(Path(path).name)
+        if len(begun) == 2:
+            rest["progress"] = interrupt
+        return train(preset, path, **rest)
+
+    def interrupt(epoch, epochs, records):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compression, "train", stopped)
+        outcome = fdht(*options)
+    assert outcome.code == 130 and "go on with --resume" in outcome.sentence
+    first = Path("build/plain-rank2.checkpoint").read_bytes()
+    again = fdht(*options, "--resume").figures
+    assert Path("build/plain-rank2.checkpoint").read_bytes() == first
+    assert [point["tuned"] for point in again["points"]] == [point["tuned"] for point in whole["points"]]
+    assert len(load_checkpoint("build/plain-rank3.checkpoint").history) == 3
+
+
+def test_a_model_without_a_head_gets_one(fdht, tmp_path):
+    torch.manual_seed(0)
+    torch.save(nn.LSTM(8, 4).state_dict(), tmp_path / "bare.pt")
+    options = ("compress", "bare.pt", "--data", "digits", "--ranks", 3)
+    assert "add --epochs" in fdht(*options, "--epochs", 0).sentence
+    figures = fdht(*options, "--epochs", 1, "--json").figures
+    assert "accuracy" not in figures and "truncated" not in figures["points"][0] and "tuned" in figures["points"][0]
+
+
+def test_other_modes(fdht, plain):
+    options = ("--input-modes", "3,2,2", "--output-modes", "4,2,2", "--ranks", 2, "--epochs", 0, "--json")
+    (point,) = fdht("compress", plain, "--data", "digits", *options).figures["points"]
+    assert point["factors"] == fdht_lstm(8, 4, 10, (3, 2, 2), (4, 2, 2), 2).network.parameters
+
+
+@pytest.mark.parametrize(
+    "options, complaint",
+    [
+        (("--data", "digits", "--ranks", "4,none"), "not whole numbers"),
+        (("--data", "digits", "--ranks", 0), "rank 0 is below 1"),
+        (("--data", "digits", "--epochs", -1), "-1 epochs"),
+        (("--data", "faces"), "the LSTM takes 8; pass its own data"),
+        (("--data", "digits", "--preset", "cats"), "no preset"),
+        (("--data", "digits", "--preset", "digits"), "say its modes with --input-modes"),
+        (("--data", "digits", "--input-modes", "2,2", "--output-modes", "4,4"), "fewer than 8 inputs"),
+        (("--data", "digits", "--head", "fc"), "no head 'fc'"),
+        (("--data", "digits", "--learning-rate", 0), "learning rate of 0"),
+        ((), "--data NAME"),
+    ],
+)
+def test_what_cannot_be_compressed(fdht, plain, options, complaint, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    outcome = fdht("compress", plain, *options)
+    assert outcome.code == 1 and complaint in outcome.sentence
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_classes_of_another_task(fdht, tmp_path):
+    model = nn.ModuleDict({"lstm": nn.LSTM(8, 4), "fc": nn.Linear(4, 3)})
+    torch.save(model.state_dict(), tmp_path / "three.pt")
+    assert "10 classes, the head has 3 outputs" in fdht("compress", "three.pt", "--data", "digits").sentence
+
+
+@pytest.mark.parametrize("name, content", [("a.pt", b"no checkpoint at all"), ("a.safetensors", b""), ("b.pt", None)])
+def test_what_is_no_checkpoint(fdht, name, content, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    outcome = fdht("compress", name, "--data", "digits")
+    assert outcome.code == 1 and name in outcome.sentence
+
+
+def test_exports_that_cannot_be(fdht, checkpoint_file, tmp_path):
+    assert fdht("export", "-o", "x").code == 2
+    assert fdht("export", "--axi", "--dense", checkpoint_file, "-o", "x").code == 2
+    outcome = fdht("export", "--dense", checkpoint_file, "-o", "model.onnx")
+    assert outcome.code == 1 and "model.onnx ends in none of .pt" in outcome.sentence
+    assert fdht("export", "--dense", "nowhere.checkpoint", "-o", "model.pt").code == 1
+    assert not list(tmp_path.iterdir())
