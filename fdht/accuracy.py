@@ -121,14 +121,15 @@ def hits(correct: np.ndarray) -> dict:
     }
 
 
-def sizes(spec: LSTMSpec) -> dict:
-    """`format`, `recurrent`, `factors` and `parameters` of a row, from the model's specification."""
-    kind = spec.network.kind
+def sizes(*layers: LSTMSpec) -> dict:
+    """`format`, `recurrent`, `factors` and `parameters` of a row, from the model's specification, layer by layer."""
+    last = layers[-1]
+    kind = last.network.kind
     return {
-        "format": {"ht": "fdht" if spec.recurrent is None else "ht-input"}.get(kind, kind),
-        "recurrent": "whole" if spec.recurrent is None else "dense",
-        "factors": spec.parameters["factors"],
-        "parameters": sum(spec.parameters.values()),
+        "format": {"ht": "fdht" if last.recurrent is None else "ht-input"}.get(kind, kind),
+        "recurrent": "whole" if last.recurrent is None else "dense",
+        "factors": sum(spec.parameters["factors"] for spec in layers),
+        "parameters": sum(sum(spec.parameters.values()) for spec in layers),
     }
 
 

@@ -416,19 +416,25 @@ def simulate(
     comparison.check(figures, cycles=not pauses)
 
 
-@app.command(epilog="Examples: fdht compare build/faces.bundle · fdht compare build/faces.bundle -t icebreaker --json")
+@app.command(
+    epilog="Examples: fdht compare build/faces.bundle · fdht compare build/faces.bundle -t icebreaker --json · "
+    "fdht compare build/faces.bundle --clips 10 --results docs/results/accuracy.json"
+)
 def compare(
     bundle: BundlePath,
     target: TargetName = DEFAULT_TARGET,
     clips: Annotated[int, typer.Option(help="Clips to simulate; the golden model runs all of them.", min=1)] = 3,
     pauses: Pauses = False,
+    results: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also put rows into this file of results.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Float against golden model against RTL: accuracy, saturation, words, cycles.
 
     The golden model runs every clip of the bundle again; the float model's classes are those noted in the bundle.
     """
-    from fdht import comparison
+    from fdht import accuracy, comparison
     from fdht.console import Output
 
     output = Output(json)
@@ -443,6 +449,8 @@ def compare(
     comparison.report_accuracy(output, figures)
     output.result(figures)
     comparison.check(figures, cycles=not pauses)
+    if results is not None:
+        accuracy.merge(comparison.rows(loaded, image.target, runs), results)
 
 
 @app.command(
@@ -641,6 +649,7 @@ def baselines(
     from fdht import baselines as comparison
     from fdht.accuracy import RESULTS
     from fdht.console import Output
+    from fdht.standings import standings
 
     output = Output(json)
     rows = comparison.run(
@@ -654,7 +663,7 @@ def baselines(
         results=out or RESULTS,
     )
     comparison.report(output, rows)
-    output.result([model.figures() for models in comparison.standings(rows).values() for model in models])
+    output.result([model.figures() for models in standings(rows).values() for model in models])
 
 
 @app.command(

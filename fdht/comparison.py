@@ -1,22 +1,26 @@
 """`fdht simulate` and `fdht compare`: clips through the RTL, word by word against the golden model."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from compiler.image import Image, compile_bundle
+from fdht.accuracy import Row, hits, sizes
 from fdht.console import Output, percent
 from sim.build import build
 from sim.simulate import Job, Simulation, simulate_jobs
 from spec import container
 from spec.bundle import Bundle
 from spec.errors import FdhtError, SpecError
-from spec.target import find_target
+from spec.target import Target, find_target
 
 SHOWN_MISMATCHES = 10
 PAUSES_SEED = 1
+
+STUDY = "presets"
+"""Of rows of results."""
 
 
 class Disagreement(FdhtError):
@@ -194,6 +198,38 @@ def accuracy_figures(output: Output, bundle: Bundle) -> dict:
         "disagreements": disagreements(bundle),
         "saturation": golden.saturation,
     }
+
+
+def rows(bundle: Bundle, target: Target, runs: list[ClipRun]) -> list[Row]:
+    """What float model, golden model and RTL make of the bundle's clips, for the file of results.
+
+    Raises:
+        SpecError: a bundle that does not note what it was trained on.
+    """
+    about, classes = bundle.about, np.array(bundle.about.get("float_classes", []))
+    if len(classes) != len(bundle.clips):
+        raise SpecError("the bundle does not note the float model's classes; compile the checkpoint anew")
+    floating = Row(
+        study=STUDY,
+        data=about["data"],
+        clips=about["clips"],
+        seed=about["seed"],
+        recipe=about["preset"],
+        **sizes(*bundle.layers),
+        **hits(classes == bundle.labels),
+    )
+    integers = replace(floating, bits=bits(bundle), target=target.name)
+    golden, simulated = golden_classes(bundle) == bundle.labels, np.array([run.rtl == run.label for run in runs])
+    return [
+        floating,
+        replace(integers, model="golden", **hits(golden)),
+        replace(integers, model="rtl", **hits(simulated)),
+    ]
+
+
+def bits(bundle: Bundle) -> str:
+    """Widths of factors and activations, as rows of results have them."""
+    return f"{max(stage.weight.width for stage in bundle.formats.stages)}/{bundle.formats.gate.hidden.width}"
 
 
 def report(output: Output, figures: dict) -> None:

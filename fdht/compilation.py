@@ -72,6 +72,7 @@ def compile_checkpoint(
         gate=target.gate_formats,
     )
     about = {"preset": trained.preset, "data": trained.data.name, "seed": trained.seed, "epochs": trained.epoch}
+    about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(source.final))
     bundle = replace(bundle, about={**about, **measure(trained.model, bundle)})
     image = compile_bundle(bundle, target)
     bundle_path, image_path = paths(checkpoint, target, folder)

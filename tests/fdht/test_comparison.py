@@ -8,6 +8,7 @@ import pytest
 import sim.build
 from docs.worked_example import TARGET
 from fdht import comparison
+from fdht.accuracy import load
 from spec.errors import FdhtError
 from spec.target import TARGETS
 
@@ -37,6 +38,23 @@ def test_compare_holds_float_golden_and_rtl_side_by_side(fdht, engine, bundle_fi
     golden = small_bundle.logits.argmax(1)
     assert figures["accuracy"]["golden"] == (golden == small_bundle.labels).mean()
     assert figures["accuracy"]["float"] is None, "this bundle notes no float model"
+
+
+def test_rows_of_results_are_what_was_compared(fdht, engine, bundle_file, small_bundle):
+    """Float and golden on all clips, RTL on those that were simulated; a bundle without float classes has no rows."""
+    options = ("compare", bundle_file, "--target", engine, "--clips", 2, "--results", "rows.json")
+    outcome = fdht(*options)
+    assert outcome.code == 1 and "float model's classes" in outcome.sentence and not Path("rows.json").exists()
+    about = {"preset": "small", "data": "digits", "seed": 3, "clips": 40, "float_classes": [0, 1, 1, 0, 0]}
+    replace(small_bundle, about=about).save(bundle_file)
+    assert fdht(*options).code == 0
+    rows = {row.model: row for row in load(Path("rows.json"))}
+    golden = small_bundle.logits.argmax(1) == small_bundle.labels
+    assert rows["float"].correct_clips.tolist() == [True, True, False, False, True]
+    assert rows["golden"].correct_clips.tolist() == golden.tolist()
+    assert rows["rtl"].correct_clips.tolist() == golden[[0, 4]].tolist()
+    assert {(row.study, row.data, row.seed, row.clips) for row in rows.values()} == {("presets", "digits", 3, 40)}
+    assert (rows["float"].bits, rows["golden"].bits, rows["rtl"].target) == ("float", "16/16", engine)
 
 
 def test_pauses_change_cycles_and_no_value(fdht, engine, bundle_file):
