@@ -1,7 +1,8 @@
 """Writes the tables of results in README.md: the performance table from what fdht bench left in docs/results, and, if
-they are given, those of other commands from what these printed.
+they are given, those of other commands from what these printed. Those of accuracies go to docs/accuracy.md.
 
 fdht bench
+fdht baselines --data faces-hard --data clip-segments
 fdht demo --json > build/demo.json
 fdht synth --board icebreaker --json > build/icebreaker.json
 fdht synth --board ulx3s-85f --json > build/ulx3s-85f.json
@@ -11,6 +12,8 @@ fdht synth --board ulx3s-85f --json > build/ulx3s-85f.json
 import json
 import sys
 from pathlib import Path
+
+from docs import accuracy
 
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = Path(__file__).parent / "results" / "bench.json"
@@ -117,6 +120,7 @@ def put(marks: tuple[str, str], tables: list[str]) -> None:
 
 
 def main(paths: list[str]) -> None:
+    accuracy.write()
     if RESULTS.is_file():
         rows = json.loads(RESULTS.read_text())
         parts = [("engine", bench_table), ("cpu", cpu_table), ("epoch", epoch_table)]

@@ -67,7 +67,12 @@ def spread(bundle: Bundle, count: int) -> list[int]:
     """
     if not 1 <= count <= len(bundle.clips):
         raise SpecError(f"{count} clips asked for, the bundle holds {len(bundle.clips)}; choose 1..{len(bundle.clips)}")
-    return np.linspace(0, len(bundle.clips) - 1, count).astype(int).tolist()
+    return spread_over(len(bundle.clips), count).tolist()
+
+
+def spread_over(there: int, count: int) -> np.ndarray:
+    """Numbers of `count` clips of those there are, from the first to the last."""
+    return np.linspace(0, there - 1, count).astype(int)
 
 
 def run_clips(

@@ -22,6 +22,8 @@ from spec.errors import SpecError
 from spec.lstm import LSTMSpec, fdht_lstm
 
 STUDY = "compression"
+RECIPES = ("dense", "truncated", "fine-tuned")
+"""Of rows of results: what was read, what the decomposition left of it, and that after training."""
 
 RATE = 0.003
 """Peak of the learning rate in fine-tuning, where nothing else is asked for."""

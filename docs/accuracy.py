@@ -1,0 +1,176 @@
+"""Writes the tables of docs/accuracy.md and draws accuracy against parameters, from docs/results/accuracy.json."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fdht import accuracy, comparison, compression, standings
+from fdht.accuracy import Row, by_series
+from fdht.baselines import STUDY as BASELINES
+from fdht.standings import Standing, gap_text
+
+HERE = Path(__file__).parent
+PAGE, ROWS, PICTURE = HERE / "accuracy.md", HERE / "results" / "accuracy.json", HERE / "results" / "accuracy.png"
+MARKS = "<!-- accuracy: python -m docs.results -->", "<!-- end of accuracy -->"
+
+DPI = 130
+COLOURS = {
+    "fdht": "#4477aa",
+    "ht-input": "#66ccee",
+    "tt": "#ee6677",
+    "tr": "#228833",
+    "bt": "#ccbb44",
+    "dense": "#999999",
+}
+NAMES = {"fdht": "FDHT", "ht-input": "HT", "tt": "TT", "tr": "TR", "bt": "BT", "dense": "dense"}
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
+    heads = list(heads)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def with_spread(model: Standing) -> str:
+    """Mean and standard deviation over the seeds, in percent."""
+    return percent(model.mean) if model.spread is None else f"{100 * model.mean:.1f} ± {100 * model.spread:.1f} %"
+
+
+def baselines(rows: list[Row]) -> list[str]:
+    """A table per data set: every format, and how much better FDHT is."""
+    tables = []
+    for (data, clips), models in standings.standings(rows).items():
+        first = models[0].rows[0]
+        heads = (
+            f"{data}: {clips:,} training clips",
+            "W_h",
+            "factors",
+            "whole model",
+            f"accuracy on {first.total} test clips",
+            "seeds",
+            "FDHT minus it, points [95 %]",
+        )
+        cells = []
+        for model in models:
+            row = model.rows[0]
+            kind = "a matrix" if row.recurrent == "dense" else "in the network"
+            sizes = [f"{row.factors:,}", f"{row.parameters:,}"]
+            seeds = str(len(model.rows))
+            cells.append([NAMES[row.format], kind, *sizes, with_spread(model), seeds, gap_text(model.fdht_minus_it)])
+        tables.append(table(heads, cells))
+    return tables
+
+
+def compressed(rows: list[Row]) -> list[str]:
+    """A table per data set: what each rank loses, and what fine-tuning gives back."""
+    tables = []
+    for data in sorted({row.data for row in rows}):
+        found = {recipe: [r for r in rows if (r.data, r.recipe) == (data, recipe)] for recipe in compression.RECIPES}
+        whole = [f"dense, {r.parameters:,} parameters: {percent(r.accuracy)}" for r in found["dense"]]
+        heads = ("; ".join([data, *whole]), "whole model", "error of W", "truncated", "fine-tuned", "clips")
+        cells = []
+        for tuned in found["fine-tuned"]:
+            cut = [r for r in found["truncated"] if (r.factors, r.seed) == (tuned.factors, tuned.seed)]
+            cells.append(
+                [
+                    f"{tuned.factors:,} factors",
+                    f"{tuned.parameters:,}",
+                    f"{tuned.error:.3f}",
+                    percent(cut[0].accuracy) if cut else "",
+                    percent(tuned.accuracy),
+                    f"{tuned.clips:,}",
+                ]
+            )
+        tables.append(table(heads, cells))
+    return tables
+
+
+def side_by_side(rows: list[Row]) -> list[str]:
+    """One table: float, golden model and RTL of each bundle that was compared."""
+    if not rows:
+        return []
+    heads = ("preset", "data", "target", "bits", "float", "golden", "clips", "RTL, clips simulated", "as golden")
+    floats = {(r.data, r.recipe, r.factors, r.clips, r.seed): r for r in rows if r.model == "float"}
+    cells = []
+    for golden in (r for r in rows if r.model == "golden"):
+        ours = golden.data, golden.recipe, golden.factors, golden.clips, golden.seed
+        rtl = [r for r in rows if (*r.series, r.seed) == (*_with_model(golden, "rtl"), golden.seed)]
+        simulated = equal = ""
+        if rtl:
+            picked = golden.correct_clips[comparison.spread_over(golden.total, rtl[0].total)]
+            simulated = f"{rtl[0].correct} of {rtl[0].total} right"
+            equal = f"{int((picked == rtl[0].correct_clips).sum())} of {rtl[0].total}"
+        cells.append(
+            [
+                golden.recipe,
+                golden.data,
+                golden.target,
+                golden.bits + (", QAT" if golden.qat else ""),
+                percent(floats[ours].accuracy) if ours in floats else "",
+                percent(golden.accuracy),
+                str(golden.total),
+                simulated,
+                equal,
+            ]
+        )
+    return [table(heads, cells)]
+
+
+def _with_model(row: Row, model: str) -> tuple:
+    return tuple(model if value == row.model else value for value in row.series)
+
+
+def picture(rows: list[Row]) -> Figure:
+    """Accuracy against the parameters of the whole model, a panel per data set; bars are the seeds' extremes."""
+    compared = standings.standings(rows)
+    figure = Figure(figsize=(5.5 * len(compared), 4.5), layout="constrained")
+    every = figure.subplots(1, len(compared), squeeze=False)[0]
+    for axes, ((data, clips), models) in zip(every, compared.items(), strict=True):
+        for model in models:
+            row, accuracies = model.rows[0], [100 * r.accuracy for r in model.rows]
+            colour, beside = COLOURS[row.format], row.recurrent == "dense"
+            axes.vlines(row.parameters, min(accuracies), max(accuracies), color=colour)
+            label = f"{NAMES[row.format]}{', W_h a matrix' if beside else ''}"
+            marker = "s" if beside else "o"
+            axes.plot(row.parameters, 100 * model.mean, marker, ms=8, color=colour, label=label)
+        axes.set_xscale("log")
+        axes.set_xlabel("parameters of the whole model")
+        axes.grid(True, color="#dddddd", lw=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(f"{data}, {clips:,} training clips", loc="left", fontsize=11)
+    every[0].set_ylabel("accuracy on the test clips (%)")
+    every[-1].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def sections(rows: list[Row]) -> list[str]:
+    """What stands between the marks of the page."""
+    of = {study: [row for row in rows if row.study == study] for study in {row.study for row in rows}}
+    parts = []
+    for title, study, make in (
+        ("Formats under one protocol", BASELINES, baselines),
+        ("A dense model compressed", compression.STUDY, compressed),
+        ("Float, golden model and RTL side by side", comparison.STUDY, side_by_side),
+    ):
+        if study in of:
+            parts += [f"### {title}", *make([row for each in by_series(of[study]).values() for row in each])]
+            parts += [f"![Accuracy against parameters](results/{PICTURE.name})"] if study == BASELINES else []
+    return parts
+
+
+def write() -> None:
+    """Tables into the page, the picture beside the rows; nothing without rows."""
+    rows = accuracy.load(ROWS)
+    if not rows:
+        return
+    before, _, rest = PAGE.read_text().partition(MARKS[0])
+    PAGE.write_text("\n\n".join([before + MARKS[0], *sections(rows), MARKS[1] + rest.partition(MARKS[1])[2]]))
+    trained = [row for row in rows if row.study == BASELINES]
+    if trained:
+        picture(trained).savefig(PICTURE, dpi=DPI)

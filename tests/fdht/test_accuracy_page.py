@@ -1,0 +1,64 @@
+"""docs/accuracy.md: tables and picture made from rows, and nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from docs import accuracy
+from fdht.accuracy import Row, hits, merge
+
+CORRECT = np.arange(50) % 5 > 0
+OURS = Row("baselines", "faces", "fdht", "whole", 4224, 15528, 4800, 0, **hits(CORRECT))
+THEIRS = replace(OURS, format="tt", recurrent="dense", factors=2808, parameters=276256, **hits(np.arange(50) % 5 > 1))
+GOLDEN = replace(OURS, study="presets", recipe="faces", model="golden", bits="12/16", target="icebreaker")
+ROWS = [
+    *(replace(OURS, seed=seed) for seed in range(3)),
+    *(replace(THEIRS, seed=seed) for seed in range(3)),
+    replace(OURS, format="dense", factors=19_922_944, parameters=19_934_248),
+    replace(OURS, study="compression", format="dense", recipe="dense", clips=0),
+    replace(OURS, study="compression", recipe="truncated", clips=0, error=0.25, **hits(~CORRECT)),
+    replace(OURS, study="compression", recipe="fine-tuned", clips=400, error=0.25),
+    replace(GOLDEN, model="float", bits="float", target=""),
+    GOLDEN,
+    replace(GOLDEN, model="rtl", **hits(CORRECT[[0, 24, 49]])),
+]
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    """The page in an empty folder."""
+    text = accuracy.PAGE.read_text()
+    for name in ("PAGE", "ROWS", "PICTURE"):
+        monkeypatch.setattr(accuracy, name, tmp_path / getattr(accuracy, name).name)
+    accuracy.PAGE.write_text(text)
+    return accuracy.PAGE
+
+
+def test_the_page_has_every_table_and_keeps_its_words(page):
+    words = page.read_text().partition(accuracy.MARKS[0])[0]
+    merge(ROWS, accuracy.ROWS)
+    accuracy.write()
+    text = page.read_text()
+    assert text.startswith(words) and "## A model of your own" in text.partition(accuracy.MARKS[1])[2]
+    lines = text.splitlines()
+    assert "| TT | a matrix | 2,808 | 276,256 | 60.0 ± 0.0 % | 3 | +20.0 [" in text and "] better |" in text
+    assert "| FDHT | in the network | 4,224 | 15,528 | 80.0 ± 0.0 % | 3 |  |" in lines
+    assert any(line.startswith("| dense | in the network |") and "| 80.0 % | 1 | +0.0 [" in line for line in lines)
+    assert "| 4,224 factors | 15,528 | 0.250 | 20.0 % | 80.0 % | 400 |" in lines
+    assert "| faces | faces | icebreaker | 12/16 | 80.0 % | 80.0 % | 50 | 2 of 3 right | 3 of 3 |" in lines
+    assert accuracy.PICTURE.read_bytes().startswith(b"\x89PNG")
+    accuracy.write()
+    assert page.read_text() == text, "written twice is written once"
+
+
+def test_rtl_that_differs_from_the_golden_model_shows(page):
+    merge([*ROWS, replace(GOLDEN, model="rtl", **hits(~CORRECT[[0, 24, 49]]))], accuracy.ROWS)
+    accuracy.write()
+    assert "| 1 of 3 right | 0 of 3 |" in page.read_text()
+
+
+def test_without_rows_the_page_stays_as_it_is(page):
+    before = page.read_text()
+    accuracy.write()
+    assert page.read_text() == before and not accuracy.PICTURE.exists()
