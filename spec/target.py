@@ -206,7 +206,7 @@ TARGETS = {
             "orangecrab-25f",
             rows=6,
             columns=4,
-            banks=8,
+            banks=6,
             bank_words=1024,
             factor_words=1024,
             result_words=512,
