@@ -673,7 +673,7 @@ def baselines(
 )
 def explore(
     preset: Annotated[
-        str, typer.Argument(help="What is searched for: its data, its hidden units, and how a model is trained.")
+        str, typer.Argument(help="faces, digits, ...: gives the data, the hidden units, and how a model is trained.")
     ],
     board: Annotated[
         str, typer.Option("--board", "-b", help="Where it is to run: one that fdht synth --list shows.", metavar="NAME")

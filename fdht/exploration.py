@@ -120,7 +120,8 @@ class Exploration:
         spec, board = self._preset.spec, find_board(question.board)
         self.space = Space(spec.inputs, spec.hidden, spec.classes, _picture(self._data), board, question.own_engine)
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(question.minimise)]
-        self.study = Study(folder / STUDY, question.figures(), directions, question.seed, self.space.choices(spec))
+        self._first = self.space.choices(spec)
+        self.study = Study(folder / STUDY, question.figures(), directions, question.seed, self._first)
 
     def run(self, trials: int, progress: Callable[[int], None]) -> None:
         """Searches until so many trials are finished, those of all processes together.
@@ -132,6 +133,12 @@ class Exploration:
             ExplorationInterrupted: Ctrl-C; what is finished is kept.
         """
         self.study.run(trials, self._evaluate, progress)
+
+    @property
+    def own(self) -> int | None:
+        """The trial of the preset itself, once it is finished and if the space holds it."""
+        same = (trial.number for trial in self.study.finished if trial.params == self._first)
+        return next(same, None)
 
     def candidate(self, number: int) -> Candidate:
         """What was chosen for a trial.
@@ -276,6 +283,7 @@ def figures(exploration: Exploration) -> dict:
         "trained": sum(FIGURES in trial.user_attrs for trial in study.finished),
         "refused": study.refusals,
         "front": [trial.number for trial in study.front],
+        "own": exploration.own,
         "trials": [_row(trial) for trial in study.finished],
     }
 
@@ -286,14 +294,17 @@ def _row(trial: FrozenTrial) -> dict:
 
 
 def report(output: Output, found: dict) -> None:
-    """The tables of a study: the front, the fastest first, and what was not measured."""
-    rows = sorted((row for row in found["trials"] if row["trial"] in found["front"]), key=lambda row: row["cycles"])
+    """The tables of a study: the front and the preset, the fastest first, and what was not measured."""
+    shown = {*found["front"], found["own"]}
+    rows = [row for row in found["trials"] if row["trial"] in shown and "accuracy" in row]
+    rows.sort(key=lambda row: row["cycles"])
+    beside = "" if found["own"] in (None, *found["front"]) else ", and the preset"
     output.table(
-        f"{found['preset']} on {found['board']}: what none of {found['trained']} models surpasses",
+        f"{found['preset']} on {found['board']}: what none of {found['trained']} models surpasses{beside}",
         ("trial", "accuracy", "float", "factors", "cycles", "frames/s", "memory, kbit", "multipliers", "array", "bits"),
         [
             (
-                row["trial"],
+                "preset" if row["trial"] == found["own"] else row["trial"],
                 percent(row["accuracy"]),
                 percent(row["float_accuracy"]),
                 row["parameters"],
@@ -310,7 +321,7 @@ def report(output: Output, found: dict) -> None:
     output.table(
         "Their networks",
         ("trial", "input modes", "output modes", "tree", "ranks"),
-        [(row["trial"], *network_text(row)) for row in rows],
+        [("preset" if row["trial"] == found["own"] else row["trial"], *network_text(row)) for row in rows],
     )
     if found["refused"]:
         output.table("Not measured", ("for lack of", "models"), list(found["refused"].items()))
@@ -335,5 +346,5 @@ def picture(output: Output, found: dict, folder: Path) -> None:
     if rows:
         path = folder / PICTURE
         title = f"{found['preset']} on {found['board']}, {found['epochs']} epochs: integers on the validation split"
-        draw(rows, found["front"], title, path)
+        draw(rows, found["front"], found["own"], title, path)
         output.say(f"drew {path} ({path.stat().st_size // 1000} kB)")

@@ -10,24 +10,24 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from fdht.pictures import DPI, STAGES
 
-FOUND, FRONT = "#bbbbbb", STAGES[0]
+FOUND, FRONT, PRESET = "#bbbbbb", STAGES[0], STAGES[1]
 
 
-def draw(rows: Sequence[dict], front: Sequence[int], title: str, path: Path) -> None:
+def draw(rows: Sequence[dict], front: Sequence[int], own: int | None, title: str, path: Path) -> None:
     """Writes the picture, whole or not at all, also when another process does the same.
 
     Args:
         rows: figures of the trained models (see fdht.exploration.figures).
-        front: trials that are to stand out, with their numbers.
+        front: trials that are to stand out, with their numbers. own: that of the preset, if there is one.
     """
-    drawing = figure(rows, front, title)
+    drawing = figure(rows, front, own, title)
     handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "wb") as file:
         drawing.savefig(file, dpi=DPI, format="png")
     os.replace(scratch, path)
 
 
-def figure(rows: Sequence[dict], front: Sequence[int], title: str) -> Figure:
+def figure(rows: Sequence[dict], front: Sequence[int], own: int | None, title: str) -> Figure:
     """One panel per size, both with the accuracy upwards."""
     best = [row for row in rows if row["trial"] in front]
     drawing = Figure(figsize=(11, 4.8), layout="constrained")
@@ -38,6 +38,9 @@ def figure(rows: Sequence[dict], front: Sequence[int], title: str) -> Figure:
         for chosen, colour, size, what in ((rows, FOUND, 18, "trained"), (best, FRONT, 34, "not surpassed")):
             xs, ys = [row[name] for row in chosen], [100 * row["accuracy"] for row in chosen]
             axes.scatter(xs, ys, s=size, color=colour, label=what, lw=0)
+        for row in (row for row in rows if row["trial"] == own):
+            ring = {"facecolors": "none", "edgecolors": PRESET, "lw": 1.5}
+            axes.scatter(row[name], 100 * row["accuracy"], s=90, label="the preset", **ring)
         for row in best:
             at = (row[name], 100 * row["accuracy"])
             axes.annotate(str(row["trial"]), at, xytext=(3, 4), textcoords="offset points", fontsize=7.5)

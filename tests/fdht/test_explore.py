@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 from boards import find_board
 from compiler.planner import candidates
 from fdht import exploration
+from fdht.console import Output
 from fdht.exploration import STUDY, Exploration, Question
 from fdht.space import Candidate
 from model import data, train
@@ -112,6 +113,22 @@ def test_what_diverges_is_not_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(exploration, "train", first_diverges)
     study.run(3, lambda done: None)
     assert study.study.refusals == {"a finite loss": 1} and len(study.study.finished) == 3
+
+
+def test_the_preset_is_the_first_trial(tmp_path, monkeypatch):
+    """And is shown, whether it is surpassed or not."""
+    digits = replace(find_preset("digits"), clips_per_epoch=64)
+    study, output = exploring(tmp_path, digits), Output(as_json=False)
+    assert study.own is None
+    study.run(3, lambda done: None)
+    assert study.own == 0 and study.candidate(0).spec == digits.spec
+    found = exploration.figures(study)
+    assert found["trials"][0]["cycles"] == candidates(digits.spec, find_board("icebreaker").engine)[0].cycles
+    for front in ([0], [1]):
+        shown = []
+        monkeypatch.setattr(output, "table", lambda title, columns, rows, into=shown: into.append((title, rows)))
+        exploration.report(output, {**found, "front": front})
+        assert "preset" in [row[0] for row in shown[0][1]] and ("and the preset" in shown[0][0]) == (front == [1])
 
 
 def test_a_shape_is_trained_once(tmp_path, monkeypatch):
