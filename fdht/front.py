@@ -49,6 +49,7 @@ def figure(rows: Sequence[dict], front: Sequence[int], own: int | None, title: s
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
+        axes.set_axisbelow(True)
         axes.grid(True, which="major", color="#dddddd", lw=0.6)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("accuracy, %")
