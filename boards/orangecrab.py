@@ -30,14 +30,29 @@ BOARDS = tuple(
         family=ECP5,
         part=(size, "--package", "CSFBGA285", "--speed", "8"),
         platform=platform,
-        # ecppll -i 48 -o 96
-        clock=lambda: ECP5Clock("clk", input_mhz=48, output_mhz=96, input_divider=1, feedback=2, output=6),
-        clock_mhz=96,
+        clock=clock,
+        clock_mhz=mhz,
         baud=3_000_000,
         loader="orangeCrab",
     )
-    for name, target, size, platform in (
-        ("orangecrab-25f", "orangecrab-25f", "--25k", Platform25F),
-        ("orangecrab-85f", "ulx3s-85f", "--85k", Platform85F),
+    for name, target, size, platform, mhz, clock in (
+        # ecppll -i 48 -o 72. The part is full, and the less it is asked for, the easier it is routed.
+        (
+            "orangecrab-25f",
+            "orangecrab-25f",
+            "--25k",
+            Platform25F,
+            72,
+            lambda: ECP5Clock("clk", input_mhz=48, output_mhz=72, input_divider=2, feedback=3, output=8),
+        ),
+        # ecppll -i 48 -o 96
+        (
+            "orangecrab-85f",
+            "ulx3s-85f",
+            "--85k",
+            Platform85F,
+            96,
+            lambda: ECP5Clock("clk", input_mhz=48, output_mhz=96, input_divider=1, feedback=2, output=6),
+        ),
     )
 )
