@@ -4,7 +4,7 @@ Works in any dtype, and differentiates in floating ones. Index names and orders 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 from math import prod
@@ -20,6 +20,9 @@ Labelled = tuple[torch.Tensor, tuple[str, ...]]
 
 START = 10_000
 """Multiplications that take about as long as it takes to start a stage, shared by a batch of eight."""
+
+Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Of two matrices, or of two batches of matrices."""
 
 
 def contract(operands: Iterable[Labelled], indices: tuple[str, ...]) -> torch.Tensor:
@@ -86,7 +89,13 @@ def stage_weights(
     return [merge(network, stage.factors, tensors, stage.weight) for stage in stages]
 
 
-def absorb(stage: Stage, weight: torch.Tensor, data: torch.Tensor, indices: tuple[str, ...]) -> torch.Tensor:
+def absorb(
+    stage: Stage,
+    weight: torch.Tensor,
+    data: torch.Tensor,
+    indices: tuple[str, ...],
+    product: Product = torch.matmul,
+) -> torch.Tensor:
     """Carries out one stage for many samples.
 
     Args:
@@ -94,9 +103,10 @@ def absorb(stage: Stage, weight: torch.Tensor, data: torch.Tensor, indices: tupl
         weight: dimensions `stage.weight`.
         data: samples × `indices`. Sizes are taken from the tensors, so that weight and data may be cut to a box.
         indices: names of the data's dimensions, in any order.
+        product: the product of two matrices, or of two batches of them.
 
     Returns:
-        samples × `stage.result`, in the dtype of the arguments.
+        samples × `stage.result`, in the dtype of the product.
     """
     dims, outer, order, back = _walk(stage, indices, data.stride())
     data = data.permute(dims)
@@ -105,9 +115,9 @@ def absorb(stage: Stage, weight: torch.Tensor, data: torch.Tensor, indices: tupl
     sizes, depth = (*data.shape[:outer], *matrix.shape[batch:rows]), prod(matrix.shape[rows:])
     if batch:
         batches = prod(matrix.shape[:batch])
-        result = torch.bmm(data.reshape(batches, -1, depth), matrix.reshape(batches, -1, depth).transpose(1, 2))
+        result = product(data.reshape(batches, -1, depth), matrix.reshape(batches, -1, depth).transpose(1, 2))
     else:
-        result = torch.mm(data.reshape(-1, depth), matrix.reshape(-1, depth).t())
+        result = product(data.reshape(-1, depth), matrix.reshape(-1, depth).t())
     return result.view(sizes).permute(back)
 
 

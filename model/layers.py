@@ -275,7 +275,7 @@ class FDHTLSTM(nn.Module):
                 h, c = h[: len(z)], c[: len(z)]
             if h_weights is not None:
                 kept = h if mask_h is None else h * mask_h[: len(h)]
-                z = z + self._gather(self._of_h(_place(kept, self.spec.h), h_weights))
+                z = z + self._gather(self._of_h(place(kept, self.spec.h), h_weights))
             g = torch.tanh(z[:, 2])
             i, f, _, o = torch.sigmoid(z).unbind(1)
             c = torch.addcmul(f * c, i, g)
@@ -293,7 +293,7 @@ class FDHTLSTM(nn.Module):
     def _gates_of_x(self, x: Tensor) -> Tensor:
         """W_x x + b, samples × 4 × H, of x (samples × N)."""
         weights = self.weight.weights(self._of_x)
-        return self._gather(self._of_x(_place(x, self.spec.x), weights)) + self.bias
+        return self._gather(self._of_x(place(x, self.spec.x), weights)) + self.bias
 
     def _gather(self, result: Tensor) -> Tensor:
         """samples × 4 × H out of samples × output modes."""
@@ -409,6 +409,17 @@ class Classifier(nn.Module):
         self.dropout, self.input_dropout, self.hidden_dropout = dropout, input_dropout, hidden_dropout
         self.head = nn.Linear(spec.hidden, spec.classes)
 
+    @property
+    def lstm_layers(self) -> list[FDHTLSTM]:
+        """The layers, the lowest first."""
+        return [layer for layer in self.lstm.layers if isinstance(layer, FDHTLSTM)]
+
+    @property
+    def networks(self) -> list[NetworkWeight]:
+        """The weights, one per chain (see spec.lstm.chains)."""
+        every = [weight for layer in self.lstm_layers for weight in (layer.weight, layer.recurrent)]
+        return [weight for weight in every if weight is not None]
+
     def widen(self, raw: Tensor) -> Tensor:
         """Raw words (any dtype and shape) as the real numbers they stand for, in the parameters' dtype."""
         return (raw.to(self.head.weight.dtype) - self.input_format.offset) * self.input_format.raw.lsb
@@ -447,8 +458,8 @@ def _cut(network: TensorNetwork, box: Region) -> TensorNetwork:
     return replace(network, sizes=tuple({**network.size, **dict(zip(network.inputs, box.shape, strict=True))}.items()))
 
 
-def _place(vectors: Tensor, region: Region) -> Tensor:
-    """samples × count as samples × the region's box, modes in their order, zero where the vector ends early."""
+def place(vectors: Tensor, region: Region) -> Tensor:
+    """Vectors (samples × count) as samples × the region's box, modes in their order, zero where a vector ends early."""
     missing, sizes, by_mode = _filling(region)
     padded = functional.pad(vectors, (0, missing)) if missing else vectors
     return padded.view(-1, *sizes).permute(by_mode).reshape(-1, *region.shape)

@@ -1,8 +1,7 @@
 """From a float model and a stage list to a bundle: formats, integers and golden vectors."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import floor, log2, prod
 
 import numpy as np
@@ -10,11 +9,11 @@ import torch
 
 from model.contraction import absorb, stage_weights
 from model.golden import GoldenLSTM
-from model.layers import FDHTLSTM, Classifier, NetworkWeight
+from model.layers import Classifier
 from spec.bundle import Bundle
 from spec.errors import SpecError
 from spec.fixed import Fixed
-from spec.formats import Formats, GateFormats, StageFormat
+from spec.formats import Formats, GateFormats, InputFormat, StageFormat
 from spec.lstm import Chain, chains
 from spec.stages import Stage, StageLists, accumulator_bits, stages_of
 
@@ -56,56 +55,122 @@ def quantise(
     factor_width: int = 16,
     accumulator_width: int = 40,
     gate: GateFormats | None = None,
+    formats: Formats | None = None,
     about: dict | None = None,
 ) -> tuple[Bundle, SaturationReport]:
     """Quantises a classifier after training.
 
-    All scales are powers of two. A weight gets the scale with the smallest squared error (at 8 bits and more that is
-    the finest that clips nothing, or one that clips a few outliers). The result of a stage gets the finest scale
-    that holds `HEADROOM` times the largest magnitude seen in calibration, 0 to `SHIFT_LIMIT` bits coarser than its
-    accumulator; z, c, h and the activations have the fixed formats of the gate unit, biases those of z and the
-    logits. A weight so large that its sums could leave the accumulator loses bits until they cannot
-    (in the last stage, as far as z's scale allows; the compiler refuses the rest).
-
     Args:
-        model: the float model; its input format is taken over.
+        model: the float model.
         stage_lists: the order of contraction the integers are made for, one per chain.
-        clips, labels: the golden vectors: raw words (B × T × N) and classes (B, -1 if unknown).
+        clips, labels: the golden vectors: raw words of the model's input format (B × T × N) and classes (B, -1 if
+            unknown). Where the integers have a coarser input format, the bundle's clips are rounded to it.
         calibration: raw clips to choose formats on; `clips` when left out.
-        factor_width: bits of stage weights and head weights, 4 to 18.
-        accumulator_width: bits of an accumulator.
-        gate: formats of the gate unit; `gate.hidden.width` is the width of every data word.
+        factor_width, accumulator_width, gate: as for `choose_formats`.
+        formats: every format, as a model trained on them has them; chosen when left out.
         about: goes into the bundle as it is.
 
     Returns:
         The bundle with the golden model's logits and hidden states, and the saturations on the calibration clips.
 
     Raises:
-        SpecError: a factor width outside 4..18, or no clips.
+        SpecError: no clips, or what `choose_formats` refuses.
     """
-    if not 4 <= factor_width <= 18:
-        raise SpecError(f"a factor width of {factor_width} is outside 4..18 bits")
     calibration = clips if calibration is None else calibration
     if len(clips) == 0 or len(calibration) == 0:
         raise SpecError("there are no clips to quantise on; pass at least one")
-    gate = GateFormats() if gate is None else gate
-    layers = model.layers
+    if formats is None:
+        formats = choose_formats(
+            model,
+            stage_lists,
+            calibration,
+            factor_width=factor_width,
+            accumulator_width=accumulator_width,
+            gate=gate,
+        )
+    layers, head = model.layers, formats.head
+    assert head is not None
     spec, several = layers[-1], len(chains(layers)) > 1
+    weights = real_weights(model, stage_lists)
+    biases = [_real(layer.bias).numpy() for layer in model.lstm_layers]
+    head_weight, head_bias = _real(model.head.weight).numpy(), _real(model.head.bias).numpy()
+    clips, calibration = (_converted(raw, model.input_format, formats.input) for raw in (clips, calibration))
+    bundle = Bundle(
+        layers=layers,
+        stage_lists=stage_lists,
+        formats=formats,
+        weights=tuple(
+            tuple(_integers(f.weight, weight) for f, weight in zip(of_chain, of_weights, strict=True))
+            for of_chain, of_weights in zip(formats.chains, weights, strict=True)
+        ),
+        biases=tuple(_integers(formats.gate.z, bias) for bias in biases),
+        head_weight=_integers(head.weight, head_weight),
+        head_bias=_integers(head.result, head_bias),
+        clips=clips,
+        labels=np.asarray(labels, dtype=np.int64),
+        logits=np.zeros((len(clips), spec.classes), dtype=np.int32),
+        hidden=np.zeros((len(clips), spec.hidden), dtype=np.int32),
+        about=about or {},
+    )
+    clipped_weights = {
+        (f"chain {c} " if several else "") + f"stage {s}": _clipped(f.weight, weight)
+        for c, (of_chain, of_weights) in enumerate(zip(formats.chains, weights, strict=True))
+        for s, (f, weight) in enumerate(zip(of_chain, of_weights, strict=True))
+    }
+    for number, bias in enumerate(biases):
+        clipped_weights[(f"layer {number} " if len(layers) > 1 else "") + "bias"] = _clipped(formats.gate.z, bias)
+    clipped_weights["head"] = _clipped(head.weight, head_weight)
+    clipped_weights["head bias"] = _clipped(head.result, head_bias)
+    trace = GoldenLSTM(bundle).run(calibration)
+    report = SaturationReport(trace.saturations, trace.values, clipped_weights)
+    return with_vectors(bundle, clips, labels), report
+
+
+def choose_formats(
+    model: Classifier,
+    stage_lists: StageLists,
+    calibration: np.ndarray,
+    *,
+    factor_width: int = 16,
+    accumulator_width: int = 40,
+    gate: GateFormats | None = None,
+) -> Formats:
+    """Every format of a model's integers.
+
+    All scales are powers of two. A weight gets the scale with the smallest squared error (at 8 bits and more that is
+    the finest that clips nothing, or one that clips a few outliers). The result of a stage gets the finest scale
+    that holds `HEADROOM` times the largest magnitude seen in calibration, 0 to `SHIFT_LIMIT` bits coarser than its
+    accumulator; z, c, h and the activations have the fixed formats of the gate unit, biases those of z and the
+    logits. A weight so large that its sums could leave the accumulator loses bits until they cannot
+    (in the last stage, as far as z's scale allows; the compiler refuses the rest). Inputs have the model's format, or
+    one as coarse as that of h.
+
+    Args:
+        model: the float model.
+        stage_lists: the order of contraction, one per chain.
+        calibration: raw clips (B × T × N).
+        factor_width: bits of stage weights and head weights, 4 to 18.
+        accumulator_width: bits of an accumulator.
+        gate: formats of the gate unit; `gate.hidden.width` is the width of every data word.
+
+    Raises:
+        SpecError: a factor width outside 4..18.
+    """
+    if not 4 <= factor_width <= 18:
+        raise SpecError(f"a factor width of {factor_width} is outside 4..18 bits")
+    gate = GateFormats() if gate is None else gate
+    every = chains(model.layers)
     parts = [
-        _Part(chain, each, network)
-        for chain, each, network in zip(
-            chains(layers), stages_of(chains(layers), stage_lists), _networks(model), strict=True
+        _Part(chain, listed, weights)
+        for chain, listed, weights in zip(
+            every, stages_of(every, stage_lists), real_weights(model, stage_lists), strict=True
         )
     ]
     largest, largest_logit = _observe(model, parts, calibration)
-
     width = gate.hidden.width
 
     def fitting(weight: np.ndarray, depth: int) -> Fixed:
-        fixed = finest(weight, factor_width)
-        while accumulator_bits(fixed.quantise(weight), depth, width) > accumulator_width:
-            fixed = replace(fixed, frac=fixed.frac - 1)
-        return fixed
+        return within(finest(weight, factor_width), weight, depth, width, accumulator_width)
 
     formats = list[tuple[StageFormat, ...]]()
     for part, magnitudes in zip(parts, largest, strict=True):
@@ -117,39 +182,31 @@ def quantise(
             of_chain.append(_stage_format(of_weight, source, result, fixed_result=last))
             source = of_chain[-1].result
         formats.append(tuple(of_chain))
-    biases = [layer.bias.detach().cpu().double().numpy() for layer in _layers(model)]
-    head, head_bias = (p.detach().cpu().double().numpy() for p in (model.head.weight, model.head.bias))
+    head, head_bias = _real(model.head.weight).numpy(), _real(model.head.bias).numpy()
     largest_logit = max(largest_logit, float(np.abs(head_bias).max()))
-    of_head = _stage_format(fitting(head, spec.hidden), gate.hidden, _result(width, largest_logit))
-    bundle = Bundle(
-        layers=layers,
-        stage_lists=stage_lists,
-        formats=Formats(model.input_format, gate, tuple(formats), of_head),
-        weights=tuple(
-            tuple(_integers(f.weight, weight) for f, weight in zip(of_chain, part.weights, strict=True))
-            for of_chain, part in zip(formats, parts, strict=True)
-        ),
-        biases=tuple(_integers(gate.z, bias) for bias in biases),
-        head_weight=_integers(of_head.weight, head),
-        head_bias=_integers(of_head.result, head_bias),
-        clips=clips,
-        labels=np.asarray(labels, dtype=np.int64),
-        logits=np.zeros((len(clips), spec.classes), dtype=np.int32),
-        hidden=np.zeros((len(clips), spec.hidden), dtype=np.int32),
-        about=about or {},
-    )
-    clipped_weights = {
-        (f"chain {c} " if several else "") + f"stage {s}": _clipped(f.weight, weight)
-        for c, (of_chain, part) in enumerate(zip(formats, parts, strict=True))
-        for s, (f, weight) in enumerate(zip(of_chain, part.weights, strict=True))
-    }
-    for number, bias in enumerate(biases):
-        clipped_weights[(f"layer {number} " if len(layers) > 1 else "") + "bias"] = _clipped(gate.z, bias)
-    clipped_weights["head"] = _clipped(of_head.weight, head)
-    clipped_weights["head bias"] = _clipped(of_head.result, head_bias)
-    trace = GoldenLSTM(bundle).run(calibration)
-    report = SaturationReport(trace.saturations, trace.values, clipped_weights)
-    return with_vectors(bundle, clips, labels), report
+    of_head = _stage_format(fitting(head, model.layers[-1].hidden), gate.hidden, _result(width, largest_logit))
+    return Formats(model.input_format.fitted(gate.hidden), gate, tuple(formats), of_head)
+
+
+def real_weights(model: Classifier, stage_lists: StageLists) -> list[list[np.ndarray]]:
+    """Per chain the merged weight of every stage, in float64: what is rounded to integers."""
+    every = chains(model.layers)
+    return [
+        [
+            weight.numpy()
+            for weight in stage_weights(
+                chain.network, listed, {name: _real(factor) for name, factor in network.factors.items()}
+            )
+        ]
+        for chain, listed, network in zip(every, stages_of(every, stage_lists), model.networks, strict=True)
+    ]
+
+
+def within(fixed: Fixed, weight: np.ndarray, depth: int, data_width: int, accumulator_width: int) -> Fixed:
+    """A weight's format, coarser by as many bits as its sums of `depth` products need to stay in an accumulator."""
+    while accumulator_bits(fixed.quantise(weight), depth, data_width) > accumulator_width:
+        fixed = replace(fixed, frac=fixed.frac - 1)
+    return fixed
 
 
 def with_vectors(bundle: Bundle, clips: np.ndarray, labels: np.ndarray) -> Bundle:
@@ -216,12 +273,7 @@ class _Part:
 
     chain: Chain
     stages: tuple[Stage, ...]
-    network: NetworkWeight
-
-    @cached_property
-    def weights(self) -> list[np.ndarray]:
-        real = {name: factor.detach().cpu().double() for name, factor in self.network.factors.items()}
-        return [weight.numpy() for weight in stage_weights(self.chain.network, self.stages, real)]
+    weights: list[np.ndarray]
 
     def largest(self, x: torch.Tensor, h: torch.Tensor) -> list[float]:
         """Largest magnitude of every stage's result (no bias) for some x (B × N) and h (B × H)."""
@@ -237,18 +289,12 @@ class _Part:
         return largest
 
 
-def _layers(model: Classifier) -> Iterator[FDHTLSTM]:
-    for layer in model.lstm.layers:
-        assert isinstance(layer, FDHTLSTM)
-        yield layer
+def _real(parameter: torch.Tensor) -> torch.Tensor:
+    return parameter.detach().cpu().double()
 
 
-def _networks(model: Classifier) -> Iterator[NetworkWeight]:
-    """The weights of a model, chain by chain."""
-    for layer in _layers(model):
-        yield layer.weight
-        if layer.recurrent is not None:
-            yield layer.recurrent
+def _converted(raw: np.ndarray, source: InputFormat, to: InputFormat) -> np.ndarray:
+    return raw if source == to else to.converted(raw.astype(np.int64), source).astype(raw.dtype)
 
 
 def _observe(model: Classifier, parts: list[_Part], clips: np.ndarray) -> tuple[list[list[float]], float]:
@@ -256,7 +302,7 @@ def _observe(model: Classifier, parts: list[_Part], clips: np.ndarray) -> tuple[
     x = model.widen(torch.as_tensor(clips, device=model.head.weight.device))
     vectors = [x]
     with torch.no_grad():
-        for layer in _layers(model):
+        for layer in model.lstm_layers:
             vectors.append(layer(vectors[-1])[0])
         logits = model.head(vectors[-1][:, -1])
     vectors = [vector.cpu().double() for vector in vectors]

@@ -11,6 +11,9 @@ from spec.fixed import Fixed, round_shift
 SEGMENTS = 128
 """Segments per function; they cover the whole range of the input format, so no index saturates."""
 
+TABLE_INPUT_BITS = SEGMENTS.bit_length()
+"""Fewest bits of a table's input: the segment's number and one below it."""
+
 
 @dataclass(frozen=True)
 class PiecewiseLinear:

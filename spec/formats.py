@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, tanh_table
+from spec.activation import SEGMENTS, TABLE_INPUT_BITS, PiecewiseLinear, sigmoid_table, tanh_table
 from spec.errors import SpecError
-from spec.fixed import Fixed
+from spec.fixed import Fixed, round_shift
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,17 @@ class InputFormat:
     def widen(self, raw, data: Fixed):
         """Raw words (numpy or torch integers) as integers of the data format."""
         return data.saturate((raw - self.offset) << self.shift(data))
+
+    def fitted(self, data: Fixed) -> "InputFormat":
+        """This format, or one just coarse enough for a data format with fewer fractional bits."""
+        bits = max(0, -self.shift(data))
+        return InputFormat(Fixed(self.raw.width - bits, self.raw.frac - bits, self.raw.signed), self.offset >> bits)
+
+    def converted(self, raw, finer: "InputFormat"):
+        """Raw words of a finer format (numpy or torch integers, wide enough for their difference to its offset) as
+        those of this one.
+        """
+        return self.raw.saturate(round_shift(raw - finer.offset, finer.raw.frac - self.raw.frac) + self.offset)
 
 
 PIXELS = InputFormat(Fixed(8, 7, signed=False), 128)
@@ -47,6 +58,17 @@ class GateFormats:
     cell: Fixed = Fixed(16, 12)
     activation: Fixed = Fixed(16, 14)
     hidden: Fixed = Fixed(16, 14)
+
+    @staticmethod
+    def of_width(width: int) -> "GateFormats":
+        """Those of an engine with data words of `width` bits.
+
+        The tables split their input's code into 128 segments, so z, c and the activations have at least
+        `TABLE_INPUT_BITS` bits, also where h and the stage results have fewer (no engine does).
+        """
+        inner = max(width, TABLE_INPUT_BITS)
+        coarse = Fixed(inner, inner - 4)
+        return GateFormats(coarse, coarse, Fixed(inner, inner - 2), Fixed(width, width - 2))
 
     def __post_init__(self):
         if not self.z.frac <= self.cell.frac <= self.activation.frac or self.hidden_shift < 0:

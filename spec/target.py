@@ -147,9 +147,7 @@ class Target:
 
     @property
     def gate_formats(self) -> GateFormats:
-        width = self.data_width
-        coarse, fine = Fixed(width, width - 4), Fixed(width, width - 2)
-        return GateFormats(coarse, coarse, fine, fine)
+        return GateFormats.of_width(self.data_width)
 
     def to_json(self) -> str:
         return _ADAPTER.dump_json(self, indent=2).decode()
