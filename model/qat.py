@@ -123,6 +123,10 @@ class QuantisedClassifier(nn.Module):
             raise SpecError("this model has no formats yet; calibrate it")
         return self._formats
 
+    @formats.setter
+    def formats(self, formats: Formats) -> None:
+        self._formats = formats
+
     @property
     def quantisation(self) -> Quantisation:
         return Quantisation(self.arithmetic, self.formats)

@@ -20,6 +20,9 @@ from spec.stages import Stage, StageLists, accumulator_bits, stages_of
 HEADROOM = 2.0
 """A result's format holds this many times the largest value seen in calibration."""
 
+CALIBRATION_CLIPS = 40
+"""Training clips that formats are chosen on, spread over the split."""
+
 SHIFT_LIMIT = 24
 """Most bits an accumulator is finer than its result."""
 

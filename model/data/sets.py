@@ -35,6 +35,10 @@ class Split:
         """Raw words of all clips, B × T × N (a copy; large for a training split of many orders)."""
         return self.frames[self.order]
 
+    def spread(self, count: int) -> np.ndarray:
+        """Raw words of `count` clips from the first to the last, B × T × N; some more than once if there are fewer."""
+        return self.frames[self.order[np.linspace(0, len(self) - 1, count).astype(int)]]
+
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
