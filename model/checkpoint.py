@@ -10,6 +10,7 @@ import torch
 from model.data import Source
 from model.layers import Classifier
 from model.presets import Preset, find_preset
+from model.qat import Network, Quantisation, QuantisedClassifier
 from spec import container
 from spec.errors import FileError, SpecError
 from spec.fixed import Fixed
@@ -37,6 +38,7 @@ class Checkpoint:
         history: one record per epoch, see `train`.
         best_epoch: the epoch `model` is of, None if there is no patience.
         accuracy: on the test split (validation if `choose`), None until the training is done.
+        quantisation: the integers that the model is trained on, and its accuracy measured with; None for a float model.
     """
 
     preset: str
@@ -51,6 +53,12 @@ class Checkpoint:
     history: list[dict] = field(default_factory=list)
     best_epoch: int | None = None
     accuracy: float | None = None
+    quantisation: Quantisation | None = None
+
+    @property
+    def network(self) -> Network:
+        """The model as it was trained: in floating point, or on integers."""
+        return self.model if self.quantisation is None else QuantisedClassifier(self.model, self.quantisation).eval()
 
     @property
     def complete(self) -> bool:
@@ -85,6 +93,7 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint, state: dict[str, 
         "data": asdict(checkpoint.data),
         "spec": json.loads(checkpoint.spec.to_json()),
         "input_format": asdict(checkpoint.model.input_format),
+        "quantisation": None if checkpoint.quantisation is None else checkpoint.quantisation.dump(),
         **{name: getattr(checkpoint, name) for name in _PLAIN},
     }
     container.write(path, "checkpoint", description, arrays)
@@ -102,7 +111,7 @@ def read_checkpoint(path: Path | str, preset: Preset | None = None) -> tuple[Che
     description, arrays, _ = container.read(path, "checkpoint")
     try:
         spec = LSTMSpec.from_json(json.dumps(description["spec"]))
-        raw = description["input_format"]
+        raw, quantisation = description["input_format"], description["quantisation"]
         model = Classifier(spec, InputFormat(Fixed(**raw["raw"]), raw["offset"]))
         model.load_state_dict(
             {name.removeprefix("model."): torch.tensor(a) for name, a in arrays.items() if name.startswith("model.")}
@@ -112,9 +121,10 @@ def read_checkpoint(path: Path | str, preset: Preset | None = None) -> tuple[Che
             spec=spec,
             model=model.eval(),
             preset=description["preset"],
+            quantisation=None if quantisation is None else Quantisation.load(quantisation),
             **{name: description[name] for name in _PLAIN},
         )
-    except (KeyError, TypeError, RuntimeError, SpecError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, SpecError) as error:
         raise FileError(f"{path} is not a consistent checkpoint ({str(error).splitlines()[0]}); train anew") from None
     if preset is not None and checkpoint.preset != preset.name:
         raise FileError(

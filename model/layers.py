@@ -377,6 +377,9 @@ class Masks(NamedTuple):
         return Masks(*chosen)
 
 
+NO_MASKS = Masks(None, None, None)
+
+
 class Classifier(nn.Module):
     """Layers of FDHTLSTM and a linear head on the last hidden state: clips in, logits out.
 
@@ -439,6 +442,10 @@ class Classifier(nn.Module):
             draw(self.dropout, batch, hidden),
         )
 
+    def masks_for(self, x: Tensor) -> Masks:
+        """Masks of its own draw for clips x in training, none otherwise."""
+        return self.masks(len(x)).of(torch.arange(len(x)), x.device) if self.training else NO_MASKS
+
     def forward(self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None) -> Tensor:
         """Logits (B × classes) of clips of real numbers (B × T × N).
 
@@ -447,7 +454,7 @@ class Classifier(nn.Module):
             masks: of dropout, on x's device; in training they are drawn when left out, otherwise there are none.
         """
         if masks is None:
-            masks = self.masks(len(x)).of(torch.arange(len(x)), x.device) if self.training else Masks(None, None, None)
+            masks = self.masks_for(x)
         seen = x if masks.x is None else x * masks.x[:, None]
         _, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
         return self.head(h[-1] if masks.head is None else h[-1] * masks.head)

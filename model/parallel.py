@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from model.layers import Classifier
-
 
 @dataclass(frozen=True)
 class Processes:
@@ -35,7 +33,7 @@ class Processes:
         own = torch.arange(self.rank, batch, self.count)
         return (own, True) if len(own) else (torch.zeros(1, dtype=torch.int64), False)
 
-    def wrapped(self, model: Classifier) -> torch.nn.Module:
+    def wrapped(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model, with gradients that are averaged over all processes."""
         if self.count == 1:
             return model

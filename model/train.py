@@ -17,6 +17,8 @@ from model.data import DataSet, Source, Split, load
 from model.layers import Classifier
 from model.parallel import Processes, joined
 from model.presets import Preset, find_preset, fitted
+from model.qat import Arithmetic, Network, Quantisation, QuantisedClassifier
+from model.quantise import CALIBRATION_CLIPS
 from model.schedule import SCHEDULES
 from spec.errors import FdhtError, FileError, SpecError
 
@@ -25,6 +27,11 @@ EVALUATION_BATCH = 50
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """What products are computed in; bfloat16 has float32's range, so that no loss need be scaled."""
 
+
+FLOATING = 0.3
+"""Part of the epochs in floating point before a training from random parameters is on integers: until the learning rate
+of the one-cycle schedule has reached its peak.
+"""
 
 GO_ON = "; go on with --resume"
 
@@ -48,6 +55,7 @@ def train(
     choose: bool = False,
     precision: str = "float32",
     compiled: bool = False,
+    arithmetic: Arithmetic | None = None,
     start: Path | str | None = None,
     progress: Callable[[int, int, list[dict]], None] | None = None,
     reading: Callable[[int, int], None] | None = None,
@@ -68,6 +76,8 @@ def train(
             Otherwise train on `final` (on `train` if the preset has a patience) and report the accuracy on `test`.
         precision: of products, one of `PRECISIONS`; parameters and sums over them stay float32.
         compiled: let torch.compile make kernels for this model, which takes a minute or more.
+        arithmetic: train on an engine's integers (see model.qat). Their formats are chosen once, at first with `start`
+            and otherwise after a part `FLOATING` of the epochs in floating point, and then held.
         start: a checkpoint of the same model whose parameters are the first ones, instead of random ones.
         progress: called after each epoch with (epochs done, epochs, records of all epochs so far).
         reading: called with (clips read, clips there are) while a folder of clips is read.
@@ -80,7 +90,7 @@ def train(
 
     Raises:
         SpecError: unknown preset or data set, data of another size than the model's, fewer than 1 epoch, or a precision
-            that is unknown or that the machine lacks; `compiled` where nothing can be compiled.
+            that is unknown or that the machine lacks; `compiled` where nothing can be compiled, or with integers.
         FileError: nothing to resume at `out_path`, or something else; data missing; no permission to write, no room.
         TrainingInterrupted: Ctrl-C; the checkpoint of the last whole epoch stays.
         TrainingDiverged: a loss or gradient that is no number; the checkpoint of the last whole epoch stays.
@@ -96,7 +106,9 @@ def train(
         preset = fitted(preset, data)
     with joined() as processes:
         _check_precision(precision, processes.device)
-        run = _Run(preset, chosen, data, processes, seed, choose, precision, compiled)
+        if compiled and arithmetic is not None:
+            raise SpecError("training on integers cannot be compiled; leave out --compile")
+        run = _Run(preset, chosen, data, processes, seed, choose, precision, compiled, arithmetic, start is not None)
         if resume:
             run.restore(out_path)
         elif start is not None:
@@ -133,7 +145,7 @@ def train(
     }
 
 
-def evaluate(model: Classifier, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False) -> float:
+def evaluate(model: Network, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False) -> float:
     """Fraction of raw clips (B × T × N) whose largest logit is that of their label (B).
 
     Args:
@@ -142,8 +154,8 @@ def evaluate(model: Classifier, clips: np.ndarray, labels: np.ndarray, zero_h: b
     return float((predict(model, clips, zero_h) == labels).mean())
 
 
-def predict(model: Classifier, clips: np.ndarray, zero_h: bool = False) -> np.ndarray:
-    """The classes (B) that a float model gives raw clips (B × T × N)."""
+def predict(model: Network, clips: np.ndarray, zero_h: bool = False) -> np.ndarray:
+    """The classes (B) that a model, in floating point or on integers, gives raw clips (B × T × N)."""
     device, training = model.head.weight.device, model.training
     model.eval()
     with torch.no_grad():
@@ -177,10 +189,14 @@ class _Run:
         choose: bool,
         precision: str,
         compiled: bool,
+        arithmetic: Arithmetic | None,
+        started: bool,
     ):
         self.preset, self.source, self.data, self.processes = preset, source, data, processes
         self.device, self.seed, self.choose, self.precision = processes.device, seed, choose, precision
-        self.recipe = preset.recipe | {"precision": precision, "compiled": compiled}
+        self.recipe = preset.recipe | {"precision": precision, "compiled": compiled, "from a checkpoint": started}
+        self.recipe["integers"] = None if arithmetic is None else f"{arithmetic.bits} of {arithmetic.target}"
+        self.floating = 0 if started else int(FLOATING * preset.epochs)
         self.epoch = self.saved_epoch = 0
         self.history: list[dict] = []
         self.best_epoch: int | None = None
@@ -189,7 +205,9 @@ class _Run:
             torch.manual_seed(seed)
             self.model = self._new_model()
         self.best = self.model if preset.patience is None else copy.deepcopy(self.model)
-        self.logits = processes.wrapped(self.model)
+        quantisation = None if arithmetic is None else Quantisation(arithmetic)
+        self.quantised = None if quantisation is None else QuantisedClassifier(self.model, quantisation)
+        self.logits = processes.wrapped(self.model if self.quantised is None else self.quantised)
         if compiled:
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # only of shapes
             self.logits = torch.compile(self.logits)
@@ -197,6 +215,7 @@ class _Run:
             self.model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
         )
         split = data.final if preset.patience is None and not choose else data.train
+        self.calibration = split.spread(CALIBRATION_CLIPS)
         self.frames = torch.from_numpy(split.frames).to(self.device)
         self.order, self.labels = torch.from_numpy(split.order), torch.from_numpy(split.labels)
 
@@ -217,6 +236,8 @@ class _Run:
         chosen = torch.randperm(len(self.order), generator=generator)[: self.preset.clips_per_epoch]
         batches = chosen.split(self.preset.batch)
         loss_sum = correct = 0.0
+        if self.quantised is not None and self.quantised.formats is None and self.epoch >= self.floating:
+            self.quantised.calibrate(self.calibration)
         self.model.train()
         for k, batch in enumerate(batches):
             done = (self.epoch + k / len(batches)) / self.preset.epochs
@@ -244,6 +265,8 @@ class _Run:
             correct += counts * (logits.argmax(1) == labels).sum().item()
         loss_sum, correct = self.processes.total(loss_sum, correct)
         self.epoch += 1
+        if self.quantised is not None and self.quantised.formats is not None:
+            self.quantised.fit_accumulators()
         record = {
             "loss": loss_sum / len(chosen),
             "accuracy": correct / len(chosen),
@@ -272,6 +295,8 @@ class _Run:
         if self.preset.patience is None:
             return None
         accuracy = self._measured(self.model, self.data.validation)
+        if self.epoch <= self.floating and self.quantised is not None:  # not what is trained yet
+            return accuracy
         if self.best_epoch is None or accuracy > self.history[self.best_epoch - 1]["validation"]:
             self.best_epoch = self.epoch
             self.best.load_state_dict(self.model.state_dict())
@@ -279,7 +304,8 @@ class _Run:
 
     def _measured(self, model: Classifier, split: Split) -> float:
         """The accuracy on a split, as the first process finds it."""
-        found = evaluate(model, split.clips, split.labels) if self.processes.rank == 0 else 0.0
+        network = model if self.quantised is None else QuantisedClassifier(model, self.quantised.quantisation)
+        found = evaluate(network, split.clips, split.labels) if self.processes.rank == 0 else 0.0
         return self.processes.agreed(found)
 
     def left(self, path: Path | str) -> str:
@@ -310,6 +336,7 @@ class _Run:
             history=self.history,
             best_epoch=self.best_epoch,
             accuracy=self.accuracy,
+            quantisation=None if self.quantised is None else self.quantised.quantisation,
         )
         if self.processes.rank == 0:
             write_checkpoint(path, checkpoint, state)
@@ -330,6 +357,10 @@ class _Run:
                     "resume with the same settings or train anew"
                 )
         self.best.load_state_dict(checkpoint.model.state_dict())
+        if self.quantised is not None and checkpoint.quantisation is not None:
+            if checkpoint.quantisation.arithmetic != self.quantised.arithmetic:
+                raise FileError(f"{path} was trained on other stages or formats; train anew")
+            self.quantised.formats = checkpoint.quantisation.formats
         for name, parameter in self.model.named_parameters():
             keys = [f"optimiser.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")]
             keys += [f"latest.{name}"] if self.best is not self.model else []
