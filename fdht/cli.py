@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from spec.errors import FdhtError
+from spec.errors import FdhtError, SpecError
 
 app = typer.Typer(
     name="fdht",
@@ -58,6 +58,7 @@ SplitName = Annotated[
 Fold = Annotated[int, typer.Option(help="Of clips in a folder: which fifth is the test, 0 to 4.")]
 
 RECIPE, MODEL, MACHINE = "How it is trained (as the preset says, unless given)", "The model's shape", "The machine"
+INTEGERS = "Training on an engine's integers"
 """Groups of options in fdht train --help."""
 
 DEFAULT_TARGET = "ulx3s-85f"
@@ -98,7 +99,8 @@ def demo(
     epilog="Examples: fdht train faces · fdht train faces --seed 1 -o build/faces1.checkpoint · "
     "fdht train digits --output-modes 2,2,8,8 --rank 4 · fdht train faces --resume · "
     "fdht train ucf11 --data ucf11 --data-folder UCF11_updated_mpg --patience 5 --schedule cosine · "
-    "torchrun --nproc-per-node 2 -m fdht train faces-rgb"
+    "fdht train faces --qat --factor-width 4 --target icebreaker --from build/faces.checkpoint --epochs 8 "
+    "--learning-rate 0.003 · torchrun --nproc-per-node 2 -m fdht train faces-rgb"
 )
 def train(
     preset: Annotated[
@@ -167,6 +169,29 @@ def train(
     rank: Annotated[
         int | None, typer.Option(help="One rank for every node of the dimension tree.", rich_help_panel=MODEL)
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="CHECKPOINT", help="First parameters, of a checkpoint of the same model: fine-tuning."
+        ),
+    ] = None,
+    qat: Annotated[
+        bool,
+        typer.Option("--qat", help="Train on the integers of an engine, not in float.", rich_help_panel=INTEGERS),
+    ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", "-t", metavar="NAME", help=f"The engine [default: {DEFAULT_TARGET}].", rich_help_panel=INTEGERS
+        ),
+    ] = None,
+    factor_width: Annotated[
+        int | None, typer.Option(help="Bits of a factor, 4 to 18 [default: the engine's].", rich_help_panel=INTEGERS)
+    ] = None,
+    data_width: Annotated[
+        int | None,
+        typer.Option(help="Bits of a data word, 4 to 18 [default: the engine's].", rich_help_panel=INTEGERS),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="Of products: float32 or bfloat16.", metavar="NAME", rich_help_panel=MACHINE)
     ] = "float32",
@@ -180,11 +205,15 @@ def train(
 
     On a GPU when there is one, on several or on several machines through torchrun. Settings that are left out are the
     preset's. An interrupted training goes on with --resume and the same settings, and ends in the same numbers.
+
+    With --qat the model is trained on the integers of an engine, which fdht compile then keeps: formats are chosen once,
+    at the start of a fine-tuning (--from) or else after 30 % of the epochs, until which training is in floating point.
     """
     from fdht import datasets, training
     from fdht.console import Output
     from model.parallel import leads
     from model.presets import find_preset
+    from spec.target import find_target
 
     output, source = Output(json, quiet=not leads()), datasets.source(data, data_folder, frames, split, fold)
     settings = {
@@ -200,10 +229,18 @@ def train(
     }
     chosen = training.changed(find_preset(preset), augment, settings)
     chosen = training.reshaped(chosen, input_modes, output_modes, rank)
+    if not qat and (target, factor_width, data_width) != (None, None, None):
+        raise SpecError("an engine and widths are for training on integers; add --qat, or leave them to fdht compile")
+    on = None
+    if qat:
+        on = training.integers(output, chosen, find_target(target or DEFAULT_TARGET), factor_width, data_width)
+    path = BUILD / f"{chosen.name}{'-qat' if qat else ''}.checkpoint" if out is None else out
+    if start is not None and start == path and not resume:
+        raise SpecError(f"{path} would be written over itself; name another file with --out")
     figures = training.run(
         output,
         chosen,
-        BUILD / f"{chosen.name}.checkpoint" if out is None else out,
+        path,
         seed=seed,
         epochs=epochs,
         resume=resume,
@@ -211,6 +248,8 @@ def train(
         choose=choose,
         precision=precision,
         compiled=compiled,
+        on=on,
+        start=start,
     )
     training.report(output, figures)
     output.result(figures)

@@ -12,13 +12,19 @@ from fdht.console import Output, percent
 from fdht.stages import stage_rows, stage_table
 from model import data
 from model.checkpoint import load_checkpoint
-from model.quantise import SaturationReport, quantise
+from model.layers import Classifier
+from model.qat import Arithmetic, Quantisation
+from model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
 from model.train import predict
 from spec.bundle import Bundle
+from spec.errors import FileError, SpecError
+from spec.formats import Formats, GateFormats
+from spec.lstm import LSTMSpec
+from spec.stages import StageLists
 from spec.target import Target
 
-CALIBRATION_CLIPS = 40
-"""Training clips that formats are chosen on, spread over the split."""
+WIDTHS = (4, 18)
+"""Fewest and most bits of a factor or a data word that a model can be trained on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +45,24 @@ def paths(checkpoint: Path, target: Target, folder: Path | None) -> tuple[Path, 
     return folder / f"{name}.bundle", folder / f"{name}.{target.name}.image"
 
 
+def arithmetic(
+    layers: LSTMSpec, target: Target, factor_width: int | None = None, data_width: int | None = None
+) -> Arithmetic:
+    """What a model is trained on for a target: its stage list, its widths unless others are given, its gate formats.
+
+    Raises:
+        SpecError: a width outside `WIDTHS`.
+        CapacityError: no stage list fits the target.
+    """
+    factor_width = target.factor_width if factor_width is None else factor_width
+    data_width = target.data_width if data_width is None else data_width
+    for name, width in (("factor", factor_width), ("data", data_width)):
+        if not WIDTHS[0] <= width <= WIDTHS[1]:
+            raise SpecError(f"a {name} width of {width} is outside {WIDTHS[0]}..{WIDTHS[1]} bits")
+    gate = GateFormats.of_width(data_width)
+    return Arithmetic(target.name, plan(layers, target), factor_width, target.accumulator_width, gate)
+
+
 def compile_checkpoint(
     checkpoint: Path,
     target: Target,
@@ -50,30 +74,35 @@ def compile_checkpoint(
     """Plans, quantises, measures and compiles; writes bundle and image together or neither.
 
     Args:
-        factor_width: bits of a factor; the target's when left out.
+        factor_width: bits of a factor; the target's when left out, or those the model was trained on. Such a model
+            keeps its stage list and its formats.
         vectors: how many of the test split's clips become golden vectors; all when left out.
 
     Raises:
-        FileError: no readable checkpoint.
+        FileError: no readable checkpoint, or one of a training on integers that has not come to them.
+        SpecError: another factor width than the model was trained on, or formats that the target does not have.
         CapacityError: the model does not fit the target.
     """
     trained = load_checkpoint(checkpoint)
     source = data.load(trained.data)
-    chosen = np.linspace(0, len(source.final) - 1, CALIBRATION_CLIPS).astype(int)
     clips, labels = source.test.clips[:vectors], source.test.labels[:vectors]
+    stage_lists, formats = _trained_on(checkpoint, trained.quantisation, factor_width)
     bundle, saturation = quantise(
         trained.model,
-        plan(trained.spec, target),
+        plan(trained.spec, target) if stage_lists is None else stage_lists,
         clips,
         labels,
-        calibration=source.final.frames[source.final.order[chosen]],
+        calibration=source.final.spread(CALIBRATION_CLIPS),
         factor_width=target.factor_width if factor_width is None else factor_width,
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
+        formats=formats,
     )
     about = {"preset": trained.preset, "data": trained.data.name, "seed": trained.seed, "epochs": trained.epoch}
     about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(source.final))
-    bundle = replace(bundle, about={**about, **measure(trained.model, bundle)})
+    if trained.quantisation is not None:
+        about["trained_on"] = str(trained.quantisation.arithmetic)
+    bundle = replace(bundle, about={**about, **measure(trained.model, clips, bundle)})
     image = compile_bundle(bundle, target)
     bundle_path, image_path = paths(checkpoint, target, folder)
     image = replace(image, bundle_hash=bundle.save(bundle_path))
@@ -81,10 +110,29 @@ def compile_checkpoint(
     return Compiled(bundle, bundle_path, image, image_path, saturation)
 
 
-def measure(model, bundle: Bundle) -> dict:
-    """What the bundle's clips show of the float model: its classes, and accuracies with and without h."""
-    float_classes = predict(model, bundle.clips)
-    without_h = predict(model, bundle.clips, zero_h=True)
+def _trained_on(
+    checkpoint: Path, quantisation: Quantisation | None, factor_width: int | None
+) -> tuple[StageLists | None, Formats | None]:
+    """Stage lists and formats that a checkpoint brings, if it was trained on integers."""
+    if quantisation is None:
+        return None, None
+    if quantisation.formats is None:
+        raise FileError(
+            f"{checkpoint} has no formats yet: its training is still in floating point; go on with --resume"
+        )
+    trained = quantisation.arithmetic.factor_width
+    if factor_width not in (None, trained):
+        raise SpecError(
+            f"{checkpoint} was trained on factors of {trained} bits, which it keeps; leave out the width of "
+            f"{factor_width}, or train a model for that"
+        )
+    return quantisation.arithmetic.stage_lists, quantisation.formats
+
+
+def measure(model: Classifier, clips: np.ndarray, bundle: Bundle) -> dict:
+    """What raw clips show of the float model: its classes, and accuracies with and without h."""
+    float_classes = predict(model, clips)
+    without_h = predict(model, clips, zero_h=True)
     golden = golden_classes(bundle)
     return {
         "float_classes": float_classes.tolist(),

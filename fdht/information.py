@@ -72,6 +72,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
 
     checkpoint = load_checkpoint(path)
     split = "validation" if checkpoint.choose else "test"
+    integers = None if checkpoint.quantisation is None else str(checkpoint.quantisation.arithmetic)
     figures = {
         "kind": "checkpoint",
         "preset": checkpoint.preset,
@@ -80,6 +81,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
         "seed": checkpoint.seed,
         "epoch": checkpoint.epoch,
         "epochs": checkpoint.epochs,
+        "trained_on": integers,
         "complete": checkpoint.complete,
         "accuracy": checkpoint.accuracy,
         "split": split,
@@ -89,6 +91,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
         "data": checkpoint.data,
         **_model_facts([checkpoint.spec]),
         "seed": checkpoint.seed,
+        "trained on": integers or "floating point",
         "epochs": f"{checkpoint.epoch} of {checkpoint.epochs}",
         f"accuracy ({split})": percent(checkpoint.accuracy),
     }

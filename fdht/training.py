@@ -9,14 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fdht import datasets
+from fdht.compilation import arithmetic
 from fdht.console import Output, percent
 from model.data import Source
 from model.parallel import leads
 from model.presets import Preset
+from model.qat import Arithmetic
 from model.train import train
 from spec.container import write_whole
 from spec.errors import SpecError
 from spec.lstm import fdht_lstm
+from spec.target import Target
 
 DPI = 130
 TRAINING, VALIDATION, RATE = "#4477aa", "#ee6677", "#999999"
@@ -70,6 +73,19 @@ def changed(preset: Preset, augment: bool, settings: dict[str, object]) -> Prese
     return replace(preset, augmentation=preset.augmentation if augment else None, **given)
 
 
+def integers(
+    output: Output, preset: Preset, target: Target, factor_width: int | None, data_width: int | None
+) -> Arithmetic:
+    """What a preset is trained on for a target; says so if no engine of the target computes it."""
+    chosen = arithmetic(preset.spec, target, factor_width, data_width)
+    if chosen.factor_width > target.factor_width or chosen.data_width != target.data_width:
+        output.say(
+            f"{target.name} has factors of up to {target.factor_width} bits and data words of {target.data_width}: a "
+            f"model of {chosen.bits} bits can be evaluated, but not compiled for it"
+        )
+    return chosen
+
+
 def run(
     output: Output,
     preset: Preset,
@@ -82,6 +98,8 @@ def run(
     choose: bool = False,
     precision: str = "float32",
     compiled: bool = False,
+    on: Arithmetic | None = None,
+    start: Path | None = None,
 ) -> dict:
     """Trains with a progress bar and returns the figures of `train`; leaves the log and the curves beside `path`.
 
@@ -111,6 +129,8 @@ def run(
             choose=choose,
             precision=precision,
             compiled=compiled,
+            arithmetic=on,
+            start=start,
             progress=progress,
             reading=reading,
         )
@@ -119,7 +139,8 @@ def run(
         picture = io.BytesIO()
         curves(preset.name, figures).savefig(picture, dpi=DPI)
         write_whole(drawn, picture.getvalue())
-    return {"preset": preset.name, **figures, "log": str(log), "curves": str(drawn)}
+    trained_on = None if on is None else str(on)
+    return {"preset": preset.name, **figures, "trained_on": trained_on, "log": str(log), "curves": str(drawn)}
 
 
 def table(history: list[dict]) -> str:
@@ -166,6 +187,7 @@ def report(output: Output, figures: dict) -> None:
             "log, curves": f"{figures['log']}, {figures['curves']}",
             "data": figures["data"],
             **({"clips skipped": datasets.skipped(figures["skipped"])} if figures["skipped"] else {}),
+            **({"trained on": figures["trained_on"]} if figures["trained_on"] else {}),
             "epochs": len(figures["history"]),
             **({"epoch kept": figures["best_epoch"]} if figures["best_epoch"] else {}),
             "seconds": round(figures["seconds"], 1),

@@ -54,6 +54,9 @@ class Arithmetic:
         """Widths of factors and data words, as `8/16`."""
         return f"{self.factor_width}/{self.data_width}"
 
+    def __str__(self) -> str:
+        return f"integers of {self.bits} bits, {self.target}"
+
 
 @dataclass(frozen=True)
 class Quantisation:

@@ -195,7 +195,7 @@ class _Run:
         self.preset, self.source, self.data, self.processes = preset, source, data, processes
         self.device, self.seed, self.choose, self.precision = processes.device, seed, choose, precision
         self.recipe = preset.recipe | {"precision": precision, "compiled": compiled, "from a checkpoint": started}
-        self.recipe["integers"] = None if arithmetic is None else f"{arithmetic.bits} of {arithmetic.target}"
+        self.recipe["integers"] = None if arithmetic is None else str(arithmetic)
         self.floating = 0 if started else int(FLOATING * preset.epochs)
         self.epoch = self.saved_epoch = 0
         self.history: list[dict] = []
