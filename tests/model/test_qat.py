@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from occurrences import SEED, assert_occurred
 from torch.nn import functional
 
+from model import qat
 from model.checkpoint import load_checkpoint
 from model.contraction import left_to_right
 from model.data import load
@@ -23,12 +24,12 @@ from model.quantise import CALIBRATION_CLIPS, choose_formats, quantise
 from model.rounding import Table, product, rounded
 from model.train import TrainingInterrupted, evaluate, train
 from spec import container
-from spec.activation import sigmoid_table
+from spec.activation import PiecewiseLinear, sigmoid_table
 from spec.bundle import Bundle
 from spec.errors import FileError, SpecError
 from spec.fixed import Fixed
 from spec.formats import Formats, GateFormats
-from spec.lstm import chains, dense_lstm, fdht_lstm
+from spec.lstm import Region, chains, dense_lstm, fdht_lstm
 from spec.stages import StageLists, accumulator_bits
 from tests.model.networks import models, small_lstm, stage_lists
 
@@ -56,10 +57,10 @@ def simple_lists(layers) -> StageLists:
 
 
 def quantised(layers, lists: StageLists | None = None, seed: int = 0, **widths) -> QuantisedClassifier:
-    """A random model with formats chosen on clips of half the contrast, so that results are clipped now and then."""
+    """A random model with formats chosen on clips of an eighth of the contrast, so that results are clipped."""
     lists = simple_lists(layers) if lists is None else lists
     network = QuantisedClassifier(random_classifier(layers, seed), Quantisation(arithmetic(lists, **widths))).eval()
-    network.calibrate(random_clips(layers, seed) // 2 + 64)
+    network.calibrate(random_clips(layers, seed) // 8 + 112)
     return network
 
 
@@ -110,7 +111,24 @@ def test_every_kind_of_network_is_the_golden_model():
     seen = Counter[str]()
     for kind in MODELS:
         seen += check_every_kind(kind, 4)
-    assert_occurred(seen, {"z": 10, "c": 2, "logits": 1, "0": 2, "whole": 10, "part": 4, "padded": 1})
+    assert_occurred(seen, {"0": 20, "1": 5, "z": 1, "whole": 10, "part": 1})
+
+
+@pytest.mark.parametrize(
+    ("x", "h"),
+    [  # start and shape of the boxes; h fills 4 places, so two columns of its second box
+        (((0, 0), (4, 3)), ((4, 0), (2, 5))),  # h reaches further than x
+        (((0, 2), (4, 3)), ((4, 0), (2, 5))),  # on one side only
+        (((0, 0), (4, 3)), ((4, 3), (2, 2))),  # where x is not
+        (((2, 0), (4, 5)), ((0, 1), (2, 2))),  # in the middle of x
+    ],
+)
+def test_wherever_x_and_h_lie(x, h):
+    spec = small_lstm(2)
+    count = int(np.prod(x[1])) - 1
+    spec = replace(spec, inputs=count, x=Region(*x, (0, 1), count), h=Region(*h, (0, 1), 4))
+    for lists in ((("U1",), ("U2", "B12")), (("U2",), ("U1",), ("B12",))):
+        assert_golden(quantised((spec,), (lists,), 6), random_clips((spec,), 6))
 
 
 @pytest.mark.slow
@@ -119,9 +137,20 @@ def test_many_of_every_kind_are_the_golden_model(kind):
     check_every_kind(kind, 300)
 
 
+class Smooth:
+    """In the place of a table, the function it was made of."""
+
+    def __init__(self, table: PiecewiseLinear, device: torch.device):
+        self.function = torch.sigmoid if min(table.base) >= 0 else torch.tanh
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
 @pytest.mark.parametrize("kind", MODELS)
-def test_gradients_are_those_of_the_float_model_where_words_are_wide(kind):
-    """Every parameter's, to a few parts in a hundred (the tables' chords are not tangents)."""
+def test_gradients_are_those_of_the_float_model_where_nothing_is_coarse(kind, monkeypatch):
+    """Every parameter's, with the widest words and smooth gates."""
+    monkeypatch.setattr(qat, "Table", Smooth)
     rng = np.random.default_rng([SEED, 61, *kind.encode()])
     layers = random_layers(rng, kind)
     layers = (*layers[:-1], replace(layers[-1], classes=3))
@@ -138,7 +167,7 @@ def test_gradients_are_those_of_the_float_model_where_words_are_wide(kind):
     assert found.keys() == {name for name, _ in model.named_parameters()}
     for name, gradient in expected.items():
         assert gradient.norm() > 0
-        assert (found[name] - gradient).norm() < 0.05 * gradient.norm(), name
+        assert (found[name] - gradient).norm() < 0.01 * gradient.norm(), name
 
 
 def test_at_narrow_words_gradients_still_reach_every_factor():
@@ -251,6 +280,7 @@ def test_without_formats_it_is_the_float_model():
 
 def test_dropout_is_the_float_models():
     network = quantised((small_lstm(3),), data_width=18, factor_width=18)
+    network.calibrate(random_clips(network.model.layers, 0))
     x, hidden = network.widen(torch.from_numpy(random_clips(network.model.layers, 0))), network.model.layers[0].hidden
     rng = torch.Generator().manual_seed(0)
     masks = Masks(
@@ -261,22 +291,21 @@ def test_dropout_is_the_float_models():
 
 
 def test_formats_lose_bits_when_sums_outgrow_the_accumulator():
-    spec = dense_lstm(30, 10, 3)
+    spec = dense_lstm(30, 100, 3)
     network = quantised((spec,), factor_width=12, accumulator_width=32)
     before = network.formats
     network.fit_accumulators()
-    assert before is not None and network.formats == before
+    assert before is not None and before.head is not None and network.formats == before
     with torch.no_grad():
-        network.model.networks[0].factors["W"].mul_(6)
-        network.model.head.weight.mul_(30)
+        network.model.networks[0].factors["W"].mul_(2)
+        network.model.head.weight.mul_(4)
     network.fit_accumulators()
-    assert network.formats is not None and network.formats.head is not None and before.head is not None
-    fitted, head = network.formats.chains[0][0].weight, network.formats.head.weight
-    assert head.frac < before.head.weight.frac
-    assert fitted.frac <= before.chains[0][0].weight.frac
+    assert network.formats is not None and network.formats.head is not None
+    assert network.formats.head.weight.frac < before.head.weight.frac
+    assert network.formats.chains[0][0].weight.frac < before.chains[0][0].weight.frac
     bundle, _ = assert_golden(network, random_clips((spec,), 0))
-    assert bundle.head_weight is not None and accumulator_bits(bundle.head_weight, 10, 16) <= 32
-    assert accumulator_bits(bundle.weights[0][0], 40, 16) <= 32
+    assert bundle.head_weight is not None and accumulator_bits(bundle.head_weight, 100, 16) <= 32
+    assert accumulator_bits(bundle.weights[0][0], 130, 16) <= 32
 
 
 def test_sums_that_float64_cannot_hold_are_refused():
@@ -375,14 +404,17 @@ def test_what_cannot_be(tiny, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.slow
 def test_digits_at_4_bits(tmp_path):
-    """A short fine-tuning wins back what rounding a trained model to 4 bits in all places has cost."""
+    """Fine-tuning wins back what rounding a trained model to 4 bits has cost: a little of the factors, most of all."""
     digits, data = find_preset("digits"), load("digits")
-    integers = on(digits, factor_width=4, data_width=4)
-    train(digits, tmp_path / "float", epochs=8, choose=True)
-    started = QuantisedClassifier(load_checkpoint(tmp_path / "float").model, Quantisation(integers))
-    started.calibrate(data.train.spread(CALIBRATION_CLIPS))
-    rounded_after = evaluate(started, data.validation.clips, data.validation.labels)
-    short = replace(digits, learning_rate=0.003)
-    result = train(short, tmp_path / "c", epochs=4, choose=True, arithmetic=integers, start=tmp_path / "float")
-    assert result["accuracy"] > rounded_after + 0.1
+    train(digits, tmp_path / "float", choose=True)
+    validation, won = data.validation, {}
+    for data_width in (16, 4):
+        integers = on(digits, factor_width=4, data_width=data_width)
+        after = QuantisedClassifier(load_checkpoint(tmp_path / "float").model, Quantisation(integers))
+        after.calibrate(data.train.spread(CALIBRATION_CLIPS))
+        slower = replace(digits, learning_rate=0.003, epochs=10)
+        tuned = train(slower, tmp_path / "tuned", choose=True, arithmetic=integers, start=tmp_path / "float")
+        won[data_width] = tuned["accuracy"] - evaluate(after, validation.clips, validation.labels)
+    assert won[16] > 0.01 and won[4] > 0.3
