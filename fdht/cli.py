@@ -206,8 +206,8 @@ def train(
     On a GPU when there is one, on several or on several machines through torchrun. Settings that are left out are the
     preset's. An interrupted training goes on with --resume and the same settings, and ends in the same numbers.
 
-    With --qat the model is trained on the integers of an engine, which fdht compile then keeps: formats are chosen once,
-    at the start of a fine-tuning (--from) or else after 30 % of the epochs, until which training is in floating point.
+    With --qat a model is trained on the integers of an engine, and fdht compile keeps them. Formats are chosen once, at
+    the start of a fine-tuning (--from) or else after 30 % of the epochs, until which training is in floating point.
     """
     from fdht import datasets, training
     from fdht.console import Output
