@@ -769,6 +769,58 @@ def explore(
 
 
 @app.command(
+    epilog="Examples: fdht precision digits · fdht precision faces --factor-width 4 --factor-width 8 --data-width 16 · "
+    "fdht precision digits --seed 0"
+)
+def precision(
+    preset: Annotated[str, typer.Argument(help="What is trained: digits, faces, ...")],
+    target: TargetName = DEFAULT_TARGET,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(help="Repeat for several; pairs of other widths than 4, 8, 16 have the first alone [0, 1, 2]."),
+    ] = None,
+    factor_width: Annotated[
+        list[int] | None, typer.Option(help="Bits of a factor; repeat for several [4, 6, 8, 10, 12, 16].")
+    ] = None,
+    data_width: Annotated[
+        list[int] | None, typer.Option(help="Bits of a data word; repeat for several [4, 6, 8, 10, 12, 16].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The file of rows [docs/results/accuracy.json].")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Accuracy against the widths of factors and data words, rounded after training and trained on them.
+
+    Rows go into the file of results, a picture beside it. Trainings and measurements are kept in build/precision: what
+    was interrupted goes on where it was, and nothing is trained twice. All logits of models that were trained on integers
+    are held against the golden model's.
+    """
+    from fdht import precision as sweep
+    from fdht.accuracy import RESULTS
+    from fdht.console import Output
+    from model.presets import find_preset
+    from spec.target import find_target
+
+    output, results, chosen = Output(json), out or RESULTS, find_preset(preset)
+    rows, compared = sweep.run(
+        output,
+        chosen,
+        find_target(target),
+        seeds=seed or sweep.SEEDS,
+        factor_widths=factor_width or sweep.WIDTHS,
+        data_widths=data_width or sweep.WIDTHS,
+        results=results,
+    )
+    picture = results.with_name(f"precision-{chosen.name}.png")
+    sweep.draw(rows, picture)
+    sweep.report(output, rows, compared)
+    figures = {"preset": chosen.name, "picture": str(picture), **sweep.figures(rows, compared)}
+    output.result(figures)
+    sweep.check(figures)
+
+
+@app.command(
     epilog="Examples: fdht export --axi --target ulx3s-85f -o build/ip · "
     "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image · "
     "fdht export --dense build/faces.checkpoint -o faces.pt"

@@ -87,7 +87,8 @@ class QuantisedClassifier(nn.Module):
 
     Before it has formats it computes as the float model. Inputs are rounded to raw words, so that any picture is one
     that a camera could send. Dropout is the float model's. What h does not reach of a stage is computed for all steps
-    at once: sums are exact, so it makes no difference when they are formed, as long as each is rounded whole.
+    at once: sums are exact, so it makes no difference when they are formed, as long as each is rounded whole. Products
+    are float64, which autocast leaves alone.
 
     Args:
         model: the float model, trained further by training this one.
@@ -185,12 +186,11 @@ class QuantisedClassifier(nn.Module):
         assert head is not None
         if masks is None:
             masks = self.model.masks_for(x)
-        with torch.autocast(x.device.type, enabled=False):
-            h = self.hidden(x, zero_h=zero_h, masks=masks)[:, -1]
-            h = h if masks.head is None else h * masks.head
-            weight = rounded(self.model.head.weight.double(), head.weight, torch.float32)
-            bias = rounded(self.model.head.bias.double(), head.result)
-            return rounded(product(h, weight.t()) + bias, head.result, torch.float32)
+        h = self.hidden(x, zero_h=zero_h, masks=masks)[:, -1]
+        h = h if masks.head is None else h * masks.head
+        weight = rounded(self.model.head.weight.double(), head.weight, torch.float32)
+        bias = rounded(self.model.head.bias.double(), head.result)
+        return rounded(product(h, weight.t()) + bias, head.result, torch.float32)
 
     def hidden(self, x: Tensor, *, zero_h: bool = False, masks: Masks = NO_MASKS) -> Tensor:
         """The last layer's h after every step (B × T × H, float32) of clips of real numbers (B × T × N).

@@ -80,7 +80,7 @@ class _Parted(Function):
         kept, inside = _codes(value, fixed)
         rest = value.new_zeros(len(value), 0) if part is None else value[part].clone()
         if part is not None:
-            kept[part], inside[part] = 0, False
+            kept[part] = 0
         ctx.save_for_backward(inside)
         ctx.part = part
         return kept.mul_(fixed.lsb).to(torch.float32), rest

@@ -1,23 +1,25 @@
 """fdht train --qat: what was trained on integers is what is compiled, and wrong requests are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from fdht.cli import main
+from fdht.compilation import arithmetic
 from model.checkpoint import load_checkpoint
 from model.data import load
-from model.train import predict
+from model.train import predict, train
 from spec.bundle import Bundle
+from spec.target import find_target
 from tests.fdht.tiny import TINY
 
 
 @pytest.fixture(scope="module")
 def integers_file(tmp_path_factory, checkpoint_file) -> Path:
     """The tiny model, fine-tuned on 4-bit factors of the iCEBreaker."""
-    from fdht.cli import main
-
     path = tmp_path_factory.mktemp("qat") / "tiny.checkpoint"
     words = f"train {TINY.name} --qat --target icebreaker --factor-width 4 --from {checkpoint_file} --out {path}"
     assert main(words.split()) == 0
@@ -39,6 +41,16 @@ def test_the_bundle_has_the_formats_and_the_classes_of_training(fdht, integers_f
     assert np.array_equal(predict(network, test.clips), bundle.logits.argmax(1))
     assert outcome.figures["accuracy"]["golden"] == checkpoint.accuracy
     assert bundle.about["trained_on"] == "integers of 4/16 bits, icebreaker"
+
+
+def test_the_bundle_keeps_the_stages_of_training(fdht, integers_file):
+    """Whatever the planner would choose."""
+    on = arithmetic(TINY.spec, find_target("icebreaker"), 8)
+    factor_by_factor = (tuple((name,) for name in TINY.spec.network.factor),)
+    assert factor_by_factor != on.stage_lists
+    train(TINY, "c.checkpoint", arithmetic=replace(on, stage_lists=factor_by_factor))
+    assert fdht("compile", "c.checkpoint", "-t", "icebreaker").code == 0
+    assert Bundle.load("c.bundle").stage_lists == factor_by_factor
 
 
 def test_simulated_words_are_those_of_training(fdht, integers_file, simulators):
