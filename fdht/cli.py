@@ -793,8 +793,8 @@ def precision(
     """Accuracy against the widths of factors and data words, rounded after training and trained on them.
 
     Rows go into the file of results, a picture beside it. Trainings and measurements are kept in build/precision: what
-    was interrupted goes on where it was, and nothing is trained twice. All logits of models that were trained on integers
-    are held against the golden model's.
+    was interrupted goes on where it was, and nothing is trained twice. All logits of models trained on integers are
+    held against the golden model's.
     """
     from fdht import precision as sweep
     from fdht.accuracy import RESULTS
