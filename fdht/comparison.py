@@ -219,6 +219,7 @@ def rows(bundle: Bundle, target: Target, runs: list[ClipRun]) -> list[Row]:
         data=about["data"],
         clips=about["clips"],
         seed=about["seed"],
+        qat="trained_on" in about,
         recipe=about["preset"],
         **sizes(*bundle.layers),
         **hits(classes == bundle.labels),

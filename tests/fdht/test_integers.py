@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
 from fdht.cli import main
+from fdht.comparison import ClipRun, rows
 from fdht.compilation import arithmetic
 from model.checkpoint import load_checkpoint
 from model.data import load
@@ -57,6 +60,14 @@ def test_simulated_words_are_those_of_training(fdht, integers_file, simulators):
     assert fdht("compile", integers_file, "-t", "icebreaker", "-o", ".").code == 0
     outcome = fdht("simulate", "tiny.bundle", "-t", "icebreaker", "--clips", "2", "--json")
     assert outcome.code == 0 and outcome.figures["mismatches"] == 0 < outcome.figures["words_compared"]
+
+
+def test_rows_of_results_say_so(fdht, integers_file, checkpoint_file):
+    for path, qat in ((integers_file, True), (checkpoint_file, False)):
+        assert fdht("compile", path, "-t", "icebreaker", "-o", ".").code == 0
+        run = cast(ClipRun, SimpleNamespace(rtl=1, label=1))
+        every = rows(Bundle.load("tiny.bundle"), find_target("icebreaker"), [run])
+        assert [row.qat for row in every] == [qat] * 3 and every[1].bits == ("4/16" if qat else "12/16")
 
 
 def test_it_says_what_it_was_trained_on(fdht, integers_file, checkpoint_file):
