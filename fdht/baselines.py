@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from fdht import accuracy
@@ -21,7 +21,7 @@ from fdht.console import Advance, Output, percent
 from fdht.formats import Model, models
 from fdht.standings import gap_text, standings
 from model.checkpoint import load_checkpoint, write_checkpoint
-from model.data import load
+from model.data import DataSet, load
 from model.presets import PRESETS, Preset
 from model.train import TrainingInterrupted, predict, train
 from spec.container import write_whole
@@ -77,7 +77,7 @@ class Training:
         begun = self.path.exists()
         if not (begun and load_checkpoint(self.path).complete):
             train(self.preset, self.path, seed=self.seed, choose=self.choose, resume=begun, progress=progress)
-        trained, data = load_checkpoint(self.path), load(self.preset.data)
+        trained, data = load_checkpoint(self.path), _data(self.preset.data)
         split = data.validation if self.choose else data.test
         seconds = round(sum(record["seconds"] for record in trained.history), 1)
         result = accuracy.hits(predict(trained.model, split.clips) == split.labels) | {"seconds": seconds}
@@ -158,9 +158,15 @@ def _preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+@cache
+def _data(name: str) -> DataSet:
+    """Read once: films take seconds."""
+    return load(name)
+
+
 def budgeted(preset: Preset, clips: int) -> Preset:
     """The preset with as many epochs as make up a number of clips, or come closest."""
-    split = load(preset.data).final
+    split = _data(preset.data).final
     each = min(preset.clips_per_epoch, len(split))
     return replace(preset, epochs=max(1, round(clips / each)), clips_per_epoch=each)
 
