@@ -324,6 +324,13 @@ def compress(
     head: Annotated[
         str | None, typer.Option(help="Name of the linear layer that gives the classes, if there are several.")
     ] = None,
+    input_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="What it takes for the smallest and largest input byte: 0,1 for pixels / 255 [default: as fdht does].",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what is done, and go on.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of checkpoints and picture.")] = BUILD,
     results: Annotated[
@@ -333,8 +340,8 @@ def compress(
 ) -> None:
     """A trained torch.nn.LSTM becomes an FDHT-LSTM: hierarchical SVD, then fine-tuning, at several ranks.
 
-    Says the error and the accuracy at each rank, draws them, and leaves a checkpoint per rank for fdht compile. The
-    model must take its inputs as fdht gives them: for pixels (byte - 128) / 128.
+    Says the error and the accuracy at each rank, draws them, and leaves a checkpoint per rank for fdht compile. Inputs
+    are taken as fdht gives them, pixels as (byte - 128) / 128, unless --input-range says otherwise.
     """
     from fdht import compression, datasets
     from fdht.console import Output
@@ -355,6 +362,7 @@ def compress(
         rate=learning_rate,
         seed=seed,
         head=head,
+        values=input_range,
         resume=resume,
         folder=out,
         results=results,

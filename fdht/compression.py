@@ -45,6 +45,7 @@ def run(
     rate: float | None,
     seed: int,
     head: str | None,
+    values: str | None,
     resume: bool,
     folder: Path,
     results: Path | None,
@@ -62,6 +63,7 @@ def run(
         epochs: of fine-tuning; a third of the preset's when left out, 0 for none.
         rate: peak of its learning rate.
         head: prefix of the head's parameters, where there are several matrices.
+        values: what it takes for the smallest and the largest raw word, `0,1`; what fdht takes when left out.
         results: a file to put rows into.
 
     Raises:
@@ -72,6 +74,8 @@ def run(
     dense = read_dense(path, head)
     with output.progress(f"reading {source.name}"):
         data = load(source)
+    if values is not None:
+        dense = dense.rescaled(data.input_format, *_range(values))
     base = _base(preset, source, dense, data)
     epochs = max(1, base.epochs // 3) if epochs is None else epochs
     if epochs < 0:
@@ -134,6 +138,14 @@ def _ranks(text: str) -> list[int]:
     if min(ranks) < 1:
         raise SpecError(f"rank {min(ranks)} is below 1")
     return list(ranks)
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in text.split(","))
+    except ValueError:
+        raise SpecError(f"{text!r} is no range of two numbers with a comma between, like 0,1") from None
+    return low, high
 
 
 def _base(name: str | None, source: Source, dense: DenseModel, data: DataSet) -> Preset:

@@ -4,6 +4,7 @@ import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -53,6 +54,30 @@ class DenseModel:
             layer.bias.copy_(sum(biases, torch.zeros(4 * self.lstm.hidden_size)).reshape(layer.bias.shape))
         _copy(model.head, self.head)
         return model.eval()
+
+    def rescaled(self, input_format: InputFormat, low: float, high: float) -> "DenseModel":
+        """The same model for the real numbers that a format makes of raw words.
+
+        Args:
+            low, high: what the model takes for the smallest and the largest raw word, as 0 and 1 for pixels / 255.
+
+        Raises:
+            SpecError: a range that is none.
+        """
+        if not (isfinite(low) and isfinite(high)) or low == high:
+            raise SpecError(
+                f"inputs from {low} to {high} are no range; say what the smallest and largest word stand for"
+            )
+        raw = input_format.raw
+        step = (high - low) / (raw.max - raw.min)
+        scale, zero = step / raw.lsb, low + step * (input_format.offset - raw.min)
+        lstm = nn.LSTM(self.lstm.input_size, self.lstm.hidden_size, batch_first=True)
+        of_x, of_h, *biases = self.lstm.all_weights[0]
+        bias = sum(biases, zero * of_x.sum(1))
+        names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        values = (scale * of_x, of_h, bias, torch.zeros_like(bias))
+        lstm.load_state_dict({name: value.detach() for name, value in zip(names, values, strict=True)})
+        return DenseModel(lstm.eval(), self.head)
 
     def compressed(
         self, spec: LSTMSpec, input_format: InputFormat, ranks: int | Mapping[str, int] | None = None

@@ -9,6 +9,7 @@ from torch import nn
 from fdht import compression
 from fdht.accuracy import load
 from model.checkpoint import load_checkpoint
+from model.data import load as load_data
 from model.train import train
 from spec.lstm import fdht_lstm
 from tests.fdht.tiny import TINY
@@ -111,6 +112,24 @@ def test_a_model_without_a_head_gets_one(fdht, tmp_path):
     assert "accuracy" not in figures and "truncated" not in figures["points"][0] and "tuned" in figures["points"][0]
 
 
+def test_a_model_that_took_its_inputs_otherwise(fdht, plain):
+    """For half the numbers, with twice the weights: the same model; as it stands: another one."""
+    state = torch.load(plain, weights_only=True)
+    torch.save(state | {"lstm.weight_ih_l0": 2 * state["lstm.weight_ih_l0"]}, "half.pt")
+    clips = torch.from_numpy(load_data("digits").test.clips[:20])
+
+    def logits(*arguments: object) -> torch.Tensor:
+        options = ("--data", "digits", "--ranks", EXACT, "--epochs", 0, "--json")
+        (point,) = fdht("compress", *arguments, *options).figures["points"]
+        model = load_checkpoint(point["checkpoint"]).model
+        with torch.no_grad():
+            return model(model.widen(clips))
+
+    expected = logits(plain)
+    assert torch.allclose(logits("half.pt", "--input-range=-0.5,0.49609375"), expected, atol=1e-5)
+    assert not torch.allclose(logits("half.pt"), expected, atol=1e-2)
+
+
 def test_other_modes(fdht, plain):
     options = ("--input-modes", "3,2,2", "--output-modes", "4,2,2", "--ranks", 2, "--epochs", 0, "--json")
     (point,) = fdht("compress", plain, "--data", "digits", *options).figures["points"]
@@ -129,6 +148,8 @@ def test_other_modes(fdht, plain):
         (("--data", "digits", "--input-modes", "2,2", "--output-modes", "4,4"), "fewer than 8 inputs"),
         (("--data", "digits", "--head", "fc"), "no head 'fc'"),
         (("--data", "digits", "--learning-rate", 0), "learning rate of 0"),
+        (("--data", "digits", "--input-range", "1"), "no range of two numbers"),
+        (("--data", "digits", "--input-range", "1,1"), "no range; say"),
         ((), "--data NAME"),
     ],
 )

@@ -23,6 +23,8 @@ N, H, CLASSES = 12, 8, 3
 SPEC = fdht_lstm(N, H, CLASSES, (5, 4), (8, 4), 2)
 FULL = 1000
 
+LSTM_NAMES = [f"lstm__{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+
 
 class Plain(nn.Module):
     """What a user of PyTorch writes."""
@@ -84,6 +86,28 @@ def test_an_lstm_without_biases(x, tmp_path):
     model, _ = read_dense(saved(lstm.state_dict(), tmp_path / "a.pt")).compressed(SPEC, PIXELS, ranks=FULL)
     with torch.no_grad():
         np.testing.assert_allclose(model.lstm(x)[0].numpy(), lstm(x)[0].numpy(), **CLOSE)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("low, high", [(0.0, 1.0), (-128.0, 127.0), (1.0, -2.0)])
+def test_other_inputs_are_folded_in(plain, low, high, bias, tmp_path):
+    """The model on what it was trained on gives what the rescaled one gives on the format's numbers."""
+    lstm = nn.LSTM(N, H, bias=bias, batch_first=True)
+    with torch.no_grad():
+        lstm.weight_ih_l0 /= max(abs(low), abs(high))
+    state = {f"lstm.{name}": t for name, t in lstm.state_dict().items()} | changed(plain, **dict.fromkeys(LSTM_NAMES))
+    model = read_dense(saved(state, tmp_path / "a.pt"))
+    raw = torch.randint(0, 256, (5, 4, N), generator=torch.Generator().manual_seed(4))
+    own = model.rescaled(PIXELS, low, high).classifier(PIXELS)
+    with torch.no_grad():
+        expected = plain.head(lstm(low + raw / 255 * (high - low))[0][:, -1])
+        np.testing.assert_allclose(own(own.widen(raw)).numpy(), expected.numpy(), **CLOSE)
+
+
+@pytest.mark.parametrize("low, high", [(1, 1), (0, float("inf")), (float("nan"), 1)])
+def test_inputs_of_no_range(plain, low, high, tmp_path):
+    with pytest.raises(SpecError, match="no range"):
+        read_dense(saved(plain.state_dict(), tmp_path / "a.pt")).rescaled(PIXELS, low, high)
 
 
 def test_truncation_says_what_it_loses(plain, tmp_path):
