@@ -380,4 +380,4 @@ def test_faces_reach_95_percent(tmp_path):
 @pytest.mark.slow
 def test_the_order_of_frames_is_learnt(tmp_path):
     """A model that ignores it is right in exactly half of the clips (see test_data.py)."""
-    assert train("playing-direction", tmp_path / "c", epochs=8, choose=True)["accuracy"] > 0.65
+    assert train("playing-direction", tmp_path / "c", choose=True)["accuracy"] > 0.8
