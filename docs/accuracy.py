@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from fdht import accuracy, comparison, compression, standings
+from fdht import accuracy, comparison, compression, precision, standings
 from fdht.accuracy import Row, by_series
 from fdht.baselines import STUDY as BASELINES
 from fdht.standings import Standing, gap_text
@@ -96,10 +97,10 @@ def side_by_side(rows: list[Row]) -> list[str]:
     if not rows:
         return []
     heads = ("preset", "data", "target", "bits", "float", "golden", "clips", "RTL, clips simulated", "as golden")
-    floats = {(r.data, r.recipe, r.factors, r.clips, r.seed): r for r in rows if r.model == "float"}
+    floats = {(r.data, r.recipe, r.factors, r.clips, r.qat, r.seed): r for r in rows if r.model == "float"}
     cells = []
     for golden in (r for r in rows if r.model == "golden"):
-        ours = golden.data, golden.recipe, golden.factors, golden.clips, golden.seed
+        ours = golden.data, golden.recipe, golden.factors, golden.clips, golden.qat, golden.seed
         rtl = [r for r in rows if (*r.series, r.seed) == (*_with_model(golden, "rtl"), golden.seed)]
         simulated = equal = ""
         if rtl:
@@ -120,6 +121,33 @@ def side_by_side(rows: list[Row]) -> list[str]:
             ]
         )
     return [table(heads, cells)]
+
+
+def widths(rows: list[Row]) -> list[str]:
+    """A table and a picture per sweep: factors down, data words across."""
+    parts = []
+    for (data, target, clips), own in precision.sweeps(rows).items():
+        by_bits, (down, across) = precision.cells(own), precision.widths_of(own)
+        floating = with_spread(Standing([row for row in own if row.bits == accuracy.FLOAT], None))
+        heads = (
+            f"{data}, {clips:,} training clips, {own[0].total} test clips, stage list of {target}; float {floating}",
+            *(f"data words of {width} bits" for width in across),
+        )
+        cells = [
+            (f"factors of {factor} bits", *(_cell(by_bits.get(f"{factor}/{width}")) for width in across))
+            for factor in down
+        ]
+        name = precision.picture_of(data, target)
+        parts += [table(heads, cells), f"![{data}: accuracy against bits](results/{name})"]
+    return parts
+
+
+def _cell(cell: precision.Cell | None) -> str:
+    """Mean accuracy in percent, rounded after training → trained on; marked where it is of several seeds."""
+    if cell is None:
+        return ""
+    seeds = f" ({len(cell.trained)})" if len(cell.trained) > 1 else ""
+    return " → ".join(f"{100 * fmean(each):.1f}" for each in (cell.rounded, cell.trained) if each) + seeds
 
 
 def _with_model(row: Row, model: str) -> tuple:
@@ -156,6 +184,7 @@ def sections(rows: list[Row]) -> list[str]:
     for title, study, make in (
         ("Formats under one protocol", BASELINES, baselines),
         ("A dense model compressed", compression.STUDY, compressed),
+        ("Bits of factors and data words", precision.STUDY, widths),
         ("Float, golden model and RTL side by side", comparison.STUDY, side_by_side),
     ):
         if study in of:
@@ -174,3 +203,5 @@ def write() -> None:
     trained = [row for row in rows if row.study == BASELINES]
     if trained:
         picture(trained).savefig(PICTURE, dpi=DPI)
+    for (data, target, _), own in precision.sweeps([row for row in rows if row.study == precision.STUDY]).items():
+        precision.draw(own, ROWS.with_name(precision.picture_of(data, target)))

@@ -820,7 +820,7 @@ def precision(
         data_widths=data_width or sweep.WIDTHS,
         results=results,
     )
-    picture = results.with_name(f"precision-{chosen.name}.png")
+    picture = results.with_name(sweep.picture_of(chosen.data, target))
     sweep.draw(rows, picture)
     sweep.report(output, rows, compared)
     figures = {"preset": chosen.name, "picture": str(picture), **sweep.figures(rows, compared)}

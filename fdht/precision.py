@@ -250,6 +250,15 @@ def trained(training: Training, told: Callable[[Training, int, int, list[dict]],
     return training.run(lambda *progress: told(training, *progress))
 
 
+def sweeps(rows: Sequence[Row]) -> dict[tuple[str, str, int], list[Row]]:
+    """Rows by data, target and training clips, those in floating point with each target."""
+    found = sorted({(row.data, row.target, row.clips) for row in rows if row.target})
+    return {
+        (data, target, clips): [r for r in rows if (r.data, r.clips) == (data, clips) and r.target in ("", target)]
+        for data, target, clips in found
+    }
+
+
 @dataclass(frozen=True)
 class Cell:
     """A pair of widths, or floating point: accuracies of all seeds, rounded after training and trained on."""
@@ -264,6 +273,12 @@ def cells(rows: Sequence[Row]) -> dict[str, Cell]:
         bits: Cell(*(tuple(r.accuracy for r in rows if r.bits == bits and r.qat == qat) for qat in (False, True)))
         for bits in dict.fromkeys(row.bits for row in rows)
     }
+
+
+def widths_of(rows: Sequence[Row]) -> tuple[list[int], list[int]]:
+    """The widths of factors and of data words that were measured."""
+    pairs = [tuple(map(int, row.bits.split("/"))) for row in rows if row.bits != FLOAT]
+    return sorted({factor for factor, _ in pairs}), sorted({data for _, data in pairs})
 
 
 def figures(rows: Sequence[Row], compared: Mapping[str, int]) -> dict:
@@ -300,18 +315,12 @@ def check(figures: dict) -> None:
 
 def report(output: Output, rows: Sequence[Row], compared: Mapping[str, int]) -> None:
     """A table of the means: factors down, data words across; in each cell rounded after training → trained on."""
-    by_bits = cells(rows)
-    pairs = [tuple(map(int, bits.split("/"))) for bits in by_bits if bits != FLOAT]
-    across = sorted({data for _, data in pairs})
-    first = rows[0]
+    by_bits, (down, across), first = cells(rows), widths_of(rows), rows[0]
     output.table(
         f"{first.data}: accuracy on {first.total} test clips, rounded after training → trained on; "
         f"floating point {percent(float(np.mean(by_bits[FLOAT].rounded)))}",
         ("bits of a factor", *(f"data words of {data}" for data in across)),
-        [
-            (factor, *(_cell(by_bits[f"{factor}/{data}"]) for data in across))
-            for factor in sorted({factor for factor, _ in pairs})
-        ],
+        [(factor, *(_cell(by_bits[f"{factor}/{data}"]) for data in across)) for factor in down],
     )
     output.text(
         f"Trained on integers: {compared['logits']:,} logits held against the golden model's, "
@@ -322,6 +331,11 @@ def report(output: Output, rows: Sequence[Row], compared: Mapping[str, int]) -> 
 def _cell(cell: Cell) -> str:
     seeds = f" ({len(cell.trained)} seeds)" if len(cell.trained) > 1 else ""
     return " → ".join(percent(float(np.mean(each))) for each in (cell.rounded, cell.trained)) + seeds
+
+
+def picture_of(data: str, target: str) -> str:
+    """What the picture of a sweep is called."""
+    return f"precision-{data}-{target}.png"
 
 
 def draw(rows: Sequence[Row], path: Path) -> None:

@@ -12,6 +12,7 @@ CORRECT = np.arange(50) % 5 > 0
 OURS = Row("baselines", "faces", "fdht", "whole", 4224, 15528, 4800, 0, **hits(CORRECT))
 THEIRS = replace(OURS, format="tt", recurrent="dense", factors=2808, parameters=276256, **hits(np.arange(50) % 5 > 1))
 GOLDEN = replace(OURS, study="presets", recipe="faces", model="golden", bits="12/16", target="icebreaker")
+SWEPT = replace(GOLDEN, study="precision", recipe="", bits="4/16")
 ROWS = [
     *(replace(OURS, seed=seed) for seed in range(3)),
     *(replace(THEIRS, seed=seed) for seed in range(3)),
@@ -22,6 +23,13 @@ ROWS = [
     replace(GOLDEN, model="float", bits="float", target=""),
     GOLDEN,
     replace(GOLDEN, model="rtl", **hits(CORRECT[[0, 24, 49]])),
+    replace(SWEPT, bits="float", model="float", target=""),
+    *(replace(SWEPT, seed=seed, **hits(~CORRECT)) for seed in range(2)),
+    *(replace(SWEPT, seed=seed, qat=True) for seed in range(2)),
+    replace(SWEPT, bits="8/16"),
+    replace(SWEPT, bits="8/16", qat=True),
+    replace(SWEPT, bits="8/8"),
+    replace(SWEPT, bits="8/8", qat=True, **hits(np.arange(50) % 5 > 1)),
 ]
 
 
@@ -47,6 +55,13 @@ def test_the_page_has_every_table_and_keeps_its_words(page):
     assert any(line.startswith("| dense | in the network |") and "| 80.0 % | 1 | +0.0 [" in line for line in lines)
     assert "| 4,224 factors | 15,528 | 0.250 | 20.0 % | 80.0 % | 400 |" in lines
     assert "| faces | faces | icebreaker | 12/16 | 80.0 % | 80.0 % | 50 | 2 of 3 right | 3 of 3 |" in lines
+    assert any(
+        line.startswith("| faces, 4,800 training clips, 50 test clips, stage list of icebreaker; float 80.0 %")
+        for line in lines
+    )
+    assert "| factors of 4 bits |  | 20.0 → 80.0 (2) |" in lines
+    assert "| factors of 8 bits | 80.0 → 60.0 | 80.0 → 80.0 |" in lines
+    assert (accuracy.ROWS.parent / "precision-faces-icebreaker.png").read_bytes().startswith(b"\x89PNG")
     assert accuracy.PICTURE.read_bytes().startswith(b"\x89PNG")
     accuracy.write()
     assert page.read_text() == text, "written twice is written once"
