@@ -376,12 +376,13 @@ def sweep(rows: Sequence[Row]) -> Figure:
 def _panel(axes: Axes, title: str, along: dict[int, Cell], floating: Sequence[float]) -> None:
     axes.axhline(100 * float(np.mean(floating)), color=FLOATING, ls="--", label="floating point")
     widths = sorted(along)
-    for colour, label, shift, of in (
-        (ROUNDED, "rounded after training", -0.1, [along[width].rounded for width in widths]),
-        (TRAINED, "trained on integers", 0.1, [along[width].trained for width in widths]),
+    for colour, label, shift, by_width in (
+        (ROUNDED, "rounded after training", -0.1, {width: along[width].rounded for width in widths}),
+        (TRAINED, "trained on integers", 0.1, {width: along[width].trained for width in widths}),
     ):
-        at, mean = np.array(widths) + shift, np.array([np.mean(each) for each in of])
-        reach = np.array([[m - min(each), max(each) - m] for m, each in zip(mean, of, strict=True)]).T
+        measured = {width: each for width, each in by_width.items() if each}
+        at, mean = np.array(list(measured)) + shift, np.array([np.mean(each) for each in measured.values()])
+        reach = np.array([[m - min(each), max(each) - m] for m, each in zip(mean, measured.values(), strict=True)]).T
         axes.errorbar(at, 100 * mean, 100 * reach, color=colour, marker="o", ms=4, capsize=2, label=label)
     axes.set(title=title, xlabel="bits", ylim=(0, 102))
     axes.set_xticks(widths)
