@@ -345,7 +345,6 @@ def compress(
     """
     from fdht import compression, datasets
     from fdht.console import Output
-    from spec.errors import SpecError
 
     output, source = Output(json), datasets.source(data, data_folder, frames, split, fold)
     if source is None:

@@ -11,7 +11,6 @@ from math import log, prod
 from pathlib import Path
 from re import split
 
-import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FixedTrial, FrozenTrial, Trial
 
@@ -27,13 +26,10 @@ from model import data
 from model.checkpoint import Checkpoint, load_checkpoint
 from model.data import DataSet, Source
 from model.presets import Preset, fitted
-from model.quantise import quantise
+from model.quantise import CALIBRATION_CLIPS, quantise
 from model.train import TrainingDiverged, TrainingInterrupted, train
 from spec.errors import CapacityError, SpecError
 from spec.target import Target
-
-CALIBRATION_CLIPS = 40
-"""Training clips that formats are chosen on, spread over the split."""
 
 SMALLER_IS_BETTER = ("cycles", "parameters", "memory", "multipliers")
 """What may be minimised beside the accuracy, which is maximised."""
@@ -181,7 +177,6 @@ class Exploration:
         except TrainingDiverged as error:
             raise Refused("a finite loss", str(error), 1.0) from None
         way = best.ways[0]
-        chosen = np.linspace(0, len(self._data.train) - 1, CALIBRATION_CLIPS).astype(int)
         validation, target = self._data.validation, candidate.target
         try:
             bundle, _ = quantise(
@@ -189,7 +184,7 @@ class Exploration:
                 best.stage_lists,
                 validation.clips,
                 validation.labels,
-                calibration=self._data.train.frames[self._data.train.order[chosen]],
+                calibration=self._data.train.spread(CALIBRATION_CLIPS),
                 factor_width=candidate.factor_width,
                 accumulator_width=target.accumulator_width,
                 gate=target.gate_formats,

@@ -60,6 +60,7 @@ class InputLoader(Component):
         instruction, target = self.instruction, self._target
         m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"), target)
         extra = timing.load(target) - 2  # cycles by which a write is later than without registers on its way
+        lead = extra - timing.address(target)  # of these, in front of the address generator
         active, asked = Signal(), Signal()  # asked: h of a unit comes in this cycle
         count = Signal.like(instruction.count)
         loading, copying = instruction.op == LoaderOp.LOAD, instruction.op == LoaderOp.COPY
@@ -70,7 +71,7 @@ class InputLoader(Component):
         m.d.comb += [
             last.eq(count == instruction.count),
             taken.eq(active & (self.x.valid | ~loading)),
-            stepped.eq(delay(m, taken, 2, "step", reset_less=False) if extra else Mux(copying, asked, taken)),
+            stepped.eq(delay(m, taken, lead, "step", reset_less=False) if lead else Mux(copying, asked, taken)),
             addresses.nest.eq(instruction.nest),
             addresses.load.eq(self.start),
             addresses.step.eq(stepped),
@@ -95,7 +96,7 @@ class InputLoader(Component):
 
         values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
         h = delay(m, self.h_data, max(extra - timing.hidden(target), 0), "h")
-        placed = delay(m, stepped, max(extra - 2, 0), "placed", reset_less=False)
+        placed = delay(m, stepped, timing.address(target), "placed", reset_less=False)
         loads, copies = (delay(m, op, wait, name) for op, name in ((loading, "loads"), (copying, "copies")))
         m.d.sync += [
             self.write_address.eq(addresses.address.word),

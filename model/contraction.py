@@ -11,9 +11,9 @@ from math import prod
 
 import torch
 
-import spec.stages
 from spec.network import TensorNetwork
-from spec.stages import Stage, StageList
+from spec.stages import Stage, StageList, stages
+from spec.stages import absorb as absorbed
 
 Labelled = tuple[torch.Tensor, tuple[str, ...]]
 """A tensor and the names of its dimensions."""
@@ -167,18 +167,14 @@ def join_stages(network: TensorNetwork, stage_list: StageList) -> StageList:
 
     Time is counted in multiplications: those of the stage, START of them, and the entries of the joined weight.
     """
-    count = len(stage_list)
-    before = [network.inputs]  # indices of the data in front of each stage
-    for s, group in enumerate(stage_list):
-        done = frozenset(name for earlier in stage_list[:s] for name in earlier)
-        before.append(spec.stages.absorb(network, before[-1], done, group).result)
+    before = [network.inputs, *(stage.result for stage in stages(network, stage_list))]  # indices in front of each
     best: list[tuple[int, StageList]] = [(0, ())]
-    for end in range(1, count + 1):
+    for end in range(1, len(before)):
         ways = []
         for begin, (cost, joined) in enumerate(best):
             group = sum(stage_list[begin:end], ())
             done = frozenset(name for earlier in joined for name in earlier)
-            stage = spec.stages.absorb(network, before[begin], done, group)
+            stage = absorbed(network, before[begin], done, group)
             here = stage.macs(network) + START + prod(network.shape(stage.weight))
             ways.append((cost + here, (*joined, group)))
         best.append(min(ways))
