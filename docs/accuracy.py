@@ -9,13 +9,14 @@ from matplotlib.figure import Figure
 from fdht import accuracy, comparison, compression, precision, standings
 from fdht.accuracy import Row, by_series
 from fdht.baselines import STUDY as BASELINES
+from fdht.drawing import plain
+from fdht.drawing import write as write_picture
 from fdht.standings import Standing, gap_text
 
 HERE = Path(__file__).parent
 PAGE, ROWS, PICTURE = HERE / "accuracy.md", HERE / "results" / "accuracy.json", HERE / "results" / "accuracy.png"
 MARKS = "<!-- accuracy: python -m docs.results -->", "<!-- end of accuracy -->"
 
-DPI = 130
 COLOURS = {
     "fdht": "#4477aa",
     "ht-input": "#66ccee",
@@ -169,8 +170,7 @@ def picture(rows: list[Row]) -> Figure:
             axes.plot(row.parameters, 100 * model.mean, marker, ms=8, color=colour, label=label)
         axes.set_xscale("log")
         axes.set_xlabel("parameters of the whole model")
-        axes.grid(True, color="#dddddd", lw=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
         axes.set_title(f"{data}, {clips:,} training clips", loc="left", fontsize=11)
     every[0].set_ylabel("accuracy on the test clips (%)")
     every[-1].legend(frameon=False, fontsize=8)
@@ -202,6 +202,6 @@ def write() -> None:
     PAGE.write_text("\n\n".join([before + MARKS[0], *sections(rows), MARKS[1] + rest.partition(MARKS[1])[2]]))
     trained = [row for row in rows if row.study == BASELINES]
     if trained:
-        picture(trained).savefig(PICTURE, dpi=DPI)
+        write_picture(picture(trained), PICTURE)
     for (data, target, _), own in precision.sweeps([row for row in rows if row.study == precision.STUDY]).items():
-        precision.draw(own, ROWS.with_name(precision.picture_of(data, target)))
+        write_picture(precision.sweep(own), ROWS.with_name(precision.picture_of(data, target)))

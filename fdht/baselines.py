@@ -17,13 +17,12 @@ from pathlib import Path
 
 from fdht import accuracy
 from fdht.accuracy import RESULTS, Row
-from fdht.console import Advance, Output, percent
+from fdht.console import Advance, Output, percent, told
 from fdht.formats import Model, models
 from fdht.standings import gap_text, standings
-from model.checkpoint import load_checkpoint, write_checkpoint
 from model.data import DataSet, load
 from model.presets import PRESETS, Preset
-from model.train import TrainingInterrupted, predict, train
+from model.train import TrainingInterrupted, finished, predict
 from spec.container import write_whole
 from spec.errors import SpecError
 
@@ -74,17 +73,12 @@ class Training:
         done = self.result()
         if done is not None:
             return done
-        begun = self.path.exists()
-        if not (begun and load_checkpoint(self.path).complete):
-            train(self.preset, self.path, seed=self.seed, choose=self.choose, resume=begun, progress=progress)
-        trained, data = load_checkpoint(self.path), _data(self.preset.data)
+        trained = finished(self.preset, self.path, seed=self.seed, choose=self.choose, progress=progress)
+        data = _data(self.preset.data)
         split = data.validation if self.choose else data.test
-        seconds = round(sum(record["seconds"] for record in trained.history), 1)
-        result = accuracy.hits(predict(trained.model, split.clips) == split.labels) | {"seconds": seconds}
+        result = accuracy.hits(predict(trained.model, split.clips) == split.labels) | {"seconds": trained.seconds}
         if self.choose:
             self.path.unlink()
-        else:
-            write_checkpoint(self.path, trained, {})  # without the optimiser, which is two thirds of it
         write_whole(self.path.with_suffix(".json"), json.dumps(result).encode())
         return result
 
@@ -197,7 +191,7 @@ def _all(output: Output, what: str, trainings: Sequence[Training], jobs: int) ->
 
 def _in_turn(trainings: Sequence[Training], advance: Advance, done: int) -> Iterator[tuple[Training, dict]]:
     for k, training in enumerate(trainings, done):
-        yield training, training.run(partial(_told, advance, k, training))
+        yield training, training.run(partial(told, advance, k, training.name))
 
 
 def _side_by_side(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training, dict]]:
@@ -208,10 +202,6 @@ def _side_by_side(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Tr
             yield running[future], future.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _told(advance: Advance, before: int, training: Training, epoch: int, epochs: int, records: list[dict]) -> None:
-    advance(before, note=f"{training.name}, epoch {epoch} of {epochs}, loss {records[-1]['loss']:.3f}")
 
 
 def row(training: Training, result: dict) -> Row:

@@ -806,6 +806,7 @@ def precision(
     from fdht import precision as sweep
     from fdht.accuracy import RESULTS
     from fdht.console import Output
+    from fdht.drawing import write
     from model.presets import find_preset
     from spec.target import find_target
 
@@ -820,7 +821,7 @@ def precision(
         results=results,
     )
     picture = results.with_name(sweep.picture_of(chosen.data, target))
-    sweep.draw(rows, picture)
+    write(sweep.sweep(rows), picture)
     sweep.report(output, rows, compared)
     figures = {"preset": chosen.name, "picture": str(picture), **sweep.figures(rows, compared)}
     output.result(figures)

@@ -1,6 +1,5 @@
 """`fdht compress`: a trained torch.nn.LSTM becomes an FDHT-LSTM, at several ranks, with what each loses and regains."""
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,13 +10,13 @@ from matplotlib.figure import Figure
 from fdht import accuracy, training
 from fdht.accuracy import Row, hits, sizes
 from fdht.console import Advance, Output, percent
+from fdht.drawing import plain, write
 from model.checkpoint import Checkpoint, load_checkpoint, write_checkpoint
 from model.data import DataSet, Source, load
 from model.dense import DenseModel, read_dense, write_dense
 from model.layers import Classifier
 from model.presets import PRESETS, Preset, find_preset
 from model.train import predict, train
-from spec.container import write_whole
 from spec.errors import SpecError
 from spec.lstm import LSTMSpec, fdht_lstm
 
@@ -28,7 +27,6 @@ RECIPES = ("dense", "truncated", "fine-tuned")
 RATE = 0.003
 """Peak of the learning rate in fine-tuning, where nothing else is asked for."""
 
-DPI = 130
 TRUNCATED, TUNED, ERROR, DENSE = "#ee6677", "#4477aa", "#ccbb44", "#999999"
 
 
@@ -108,7 +106,6 @@ def run(
             with output.progress(f"rank {rank}: fine-tuning", epochs) as advance:
                 _tune(checkpoint, tuned, source, seed, resume, partial(_told, advance))
             trained = load_checkpoint(checkpoint)
-            seconds = round(sum(record["seconds"] for record in trained.history), 1)
             rows.append(
                 _row(
                     trained.model,
@@ -119,15 +116,13 @@ def run(
                     seed,
                     error=decomposition.error,
                     clips=epochs * min(tuned.clips_per_epoch, len(data.final)),
-                    seconds=seconds,
+                    seconds=trained.seconds,
                 )
             )
             point["tuned"] = rows[-1].accuracy
         figures["points"].append(point | {"checkpoint": str(checkpoint)})
     picture = folder / f"{path.stem}.compression.png"
-    drawn = io.BytesIO()
-    draw(figures).savefig(drawn, dpi=DPI)
-    write_whole(picture, drawn.getvalue())
+    write(draw(figures), picture)
     if results is not None:
         accuracy.merge(rows, results)
     return figures | {"picture": str(picture)}
@@ -288,8 +283,7 @@ def draw(figures: dict) -> Figure:
     axes.set_ylim(-2, 102)
     axes.set_xlabel("factors")
     axes.set_ylabel("accuracy on the test clips, relative error (%)")
-    axes.grid(True, color="#dddddd", lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     axes.set_title(f"{Path(figures['file']).name} on {figures['data']}, rank by rank", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     return figure

@@ -99,6 +99,11 @@ class Output:
         return advance
 
 
+def told(advance: Advance, done: int, name: str, epoch: int, epochs: int, history: list[dict]) -> None:
+    """How far a training is that is one of several, of which so many are done."""
+    advance(done, note=f"{name}, epoch {epoch} of {epochs}, loss {history[-1]['loss']:.3f}")
+
+
 def shown(value: object) -> str:
     """A figure as people read it."""
     if value is None:

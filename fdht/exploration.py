@@ -19,15 +19,16 @@ from compiler.explain import fill
 from compiler.image import compile_bundle
 from compiler.planner import Way, candidates
 from fdht.console import Output, percent
-from fdht.front import draw
+from fdht.drawing import write
+from fdht.front import figure
 from fdht.space import Candidate, Space
 from fdht.study import FIGURES, REFUSAL, Refused, Study
 from model import data
-from model.checkpoint import Checkpoint, load_checkpoint
+from model.checkpoint import Checkpoint
 from model.data import DataSet, Source
 from model.presets import Preset, fitted
 from model.quantise import CALIBRATION_CLIPS, quantise
-from model.train import TrainingDiverged, TrainingInterrupted, train
+from model.train import TrainingDiverged, TrainingInterrupted, finished
 from spec.errors import CapacityError, SpecError
 from spec.target import Target
 
@@ -212,20 +213,12 @@ class Exploration:
         question = self.question
         key = hashlib.sha256(repr((preset, question.source, question.epochs, question.seed)).encode()).hexdigest()
         path = self.folder / "trained" / f"{key[:20]}.checkpoint"
-        if not path.is_file() or not load_checkpoint(path).complete:
-            try:
-                train(
-                    preset,
-                    path,
-                    source=question.source,
-                    seed=question.seed,
-                    epochs=question.epochs,
-                    resume=path.is_file(),
-                    choose=True,
-                )
-            except TrainingInterrupted:
-                raise KeyboardInterrupt from None
-        return load_checkpoint(path)
+        try:
+            return finished(
+                preset, path, source=question.source, seed=question.seed, epochs=question.epochs, choose=True
+            )
+        except TrainingInterrupted:
+            raise KeyboardInterrupt from None
 
 
 def memory(way: Way, target: Target) -> int:
@@ -341,5 +334,5 @@ def picture(output: Output, found: dict, folder: Path) -> None:
     if rows:
         path = folder / PICTURE
         title = f"{found['preset']} on {found['board']}, {found['epochs']} epochs: integers on the validation split"
-        draw(rows, found["front"], found["own"], title, path)
+        write(figure(rows, found["front"], found["own"], title), path)
         output.say(f"drew {path} ({path.stat().st_size // 1000} kB)")

@@ -1,34 +1,23 @@
 """A picture of what a search has found: accuracy against cycles and against parameters."""
 
-import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from fdht.pictures import DPI, STAGES
+from fdht.drawing import plain
+from fdht.pictures import STAGES
 
 FOUND, FRONT, PRESET = "#bbbbbb", STAGES[0], STAGES[1]
 
 
-def draw(rows: Sequence[dict], front: Sequence[int], own: int | None, title: str, path: Path) -> None:
-    """Writes the picture, whole or not at all, also when another process does the same.
+def figure(rows: Sequence[dict], front: Sequence[int], own: int | None, title: str) -> Figure:
+    """One panel per size, both with the accuracy upwards.
 
     Args:
         rows: figures of the trained models (see fdht.exploration.figures).
         front: trials that are to stand out, with their numbers. own: that of the preset, if there is one.
     """
-    drawing = figure(rows, front, own, title)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "wb") as file:
-        drawing.savefig(file, dpi=DPI, format="png")
-    os.replace(scratch, path)
-
-
-def figure(rows: Sequence[dict], front: Sequence[int], own: int | None, title: str) -> Figure:
-    """One panel per size, both with the accuracy upwards."""
     best = [row for row in rows if row["trial"] in front]
     drawing = Figure(figsize=(11, 4.8), layout="constrained")
     panels = drawing.subplots(1, 2, sharey=True)
@@ -50,8 +39,7 @@ def figure(rows: Sequence[dict], front: Sequence[int], own: int | None, title: s
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
         axes.set_axisbelow(True)
-        axes.grid(True, which="major", color="#dddddd", lw=0.6)
-        axes.spines[["top", "right"]].set_visible(False)
+        plain(axes)
     panels[0].set_ylabel("accuracy, %")
     panels[0].legend(frameon=False, fontsize=9, loc="lower right")
     drawing.suptitle(title, x=0.01, ha="left", fontsize=11)

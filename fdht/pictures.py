@@ -17,6 +17,7 @@ from compiler.planner import Way, candidates
 from compiler.program import HEAD, contractions
 from fdht.console import Output
 from fdht.contenders import Contender, contenders
+from fdht.drawing import plain, write
 from hw.technology import mult18_site
 from spec import timing
 from spec.errors import CapacityError
@@ -24,7 +25,6 @@ from spec.lstm import stack
 from spec.program import GateOp, LoaderOp, Segment
 from spec.target import Target
 
-DPI = 130
 STAGES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#994455")
 X, H, GATES, READ, WRITE, IDLE = "#66aa99", "#dd9944", "#5d4a8a", "#444444", "#b5651d", "#eeeeee"
 SITES = 9
@@ -48,16 +48,16 @@ def draw(output: Output, folder: Path, presets: Sequence[str], targets: Sequence
             output.say(f"the step of {contender.name} on {contender.target.name} is not drawn: {error}")
             continue
         path = folder / f"step-{contender.name}-{contender.target.name}.png"
-        step(contender, way).savefig(path, dpi=DPI)
+        write(step(contender, way), path)
         files.append(path)
     for target in {c.target.name: c.target for c in every if c.target.pinned}.values():
         files.append(folder / f"floor-plan-{target.name}.png")
-        floor_plan(target).savefig(files[-1], dpi=DPI)
+        write(floor_plan(target), files[-1])
     results = folder / "bench.json"
     rows = [r for r in json.loads(results.read_text()) if r["kind"] == "scaling"] if results.is_file() else []
     if len(rows) > 1:
         files.append(folder / "cost-against-n.png")
-        cost(rows).savefig(files[-1], dpi=DPI)
+        write(cost(rows), files[-1])
     else:
         output.say("no rows for cost against N yet; fdht bench --part scaling measures them")
     for path in files:
@@ -251,8 +251,7 @@ def cost(rows: Sequence[dict]) -> Figure:
     axes.set_xticks(inputs, [f"{n >> 10} k" if n < 1 << 20 else f"{n >> 20} M" for n in inputs])
     axes.set_xlabel("inputs")
     axes.set_ylabel("cycles per step")
-    axes.grid(True, which="major", color="#dddddd", lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     axes.set_title(f"A step of {hidden} hidden units on {multipliers} multipliers", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     return figure

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +22,14 @@ from matplotlib.figure import Figure
 from fdht import accuracy
 from fdht.accuracy import FLOAT, RESULTS, Row
 from fdht.compilation import arithmetic
-from fdht.console import Output, percent
-from model.checkpoint import Checkpoint, load_checkpoint, write_checkpoint
+from fdht.console import Output, percent, told
+from fdht.drawing import plain
+from model.checkpoint import Checkpoint
 from model.data import DataSet, load
 from model.presets import Preset
 from model.qat import Arithmetic, QuantisedClassifier
 from model.quantise import CALIBRATION_CLIPS, quantise
-from model.train import EVALUATION_BATCH, TrainingInterrupted, predict, train
+from model.train import EVALUATION_BATCH, TrainingInterrupted, finished, predict
 from spec.container import write_whole
 from spec.errors import FdhtError, SpecError
 from spec.target import Target
@@ -49,7 +50,6 @@ REPEATED = (4, 8, 16)
 LONGER, SLOWER = 0.25, 0.3
 """Epochs and peak learning rate of what follows the training in floating point, as parts of the preset's."""
 
-DPI = 130
 FLOATING, ROUNDED, TRAINED = "#999999", "#ee6677", "#4477aa"
 
 
@@ -90,14 +90,8 @@ class Training:
 
     def run(self, progress: Callable[[int, int, list[dict]], None]) -> Checkpoint:
         """Trains, or goes on where it was, or finds it done."""
-        begun = self.path.exists()
-        if begun and (found := load_checkpoint(self.path)).complete:
-            return found
         start = None if self.start is None else self.start.path
-        train(self.preset, self.path, seed=self.seed, arithmetic=self.on, start=start, resume=begun, progress=progress)
-        done = load_checkpoint(self.path)
-        write_checkpoint(self.path, done, {})  # without the optimiser, which is two thirds of it
-        return done
+        return finished(self.preset, self.path, seed=self.seed, arithmetic=self.on, start=start, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -131,8 +125,7 @@ class Point:
             logits = golden_logits(trained, self.on, data)
             classes = logits.argmax(1)
             compared = compare(trained, logits, data) if trained.quantisation is not None else {}
-        seconds = round(sum(record["seconds"] for record in trained.history), 1)
-        result = accuracy.hits(classes == data.test.labels) | compared | {"seconds": seconds}
+        result = accuracy.hits(classes == data.test.labels) | compared | {"seconds": trained.seconds}
         write_whole(self.path, json.dumps(result).encode())
         return result
 
@@ -210,12 +203,8 @@ def run(
     rows, compared = list[Row](), Counter[str]()
     with output.progress(f"{preset.name}: widths of factors and data words", len(every)) as advance:
         for done, point in enumerate(every):
-
-            def told(training: Training, epoch: int, epochs: int, history: list[dict], done: int = done) -> None:
-                advance(done, note=f"{training.name}, epoch {epoch} of {epochs}, loss {history[-1]['loss']:.3f}")
-
             try:
-                measured = point.measured(lambda of=point.training, told=told: trained(of, told))
+                measured = point.measured(partial(trained, point.training, partial(told, advance, done)))
             except (KeyboardInterrupt, TrainingInterrupted):
                 output.say(f"{done} of {len(every)} points are measured and kept; the same command goes on from there")
                 raise KeyboardInterrupt from None
@@ -243,11 +232,15 @@ def points(
                 yield Point(Training(further, seed, on, start), on)
 
 
-def trained(training: Training, told: Callable[[Training, int, int, list[dict]], None]) -> Checkpoint:
-    """The checkpoint of a training, and before it that of its start."""
+def trained(training: Training, progress: Callable[[str, int, int, list[dict]], None]) -> Checkpoint:
+    """The checkpoint of a training, and before it that of its start.
+
+    Args:
+        progress: as for `train`, after the name of the training.
+    """
     if training.start is not None:
-        trained(training.start, told)
-    return training.run(lambda *progress: told(training, *progress))
+        trained(training.start, progress)
+    return training.run(partial(progress, training.name))
 
 
 def sweeps(rows: Sequence[Row]) -> dict[tuple[str, str, int], list[Row]]:
@@ -338,13 +331,6 @@ def picture_of(data: str, target: str) -> str:
     return f"precision-{data}-{target}.png"
 
 
-def draw(rows: Sequence[Row], path: Path) -> None:
-    """Writes the picture of a sweep."""
-    picture = BytesIO()
-    sweep(rows).savefig(picture, dpi=DPI)
-    write_whole(path, picture.getvalue())
-
-
 def sweep(rows: Sequence[Row]) -> Figure:
     """Accuracy against the width of factors, of data words, and of both; bars from the worst seed to the best."""
     by_bits = cells(rows)
@@ -386,5 +372,4 @@ def _panel(axes: Axes, title: str, along: dict[int, Cell], floating: Sequence[fl
         axes.errorbar(at, 100 * mean, 100 * reach, color=colour, marker="o", ms=4, capsize=2, label=label)
     axes.set(title=title, xlabel="bits", ylim=(0, 102))
     axes.set_xticks(widths)
-    axes.grid(True, color="#dddddd", lw=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)

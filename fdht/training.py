@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from fdht import datasets
 from fdht.compilation import arithmetic
 from fdht.console import Output, percent
+from fdht.drawing import write
 from model.data import Source
 from model.parallel import leads
 from model.presets import Preset
@@ -21,7 +22,6 @@ from spec.errors import SpecError
 from spec.lstm import fdht_lstm
 from spec.target import Target
 
-DPI = 130
 TRAINING, VALIDATION, RATE = "#4477aa", "#ee6677", "#999999"
 
 
@@ -136,9 +136,7 @@ def run(
         )
     if leads():
         write_whole(log, table(figures["history"]).encode())
-        picture = io.BytesIO()
-        curves(preset.name, figures).savefig(picture, dpi=DPI)
-        write_whole(drawn, picture.getvalue())
+        write(curves(preset.name, figures), drawn)
     trained_on = None if on is None else str(on)
     return {"preset": preset.name, **figures, "trained_on": trained_on, "log": str(log), "curves": str(drawn)}
 

@@ -64,6 +64,11 @@ class Checkpoint:
     def complete(self) -> bool:
         return self.accuracy is not None
 
+    @property
+    def seconds(self) -> float:
+        """Of the training, all epochs together, to a tenth."""
+        return round(sum(record["seconds"] for record in self.history), 1)
+
 
 def load_checkpoint(path: Path | str, preset: str | None = None) -> Checkpoint:
     """Reads a checkpoint.

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from model.checkpoint import Checkpoint, load_checkpoint, read_checkpoint, write_checkpoint
 from model.data import DataSet, Source, Split, load
 from model.layers import Classifier
 from model.parallel import Processes, joined
@@ -143,6 +144,23 @@ def train(
         "data": data.name,
         "skipped": list(data.skipped),
     }
+
+
+def finished(preset: Preset, path: Path, **settings: Any) -> Checkpoint:
+    """The checkpoint of a training that is kept at `path`: found done, gone on with, or begun.
+
+    A training that ends here leaves its checkpoint without the optimiser, which is two thirds of it.
+
+    Args:
+        settings: as for `train`, which says what is raised, too.
+    """
+    begun = path.exists()
+    if begun and (found := load_checkpoint(path)).complete:
+        return found
+    train(preset, path, resume=begun, **settings)
+    done = load_checkpoint(path)
+    write_checkpoint(path, done, {})
+    return done
 
 
 def evaluate(model: Network, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False) -> float:

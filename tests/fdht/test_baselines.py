@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import model.train
 from fdht import baselines
 from fdht.accuracy import FORMATS, Row, hits, load
 from fdht.baselines import Training, standings
@@ -36,7 +37,7 @@ def trained(monkeypatch) -> list[Path]:
         paths.append(path)
         return train(preset, path, **options)
 
-    monkeypatch.setattr(baselines, "train", noted)
+    monkeypatch.setattr("model.train.train", noted)
     return paths
 
 
@@ -100,7 +101,7 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
     assert fdht(*options, "--out", "whole.json").code == 0
     Path("build/baselines").rename("unbroken")
     del trained[:]
-    going = baselines.train
+    going = model.train.train
 
     def broken(preset, path, **options):
         def progress(epoch, epochs, record):
@@ -110,7 +111,7 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
         return going(preset, path, **options | {"progress": progress})
 
     with monkeypatch.context() as patch:
-        patch.setattr(baselines, "train", broken)
+        patch.setattr("model.train.train", broken)
         outcome = fdht(*options)
     assert outcome.code == 130 and "1 of 4 models are done and kept" in outcome.err and outcome.sentence
     assert len(load(RESULTS)) == 1 and len(trained) == 2
@@ -119,7 +120,7 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
     def counted(preset, path, **options):
         return going(preset, path, **options | {"progress": lambda epoch, of, record: epochs.append(epoch)})
 
-    monkeypatch.setattr(baselines, "train", counted)
+    monkeypatch.setattr("model.train.train", counted)
     assert fdht(*options).code == 0
     assert trained[1:3] == [trained[1]] * 2 and len(set(trained)) == 4
     assert epochs == [2, 3, *[1, 2, 3] * 2]
@@ -194,5 +195,5 @@ def test_trainings_interrupted_by_themselves_are_interruptions(fdht, tiny, monke
     def stop(*_, **__):
         raise TrainingInterrupted("in the middle")
 
-    monkeypatch.setattr(baselines, "train", stop)
+    monkeypatch.setattr("model.train.train", stop)
     assert fdht(*QUICK).code == 130

@@ -92,7 +92,7 @@ def test_a_model_is_taken_trained_and_compiled(fdht):
 
 def test_what_does_not_fit_is_not_trained(tmp_path, monkeypatch):
     """The faces need 520 words of factors, the iCEBreaker has 512 (boards/README.md)."""
-    monkeypatch.setattr(exploration, "train", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(train, "train", lambda *_, **__: pytest.fail("trained"))
     study = exploring(tmp_path, find_preset("faces"), own_engine=True)
     study.run(1, lambda done: None)
     figures = exploration.figures(study)
@@ -103,14 +103,16 @@ def test_what_does_not_fit_is_not_trained(tmp_path, monkeypatch):
 def test_what_diverges_is_not_measured(tmp_path, monkeypatch):
     """The search goes on with other models."""
 
+    going = train.train
+
     def first_diverges(preset, path, **options):
         if not times:
             times.append(1)
             raise train.TrainingDiverged("a loss that is no number in epoch 1")
-        return train.train(preset, path, **options)
+        return going(preset, path, **options)
 
     times, study = [], exploring(tmp_path, own_engine=True)
-    monkeypatch.setattr(exploration, "train", first_diverges)
+    monkeypatch.setattr(train, "train", first_diverges)
     study.run(3, lambda done: None)
     assert study.study.refusals == {"a finite loss": 1} and len(study.study.finished) == 3
 
@@ -133,8 +135,8 @@ def test_the_preset_is_the_first_trial(tmp_path, monkeypatch):
 
 def test_a_shape_is_trained_once(tmp_path, monkeypatch):
     """Whatever its widths and its engine; another shape is another training."""
-    times, study = [], exploring(tmp_path)
-    monkeypatch.setattr(exploration, "train", lambda *a, **b: times.append(1) or train.train(*a, **b))
+    times, study, going = [], exploring(tmp_path), train.train
+    monkeypatch.setattr(train, "train", lambda *a, **b: times.append(1) or going(*a, **b))
     board = find_board("icebreaker").engine
     for spec, target, width in (
         (TINY.spec, board, 12),
@@ -148,7 +150,7 @@ def test_a_shape_is_trained_once(tmp_path, monkeypatch):
 
 def test_an_interrupted_search_goes_on(fdht, monkeypatch):
     """Finished trials stay; what was chosen for the unfinished one is tried again, and no training is repeated."""
-    real = exploration.train
+    real = train.train
     calls = []
 
     def third_is_interrupted(*arguments, **options):
@@ -157,10 +159,10 @@ def test_an_interrupted_search_goes_on(fdht, monkeypatch):
             raise train.TrainingInterrupted("by Ctrl-C")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(exploration, "train", third_is_interrupted)
+    monkeypatch.setattr(train, "train", third_is_interrupted)
     outcome = fdht(*EXPLORE, "--trials", 5)
     assert outcome.code == 130 and "the same command goes on" in outcome.sentence
-    monkeypatch.setattr(exploration, "train", lambda *a, **b: calls.append(a[1]) or real(*a, **b))
+    monkeypatch.setattr(train, "train", lambda *a, **b: calls.append(a[1]) or real(*a, **b))
     figures = fdht(*EXPLORE, "--trials", 5, "--json").figures
     states = [trial.state for trial in exploring(FOLDER).study.trials.get_trials()]
     assert figures["finished"] == 5 and states.count(TrialState.FAIL) == 1 and len(states) == 6

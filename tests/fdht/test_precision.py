@@ -74,7 +74,7 @@ def test_what_a_row_was_measured_on(swept):
 def test_nothing_is_done_twice(fdht, swept, monkeypatch):
     before = Path("rows.json").read_text()
     Path("rows.json").unlink()
-    monkeypatch.setattr(precision, "train", None)
+    monkeypatch.setattr("model.train.train", None)
     monkeypatch.setattr(precision, "quantise", None)
     again = fdht(*WORDS, "--seed", 0, "--seed", 1, *RESULTS, "--json")
     assert again.figures == swept and Path("rows.json").read_text() == before
