@@ -1,17 +1,17 @@
 """Presets: the models with their data and how they are trained."""
 
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from typing import ClassVar
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 from torch.nn import functional
 
 from model.data import DataSet
 from model.schedule import SCHEDULES
-from spec.errors import FileError, SpecError
+from spec.errors import SpecError
 from spec.lstm import LSTMSpec, Region, fdht_lstm
+from spec.record import JsonRecord
 
 _WORDS = {
     "epochs": "epochs",
@@ -81,7 +81,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class Preset:
+class Preset(JsonRecord):
     """A model and how it is trained.
 
     Attributes:
@@ -104,6 +104,8 @@ class Preset:
     Raises:
         SpecError: a setting that cannot be trained with.
     """
+
+    KIND: ClassVar[str] = "a preset"
 
     name: str
     data: str
@@ -141,19 +143,6 @@ class Preset:
     def recipe(self) -> dict:
         """How it is trained, for a checkpoint; without model, data and epochs, which that notes by itself."""
         return {key: value for key, value in asdict(self).items() if key not in ("name", "data", "spec", "epochs")}
-
-    def to_json(self) -> str:
-        return _ADAPTER.dump_json(self, indent=2).decode()
-
-    @staticmethod
-    def from_json(text: str | bytes) -> "Preset":
-        try:
-            return _ADAPTER.validate_json(text)
-        except ValidationError as error:
-            raise SpecError(f"not a preset: {error.errors()[0]['msg']}") from None
-
-
-_ADAPTER = TypeAdapter(Preset)
 
 
 def _faces() -> LSTMSpec:
@@ -259,10 +248,7 @@ def find_preset(name: str) -> Preset:
         FileError: no such file, or no preset in it.
     """
     if name.endswith(".json"):
-        try:
-            return Preset.from_json(Path(name).read_bytes())
-        except (OSError, SpecError) as error:
-            raise FileError(f"no preset in {name} ({error}); pass one that fdht explore --take wrote") from None
+        return Preset.read(name)
     if name not in PRESETS:
         raise SpecError(f"there is no preset {name!r}; known: {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -13,8 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter
-
 import hw
 import spec
 from spec.errors import FdhtError
@@ -117,7 +115,7 @@ def build(
     """
     target = replace(target, technology=Technology.GENERIC)
     if mutate is None:
-        what = TypeAdapter(Target).dump_json(replace(target, name=""))
+        what = replace(target, name="").to_json().encode()
         return build_verilog(TOP, what, lambda: to_verilog(target), simulator, waves=waves, cache=cache)
     verilog = mutate(to_verilog(target))
     return build_verilog(TOP, verilog.encode(), lambda: verilog, simulator, waves=waves, cache=cache)

@@ -41,7 +41,7 @@ def build_system(target: Target, pins: Pins, build_id: int = 0) -> Simulator:
     from hw.system import LinkedEngine, System
 
     generic, spi = replace(target, technology=Technology.GENERIC, pinned=False), pins.spi_mhz is not None
-    what = TypeAdapter(Target).dump_json(generic) + f"{pins.divisor} {build_id} {spi}".encode()
+    what = generic.to_json().encode() + f"{pins.divisor} {build_id} {spi}".encode()
     if pins.divisor is None:
         return build_verilog("engine", what, lambda: convert(LinkedEngine(generic, build_id), "engine"))
     system = partial(System, generic, pins.divisor, build_id, spi)

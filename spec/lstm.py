@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
+from typing import ClassVar
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from spec.errors import SpecError
 from spec.network import TensorNetwork, balanced_tree, dense_network, ht_network
+from spec.record import JsonRecord
 
 GATES = ("i", "f", "g", "o")
 """The gates in the order of torch.nn.LSTM."""
@@ -93,7 +94,7 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class LSTMSpec:
+class LSTMSpec(JsonRecord):
     """One LSTM layer on tensor networks, and its classifier head.
 
     The mega weight W (4H × (N+H)) is one network. Or, with `recurrent`, `network` is W_x (4H × N) and `recurrent` is
@@ -111,6 +112,8 @@ class LSTMSpec:
     Raises:
         SpecError: regions that overlap, leave their tensor or differ between gates, output modes that differ.
     """
+
+    KIND: ClassVar[str] = "an LSTM specification"
 
     inputs: int
     hidden: int
@@ -172,19 +175,6 @@ class LSTMSpec:
             "bias": 4 * self.hidden,
             "head": (self.hidden + 1) * self.classes,
         }
-
-    def to_json(self) -> str:
-        return _ADAPTER.dump_json(self).decode()
-
-    @staticmethod
-    def from_json(text: str | bytes) -> "LSTMSpec":
-        try:
-            return _ADAPTER.validate_json(text)
-        except ValidationError as error:
-            raise SpecError(f"not an LSTM specification: {error.errors()[0]['msg']}") from None
-
-
-_ADAPTER = TypeAdapter(LSTMSpec)
 
 
 def place_data(shape: tuple[int, ...], inputs: int, hidden: int) -> tuple[Region, Region]:

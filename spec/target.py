@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+from typing import ClassVar
 
-from pydantic import TypeAdapter, ValidationError
-
-from spec.errors import FileError, SpecError
+from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import GateFormats
+from spec.record import JsonRecord
 
 
 class Technology(str, Enum):
@@ -44,7 +43,7 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Target:
+class Target(JsonRecord):
     """Build parameters of one engine.
 
     Attributes:
@@ -70,6 +69,8 @@ class Target:
     Raises:
         SpecError: a value outside its range.
     """
+
+    KIND: ClassVar[str] = "a target"
 
     name: str
     rows: int
@@ -149,18 +150,6 @@ class Target:
     def gate_formats(self) -> GateFormats:
         return GateFormats.of_width(self.data_width)
 
-    def to_json(self) -> str:
-        return _ADAPTER.dump_json(self, indent=2).decode()
-
-    @staticmethod
-    def from_json(text: str | bytes) -> "Target":
-        try:
-            return _ADAPTER.validate_json(text)
-        except ValidationError as error:
-            raise SpecError(f"not a target: {error.errors()[0]['msg']}") from None
-
-
-_ADAPTER = TypeAdapter(Target)
 
 TARGETS = {
     target.name: target
@@ -255,10 +244,7 @@ def find_target(name: str) -> Target:
         FileError: no such file, or no target in it.
     """
     if name.endswith(".json"):
-        try:
-            return Target.from_json(Path(name).read_bytes())
-        except (OSError, SpecError) as error:
-            raise FileError(f"no target in {name} ({error}); pass one that fdht explore --take wrote") from None
+        return Target.read(name)
     if name not in TARGETS:
         raise SpecError(f"there is no target {name!r}; known: {', '.join(TARGETS)}")
     return TARGETS[name]
