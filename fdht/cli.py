@@ -4,6 +4,7 @@ Layers are imported where a command needs them, so that help is instant and simu
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,12 @@ from spec.errors import FdhtError, SpecError
 
 app = typer.Typer(
     name="fdht",
-    help="FDHT-LSTM on FPGAs: train, quantise, compile, simulate and build, exact to the bit.",
+    help="""FDHT-LSTM on FPGAs: train, quantise, compile, simulate and build, exact to the bit.
+
+A *preset* is a model, its data and how it is trained. Training leaves a *checkpoint*; fdht compile makes a *bundle* of
+it, the same network in integers with its golden vectors, and an *image*: program and factors for one *target*. A target
+is an engine: an array of multipliers and its memories. Every board's bitstream holds one, and runs every image made for
+it.""",
     epilog="A good start: fdht demo. What is missing on this machine: fdht doctor.",
     no_args_is_help=True,
     add_completion=False,
@@ -29,7 +35,7 @@ TargetName = Annotated[
     typer.Option(
         "--target",
         "-t",
-        help="The engine to compile for: one that fdht synth --list shows, or a file that fdht explore --take wrote.",
+        help="The engine: one that fdht synth --list shows, or a file that fdht explore --take wrote.",
         metavar="NAME",
     ),
 ]
@@ -61,11 +67,17 @@ RECIPE, MODEL, MACHINE = "How it is trained (as the preset says, unless given)",
 INTEGERS = "Training on an engine's integers"
 """Groups of options in fdht train --help."""
 
+TRAINING, ENGINE, WHOLE = "Data, training, accuracy", "From checkpoint to board", "The whole chain, and its figures"
+"""Groups of commands in fdht --help."""
+
 DEFAULT_TARGET = "ulx3s-85f"
 BUILD = Path("build")
 
 
-@app.command(epilog="Examples: fdht demo · fdht demo --target icebreaker --clips 1 · fdht demo --preset digits --json")
+@app.command(
+    rich_help_panel=WHOLE,
+    epilog="Examples: fdht demo · fdht demo --target icebreaker --clips 1 · fdht demo --preset digits --json",
+)
 def demo(
     preset: Annotated[str, typer.Option(help="The model: faces (40 people, 4 photos a clip) or digits.")] = "faces",
     target: TargetName = DEFAULT_TARGET,
@@ -96,16 +108,21 @@ def demo(
 
 
 @app.command(
-    epilog="Examples: fdht train faces · fdht train faces --seed 1 -o build/faces1.checkpoint · "
+    rich_help_panel=TRAINING,
+    epilog="Examples: fdht train · fdht train faces · fdht train faces --seed 1 -o build/faces1.checkpoint · "
     "fdht train digits --output-modes 2,2,8,8 --rank 4 · fdht train faces --resume · "
     "fdht train ucf11 --data ucf11 --data-folder UCF11_updated_mpg --patience 5 --schedule cosine · "
     "fdht train faces --qat --factor-width 4 --target icebreaker --from build/faces.checkpoint --epochs 8 "
-    "--learning-rate 0.003 · torchrun --nproc-per-node 2 -m fdht train faces-rgb"
+    "--learning-rate 0.003 · torchrun --nproc-per-node 2 -m fdht train faces-rgb",
 )
 def train(
     preset: Annotated[
-        str, typer.Argument(help="What to train: faces, digits, ..., or a file that fdht explore --take wrote.")
-    ],
+        str | None,
+        typer.Argument(
+            help="What to train, or a file that fdht explore --take wrote; all presets are listed without.",
+            metavar="PRESET",
+        ),
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Other data than the preset's, see fdht data.", metavar="NAME")
     ] = None,
@@ -121,7 +138,10 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     choose: Annotated[
         bool,
-        typer.Option("--choose", help="Train on the train split alone and report the validation split's accuracy."),
+        typer.Option(
+            "--choose",
+            help="To compare settings: train on the train split alone and report the accuracy on the validation split.",
+        ),
     ] = False,
     patience: Annotated[
         int | None,
@@ -150,14 +170,15 @@ def train(
     hidden_dropout: Annotated[
         float | None, typer.Option(help="Of the h that goes back into the layer, likewise.", rich_help_panel=RECIPE)
     ] = None,
-    augment: Annotated[
+    no_augment: Annotated[
         bool,
-        typer.Option("--augment/--no-augment", help="Change the training clips at random.", rich_help_panel=RECIPE),
-    ] = True,
+        typer.Option("--no-augment", help="Take the training clips as they are.", rich_help_panel=RECIPE),
+    ] = False,
     input_modes: Annotated[
         str | None,
         typer.Option(
-            help="Other input modes n, like 61,10,4,8; their product must hold x and h.", rich_help_panel=MODEL
+            help="Other input modes n, like 61,10,4,8; their product must hold x and h, and x fills them in C order.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     output_modes: Annotated[
@@ -216,6 +237,9 @@ def train(
     from spec.target import find_target
 
     output, source = Output(json, quiet=not leads()), datasets.source(data, data_folder, frames, split, fold)
+    if preset is None:
+        output.result(training.catalogue(output))
+        return
     settings = {
         "patience": patience,
         "schedule": schedule,
@@ -227,8 +251,8 @@ def train(
         "input_dropout": input_dropout,
         "hidden_dropout": hidden_dropout,
     }
-    chosen = training.changed(find_preset(preset), augment, settings)
-    chosen = training.reshaped(chosen, input_modes, output_modes, rank)
+    found = training.changed(find_preset(preset), not no_augment, settings)
+    chosen = replace(found, spec=training.reshaped(found.spec, input_modes, output_modes, rank))
     if not qat and (target, factor_width, data_width) != (None, None, None):
         raise SpecError("an engine and widths are for training on integers; add --qat, or leave them to fdht compile")
     on = None
@@ -256,6 +280,7 @@ def train(
 
 
 @app.command(
+    rich_help_panel=TRAINING,
     epilog="Examples: fdht data · fdht data faces-hard · fdht data ucf11 --data-folder UCF11_updated_mpg --fold 1 · "
     "fdht data --data-folder my-clips --frames 8"
 )
@@ -289,6 +314,7 @@ def data(
 
 
 @app.command(
+    rich_help_panel=TRAINING,
     epilog="Examples: fdht compress model.pt --data faces --ranks 4,8,12 · fdht compress model.safetensors "
     "--data-folder my-clips --input-modes 61,15,8,8 --output-modes 1,2,16,32 · "
     "fdht compress model.pt --data faces --resume"
@@ -372,6 +398,7 @@ def compress(
 
 @app.command(
     name="compile",
+    rich_help_panel=ENGINE,
     epilog="Examples: fdht compile build/faces.checkpoint · "
     "fdht compile build/faces.checkpoint --target icebreaker -o build/small --explain",
 )
@@ -413,7 +440,7 @@ def compile_(
     output.result(figures)
 
 
-@app.command(epilog="Examples: fdht info build/faces.bundle · fdht info build/faces.ulx3s-85f.image --listing")
+@app.command(rich_help_panel=ENGINE, epilog="Examples: fdht info build/faces.bundle · fdht info build/faces.ulx3s-85f.image --listing")
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, a bundle or an image.")],
     listing: Annotated[bool, typer.Option("--listing", help="Of an image, also the program.")] = False,
@@ -430,6 +457,7 @@ def info(
 
 
 @app.command(
+    rich_help_panel=ENGINE,
     epilog="Examples: fdht simulate build/faces.bundle · fdht simulate build/faces.bundle --clips 2 --pauses · "
     "fdht simulate build/digits.bundle --waves build/digits.vcd"
 )
@@ -463,6 +491,7 @@ def simulate(
 
 
 @app.command(
+    rich_help_panel=ENGINE,
     epilog="Examples: fdht compare build/faces.bundle · fdht compare build/faces.bundle -t icebreaker --json · "
     "fdht compare build/faces.bundle --clips 10 --results docs/results/accuracy.json"
 )
@@ -500,6 +529,7 @@ def compare(
 
 
 @app.command(
+    rich_help_panel=ENGINE,
     epilog="Examples: fdht synth --list · fdht synth --board icebreaker · "
     "fdht synth --board ulx3s-85f --seed 1 --seed 2 --json · fdht synth --board icebreaker --check"
 )
@@ -545,7 +575,7 @@ def synth(
     output.result(figures)
 
 
-@app.command(epilog="Examples: fdht program --board icebreaker · fdht program --board ulx3s-85f --bitstream other.bit")
+@app.command(rich_help_panel=ENGINE, epilog="Examples: fdht program --board icebreaker · fdht program --board ulx3s-85f --bitstream other.bit")
 def program(
     board: Annotated[str, typer.Option("--board", "-b", help="Which one: fdht synth --list.", metavar="NAME")],
     bitstream: Annotated[
@@ -565,6 +595,7 @@ def program(
 
 
 @app.command(
+    rich_help_panel=ENGINE,
     epilog="Examples: fdht run build/faces.bundle --port /dev/ttyUSB1 · fdht run build/digits.bundle --port COM4 "
     "--board icebreaker --clips 20 --compare · fdht run build/digits.bundle --simulate --board icebreaker --spi"
 )
@@ -607,7 +638,8 @@ def run(
 
 
 @app.command(
-    epilog="Examples: fdht bench --no-synth · fdht bench --no-synth --preset faces --target ulx3s-85f --part table · "
+    rich_help_panel=WHOLE,
+    epilog="Examples: fdht bench · fdht bench --preset faces --target ulx3s-85f --part table · "
     "fdht bench --part cpu · fdht bench --part pictures · fdht bench --json"
 )
 def bench(
@@ -626,11 +658,11 @@ def bench(
         list[str] | None, typer.Option(help="Only rows of this format: ht, tt, tr, bt, dense; repeat for several.")
     ] = None,
     synth: Annotated[
-        bool, typer.Option("--synth/--no-synth", help="Build the boards, 3 seeds each, or take the recorded builds.")
-    ] = True,
-    rtl: Annotated[
-        bool, typer.Option("--rtl/--no-rtl", help="Simulate in RTL, or take the cycles of the schedule alone.")
-    ] = True,
+        bool, typer.Option("--synth", help="First build the boards, 3 seeds each: hours. Else recorded builds are shown.")
+    ] = False,
+    no_rtl: Annotated[
+        bool, typer.Option("--no-rtl", help="Take the cycles of the schedule alone, without simulating them.")
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of results and pictures.")] = Path("docs/results"),
     json: Json = False,
 ) -> None:
@@ -652,7 +684,7 @@ def bench(
         targets=target or [],
         formats=format or [],
         synth=synth,
-        rtl=rtl,
+        rtl=not no_rtl,
         folder=out,
     )
     output.result(rows)
@@ -660,8 +692,9 @@ def bench(
 
 
 @app.command(
+    rich_help_panel=TRAINING,
     epilog="Examples: fdht baselines --data faces-hard · fdht baselines --data clip-segments --jobs 2 · "
-    "fdht baselines --data digits --format tt --format fdht --clips 20000"
+    "fdht baselines --data digits --format tt --format fdht --training-clips 20000"
 )
 def baselines(
     data: Annotated[
@@ -673,10 +706,10 @@ def baselines(
     seed: Annotated[
         list[int] | None, typer.Option(help="Repeat for several; dense has the first alone [0, 1, 2].")
     ] = None,
-    clips: Annotated[
+    training_clips: Annotated[
         int | None, typer.Option(help="Training clips of each model, all epochs together [4800].", min=1)
     ] = None,
-    rate: Annotated[
+    learning_rate: Annotated[
         list[float] | None,
         typer.Option(help="Learning rates to choose from on validation; repeat for several [0.01, 0.003, 0.001]."),
     ] = None,
@@ -703,8 +736,8 @@ def baselines(
         data=data or ["faces-hard"],
         formats=format or [],
         seeds=seed or comparison.SEEDS,
-        clips=clips or comparison.CLIPS,
-        rates=rate or comparison.RATES,
+        clips=training_clips or comparison.CLIPS,
+        rates=learning_rate or comparison.RATES,
         jobs=jobs,
         results=out or RESULTS,
     )
@@ -713,6 +746,7 @@ def baselines(
 
 
 @app.command(
+    rich_help_panel=TRAINING,
     epilog="Examples: fdht explore digits --board icebreaker · fdht explore digits -b icebreaker --trials 80 · "
     "fdht explore digits -b icebreaker --trials 0 --take 17 · "
     "fdht explore faces -b ulx3s-85f --own-engine --minimise memory --out build/small-faces"
@@ -776,6 +810,7 @@ def explore(
 
 
 @app.command(
+    rich_help_panel=TRAINING,
     epilog="Examples: fdht precision digits · fdht precision faces --factor-width 4 --factor-width 8 --data-width 16 · "
     "fdht precision digits --seed 0"
 )
@@ -829,6 +864,7 @@ def precision(
 
 
 @app.command(
+    rich_help_panel=ENGINE,
     epilog="Examples: fdht export --axi --target ulx3s-85f -o build/ip · "
     "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image · "
     "fdht export --dense build/faces.checkpoint -o faces.pt"
@@ -887,7 +923,7 @@ def export(
     output.result(figures)
 
 
-@app.command(epilog="Examples: fdht doctor · fdht doctor --json")
+@app.command(rich_help_panel=WHOLE, epilog="Examples: fdht doctor · fdht doctor --json")
 def doctor(json: Json = False) -> None:
     """Which tools are found, in which version, and how to get what is missing."""
     from fdht import doctor as examination

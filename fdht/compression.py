@@ -163,15 +163,15 @@ def _base(name: str | None, source: Source, dense: DenseModel, data: DataSet) ->
 
 
 def _spec(base: Preset, dense: DenseModel, data: DataSet, inputs: str | None, outputs: str | None) -> LSTMSpec:
-    """The model to make: modes and places of the preset, or other modes in C order."""
+    """The model to make: modes and places of the preset, or others."""
     spec, size = base.spec, (dense.lstm.input_size, dense.lstm.hidden_size)
+    if (spec.inputs, spec.hidden) == size:
+        return training.reshaped(replace(spec, classes=data.classes), inputs, outputs, 1)
     if inputs is None and outputs is None:
-        if (spec.inputs, spec.hidden) != size:
-            raise SpecError(
-                f"preset {base.name} has {spec.inputs:,} inputs and {spec.hidden} hidden units, the LSTM {size[0]:,} "
-                f"and {size[1]}; say its modes with --input-modes and --output-modes"
-            )
-        return replace(spec, classes=data.classes)
+        raise SpecError(
+            f"preset {base.name} has {spec.inputs:,} inputs and {spec.hidden} hidden units, the LSTM {size[0]:,} "
+            f"and {size[1]}; say its modes with --input-modes and --output-modes"
+        )
     n = spec.network.input_shape if inputs is None else training.modes_of(inputs)
     m = spec.network.output_shape if outputs is None else training.modes_of(outputs)
     return fdht_lstm(*size, data.classes, n, m, 1)

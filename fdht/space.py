@@ -16,7 +16,7 @@ from optuna.trial import FixedTrial
 from boards.board import Board
 from spec.errors import CapacityError, FdhtError
 from spec.lstm import LSTMSpec, Region, lstm_on
-from spec.network import Split, TreeNode, ht_network, ht_tree, tree_from
+from spec.network import Split, ht_network, ht_tree, tree_from
 from spec.target import MULTIPLIERS, Target, Technology
 
 ORDERS = (2, 3, 4)
@@ -273,11 +273,7 @@ def resources(target: Target) -> dict[str, int]:
 
 def tree_text(spec: LSTMSpec) -> str:
     """The dimension tree of a model, as in ((1 2) (3 4))."""
-    return _shown(_split_of(ht_tree(spec.network)))
-
-
-def _split_of(node: TreeNode) -> Split:
-    return node.first if node.children is None else (_split_of(node.children[0]), _split_of(node.children[1]))
+    return _shown(ht_tree(spec.network).split)
 
 
 def _shown(split: Split) -> str:

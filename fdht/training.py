@@ -14,41 +14,41 @@ from fdht.console import Output, percent
 from fdht.drawing import write
 from model.data import Source
 from model.parallel import leads
-from model.presets import Preset
+from model.presets import PRESETS, Preset
 from model.qat import Arithmetic
 from model.train import train
 from spec.container import write_whole
 from spec.errors import SpecError
-from spec.lstm import fdht_lstm
+from spec.lstm import LSTMSpec, lstm_on
+from spec.network import balanced_tree, ht_network, ht_tree, tree_from
 from spec.target import Target
 
 TRAINING, VALIDATION, RATE = "#4477aa", "#ee6677", "#999999"
 
 
-def reshaped(preset: Preset, inputs: str | None, outputs: str | None, rank: int | None) -> Preset:
-    """The preset with other input modes, output modes (`"61,10,4,8"`) or rank.
+def reshaped(spec: LSTMSpec, inputs: str | None, outputs: str | None, rank: int | None) -> LSTMSpec:
+    """The FDHT-LSTM with other input modes, output modes (`"61,10,4,8"`) or rank.
+
+    Its tree is kept if it has as many modes, the places of x and h if the input modes stay; otherwise the tree is
+    balanced, and x fills the new modes in C order.
 
     Raises:
         SpecError: modes that are no numbers, do not hold the model, or a rank below 1.
     """
     if inputs is None and outputs is None and rank is None:
-        return preset
-    spec = preset.spec
-    ranks = {name: size for name, size in spec.network.sizes if name.startswith("r")}
-    modes = spec.network.input_shape if inputs is None else modes_of(inputs)
-    if rank is None and len(modes) != len(spec.network.inputs):
-        raise SpecError(f"{len(modes)} modes instead of {len(spec.network.inputs)} need a rank; add --rank")
-    return replace(
-        preset,
-        spec=fdht_lstm(
-            spec.inputs,
-            spec.hidden,
-            spec.classes,
-            modes,
-            spec.network.output_shape if outputs is None else modes_of(outputs),
-            {name[1:]: size for name, size in ranks.items()} if rank is None else rank,
-        ),
-    )
+        return spec
+    network = spec.network
+    n = network.input_shape if inputs is None else modes_of(inputs)
+    m = network.output_shape if outputs is None else modes_of(outputs)
+    if len(n) == len(network.inputs):
+        own = {name[1:]: size for name, size in network.sizes if name.startswith("r")}
+        tree = tree_from(ht_tree(network).split, own if rank is None else rank)
+    elif rank is None:
+        raise SpecError(f"{len(n)} modes instead of {len(network.inputs)} need a rank; add --rank")
+    else:
+        tree = balanced_tree(len(n), rank)
+    changed = lstm_on(ht_network(n, m, tree), spec.inputs, spec.hidden, spec.classes)
+    return changed if n != network.input_shape else replace(changed, x=spec.x, h=spec.h)
 
 
 def modes_of(text: str) -> tuple[int, ...]:
@@ -71,6 +71,26 @@ def changed(preset: Preset, augment: bool, settings: dict[str, object]) -> Prese
     """
     given = {name: value for name, value in settings.items() if value is not None}
     return replace(preset, augmentation=preset.augmentation if augment else None, **given)
+
+
+def catalogue(output: Output) -> list[dict]:
+    """Lists all presets; returns name, data, sizes and training clips of each."""
+    rows = [
+        {
+            "name": preset.name,
+            "data": preset.data,
+            "inputs": preset.spec.inputs,
+            "hidden": preset.spec.hidden,
+            "classes": preset.spec.classes,
+            "factors": preset.spec.parameters["factors"],
+            "epochs": preset.epochs,
+            "clips": preset.epochs * preset.clips_per_epoch,
+        }
+        for preset in PRESETS.values()
+    ]
+    columns = ("preset", "data", "inputs", "hidden units", "classes", "factors", "epochs", "training clips")
+    output.table("Presets", columns, [tuple(row.values()) for row in rows])
+    return rows
 
 
 def integers(

@@ -118,6 +118,11 @@ class TreeNode:
     def bond(self) -> str:
         return f"r{self.name}"
 
+    @property
+    def split(self) -> "Split":
+        """The tree below without its ranks, as `tree_from` takes it."""
+        return self.first if self.children is None else (self.children[0].split, self.children[1].split)
+
     def walk(self) -> Iterable["TreeNode"]:
         for child in self.children or ():
             yield from child.walk()

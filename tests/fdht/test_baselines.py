@@ -17,7 +17,7 @@ from model.train import TrainingInterrupted, predict, train
 from tests.fdht.tiny import TINY
 
 RESULTS = Path("docs/results/accuracy.json")
-QUICK = ("baselines", "--data", "digits", "--clips", 12, "--seed", 3, "--seed", 4)
+QUICK = ("baselines", "--data", "digits", "--training-clips", 12, "--seed", 3, "--seed", 4)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def known(rows: list[Row]) -> list[Row]:
 
 
 def test_every_format_is_trained_once(fdht, tiny, trained):
-    quick = (*QUICK, "--rate", 0.02, "--rate", 0.01)
+    quick = (*QUICK, "--learning-rate", 0.02, "--learning-rate", 0.01)
     outcome = fdht(*quick, "--json")
     assert outcome.code == 0
     rows = load(RESULTS)
@@ -67,7 +67,7 @@ def test_every_format_is_trained_once(fdht, tiny, trained):
 
 
 def test_rows_are_what_the_checkpoints_do(fdht, tiny):
-    assert fdht(*QUICK, "--format", "tt", "--rate", 0.02).code == 0
+    assert fdht(*QUICK, "--format", "tt", "--learning-rate", 0.02).code == 0
     test = load_data("digits").test
     found = {}
     for path in Path("build/baselines").glob("*.checkpoint"):
@@ -85,8 +85,8 @@ def test_a_learning_rate_is_chosen_on_validation(fdht, tiny, trained, monkeypatc
     monkeypatch.setitem(PRESETS, "digits", replace(tiny, clips_per_epoch=400, batch=10))
     asked = []
     monkeypatch.setattr(baselines, "predict", lambda model, clips: asked.append(clips) or predict(model, clips))
-    options = ("baselines", "--data", "digits", "--clips", 1200, "--seed", 0, "--format", "fdht")
-    assert fdht(*options, "--rate", 1e-9, "--rate", 0.02).code == 0
+    options = ("baselines", "--data", "digits", "--training-clips", 1200, "--seed", 0, "--format", "fdht")
+    assert fdht(*options, "--learning-rate", 1e-9, "--learning-rate", 0.02).code == 0
     assert {row.settings.split(",")[0] for row in load(RESULTS)} == {"learning rate 0.02"}
     trials = [path for path in trained if "choose" in path.name]
     assert len(trials) == 2 and not any(path.exists() for path in trials)
@@ -97,7 +97,7 @@ def test_a_learning_rate_is_chosen_on_validation(fdht, tiny, trained, monkeypatc
 
 def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
     """Ctrl-C in the middle of the second training: the first is not repeated, the second ends in the same numbers."""
-    options = (*QUICK, "--format", "tr", "--rate", 0.02)
+    options = (*QUICK, "--format", "tr", "--learning-rate", 0.02)
     assert fdht(*options, "--out", "whole.json").code == 0
     Path("build/baselines").rename("unbroken")
     del trained[:]
@@ -128,7 +128,7 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
 
 
 def test_a_result_that_was_lost_is_found_from_its_checkpoint(fdht, tiny, trained):
-    options = (*QUICK, "--format", "ht-input", "--rate", 0.02)
+    options = (*QUICK, "--format", "ht-input", "--learning-rate", 0.02)
     assert fdht(*options).code == 0
     before = RESULTS.read_text()
     for path in Path("build/baselines").glob("*.json"):
@@ -138,7 +138,7 @@ def test_a_result_that_was_lost_is_found_from_its_checkpoint(fdht, tiny, trained
 
 
 def test_two_processes_give_the_same_rows(fdht, tiny):
-    options = (*QUICK, "--format", "bt", "--rate", 0.02)
+    options = (*QUICK, "--format", "bt", "--learning-rate", 0.02)
     assert fdht(*options, "--jobs", 1).code == 0
     Path("build/baselines").rename("one")
     assert fdht(*options, "--jobs", 2, "--out", "two.json").code == 0
@@ -182,7 +182,7 @@ def test_the_table_says_where_fdht_is_not_better(capfd):
         (("--data", "cats"), "no preset made for data set 'cats'"),
         (("--data", "faces-rgb-11"), "no preset made for data set 'faces-rgb-11'"),
         (("--format", "cp"), "no format 'cp'; known: dense, tt"),
-        (("--rate", 0), "each needs one at least"),
+        (("--learning-rate", 0), "each needs one at least"),
     ],
 )
 def test_what_cannot_be_compared(fdht, options, complaint, tmp_path):

@@ -104,7 +104,7 @@ def test_every_difference_is_a_mismatch(contender, tmp_path, monkeypatch):
 
 def test_the_table_without_tools_or_simulation(fdht):
     """Every format there is; what does not fit is refused in its row, with planned cycles; rows go to a file."""
-    outcome = fdht("bench", "--no-synth", "--no-rtl", "--part", "table", "--json")
+    outcome = fdht("bench", "--no-rtl", "--part", "table", "--json")
     assert outcome.code == 0, outcome.err
     rows = json.loads(outcome.out)
     assert all(set(PROMISED) <= row.keys() for row in rows)
@@ -113,7 +113,7 @@ def test_the_table_without_tools_or_simulation(fdht):
     assert not dense["fits"] and "57856 needed" in dense["refusal"] and dense["planned_on"] == "the array alone"
     assert dense["cycles_per_step"] == 57856 * 1024 // 16 and dense["mismatches"] is None
     assert json.loads(Path("docs/results/bench.json").read_text()) == rows
-    again = fdht("bench", "--no-synth", "--no-rtl", "--part", "table", "--preset", TINY.name, "-t", "icebreaker")
+    again = fdht("bench", "--no-rtl", "--part", "table", "--preset", TINY.name, "-t", "icebreaker")
     assert again.code == 0 and "A step in steady state" in again.out
     assert json.loads(Path("docs/results/bench.json").read_text()) == rows, "in place of those that were there"
     assert bench_table(rows).count("\n") == len(rows) + 1 and "does not fit" in bench_table(rows)
@@ -129,7 +129,7 @@ def test_the_table_without_tools_or_simulation(fdht):
     ],
 )
 def test_what_is_not_there_is_named(fdht, option, complaint):
-    outcome = fdht("bench", "--no-synth", "--no-rtl", *option)
+    outcome = fdht("bench", "--no-rtl", *option)
     assert outcome.code == 1 and complaint in outcome.sentence and "known: " in outcome.sentence
 
 
@@ -137,7 +137,7 @@ def test_damaged_results_are_not_overwritten(fdht, tmp_path):
     path = tmp_path / "docs" / "results" / "bench.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")
-    outcome = fdht("bench", "--no-synth", "--no-rtl", "--part", "table", "--preset", TINY.name)
+    outcome = fdht("bench", "--no-rtl", "--part", "table", "--preset", TINY.name)
     assert outcome.code == 1 and "bench.json is not JSON" in outcome.sentence and path.read_text() == "{"
 
 
@@ -214,11 +214,11 @@ def test_a_picture_shows_what_the_machine_does():
 
 
 def test_pictures_are_drawn(fdht, tmp_path):
-    options = ("--no-synth", "--preset", "digits", "--target", "ulx3s-85f")
+    options = ("--preset", "digits", "--target", "ulx3s-85f")
     assert fdht("bench", *options, "--part", "pictures").code == 0
     files = sorted(path.name for path in (tmp_path / "docs" / "results").glob("*.png"))
     assert files == ["floor-plan-ulx3s-85f.png", "step-digits-ulx3s-85f.png"]
-    assert fdht("bench", "--no-synth", "--no-rtl", "--part", "scaling", "--part", "pictures").code == 0
+    assert fdht("bench", "--no-rtl", "--part", "scaling", "--part", "pictures").code == 0
     for path in (tmp_path / "docs" / "results").glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 300_000
     assert (tmp_path / "docs" / "results" / "cost-against-n.png").is_file()

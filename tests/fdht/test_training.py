@@ -5,12 +5,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from fdht.training import reshaped
 from model.checkpoint import load_checkpoint
+from model.presets import PRESETS
+from spec.errors import SpecError
+from spec.network import ht_network, ht_tree, linear_tree
 from tests.fdht.tiny import TINY
 
 ROOT = Path(__file__).parent.parent.parent
@@ -56,6 +61,31 @@ def test_settings_reach_the_training(fdht, tmp_path):
     for option, value in options.items():
         assert checkpoint.recipe[option.removeprefix("--").replace("-", "_")] == value
     assert checkpoint.recipe["augmentation"] is None and checkpoint.choose
+
+
+def test_presets_are_listed(fdht):
+    people, figures = fdht("train"), fdht("train", "--json").figures
+    assert people.code == 0 and all(name in people.out for name in PRESETS)
+    assert {row["name"]: row["factors"] for row in figures} == {
+        name: preset.spec.parameters["factors"] for name, preset in PRESETS.items()
+    }
+
+
+def test_another_rank_keeps_tree_and_places():
+    spec = PRESETS["faces"].spec
+    same = reshaped(spec, None, None, 8)
+    assert same == spec, "8 is the preset's own"
+    other = reshaped(spec, None, "4,2,4,32", 3)
+    assert (other.x, other.h, other.network.output_shape) == (spec.x, spec.h, (4, 2, 4, 32))
+    linear = reshaped(replace(spec, network=ht_network((16, 20, 8, 8), (2, 2, 8, 32), linear_tree(4, 2))), None, None, 5)
+    assert ht_tree(linear.network) == linear_tree(4, 5)
+
+
+def test_other_input_modes_are_filled_in_c_order():
+    spec = reshaped(PRESETS["faces"].spec, "31,20,4,8", None, None)
+    assert spec.network.input_shape == (31, 20, 4, 8) and spec.x.order == (0, 1, 2, 3)
+    with pytest.raises(SpecError, match="2 modes instead of 4 need a rank"):
+        reshaped(spec, "160,160", "32,32", None)
 
 
 @pytest.mark.parametrize(
