@@ -282,7 +282,7 @@ def train(
 @app.command(
     rich_help_panel=TRAINING,
     epilog="Examples: fdht data · fdht data faces-hard · fdht data ucf11 --data-folder UCF11_updated_mpg --fold 1 · "
-    "fdht data --data-folder my-clips --frames 8"
+    "fdht data --data-folder my-clips --frames 8",
 )
 def data(
     name: Annotated[
@@ -317,7 +317,7 @@ def data(
     rich_help_panel=TRAINING,
     epilog="Examples: fdht compress model.pt --data faces --ranks 4,8,12 · fdht compress model.safetensors "
     "--data-folder my-clips --input-modes 61,15,8,8 --output-modes 1,2,16,32 · "
-    "fdht compress model.pt --data faces --resume"
+    "fdht compress model.pt --data faces --resume",
 )
 def compress(
     file: Annotated[
@@ -440,7 +440,10 @@ def compile_(
     output.result(figures)
 
 
-@app.command(rich_help_panel=ENGINE, epilog="Examples: fdht info build/faces.bundle · fdht info build/faces.ulx3s-85f.image --listing")
+@app.command(
+    rich_help_panel=ENGINE,
+    epilog="Examples: fdht info build/faces.bundle · fdht info build/faces.ulx3s-85f.image --listing",
+)
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, a bundle or an image.")],
     listing: Annotated[bool, typer.Option("--listing", help="Of an image, also the program.")] = False,
@@ -459,7 +462,7 @@ def info(
 @app.command(
     rich_help_panel=ENGINE,
     epilog="Examples: fdht simulate build/faces.bundle · fdht simulate build/faces.bundle --clips 2 --pauses · "
-    "fdht simulate build/digits.bundle --waves build/digits.vcd"
+    "fdht simulate build/digits.bundle --waves build/digits.vcd",
 )
 def simulate(
     bundle: BundlePath,
@@ -493,7 +496,7 @@ def simulate(
 @app.command(
     rich_help_panel=ENGINE,
     epilog="Examples: fdht compare build/faces.bundle · fdht compare build/faces.bundle -t icebreaker --json · "
-    "fdht compare build/faces.bundle --clips 10 --results docs/results/accuracy.json"
+    "fdht compare build/faces.bundle --clips 10 --results docs/results/accuracy.json",
 )
 def compare(
     bundle: BundlePath,
@@ -531,7 +534,7 @@ def compare(
 @app.command(
     rich_help_panel=ENGINE,
     epilog="Examples: fdht synth --list · fdht synth --board icebreaker · "
-    "fdht synth --board ulx3s-85f --seed 1 --seed 2 --json · fdht synth --board icebreaker --check"
+    "fdht synth --board ulx3s-85f --seed 1 --seed 2 --json · fdht synth --board icebreaker --check",
 )
 def synth(
     board: Annotated[
@@ -575,7 +578,10 @@ def synth(
     output.result(figures)
 
 
-@app.command(rich_help_panel=ENGINE, epilog="Examples: fdht program --board icebreaker · fdht program --board ulx3s-85f --bitstream other.bit")
+@app.command(
+    rich_help_panel=ENGINE,
+    epilog="Examples: fdht program --board icebreaker · fdht program --board ulx3s-85f --bitstream other.bit",
+)
 def program(
     board: Annotated[str, typer.Option("--board", "-b", help="Which one: fdht synth --list.", metavar="NAME")],
     bitstream: Annotated[
@@ -597,7 +603,7 @@ def program(
 @app.command(
     rich_help_panel=ENGINE,
     epilog="Examples: fdht run build/faces.bundle --port /dev/ttyUSB1 · fdht run build/digits.bundle --port COM4 "
-    "--board icebreaker --clips 20 --compare · fdht run build/digits.bundle --simulate --board icebreaker --spi"
+    "--board icebreaker --clips 20 --compare · fdht run build/digits.bundle --simulate --board icebreaker --spi",
 )
 def run(
     bundle: BundlePath,
@@ -640,7 +646,7 @@ def run(
 @app.command(
     rich_help_panel=WHOLE,
     epilog="Examples: fdht bench · fdht bench --preset faces --target ulx3s-85f --part table · "
-    "fdht bench --part cpu · fdht bench --part pictures · fdht bench --json"
+    "fdht bench --part cpu · fdht bench --part pictures · fdht bench --json",
 )
 def bench(
     part: Annotated[
@@ -658,7 +664,7 @@ def bench(
         list[str] | None, typer.Option(help="Only rows of this format: ht, tt, tr, bt, dense; repeat for several.")
     ] = None,
     synth: Annotated[
-        bool, typer.Option("--synth", help="First build the boards, 3 seeds each: hours. Else recorded builds are shown.")
+        bool, typer.Option("--synth", help="First build the boards, 3 seeds each: hours. Else recorded builds count.")
     ] = False,
     no_rtl: Annotated[
         bool, typer.Option("--no-rtl", help="Take the cycles of the schedule alone, without simulating them.")
@@ -694,7 +700,7 @@ def bench(
 @app.command(
     rich_help_panel=TRAINING,
     epilog="Examples: fdht baselines --data faces-hard · fdht baselines --data clip-segments --jobs 2 · "
-    "fdht baselines --data digits --format tt --format fdht --training-clips 20000"
+    "fdht baselines --data digits --format tt --format fdht --training-clips 20000",
 )
 def baselines(
     data: Annotated[
@@ -749,7 +755,7 @@ def baselines(
     rich_help_panel=TRAINING,
     epilog="Examples: fdht explore digits --board icebreaker · fdht explore digits -b icebreaker --trials 80 · "
     "fdht explore digits -b icebreaker --trials 0 --take 17 · "
-    "fdht explore faces -b ulx3s-85f --own-engine --minimise memory --out build/small-faces"
+    "fdht explore faces -b ulx3s-85f --own-engine --minimise memory --out build/small-faces",
 )
 def explore(
     preset: Annotated[
@@ -812,7 +818,7 @@ def explore(
 @app.command(
     rich_help_panel=TRAINING,
     epilog="Examples: fdht precision digits · fdht precision faces --factor-width 4 --factor-width 8 --data-width 16 · "
-    "fdht precision digits --seed 0"
+    "fdht precision digits --seed 0",
 )
 def precision(
     preset: Annotated[str, typer.Argument(help="What is trained: digits, faces, ...")],
@@ -867,7 +873,7 @@ def precision(
     rich_help_panel=ENGINE,
     epilog="Examples: fdht export --axi --target ulx3s-85f -o build/ip · "
     "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image · "
-    "fdht export --dense build/faces.checkpoint -o faces.pt"
+    "fdht export --dense build/faces.checkpoint -o faces.pt",
 )
 def export(
     out: Annotated[

@@ -77,7 +77,8 @@ def test_another_rank_keeps_tree_and_places():
     assert same == spec, "8 is the preset's own"
     other = reshaped(spec, None, "4,2,4,32", 3)
     assert (other.x, other.h, other.network.output_shape) == (spec.x, spec.h, (4, 2, 4, 32))
-    linear = reshaped(replace(spec, network=ht_network((16, 20, 8, 8), (2, 2, 8, 32), linear_tree(4, 2))), None, None, 5)
+    network = ht_network((16, 20, 8, 8), (2, 2, 8, 32), linear_tree(4, 2))
+    linear = reshaped(replace(spec, network=network), None, None, 5)
     assert ht_tree(linear.network) == linear_tree(4, 5)
 
 
