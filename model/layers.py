@@ -32,19 +32,13 @@ class BoxContraction:
     """
 
     def __init__(self, network: TensorNetwork, box: Region, stage_list: StageList):
-        self._start = dict(zip(network.inputs, box.start, strict=True))
-        self._network = _cut(network, box)
+        self._box, self._network = box, _cut(network, box)
         self._stages = stages(self._network, stage_list)
         self._to_outputs = (0, *(1 + self._stages[-1].result.index(name) for name in network.outputs))
 
     def weights(self, factors: Mapping[str, Tensor]) -> list[Tensor]:
         """The merged weight of every stage, dimensions in the order of `Stage.weight`; differentiable."""
-        cut = dict(factors)
-        for factor in self._network.factors:
-            for dim, name in enumerate(factor.indices):
-                if name in self._start:
-                    start, size = self._start[name], self._network.size[name]
-                    cut[factor.name] = cut[factor.name].narrow(dim, start, size)
+        cut = _cut_factors(self._network, self._box, factors)
         return [weight.contiguous() for weight in stage_weights(self._network, self._stages, cut)]
 
     def __call__(self, data: Tensor, weights: list[Tensor]) -> Tensor:
@@ -61,7 +55,8 @@ class NetworkWeight(nn.Module):
     Args:
         network: the weight; its matrix has prod(output modes) rows and prod(input modes) columns.
         stage_list: order of contraction; `left_to_right` when left out.
-        variance: mean square of the dense matrix's entries at initialisation.
+        variance: mean square of the dense matrix's entries at initialisation, of its columns in `box` if there is one.
+        box: of the input modes.
 
     Initialisation: an entry of the dense matrix is a sum over all bonds of products of one entry per factor. With
     independent factors of mean 0 its variance is (product of the factors' variances) × (product of the bonds'
@@ -73,17 +68,23 @@ class NetworkWeight(nn.Module):
         SpecError: a stage list that does not name every factor once.
     """
 
-    def __init__(self, network: TensorNetwork, stage_list: StageList | None = None, variance: float = 1.0):
+    def __init__(
+        self,
+        network: TensorNetwork,
+        stage_list: StageList | None = None,
+        variance: float = 1.0,
+        box: Region | None = None,
+    ):
         super().__init__()
         self.network = network
         self.stage_list = left_to_right(network) if stage_list is None else stage_list
         self.factors = nn.ParameterDict(
             {factor.name: nn.Parameter(torch.empty(network.shape(factor.indices))) for factor in network.factors}
         )
-        self.reset_parameters(variance)
+        self.reset_parameters(variance, box)
 
-    def reset_parameters(self, variance: float) -> None:
-        """Draws all factors anew, so that the dense matrix has the given mean square entry."""
+    def reset_parameters(self, variance: float, box: Region | None = None) -> None:
+        """Draws all factors anew, so that the dense matrix, or its columns in a box, have entries of a mean square."""
         modes = {*self.network.inputs, *self.network.outputs}
         uses = [index for factor in self.network.factors for index in factor.indices]
         tensors = dict(self.factors.items())
@@ -92,9 +93,29 @@ class NetworkWeight(nn.Module):
                 bonds = [index for index in factor.indices if index not in modes]
                 spread = prod(self.network.size[index] ** (-1 / uses.count(index)) for index in bonds)
                 tensors[factor.name].normal_(std=sqrt(spread))
-            scale = (variance / mean_square(self.network, tensors)) ** (0.5 / len(tensors))
+            scale = (variance / self.mean_square(box)) ** (0.5 / len(tensors))
             for parameter in tensors.values():
                 parameter.mul_(scale)
+
+    def scale_apart(self, box: Region, other: Region, variance: float) -> None:
+        """Gives the columns in a box entries of a mean square and leaves those in another, disjoint one alone.
+
+        In some mode the two share no index; the factor of that mode is scaled where it meets the first.
+        """
+        ranges = zip(self.network.inputs, box.start, box.shape, other.start, other.shape, strict=True)
+        mode, start, size = next((i, a, m) for i, a, m, b, n in ranges if a + m <= b or b + n <= a)
+        factor = next(factor for factor in self.network.factors if mode in factor.indices)
+        with torch.no_grad():
+            met = self.factors[factor.name].narrow(factor.indices.index(mode), start, size)
+            met.mul_(torch.sqrt(variance / self.mean_square(box)))
+
+    def mean_square(self, box: Region | None = None) -> Tensor:
+        """The mean square entry of the dense matrix, or of its columns in a box of the input modes."""
+        network, factors = self.network, dict(self.factors.items())
+        if box is not None:
+            network = _cut(network, box)
+            factors = _cut_factors(network, box, factors)
+        return mean_square(network, factors)
 
     def on(self, box: Region, *, join: bool = False) -> BoxContraction:
         """The contraction of data that fills a box; with `join`, in fewer stages where that takes less time."""
@@ -159,8 +180,8 @@ class FDHTLSTM(nn.Module):
         stage_list: order of contraction of `spec.network`; a simple one when left out.
         bidirectional: refused; it is here to say so.
 
-    W starts with entries of variance 1 / (N + H), so z has the mean square of [x, h] for any depth and rank; the
-    forget gate's bias starts at 1, the others at 0.
+    W_x starts with entries of variance 1 / N and W_h with 1 / H, so each brings the mean square of x and h into z, for
+    any depth and rank. The forget gate's bias starts at 1, the others at 0.
 
     Raises:
         SpecError: a stage list that does not name every factor once, or `bidirectional`.
@@ -178,9 +199,11 @@ class FDHTLSTM(nn.Module):
         super().__init__()
         _refuse_bidirectional(bidirectional)
         self.spec, self.batch_first = spec, batch_first
-        variance = 1 / (spec.inputs + spec.hidden)
-        self.weight = NetworkWeight(spec.network, stage_list, variance)
-        self.recurrent = None if spec.recurrent is None else NetworkWeight(spec.recurrent, None, variance)
+        self.weight = NetworkWeight(spec.network, stage_list, 1 / spec.inputs, spec.x)
+        of_h = 1 / spec.hidden
+        self.recurrent = None if spec.recurrent is None else NetworkWeight(spec.recurrent, None, of_h, spec.h)
+        if self.recurrent is None:
+            self.weight.scale_apart(spec.h, spec.x, of_h)
         self._of_x = self.weight.on(spec.x)
         # h's box is small; to start a stage takes longer there than its multiplications.
         self._of_h = (self.recurrent or self.weight).on(spec.h, join=True)
@@ -463,6 +486,16 @@ class Classifier(nn.Module):
 def _cut(network: TensorNetwork, box: Region) -> TensorNetwork:
     """The network with input modes as large as a box."""
     return replace(network, sizes=tuple({**network.size, **dict(zip(network.inputs, box.shape, strict=True))}.items()))
+
+
+def _cut_factors(cut: TensorNetwork, box: Region, factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The factors of a network cut to a box: views of those of the whole."""
+    result, starts = dict(factors), dict(zip(cut.inputs, box.start, strict=True))
+    for factor in cut.factors:
+        for dim, name in enumerate(factor.indices):
+            if name in starts:
+                result[factor.name] = result[factor.name].narrow(dim, starts[name], cut.size[name])
+    return result
 
 
 def place(vectors: Tensor, region: Region) -> Tensor:
