@@ -34,9 +34,6 @@ CACHE = Path("build/baselines")
 RATES = (0.01, 0.003, 0.001)
 """Learning rates to choose from."""
 
-CLIPS = 4800
-"""Training clips of a model, all epochs together: what two data sets, nine models and three seeds make of an hour."""
-
 SEEDS = (0, 1, 2)
 
 
@@ -89,7 +86,7 @@ def run(
     data: Sequence[str],
     formats: list[str],
     seeds: Sequence[int] = SEEDS,
-    clips: int = CLIPS,
+    clips: int | None = None,
     rates: Sequence[float] = RATES,
     jobs: int = 1,
     results: Path = RESULTS,
@@ -100,7 +97,7 @@ def run(
         data: names of data sets that have a preset of the same name.
         formats: of fdht.accuracy.FORMATS; all when empty.
         seeds: of every format but dense, which has the first alone.
-        clips: of each training.
+        clips: of each training; as many as the preset has when left out.
         rates: learning rates to choose from; a single one is taken as it is.
         jobs: trainings at a time.
 
@@ -108,7 +105,7 @@ def run(
         SpecError: a data set without preset, an unknown format, or no seed, clip, rate or job.
         TrainingInterrupted: Ctrl-C; what is trained so far is found again.
     """
-    if not seeds or clips < 1 or not rates or min(rates) <= 0 or jobs < 1:
+    if not seeds or (clips is not None and clips < 1) or not rates or min(rates) <= 0 or jobs < 1:
         raise SpecError(
             f"{list(seeds)} seeds, {clips} clips, {list(rates)} rates and {jobs} jobs: each needs one at least"
         )
@@ -158,11 +155,12 @@ def _data(name: str) -> DataSet:
     return load(name)
 
 
-def budgeted(preset: Preset, clips: int) -> Preset:
-    """The preset with as many epochs as make up a number of clips, or come closest."""
+def budgeted(preset: Preset, clips: int | None) -> Preset:
+    """The preset with as many epochs as make up a number of clips, or come closest; its own without a number."""
     split = _data(preset.data).final
     each = min(preset.clips_per_epoch, len(split))
-    return replace(preset, epochs=max(1, round(clips / each)), clips_per_epoch=each)
+    epochs = preset.epochs if clips is None else max(1, round(clips / each))
+    return replace(preset, epochs=epochs, clips_per_epoch=each)
 
 
 def _best(trials: Sequence[Training], found: dict[Training, dict]) -> float:

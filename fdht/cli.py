@@ -713,7 +713,7 @@ def baselines(
         list[int] | None, typer.Option(help="Repeat for several; dense has the first alone [0, 1, 2].")
     ] = None,
     training_clips: Annotated[
-        int | None, typer.Option(help="Training clips of each model, all epochs together [4800].", min=1)
+        int | None, typer.Option(help="Training clips of each model, all epochs together [the preset's].", min=1)
     ] = None,
     learning_rate: Annotated[
         list[float] | None,
@@ -742,7 +742,7 @@ def baselines(
         data=data or ["faces-hard"],
         formats=format or [],
         seeds=seed or comparison.SEEDS,
-        clips=training_clips or comparison.CLIPS,
+        clips=training_clips,
         rates=learning_rate or comparison.RATES,
         jobs=jobs,
         results=out or RESULTS,
