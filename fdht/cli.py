@@ -29,13 +29,15 @@ it.""",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; all else goes to stderr.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON alone on stdout, one object or one list; all else goes to stderr.")
+]
 TargetName = Annotated[
     str,
     typer.Option(
         "--target",
         "-t",
-        help="The engine: one that fdht synth --list shows, or a file that fdht explore --take wrote.",
+        help="The engine: a name in column target of fdht synth --list, or a file that fdht explore --take wrote.",
         metavar="NAME",
     ),
 ]
@@ -49,7 +51,9 @@ Waves = Annotated[
 Folder = Annotated[
     str | None,
     typer.Option(
-        "--data-folder", metavar="DIR", help="Where clips lie: one folder per class, or as NAME is distributed."
+        "--data-folder",
+        metavar="DIR",
+        help="Where clips lie: one folder per class, or for a named data set as that is distributed.",
     ),
 ]
 Frames = Annotated[int, typer.Option(help="Of clips in a folder: how many of its frames a clip shows.", min=1)]
@@ -58,10 +62,15 @@ SplitName = Annotated[
     typer.Option(
         "--split",
         metavar="NAME",
-        help="Of clips in a folder: group (no source on two sides), clip, or official-1 (HMDB51).",
+        help="Of clips in a folder: group (what one video gave stays together), clip, or official-1 to -3 (HMDB51).",
     ),
 ]
-Fold = Annotated[int, typer.Option(help="Of clips in a folder: which fifth is the test, 0 to 4.")]
+Fold = Annotated[
+    int,
+    typer.Option(
+        help="Of clips in a folder: which fifth is the test, 0 to 4; of official splits, which fifth validates."
+    ),
+]
 
 RECIPE, MODEL, MACHINE = "How it is trained (as the preset says, unless given)", "The model's shape", "The machine"
 INTEGERS = "Training on an engine's integers"
@@ -76,7 +85,7 @@ BUILD = Path("build")
 
 @app.command(
     rich_help_panel=WHOLE,
-    epilog="Examples: fdht demo · fdht demo --target icebreaker --clips 1 · fdht demo --preset digits --json",
+    epilog="Examples: fdht demo · fdht demo --preset digits --target icebreaker · fdht demo --clips 1 --json",
 )
 def demo(
     preset: Annotated[str, typer.Option(help="The model: faces (40 people, 4 photos a clip) or digits.")] = "faces",
@@ -110,9 +119,9 @@ def demo(
 @app.command(
     rich_help_panel=TRAINING,
     epilog="Examples: fdht train · fdht train faces · fdht train faces --seed 1 -o build/faces1.checkpoint · "
-    "fdht train digits --output-modes 2,2,8,8 --rank 4 · fdht train faces --resume · "
+    "fdht train digits --output-modes 4,8,8 --rank 4 · fdht train faces --resume · "
     "fdht train ucf11 --data ucf11 --data-folder UCF11_updated_mpg --patience 5 --schedule cosine · "
-    "fdht train faces --qat --factor-width 4 --target icebreaker --from build/faces.checkpoint --epochs 8 "
+    "fdht train digits --qat --factor-width 4 --target icebreaker --from build/digits.checkpoint --epochs 10 "
     "--learning-rate 0.003 · torchrun --nproc-per-node 2 -m fdht train faces-rgb",
 )
 def train(
@@ -124,16 +133,28 @@ def train(
         ),
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Other data than the preset's, see fdht data.", metavar="NAME")
+        str | None,
+        typer.Option(
+            help="Other data than the preset's, see fdht data. Without, ucf11 and youtube-faces have ORL faces.",
+            metavar="NAME",
+        ),
     ] = None,
     data_folder: Folder = None,
     frames: Frames = 6,
     split: SplitName = "group",
     fold: Fold = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The checkpoint [default: build/PRESET.checkpoint].")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The checkpoint [default: build/PRESET.checkpoint, with --qat build/PRESET-qat.checkpoint].",
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Rounds [default: the preset's].")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Each of --clips-per-epoch clips and ending in a checkpoint [default: the preset's]."),
+    ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     choose: Annotated[
@@ -155,7 +176,7 @@ def train(
         str | None,
         typer.Option(help="Of the learning rate: one-cycle, cosine, constant.", metavar="NAME", rich_help_panel=RECIPE),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Its peak.", rich_help_panel=RECIPE)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The schedule's peak.", rich_help_panel=RECIPE)] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Of AdamW.", rich_help_panel=RECIPE)] = None,
     batch: Annotated[int | None, typer.Option(help="Clips per step of the optimiser.", rich_help_panel=RECIPE)] = None,
     clips_per_epoch: Annotated[
@@ -177,18 +198,25 @@ def train(
     input_modes: Annotated[
         str | None,
         typer.Option(
-            help="Other input modes n, like 61,10,4,8; their product must hold x and h, and x fills them in C order.",
+            help="Other input modes n, like 61,10,4,8, which x fills in C order. x and h each fill whole indices of "
+            "one mode, so the product is often more than both. Another number of modes needs --rank and as many "
+            "output modes.",
             rich_help_panel=MODEL,
         ),
     ] = None,
     output_modes: Annotated[
         str | None,
         typer.Option(
-            help="Other output modes m, like 2,2,8,32; their product must hold four gates.", rich_help_panel=MODEL
+            help="Other output modes m, like 2,2,8,32: as many as input modes, and their product holds four gates.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     rank: Annotated[
-        int | None, typer.Option(help="One rank for every node of the dimension tree.", rich_help_panel=MODEL)
+        int | None,
+        typer.Option(
+            help="One rank for every node of the dimension tree; needed with another number of modes.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     start: Annotated[
         Path | None,
@@ -203,18 +231,34 @@ def train(
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", "-t", metavar="NAME", help=f"The engine [default: {DEFAULT_TARGET}].", rich_help_panel=INTEGERS
+            "--target",
+            "-t",
+            metavar="NAME",
+            help=f"The engine, as for fdht compile [default: {DEFAULT_TARGET}].",
+            rich_help_panel=INTEGERS,
         ),
     ] = None,
     factor_width: Annotated[
-        int | None, typer.Option(help="Bits of a factor, 4 to 18 [default: the engine's].", rich_help_panel=INTEGERS)
+        int | None,
+        typer.Option(
+            help="Bits of a factor, 4 to 18; more than the engine's do not compile [default: the engine's].",
+            rich_help_panel=INTEGERS,
+        ),
     ] = None,
     data_width: Annotated[
         int | None,
-        typer.Option(help="Bits of a data word, 4 to 18 [default: the engine's].", rich_help_panel=INTEGERS),
+        typer.Option(
+            help="Bits of a data word, 4 to 18; only the engine's compile [default: the engine's].",
+            rich_help_panel=INTEGERS,
+        ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="Of products: float32 or bfloat16.", metavar="NAME", rich_help_panel=MACHINE)
+        str,
+        typer.Option(
+            help="Of floating-point products: float32 or bfloat16. Bits of integers: --factor-width, --data-width.",
+            metavar="NAME",
+            rich_help_panel=MACHINE,
+        ),
     ] = "float32",
     compiled: Annotated[
         bool,
@@ -227,8 +271,9 @@ def train(
     On a GPU when there is one, on several or on several machines through torchrun. Settings that are left out are the
     preset's. An interrupted training goes on with --resume and the same settings, and ends in the same numbers.
 
-    With --qat a model is trained on the integers of an engine, and fdht compile keeps them. Formats are chosen once, at
-    the start of a fine-tuning (--from) or else after 30 % of the epochs, until which training is in floating point.
+    With --qat a model is trained on the integers of an engine, and fdht compile keeps them. Number formats are chosen
+    once, at the start of a fine-tuning (--from) or else after 30 % of the epochs, until which training is in floating
+    point.
     """
     from fdht import datasets, training
     from fdht.console import Output
@@ -337,10 +382,14 @@ def compress(
         typer.Option(help="Whose modes and training to take [default: the data's, or one of the same size]."),
     ] = None,
     input_modes: Annotated[
-        str | None, typer.Option(help="Other input modes n, like 61,10,4,8; their product must hold x and h.")
+        str | None,
+        typer.Option(help="Other input modes n, like 61,10,4,8; x and h each fill whole indices of one mode."),
     ] = None,
     output_modes: Annotated[
-        str | None, typer.Option(help="Other output modes m, like 2,2,8,32; their product must hold four gates.")
+        str | None,
+        typer.Option(
+            help="Other output modes m, like 2,2,8,32: as many as input modes, and their product holds four gates."
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Of fine-tuning, 0 for none [default: a third of the preset's].")
@@ -366,8 +415,9 @@ def compress(
 ) -> None:
     """A trained torch.nn.LSTM becomes an FDHT-LSTM: hierarchical SVD, then fine-tuning, at several ranks.
 
-    Says the error and the accuracy at each rank, draws them, and leaves a checkpoint per rank for fdht compile. Inputs
-    are taken as fdht gives them, pixels as (byte - 128) / 128, unless --input-range says otherwise.
+    Says the error and the accuracy on the test split at each rank, draws them, and leaves a checkpoint per rank for
+    fdht compile. A rank chosen by that accuracy has seen the test. Inputs are taken as fdht gives them, pixels as (byte
+    - 128) / 128, unless --input-range says otherwise.
     """
     from fdht import compression, datasets
     from fdht.console import Output
@@ -400,7 +450,7 @@ def compress(
     name="compile",
     rich_help_panel=ENGINE,
     epilog="Examples: fdht compile build/faces.checkpoint · "
-    "fdht compile build/faces.checkpoint --target icebreaker -o build/small --explain",
+    "fdht compile build/digits.checkpoint --target icebreaker -o build/small --explain",
 )
 def compile_(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, as fdht train writes it.")],
@@ -409,7 +459,7 @@ def compile_(
         Path | None, typer.Option("--out", "-o", help="Folder of bundle and image [default: the checkpoint's].")
     ] = None,
     factor_width: Annotated[
-        int | None, typer.Option(help="Bits of a factor, 4 to 18 [default: as wide as the target's memory].")
+        int | None, typer.Option(help="Bits of a factor, 4 to the engine's own [default: those, or what --qat had].")
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also say why: stages, memory map, memories' fill, what came second.")
@@ -418,8 +468,8 @@ def compile_(
 ) -> None:
     """Plan, quantise and compile: a checkpoint becomes a bundle and an image.
 
-    The bundle is the quantised network with its golden vectors and knows no target. The image is the program, the
-    factors and the tables of one target.
+    The bundle is the quantised network with its golden vectors. Its widths and order of contraction are chosen for the
+    target; another engine runs it only if they fit there. The image is program, factors and tables for one target.
     """
     from fdht import compilation
     from fdht.console import Output
@@ -449,7 +499,7 @@ def info(
     listing: Annotated[bool, typer.Option("--listing", help="Of an image, also the program.")] = False,
     json: Json = False,
 ) -> None:
-    """What a file is: sizes, modes, formats, stages, program."""
+    """What a file is: sizes, modes, number formats, stages, program."""
     from fdht import information
     from fdht.console import Output
 
@@ -495,7 +545,7 @@ def simulate(
 
 @app.command(
     rich_help_panel=ENGINE,
-    epilog="Examples: fdht compare build/faces.bundle · fdht compare build/faces.bundle -t icebreaker --json · "
+    epilog="Examples: fdht compare build/faces.bundle · fdht compare build/small/digits.bundle -t icebreaker --json · "
     "fdht compare build/faces.bundle --clips 10 --results docs/results/accuracy.json",
 )
 def compare(
@@ -556,9 +606,9 @@ def synth(
 ) -> None:
     """Make a bitstream: the engine behind its UART, with what it uses and how fast it is.
 
-    One bitstream runs every model that fits the board's target. A baseline says what a board's build took, how fast it
-    was and how many cycles the presets need; --check fails if a build takes more multipliers, block RAM or cycles at
-    all, 5 % more LUTs or flip-flops, or is 5 % slower.
+    One bitstream runs every model that fits the board's target. A board's baseline is a recorded build: it says what it
+    took, how fast it was and how many cycles the presets need; --check fails if a build takes more multipliers, block
+    RAM or cycles at all, 5 % more LUTs or flip-flops, or is 5 % slower.
     """
     from fdht import synthesis
     from fdht.console import Output
@@ -602,8 +652,8 @@ def program(
 
 @app.command(
     rich_help_panel=ENGINE,
-    epilog="Examples: fdht run build/faces.bundle --port /dev/ttyUSB1 · fdht run build/digits.bundle --port COM4 "
-    "--board icebreaker --clips 20 --compare · fdht run build/digits.bundle --simulate --board icebreaker --spi",
+    epilog="Examples: fdht run build/faces.bundle --port /dev/ttyUSB1 · fdht run build/small/digits.bundle --port COM4 "
+    "--board icebreaker --clips 20 --compare · fdht run build/small/digits.bundle --simulate --board icebreaker --spi",
 )
 def run(
     bundle: BundlePath,
@@ -626,8 +676,9 @@ def run(
 ) -> None:
     """Run clips on a board: classes, frames per second.
 
-    The bundle is compiled for whatever the board says it is, and loaded if it is not there yet. With --simulate, the
-    same driver talks to the pins of the board's design in simulation.
+    The board says which engine it has; an image for it is made of the bundle, which fdht compile must have made for
+    that target, and loaded if it is not there yet. With --simulate, the same driver talks to the pins of the board's
+    design in simulation.
     """
     from fdht import running
     from fdht.console import Output
@@ -661,7 +712,8 @@ def bench(
         list[str] | None, typer.Option("--target", "-t", help="Only rows of this engine; repeat for several.")
     ] = None,
     format: Annotated[
-        list[str] | None, typer.Option(help="Only rows of this format: ht, tt, tr, bt, dense; repeat for several.")
+        list[str] | None,
+        typer.Option(help="Only rows of this format: ht (FDHT), tt, tr, bt, dense; repeat for several."),
     ] = None,
     synth: Annotated[
         bool, typer.Option("--synth", help="First build the boards, 3 seeds each: hours. Else recorded builds count.")
@@ -707,7 +759,8 @@ def baselines(
         list[str] | None, typer.Option(help="A data set with a preset of its name; repeat for several [faces-hard].")
     ] = None,
     format: Annotated[
-        list[str] | None, typer.Option(help="dense, tt, tr, bt, ht-input or fdht; repeat for several [all].")
+        list[str] | None,
+        typer.Option(help="dense, tt, tr, bt, ht-input (HT for the inputs alone) or fdht; repeat for several [all]."),
     ] = None,
     seed: Annotated[
         list[int] | None, typer.Option(help="Repeat for several; dense has the first alone [0, 1, 2].")
@@ -725,11 +778,12 @@ def baselines(
     ] = None,
     json: Json = False,
 ) -> None:
-    """FDHT against dense, TT-, TR-, BT- and HT-LSTM: same data, same budget, same seeds.
+    """FDHT against dense, TT-, TR-, BT- and HT-LSTM: same data, same budget, same seeds (dense: the first alone).
 
-    The formats before FDHT are trained both as their papers have them, with W_h a dense matrix, and with all eight
-    matrices in one network of as many factors as FDHT. Trainings are kept in build/baselines: what was interrupted goes
-    on where it was, and nothing is trained twice. Differences are paired over test clips.
+    TT, TR and BT are trained twice: as their papers have them, with W_h a matrix of its own, and with all eight
+    matrices in one network of about as many parameters as FDHT's. HT is trained the first way; the other way it is
+    FDHT. Trainings are kept in build/baselines: what was interrupted goes on where it was, and nothing is trained
+    twice. Differences are paired over test clips.
     """
     from fdht import baselines as comparison
     from fdht.accuracy import RESULTS
@@ -774,7 +828,7 @@ def explore(
     trials: Annotated[
         int, typer.Option(help="Models to look at, in all runs and processes together; 0 shows what there is.", min=0)
     ] = 40,
-    epochs: Annotated[int, typer.Option(help="Rounds of training of each model that fits.")] = 5,
+    epochs: Annotated[int, typer.Option(help="Of training, for each model that fits.")] = 5,
     minimise: Annotated[
         list[str] | None,
         typer.Option(
@@ -799,8 +853,8 @@ def explore(
 
     Each model is planned first; what fits the board is trained for a few epochs, quantised, and measured in integers on
     the validation split. Shown is the Pareto front: models that no other surpasses. The first trial is the preset
-    itself. An interrupted search goes on with the same command, and several processes, or machines with a common
-    folder, may run it at the same time.
+    itself. An interrupted search goes on with the same command (other epochs, data or aims need another --out), and
+    several processes, or machines with a common folder, may run it at the same time.
     """
     from fdht import datasets, exploration
     from fdht.console import Output
@@ -822,7 +876,15 @@ def explore(
 )
 def precision(
     preset: Annotated[str, typer.Argument(help="What is trained: digits, faces, ...")],
-    target: TargetName = DEFAULT_TARGET,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="NAME",
+            help="The engine whose order of contraction and accumulators are taken; its own widths are not.",
+        ),
+    ] = DEFAULT_TARGET,
     seed: Annotated[
         list[int] | None,
         typer.Option(help="Repeat for several; pairs of other widths than 4, 8, 16 have the first alone [0, 1, 2]."),
@@ -838,7 +900,7 @@ def precision(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Accuracy against the widths of factors and data words, rounded after training and trained on them.
+    """Accuracy on the test split against widths of factors and data words, rounded after training and trained on them.
 
     Rows go into the file of results, a picture beside it. Trainings and measurements are kept in build/precision: what
     was interrupted goes on where it was, and nothing is trained twice. All logits of models trained on integers are
