@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from compiler.planner import plan
 from fdht import comparison, compilation, training
 from fdht.console import Output
 from fdht.stages import stage_table
@@ -30,6 +31,7 @@ def run(
     """Trains (unless that is done), compiles, simulates and compares; prints on the way and returns the figures."""
     chosen, engine = find_preset(preset), find_target(target)
     find_simulator("verilator")
+    plan(chosen.spec, engine)  # what does not fit is refused before it is trained
     if quick:
         chosen, clips = replace(chosen, epochs=min(chosen.epochs, QUICK_EPOCHS)), min(clips, QUICK_CLIPS)
     started = time.monotonic()

@@ -77,6 +77,7 @@ def test_resuming_the_checkpoint_of_another_model(fdht, checkpoint_file, tmp_pat
         (("train", "cats"), "digits, faces"),
         (("demo", "--preset", "cats"), "digits, faces"),
         (("demo", "--target", "vax"), "icebreaker, ulx3s-85f"),
+        (("demo", "--target", "icebreaker"), "520 needed, 512 available"),
         (("compile", "any.checkpoint", "--target", "vax"), "icebreaker, ulx3s-85f"),
         (("simulate", "any.bundle", "--target", "vax"), "icebreaker, ulx3s-85f"),
         (("synth", "--board", "vax"), "icebreaker, ulx3s-85f"),
