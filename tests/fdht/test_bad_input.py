@@ -77,7 +77,6 @@ def test_resuming_the_checkpoint_of_another_model(fdht, checkpoint_file, tmp_pat
         (("train", "cats"), "digits, faces"),
         (("demo", "--preset", "cats"), "digits, faces"),
         (("demo", "--target", "vax"), "icebreaker, ulx3s-85f"),
-        (("demo", "--target", "icebreaker"), "520 needed, 512 available"),
         (("compile", "any.checkpoint", "--target", "vax"), "icebreaker, ulx3s-85f"),
         (("simulate", "any.bundle", "--target", "vax"), "icebreaker, ulx3s-85f"),
         (("synth", "--board", "vax"), "icebreaker, ulx3s-85f"),
@@ -108,6 +107,12 @@ def test_unknown_names_are_answered_with_those_there_are(fdht, arguments, named,
 def test_models_that_cannot_be(fdht, options, complaint, tmp_path):
     outcome = fdht("train", "digits", *options)
     assert outcome.code == 1 and complaint in outcome.sentence
+    assert not files(tmp_path)
+
+
+def test_the_demo_trains_nothing_that_does_not_fit(fdht, tmp_path):
+    outcome = fdht("demo", "--preset", "faces", "--target", "icebreaker")
+    assert outcome.code == 1 and "520 needed, 512 available" in outcome.sentence
     assert not files(tmp_path)
 
 
