@@ -184,7 +184,7 @@ def test_a_folder_that_cannot_be_written(fdht, checkpoint_file, tmp_path):
     assert outcome.code == 1 and "cannot write" in outcome.sentence
 
 
-@pytest.mark.parametrize("arguments", [("explode",), ("train",), ("train", "digits", "--epochs", "many"), ("synth",)])
+@pytest.mark.parametrize("arguments", [("explode",), ("compile",), ("train", "digits", "--epochs", "many"), ("synth",)])
 def test_wrong_usage(fdht, arguments):
     outcome = fdht(*arguments)
     assert outcome.code == 2 and outcome.sentence and not outcome.out
