@@ -41,8 +41,8 @@ def reshaped(spec: LSTMSpec, inputs: str | None, outputs: str | None, rank: int 
     n = network.input_shape if inputs is None else modes_of(inputs)
     m = network.output_shape if outputs is None else modes_of(outputs)
     if len(n) == len(network.inputs):
-        own = {name[1:]: size for name, size in network.sizes if name.startswith("r")}
-        tree = tree_from(ht_tree(network).split, own if rank is None else rank)
+        own = ht_tree(network)
+        tree = own if rank is None else tree_from(own.split, rank)
     elif rank is None:
         raise SpecError(f"{len(n)} modes instead of {len(network.inputs)} need a rank; add --rank")
     else:
