@@ -2,7 +2,7 @@
 
 All models of a data set share the clips, their number, augmentation, optimiser and schedule, which are those of the
 preset for FDHT on that data. The learning rate, which suits no two formats alike, is chosen for each from the same few
-on the validation split (first seed, a third of the clips); the test split is opened by the final trainings alone.
+on the validation split, with the seeds and the number of clips of the final trainings; these alone open the test split.
 """
 
 import hashlib
@@ -112,29 +112,20 @@ def run(
     presets = [budgeted(_preset(name), clips) for name in data]
     every = [(preset, model) for preset in presets for model in models(preset.spec, formats)]
 
-    def training(preset: Preset, model: Model, rate: float, seed: int, choose: bool = False) -> Training:
-        shorter = max(1, preset.epochs // 3) if choose else preset.epochs
-        return Training(
-            replace(preset, spec=model.spec, learning_rate=rate, epochs=shorter),
-            model.format,
-            model.recurrent,
-            seed,
-            choose,
-        )
+    def trainings(preset: Preset, model: Model, rate: float, choose: bool = False) -> list[Training]:
+        at_rate = replace(preset, spec=model.spec, learning_rate=rate)
+        own = seeds[:1] if model.format == "dense" else seeds
+        return [Training(at_rate, model.format, model.recurrent, seed, choose) for seed in own]
 
-    trials = {
-        (preset.name, model): [training(preset, model, rate, seeds[0], choose=True) for rate in rates]
-        for preset, model in every
-    }
-    found = {}
+    chosen = {each: rates[0] for each in every}
     if len(rates) > 1:
+        trials = {(each, rate): trainings(*each, rate, choose=True) for each in every for rate in rates}
         wanted = [trial for each in trials.values() for trial in each]
         found = dict(_all(output, f"choosing among {len(rates)} learning rates", wanted, jobs))
-    final = [
-        training(preset, model, _best(trials[preset.name, model], found), seed)
-        for preset, model in every
-        for seed in (seeds[:1] if model.format == "dense" else seeds)
-    ]
+        for each in every:
+            right = {rate: sum(found[trial]["correct"] for trial in trials[each, rate]) for rate in rates}
+            chosen[each] = max(rates, key=lambda rate: (right[rate], rate))
+    final = [training for each in every for training in trainings(*each, chosen[each])]
     rows = []
     for trained, result in _all(output, "training", final, jobs):
         rows.append(row(trained, result))
@@ -161,12 +152,6 @@ def budgeted(preset: Preset, clips: int | None) -> Preset:
     each = min(preset.clips_per_epoch, len(split))
     epochs = preset.epochs if clips is None else max(1, round(clips / each))
     return replace(preset, epochs=epochs, clips_per_epoch=each)
-
-
-def _best(trials: Sequence[Training], found: dict[Training, dict]) -> float:
-    """The learning rate that was right most often; the largest of those that were."""
-    best = max(trials, key=lambda trial: (found[trial]["correct"] if found else 0, trial.preset.learning_rate))
-    return best.preset.learning_rate
 
 
 def _all(output: Output, what: str, trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training, dict]]:

@@ -145,21 +145,24 @@ def _walk(
 
 
 def left_to_right(network: TensorNetwork) -> StageList:
-    """A sensible stage list without a planner: factors with modes in the order of the inputs.
+    """A sensible stage list without a planner: the factor of the first input mode, then from neighbour to neighbour.
 
-    Each joins the factors without modes (transfer tensors) on the way between it and what is done already, so a
-    balanced tree of four modes gives U1 | B12 U2 | B1234 B34 U3 | U4, and block terms A1 | C A2 | A3 | A4.
+    Next comes the factor with modes that leaves the fewest bonds open, of equals the one whose mode is the first. It
+    joins the factors without modes (transfer tensors) on the way between it and what is done already, so a balanced
+    tree of four modes gives U1 | B12 U2 | B1234 B34 U3 | U4, and block terms A1 | C A2 | A3 | A4.
     """
     factors = network.factor
     position = {name: k for k, name in enumerate((*network.inputs, *network.outputs))}
     carriers = [name for name in factors if position.keys() & set(factors[name].indices)]
     carriers.sort(key=lambda name: min(position[i] for i in factors[name].indices if i in position))
-    groups: list[tuple[str, ...]] = []
-    for name in carriers:
-        done = {factor for group in groups for factor in group}
-        groups.append((*_between(network, done, name), name))
-    left = [name for name in factors if not any(name in group for group in groups)]
-    return (*groups, *((name,) for name in left))
+    groups: list[tuple[str, ...]] = [(carriers.pop(0),)]
+    done = set(groups[0])
+    while carriers:
+        ways = [(*_between(network, done, name), name) for name in carriers]
+        groups.append(min(ways, key=lambda way: len(_open(network, done.union(way)))))
+        done.update(groups[-1])
+        carriers.remove(groups[-1][-1])
+    return (*groups, *((name,) for name in factors if name not in done))
 
 
 def join_stages(network: TensorNetwork, stage_list: StageList) -> StageList:
@@ -179,6 +182,15 @@ def join_stages(network: TensorNetwork, stage_list: StageList) -> StageList:
             ways.append((cost + here, (*joined, group)))
         best.append(min(ways))
     return best[-1][1]
+
+
+def _open(network: TensorNetwork, done: set[str]) -> set[str]:
+    """Indices that factors in `done` share with others."""
+    inside, outside = (
+        {index for name, factor in network.factor.items() if (name in done) == side for index in factor.indices}
+        for side in (True, False)
+    )
+    return inside & outside
 
 
 def _between(network: TensorNetwork, done: set[str], name: str) -> list[str]:

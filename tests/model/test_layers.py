@@ -15,7 +15,7 @@ from model.contraction import join_stages, left_to_right
 from model.layers import FDHTLSTM, Classifier, HTLinear, NetworkWeight, StackedFDHTLSTM
 from spec.errors import SpecError
 from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
-from spec.network import balanced_tree, bt_network, dense_network, ht_network, linear_tree, tt_network
+from spec.network import balanced_tree, bt_network, dense_network, ht_network, linear_tree, tree_from, tt_network
 from spec.stages import stages
 from tests.model.networks import SHAPES, block_term_lstm, dense, every_kind, lstms, models, small_lstm, stage_lists
 
@@ -212,6 +212,17 @@ def test_initial_factors_cancel_the_sums_over_their_bonds():
 def test_default_stage_list():
     assert left_to_right(small_lstm(4).network) == (("U1",), ("B12", "U2"), ("B1234", "B34", "U3"), ("U4",))
     assert left_to_right(block_term_lstm().network) == (("A1",), ("C", "A2"))
+
+
+@pytest.mark.parametrize(
+    "split", [(1, (2, (3, 4))), (1, ((2, 3), 4)), ((1, 2), (3, 4)), ((1, (2, 3)), 4), (((1, 2), 3), 4)]
+)
+def test_default_stage_list_leaves_one_bond_open(split):
+    """Of every tree of four modes: two open ones would multiply what a stage takes by a rank."""
+    network = ht_network((2, 2, 2, 2), (2, 2, 2, 2), tree_from(split, 2))
+    modes = {*network.inputs, *network.outputs}
+    *before, last = (set(stage.result) - modes for stage in stages(network, left_to_right(network)))
+    assert [len(bonds) for bonds in before] == [1, 1, 1] and not last
 
 
 @pytest.mark.parametrize(("depth", "kind"), KINDS)
