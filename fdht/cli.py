@@ -770,7 +770,9 @@ def baselines(
     ] = None,
     learning_rate: Annotated[
         list[float] | None,
-        typer.Option(help="Learning rates to choose from on validation; repeat for several [0.01, 0.003, 0.001]."),
+        typer.Option(
+            help="Peaks to choose from on validation, with all seeds; a single one is taken [0.01, 0.003, 0.001]."
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Trainings at a time, each in a process with one thread.", min=1)] = 1,
     out: Annotated[
