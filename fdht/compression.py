@@ -94,7 +94,7 @@ def run(
         with output.progress(f"rank {rank}: hierarchical SVD"):
             model, decomposition = dense.compressed(spec, data.input_format, rank)
         kept = model.layers[0]
-        point = {"rank": rank, "error": decomposition.error, "ranks": _kept(kept), **sizes(kept)}
+        point = {"rank": rank, "error": decomposition.error, "ranks": kept.network.ranks, **sizes(kept)}
         before = _row(model, kept, data, source, "truncated", seed, error=decomposition.error)
         if dense.head is not None:
             rows.append(before)
@@ -175,10 +175,6 @@ def _spec(base: Preset, dense: DenseModel, data: DataSet, inputs: str | None, ou
     n = spec.network.input_shape if inputs is None else training.modes_of(inputs)
     m = spec.network.output_shape if outputs is None else training.modes_of(outputs)
     return fdht_lstm(*size, data.classes, n, m, 1)
-
-
-def _kept(spec: LSTMSpec) -> dict[str, int]:
-    return {name[1:]: size for name, size in spec.network.sizes if name.startswith("r")}
 
 
 def _store(path: Path, model: Classifier, preset: Preset, source: Source, seed: int, measured: float) -> None:

@@ -71,7 +71,7 @@ class Candidate:
             "input_modes": list(network.input_shape),
             "output_modes": list(network.output_shape),
             "tree": tree_text(self.spec),
-            "ranks": {name[1:]: size for name, size in network.sizes if name.startswith("r")},
+            "ranks": network.ranks,
             "factor_width": self.factor_width,
             "data_width": self.target.data_width,
             "rows": self.target.rows,
@@ -129,7 +129,7 @@ class Space:
             return None
         own, network, order = self.board.engine, spec.network, len(spec.network.inputs)
         chosen = {"modes": order, f"tree{order}": tree_text(spec), "factor_width": own.factor_width}
-        chosen |= {f"r{name[1:]}": size for name, size in network.sizes if name.startswith("r")}
+        chosen |= {f"r{node}": rank for node, rank in network.ranks.items()}
         chosen |= {f"m{k}": size.bit_length() - 1 for k, size in enumerate(network.output_shape[:-1], 1)}
         if self.picture is None:
             chosen |= {f"n{k}": size for k, size in enumerate(network.input_shape[1:], 2)}

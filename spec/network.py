@@ -86,6 +86,11 @@ class TensorNetwork:
         """Stored numbers: the `factors` figure of a model."""
         return sum(prod(self.shape(factor.indices)) for factor in self.factors)
 
+    @property
+    def ranks(self) -> dict[str, int]:
+        """The ranks by their places: nodes of a dimension tree (`12`), bonds of a train or a ring (`1`)."""
+        return {name[1:]: size for name, size in self.sizes if name.startswith("r")}
+
 
 @dataclass(frozen=True)
 class TreeNode:

@@ -36,7 +36,7 @@ def test_all_do_the_same_job(name):
 def test_whole_networks_have_the_factors_of_fdht(name):
     ours = PRESETS[name].spec
     for model in models(ours, ["tt", "tr", "bt"]):
-        ranks = {size for index, size in model.spec.network.sizes if index.startswith("r")}
+        ranks = set(model.spec.network.ranks.values())
         if model.recurrent == "whole":
             assert abs(model.spec.network.parameters / ours.network.parameters - 1) < 0.04
             assert max(ranks) - min(ranks) <= 1
