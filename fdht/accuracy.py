@@ -179,11 +179,13 @@ class Difference:
     Attributes:
         mean: difference of the accuracies, over all seeds of both.
         low, high: its interval of 95 %.
+        seeds: of the model that has fewer; with a single one the interval is of the clips alone.
     """
 
     mean: float
     low: float
     high: float
+    seeds: int
 
     @property
     def verdict(self) -> str:
@@ -217,4 +219,4 @@ def difference(ours: Sequence[Row], theirs: Sequence[Row]) -> Difference:
     clips = drawn(a.shape[1])
     means = ((drawn(len(a)) @ a - drawn(len(b)) @ b) * clips).sum(1)
     low, high = np.quantile(means, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2))
-    return Difference(float(a.mean() - b.mean()), float(low), float(high))
+    return Difference(float(a.mean() - b.mean()), float(low), float(high), min(len(a), len(b)))

@@ -12,24 +12,28 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from fdht import accuracy
 from fdht.accuracy import RESULTS, Row
 from fdht.console import Advance, Output, percent, told
+from fdht.datasets import packaged
 from fdht.formats import Model, models
 from fdht.standings import gap_text, standings
-from model.data import DataSet, load
 from model.presets import PRESETS, Preset
-from model.train import TrainingInterrupted, finished, predict
+from model.train import TrainingDiverged, TrainingInterrupted, finished, predict
 from spec.container import write_whole
 from spec.errors import SpecError
 
 STUDY = "baselines"
 
 CACHE = Path("build/baselines")
-"""Where trainings are kept, below the current directory, each named by all that it depends on."""
+"""Where trainings are kept, below the current directory, each named by all that it depends on but the code: whoever
+changes how models are trained removes them.
+"""
 
 RATES = (0.01, 0.003, 0.001)
 """Learning rates to choose from."""
@@ -66,17 +70,23 @@ class Training:
         return None
 
     def run(self, progress: Callable[[int, int, list[dict]], None] | None = None) -> dict:
-        """Trains, or goes on where it was, or finds it done."""
+        """Trains, or goes on where it was, or finds it done; a rate to choose at which it diverges is never right."""
         done = self.result()
         if done is not None:
             return done
-        trained = finished(self.preset, self.path, seed=self.seed, choose=self.choose, progress=progress)
-        data = _data(self.preset.data)
+        data = packaged(self.preset.data)
         split = data.validation if self.choose else data.test
-        result = accuracy.hits(predict(trained.model, split.clips) == split.labels) | {"seconds": trained.seconds}
-        if self.choose:
-            self.path.unlink()
+        try:
+            trained = finished(self.preset, self.path, seed=self.seed, choose=self.choose, progress=progress)
+        except TrainingDiverged:
+            if not self.choose:
+                raise
+            result = accuracy.hits(np.zeros(len(split), bool)) | {"seconds": 0.0}
+        else:
+            result = accuracy.hits(predict(trained.model, split.clips) == split.labels) | {"seconds": trained.seconds}
         write_whole(self.path.with_suffix(".json"), json.dumps(result).encode())
+        if self.choose:
+            self.path.unlink(missing_ok=True)
         return result
 
 
@@ -140,15 +150,9 @@ def _preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-@cache
-def _data(name: str) -> DataSet:
-    """Read once: films take seconds."""
-    return load(name)
-
-
 def budgeted(preset: Preset, clips: int | None) -> Preset:
     """The preset with as many epochs as make up a number of clips, or come closest; its own without a number."""
-    split = _data(preset.data).final
+    split = packaged(preset.data).final
     each = min(preset.clips_per_epoch, len(split))
     epochs = preset.epochs if clips is None else max(1, round(clips / each))
     return replace(preset, epochs=epochs, clips_per_epoch=each)

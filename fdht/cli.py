@@ -41,7 +41,8 @@ TargetName = Annotated[
         metavar="NAME",
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Of the initialisation and of all random draws.")]
+LAST_SEED = 2**32 - 1
+Seed = Annotated[int, typer.Option(help="Of the initialisation and of all random draws.", min=0, max=LAST_SEED)]
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
 Pauses = Annotated[bool, typer.Option("--pauses", help="Random gaps in the input: values stay, cycles grow.")]
 Waves = Annotated[
@@ -304,7 +305,7 @@ def train(
     if qat:
         on = training.integers(output, chosen, find_target(target or DEFAULT_TARGET), factor_width, data_width)
     path = BUILD / f"{chosen.name}{'-qat' if qat else ''}.checkpoint" if out is None else out
-    if start is not None and start == path and not resume:
+    if start is not None and start == path:
         raise SpecError(f"{path} would be written over itself; name another file with --out")
     figures = training.run(
         output,
@@ -763,7 +764,8 @@ def baselines(
         typer.Option(help="dense, tt, tr, bt, ht-input (HT for the inputs alone) or fdht; repeat for several [all]."),
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(help="Repeat for several; dense has the first alone [0, 1, 2].")
+        list[int] | None,
+        typer.Option(help="Repeat for several; dense has the first alone [0, 1, 2].", min=0, max=LAST_SEED),
     ] = None,
     training_clips: Annotated[
         int | None, typer.Option(help="Training clips of each model, all epochs together [the preset's].", min=1)
@@ -889,7 +891,11 @@ def precision(
     ] = DEFAULT_TARGET,
     seed: Annotated[
         list[int] | None,
-        typer.Option(help="Repeat for several; pairs of other widths than 4, 8, 16 have the first alone [0, 1, 2]."),
+        typer.Option(
+            help="Repeat for several; pairs of other widths than 4, 8, 16 have the first alone [0, 1, 2].",
+            min=0,
+            max=LAST_SEED,
+        ),
     ] = None,
     factor_width: Annotated[
         list[int] | None, typer.Option(help="Bits of a factor; repeat for several [4, 6, 8, 10, 12, 16].")

@@ -79,12 +79,14 @@ def compile_checkpoint(
         vectors: how many of the test split's clips become golden vectors; all when left out.
 
     Raises:
-        FileError: no readable checkpoint, or one of a training on integers that has not come to them.
+        FileError: no readable checkpoint, one of a training on integers that has not come to them, or clips that came,
+            went or changed sides since.
         SpecError: another factor width than the model was trained on, or formats that the target does not have.
         CapacityError: the model does not fit the target.
     """
     trained = load_checkpoint(checkpoint)
     source = data.load(trained.data)
+    trained.check(source)
     clips, labels = source.test.clips[:vectors], source.test.labels[:vectors]
     stage_lists, formats = _trained_on(checkpoint, trained.quantisation, factor_width)
     bundle, saturation = quantise(

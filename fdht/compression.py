@@ -1,6 +1,5 @@
 """`fdht compress`: a trained torch.nn.LSTM becomes an FDHT-LSTM, at several ranks, with what each loses and regains."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from fdht import accuracy, training
 from fdht.accuracy import Row, hits, sizes
 from fdht.console import Advance, Output, percent
 from fdht.drawing import plain, write
-from model.checkpoint import Checkpoint, load_checkpoint, write_checkpoint
+from model.checkpoint import Checkpoint, digest, load_checkpoint, write_checkpoint
 from model.data import DataSet, Source, load
 from model.dense import DenseModel, read_dense, write_dense
 from model.layers import Classifier
@@ -81,6 +80,7 @@ def run(
     if dense.head is None and epochs == 0:
         raise SpecError(f"{path} has no head, and without fine-tuning none is trained; add --epochs")
     spec = _spec(base, dense, data, inputs, outputs)
+    origin = digest(dense.lstm, *([] if dense.head is None else [dense.head]))
     base = replace(base, spec=spec, learning_rate=RATE if rate is None else rate)
     figures = {"file": str(path), "data": data.name, "preset": base.name, "epochs": epochs, "points": []}
     rows = []
@@ -99,12 +99,22 @@ def run(
         if dense.head is not None:
             rows.append(before)
             point["truncated"] = before.accuracy
-        if not (resume and checkpoint.exists()):
-            _store(checkpoint, model, replace(base, spec=kept), source, seed, before.accuracy)
+        begun = resume and checkpoint.exists() and load_checkpoint(checkpoint).epoch > 0
+        if not begun:
+            _store(checkpoint, model, replace(base, spec=kept), source, data, seed, before.accuracy)
         if epochs:
             tuned = replace(base, spec=kept, epochs=epochs)
             with output.progress(f"rank {rank}: fine-tuning", epochs) as advance:
-                _tune(checkpoint, tuned, source, seed, resume, partial(_told, advance))
+                train(
+                    tuned,
+                    checkpoint,
+                    source=source,
+                    seed=seed,
+                    start=None if begun else checkpoint,
+                    origin=origin,
+                    resume=begun,
+                    progress=partial(_told, advance),
+                )
             trained = load_checkpoint(checkpoint)
             rows.append(
                 _row(
@@ -129,7 +139,7 @@ def run(
 
 
 def _ranks(text: str) -> list[int]:
-    ranks = training.modes_of(text)
+    ranks = training.modes_of(text, "ranks")
     if min(ranks) < 1:
         raise SpecError(f"rank {min(ranks)} is below 1")
     return list(ranks)
@@ -177,11 +187,14 @@ def _spec(base: Preset, dense: DenseModel, data: DataSet, inputs: str | None, ou
     return fdht_lstm(*size, data.classes, n, m, 1)
 
 
-def _store(path: Path, model: Classifier, preset: Preset, source: Source, seed: int, measured: float) -> None:
+def _store(
+    path: Path, model: Classifier, preset: Preset, source: Source, data: DataSet, seed: int, measured: float
+) -> None:
     """The truncated model as a checkpoint of no epochs."""
     checkpoint = Checkpoint(
         preset=preset.name,
         data=source,
+        fingerprint=data.fingerprint,
         spec=preset.spec,
         model=model,
         seed=seed,
@@ -192,19 +205,6 @@ def _store(path: Path, model: Classifier, preset: Preset, source: Source, seed: 
         accuracy=measured,
     )
     write_checkpoint(path, checkpoint, {})
-
-
-def _tune(
-    path: Path,
-    preset: Preset,
-    source: Source,
-    seed: int,
-    resume: bool,
-    progress: Callable[[int, int, list[dict]], None],
-) -> None:
-    """Trains from the truncated model at `path`, or goes on with a training that is there."""
-    begun = resume and load_checkpoint(path).epoch > 0
-    train(preset, path, source=source, seed=seed, start=path, resume=begun, progress=progress)
 
 
 def _told(advance: Advance, epoch: int, epochs: int, records: list[dict]) -> None:

@@ -2,7 +2,9 @@
 
 import inspect
 import io
+import shlex
 from collections.abc import Sequence
+from functools import cache
 from math import prod
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from fdht.console import Output
 from model.data import DATA_SETS, FOLDERS, DataSet, Source, Split, load, protocol
+from spec.container import write_whole
 from spec.errors import SpecError
 
 PARTS = ("train", "validation", "final", "test")
@@ -34,6 +37,20 @@ def source(name: str | None, folder: str | None, frames: int, split: str, fold: 
             raise SpecError("--frames, --split and --fold are about clips in a folder; add --data-folder")
         return None
     return options
+
+
+def options(chosen: Source) -> list[str]:
+    """The options that name a folder and how it is read, nothing for a data set that needs none: undoes `source`."""
+    if chosen.folder is None:
+        return []
+    given = {"data-folder": chosen.folder, "frames": chosen.frames, "split": chosen.split, "fold": chosen.fold}
+    return [part for name, value in given.items() for part in (f"--{name}", shlex.quote(str(value)))]
+
+
+@cache
+def packaged(name: str) -> DataSet:
+    """A data set by name, read once: films take seconds."""
+    return load(name)
 
 
 def catalogue(output: Output) -> list[dict]:
@@ -131,10 +148,4 @@ def write(picture: Image.Image, path: Path) -> None:
     """Writes a PNG in one step: whole or not at all."""
     content = io.BytesIO()
     picture.save(content, "PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_bytes(content.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, content.getvalue())

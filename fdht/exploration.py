@@ -19,6 +19,7 @@ from compiler.explain import fill
 from compiler.image import compile_bundle
 from compiler.planner import Way, candidates
 from fdht.console import Output, percent
+from fdht.datasets import options
 from fdht.drawing import write
 from fdht.front import figure
 from fdht.space import Candidate, Space
@@ -29,6 +30,7 @@ from model.data import DataSet, Source
 from model.presets import Preset, fitted
 from model.quantise import CALIBRATION_CLIPS, quantise
 from model.train import TrainingDiverged, TrainingInterrupted, finished
+from spec.container import write_whole
 from spec.errors import CapacityError, SpecError
 from spec.target import Target
 
@@ -75,6 +77,7 @@ class Question:
         """What a study must have been begun with to go on."""
         return {
             "preset": self.preset.name,
+            "model and recipe": hashlib.sha256(self.preset.to_json().encode()).hexdigest()[:16],
             "data": asdict(self.source),
             "board": self.board,
             "epochs": self.epochs,
@@ -158,12 +161,19 @@ class Exploration:
         candidate = self.candidate(number)
         name, data_name = f"{self._preset.name}-{number}", self.question.source.name
         model = self.folder / f"{name}.json"
-        model.write_text(replace(self._preset, name=name, data=data_name, spec=candidate.spec).to_json() + "\n")
+        taken = replace(self._preset, name=name, data=data_name, spec=candidate.spec)
+        write_whole(model, f"{taken.to_json()}\n".encode())
         engine = candidate.target.name
         if candidate.target != self.space.board.engine:
             engine = str(self.folder / f"{engine}.json")
-            Path(engine).write_text(candidate.target.to_json() + "\n")
-        return {"trial": number, "model": str(model), "target": engine, "factor_width": candidate.factor_width}
+            write_whole(engine, f"{candidate.target.to_json()}\n".encode())
+        return {
+            "trial": number,
+            "model": str(model),
+            "data": " ".join(options(self.question.source)),
+            "target": engine,
+            "factor_width": candidate.factor_width,
+        }
 
     def _evaluate(self, trial: Trial) -> tuple[list[float], dict]:
         try:
@@ -318,7 +328,7 @@ def report(output: Output, found: dict) -> None:
         name = Path(taken["model"]).stem
         options = f"--target {taken['target']} --factor-width {taken['factor_width']}"
         output.text(f"Trial {taken['trial']} is in {taken['model']}; go on with")
-        output.text(f"  fdht train {taken['model']}")
+        output.text(f"  fdht train {taken['model']} {taken['data']}".rstrip())
         output.text(f"  fdht compile build/{name}.checkpoint {options}")
 
 

@@ -23,9 +23,10 @@ from fdht import accuracy
 from fdht.accuracy import FLOAT, RESULTS, Row
 from fdht.compilation import arithmetic
 from fdht.console import Output, percent, told
+from fdht.datasets import packaged
 from fdht.drawing import plain
 from model.checkpoint import Checkpoint
-from model.data import DataSet, load
+from model.data import DataSet
 from model.presets import Preset
 from model.qat import Arithmetic, QuantisedClassifier
 from model.quantise import CALIBRATION_CLIPS, quantise
@@ -37,7 +38,9 @@ from spec.target import Target
 STUDY = "precision"
 
 CACHE = Path("build/precision")
-"""Where trainings and what was measured are kept, below the current directory, named by all that they depend on."""
+"""Where trainings and what was measured are kept, below the current directory, named by all that they depend on but the
+code: whoever changes how models are trained removes them.
+"""
 
 WIDTHS = (4, 6, 8, 10, 12, 16)
 """Of factors and of data words."""
@@ -85,7 +88,7 @@ class Training:
     @property
     def clips(self) -> int:
         """That it has trained on, those of its start included."""
-        each = min(self.preset.clips_per_epoch, len(load(self.preset.data).final))
+        each = min(self.preset.clips_per_epoch, len(packaged(self.preset.data).final))
         return self.preset.epochs * each + (self.start.clips if self.start else 0)
 
     def run(self, progress: Callable[[int, int, list[dict]], None]) -> Checkpoint:
@@ -118,7 +121,8 @@ class Point:
         with suppress(FileNotFoundError, json.JSONDecodeError):
             return json.loads(self.path.read_text())
         trained = checkpoint()
-        data, compared = load(trained.data), {}
+        data, compared = packaged(self.training.preset.data), {}
+        trained.check(data)
         if self.on is None:
             classes = predict(trained.model, data.test.clips)
         else:

@@ -54,4 +54,4 @@ def gap_text(gap: Difference | None) -> str:
     if gap is None:
         return ""
     mean, low, high = (f"{100 * value:+.1f}" for value in (gap.mean, gap.low, gap.high))
-    return f"{mean} [{low}, {high}] {gap.verdict}"
+    return f"{mean} [{low}, {high}] {gap.verdict}{', 1 seed' if gap.seeds == 1 else ''}"

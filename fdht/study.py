@@ -181,7 +181,7 @@ class Study:
             pass  # it was taken for lost, and is tried again elsewhere
         except BaseException as error:
             self._tell(trial, TrialState.FAIL)
-            if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, (KeyboardInterrupt, FdhtError, OSError)):  # none of the candidate's doing
                 self.trials.enqueue_trial(trial.params)
             raise
 

@@ -51,8 +51,8 @@ def reshaped(spec: LSTMSpec, inputs: str | None, outputs: str | None, rank: int 
     return changed if n != network.input_shape else replace(changed, x=spec.x, h=spec.h)
 
 
-def modes_of(text: str) -> tuple[int, ...]:
-    """Modes as options give them, `61,10,4,8`.
+def modes_of(text: str, what: str = "modes") -> tuple[int, ...]:
+    """Modes as options give them, `61,10,4,8`; or other whole numbers, which an error calls `what`.
 
     Raises:
         SpecError: something else.
@@ -60,7 +60,7 @@ def modes_of(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(mode) for mode in text.split(","))
     except ValueError:
-        raise SpecError(f"modes {text!r} are not whole numbers with commas between, like 61,10,4,8") from None
+        raise SpecError(f"{what} {text!r} are not whole numbers with commas between, like 61,10,4,8") from None
 
 
 def changed(preset: Preset, augment: bool, settings: dict[str, object]) -> Preset:
@@ -125,7 +125,8 @@ def run(
 
     Of the processes that torchrun has started, all train and the first one shows and writes.
     """
-    log, drawn = path.with_suffix(".csv"), path.with_suffix(".curves.png")
+    stem = path.name.removesuffix(".checkpoint")
+    log, drawn = path.with_name(f"{stem}.csv"), path.with_name(f"{stem}.curves.png")
     with output.progress(f"training {preset.name}", epochs or preset.epochs) as advance:
 
         def progress(done: int, total: int, history: list[dict]) -> None:

@@ -1,13 +1,15 @@
 """Checkpoints: a model in training or after it, in a file."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
-from model.data import Source
+from model.data import DataSet, Source
 from model.layers import Classifier
 from model.presets import Preset, find_preset
 from model.qat import Network, Quantisation, QuantisedClassifier
@@ -17,7 +19,7 @@ from spec.fixed import Fixed
 from spec.formats import InputFormat
 from spec.lstm import LSTMSpec
 
-_PLAIN = ("seed", "epoch", "epochs", "choose", "recipe", "history", "best_epoch", "accuracy")
+_PLAIN = ("fingerprint", "seed", "epoch", "epochs", "choose", "recipe", "history", "best_epoch", "accuracy")
 """Attributes of a checkpoint that are written as they are."""
 
 
@@ -28,6 +30,7 @@ class Checkpoint:
     Attributes:
         preset: name of the preset.
         data: the data set it is trained on.
+        fingerprint: of that data set, see `DataSet`.
         spec: the model's shape.
         model: the model, of the best epoch so far if there is a patience, else of the last; as read, on the CPU and in
             evaluation mode.
@@ -43,6 +46,7 @@ class Checkpoint:
 
     preset: str
     data: Source
+    fingerprint: str
     spec: LSTMSpec
     model: Classifier
     seed: int
@@ -61,6 +65,23 @@ class Checkpoint:
         return self.model if self.quantisation is None else QuantisedClassifier(self.model, self.quantisation).eval()
 
     @property
+    def saw_validation(self) -> bool:
+        """Whether it has been trained on the validation split."""
+        return self.epoch > 0 and not self.choose and self.recipe["patience"] is None
+
+    def check(self, data: DataSet) -> None:
+        """Whether a data set has the clips it was trained on, on the sides they were on.
+
+        Raises:
+            FileError: some came, went or changed sides.
+        """
+        if data.fingerprint != self.fingerprint:
+            raise FileError(
+                f"the clips of {self.data} are not those that {self.preset} was trained on (some came, went or were "
+                "renamed, which lets others change sides, too); restore them or train anew"
+            )
+
+    @property
     def complete(self) -> bool:
         return self.accuracy is not None
 
@@ -68,6 +89,15 @@ class Checkpoint:
     def seconds(self) -> float:
         """Of the training, all epochs together, to a tenth."""
         return round(sum(record["seconds"] for record in self.history), 1)
+
+
+def digest(*modules: nn.Module) -> str:
+    """The first 64 bits of a hash of the modules' parameters, in hexadecimal."""
+    found = hashlib.sha256()
+    for module in modules:
+        for name, parameter in module.named_parameters():
+            found.update(name.encode() + parameter.detach().cpu().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def load_checkpoint(path: Path | str, preset: str | None = None) -> Checkpoint:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from model.decompose import Decomposition, lstm_from_dense
-from model.layers import FDHTLSTM, Classifier, NetworkWeight
+from model.layers import Classifier, NetworkWeight
 from spec.container import write_whole
 from spec.errors import FileError, SpecError
 from spec.formats import InputFormat
@@ -46,7 +46,7 @@ class DenseModel:
         model = Classifier(
             dense_lstm(self.lstm.input_size, self.lstm.hidden_size, self.head.out_features), input_format
         )
-        (layer,) = _layers(model)
+        (layer,) = model.lstm_layers
         of_x, of_h, *biases = self.lstm.all_weights[0]
         with torch.no_grad():
             factor = layer.weight.factors["W"]
@@ -97,8 +97,9 @@ class DenseModel:
             raise SpecError(f"a head of {self.head.out_features} outputs does not fit {spec.classes} classes")
         layer, decomposition = lstm_from_dense(self.lstm, spec, ranks)
         model = Classifier(layer.spec, input_format)
-        _layers(model)[0].load_state_dict(layer.state_dict())
-        _balance(_layers(model)[0].weight)
+        (own,) = model.lstm_layers
+        own.load_state_dict(layer.state_dict())
+        _balance(own.weight)
         if self.head is not None:
             _copy(model.head, self.head)
         return model.eval(), decomposition
@@ -176,7 +177,7 @@ def write_dense(path: Path | str, model: Classifier) -> dict[str, tuple[int, ...
     if path.suffix not in (".pt", ".pth", ".safetensors"):
         raise SpecError(f"{path} ends in none of .pt, .pth, .safetensors; the ending says how to write it")
     state = {}
-    for k, layer in enumerate(_layers(model)):
+    for k, layer in enumerate(model.lstm_layers):
         inputs, bias = layer.spec.inputs, layer.bias.detach().flatten().cpu()
         weight = layer.to_dense().detach().cpu()
         state[f"lstm.weight_ih_l{k}"] = weight[:, :inputs].contiguous()
@@ -250,10 +251,6 @@ def _head(path: Path, state: Mapping[str, Tensor], prefix: str, hidden: int, wan
     head = nn.Linear(hidden, len(weight))
     head.load_state_dict({"weight": weight, "bias": bias})
     return head
-
-
-def _layers(model: Classifier) -> list[FDHTLSTM]:
-    return [layer for layer in model.lstm.layers if isinstance(layer, FDHTLSTM)]
 
 
 def _balance(weight: NetworkWeight) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.checkpoint import Checkpoint, load_checkpoint, read_checkpoint, write_checkpoint
+from model.checkpoint import Checkpoint, digest, load_checkpoint, read_checkpoint, write_checkpoint
 from model.data import DataSet, Source, Split, load
 from model.layers import Classifier
 from model.parallel import Processes, joined
@@ -58,6 +58,7 @@ def train(
     compiled: bool = False,
     arithmetic: Arithmetic | None = None,
     start: Path | str | None = None,
+    origin: str | None = None,
     progress: Callable[[int, int, list[dict]], None] | None = None,
     reading: Callable[[int, int], None] | None = None,
 ) -> dict:
@@ -79,7 +80,10 @@ def train(
         compiled: let torch.compile make kernels for this model, which takes a minute or more.
         arithmetic: train on an engine's integers (see model.qat). Their formats are chosen once, at first with `start`
             and otherwise after a part `FLOATING` of the epochs in floating point, and then held.
-        start: a checkpoint of the same model whose parameters are the first ones, instead of random ones.
+        start: a checkpoint of the same model and the same data whose parameters are the first ones, instead of random
+            ones. One that has seen the validation split cannot be, where that is to be measured on.
+        origin: what `start` was made from, for the checkpoint, which is resumed with the same only; a hash of its
+            parameters when left out.
         progress: called after each epoch with (epochs done, epochs, records of all epochs so far).
         reading: called with (clips read, clips there are) while a folder of clips is read.
 
@@ -92,7 +96,8 @@ def train(
     Raises:
         SpecError: unknown preset or data set, data of another size than the model's, fewer than 1 epoch, or a precision
             that is unknown or that the machine lacks; `compiled` where nothing can be compiled, or with integers.
-        FileError: nothing to resume at `out_path`, or something else; data missing; no permission to write, no room.
+        FileError: nothing to resume at `out_path`, or something else; data missing, or not as they were; a `start` that
+            has seen clips that are to be measured on; no permission to write, no room.
         TrainingInterrupted: Ctrl-C; the checkpoint of the last whole epoch stays.
         TrainingDiverged: a loss or gradient that is no number; the checkpoint of the last whole epoch stays.
     """
@@ -109,11 +114,14 @@ def train(
         _check_precision(precision, processes.device)
         if compiled and arithmetic is not None:
             raise SpecError("training on integers cannot be compiled; leave out --compile")
-        run = _Run(preset, chosen, data, processes, seed, choose, precision, compiled, arithmetic, start is not None)
+        begin = None if start is None else _begin(start, preset, chosen, data, choose)
+        if begin is not None and origin is None:
+            origin = digest(begin.model)
+        run = _Run(preset, chosen, data, processes, seed, choose, precision, compiled, arithmetic, origin)
         if resume:
             run.restore(out_path)
-        elif start is not None:
-            run.model.load_state_dict(read_checkpoint(start, preset)[0].model.state_dict())
+        elif begin is not None:
+            run.model.load_state_dict(begin.model.state_dict())
         try:
             while not run.done:
                 run.one_epoch()
@@ -183,6 +191,23 @@ def predict(model: Network, clips: np.ndarray, zero_h: bool = False) -> np.ndarr
     return torch.cat(classes).numpy()
 
 
+def _begin(path: Path | str, preset: Preset, source: Source, data: DataSet, choose: bool) -> Checkpoint:
+    """A checkpoint to start from, which has not seen what is to be measured on."""
+    begin = read_checkpoint(path, preset)[0]
+    if begin.data != source:
+        raise FileError(
+            f"{path} was trained on {begin.data}, not {source}, and may have seen clips of the test; start from one of "
+            "the same data"
+        )
+    begin.check(data)
+    if (choose or preset.patience is not None) and begin.saw_validation:
+        raise FileError(
+            f"{path} was trained on the validation split, too, so that says nothing here; start from one that was "
+            "trained with --choose"
+        )
+    return begin
+
+
 def _check_precision(precision: str, device: torch.device) -> None:
     if precision not in PRECISIONS:
         raise SpecError(f"there is no precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -208,13 +233,13 @@ class _Run:
         precision: str,
         compiled: bool,
         arithmetic: Arithmetic | None,
-        started: bool,
+        origin: str | None,
     ):
         self.preset, self.source, self.data, self.processes = preset, source, data, processes
         self.device, self.seed, self.choose, self.precision = processes.device, seed, choose, precision
-        self.recipe = preset.recipe | {"precision": precision, "compiled": compiled, "from a checkpoint": started}
+        self.recipe = preset.recipe | {"precision": precision, "compiled": compiled, "start": origin}
         self.recipe["integers"] = None if arithmetic is None else str(arithmetic)
-        self.floating = 0 if started else int(FLOATING * preset.epochs)
+        self.floating = 0 if origin is not None else int(FLOATING * preset.epochs)
         self.epoch = self.saved_epoch = 0
         self.history: list[dict] = []
         self.best_epoch: int | None = None
@@ -235,7 +260,7 @@ class _Run:
         split = data.final if preset.patience is None and not choose else data.train
         self.calibration = split.spread(CALIBRATION_CLIPS)
         self.frames = torch.from_numpy(split.frames).to(self.device)
-        self.order, self.labels = torch.from_numpy(split.order), torch.from_numpy(split.labels)
+        self.order, self.labels = torch.from_numpy(split.order), torch.from_numpy(split.labels).long()
 
     def _new_model(self) -> Classifier:
         preset = self.preset
@@ -344,6 +369,7 @@ class _Run:
         checkpoint = Checkpoint(
             preset=self.preset.name,
             data=self.source,
+            fingerprint=self.data.fingerprint,
             spec=self.preset.spec,
             model=self.best,
             seed=self.seed,
@@ -366,6 +392,7 @@ class _Run:
             raise FileError(
                 f"{path} was trained on {checkpoint.data}, not {self.source}; resume with the same data or train anew"
             )
+        checkpoint.check(self.data)
         here = {"seed": self.seed, "epochs": self.preset.epochs, "choose": self.choose} | self.recipe
         there = {name: getattr(checkpoint, name) for name in ("seed", "epochs", "choose")} | checkpoint.recipe
         for name, value in here.items():

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from spec.errors import FileError
 
-VERSION = 4
+VERSION = 5
 
 
 def content_hash(kind: str, description: dict, arrays: dict[str, np.ndarray]) -> str:

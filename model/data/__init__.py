@@ -4,7 +4,9 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import cast
 
 from model.data.films import clip_segments, playing_direction
 from model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, VideoFolder, YouTubeFaces
@@ -117,7 +119,29 @@ def _checked(name: str, data: object) -> DataSet:
     for what in ("train", "validation", "final", "test"):
         if not len(getattr(data, what)):
             raise SpecError(f"{name} has no clips to {_FOR[what]}; its split {what} must have at least one")
+        if fault := _fault(data, getattr(data, what)):
+            raise SpecError(f"the split {what} of {name} {fault}")
     return data
+
+
+def _fault(data: DataSet, split: Split) -> str | None:
+    """What is wrong with a split of one's own, in words that follow its name."""
+    frames, order, labels, raw = split.frames, split.order, split.labels, data.input_format.raw
+    if frames.ndim != 2 or order.ndim != 2 or labels.shape != order.shape[:1]:
+        return f"has frames {frames.shape}, order {order.shape} and labels {labels.shape}; make them F × N, B × T and B"
+    if frames.shape[1] != data.inputs or order.shape[1] != data.steps:
+        return f"has other steps than the test's, which are {data.steps} of {data.inputs} words"
+    if any(array.dtype.kind not in "iu" for array in (frames, order, labels)):
+        return f"has frames of {frames.dtype}, order of {order.dtype}, labels of {labels.dtype}; all are whole numbers"
+    if frames.min() < raw.min or frames.max() > raw.max:
+        return f"has words from {frames.min()} to {frames.max()}; its format has {raw.min} to {raw.max}"
+    if order.min() < 0 or order.max() >= len(frames):
+        return f"asks for frames {order.min()} to {order.max()} of 0 to {len(frames) - 1}"
+    if labels.min() < 0 or labels.max() >= data.classes:
+        return f"has labels from {labels.min()} to {labels.max()}; {data.classes} classes are 0 to {data.classes - 1}"
+    if prod(data.image_shape) not in (data.inputs, data.inputs * data.steps):
+        return f"has pictures of {data.image_shape}, which are neither a step of {data.inputs} words nor a clip"
+    return None
 
 
 def _find(name: str) -> Callable[[], DataSet] | type[VideoFolder]:
@@ -131,8 +155,11 @@ def _find(name: str) -> Callable[[], DataSet] | type[VideoFolder]:
     here = str(Path.cwd())
     sys.path.insert(0, here)  # the installed command does not look where it is called
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise SpecError(f"{name} cannot be imported ({error}); name a function or a VideoFolder of yours") from None
     finally:
         sys.path.remove(here)
+    if not callable(found):
+        raise SpecError(f"{name} is a {type(found).__name__}; name a function or a VideoFolder of yours")
+    return cast("Callable[[], DataSet] | type[VideoFolder]", found)

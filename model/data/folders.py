@@ -4,6 +4,7 @@ Each is a small class: `recordings` finds the clips below a folder, with the cla
 what was cut from one source (a video, a scene, an appearance), so that its clips look alike.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -142,6 +143,7 @@ class VideoFolder:
             test=those("test"),
             image_shape=FRAME_SHAPE,
             skipped=tuple(skipped),
+            clip_names=tuple(os.path.relpath(recording.path, root) for recording in usable),
         )
 
     def _found(self, root: Path) -> list[Recording]:
@@ -308,5 +310,6 @@ def dealt(labels: list[str], units: list[str], fold: int) -> list[str]:
 def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
     """Files of these kinds in a folder and all below it, in order; hidden ones are left out."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes and path.is_file() and not path.name.startswith("."):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in suffixes and path.is_file() and not hidden:
             yield path

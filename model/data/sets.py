@@ -1,5 +1,7 @@
 """What a data set is: clips of raw words, their classes, and which of them train, validate and test."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +56,8 @@ class DataSet:
         image_shape: height × width of a picture, × channels if there are any: a frame, or a whole clip if its steps
             are the rows of one.
         skipped: files that could not be used, each with the reason.
+        clip_names: what the clips of a folder are called, in the order of their frames; none for data that stay as
+            they are.
     """
 
     name: str
@@ -65,6 +69,16 @@ class DataSet:
     test: Split
     image_shape: tuple[int, ...]
     skipped: tuple[str, ...] = ()
+    clip_names: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of names, classes and splits: a checkpoint notes it, so that no clip changes sides unnoticed."""
+        digest = hashlib.sha256(json.dumps([self.class_names, self.clip_names]).encode())
+        for split in (self.train, self.validation, self.final, self.test):
+            for numbers in (split.order, split.labels):
+                digest.update(f"{numbers.shape}".encode() + numbers.astype("<i8").tobytes())
+        return digest.hexdigest()
 
     @property
     def classes(self) -> int:

@@ -14,6 +14,7 @@ from model.checkpoint import load_checkpoint
 from model.data import load as load_data
 from model.presets import PRESETS
 from model.train import TrainingInterrupted, predict, train
+from spec.errors import FileError
 from tests.fdht.tiny import TINY
 
 RESULTS = Path("docs/results/accuracy.json")
@@ -95,6 +96,23 @@ def test_a_learning_rate_is_chosen_on_validation(fdht, tiny, trained, monkeypatc
     assert all(np.array_equal(a, b) for a, b in zip(asked, shown, strict=True)), "the test is opened once, at the end"
 
 
+def test_a_rate_at_which_training_diverges_is_not_chosen(fdht, tiny):
+    options = ("baselines", "--data", "digits", "--training-clips", 40, "--seed", 0, "--format", "tt")
+    assert fdht(*options, "--learning-rate", 1e38, "--learning-rate", 0.02).code == 0
+    assert {row.settings.split(",")[0] for row in load(RESULTS)} == {"learning rate 0.02"}
+    outcome = fdht(*options, "--learning-rate", 1e38, "--out", "other.json")
+    assert outcome.code == 1 and "gradient of nan" in outcome.sentence
+
+
+def test_no_training_is_lost_where_its_result_cannot_be_written(tiny, trained, monkeypatch):
+    training = Training(tiny, "fdht", "whole", 0, choose=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines, "write_whole", lambda *_: (_ for _ in ()).throw(FileError("no room")))
+        with pytest.raises(FileError):
+            training.run()
+    assert training.path.exists() and training.run()["total"] == 360 and len(trained) == 1
+
+
 def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
     """Ctrl-C in the middle of the second training: the first is not repeated, the second ends in the same numbers."""
     options = (*QUICK, "--format", "tr", "--learning-rate", 0.02)
@@ -170,10 +188,15 @@ def test_the_table_says_where_fdht_is_not_better(capfd):
     assert verdicts["fdht", "whole"] is None
     found = {name: gap.verdict for name, gap in verdicts.items() if gap}
     assert found == {("tt", "whole"): "better", ("tt", "dense"): "worse", ("dense", "whole"): "open"}
+    assert {name: gap.seeds for name, gap in verdicts.items() if gap} == {
+        ("tt", "whole"): 3,
+        ("tt", "dense"): 3,
+        ("dense", "whole"): 1,
+    }
     assert verdicts["tt", "dense"].mean == pytest.approx(-0.1)
     baselines.report(baselines.Output(False), rows)
     table = capfd.readouterr().out
-    assert "-10.0 [" in table and "worse" in table and "+10.0 [" in table
+    assert "-10.0 [" in table and "worse" in table and "+10.0 [" in table and table.count("open, 1 seed") == 1
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,16 @@ def test_what_is_done_is_not_repeated(fdht, plain, monkeypatch):
     assert len(load_checkpoint("build/plain-rank3.checkpoint").history) == 3
 
 
+def test_another_model_of_the_same_name_is_not_taken_for_done(fdht, plain):
+    options = ("compress", plain, "--data", "digits", "--ranks", 2, "--epochs", 1)
+    assert fdht(*options).code == 0
+    state = torch.load(plain, weights_only=True)
+    torch.save({name: 2 * value for name, value in state.items()}, plain)
+    outcome = fdht(*options, "--resume")
+    assert outcome.code == 1 and "was trained with start = " in outcome.sentence
+    assert fdht(*options).code == fdht(*options, "--resume").code == 0
+
+
 def test_a_model_without_a_head_gets_one(fdht, tmp_path):
     torch.manual_seed(0)
     torch.save(nn.LSTM(8, 4).state_dict(), tmp_path / "bare.pt")

@@ -88,6 +88,22 @@ def test_training_on_a_folder_of_clips_and_compiling(fdht, clips, tmp_path, monk
     assert resumed.code == 1 and "was trained on folder in" in resumed.sentence
 
 
+def test_clips_that_came_or_went_are_noticed(fdht, clips):
+    """They let others change sides: what was trained on would be tested on."""
+    options = ("train", "ucf11", "--data-folder", "clips", "--epochs", 1)
+    assert fdht(*options, "-o", "a.checkpoint").code == 0
+    write_video(clips / "dark" / "9.avi")
+    for command in (
+        (*options, "-o", "a.checkpoint", "--resume"),
+        (*options, "-o", "b.checkpoint", "--from", "a.checkpoint"),
+        ("compile", "a.checkpoint"),
+    ):
+        outcome = fdht(*command)
+        assert outcome.code == 1 and "are not those that ucf11 was trained on" in outcome.sentence
+    (clips / "dark" / "9.avi").unlink()
+    assert fdht("compile", "a.checkpoint").code == 0
+
+
 @pytest.mark.parametrize("preset", ["spoken-digits", "faces-hard"])
 def test_presets_have_the_size_of_their_data(preset):
     data, spec = load(find_preset(preset).data), find_preset(preset).spec

@@ -13,6 +13,7 @@ from boards import find_board
 from compiler.planner import candidates
 from fdht import exploration
 from fdht.console import Output
+from fdht.datasets import options
 from fdht.exploration import STUDY, Exploration, Question
 from fdht.space import Candidate
 from model import data, train
@@ -88,6 +89,22 @@ def test_a_model_is_taken_trained_and_compiled(fdht):
     assert compiled.code == 0, compiled.err
     image = fdht("info", compiled.figures["image"], "--json").figures
     assert image["cycles_per_step"] == row["cycles"] and compiled.figures["multipliers"] == row["multipliers"]
+
+
+def test_a_preset_that_was_edited_is_another_question(fdht):
+    Path("mine.json").write_text(replace(TINY, name="mine").to_json())
+    explore = ("explore", "mine.json", "--board", "icebreaker", "--epochs", 1, "--trials", 0)
+    assert fdht(*explore).code == fdht(*explore).code == 0
+    Path("mine.json").write_text(replace(TINY, name="mine", learning_rate=0.03).to_json())
+    outcome = fdht(*explore)
+    assert outcome.code == 1 and "is a study with model and recipe = " in outcome.sentence
+
+
+def test_a_taken_model_says_where_its_clips_are():
+    """What is printed for fdht train is what was searched on."""
+    source = Source("folder", "/my clips", 4, "clip", 2)
+    assert options(source) == ["--data-folder", "'/my clips'", "--frames", "4", "--split", "clip", "--fold", "2"]
+    assert options(Source("digits")) == []
 
 
 def test_what_does_not_fit_is_not_trained(tmp_path, monkeypatch):

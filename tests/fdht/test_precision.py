@@ -55,7 +55,7 @@ def test_what_a_row_was_measured_on(swept):
     kept = {path.name: load_checkpoint(path) for path in precision.CACHE.glob("*seed1*.checkpoint")}
     (floating,) = (c for name, c in kept.items() if "float-longer" in name)
     (integers,) = (c for name, c in kept.items() if "4-8-longer" in name)
-    assert floating.epochs == integers.epochs == 1 and integers.recipe["from a checkpoint"]
+    assert floating.epochs == integers.epochs == 1 and integers.recipe["start"] is not None
     assert integers.quantisation is not None and integers.quantisation.arithmetic == on
     bundle, _ = quantise(
         floating.model,

@@ -98,14 +98,22 @@ def test_what_is_interrupted_fails_and_is_tried_again(tmp_path):
     assert trials.trials.get_trials()[4].params == chosen[-1]
 
 
-def test_an_error_ends_the_search_and_leaves_nothing_running(tmp_path):
-    def broken(trial):
-        raise OSError("disk full")
+@pytest.mark.parametrize(
+    "error, left", [(OSError, [TrialState.WAITING]), (FileError, [TrialState.WAITING]), (KeyError, [])]
+)
+def test_an_error_ends_the_search_and_leaves_nothing_running(tmp_path, error, left):
+    """What is none of the candidate's doing, like a full disk, has it tried again."""
 
-    trials = opened(tmp_path)
-    with pytest.raises(OSError, match="disk full"):
+    def broken(trial):
+        trial.suggest_int("number", 0, 100)
+        raise error("disk full")
+
+    trials = opened(tmp_path, first={"number": 80})
+    with pytest.raises(error, match="disk full"):
         trials.run(2, broken, silent)
-    assert states(trials) == [TrialState.FAIL]
+    assert states(trials) == [TrialState.FAIL, *left]
+    trials.run(2, evaluate, silent)
+    assert (80 in numbers(trials)) == bool(left)
 
 
 def test_a_trial_whose_process_is_gone_is_tried_again_once(tmp_path, monkeypatch):

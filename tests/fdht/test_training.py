@@ -63,6 +63,14 @@ def test_settings_reach_the_training(fdht, tmp_path):
     assert checkpoint.recipe["augmentation"] is None and checkpoint.choose
 
 
+def test_logs_have_the_name_of_their_checkpoint(fdht, tmp_path):
+    """Whatever that is called: neither is written over another's, nor over the checkpoint."""
+    for name in ("rate0.01", "rate0.003", "run.csv"):
+        assert fdht("train", TINY.name, "--epochs", 1, "-o", name).code == 0
+        assert load_checkpoint(tmp_path / name).complete
+        assert len(rows(tmp_path / f"{name}.csv")) == 1 and (tmp_path / f"{name}.curves.png").is_file()
+
+
 def test_presets_are_listed(fdht):
     people, figures = fdht("train"), fdht("train", "--json").figures
     assert people.code == 0 and all(name in people.out for name in PRESETS)

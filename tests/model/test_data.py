@@ -1,12 +1,15 @@
 """The data sets: shapes, formats, and splits that share nothing they must not."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from model.data import DATA_SETS, FOLDERS, Source, films, load, numerals, orl, packages, protocol
+from model.presets import PRESETS
+from model.train import train
 from spec.errors import FileError, SpecError
 from spec.formats import PIXELS
 
@@ -268,9 +271,52 @@ def test_data_of_your_own(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("from model.data import load\ndef few(): return load('digits')\nnumber = int\n")
     assert load("mine:few").name == "digits"
+    with pytest.raises(SpecError, match="mine:__name__ is a str; name a function"):
+        load("mine:__name__")
+    for name in (":x", ".a:b"):
+        with pytest.raises(SpecError, match="cannot be imported"):
+            load(name)
     with pytest.raises(SpecError, match="mine:number gives a int; a function for a data set returns a DataSet"):
         load("mine:number")
     with pytest.raises(SpecError, match=r"mine:many cannot be imported \(.*\); name a function or a VideoFolder"):
         load("mine:many")
     with pytest.raises(SpecError, match="yours:few cannot be imported"):
         load("yours:few")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"frames": np.zeros((9, 8))}, "frames of float64"),
+        ({"frames": np.full((2000, 8), 256)}, "words from 256 to 256; its format has 0 to 255"),
+        ({"frames": np.zeros((9, 7), int)}, "other steps than the test's, which are 8 of 8 words"),
+        ({"frames": np.zeros((1, 8), int)}, r"asks for frames \d+ to \d+ of 0 to 0"),
+        ({"labels": np.zeros(5, int)}, "make them F × N, B × T and B"),
+        ({"labels": np.full(360, 10)}, "labels from 10 to 10; 10 classes are 0 to 9"),
+        ({"labels": np.full(360, 0.5)}, "labels of float64"),
+    ],
+)
+def test_faults_in_data_of_your_own(monkeypatch, change, sentence):
+    digits = load("digits")
+    faulty = replace(digits, validation=replace(digits.validation, **change))
+    monkeypatch.setitem(DATA_SETS, "digits", lambda: faulty)
+    with pytest.raises(SpecError, match=f"the split validation of digits .*{sentence}"):
+        load("digits")
+
+
+def test_pictures_of_another_size_than_a_step_or_a_clip(monkeypatch):
+    faulty = replace(load("digits"), image_shape=(5, 5))
+    monkeypatch.setitem(DATA_SETS, "digits", lambda: faulty)
+    with pytest.raises(SpecError, match=r"has pictures of \(5, 5\), which are neither"):
+        load("digits")
+
+
+def test_labels_of_few_bits_train_alike(monkeypatch, tmp_path):
+    digits, losses = load("digits"), []
+    few = {part: replace(getattr(digits, part), labels=getattr(digits, part).labels.astype(np.int8)) for part in SPLITS}
+    for each in (digits, replace(digits, **few)):
+        monkeypatch.setitem(DATA_SETS, "digits", lambda each=each: each)
+        losses.append(
+            train(replace(PRESETS["digits"], epochs=1, clips_per_epoch=64), tmp_path / "c")["history"][0]["loss"]
+        )
+    assert losses[0] == losses[1]

@@ -322,6 +322,7 @@ def test_what_cannot_be_used_is_skipped_and_counted(roots, tmp_path):
     write_video(tmp_path / "cat" / "short.avi", frames=5)
     (tmp_path / "dog" / "empty.mp4").touch()
     write_garbage(tmp_path / "dog" / "picture" / "1.png")
+    write_garbage(tmp_path / "dog" / ".trash" / "old.avi")
     seen = []
     data = load(Source("folder", str(tmp_path)), cache=None, progress=lambda *step: seen.append(step))
     assert len(data.final) + len(data.test) == 20 and seen[-1] == (24, 24)
@@ -331,6 +332,17 @@ def test_what_cannot_be_used_is_skipped_and_counted(roots, tmp_path):
     assert "empty.mp4 cannot be decoded" in reasons and "picture has 1 frame, fewer than" in reasons
     clean = load(Source("folder", str(roots["folder"])), cache=None)
     assert np.array_equal(clean.test.clips, data.test.clips)
+
+
+@pytest.mark.parametrize("error", [Image.DecompressionBombError, ValueError, SyntaxError, OSError])
+def test_a_picture_on_which_pillow_trips_is_skipped(tmp_path, monkeypatch, error):
+    def trips(*_):
+        raise error("too much")
+
+    Image.new("RGB", (8, 6)).save(tmp_path / "1.png")
+    monkeypatch.setattr(Image, "open", trips)
+    with pytest.raises(video.ClipError, match=r"1.png cannot be decoded \(too much\)"):
+        video.clip(tmp_path / "1.png", 1, None)
 
 
 def test_a_clip_that_breaks_off_is_skipped_or_has_what_it_has(tmp_path):

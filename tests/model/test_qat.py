@@ -16,7 +16,7 @@ from model import qat
 from model import train as training
 from model.checkpoint import load_checkpoint
 from model.contraction import left_to_right
-from model.data import load
+from model.data import DATA_SETS, Source, load
 from model.golden import GoldenLSTM
 from model.layers import Classifier, Masks
 from model.presets import PRESETS, Preset, find_preset
@@ -406,6 +406,31 @@ def test_with_patience_the_epochs_in_floating_point_are_not_kept(tiny, tmp_path,
     )
     checkpoint, split = load_checkpoint(tmp_path / "c"), load("digits").validation
     assert checkpoint.accuracy == max(validation[7:]) == evaluate(checkpoint.network, split.clips, split.labels)
+
+
+def test_a_start_has_not_seen_what_is_measured_on(tiny, tmp_path, monkeypatch):
+    both, apart = tmp_path / "both", tmp_path / "apart"
+    train("tiny", both, epochs=1)
+    train("tiny", apart, epochs=1, choose=True)
+    for preset, choose in ((tiny, True), (replace(tiny, patience=2), False)):
+        with pytest.raises(FileError, match="was trained on the validation split, too"):
+            train(preset, tmp_path / "c", epochs=1, start=both, choose=choose)
+        assert not (tmp_path / "c").exists()
+        train(preset, tmp_path / "d", epochs=1, start=apart, choose=choose)
+    train(tiny, tmp_path / "d", epochs=1, start=both)
+    monkeypatch.setitem(DATA_SETS, "others", DATA_SETS["digits"])
+    with pytest.raises(FileError, match="was trained on digits, not others, and may have seen clips of the test"):
+        train(tiny, tmp_path / "c", epochs=1, start=both, source=Source("others"))
+
+
+def test_a_resumed_training_began_where_it_began(tiny, tmp_path):
+    for seed, name in enumerate("ab"):
+        train("tiny", tmp_path / name, epochs=1, seed=seed)
+    with pytest.raises(TrainingInterrupted):
+        train("tiny", tmp_path / "c", start=tmp_path / "a", progress=interrupted(1))
+    with pytest.raises(FileError, match="was trained with start = "):
+        train("tiny", tmp_path / "c", start=tmp_path / "b", resume=True)
+    train("tiny", tmp_path / "c", start=tmp_path / "a", resume=True)
 
 
 def test_what_cannot_be(tiny, tmp_path):
