@@ -119,12 +119,7 @@ def _decoded(path: Path, files: list[Path], frames: int) -> np.ndarray:
             try:
                 with Image.open(files[number]) as picture:
                     pictures.append(picture.convert("RGB"))
-            except (
-                OSError,
-                ValueError,
-                SyntaxError,
-                Image.DecompressionBombError,
-            ) as error:  # whatever Pillow trips on
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 raise ClipError(f"{files[number]} cannot be decoded ({error})") from None
     size = (FRAME_WIDTH, FRAME_HEIGHT)
     resized = [picture.resize(size, Image.Resampling.BILINEAR) for picture in pictures]
