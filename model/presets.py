@@ -223,7 +223,9 @@ PRESETS = {
             augmentation=Augmentation(rotation=0.0, scale=0.0, shift=0.0, contrast=0.1, brightness=0.1),
         ),
         _on_pictures("faces", "faces", _faces(), _OF_PHOTOS),
-        _on_pictures("faces-hard", "faces-hard", _faces(), _OF_PHOTOS, clips_per_epoch=160),
+        replace(
+            _on_pictures("faces-hard", "faces-hard", _faces(), _OF_PHOTOS, clips_per_epoch=160), learning_rate=0.003
+        ),
         _on_pictures("faces-rgb", "faces-rgb", _video(40), _OF_PHOTOS),
         _on_pictures("clip-segments", "clip-segments", _video(16), _OF_FILMS),
         replace(
