@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from compiler.arithmetic import useful_macs
 from compiler.machine import Machine
 from compiler.mapping import StepMap
 from compiler.overlap import overlapped
@@ -160,7 +161,7 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         bundle.spec.hidden,
         bundle.spec.classes,
         len(bundle.layers),
-        bundle.macs,
+        sum(map(sum, useful_macs(bundle.layers, bundle.stage_lists))),
         order,
         bundle_hash,
     )

@@ -187,7 +187,7 @@ def _result(bundle: Bundle, image: Image, trace: Trace) -> str:
 After step {STEPS - 1} the head gives the logits {logits}: class {int(trace.classes[0])}. The program is predicted to
 take {cycles} cycles for the {STEPS} steps and the head, and takes exactly that many in the RTL, where every word above
 appears at the address and in the cycle foretold. Useful multiplications ÷ (multipliers × cycles) =
-{bundle.macs} × {STEPS} ÷ ({image.target.multipliers} × {cycles}) = {100 * image.utilisation(STEPS):.1f} %: a network
+{image.macs} × {STEPS} ÷ ({image.target.multipliers} × {cycles}) = {100 * image.utilisation(STEPS):.1f} %: a network
 this small spends its time filling and draining the array, not multiplying.
 """
 

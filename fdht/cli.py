@@ -417,8 +417,8 @@ def compress(
     """A trained torch.nn.LSTM becomes an FDHT-LSTM: hierarchical SVD, then fine-tuning, at several ranks.
 
     Says the error and the accuracy on the test split at each rank, draws them, and leaves a checkpoint per rank for
-    fdht compile. A rank chosen by that accuracy has seen the test. Inputs are taken as fdht gives them, pixels as (byte
-    - 128) / 128, unless --input-range says otherwise.
+    fdht compile. A rank chosen by that accuracy has seen the test. Inputs are taken as fdht gives them, pixels from -1
+    to 127/128, which is (byte - 128) / 128, unless --input-range says otherwise.
     """
     from fdht import compression, datasets
     from fdht.console import Output
@@ -963,7 +963,7 @@ def export(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Primitives to use: ecp5, ice40, or generic for tools that infer them, as Vivado and Quartus do "
+            help="Primitives to use: ecp5, ice40, gowin, or generic for tools that infer them, as Vivado and Quartus do "
             "[default: the target's own].",
         ),
     ] = None,

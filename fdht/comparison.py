@@ -139,9 +139,9 @@ def figures(bundle: Bundle, image: Image, runs: list[ClipRun]) -> dict:
             "simulated": cycles,
             "stalls": sum(sum(run.result.stalls) for run in runs),
         },
-        "macs": bundle.macs,
+        "macs": image.macs,
         "multipliers": image.target.multipliers,
-        "utilisation": bundle.macs * steps * len(runs) / (image.target.multipliers * cycles),
+        "utilisation": image.macs * steps * len(runs) / (image.target.multipliers * cycles),
         "agreement": sum(run.rtl == run.golden for run in runs) / len(runs),
         "clips": [clip_figures(bundle, image, run) for run in runs],
     }
@@ -160,7 +160,7 @@ def clip_figures(bundle: Bundle, image: Image, run: ClipRun) -> dict:
         "words_compared": result.words_compared,
         "mismatches": len(run.mismatches),
         "cycles": {"predicted": predicted, "simulated": simulated, "stalls": stalls},
-        "utilisation": bundle.macs * steps / (image.target.multipliers * simulated),
+        "utilisation": image.macs * steps / (image.target.multipliers * simulated),
     }
 
 

@@ -154,7 +154,7 @@ def figures(compiled: Compiled) -> dict:
         "image": str(compiled.image_path),
         "target": image.target.name,
         "parameters": bundle.spec.parameters,
-        "macs": bundle.macs,
+        "macs": image.macs,
         "multipliers": image.target.multipliers,
         "stages": stage_rows(bundle),
         "cycles": {"predicted": image.cycles(bundle.clips.shape[1])},

@@ -47,7 +47,7 @@ def stage_table(output: Output, bundle: Bundle) -> None:
     )
     rows = stage_rows(bundle)
     output.table(
-        f"Stage list: {bundle.macs:,} multiplications per step",
+        f"Stage list: {bundle.macs:,} multiplications per step, zeros of the data tensor included",
         columns,
         [(row["layer"], row["stage"], " ∘ ".join(row["factors"]), *list(row.values())[3:]) for row in rows],
     )

@@ -91,7 +91,7 @@ class Bundle:
 
     @property
     def macs(self) -> int:
-        """Useful multiplications per step: of the stage lists, on true modes."""
+        """Multiplications per step of the stage lists, also with those entries of the data tensor that stay zero."""
         parts = zip(self.chains, self.stages, strict=True)
         return sum(stage.macs(chain.network) for chain, each in parts for stage in each)
 
