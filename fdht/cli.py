@@ -963,8 +963,8 @@ def export(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Primitives to use: ecp5, ice40, gowin, or generic for tools that infer them, as Vivado and Quartus do "
-            "[default: the target's own].",
+            help="Primitives to use: ecp5, ice40, gowin, or generic for tools that infer them, as Vivado and Quartus "
+            "do [default: the target's own].",
         ),
     ] = None,
     name: Annotated[
