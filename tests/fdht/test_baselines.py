@@ -104,7 +104,8 @@ def test_a_rate_at_which_training_diverges_is_not_chosen(fdht, tiny):
     assert outcome.code == 1 and "gradient of nan" in outcome.sentence
 
 
-def test_no_training_is_lost_where_its_result_cannot_be_written(tiny, trained, monkeypatch):
+def test_no_training_is_lost_where_its_result_cannot_be_written(tiny, trained, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     training = Training(tiny, "fdht", "whole", 0, choose=True)
     with monkeypatch.context() as patch:
         patch.setattr(baselines, "write_whole", lambda *_: (_ for _ in ()).throw(FileError("no room")))
