@@ -2,7 +2,7 @@
 
 All models of a data set share the clips, their number, augmentation, optimiser and schedule, which are those of the
 preset for FDHT on that data. The learning rate, which suits no two formats alike, is chosen for each from the same few
-on the validation split, with the seeds and the number of clips of the final trainings; these alone open the test split.
+on the validation split, with the seeds and the epochs of the final trainings; these alone open the test split.
 """
 
 import hashlib

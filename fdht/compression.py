@@ -139,7 +139,7 @@ def run(
 
 
 def _ranks(text: str) -> list[int]:
-    ranks = training.modes_of(text, "ranks")
+    ranks = training.whole_numbers(text, "ranks")
     if min(ranks) < 1:
         raise SpecError(f"rank {min(ranks)} is below 1")
     return list(ranks)
@@ -182,8 +182,8 @@ def _spec(base: Preset, dense: DenseModel, data: DataSet, inputs: str | None, ou
             f"preset {base.name} has {spec.inputs:,} inputs and {spec.hidden} hidden units, the LSTM {size[0]:,} "
             f"and {size[1]}; say its modes with --input-modes and --output-modes"
         )
-    n = spec.network.input_shape if inputs is None else training.modes_of(inputs)
-    m = spec.network.output_shape if outputs is None else training.modes_of(outputs)
+    n = spec.network.input_shape if inputs is None else training.whole_numbers(inputs)
+    m = spec.network.output_shape if outputs is None else training.whole_numbers(outputs)
     return fdht_lstm(*size, data.classes, n, m, 1)
 
 

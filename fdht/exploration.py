@@ -326,10 +326,10 @@ def report(output: Output, found: dict) -> None:
     if "taken" in found:
         taken = found["taken"]
         name = Path(taken["model"]).stem
-        options = f"--target {taken['target']} --factor-width {taken['factor_width']}"
+        engine = f"--target {taken['target']} --factor-width {taken['factor_width']}"
         output.text(f"Trial {taken['trial']} is in {taken['model']}; go on with")
         output.text(f"  fdht train {taken['model']} {taken['data']}".rstrip())
-        output.text(f"  fdht compile build/{name}.checkpoint {options}")
+        output.text(f"  fdht compile build/{name}.checkpoint {engine}")
 
 
 def network_text(row: dict) -> tuple[str, str, str, str]:

@@ -38,8 +38,8 @@ def reshaped(spec: LSTMSpec, inputs: str | None, outputs: str | None, rank: int 
     if inputs is None and outputs is None and rank is None:
         return spec
     network = spec.network
-    n = network.input_shape if inputs is None else modes_of(inputs)
-    m = network.output_shape if outputs is None else modes_of(outputs)
+    n = network.input_shape if inputs is None else whole_numbers(inputs)
+    m = network.output_shape if outputs is None else whole_numbers(outputs)
     if len(n) == len(network.inputs):
         own = ht_tree(network)
         tree = own if rank is None else tree_from(own.split, rank)
@@ -51,8 +51,8 @@ def reshaped(spec: LSTMSpec, inputs: str | None, outputs: str | None, rank: int 
     return changed if n != network.input_shape else replace(changed, x=spec.x, h=spec.h)
 
 
-def modes_of(text: str, what: str = "modes") -> tuple[int, ...]:
-    """Modes as options give them, `61,10,4,8`; or other whole numbers, which an error calls `what`.
+def whole_numbers(text: str, what: str = "modes") -> tuple[int, ...]:
+    """Numbers as options give them, `61,10,4,8`; `what` is their name in errors.
 
     Raises:
         SpecError: something else.

@@ -155,13 +155,14 @@ def left_to_right(network: TensorNetwork) -> StageList:
     position = {name: k for k, name in enumerate((*network.inputs, *network.outputs))}
     carriers = [name for name in factors if position.keys() & set(factors[name].indices)]
     carriers.sort(key=lambda name: min(position[i] for i in factors[name].indices if i in position))
-    groups: list[tuple[str, ...]] = [(carriers.pop(0),)]
-    done = set(groups[0])
+    groups, data, done = list[tuple[str, ...]](), network.inputs, frozenset[str]()
     while carriers:
-        ways = [(*_between(network, done, name), name) for name in carriers]
-        groups.append(min(ways, key=lambda way: len(_open(network, done.union(way)))))
-        done.update(groups[-1])
-        carriers.remove(groups[-1][-1])
+        ways = [(*_between(network, done, name), name) for name in (carriers if done else carriers[:1])]
+        every = [absorbed(network, data, done, way) for way in ways]
+        stage = min(every, key=lambda stage: sum(index not in position for index in stage.result))
+        groups.append(stage.factors)
+        data, done = stage.result, done.union(stage.factors)
+        carriers.remove(stage.factors[-1])
     return (*groups, *((name,) for name in factors if name not in done))
 
 
@@ -184,16 +185,7 @@ def join_stages(network: TensorNetwork, stage_list: StageList) -> StageList:
     return best[-1][1]
 
 
-def _open(network: TensorNetwork, done: set[str]) -> set[str]:
-    """Indices that factors in `done` share with others."""
-    inside, outside = (
-        {index for name, factor in network.factor.items() if (name in done) == side for index in factor.indices}
-        for side in (True, False)
-    )
-    return inside & outside
-
-
-def _between(network: TensorNetwork, done: set[str], name: str) -> list[str]:
+def _between(network: TensorNetwork, done: frozenset[str], name: str) -> list[str]:
     """Factors without modes on the shortest way of bonds from `done` to `name`.
 
     The block index of block terms is no bond: more than two factors share it.

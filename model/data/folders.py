@@ -310,6 +310,5 @@ def dealt(labels: list[str], units: list[str], fold: int) -> list[str]:
 def files_below(folder: Path, suffixes: frozenset[str]) -> Iterator[Path]:
     """Files of these kinds in a folder and all below it, in order; hidden ones are left out."""
     for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in suffixes and path.is_file() and not hidden:
+        if path.suffix.lower() in suffixes and path.is_file() and "/." not in f"/{path.relative_to(folder).as_posix()}":
             yield path

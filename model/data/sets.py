@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -71,7 +72,7 @@ class DataSet:
     skipped: tuple[str, ...] = ()
     clip_names: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of names, classes and splits: a checkpoint notes it, so that no clip changes sides unnoticed."""
         digest = hashlib.sha256(json.dumps([self.class_names, self.clip_names]).encode())
