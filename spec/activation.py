@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from math import exp, tanh
 
 from spec.errors import SpecError
 from spec.fixed import Fixed, round_shift
+from spec.record import Checked
 
 SEGMENTS = 128
 """Segments per function; they cover the whole range of the input format, so no index saturates."""
@@ -16,13 +18,16 @@ TABLE_INPUT_BITS = SEGMENTS.bit_length()
 
 
 @dataclass(frozen=True)
-class PiecewiseLinear:
+class PiecewiseLinear(Checked):
     """y = base[s] + round(slope[s] * t / 2**fraction_bits), where the input code splits into segment s and offset t.
 
     Attributes:
         input, output: the formats of x and y.
         base: y at the left end of each segment.
         slope: rise of y over each segment.
+
+    Raises:
+        SpecError: not equally many bases and slopes, or one that is no number of the output's format.
     """
 
     input: Fixed
@@ -36,6 +41,20 @@ class PiecewiseLinear:
             raise SpecError(
                 f"{segments} bases and {len(self.slope)} slopes: a table needs equally many, a power of two"
             )
+        for name, values in (("base", self.base), ("slope", self.slope)):
+            for segment, value in enumerate(values):
+                if not self.output.min <= value <= self.output.max:
+                    raise SpecError(
+                        f"{name} {value} of segment {segment} leaves the range {self.output.min}..{self.output.max} of "
+                        f"its format {self.output}"
+                    )
+
+    def agrees(self, other: "PiecewiseLinear") -> bool:
+        """Whether two tables are of one function, made on machines whose exp and tanh may round differently."""
+        if (self.input, self.output, len(self.base)) != (other.input, other.output, len(other.base)):
+            return False
+        pairs = [*zip(self.base, other.base, strict=True), *zip(self.slope, other.slope, strict=True)]
+        return all(abs(a - b) <= 2 for a, b in pairs)
 
     @property
     def fraction_bits(self) -> int:
@@ -65,10 +84,12 @@ def tabulate(function: Callable[[float], float], input: Fixed, output: Fixed) ->
     return PiecewiseLinear(input, output, tuple(knots[:-1]), slopes)
 
 
+@cache
 def sigmoid_table(input: Fixed, output: Fixed) -> PiecewiseLinear:
     return tabulate(lambda x: 1 / (1 + exp(-x)), input, output)
 
 
+@cache
 def tanh_table(input: Fixed, output: Fixed) -> PiecewiseLinear:
     return tabulate(tanh, input, output)
 

@@ -1,16 +1,19 @@
 """The bundle: the only hand-over from training to hardware. It knows no target."""
 
+import json
 from dataclasses import dataclass, field
-from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from spec import container
-from spec.errors import FileError, SpecError
+from spec.container import Tensors, expect, expect_only
+from spec.errors import SpecError
+from spec.fixed import Fixed
 from spec.formats import Formats
 from spec.lstm import Chain, LSTMSpec, chains, stack
+from spec.record import Checked, Count, Seed, Share, Text, dump, parse
 from spec.stages import Stage, StageLists, stages_of
 
 
@@ -30,6 +33,9 @@ class Bundle:
         logits, hidden: what the golden model makes of them: clips × classes, and clips × H (of the last layer after
             the last step).
         about: anything people may want to know (data set, accuracy); no code reads it for decisions.
+
+    Raises:
+        SpecError: parts that do not belong together, or numbers outside their formats.
     """
 
     layers: tuple[LSTMSpec, ...]
@@ -46,34 +52,55 @@ class Bundle:
     about: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        stack(self.layers)
-        sizes = [[len(chain) for chain in stages] for stages in (self.stages, self.weights, self.formats.chains)]
-        if sizes.count(sizes[0]) != len(sizes) or len(self.biases) != len(self.layers):
-            raise SpecError(f"chains of {sizes[0]} stages need as many weights and formats, and a bias per layer")
-        for c, (chain, of_chain) in enumerate(zip(self.chains, self.stages, strict=True)):
-            for s, stage in enumerate(of_chain):
-                shape, fixed = chain.network.shape(stage.weight), self.formats.chains[c][s].weight
-                _check(f"weight of stage {s} of chain {c}", self.weights[c][s], shape, fixed)
-        for number, bias in enumerate(self.biases):
-            _check(f"bias of layer {number}", bias, (4, self.spec.hidden), self.formats.gate.z)
-        if (self.spec.classes > 0) != (self.formats.head is not None):
-            raise SpecError(f"{self.spec.classes} classes and head format {self.formats.head} disagree")
+        shapes = _shapes(stack(self.layers), self.stages, self.formats)
+        names = [f"weight.{c}.{s}" for c, chain in enumerate(self.weights) for s in range(len(chain))]
+        names += [f"bias.{number}" for number in range(len(self.biases))]
+        names += [name for name in ("head_weight", "head_bias") if getattr(self, name) is not None]
+        if names != list(shapes):
+            raise SpecError(f"weights, biases and head {names} are not those that are needed, {list(shapes)}")
+        for name, array in self._numbers.items():
+            if array.shape != shapes[name]:
+                raise SpecError(f"{name} has shape {array.shape}, not {shapes[name]}")
+        for c, chain in enumerate(self.formats.chains):
+            for s, stage in enumerate(chain):
+                self._check_format(f"weight.{c}.{s}", stage.weight)
+        for number in range(len(self.layers)):
+            self._check_format(f"bias.{number}", self.formats.gate.z)
         if self.formats.head is not None:
-            shape = (self.spec.classes, self.spec.hidden)
-            _check("head weight", self.head_weight, shape, self.formats.head.weight)
-            _check("head bias", self.head_bias, shape[:1], self.formats.head.result)
-        if self.clips.ndim != 3 or self.clips.shape[2] != self.layers[0].inputs:
+            self._check_format("head_weight", self.formats.head.weight)
+            self._check_format("head_bias", self.formats.head.result)
+        if self.clips.ndim != 3 or self.clips.shape[1] < 1 or self.clips.shape[2] != self.layers[0].inputs:
             raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.layers[0].inputs}")
-        raw, count = self.formats.input.raw, len(self.clips)
-        if self.clips.size and (self.clips.min() < raw.min or self.clips.max() > raw.max):
-            raise SpecError(f"clips leave the range {raw.min}..{raw.max} of their format {raw}")
+        count, classes = len(self.clips), self.spec.classes
         for name, vectors, shape in (
             ("labels", self.labels, (count,)),
-            ("logits", self.logits, (count, self.spec.classes)),
+            ("logits", self.logits, (count, classes)),
             ("hidden", self.hidden, (count, self.spec.hidden)),
         ):
             if vectors.shape != shape:
                 raise SpecError(f"{name} of shape {vectors.shape} do not belong to {count} clips; {shape} is needed")
+        logit = self.formats.head.result if self.formats.head is not None else self.formats.gate.z
+        for name, vectors, fixed in (
+            ("clips", self.clips, self.formats.input.raw),
+            ("logits", self.logits, logit),
+            ("hidden", self.hidden, self.formats.gate.hidden),
+        ):
+            _check_range(name, vectors, fixed.min, fixed.max, f"their format {fixed}")
+        _check_range(
+            "labels", self.labels, -1, classes - 1 if classes else 1 << 16, f"{classes} classes, or -1 for none"
+        )
+        _check_about(self.about, count)
+
+    @property
+    def _numbers(self) -> dict[str, np.ndarray]:
+        """Weights, biases and head by the names of their tensors."""
+        arrays = {f"weight.{c}.{s}": weight for c, chain in enumerate(self.weights) for s, weight in enumerate(chain)}
+        arrays |= {f"bias.{number}": bias for number, bias in enumerate(self.biases)}
+        head = {"head_weight": self.head_weight, "head_bias": self.head_bias}
+        return arrays | {name: array for name, array in head.items() if array is not None}
+
+    def _check_format(self, name: str, fixed: Fixed) -> None:
+        _check_range(name, self._numbers[name], fixed.min, fixed.max, f"its format {fixed}")
 
     @property
     def spec(self) -> LSTMSpec:
@@ -97,18 +124,9 @@ class Bundle:
 
     def save(self, path: Path | str) -> str:
         """Writes the bundle and returns its content hash."""
-        description = {
-            "layers": _LAYERS.dump_python(self.layers, mode="json"),
-            "stage_lists": self.stage_lists,
-            "formats": _FORMATS.dump_python(self.formats, mode="json"),
-            "about": self.about,
-        }
-        arrays = {f"weight.{c}.{s}": weight for c, chain in enumerate(self.weights) for s, weight in enumerate(chain)}
-        arrays |= {f"bias.{number}": bias for number, bias in enumerate(self.biases)}
-        for name in ("head_weight", "head_bias", "clips", "labels", "logits", "hidden"):
-            if getattr(self, name) is not None:
-                arrays[name] = getattr(self, name)
-        return container.write(path, "bundle", description, arrays)
+        description = dump(_Description(self.layers, self.stage_lists, self.formats, self.about))
+        vectors = {name: getattr(self, name) for name in ("clips", "labels", "logits", "hidden")}
+        return container.write(path, "bundle", description, self._numbers | vectors)
 
     @staticmethod
     def load(path: Path | str) -> "Bundle":
@@ -117,36 +135,98 @@ class Bundle:
         Raises:
             FileError: missing, damaged, tampered with or inconsistent.
         """
-        description, arrays, _ = container.read(path, "bundle")
+        description, arrays = container.read(path, "bundle", _Description, _check_tensors)
         try:
-            stage_lists = tuple(tuple(tuple(group) for group in chain) for chain in description["stage_lists"])
-            layers = _LAYERS.validate_python(description["layers"])
-            weights = tuple(
-                tuple(arrays.pop(f"weight.{c}.{s}") for s in range(len(chain))) for c, chain in enumerate(stage_lists)
-            )
-            biases = tuple(arrays.pop(f"bias.{number}") for number in range(len(layers)))
-            arrays = {"head_weight": None, "head_bias": None, **arrays}
             return Bundle(
-                layers=layers,
-                stage_lists=stage_lists,
-                formats=_FORMATS.validate_python(description["formats"]),
-                weights=weights,
-                biases=biases,
-                about=description["about"],
-                **arrays,
+                layers=description.layers,
+                stage_lists=description.stage_lists,
+                formats=description.formats,
+                weights=tuple(
+                    tuple(arrays.pop(f"weight.{c}.{s}") for s in range(len(chain)))
+                    for c, chain in enumerate(description.stage_lists)
+                ),
+                biases=tuple(arrays.pop(f"bias.{number}") for number in range(len(description.layers))),
+                about=description.about,
+                **{"head_weight": None, "head_bias": None, **arrays},
             )
-        except (KeyError, TypeError, ValidationError, SpecError) as error:
-            raise FileError(f"{path} is not a consistent bundle ({str(error).splitlines()[0]}); make it anew") from None
+        except SpecError as error:
+            raise container.inconsistent(path, "bundle", error) from None
 
 
-_LAYERS = TypeAdapter(tuple[LSTMSpec, ...])
-_FORMATS = TypeAdapter(Formats)
+@dataclass(frozen=True)
+class _Description(Checked):
+    """What a bundle's file says in JSON."""
+
+    layers: tuple[LSTMSpec, ...]
+    stage_lists: StageLists
+    formats: Formats
+    about: dict[str, Any]
 
 
-def _check(name: str, array: np.ndarray | None, shape: tuple[int, ...], fixed) -> None:
-    if array is None or array.shape != shape:
-        raise SpecError(f"{name} has shape {None if array is None else array.shape}, not {shape}")
-    if array.dtype.kind != "i":
+def _shapes(
+    layers: tuple[LSTMSpec, ...], stages: tuple[tuple[Stage, ...], ...], formats: Formats
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of weights, biases and head, by the names of their tensors.
+
+    Raises:
+        SpecError: chains, formats and layers that do not belong together.
+    """
+    every, last = chains(layers), layers[-1]
+    sizes = [[len(chain) for chain in parts] for parts in (stages, formats.chains)]
+    if sizes[0] != sizes[1]:
+        raise SpecError(f"chains of {sizes[0]} stages need as many formats, not {sizes[1]}")
+    if (last.classes > 0) != (formats.head is not None):
+        raise SpecError(f"{last.classes} classes and head format {formats.head} disagree")
+    shapes = {
+        f"weight.{c}.{s}": chain.network.shape(stage.weight)
+        for c, chain in enumerate(every)
+        for s, stage in enumerate(stages[c])
+    }
+    shapes |= {f"bias.{number}": (4, last.hidden) for number in range(len(layers))}
+    if last.classes:
+        shapes |= {"head_weight": (last.classes, last.hidden), "head_bias": (last.classes,)}
+    return shapes
+
+
+def _check_tensors(description: _Description, tensors: Tensors) -> None:
+    layers = stack(description.layers)
+    shapes = _shapes(layers, stages_of(chains(layers), description.stage_lists), description.formats)
+    for name, shape in shapes.items():
+        expect(tensors, name, "i", shape)
+    (count, _, _), last = expect(tensors, "clips", "iu", (None, None, layers[0].inputs)), layers[-1]
+    vectors = {"labels": (count,), "logits": (count, last.classes), "hidden": (count, last.hidden)}
+    for name, shape in vectors.items():
+        expect(tensors, name, "i", shape)
+    expect_only(tensors, {*shapes, *vectors, "clips"})
+
+
+def _check_range(name: str, array: np.ndarray, low: int, high: int, what: str) -> None:
+    if array.dtype.kind not in "iu":
         raise SpecError(f"{name} holds {array.dtype}, not integers")
-    if prod(shape) and (array.min() < fixed.min or array.max() > fixed.max):
-        raise SpecError(f"{name} leaves the range of its format {fixed}")
+    if array.size and not (low <= array.min() and array.max() <= high):
+        raise SpecError(f"{name} leaves the range {low}..{high} of {what}")
+
+
+def _check_about(about: dict, clips: int) -> None:
+    """Whether what is known of a bundle is what its readers take it for."""
+    for name, value in about.items():
+        if name in _ABOUT:
+            try:
+                parse(_ABOUT[name], json.dumps(value))
+            except (SpecError, TypeError, ValueError) as error:
+                raise SpecError(f"about its {name}: {error}") from None
+    if "float_classes" in about and len(about["float_classes"]) != clips:
+        raise SpecError(f"about its float_classes: {len(about['float_classes'])} for {clips} clips")
+
+
+_ABOUT: dict[str, Any] = {
+    "preset": Text,
+    "data": Text,
+    "seed": Seed,
+    "epochs": Count,
+    "clips": Count,
+    "trained_on": Text,
+    "float_classes": list[Count],
+    "accuracy": dict[Text, Share],
+}
+"""What `about` may say of the training and of the float model; anything else is for people alone."""

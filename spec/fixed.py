@@ -5,6 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from spec.errors import SpecError
+from spec.record import Checked
+
+WIDEST, FINEST = 64, 256
+"""Most bits of a format, and most bits its point may be away from the last one, on either side."""
+
+LARGEST_SHIFT = 62
+"""Most bits a number is shifted at once: more would leave nothing of 64."""
 
 
 def round_shift(value, shift: int):
@@ -16,13 +23,13 @@ def round_shift(value, shift: int):
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Checked):
     """An integer of `width` bits that stands for itself times 2**-frac.
 
     Rounding is half up and overflow saturates, always. `frac` may be negative or exceed `width`.
 
     Raises:
-        SpecError: width outside 1..64.
+        SpecError: width outside 1..64, frac outside -256..256.
     """
 
     width: int
@@ -30,8 +37,10 @@ class Fixed:
     signed: bool = True
 
     def __post_init__(self):
-        if not 1 <= self.width <= 64:
-            raise SpecError(f"a fixed-point width of {self.width} is outside 1..64 bits")
+        if not 1 <= self.width <= WIDEST:
+            raise SpecError(f"a fixed-point width of {self.width} is outside 1..{WIDEST} bits")
+        if abs(self.frac) > FINEST:
+            raise SpecError(f"{self.frac} fractional bits are outside -{FINEST}..{FINEST}")
 
     @property
     def min(self) -> int:

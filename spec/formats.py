@@ -4,18 +4,39 @@ from dataclasses import dataclass, field
 
 from spec.activation import SEGMENTS, TABLE_INPUT_BITS, PiecewiseLinear, sigmoid_table, tanh_table
 from spec.errors import SpecError
-from spec.fixed import Fixed, round_shift
+from spec.fixed import LARGEST_SHIFT, Fixed, round_shift
+from spec.record import Checked
+
+RAW_BITS = 16
+"""Most bits of a raw input word: a beat of the engine's image and its registers count in these."""
+
+LARGEST_Z = 512
+"""Largest z that has a table: exp of it is still a number."""
+
+GATE_BITS = 18
+"""Most bits of a number in the gate unit: the operands of its multiplier."""
 
 
 @dataclass(frozen=True)
-class InputFormat:
+class InputFormat(Checked):
     """How a raw input word becomes a number: (raw - offset) at the scale of `raw`.
 
     8-bit pixels are `InputFormat(Fixed(8, 7, signed=False), 128)`: (pixel - 128) / 128.
+
+    Raises:
+        SpecError: raw words of more than 16 bits, or an offset beyond twice their range.
     """
 
     raw: Fixed
     offset: int = 0
+
+    def __post_init__(self):
+        if self.raw.width > RAW_BITS:
+            raise SpecError(f"raw words of {self.raw.width} bits; an input has at most {RAW_BITS}")
+        if not -(1 << self.raw.width) <= self.offset < 1 << self.raw.width:
+            raise SpecError(
+                f"an offset of {self.offset} is outside ±{1 << self.raw.width}, for words of {self.raw.width} bits"
+            )
 
     def shift(self, data: Fixed) -> int:
         """Bits a raw word is shifted up into the data format: exact, the data format is never coarser."""
@@ -41,7 +62,7 @@ PIXELS = InputFormat(Fixed(8, 7, signed=False), 128)
 
 
 @dataclass(frozen=True)
-class GateFormats:
+class GateFormats(Checked):
     """Formats inside the gate unit; a build parameter of the gateware, so bundle and target must agree.
 
     The cell update is exact until it is rounded once: f*c is shifted up to the scale of i*g, the sum is
@@ -71,6 +92,19 @@ class GateFormats:
         return GateFormats(coarse, coarse, Fixed(inner, inner - 2), Fixed(width, width - 2))
 
     def __post_init__(self):
+        for name, fixed in vars(self).items():
+            if fixed.width > GATE_BITS or not fixed.signed:
+                raise SpecError(
+                    f"the gate unit's {name} is {fixed}; its numbers are signed, of at most {GATE_BITS} bits"
+                )
+        if self.z.max * self.z.lsb > LARGEST_Z:
+            raise SpecError(f"z in {self.z} reaches {self.z.max * self.z.lsb:g}; its tables end at {LARGEST_Z}")
+        shifts = (self.forget_shift, self.cell_shift, self.tanh_shift, self.hidden_shift)
+        if max(shifts) > LARGEST_SHIFT - 2 * GATE_BITS:
+            raise SpecError(
+                f"gate formats that shift by {max(shifts)} bits; at most {LARGEST_SHIFT - 2 * GATE_BITS} keep 64-bit "
+                "sums exact"
+            )
         if not self.z.frac <= self.cell.frac <= self.activation.frac or self.hidden_shift < 0:
             raise SpecError(
                 "gate formats need z.frac <= cell.frac <= activation.frac and hidden.frac <= 2 activation.frac"
@@ -98,7 +132,7 @@ class GateFormats:
 
 
 @dataclass(frozen=True)
-class StageFormat:
+class StageFormat(Checked):
     """Formats of one stage: its merged weight and its result."""
 
     weight: Fixed
@@ -106,7 +140,7 @@ class StageFormat:
 
 
 @dataclass(frozen=True)
-class Formats:
+class Formats(Checked):
     """Every format of a quantised LSTM.
 
     The accumulator of a stage has source.frac + weight.frac fractional bits. A bias has the format of z or of the
@@ -141,8 +175,19 @@ class Formats:
                 raise SpecError("the activation tables must lead from z's format to the activations'")
             if len(table.base) != SEGMENTS:
                 raise SpecError(f"an activation table has {len(table.base)} segments; the gate unit has {SEGMENTS}")
+        for name, table, right in (
+            ("sigmoid", self.sigmoid, sigmoid_table(self.gate.z, self.gate.activation)),
+            ("tanh", self.tanh, tanh_table(self.gate.z, self.gate.activation)),
+        ):
+            if not table.agrees(right):
+                raise SpecError(f"the table of {name} is not that of {name} in {self.gate.activation}; quantise anew")
         for c, chain in enumerate(self.chains):
             for s in range(len(chain)):
+                if self.shift(c, s) > LARGEST_SHIFT:
+                    raise SpecError(
+                        f"stage {s} of chain {c} shifts its accumulator by {self.shift(c, s)} bits; at most "
+                        f"{LARGEST_SHIFT} leave anything"
+                    )
                 if self.shift(c, s) < 0:
                     raise SpecError(
                         f"the result of stage {s} of chain {c} has {-self.shift(c, s)} more fractional bits than its "
@@ -150,6 +195,10 @@ class Formats:
                     )
         if self.head_shift < 0:
             raise SpecError("the logits have more fractional bits than their accumulator")
+        if self.head_shift > LARGEST_SHIFT:
+            raise SpecError(
+                f"the head shifts its accumulator by {self.head_shift} bits; at most {LARGEST_SHIFT} leave anything"
+            )
 
     @property
     def stages(self) -> tuple[StageFormat, ...]:

@@ -1,6 +1,6 @@
 """LSTM layers on tensor networks: shapes, and where x, h and the gates live in the tensors."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import prod
@@ -9,15 +9,18 @@ from typing import ClassVar
 import numpy as np
 
 from spec.errors import SpecError
-from spec.network import TensorNetwork, balanced_tree, dense_network, ht_network
-from spec.record import JsonRecord
+from spec.network import MOST_INDICES, MOST_PARAMETERS, TensorNetwork, balanced_tree, dense_network, ht_network
+from spec.record import Checked, JsonRecord
 
 GATES = ("i", "f", "g", "o")
 """The gates in the order of torch.nn.LSTM."""
 
+MOST_CLASSES = (1 << 16) - 1
+"""Most classes of a head: their number is a 16-bit word of the engine."""
+
 
 @dataclass(frozen=True)
-class Region:
+class Region(Checked):
     """A box inside a tensor, and the order in which a vector fills it.
 
     Entry j of the vector is the j-th point of the box when mode `order[0]` runs slowest and `order[-1]`
@@ -40,12 +43,20 @@ class Region:
 
     def __post_init__(self):
         modes = range(len(self.shape))
+        if len(self.shape) > MOST_INDICES or len(self.order) > MOST_INDICES:
+            raise SpecError(
+                f"a box of {len(self.shape)} modes in {len(self.order)} parts; at most {MOST_INDICES} are filled"
+            )
         if len(self.start) != len(self.shape) or set(self.order) != set(modes):
             raise SpecError(f"region {self.start}+{self.shape} in order {self.order}: one entry per mode is needed")
+        if len(self.sizes) not in (0, len(self.order)) or any(size < 1 for size in self.sizes):
+            raise SpecError(
+                f"region {self.start}+{self.shape}: {self.order} needs a size from 1 for each, not {self.sizes}"
+            )
         parts = [prod(size for mode, size in self.parts if mode == k) for k in modes]
-        if len(self.sizes) not in (0, len(self.order)) or (*parts,) != self.shape:
+        if (*parts,) != self.shape:
             raise SpecError(f"region {self.start}+{self.shape}: {self.order} of {self.sizes} do not make up its modes")
-        if min(self.start) < 0 or min(self.shape) < 1 or not 1 <= self.count <= prod(self.shape):
+        if not modes or min(self.start) < 0 or min(self.shape) < 1 or not 1 <= self.count <= prod(self.shape):
             raise SpecError(f"a box of {self.shape} at {self.start} cannot hold {self.count} entries")
 
     @property
@@ -63,17 +74,23 @@ class Region:
 
     def coordinates(self) -> np.ndarray:
         """Mode coordinates of the vector's entries: count × d."""
-        box = np.indices([size for _, size in self.parts]).reshape(len(self.order), -1)[:, : self.count]
-        result = np.tile(np.array(self.start, dtype=np.int64), (self.count, 1))
-        for position, (mode, stride) in enumerate(zip(self.order, self.strides, strict=True)):
-            result[:, mode] += box[position] * stride
-        return result
+        columns = [self._walk([int(mode == k) for k in range(len(self.shape))]) for mode in range(len(self.shape))]
+        return np.stack(columns, axis=1)
 
     def flat(self, shape: tuple[int, ...]) -> np.ndarray:
         """C-order positions of the vector's entries in a tensor of `shape`."""
-        if any(a + b > c for a, b, c in zip(self.start, self.shape, shape, strict=True)):
+        if len(shape) != len(self.shape) or any(
+            a + b > c for a, b, c in zip(self.start, self.shape, shape, strict=True)
+        ):
             raise SpecError(f"a box of {self.shape} at {self.start} leaves the tensor of {shape}")
-        return np.asarray(np.ravel_multi_index(tuple(self.coordinates().T), shape))
+        return self._walk([prod(shape[mode + 1 :]) for mode in range(len(shape))])
+
+    def _walk(self, weights: Sequence[int]) -> np.ndarray:
+        """Of the vector's entries, the sum over all modes of coordinate × weight."""
+        result = np.array([sum(first * weight for first, weight in zip(self.start, weights, strict=True))])
+        for (mode, size), stride in zip(self.parts, self.strides, strict=True):
+            result = (result[:, None] + np.arange(size) * (stride * weights[mode])).ravel()
+        return result[: self.count]
 
 
 @dataclass(frozen=True)
@@ -129,8 +146,12 @@ class LSTMSpec(JsonRecord):
             raise SpecError(
                 f"placements hold {self.x.count} and {self.h.count} entries, not {self.inputs} and {self.hidden}"
             )
-        if self.classes < 0:
-            raise SpecError(f"{self.classes} classes; a head has at least one, 0 means no head")
+        if not 0 <= self.classes <= MOST_CLASSES:
+            raise SpecError(f"{self.classes} classes; a head has 1 to {MOST_CLASSES:,}, 0 means no head")
+        if (self.hidden + 1) * self.classes > MOST_PARAMETERS:
+            raise SpecError(
+                f"a head of {self.classes:,} × {self.hidden:,} numbers; at most {MOST_PARAMETERS:,} are stored"
+            )
         if self.recurrent is not None and (self.recurrent.outputs, self.recurrent.output_shape) != (
             self.network.outputs,
             self.network.output_shape,

@@ -14,10 +14,17 @@ from typing import TypeAlias
 import numpy as np
 
 from spec.errors import SpecError
+from spec.record import Checked, check_name
+
+MOST_INDICES = 52
+"""Most indices of a network, and most factors: a letter each where tensors are contracted by letters."""
+
+MOST_ENTRIES, MOST_PARAMETERS = 1 << 24, 1 << 28
+"""Most entries of a data tensor or of a result, and most stored numbers of a network."""
 
 
 @dataclass(frozen=True)
-class Factor:
+class Factor(Checked):
     """One stored tensor: its name and the names of its indices, in storage (C) order."""
 
     name: str
@@ -25,7 +32,7 @@ class Factor:
 
 
 @dataclass(frozen=True)
-class TensorNetwork:
+class TensorNetwork(Checked):
     """A weight tensor held as factors that share named indices.
 
     Attributes:
@@ -36,7 +43,8 @@ class TensorNetwork:
         factors: the stored tensors.
 
     Raises:
-        SpecError: a size below 1, an index nobody stores, a bond that joins nothing, a name used twice.
+        SpecError: a size below 1, an index nobody stores, a bond that joins nothing, a name used twice; more indices,
+            factors, entries or parameters than a network may have (`MOST_INDICES`, `MOST_ENTRIES`, `MOST_PARAMETERS`).
     """
 
     kind: str
@@ -46,6 +54,12 @@ class TensorNetwork:
     factors: tuple[Factor, ...]
 
     def __post_init__(self):
+        check_name("a kind of network", self.kind)
+        for what, count in (("indices", len(self.sizes)), ("factors", len(self.factors))):
+            if count > MOST_INDICES:
+                raise SpecError(f"a network of {count} {what}; at most {MOST_INDICES} are contracted")
+        for name in (*(factor.name for factor in self.factors), *(index for index, _ in self.sizes)):
+            check_name("a factor or an index", name)
         names = [factor.name for factor in self.factors]
         if len(set(names)) != len(names) or not names:
             raise SpecError(f"factor names {names} must be present and distinct")
@@ -61,6 +75,22 @@ class TensorNetwork:
         for index in (*used, *self.inputs, *self.outputs):
             if index not in self.size:
                 raise SpecError(f"index {index} has no size")
+        for factor in self.factors:
+            if len(set(factor.indices)) != len(factor.indices):
+                raise SpecError(f"factor {factor.name} names an index twice; each of its indices is another one")
+        for what, indices in (("inputs", self.inputs), ("outputs", self.outputs)):
+            if not indices or len(set(indices)) != len(indices):
+                raise SpecError(f"the {what} {indices} of a network must be some, and distinct")
+            if prod(self.shape(indices)) > MOST_ENTRIES:
+                raise SpecError(
+                    f"the modes {self.shape(indices)} have {prod(self.shape(indices)):,} entries, more than "
+                    f"{MOST_ENTRIES:,}; choose smaller ones"
+                )
+        if self.parameters > MOST_PARAMETERS:
+            raise SpecError(
+                f"a network of {self.parameters:,} numbers; at most {MOST_PARAMETERS:,} are stored, choose smaller "
+                "modes or ranks"
+            )
 
     @cached_property
     def size(self) -> Mapping[str, int]:

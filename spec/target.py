@@ -7,7 +7,7 @@ from typing import ClassVar
 from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import GateFormats
-from spec.record import JsonRecord
+from spec.record import Checked, JsonRecord, check_name
 
 
 class Technology(str, Enum):
@@ -24,7 +24,7 @@ MULTIPLIERS = {Technology.ICE40: (16, 32), Technology.ECP5: (18, 63), Technology
 
 
 @dataclass(frozen=True)
-class Levels:
+class Levels(Checked):
     """Nested loops that each address generator can walk.
 
     Attributes:
@@ -95,6 +95,7 @@ class Target(JsonRecord):
     pinned: bool = False
 
     def __post_init__(self):
+        check_name("a target", self.name)
         limits = {
             "rows": (1, 64),
             "columns": (1, 64),
