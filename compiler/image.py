@@ -3,25 +3,28 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field
 
 from compiler.arithmetic import useful_macs
-from compiler.machine import Machine
+from compiler.machine import UNITS, Machine
 from compiler.mapping import StepMap
 from compiler.overlap import overlapped
 from compiler.planner import map_model
 from compiler.program import Programs, assemble, instructions, stream_words
+from compiler.verifier import verify
 from spec import container
-from spec.activation import PiecewiseLinear, table_width
+from spec.activation import SEGMENTS, PiecewiseLinear, check_tables, table_width, table_words
 from spec.bundle import Bundle
-from spec.errors import FileError, SpecError
+from spec.container import Tensors, expect, expect_only
+from spec.errors import SpecError
+from spec.lstm import MOST_CLASSES
+from spec.network import MOST_ENTRIES
 from spec.program import Segment, segment_width
+from spec.record import Checked, Hex, dump
 from spec.target import Target
-
-_TARGET = TypeAdapter(Target)
-_TABLE = TypeAdapter(PiecewiseLinear)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,37 +73,95 @@ class Image:
 
     def save(self, path: Path | str) -> str:
         """Writes the image and returns its content hash."""
-        description = {
-            "target": _TARGET.dump_python(self.target, mode="json"),
-            "sigmoid": _TABLE.dump_python(self.sigmoid, mode="json"),
-            "tanh": _TABLE.dump_python(self.tanh, mode="json"),
-        } | {name: getattr(self, name) for name in ("inputs", "hidden", "classes", "layers", "macs", "bundle_hash")}
+        description = dump(_Description(**{name: getattr(self, name) for name in _Description.__dataclass_fields__}))
         arrays = {} if self.order is None else {"order": self.order}
         for segment, words in self.segments.items():
-            size = -(-segment_width(self.target, segment, table_width(self.target.data_width)) // 8)
+            size = _bytes(self.target, segment)
             blob = b"".join(int(word).to_bytes(size, "little") for word in words)
             arrays[segment.name] = np.frombuffer(blob, dtype=np.uint8).reshape(len(words), size)
         return container.write(path, "image", description, arrays)
 
     @staticmethod
     def load(path: Path | str) -> "Image":
-        """Reads an image.
+        """Reads an image, and makes sure that its programs can run.
 
         Raises:
-            FileError: missing, damaged or tampered with.
+            FileError: missing, damaged, tampered with or inconsistent.
         """
-        description, arrays, _ = container.read(path, "image")
+        description, arrays = container.read(path, "image", _Description, _check_tensors)
+        order = arrays.pop("order", None)
+        segments = {
+            Segment[name]: np.array([int.from_bytes(row.tobytes(), "little") for row in rows], dtype=object)
+            for name, rows in arrays.items()
+        }
+        image = Image(segments=segments, order=order, **vars(description))
         try:
-            order = arrays.pop("order", None)
-            segments = {
-                Segment[name]: np.array([int.from_bytes(bytes(row), "little") for row in rows], dtype=object)
-                for name, rows in arrays.items()
-            }
-            target = _TARGET.validate_python(description.pop("target"))
-            tables = {name: _TABLE.validate_python(description.pop(name)) for name in ("sigmoid", "tanh")}
-            return Image(target, segments, **tables, order=order, **description)
-        except (KeyError, TypeError, ValidationError, SpecError) as error:
-            raise FileError(f"{path} is not a consistent image ({str(error).splitlines()[0]}); make it anew") from None
+            image.verify()
+        except SpecError as error:
+            raise container.inconsistent(path, "image", error) from None
+        return image
+
+    def verify(self) -> None:
+        """Checks what an image from elsewhere says.
+
+        Raises:
+            SpecError: words wider than their memory, an order that is none, or programs that cannot run.
+        """
+        formats = self.target.gate_formats
+        check_tables(self.sigmoid, self.tanh, formats.z, formats.activation)
+        if list(self.segments[Segment.TABLES]) != table_words(self.sigmoid, self.tanh, self.target.data_width):
+            raise SpecError("its table memory holds other tables than it says")
+        for segment, words in self.segments.items():
+            width = segment_width(self.target, segment, table_width(self.target.data_width))
+            if any(int(word) >> width for word in words):
+                raise SpecError(f"a word of {segment.name.lower()} has more than {width} bits")
+        if self.order is not None and not np.array_equal(np.sort(self.order), np.arange(self.inputs)):
+            raise SpecError(f"its order is none of {self.inputs} words")
+        verify(self.machine, inputs=self.inputs, hidden=self.hidden * self.layers, classes=self.classes)
+
+
+@dataclass(frozen=True)
+class _Description(Checked):
+    """What an image's file says in JSON."""
+
+    target: Target
+    sigmoid: PiecewiseLinear
+    tanh: PiecewiseLinear
+    inputs: Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
+    hidden: Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
+    classes: Annotated[int, Field(ge=0, le=MOST_CLASSES)]
+    layers: Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
+    macs: Annotated[int, Field(ge=1, lt=1 << 53)]
+    bundle_hash: Hex
+
+
+def _bytes(target: Target, segment: Segment) -> int:
+    """Bytes of a memory word in an image's file."""
+    return -(-segment_width(target, segment, table_width(target.data_width)) // 8)
+
+
+def _check_tensors(description: _Description, tensors: Tensors) -> None:
+    target = description.target
+    rooms = {
+        Segment.ARRAY_PROGRAM: target.program_words,
+        Segment.LOADER_PROGRAM: target.program_words,
+        Segment.GATE_PROGRAM: target.program_words,
+        Segment.FACTORS: target.factor_words,
+        Segment.BIAS: target.bias_words,
+        Segment.TABLES: 2 * SEGMENTS,
+        Segment.SCRATCHPAD: target.scratchpad_words,
+    }
+    for segment, room in rooms.items():
+        words, _ = expect(tensors, segment.name, "u", (None, _bytes(target, segment)))
+        if words > room:
+            raise SpecError(f"{words} words of {segment.name.lower()}, where the target has {room}")
+    for unit, record in UNITS.items():
+        words, size = tensors[unit.name].shape[0], record(target).words
+        if words == 0 or words % size:
+            raise SpecError(f"{words} words of {unit.name.lower()}, where each instruction has {size}")
+    if "order" in tensors:
+        expect(tensors, "order", "i", (description.inputs,))
+    expect_only(tensors, {*Segment.__members__, "order"})
 
 
 def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: StepMap | None = None) -> Image:

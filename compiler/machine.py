@@ -16,6 +16,7 @@ from compiler.nest import walk
 from compiler.program import Instructions, Programs, unpack
 from spec import timing
 from spec.activation import PiecewiseLinear
+from spec.errors import SpecError
 from spec.fixed import round_shift
 from spec.formats import GateFormats
 from spec.program import (
@@ -44,16 +45,22 @@ def decode(words: np.ndarray, record: Record) -> list[dict]:
     return [record.decode([int(w) for w in words[k : k + size]]) for k in range(0, len(words), size)]
 
 
+def parts(program: list[dict], size: int) -> tuple[list[dict], list[dict], list[dict]]:
+    """The instructions, of `size` words each, before, in and after the loop over time steps."""
+    last = next(k for k, instruction in enumerate(program) if instruction["loop_end"])
+    first = program[last]["back"] // size
+    return program[:first], program[first : last + 1], program[last + 1 :]
+
+
 def unroll(program: list[dict], size: int, steps: int) -> Iterator[tuple[int, dict]]:
     """The instructions, of `size` words each, in the order a sequencer runs them, with the time step of each (0
     before the loop).
     """
-    last = next(k for k, instruction in enumerate(program) if instruction["loop_end"])
-    first = program[last]["back"] // size
-    yield from ((0, instruction) for instruction in program[:first])
+    before, body, after = parts(program, size)
+    yield from ((0, instruction) for instruction in before)
     for step in range(steps):
-        yield from ((step, instruction) for instruction in program[first : last + 1])
-    yield from ((steps - 1, instruction) for instruction in program[last + 1 :])
+        yield from ((step, instruction) for instruction in body)
+    yield from ((steps - 1, instruction) for instruction in after)
 
 
 Executed = tuple[Segment, int, dict, int, int]
@@ -70,6 +77,9 @@ def schedule(
     """Start and done cycle of every instruction of a run.
 
     Inputs and outputs are taken to be always ready. With `keep`, states are neither cleared nor set.
+
+    Raises:
+        SpecError: the programs wait for each other forever.
     """
     contraction = contraction or (lambda instruction: Contraction(instruction, target))
     fetch = {unit: timing.fetch(target, record(target)) for unit, record in UNITS.items()}
@@ -112,7 +122,7 @@ def schedule(
             result.append((unit, step, instruction, start, done))
             break
         else:
-            raise AssertionError("the programs wait for each other forever")
+            raise SpecError("the programs wait for each other forever")
     return result
 
 
@@ -288,7 +298,7 @@ class Machine:
         self.programs = {unit: decode(segments[unit], record(target)) for unit, record in UNITS.items()}
         self.factors = unpack(segments[Segment.FACTORS], target.rows, target.factor_width)
         self.bias = unpack(segments[Segment.BIAS], target.columns, target.data_width)
-        self._constants = unpack(segments[Segment.SCRATCHPAD], target.columns, WORD)
+        self.constants = unpack(segments[Segment.SCRATCHPAD], target.columns, WORD)
         self._contractions: dict[int, Contraction] = {}
 
     def contraction(self, instruction: dict) -> Contraction:
@@ -327,9 +337,9 @@ class Machine:
         if after is not None and after.memory is not None:
             memory = deepcopy(after.memory)
         else:
-            lanes, above = self.target.columns, self.target.scratchpad_words - len(self._constants)
+            lanes, above = self.target.columns, self.target.scratchpad_words - len(self.constants)
             memory = Memory(
-                np.concatenate([np.zeros((above, lanes), dtype=np.int64), self._constants]),
+                np.concatenate([np.zeros((above, lanes), dtype=np.int64), self.constants]),
                 np.zeros((self.target.result_words, lanes), dtype=np.int64),
                 np.zeros(self.target.hidden, dtype=np.int64),
                 np.zeros(self.target.hidden, dtype=np.int64),

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from docs import accuracy
+from fdht.measurements import load
 
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = Path(__file__).parent / "results" / "bench.json"
@@ -121,8 +122,7 @@ def put(marks: tuple[str, str], tables: list[str]) -> None:
 
 def main(paths: list[str]) -> None:
     accuracy.write()
-    if RESULTS.is_file():
-        rows = json.loads(RESULTS.read_text())
+    if rows := load(RESULTS):
         parts = [("engine", bench_table), ("cpu", cpu_table), ("epoch", epoch_table)]
         put(BENCH, [table(rows) for kind, table in parts if any(r["kind"] == kind for r in rows)])
     figures = [json.loads(Path(path).read_text()) for path in paths]

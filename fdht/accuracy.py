@@ -4,12 +4,16 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, NotRequired
 
 import numpy as np
+from pydantic import Field, StringConstraints
+from typing_extensions import TypedDict
 
 from spec.container import write_whole
-from spec.errors import FileError, SpecError
+from spec.errors import SpecError
 from spec.lstm import LSTMSpec
+from spec.record import Checked, Count, Seed, Text, read_rows
 
 RESULTS = Path("docs/results/accuracy.json")
 """Where rows are kept, below the current directory."""
@@ -18,9 +22,25 @@ FORMATS = ("dense", "tt", "tr", "bt", "ht-input", "fdht")
 FLOAT = "float"
 MODELS = ("float", "golden", "rtl")
 
+Bits = Annotated[str, StringConstraints(max_length=1 << 20, pattern="^([0-9a-f]{2})+$")]
+"""A bit per clip, in hexadecimal: up to 4 million clips."""
+
+
+class Measured(TypedDict):
+    """What is kept of a measured model: `correct`, `total` and `hits` of a row, and what else was found."""
+
+    __pydantic_config__ = Checked.__pydantic_config__  # type: ignore[misc]
+
+    correct: Count
+    total: Annotated[int, Field(ge=1)]
+    hits: Bits
+    seconds: Annotated[float, Field(ge=0)]
+    logits: NotRequired[Count]
+    mismatches: NotRequired[Count]
+
 
 @dataclass(frozen=True)
-class Row:
+class Row(Checked):
     """One model of one seed on a test split.
 
     Attributes:
@@ -48,23 +68,23 @@ class Row:
         SpecError: an unknown format or model, widths that are none, counts that disagree.
     """
 
-    study: str
-    data: str
-    format: str
-    recurrent: str
-    factors: int
-    parameters: int
-    clips: int
-    seed: int
-    correct: int
-    total: int
-    hits: str
-    bits: str = FLOAT
+    study: Text
+    data: Text
+    format: Text
+    recurrent: Text
+    factors: Count
+    parameters: Count
+    clips: Count
+    seed: Seed
+    correct: Count
+    total: Count
+    hits: Bits
+    bits: Text = FLOAT
     qat: bool = False
-    recipe: str = ""
-    model: str = "float"
-    target: str = ""
-    settings: str = ""
+    recipe: Text = ""
+    model: Text = "float"
+    target: Text = ""
+    settings: Text = ""
     error: float = 0.0
     seconds: float = 0.0
 
@@ -77,7 +97,7 @@ class Row:
             if value not in known:
                 raise SpecError(f"{what} {value!r} of a row of results is none of {', '.join(known)}")
         factor, slash, data = self.bits.partition("/")
-        if self.bits != FLOAT and not (slash and factor.isdecimal() and data.isdecimal()):
+        if self.bits != FLOAT and not (slash and factor.isdecimal() and data.isdecimal() and self.bits.isascii()):
             raise SpecError(f"bits {self.bits!r} are neither {FLOAT} nor widths like 8/16")
         if self.bits == FLOAT and self.model != "float":
             raise SpecError(f"a {self.model} model computes with integers; say their widths instead of {FLOAT}")
@@ -139,15 +159,7 @@ def load(path: Path = RESULTS) -> list[Row]:
     Raises:
         FileError: something that is no list of rows.
     """
-    if not path.is_file():
-        return []
-    try:
-        rows = json.loads(path.read_text())
-        if not isinstance(rows, list):
-            raise SpecError("it is no list")
-        return [Row(**row) for row in rows]
-    except (json.JSONDecodeError, TypeError, SpecError) as error:
-        raise FileError(f"{path} holds no accuracies ({error}); restore it from git or remove it") from None
+    return read_rows(path, Row)
 
 
 def merge(rows: Iterable[Row], path: Path = RESULTS) -> None:

@@ -10,7 +10,6 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,7 @@ from model.presets import PRESETS, Preset
 from model.train import TrainingDiverged, TrainingInterrupted, finished, predict
 from spec.container import write_whole
 from spec.errors import SpecError
+from spec.record import read_kept
 
 STUDY = "baselines"
 
@@ -65,9 +65,8 @@ class Training:
 
     def result(self) -> dict | None:
         """`correct`, `total` and `hits` on the test split (validation, to choose) and `seconds`; None if unfinished."""
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            return json.loads(self.path.with_suffix(".json").read_text())
-        return None
+        known = read_kept(self.path.with_suffix(".json"), accuracy.Measured)
+        return None if known is None else dict(known)
 
     def run(self, progress: Callable[[int, int, list[dict]], None] | None = None) -> dict:
         """Trains, or goes on where it was, or finds it done; a rate to choose at which it diverges is never right."""

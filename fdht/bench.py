@@ -19,14 +19,17 @@ from compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
 from compiler.planner import candidates
 from fdht.console import Output
 from fdht.contenders import SIMULATED, Contender, contenders, find, pixels, roomy, scaling
+from fdht.measurements import load, load_builds, store
 from model.presets import PRESETS
 from sim.build import build
 from sim.simulate import Job, Simulation, simulate_jobs
 from spec import timing
 from spec.bundle import Bundle
-from spec.errors import CapacityError, FdhtError, FileError, SpecError
+from spec.container import write_whole
+from spec.errors import CapacityError, FdhtError, SpecError
 from spec.lstm import chains
 from spec.program import GateOp
+from spec.record import Plain, Text, read_kept
 from spec.stages import StageLists, stages_of
 from spec.target import Target
 
@@ -62,7 +65,7 @@ class Builds:
     path: Path
 
     def load(self) -> list[dict]:
-        return _load_list(self.path)
+        return load_builds(self.path)
 
     def of(self, target: Target, design: str = "fdht") -> dict | None:
         """The record of a design for a target."""
@@ -75,7 +78,7 @@ class Builds:
         record = {"design": design, **{name: report[name] for name in names}}
         record |= {"fmax_mhz": report["fmax_mhz_median"], "gateware": gateware}
         others = [r for r in self.load() if (r["design"], r["board"]) != (design, report["board"])]
-        _store_list(self.path, sorted([*others, record], key=lambda r: (r["design"], r["board"])))
+        store(self.path, sorted([*others, record], key=lambda r: (r["design"], r["board"])))
 
 
 def run(
@@ -262,13 +265,13 @@ def _simulated(output: Output, contender: Contender, stage_lists: StageLists) ->
     for part in (image.stream(), image.order, bundle.clips):
         key.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
     kept = CACHE / f"{key.hexdigest()[:20]}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text())
+    if (known := read_kept(kept, dict[Text, Plain])) is not None:
+        return known
     jobs = [Job(image, bundle.clips), Job(image, bundle.clips[:, :1])]
     with output.progress(f"{name}: simulating {STEPS} steps, then a lone frame", len(jobs)) as advance:
         steady, alone = simulate_jobs(jobs, built=built, progress=advance)
     figures = measured(bundle, image, steady, alone)
-    _store(kept, json.dumps(figures))
+    write_whole(kept, json.dumps(figures).encode())
     return figures
 
 
@@ -359,10 +362,10 @@ def merge(path: Path, rows: Sequence[dict]) -> None:
     if not rows:
         return
     key = lambda r: tuple(str(r.get(name)) for name in KEY)  # noqa: E731
-    old = _load_list(path)
+    old = load(path)
     new = {key(r): r for r in rows}
     kept = [new.pop(key(r), r) for r in old]
-    _store_list(path, [*kept, *new.values()])
+    store(path, [*kept, *new.values()])
 
 
 def check(rows: Iterable[dict]) -> None:
@@ -437,28 +440,3 @@ def cycles_text(r: dict) -> str:
 
 def rounded(value: float | None, digits: int) -> str | None:
     return None if value is None else f"{value:,.{digits}f}"
-
-
-def _load_list(path: Path) -> list[dict]:
-    if not path.is_file():
-        return []
-    try:
-        rows = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise FileError(f"{path} is not JSON ({error}); restore it from git or remove it") from None
-    if not isinstance(rows, list):
-        raise FileError(f"{path} is no list of results; restore it from git or remove it")
-    return rows
-
-
-def _store_list(path: Path, rows: Sequence[dict]) -> None:
-    lines = ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows)
-    _store(path, f"[\n{lines}\n]\n")
-
-
-def _store(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}")
-    scratch.write_text(text)
-    scratch.replace(path)

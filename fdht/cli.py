@@ -451,7 +451,8 @@ def compress(
     name="compile",
     rich_help_panel=ENGINE,
     epilog="Examples: fdht compile build/faces.checkpoint · "
-    "fdht compile build/digits.checkpoint --target icebreaker -o build/small --explain",
+    "fdht compile build/digits.checkpoint --target icebreaker -o build/small --explain · "
+    "fdht compile build/gestures.checkpoint --data mine:gestures",
 )
 def compile_(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, as fdht train writes it.")],
@@ -461,6 +462,18 @@ def compile_(
     ] = None,
     factor_width: Annotated[
         int | None, typer.Option(help="Bits of a factor, 4 to the engine's own [default: those, or what --qat had].")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the clips are that it was trained on, if it was module:name of your own (no file may name code "
+            "to be run) or is called otherwise now [default: what the checkpoint says].",
+            metavar="NAME",
+        ),
+    ] = None,
+    data_folder: Annotated[
+        str | None,
+        typer.Option("--data-folder", metavar="DIR", help="Where they lie now [default: what the checkpoint says]."),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also say why: stages, memory map, memories' fill, what came second.")
@@ -472,13 +485,15 @@ def compile_(
     The bundle is the quantised network with its golden vectors. Its widths and order of contraction are chosen for the
     target; another engine runs it only if they fit there. The image is program, factors and tables for one target.
     """
-    from fdht import compilation
+    from fdht import compilation, datasets
     from fdht.console import Output
     from spec.target import find_target
 
     output, engine = Output(json), find_target(target)
     with output.progress("planning, quantising, compiling"):
-        compiled = compilation.compile_checkpoint(checkpoint, engine, folder=out, factor_width=factor_width)
+        compiled = compilation.compile_checkpoint(
+            checkpoint, engine, folder=out, factor_width=factor_width, clips=datasets.moved(data, data_folder)
+        )
     figures = compilation.figures(compiled)
     compilation.report(output, compiled)
     if explain:
@@ -552,7 +567,10 @@ def simulate(
 def compare(
     bundle: BundlePath,
     target: TargetName = DEFAULT_TARGET,
-    clips: Annotated[int, typer.Option(help="Clips to simulate; the golden model runs all of them.", min=1)] = 3,
+    clips: Annotated[
+        int | None,
+        typer.Option(help="Clips to simulate; the golden model runs all [default: 3, or what there is].", min=1),
+    ] = None,
     pauses: Pauses = False,
     results: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also put rows into this file of results.")
@@ -671,7 +689,10 @@ def run(
     spi: Annotated[
         bool, typer.Option("--spi", help="Simulate the board's SPI port in place of its serial port.")
     ] = False,
-    clips: Annotated[int, typer.Option(help="Clips of the bundle to run, spread over all it has.", min=1)] = 3,
+    clips: Annotated[
+        int | None,
+        typer.Option(help="Clips of the bundle to run, spread over all it has [default: 3, or what there is].", min=1),
+    ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Every word against the golden model.")] = False,
     json: Json = False,
 ) -> None:

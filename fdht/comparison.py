@@ -56,15 +56,22 @@ def load(path: Path, target_name: str) -> tuple[Bundle, Image]:
         SpecError, FileError, CapacityError: unknown target, no readable bundle, or one that does not fit.
     """
     target, bundle = find_target(target_name), Bundle.load(path)
-    return bundle, compile_bundle(bundle, target, container.read(path, "bundle")[2])
+    return bundle, compile_bundle(bundle, target, container.hash_of(path))
 
 
-def spread(bundle: Bundle, count: int) -> list[int]:
-    """Numbers of `count` clips of the bundle, spread over all of them.
+CLIPS = 3
+"""How many clips are looked at, where nobody says and there are as many."""
+
+
+def spread(bundle: Bundle, count: int | None) -> list[int]:
+    """Numbers of `count` clips of the bundle, spread over all of them; of `CLIPS` or all there are when left out.
 
     Raises:
         SpecError: fewer than one, or more than there are.
     """
+    if not len(bundle.clips):
+        raise SpecError("the bundle holds no clips; compile the checkpoint anew")
+    count = min(CLIPS, len(bundle.clips)) if count is None else count
     if not 1 <= count <= len(bundle.clips):
         raise SpecError(f"{count} clips asked for, the bundle holds {len(bundle.clips)}; choose 1..{len(bundle.clips)}")
     return spread_over(len(bundle.clips), count).tolist()
@@ -212,8 +219,10 @@ def rows(bundle: Bundle, target: Target, runs: list[ClipRun]) -> list[Row]:
         SpecError: a bundle that does not note what it was trained on.
     """
     about, classes = bundle.about, np.array(bundle.about.get("float_classes", []))
-    if len(classes) != len(bundle.clips):
-        raise SpecError("the bundle does not note the float model's classes; compile the checkpoint anew")
+    if len(classes) != len(bundle.clips) or not {"data", "clips", "seed", "preset"} <= about.keys():
+        raise SpecError(
+            "the bundle does not note its training and the float model's classes; compile the checkpoint anew"
+        )
     floating = Row(
         study=STUDY,
         data=about["data"],

@@ -1,5 +1,6 @@
 """`fdht compile`: a checkpoint to a bundle, and to an image of one target."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def compile_checkpoint(
     folder: Path | None = None,
     factor_width: int | None = None,
     vectors: int | None = None,
+    clips: Mapping[str, str] | None = None,
 ) -> Compiled:
     """Plans, quantises, measures and compiles; writes bundle and image together or neither.
 
@@ -77,22 +79,24 @@ def compile_checkpoint(
         factor_width: bits of a factor; the target's when left out, or those the model was trained on. Such a model
             keeps its stage list and its formats.
         vectors: how many of the test split's clips become golden vectors; all when left out.
+        clips: where they are now, as fields of `Source`, in place of what the checkpoint says.
 
     Raises:
         FileError: no readable checkpoint, one of a training on integers that has not come to them, or clips that came,
             went or changed sides since.
-        SpecError: another factor width than the model was trained on, or formats that the target does not have.
+        SpecError: data of one's own that the user has not named, see `model.data.own`; another factor width than the
+            model was trained on, or formats that the target does not have.
         CapacityError: the model does not fit the target.
     """
     trained = load_checkpoint(checkpoint)
-    source = data.load(trained.data)
+    source = data.load(replace(trained.data, **(clips or {})))
     trained.check(source)
-    clips, labels = source.test.clips[:vectors], source.test.labels[:vectors]
+    tested, labels = source.test.clips[:vectors], source.test.labels[:vectors]
     stage_lists, formats = _trained_on(checkpoint, trained.quantisation, factor_width)
     bundle, saturation = quantise(
         trained.model,
         plan(trained.spec, target) if stage_lists is None else stage_lists,
-        clips,
+        tested,
         labels,
         calibration=source.final.spread(CALIBRATION_CLIPS),
         factor_width=target.factor_width if factor_width is None else factor_width,
@@ -104,7 +108,7 @@ def compile_checkpoint(
     about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(source.final))
     if trained.quantisation is not None:
         about["trained_on"] = str(trained.quantisation.arithmetic)
-    bundle = replace(bundle, about={**about, **measure(trained.model, clips, bundle)})
+    bundle = replace(bundle, about={**about, **measure(trained.model, tested, bundle)})
     image = compile_bundle(bundle, target)
     bundle_path, image_path = paths(checkpoint, target, folder)
     image = replace(image, bundle_hash=bundle.save(bundle_path))

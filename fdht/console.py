@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 PLAIN_WIDTH = 120
 """Columns of tables that go to a file or a pipe."""
@@ -21,6 +22,8 @@ Advance = Callable[..., None]
 
 class Output:
     """Where a command writes.
+
+    Names and words may come from files: they are shown as they are, never as markup.
 
     With `as_json`, stdout gets exactly one JSON object and stderr all the rest; otherwise tables go to stdout,
     progress and messages to stderr. With `quiet`, nothing goes anywhere: another process says it all.
@@ -43,19 +46,19 @@ class Output:
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table; numbers are aligned to the right."""
         rows = [list(row) for row in rows]
-        table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+        table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
         for k, column in enumerate(columns):
             numeric = bool(rows) and all(isinstance(row[k], int | float) or row[k] is None for row in rows)
-            table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+            table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(shown(value) for value in row))
+            table.add_row(*(Text(shown(value)) for value in row))
         self._people.print(table)
 
     def facts(self, title: str, facts: dict[str, object]) -> None:
         """A table of names and values."""
-        table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+        table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False)
         for name, value in facts.items():
-            table.add_row(name, shown(value))
+            table.add_row(Text(name), Text(shown(value)))
         self._people.print(table)
 
     def result(self, figures: dict | list[dict]) -> None:
@@ -71,11 +74,11 @@ class Output:
             return
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self._aside, transient=True) as bar:
             task = bar.add_task(what, total=total, note="")

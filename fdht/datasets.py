@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fdht.console import Output
-from model.data import DATA_SETS, FOLDERS, DataSet, Source, Split, load, protocol
+from model.data import DATA_SETS, FOLDERS, DataSet, Source, Split, load, own, protocol
 from spec.container import write_whole
 from spec.errors import SpecError
 
@@ -28,9 +28,13 @@ LINES, MARGIN, GAP = 72, 130, 4
 def source(name: str | None, folder: str | None, frames: int, split: str, fold: int) -> Source | None:
     """The data set that options name; None if they name none. A folder alone holds clips of the user's own.
 
+    This is where code of the user's own comes in: options name it, no file does.
+
     Raises:
-        SpecError: options about clips in a folder, and no folder.
+        SpecError: options about clips in a folder, and no folder; code of one's own that cannot be imported.
     """
+    if name is not None and ":" in name:
+        own(name)
     options = Source(name or "folder", folder and str(Path(folder).resolve()), frames, split, fold)
     if name is None and folder is None:
         if options != Source("folder"):
@@ -39,12 +43,26 @@ def source(name: str | None, folder: str | None, frames: int, split: str, fold: 
     return options
 
 
+def moved(name: str | None, folder: str | None) -> dict[str, str]:
+    """What options say of where the clips of a checkpoint are now, as fields of its `Source`.
+
+    Raises:
+        SpecError: code of one's own that cannot be imported.
+    """
+    if name is not None and ":" in name:
+        own(name)
+    given = {"name": name, "folder": folder and str(Path(folder).resolve())}
+    return {field: value for field, value in given.items() if value is not None}
+
+
 def options(chosen: Source) -> list[str]:
-    """The options that name a folder and how it is read, nothing for a data set that needs none: undoes `source`."""
+    """The options that a preset's file leaves to the user: code of one's own, a folder and how it is read."""
+    packaged_or_folder = chosen.name in DATA_SETS or chosen.name == Source("folder").name
+    named = [] if packaged_or_folder else ["--data", shlex.quote(chosen.name)]
     if chosen.folder is None:
-        return []
+        return named
     given = {"data-folder": chosen.folder, "frames": chosen.frames, "split": chosen.split, "fold": chosen.fold}
-    return [part for name, value in given.items() for part in (f"--{name}", shlex.quote(str(value)))]
+    return named + [part for name, value in given.items() for part in (f"--{name}", shlex.quote(str(value)))]
 
 
 @cache

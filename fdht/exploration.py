@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass, replace
 from math import log, prod
 from pathlib import Path
 from re import split
+from typing import Annotated
 
 from optuna.study import StudyDirection
 from optuna.trial import FixedTrial, FrozenTrial, Trial
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from boards.catalogue import find_board
 from compiler.explain import fill
@@ -31,13 +34,37 @@ from model.presets import Preset, fitted
 from model.quantise import CALIBRATION_CLIPS, quantise
 from model.train import TrainingDiverged, TrainingInterrupted, finished
 from spec.container import write_whole
-from spec.errors import CapacityError, SpecError
+from spec.errors import CapacityError, FdhtError, FileError, SpecError
+from spec.record import Checked, Count, Share, Text
 from spec.target import Target
 
 SMALLER_IS_BETTER = ("cycles", "parameters", "memory", "multipliers")
 """What may be minimised beside the accuracy, which is maximised."""
 
 STUDY, PICTURE = "study.journal", "front.png"
+
+
+class Figures(TypedDict):
+    """What is known of a trial's model and engine."""
+
+    __pydantic_config__ = Checked.__pydantic_config__  # type: ignore[misc]
+
+    accuracy: Share
+    float_accuracy: Share | None
+    parameters: Count
+    cycles: Annotated[float, Field(gt=0)]
+    memory: Count
+    multipliers: Annotated[int, Field(ge=1)]
+    frames_per_s: Annotated[float, Field(gt=0)]
+    input_modes: list[Count]
+    output_modes: list[Count]
+    tree: Text
+    ranks: dict[Text, Count]
+    factor_width: Count
+    data_width: Count
+    rows: Count
+    columns: Count
+    target: Text
 
 
 @dataclass(frozen=True)
@@ -121,7 +148,7 @@ class Exploration:
         self.space = Space(spec.inputs, spec.hidden, spec.classes, _picture(self._data), board, question.own_engine)
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(question.minimise)]
         self._first = self.space.choices(spec)
-        self.study = Study(folder / STUDY, question.figures(), directions, question.seed, self._first)
+        self.study = Study(folder / STUDY, question.figures(), directions, question.seed, self._first, Figures)
 
     def run(self, trials: int, progress: Callable[[int], None]) -> None:
         """Searches until so many trials are finished, those of all processes together.
@@ -150,7 +177,12 @@ class Exploration:
         if number not in found:
             there = ", ".join(str(trial.number) for trial in self.study.front) or "none yet"
             raise SpecError(f"trial {number} has no model; those of the front are {there}")
-        return self.space.choose(FixedTrial(found[number].params))
+        try:
+            return self.space.choose(FixedTrial(found[number].params))
+        except (FdhtError, ValueError, KeyError, TypeError) as error:
+            raise FileError(
+                f"trial {number} of {self.study.path} was not chosen by this search ({error}); choose another"
+            ) from None
 
     def take(self, number: int) -> dict:
         """Writes a trial's model for `fdht train`, and its engine for `--target`, if that is not the board's own.

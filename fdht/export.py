@@ -8,12 +8,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
 from fdht import integration
 from fdht.console import Output
 from hw.axi import NAME, AXIAccelerator
 from sim.build import convert, gateware_sources
 from spec.errors import FileError, SpecError
 from spec.protocol import image_check, target_id
+from spec.record import Text, read_kept
 from spec.registers import MAP_VERSION
 from spec.target import Target, Technology, find_target
 
@@ -136,6 +140,14 @@ def image_files(path: Path, target: Target, name: str) -> dict[str, bytes]:
     return files
 
 
+class _Written(TypedDict):
+    """What is read of the JSON of an exported folder."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    files: list[Text]
+
+
 def check_folder(folder: Path, mark: str) -> None:
     """Makes sure that a folder may be written.
 
@@ -146,7 +158,8 @@ def check_folder(folder: Path, mark: str) -> None:
         FileError: it is no folder, or holds something else.
     """
     if folder.is_dir():
-        ours = set(json.loads((folder / mark).read_text())["files"]) if (folder / mark).is_file() else set()
+        written = read_kept(folder / mark, _Written)
+        ours = set(written["files"]) if written else set()
         strange = sorted({path.name for path in folder.iterdir()} - ours)
         if strange:
             raise FileError(f"{folder} holds {strange[0]}, which fdht export did not write; choose another folder")

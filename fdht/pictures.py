@@ -1,6 +1,5 @@
 """Pictures of the benchmark: a step over time, the array's floor plan, cost against the number of inputs."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,6 +17,7 @@ from compiler.program import HEAD, contractions
 from fdht.console import Output
 from fdht.contenders import Contender, contenders
 from fdht.drawing import plain, write
+from fdht.measurements import load
 from hw.technology import mult18_site
 from spec import timing
 from spec.errors import CapacityError
@@ -54,7 +54,7 @@ def draw(output: Output, folder: Path, presets: Sequence[str], targets: Sequence
         files.append(folder / f"floor-plan-{target.name}.png")
         write(floor_plan(target), files[-1])
     results = folder / "bench.json"
-    rows = [r for r in json.loads(results.read_text()) if r["kind"] == "scaling"] if results.is_file() else []
+    rows = [r for r in load(results) if r["kind"] == "scaling"]
     if len(rows) > 1:
         files.append(folder / "cost-against-n.png")
         write(cost(rows), files[-1])

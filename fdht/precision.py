@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ from model.quantise import CALIBRATION_CLIPS, quantise
 from model.train import EVALUATION_BATCH, TrainingInterrupted, finished, predict
 from spec.container import write_whole
 from spec.errors import FdhtError, SpecError
+from spec.record import read_kept
 from spec.target import Target
 
 STUDY = "precision"
@@ -118,8 +118,8 @@ class Point:
         """`correct`, `total` and `hits` on the test split, `seconds` of the training; of a model that was trained on
         integers also how many `logits` were compared with the golden model's, and its `mismatches`.
         """
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            return json.loads(self.path.read_text())
+        if (known := read_kept(self.path, accuracy.Measured)) is not None:
+            return dict(known)
         trained = checkpoint()
         data, compared = packaged(self.training.preset.data), {}
         trained.check(data)

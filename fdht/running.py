@@ -96,7 +96,7 @@ class Run:
     seconds: float
 
 
-def run(output: Output, path: Path, place: Place, count: int) -> tuple[Bundle, Run]:
+def run(output: Output, path: Path, place: Place, count: int | None) -> tuple[Bundle, Run]:
     """Runs clips of a bundle, spread over all it has.
 
     Raises:
@@ -107,7 +107,7 @@ def run(output: Output, path: Path, place: Place, count: int) -> tuple[Bundle, R
     clips = spread(bundle, count)
     with opened(output, place) as device:
         target = _target(device)
-        image = compile_bundle(bundle, target, container.read(path, "bundle")[2])
+        image = compile_bundle(bundle, target, container.hash_of(path))
         with output.progress("loading the image") as advance:
             loaded = device.load(image, lambda done, total: advance(done, total))
         results, begin = [], time.monotonic()

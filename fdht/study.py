@@ -10,9 +10,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import isfinite
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import optuna
@@ -22,8 +23,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
 
-from spec.errors import FdhtError, FileError
+from spec.errors import FdhtError, FileError, SpecError
+from spec.record import Checked, Plain, Text, parse
 
 BEAT, GRACE = 10.0, 60.0
 """Seconds between signs of life, and after the last one until a trial counts as lost; clocks must agree within them."""
@@ -41,6 +45,15 @@ _NAME, _QUESTION, _FITS, _SEEN, _AGAIN = "fdht explore", "question", "fits", "se
 
 class ExplorationInterrupted(FdhtError):
     """Ctrl-C during a study; the message says what is kept."""
+
+
+class Refusal(TypedDict):
+    """Why a candidate was refused: in few words, and in a sentence."""
+
+    __pydantic_config__ = Checked.__pydantic_config__  # type: ignore[misc]
+
+    reason: Text
+    sentence: Text
 
 
 class Refused(Exception):
@@ -70,6 +83,7 @@ class Study:
         directions: per objective.
         seed: of all choices. What is chosen for a trial follows from the seed, its number and the trials known then.
         first: what is chosen for the first trial of a new study; None for what the search chooses.
+        figures: the type of a trial's figures; a file with others is refused.
 
     Raises:
         FileError: no study, one of another question, or no permission.
@@ -82,18 +96,28 @@ class Study:
         directions: Sequence[StudyDirection],
         seed: int,
         first: dict[str, Any] | None,
+        figures: Any = dict[Text, Plain],
     ):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _check(path)
-            storage = JournalStorage(JournalFileBackend(str(path)))
+            self._open(question, directions, seed, first)
+            self._verify(len(directions), figures)
         except OSError as error:
             raise FileError(f"cannot use {path}: {error.strerror}; choose another folder with --out") from None
+        except FileError:
+            raise
         except Exception as error:  # a damaged file shows as whatever its content makes of Optuna's reader
-            raise FileError(f"{path} is no study, or a damaged one ({error}); choose another folder") from None
-        sampler = _Numbered(seed)
+            raise FileError(
+                f"{path} is no study, or a damaged one ({type(error).__name__}: {error}); choose another folder"
+            ) from None
+
+    def _open(
+        self, question: dict[str, Any], directions: Sequence[StudyDirection], seed: int, first: dict[str, Any] | None
+    ) -> None:
+        storage, sampler = JournalStorage(JournalFileBackend(str(self.path))), _Numbered(seed)
         try:
             self.trials = optuna.create_study(
                 storage=storage, study_name=_NAME, sampler=sampler, directions=list(directions)
@@ -104,6 +128,24 @@ class Study:
         except DuplicatedStudyError:
             self.trials = optuna.load_study(storage=storage, study_name=_NAME, sampler=sampler)
             self._compare(question)
+
+    def _verify(self, objectives: int, figures: Any) -> None:
+        """Whether every trial says what is read of it.
+
+        Raises:
+            SpecError: one does not.
+        """
+        for trial in self.trials.get_trials(deepcopy=False):
+            kept = trial.user_attrs
+            if trial.state is TrialState.COMPLETE:
+                if trial.values is None or len(trial.values) != objectives or not all(map(isfinite, trial.values)):
+                    raise SpecError(f"trial {trial.number} has {trial.values}, not {objectives} objectives")
+                parse(figures, json.dumps(kept.get(FIGURES)))
+            if trial.state is TrialState.PRUNED:
+                parse(Refusal, json.dumps(kept.get(REFUSAL)))
+            if trial.state is TrialState.RUNNING and trial.datetime_start is None:
+                raise SpecError(f"trial {trial.number} runs and was never begun")
+            parse(dict[Text, Plain], json.dumps(trial.params))
 
     def _compare(self, question: dict[str, Any]) -> None:
         kept = {}
@@ -193,7 +235,8 @@ class Study:
         for trial in self.trials.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             assert trial.datetime_start is not None
             seen = trial.user_attrs.get(_SEEN, trial.datetime_start.timestamp())
-            if time.time() - seen > GRACE:
+            # A sign of life from the future is none: nobody's clock is to be waited for.
+            if not isinstance(seen, int | float) or not -GRACE <= time.time() - seen <= GRACE:
                 with suppress(ValueError, UpdateFinishedTrialError):  # another process was faster
                     self.trials.tell(trial.number, state=TrialState.FAIL)
                     if not trial.user_attrs.get(_AGAIN):
@@ -252,21 +295,43 @@ class _Numbered(BaseSampler):
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
+LARGEST = 1 << 28
+"""Most bytes of a study's file: some hundred thousand trials."""
+
+
 def _check(path: Path) -> None:
     """Whether a file is a journal; what a full disk or a power cut left of its last operation is cut off.
 
     Raises:
-        ValueError: it is something else.
+        SpecError: it is something else.
     """
     if not path.exists() or path.stat().st_size == 0:
         return
-    with path.open("rb") as file:
-        if "op_code" not in json.loads(file.readline()):
-            raise ValueError("its first line is no operation")
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise SpecError(f"it is no file, or has more than {LARGEST:,} bytes")
     lock = JournalFileSymlinkLock(str(path))
     lock.acquire()
     try:
         with path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
+            content = file.read()
+            whole = content[: content.rfind(b"\n") + 1]
+            operations = [_operation(line) for line in whole.splitlines()]
+            if not operations or operations[0].get("study_name") != _NAME:
+                raise SpecError("it does not begin with a study of fdht explore")
+            file.truncate(len(whole))
     finally:
         lock.release()
+
+
+class _Operation(TypedDict):
+    """A line of the journal; Optuna knows what else belongs to it."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
+
+    op_code: Annotated[int, Field(ge=0, le=10)]
+    worker_id: Text
+
+
+def _operation(line: bytes) -> dict[str, Any]:
+    parse(_Operation, line)
+    return parse(Plain, line)

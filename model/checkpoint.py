@@ -2,25 +2,27 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, NotRequired
 
 import numpy as np
 import torch
+from pydantic import AfterValidator, Field
 from torch import nn
+from typing_extensions import TypedDict
 
 from model.data import DataSet, Source
 from model.layers import Classifier
-from model.presets import Preset, find_preset
+from model.presets import MOST, Augmentation, Preset, find_preset
 from model.qat import Network, Quantisation, QuantisedClassifier
 from spec import container
+from spec.container import Tensors, expect, expect_only
 from spec.errors import FileError, SpecError
-from spec.fixed import Fixed
 from spec.formats import InputFormat
-from spec.lstm import LSTMSpec
-
-_PLAIN = ("fingerprint", "seed", "epoch", "epochs", "choose", "recipe", "history", "best_epoch", "accuracy")
-"""Attributes of a checkpoint that are written as they are."""
+from spec.lstm import LSTMSpec, chains
+from spec.record import Checked, Hex, Seed, Share, Text, check_name, dump, parse
+from spec.stages import stages_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +75,14 @@ class Checkpoint:
         """Whether a data set has the clips it was trained on, on the sides they were on.
 
         Raises:
-            FileError: some came, went or changed sides.
+            FileError: some came, went or changed sides, or have other sizes.
         """
+        spec = self.spec
+        if (data.inputs, data.classes, data.input_format) != (spec.inputs, spec.classes, self.model.input_format):
+            raise FileError(
+                f"a step of {data.name} has {data.inputs:,} values and {data.classes} classes, the model takes "
+                f"{spec.inputs:,} and has {spec.classes} (or their number formats differ); pass what it was trained on"
+            )
         if data.fingerprint != self.fingerprint:
             raise FileError(
                 f"the clips of {self.data} are not those that {self.preset} was trained on (some came, went or were "
@@ -122,20 +130,16 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint, state: dict[str, 
     Raises:
         FileError: no permission, no room.
     """
-    arrays = {f"model.{name}": p.detach().cpu().numpy() for name, p in checkpoint.model.named_parameters()} | state
-    description = {
-        "preset": checkpoint.preset,
-        "data": asdict(checkpoint.data),
-        "spec": json.loads(checkpoint.spec.to_json()),
-        "input_format": asdict(checkpoint.model.input_format),
-        "quantisation": None if checkpoint.quantisation is None else checkpoint.quantisation.dump(),
-        **{name: getattr(checkpoint, name) for name in _PLAIN},
-    }
+    arrays = {f"{MODEL}{name}": p.detach().cpu().numpy() for name, p in checkpoint.model.named_parameters()} | state
+    plain = {name: getattr(checkpoint, name) for name in _Description.__dataclass_fields__ if name != "input_format"}
+    description = dump(_Description(input_format=checkpoint.model.input_format, **plain))
     container.write(path, "checkpoint", description, arrays)
 
 
 def read_checkpoint(path: Path | str, preset: Preset | None = None) -> tuple[Checkpoint, dict[str, np.ndarray]]:
     """Reads a checkpoint and all its arrays.
+
+    Nothing in it is imported or run: data of somebody's own are a name in it, and no more.
 
     Args:
         preset: the preset it must be of, with this very shape; any when left out.
@@ -143,28 +147,123 @@ def read_checkpoint(path: Path | str, preset: Preset | None = None) -> tuple[Che
     Raises:
         FileError: missing, damaged, inconsistent, or a checkpoint of another preset or model.
     """
-    description, arrays, _ = container.read(path, "checkpoint")
-    try:
-        spec = LSTMSpec.from_json(json.dumps(description["spec"]))
-        raw, quantisation = description["input_format"], description["quantisation"]
-        model = Classifier(spec, InputFormat(Fixed(**raw["raw"]), raw["offset"]))
-        model.load_state_dict(
-            {name.removeprefix("model."): torch.tensor(a) for name, a in arrays.items() if name.startswith("model.")}
-        )
-        checkpoint = Checkpoint(
-            data=Source(**description["data"]),
-            spec=spec,
-            model=model.eval(),
-            preset=description["preset"],
-            quantisation=None if quantisation is None else Quantisation.load(quantisation),
-            **{name: description[name] for name in _PLAIN},
-        )
-    except (KeyError, TypeError, ValueError, RuntimeError, SpecError) as error:
-        raise FileError(f"{path} is not a consistent checkpoint ({str(error).splitlines()[0]}); train anew") from None
+    description, arrays = container.read(path, "checkpoint", _Description, _check_tensors)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise container.inconsistent(path, "checkpoint", SpecError(f"{name} holds what is no finite number"))
+        if ".exp_avg_sq." in name and array.min(initial=0) < 0:
+            raise container.inconsistent(path, "checkpoint", SpecError(f"{name} holds negative squares"))
+    model = Classifier(description.spec, description.input_format)
+    model.load_state_dict(
+        {name.removeprefix(MODEL): torch.from_numpy(a) for name, a in arrays.items() if name.startswith(MODEL)}
+    )
+    plain = {name: value for name, value in vars(description).items() if name != "input_format"}
+    checkpoint = Checkpoint(model=model.eval(), **plain)
     if preset is not None and checkpoint.preset != preset.name:
         raise FileError(
             f"{path} is a checkpoint of preset {checkpoint.preset}, not {preset.name}; pass one of the latter"
         )
-    if preset is not None and spec != preset.spec:
+    if preset is not None and checkpoint.spec != preset.spec:
         raise FileError(f"{path} holds a {preset.name} model of another shape than the preset's; train it anew")
     return checkpoint, arrays
+
+
+MODEL, LATEST, OPTIMISER = "model.", "latest.", "optimiser."
+"""What the names of a checkpoint's tensors begin with: parameters, those of the last epoch where `model` has the best
+one's, and the optimiser's state."""
+
+STATE = ("step", "exp_avg", "exp_avg_sq")
+"""AdamW's state of a parameter: a single number, and two tensors of the parameter's shape."""
+
+
+class EpochRecord(TypedDict):
+    """What is known of an epoch: see `train`."""
+
+    __pydantic_config__ = Checked.__pydantic_config__  # type: ignore[misc]
+
+    loss: Annotated[float, Field(ge=0)]
+    accuracy: Share
+    validation: Share | None
+    learning_rate: Annotated[float, Field(ge=0)]
+    seconds: Annotated[float, Field(ge=0)]
+
+
+def _augmentation(value: dict | None) -> dict | None:
+    if value is not None:
+        parse(Augmentation, json.dumps(value))
+    return value
+
+
+class Recipe(TypedDict):
+    """What a training depends on beside data, model and epochs: `Preset.recipe`, and what `train` adds."""
+
+    __pydantic_config__ = Checked.__pydantic_config__  # type: ignore[misc]
+
+    clips_per_epoch: Annotated[int, Field(ge=1, le=MOST)]
+    batch: Annotated[int, Field(ge=1, le=MOST)]
+    schedule: Text
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    dropout: Share
+    input_dropout: Share
+    hidden_dropout: Share
+    augmentation: Annotated[dict | None, AfterValidator(_augmentation)]
+    patience: Annotated[int, Field(ge=1, le=MOST)] | None
+    precision: NotRequired[Text]
+    compiled: NotRequired[bool]
+    start: NotRequired[Hex | None]
+    integers: NotRequired[Text | None]
+
+
+@dataclass(frozen=True)
+class _Description(Checked):
+    """What a checkpoint's file says in JSON."""
+
+    preset: Text
+    data: Source
+    spec: LSTMSpec
+    input_format: InputFormat
+    quantisation: Quantisation | None
+    fingerprint: Hex
+    seed: Seed
+    epoch: Annotated[int, Field(ge=0, le=MOST)]
+    epochs: Annotated[int, Field(ge=0, le=MOST)]
+    choose: bool
+    recipe: Recipe
+    history: list[EpochRecord]
+    best_epoch: Annotated[int, Field(ge=1)] | None
+    accuracy: Share | None
+
+    def __post_init__(self):
+        check_name("a checkpoint's preset", self.preset)
+        if self.epoch > self.epochs or len(self.history) != self.epoch or (self.best_epoch or 0) > self.epoch:
+            raise SpecError(
+                f"epoch {self.epoch} of {self.epochs} with {len(self.history)} records and the best of epoch "
+                f"{self.best_epoch}"
+            )
+        if self.spec.classes < 1:
+            raise SpecError("a model without a class, which a classifier has")
+        if self.quantisation is None:
+            return
+        arithmetic, formats = self.quantisation.arithmetic, self.quantisation.formats
+        stages = stages_of(chains((self.spec,)), arithmetic.stage_lists)
+        if formats is not None and [len(c) for c in formats.chains] != [len(c) for c in stages]:
+            raise SpecError(f"formats for other stages than {arithmetic.stage_lists}")
+        if formats is not None and (formats.gate != arithmetic.gate or formats.head is None):
+            raise SpecError("formats of another arithmetic, or none of the head")
+
+
+def _check_tensors(description: _Description, tensors: Tensors) -> None:
+    with torch.device("meta"):  # shapes alone
+        parameters = dict(Classifier(description.spec, description.input_format).named_parameters())
+    wanted: dict[str, tuple[int, ...]] = {}
+    for name, parameter in parameters.items():
+        shape = tuple(parameter.shape)
+        wanted[f"{MODEL}{name}"] = shape
+        if any(found.startswith(LATEST) for found in tensors):
+            wanted[f"{LATEST}{name}"] = shape
+        if any(found.startswith(OPTIMISER) for found in tensors):
+            wanted |= {f"{OPTIMISER}{part}.{name}": (1,) if part == "step" else shape for part in STATE}
+    for name, shape in wanted.items():
+        expect(tensors, name, "f", shape)
+    expect_only(tensors, set(wanted))

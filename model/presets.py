@@ -1,6 +1,7 @@
 """Presets: the models with their data and how they are trained."""
 
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from typing import ClassVar
 
 import torch
@@ -11,7 +12,13 @@ from model.data import DataSet
 from model.schedule import SCHEDULES
 from spec.errors import SpecError
 from spec.lstm import LSTMSpec, Region, fdht_lstm
-from spec.record import JsonRecord
+from spec.record import Checked, JsonRecord, Text, check_name
+
+LARGEST_CHANGE = 100
+"""Of an augmentation: far beyond what leaves a picture recognisable."""
+
+MOST = 10**9
+"""Most epochs, clips and the like."""
 
 _WORDS = {
     "epochs": "epochs",
@@ -22,7 +29,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Checked):
     """Random changes of training clips, drawn anew each time; all uniform in ± the given size.
 
     Attributes:
@@ -35,7 +42,7 @@ class Augmentation:
             the next, or a `picture`.
 
     Raises:
-        SpecError: `per` is something else.
+        SpecError: `per` is something else, or a size beyond `LARGEST_CHANGE`.
     """
 
     rotation: float
@@ -46,6 +53,9 @@ class Augmentation:
     per: str = "clip"
 
     def __post_init__(self):
+        for name in ("rotation", "scale", "shift", "contrast", "brightness"):
+            if not abs(getattr(self, name)) <= LARGEST_CHANGE:
+                raise SpecError(f"an augmentation's {name} of {getattr(self, name)} is outside ±{LARGEST_CHANGE}")
         if self.per not in ("clip", "picture"):
             raise SpecError(f"augmentation per {self.per!r}; there is one per clip and one per picture")
 
@@ -108,7 +118,7 @@ class Preset(JsonRecord):
     KIND: ClassVar[str] = "a preset"
 
     name: str
-    data: str
+    data: Text
     spec: LSTMSpec
     epochs: int
     clips_per_epoch: int
@@ -123,20 +133,23 @@ class Preset(JsonRecord):
     patience: int | None = None
 
     def __post_init__(self):
+        check_name("a preset", self.name)
         if self.schedule not in SCHEDULES:
             raise SpecError(f"there is no schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}")
         for name in ("epochs", "clips_per_epoch", "batch", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SpecError(f"{value} {_WORDS[name]}; training needs at least one")
+            if value is not None and value > MOST:
+                raise SpecError(f"{value} {_WORDS[name]}; at most {MOST:,} are counted")
         for name in ("dropout", "input_dropout", "hidden_dropout"):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise SpecError(f"{name} = {value} is no probability from 0 to below 1")
-        if not self.learning_rate > 0 or not self.weight_decay >= 0:
+        if not 0 < self.learning_rate < inf or not 0 <= self.weight_decay < inf:
             raise SpecError(
                 f"a learning rate of {self.learning_rate} with a weight decay of {self.weight_decay}; the one must be "
-                "above 0 and the other not below"
+                "above 0, the other not below, and both finite"
             )
 
     @property

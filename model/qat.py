@@ -6,7 +6,6 @@ from math import log2, prod
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +17,7 @@ from spec.errors import SpecError
 from spec.fixed import Fixed
 from spec.formats import Formats, GateFormats
 from spec.lstm import Chain, LSTMSpec, Region, chains
+from spec.record import Checked, Text
 from spec.stages import Stage, StageLists, stages_of
 
 _EXACT_BITS = 53
@@ -28,7 +28,7 @@ _IFOG = [0, 1, 3, 2]
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class Arithmetic(Checked):
     """What an engine computes a model with, but for the scales.
 
     Attributes:
@@ -37,13 +37,22 @@ class Arithmetic:
         factor_width: bits of stage weights and head weights.
         accumulator_width: bits of an accumulator.
         gate: formats of the gate unit; `gate.hidden.width` is the width of every data word.
+
+    Raises:
+        SpecError: bits that no engine has.
     """
 
-    target: str
+    target: Text
     stage_lists: StageLists
     factor_width: int
     accumulator_width: int
     gate: GateFormats
+
+    def __post_init__(self):
+        if not 1 <= self.factor_width < self.accumulator_width < 64:
+            raise SpecError(
+                f"factors of {self.factor_width} bits and accumulators of {self.accumulator_width}: no engine has them"
+            )
 
     @property
     def data_width(self) -> int:
@@ -59,27 +68,11 @@ class Arithmetic:
 
 
 @dataclass(frozen=True)
-class Quantisation:
+class Quantisation(Checked):
     """What a model is trained on: the arithmetic, and the formats if they are chosen already."""
 
     arithmetic: Arithmetic
     formats: Formats | None = None
-
-    def dump(self) -> dict:
-        """As JSON has it."""
-        return _QUANTISATION.dump_python(self, mode="json")
-
-    @staticmethod
-    def load(description: dict) -> "Quantisation":
-        """The opposite of `dump`.
-
-        Raises:
-            ValueError: pydantic's, of something else.
-        """
-        return _QUANTISATION.validate_python(description)
-
-
-_QUANTISATION = TypeAdapter(Quantisation)
 
 
 class QuantisedClassifier(nn.Module):

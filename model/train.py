@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.checkpoint import Checkpoint, digest, load_checkpoint, read_checkpoint, write_checkpoint
+from model.checkpoint import (
+    LATEST,
+    OPTIMISER,
+    STATE,
+    Checkpoint,
+    digest,
+    load_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from model.data import DataSet, Source, Split, load
 from model.layers import Classifier
 from model.parallel import Processes, joined
@@ -360,12 +369,12 @@ class _Run:
     def save(self, path: Path | str) -> None:
         """Leaves a checkpoint; of several processes, the first one's."""
         state = {
-            f"optimiser.{key}.{name}": value.detach().cpu().numpy()
+            f"{OPTIMISER}{key}.{name}": value.detach().cpu().numpy()
             for name, parameter in self.model.named_parameters()
             for key, value in self.optimiser.state[parameter].items()
         }
         if self.best is not self.model:
-            state |= {f"latest.{name}": p.detach().cpu().numpy() for name, p in self.model.named_parameters()}
+            state |= {f"{LATEST}{name}": p.detach().cpu().numpy() for name, p in self.model.named_parameters()}
         checkpoint = Checkpoint(
             preset=self.preset.name,
             data=self.source,
@@ -407,8 +416,8 @@ class _Run:
                 raise FileError(f"{path} was trained on other stages or formats; train anew")
             self.quantised.formats = checkpoint.quantisation.formats
         for name, parameter in self.model.named_parameters():
-            keys = [f"optimiser.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")]
-            keys += [f"latest.{name}"] if self.best is not self.model else []
+            keys = [f"{OPTIMISER}{key}.{name}" for key in STATE]
+            keys += [f"{LATEST}{name}"] if self.best is not self.model else []
             if any(key not in arrays for key in keys):
                 raise FileError(f"{path} lacks the optimiser's state of {name}; train anew")
             if self.best is not self.model:

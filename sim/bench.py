@@ -49,7 +49,7 @@ async def run_job(dut, folder: Path) -> None:
     initial = np.load(folder / "initial.npy") if (folder / "initial.npy").exists() else None
     bench = Bench(dut, image, job["pauses"])
     await bench.reset()
-    await bench.load(Image.load(folder / "loaded.image").stream())
+    await bench.load(np.load(folder / "loaded.npy"))
     report = defaultdict(list)
     before = None
     for number, clip in enumerate(clips):

@@ -80,7 +80,7 @@ class Job:
         """Leaves the job where the bench finds it."""
         folder.mkdir()
         self.image.save(folder / "expected.image")
-        (self.load or self.image).save(folder / "loaded.image")
+        np.save(folder / "loaded.npy", (self.load or self.image).stream())
         np.save(folder / "clips.npy", self.clips)
         if self.initial is not None:
             np.save(folder / "initial.npy", self.initial)

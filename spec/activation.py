@@ -86,12 +86,26 @@ def tabulate(function: Callable[[float], float], input: Fixed, output: Fixed) ->
 
 @cache
 def sigmoid_table(input: Fixed, output: Fixed) -> PiecewiseLinear:
-    return tabulate(lambda x: 1 / (1 + exp(-x)), input, output)
+    return tabulate(lambda x: 1 / (1 + exp(-min(max(x, -700.0), 700.0))), input, output)  # beyond, exp is no number
 
 
 @cache
 def tanh_table(input: Fixed, output: Fixed) -> PiecewiseLinear:
     return tabulate(tanh, input, output)
+
+
+def check_tables(sigmoid: PiecewiseLinear, tanh: PiecewiseLinear, input: Fixed, output: Fixed) -> None:
+    """Whether the tables of a file are those of sigmoid and tanh.
+
+    Raises:
+        SpecError: they are of other functions or other formats.
+    """
+    for name, table, right in (
+        ("sigmoid", sigmoid, sigmoid_table(input, output)),
+        ("tanh", tanh, tanh_table(input, output)),
+    ):
+        if not table.agrees(right):
+            raise SpecError(f"its table of {name} is not that of {name} from {input} to {output}")
 
 
 def table_width(width: int) -> int:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from spec import container
+from spec.activation import check_tables
 from spec.container import Tensors, expect, expect_only
 from spec.errors import SpecError
-from spec.fixed import Fixed
 from spec.formats import Formats
-from spec.lstm import Chain, LSTMSpec, chains, stack
-from spec.record import Checked, Count, Seed, Share, Text, dump, parse
+from spec.lstm import MOST_CLASSES, Chain, LSTMSpec, chains, stack
+from spec.record import Checked, Count, Plain, Seed, Share, Text, dump, parse
 from spec.stages import Stage, StageLists, stages_of
 
 
@@ -58,17 +58,12 @@ class Bundle:
         names += [name for name in ("head_weight", "head_bias") if getattr(self, name) is not None]
         if names != list(shapes):
             raise SpecError(f"weights, biases and head {names} are not those that are needed, {list(shapes)}")
-        for name, array in self._numbers.items():
+        formats = [stage.weight for stage in self.formats.stages] + [self.formats.gate.z] * len(self.layers)
+        formats += [] if self.formats.head is None else [self.formats.head.weight, self.formats.head.result]
+        for (name, array), fixed in zip(self._numbers.items(), formats, strict=True):
             if array.shape != shapes[name]:
                 raise SpecError(f"{name} has shape {array.shape}, not {shapes[name]}")
-        for c, chain in enumerate(self.formats.chains):
-            for s, stage in enumerate(chain):
-                self._check_format(f"weight.{c}.{s}", stage.weight)
-        for number in range(len(self.layers)):
-            self._check_format(f"bias.{number}", self.formats.gate.z)
-        if self.formats.head is not None:
-            self._check_format("head_weight", self.formats.head.weight)
-            self._check_format("head_bias", self.formats.head.result)
+            _check_range(name, array, fixed.min, fixed.max, f"its format {fixed}")
         if self.clips.ndim != 3 or self.clips.shape[1] < 1 or self.clips.shape[2] != self.layers[0].inputs:
             raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.layers[0].inputs}")
         count, classes = len(self.clips), self.spec.classes
@@ -86,9 +81,8 @@ class Bundle:
             ("hidden", self.hidden, self.formats.gate.hidden),
         ):
             _check_range(name, vectors, fixed.min, fixed.max, f"their format {fixed}")
-        _check_range(
-            "labels", self.labels, -1, classes - 1 if classes else 1 << 16, f"{classes} classes, or -1 for none"
-        )
+        largest = (classes or MOST_CLASSES) - 1
+        _check_range("labels", self.labels, -1, largest, f"{classes} classes, or -1 for none")
         _check_about(self.about, count)
 
     @property
@@ -98,9 +92,6 @@ class Bundle:
         arrays |= {f"bias.{number}": bias for number, bias in enumerate(self.biases)}
         head = {"head_weight": self.head_weight, "head_bias": self.head_bias}
         return arrays | {name: array for name, array in head.items() if array is not None}
-
-    def _check_format(self, name: str, fixed: Fixed) -> None:
-        _check_range(name, self._numbers[name], fixed.min, fixed.max, f"its format {fixed}")
 
     @property
     def spec(self) -> LSTMSpec:
@@ -160,7 +151,7 @@ class _Description(Checked):
     layers: tuple[LSTMSpec, ...]
     stage_lists: StageLists
     formats: Formats
-    about: dict[str, Any]
+    about: dict[Text, Plain]
 
 
 def _shapes(
@@ -189,8 +180,9 @@ def _shapes(
 
 
 def _check_tensors(description: _Description, tensors: Tensors) -> None:
-    layers = stack(description.layers)
-    shapes = _shapes(layers, stages_of(chains(layers), description.stage_lists), description.formats)
+    layers, formats = stack(description.layers), description.formats
+    check_tables(formats.sigmoid, formats.tanh, formats.gate.z, formats.gate.activation)
+    shapes = _shapes(layers, stages_of(chains(layers), description.stage_lists), formats)
     for name, shape in shapes.items():
         expect(tensors, name, "i", shape)
     (count, _, _), last = expect(tensors, "clips", "iu", (None, None, layers[0].inputs)), layers[-1]
@@ -204,7 +196,7 @@ def _check_range(name: str, array: np.ndarray, low: int, high: int, what: str) -
     if array.dtype.kind not in "iu":
         raise SpecError(f"{name} holds {array.dtype}, not integers")
     if array.size and not (low <= array.min() and array.max() <= high):
-        raise SpecError(f"{name} leaves the range {low}..{high} of {what}")
+        raise SpecError(f"{name}: {array.min()}..{array.max()} leaves the range {low}..{high} of {what}")
 
 
 def _check_about(about: dict, clips: int) -> None:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from spec.errors import FileError, SpecError
-from spec.record import JSON_BYTES, parse, plain
+from spec.record import JSON_BYTES, Plain, parse
 
 VERSION = 5
 
@@ -174,7 +174,7 @@ def read(
     if metadata["kind"] != kind:
         raise FileError(f"{path} is {_a(metadata['kind'])}, not {_a(kind)}; pass the {kind} instead")
     try:
-        digest = _begun(kind, plain(metadata["description"]))
+        digest = _begun(kind, parse(Plain, metadata["description"]))
         _hash_tensors(path, tensors, digest)
     except (SpecError, UnicodeEncodeError, OSError) as error:
         raise FileError(f"{path} is damaged ({error}); make it anew") from None
@@ -229,7 +229,7 @@ def _header(path: Path) -> tuple[dict[str, str], Tensors]:
             f"{path} is {kind[:40]!r}, none of {', '.join(LARGEST)}; make one with fdht train or fdht compile"
         )
     if version != str(VERSION):
-        raise FileError(f"{path} has format version {version[:40]!r}, this fdht reads {VERSION}; make it anew")
+        raise FileError(f"{path} has format version {version[:40]}, this fdht reads {VERSION}; make it anew")
     if size > LARGEST[kind]:
         raise FileError(f"{path} has {size:,} bytes; {_a(kind)} has at most {LARGEST[kind]:,}, choose a smaller model")
     return metadata, dict(sorted(tensors.items()))

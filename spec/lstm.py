@@ -9,11 +9,14 @@ from typing import ClassVar
 import numpy as np
 
 from spec.errors import SpecError
-from spec.network import MOST_INDICES, MOST_PARAMETERS, TensorNetwork, balanced_tree, dense_network, ht_network
+from spec.network import MOST_INDICES, TensorNetwork, balanced_tree, dense_network, ht_network
 from spec.record import Checked, JsonRecord
 
 GATES = ("i", "f", "g", "o")
 """The gates in the order of torch.nn.LSTM."""
+
+MOST_PARAMETERS = 1 << 28
+"""Most stored numbers of a layer: 1 GB as they are trained."""
 
 MOST_CLASSES = (1 << 16) - 1
 """Most classes of a head: their number is a 16-bit word of the engine."""
@@ -148,9 +151,10 @@ class LSTMSpec(JsonRecord):
             )
         if not 0 <= self.classes <= MOST_CLASSES:
             raise SpecError(f"{self.classes} classes; a head has 1 to {MOST_CLASSES:,}, 0 means no head")
-        if (self.hidden + 1) * self.classes > MOST_PARAMETERS:
+        stored = sum(self.parameters.values())
+        if stored > MOST_PARAMETERS:
             raise SpecError(
-                f"a head of {self.classes:,} × {self.hidden:,} numbers; at most {MOST_PARAMETERS:,} are stored"
+                f"a layer of {stored:,} numbers; at most {MOST_PARAMETERS:,} are stored, choose smaller modes or ranks"
             )
         if self.recurrent is not None and (self.recurrent.outputs, self.recurrent.output_shape) != (
             self.network.outputs,

@@ -19,8 +19,8 @@ from spec.record import Checked, check_name
 MOST_INDICES = 52
 """Most indices of a network, and most factors: a letter each where tensors are contracted by letters."""
 
-MOST_ENTRIES, MOST_PARAMETERS = 1 << 24, 1 << 28
-"""Most entries of a data tensor or of a result, and most stored numbers of a network."""
+MOST_ENTRIES = 1 << 24
+"""Most entries of a data tensor or of a result."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class TensorNetwork(Checked):
 
     Raises:
         SpecError: a size below 1, an index nobody stores, a bond that joins nothing, a name used twice; more indices,
-            factors, entries or parameters than a network may have (`MOST_INDICES`, `MOST_ENTRIES`, `MOST_PARAMETERS`).
+            factors or entries than a network may have (`MOST_INDICES`, `MOST_ENTRIES`).
     """
 
     kind: str
@@ -86,11 +86,6 @@ class TensorNetwork(Checked):
                     f"the modes {self.shape(indices)} have {prod(self.shape(indices)):,} entries, more than "
                     f"{MOST_ENTRIES:,}; choose smaller ones"
                 )
-        if self.parameters > MOST_PARAMETERS:
-            raise SpecError(
-                f"a network of {self.parameters:,} numbers; at most {MOST_PARAMETERS:,} are stored, choose smaller "
-                "modes or ranks"
-            )
 
     @cached_property
     def size(self) -> Mapping[str, int]:

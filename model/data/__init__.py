@@ -15,6 +15,7 @@ from model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
 from model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
 from model.data.video import CACHE
 from spec.errors import SpecError
+from spec.record import Checked, Count, Text
 
 __all__ = [
     "CACHE",
@@ -29,6 +30,7 @@ __all__ = [
     "Split",
     "VideoFolder",
     "load",
+    "own",
     "protocol",
 ]
 
@@ -51,21 +53,20 @@ FOLDERS: dict[str, type[VideoFolder]] = {
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(Checked):
     """Which data set, and how it is read; a checkpoint notes it, so that the clips are found again.
 
     Attributes:
-        name: of `DATA_SETS` or `FOLDERS`, or `module:name` of your own: a function that returns a `DataSet`, or a
-            subclass of `VideoFolder`.
+        name: of `DATA_SETS` or `FOLDERS`, or `module:name` of one's own, see `own`.
         folder: where the clips lie; None for data sets that need none.
         frames, split, fold: of clips in a folder, see `VideoFolder.load`.
     """
 
-    name: str
+    name: Text
     folder: str | None = None
-    frames: int = 6
-    split: str = "group"
-    fold: int = 0
+    frames: Count = 6
+    split: Text = "group"
+    fold: Count = 0
 
     def __str__(self) -> str:
         if self.folder is None:
@@ -83,7 +84,8 @@ def load(
         progress: called with (clips read, clips there are) while a folder is read.
 
     Raises:
-        SpecError: no such data set; names those there are. Or a folder is missing, or given where none is used.
+        SpecError: no such data set; names those there are. Or one of somebody's own that `own` was not told. Or a
+            folder is missing, or given where none is used.
         FileError: the package that ships it is missing, or the folder holds nothing of the kind.
     """
     source = Source(source) if isinstance(source, str) else source
@@ -108,6 +110,36 @@ def protocol(name: str) -> str:
         SpecError: no such data set.
     """
     return (_find(name).__doc__ or "").partition("\n    Raises:")[0].rstrip()
+
+
+_OWN: dict[str, Callable[[], DataSet] | type[VideoFolder]] = {}
+"""What the user of this process has named, by `module:name`."""
+
+
+def own(name: str) -> None:
+    """Imports a data set of one's own, so that `load` knows it by this name.
+
+    To be called with what the user has said, never with what a file says: a module's code runs when it is imported.
+
+    Args:
+        name: `module:name`, a function that returns a `DataSet`, or a subclass of `VideoFolder`; modules are found in
+            the current folder, too.
+
+    Raises:
+        SpecError: it cannot be imported, or is neither.
+    """
+    module, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # the installed command does not look where it is called
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise SpecError(f"{name} cannot be imported ({error}); name a function or a VideoFolder of yours") from None
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise SpecError(f"{name} is a {type(found).__name__}; name a function or a VideoFolder of yours")
+    _OWN[name] = cast("Callable[[], DataSet] | type[VideoFolder]", found)
 
 
 _FOR = {"train": "train", "validation": "validate", "final": "train finally", "test": "test"}
@@ -145,21 +177,13 @@ def _fault(data: DataSet, split: Split) -> str | None:
 
 
 def _find(name: str) -> Callable[[], DataSet] | type[VideoFolder]:
-    found = DATA_SETS.get(name) or FOLDERS.get(name)
+    found = DATA_SETS.get(name) or FOLDERS.get(name) or _OWN.get(name)
     if found is not None:
         return found
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        known = ", ".join([*DATA_SETS, *FOLDERS])
-        raise SpecError(f"there is no data set {name!r}; known: {known}, and module:name for one of your own")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # the installed command does not look where it is called
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise SpecError(f"{name} cannot be imported ({error}); name a function or a VideoFolder of yours") from None
-    finally:
-        sys.path.remove(here)
-    if not callable(found):
-        raise SpecError(f"{name} is a {type(found).__name__}; name a function or a VideoFolder of yours")
-    return cast("Callable[[], DataSet] | type[VideoFolder]", found)
+    if ":" in name:
+        raise SpecError(
+            f"{name} is code of somebody's own, which no file may name to be run; if it is yours, say so on the "
+            f"command line with --data {name}"
+        )
+    known = ", ".join([*DATA_SETS, *FOLDERS])
+    raise SpecError(f"there is no data set {name!r}; known: {known}, and module:name for one of your own")

@@ -138,7 +138,7 @@ def test_damaged_results_are_not_overwritten(fdht, tmp_path):
     path.parent.mkdir(parents=True)
     path.write_text("{")
     outcome = fdht("bench", "--no-rtl", "--part", "table", "--preset", TINY.name)
-    assert outcome.code == 1 and "bench.json is not JSON" in outcome.sentence and path.read_text() == "{"
+    assert outcome.code == 1 and "bench.json is no list of results" in outcome.sentence and path.read_text() == "{"
 
 
 def test_builds_of_other_designs_stay(tmp_path):

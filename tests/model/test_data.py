@@ -1,13 +1,15 @@
 """The data sets: shapes, formats, and splits that share nothing they must not."""
 
 import json
+import sys
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from model.data import DATA_SETS, FOLDERS, Source, films, load, numerals, orl, packages, protocol
+import model.data
+from model.data import DATA_SETS, FOLDERS, Source, films, load, numerals, orl, own, packages, protocol
 from model.presets import PRESETS
 from model.train import train
 from spec.errors import FileError, SpecError
@@ -182,8 +184,8 @@ def test_clip_segments(segments):
 
 
 def test_no_moment_of_a_film_is_on_two_sides():
-    for ranges in (films.IN_SEGMENT, {part: [(k, k + 1) for k in own] for part, own in films.IN_BLOCK.items()}):
-        moments = [k for own in ranges.values() for start, stop in own for k in range(start, stop)]
+    for ranges in (films.IN_SEGMENT, {part: [(k, k + 1) for k in blocks] for part, blocks in films.IN_BLOCK.items()}):
+        moments = [k for every in ranges.values() for start, stop in every for k in range(start, stop)]
         assert sorted(moments) == list(range(len(moments))) and len(moments) in (films.SEGMENT, films.BLOCK)
 
 
@@ -269,19 +271,25 @@ def test_options_of_a_folder_for_a_data_set_without_one():
 
 def test_data_of_your_own(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model.data, "_OWN", {})
     (tmp_path / "mine.py").write_text("from model.data import load\ndef few(): return load('digits')\nnumber = int\n")
+    with pytest.raises(SpecError, match=r"no file may name to be run; if it is yours, .* with --data mine:few"):
+        load("mine:few")
+    assert "mine" not in sys.modules
+    own("mine:few")
     assert load("mine:few").name == "digits"
     with pytest.raises(SpecError, match="mine:__name__ is a str; name a function"):
-        load("mine:__name__")
+        own("mine:__name__")
     for name in (":x", ".a:b"):
         with pytest.raises(SpecError, match="cannot be imported"):
-            load(name)
+            own(name)
+    own("mine:number")
     with pytest.raises(SpecError, match="mine:number gives a int; a function for a data set returns a DataSet"):
         load("mine:number")
     with pytest.raises(SpecError, match=r"mine:many cannot be imported \(.*\); name a function or a VideoFolder"):
-        load("mine:many")
+        own("mine:many")
     with pytest.raises(SpecError, match="yours:few cannot be imported"):
-        load("yours:few")
+        own("yours:few")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data import FOLDERS, Source, VideoFolder, load, video
+from model.data import FOLDERS, Source, VideoFolder, load, own, video
 from model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, YouTubeFaces, dealt
 from spec.errors import FileError, SpecError
 from tests.model.clips import write_garbage, write_video
@@ -259,6 +259,7 @@ def test_a_layout_of_your_own(tmp_path, monkeypatch):
         "            yield Recording(file, label, number)\n"
     )
     monkeypatch.chdir(tmp_path)
+    own("scenes:Scenes")
     data = load(Source("scenes:Scenes", "films"), cache=None)
     assert (data.name, data.class_names) == ("scenes", ("indoor", "outdoor")) and len(data.test) == 2
 

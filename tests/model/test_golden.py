@@ -24,7 +24,7 @@ from spec.lstm import LSTMSpec, chains
 from spec.stages import StageList, StageLists, stages_of
 from tests.model.networks import block_term_lstm, dense, lstms, models, small_lstm, stage_lists
 
-WIDE = GateFormats(Fixed(32, 12), Fixed(32, 12), Fixed(32, 12), Fixed(32, 12))
+WIDE = GateFormats(Fixed(30, 12), Fixed(30, 12), Fixed(30, 12), Fixed(30, 12))
 """One scale everywhere, and so wide that nothing saturates: stages neither shift nor clip."""
 
 

@@ -24,7 +24,6 @@ from model.qat import Arithmetic, Quantisation, QuantisedClassifier
 from model.quantise import CALIBRATION_CLIPS, choose_formats, quantise
 from model.rounding import Table, product, rounded
 from model.train import TrainingInterrupted, evaluate, train
-from spec import container
 from spec.activation import PiecewiseLinear, sigmoid_table
 from spec.bundle import Bundle
 from spec.errors import FileError, SpecError
@@ -32,6 +31,7 @@ from spec.fixed import Fixed
 from spec.formats import Formats, GateFormats
 from spec.lstm import Region, chains, dense_lstm, fdht_lstm
 from spec.stages import StageLists, accumulator_bits
+from tests.contents import contents
 from tests.model.networks import models, small_lstm, stage_lists
 
 
@@ -384,7 +384,7 @@ def test_resuming_ends_in_the_same_bits(tiny, tmp_path, done):
         train("tiny", tmp_path / "parts", arithmetic=integers, progress=interrupted(done))
     assert (formats_of(tmp_path / "parts") is None) == (done == 1)
     train("tiny", tmp_path / "parts", arithmetic=integers, resume=True)
-    whole, parts = (container.read(tmp_path / name, "checkpoint")[1] for name in ("whole", "parts"))
+    whole, parts = (contents(tmp_path / name)[2] for name in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(np.array_equal(whole[name], parts[name]) for name in whole)
     assert formats_of(tmp_path / "whole") == formats_of(tmp_path / "parts") is not None
     for other in (on(tiny, factor_width=5), None):

@@ -39,7 +39,7 @@ def test_any_network_quantises(data):
     width = data.draw(st.integers(4, 18))
     model, clips = classifier(layers, data.draw(st.integers(0, 1000))), random_clips(layers[0])
     lists = tuple(data.draw(stage_lists(chain.network)) for chain in chains(layers))
-    bundle, report = quantise(model, lists, clips, np.arange(6), factor_width=width)
+    bundle, report = quantise(model, lists, clips, np.arange(6) % layers[-1].classes, factor_width=width)
     networks = [
         weight for layer in model.lstm.layers for weight in (layer.weight, layer.recurrent) if weight is not None
     ]

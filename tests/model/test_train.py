@@ -25,6 +25,7 @@ from spec import container
 from spec.errors import FileError, SpecError
 from spec.lstm import fdht_lstm
 from spec.stages import stage_macs
+from tests.contents import contents
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def tiny(monkeypatch):
 
 
 def arrays(path) -> dict[str, np.ndarray]:
-    return container.read(path, "checkpoint")[1]
+    return contents(path)[2]
 
 
 def same(a, b) -> bool:
@@ -225,7 +226,7 @@ def test_checkpoints_of_something_else(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(presets.PRESETS, "tiny", replace(tiny, spec=fdht_lstm(8, 8, 10, (4, 2, 2), (4, 4, 2), 2)))
     with pytest.raises(FileError, match="another shape"):
         load_checkpoint(path, "tiny")
-    description, parameters, _ = container.read(path, "checkpoint")
+    _, description, parameters = contents(path)
     del parameters["model.head.bias"]
     container.write(tmp_path / "lacking", "checkpoint", description, parameters)
     with pytest.raises(FileError, match="not a consistent checkpoint"):

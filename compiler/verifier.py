@@ -1,0 +1,175 @@
+"""Whether programs that came from a file can run: every address inside its memory, every wait answered, an end.
+
+The compiler's own programs need none of this. Those of an image may have been changed by anybody, and neither the
+machine here nor an engine should be sent to places that do not exist.
+"""
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from compiler.machine import UNITS, Contraction, Machine, parts
+from compiler.nest import walk
+from spec.errors import SpecError
+from spec.fixed import LARGEST_SHIFT
+from spec.program import GateOp, LoaderOp, Segment
+from spec.target import Target
+
+MOST_TURNS = 1 << 22
+"""Most turns of all loop nests of a program together: more than a second of work at 4 MHz for a single step."""
+
+_PIECE = 1 << 20
+"""Factors whose magnitudes are added up at once."""
+
+
+def verify(machine: Machine, *, inputs: int, hidden: int, classes: int) -> None:
+    """Checks the programs of a machine.
+
+    Args:
+        inputs: raw words of a frame. hidden: units of all layers together. classes: logits; 0 for no head.
+
+    Raises:
+        SpecError: the first thing that cannot be; says in which instruction.
+    """
+    if hidden > machine.target.hidden:
+        raise SpecError(f"{hidden} hidden units, where the target has cell states for {machine.target.hidden}")
+    for unit, check in _CHECKS.items():
+        program, name = machine.programs[unit], unit.name.lower().removesuffix("_program")
+        _check_order(name, program, UNITS[unit](machine.target).words)
+        _check_turns(name, program)
+        for number, instruction in enumerate(program):
+            try:
+                check(machine, instruction, hidden)
+            except SpecError as error:
+                raise SpecError(f"instruction {number} of {name}: {error}") from None
+    _check_counts(machine, inputs, classes)
+    machine.schedule(1)  # says if they wait for each other
+
+
+def _check_order(name: str, program: list[dict], size: int) -> None:
+    """One loop, one end."""
+    ends = [k for k, instruction in enumerate(program) if instruction["loop_end"]]
+    halts = [k for k, instruction in enumerate(program) if instruction["halt"]]
+    if len(ends) != 1 or halts != [len(program) - 1]:
+        raise SpecError(f"the program of {name} ends its loop at {ends} and itself at {halts}, which each happens once")
+    back = program[ends[0]]["back"]
+    if back % size or back // size > ends[0]:
+        raise SpecError(f"the loop of {name} goes back to word {back}, where no instruction of it begins")
+
+
+def _nests(instruction: Mapping) -> list[Mapping]:
+    return [instruction[name] for name in ("read", "write", "nest", "z") if name in instruction]
+
+
+def _check_turns(name: str, program: list[dict]) -> None:
+    """So few turns that they can be walked."""
+    turns = sum(prod(level["count"] + 1 for level in nest["levels"]) for i in program for nest in _nests(i))
+    if turns > MOST_TURNS:
+        raise SpecError(f"the loops of {name} make {turns:,} turns; at most {MOST_TURNS:,} are followed")
+
+
+def _within(what: str, addresses: np.ndarray, limit: int) -> None:
+    if addresses.size and not 0 <= addresses.min() <= addresses.max() < limit:
+        raise SpecError(f"{what} {addresses.min()}..{addresses.max()} of 0..{limit - 1}")
+
+
+def _check_contraction(machine: Machine, instruction: dict, hidden: int) -> None:
+    target, rows = machine.target, instruction["rows"] + 1
+    if instruction["reduction"] >= target.levels.read:
+        raise SpecError(f"K is {instruction['reduction'] + 1} of {target.levels.read} loops")
+    if instruction["shift"] > LARGEST_SHIFT:
+        raise SpecError(f"a shift of {instruction['shift']} bits; at most {LARGEST_SHIFT}")
+    work = machine.contraction(instruction)
+    tiles, of_rows = len(work.data_addresses), -(-rows // target.rows)
+    if tiles % of_rows:
+        raise SpecError(f"{tiles} tiles for {rows} rows on {target.rows}")
+    kept = tiles // of_rows * rows
+    if instruction["transpose"] and (kept % target.columns or instruction["emit"] >= target.columns):
+        raise SpecError(f"{kept} rows transposed, {instruction['emit'] + 1} of {target.columns} lanes kept")
+    words = kept // target.columns * (instruction["emit"] + 1) if instruction["transpose"] else kept
+    if words != len(work.write_addresses):
+        raise SpecError(f"{words} words for {len(work.write_addresses)} addresses")
+    if instruction["hidden"] and rows != 1:
+        raise SpecError(f"{rows} rows of h are kept; only the first holds anything")
+    _within("words of data", work.data_addresses, target.scratchpad_words)
+    _within("factor words", work.factor_addresses, hidden if instruction["hidden"] else len(machine.factors))
+    into = target.result_words if instruction["to_results"] else target.scratchpad_words
+    _within("words written", work.write_addresses, into)
+    last = instruction["bias"] + instruction["bias_step"] * (kept - 1)
+    _within("bias words", np.array([instruction["bias"], last]), len(machine.bias))
+    _check_sums(machine, work)
+
+
+def _check_sums(machine: Machine, work: Contraction) -> None:
+    """No sum leaves the accumulator, whatever the data; of the head, whose weights are data, whatever h."""
+    target = machine.target
+    weights, addresses = machine.factors, work.factor_addresses
+    if work.instruction["hidden"]:
+        weights, first = machine.constants, target.scratchpad_words - len(machine.constants)
+        addresses = work.data_addresses - first
+        _within("words of the head's weights", addresses, len(weights))
+    magnitudes, step = np.abs(weights), max(1, _PIECE // (work.depth * weights.shape[1]))
+    largest = max(int(magnitudes[addresses[k : k + step]].sum(axis=1).max()) for k in range(0, len(addresses), step))
+    if largest << target.data_width - 1 > 1 << target.accumulator_width - 1:
+        raise SpecError(f"factors that sum up to {largest} do not fit {target.accumulator_width} bits of accumulator")
+
+
+def _check_load(machine: Machine, instruction: dict, hidden: int) -> None:
+    target, count = machine.target, instruction["count"] + 1
+    nest = walk(instruction["nest"], count)
+    if len(nest["word"]) != count:
+        raise SpecError(f"{count} words for {len(nest['word'])} addresses")
+    _within("scratchpad words", nest["word"], target.scratchpad_words)
+    if instruction["op"] in (LoaderOp.LOAD, LoaderOp.COPY) and not instruction["whole"]:
+        _within("lanes", nest["lane"], target.columns)
+    if instruction["op"] == LoaderOp.COPY:
+        _within("units", instruction["first"] + np.arange(count), hidden)
+
+
+def _check_gate(machine: Machine, instruction: dict, hidden: int) -> None:
+    target, count = machine.target, instruction["last"] - instruction["first"] + 1
+    if instruction["op"] not in list(GateOp):
+        raise SpecError(f"there is no operation {instruction['op']}")
+    if count < 1:
+        raise SpecError(f"units {instruction['first']}..{instruction['last']} are none")
+    if instruction["op"] != GateOp.EMIT:
+        _within("units", np.array([instruction["first"], instruction["last"]]), hidden)
+    if instruction["op"] == GateOp.STATE:
+        return
+    z = walk(instruction["z"], count)
+    if len(z["word"]) != count:
+        raise SpecError(f"{count} units for {len(z['word'])} addresses")
+    offsets = (0, *(instruction[gate] for gate in ("f", "g", "o"))) if instruction["op"] == GateOp.STEP else (0,)
+    for offset in offsets:
+        _within("result words", z["word"] + offset, target.result_words)
+    _within("lanes", z["lane"], target.columns)
+
+
+_CHECKS = {
+    Segment.ARRAY_PROGRAM: _check_contraction,
+    Segment.LOADER_PROGRAM: _check_load,
+    Segment.GATE_PROGRAM: _check_gate,
+}
+
+
+def _check_counts(machine: Machine, inputs: int, classes: int) -> None:
+    """A step takes a frame, and ends in new states; a run ends in as many logits as there are classes."""
+    loader, gates = (
+        parts(machine.programs[unit], UNITS[unit](machine.target).words)
+        for unit in (Segment.LOADER_PROGRAM, Segment.GATE_PROGRAM)
+    )
+    taken = [_raw_words(machine.target, part) for part in loader]
+    if taken != [0, inputs, 0]:
+        raise SpecError(f"{taken} raw words are taken before, in and after a step of {inputs}")
+    if not any(instruction["op"] == GateOp.STEP for instruction in gates[1]):
+        raise SpecError("no step ends in new states")
+    sent = [sum(i["last"] - i["first"] + 1 for i in part if i["op"] == GateOp.EMIT) for part in gates]
+    if sent != [0, 0, classes]:
+        raise SpecError(f"{sent} logits are sent before, in and after the steps; there are {classes} classes")
+
+
+def _raw_words(target: Target, program: list[dict]) -> int:
+    """Words of frames that instructions of the loader take."""
+    loads = [instruction for instruction in program if instruction["op"] == LoaderOp.LOAD]
+    return sum((i["count"] + 1) * (target.columns if i["whole"] else 1) for i in loads)
