@@ -20,8 +20,7 @@ from spec.activation import SEGMENTS, PiecewiseLinear, check_tables, table_width
 from spec.bundle import Bundle
 from spec.container import Tensors, expect, expect_only
 from spec.errors import SpecError
-from spec.lstm import MOST_CLASSES
-from spec.network import MOST_ENTRIES
+from spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from spec.program import Segment, segment_width
 from spec.record import Checked, Hex, dump
 from spec.target import Target
@@ -127,10 +126,10 @@ class _Description(Checked):
     target: Target
     sigmoid: PiecewiseLinear
     tanh: PiecewiseLinear
-    inputs: Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
-    hidden: Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
+    inputs: Annotated[int, Field(ge=1, le=LONGEST_VECTOR)]
+    hidden: Annotated[int, Field(ge=1, le=LONGEST_VECTOR)]
     classes: Annotated[int, Field(ge=0, le=MOST_CLASSES)]
-    layers: Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
+    layers: Annotated[int, Field(ge=1, le=LONGEST_VECTOR)]
     macs: Annotated[int, Field(ge=1, lt=1 << 53)]
     bundle_hash: Hex
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -41,6 +41,7 @@ class EngineRow(TypedDict):
     utilisation: Figure
     efficiency: Figure
     fmax_mhz: Figure | None
+    fmax_of_this_gateware: bool | None
     step_us: Figure | None
     frames_per_s: Figure | None
     gops: Figure | None
@@ -48,12 +49,12 @@ class EngineRow(TypedDict):
     latency_us: Figure | None
 
 
-class TimeRow(TypedDict):
-    """A layer in PyTorch: a step, or an epoch of training."""
+class StepRow(TypedDict):
+    """A step of a layer in PyTorch."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
-    kind: Literal["cpu", "epoch"]
+    kind: Literal["cpu"]
     preset: Text
     format: Text
     target: Text
@@ -62,8 +63,22 @@ class TimeRow(TypedDict):
     parameters: Count
     step_us: Figure
     frames_per_s: Figure
-    clips: NotRequired[Count]
-    epoch_s: NotRequired[Figure]
+
+
+class EpochRow(TypedDict):
+    """An epoch of training of a layer in PyTorch."""
+
+    __pydantic_config__ = _OPEN  # type: ignore[misc]
+
+    kind: Literal["epoch"]
+    preset: Text
+    format: Text
+    target: Text
+    layer: Text
+    batch: Count
+    parameters: Count
+    clips: Count
+    epoch_s: Figure
 
 
 def _finite(row: Any) -> Any:
@@ -72,7 +87,7 @@ def _finite(row: Any) -> Any:
 
 
 Row = Annotated[
-    Annotated[EngineRow | TimeRow, Field(discriminator="kind")],
+    Annotated[EngineRow | StepRow | EpochRow, Field(discriminator="kind")],
     AfterValidator(_finite),
 ]
 

@@ -32,8 +32,8 @@ from spec.record import Checked, Plain, Text, parse
 BEAT, GRACE = 10.0, 60.0
 """Seconds between signs of life, and after the last one until a trial counts as lost; clocks must agree within them."""
 
-POLL = 0.5
-"""Seconds between looks at trials of other processes, when there is nothing else to do."""
+POLL, SOON = 0.5, 0.1
+"""Seconds between looks at trials of other processes when there is nothing else to do, and at a study just made."""
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -146,13 +146,14 @@ class Study:
             if trial.state is TrialState.RUNNING and trial.datetime_start is None:
                 raise SpecError(f"trial {trial.number} runs and was never begun")
             parse(dict[Text, Plain], json.dumps(trial.params))
+        front(self.trials)  # Optuna says if it cannot compare them
 
     def _compare(self, question: dict[str, Any]) -> None:
         kept = {}
         for _ in range(10):  # another process may have made the study a moment ago
             if kept := self.trials.user_attrs.get(_QUESTION, {}):
                 break
-            time.sleep(0.1)
+            time.sleep(SOON)
         for name in question:
             if kept.get(name) != question[name]:
                 raise FileError(

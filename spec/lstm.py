@@ -15,6 +15,9 @@ from spec.record import Checked, JsonRecord
 GATES = ("i", "f", "g", "o")
 """The gates in the order of torch.nn.LSTM."""
 
+LONGEST_VECTOR = 1 << 24
+"""Most entries of x or h: what the registers of an engine count."""
+
 MOST_PARAMETERS = 1 << 28
 """Most stored numbers of a layer: 1 GB as they are trained."""
 
@@ -59,6 +62,8 @@ class Region(Checked):
         parts = [prod(size for mode, size in self.parts if mode == k) for k in modes]
         if (*parts,) != self.shape:
             raise SpecError(f"region {self.start}+{self.shape}: {self.order} of {self.sizes} do not make up its modes")
+        if self.count > LONGEST_VECTOR:
+            raise SpecError(f"a vector of {self.count:,} entries; at most {LONGEST_VECTOR:,} are counted")
         if not modes or min(self.start) < 0 or min(self.shape) < 1 or not 1 <= self.count <= prod(self.shape):
             raise SpecError(f"a box of {self.shape} at {self.start} cannot hold {self.count} entries")
 
@@ -91,9 +96,11 @@ class Region(Checked):
     def _walk(self, weights: Sequence[int]) -> np.ndarray:
         """Of the vector's entries, the sum over all modes of coordinate × weight."""
         result = np.array([sum(first * weight for first, weight in zip(self.start, weights, strict=True))])
-        for (mode, size), stride in zip(self.parts, self.strides, strict=True):
+        for position, ((mode, size), stride) in enumerate(zip(self.parts, self.strides, strict=True)):
+            faster = prod(later for _, later in self.parts[position + 1 :])
             result = (result[:, None] + np.arange(size) * (stride * weights[mode])).ravel()
-        return result[: self.count]
+            result = result[: -(-self.count // faster)]  # no more than are used
+        return result
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from spec.record import Checked, check_name
 MOST_INDICES = 52
 """Most indices of a network, and most factors: a letter each where tensors are contracted by letters."""
 
-MOST_ENTRIES = 1 << 24
+MOST_ENTRIES = 1 << 26
 """Most entries of a data tensor or of a result."""
 
 

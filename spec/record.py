@@ -106,7 +106,7 @@ class JsonRecord(Checked):
         kind = cls.KIND.partition(" ")[2]
         try:
             return cls.from_json(read_text(path))
-        except SpecError as error:
+        except (SpecError, FileError) as error:
             raise FileError(f"no {kind} in {path} ({error}); pass one that fdht explore --take wrote") from None
 
 

@@ -47,7 +47,7 @@ class Target(JsonRecord):
     """Build parameters of one engine.
 
     Attributes:
-        name: how users call it.
+        name: how users call it; "" where only the rest counts.
         rows, columns: P and Q of the systolic array.
         data_width, factor_width, accumulator_width: bits of a data word's lane, a factor, an accumulator.
         compact: an array for small and slow parts. All rows of a column see their operands at once, not one cycle
@@ -95,7 +95,8 @@ class Target(JsonRecord):
     pinned: bool = False
 
     def __post_init__(self):
-        check_name("a target", self.name)
+        if self.name:
+            check_name("a target", self.name)
         limits = {
             "rows": (1, 64),
             "columns": (1, 64),

@@ -149,8 +149,8 @@ def test_the_folds_test_every_clip_once(roots, name):
     found = list(layout.recordings(roots[name]))
     for split, folds in (("group", LAYOUTS[name][2]), ("clip", 5)):
         rounds = [layout.parts(roots[name], found, split, fold) for fold in range(folds)]
-        for own in zip(*rounds, strict=True):
-            assert own.count("test") == own.count("validation") == 1
+        for sides in zip(*rounds, strict=True):
+            assert sides.count("test") == sides.count("validation") == 1
         assert rounds[0] == layout.parts(roots[name], found, split, 0)
 
 
