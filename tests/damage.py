@@ -298,8 +298,9 @@ def assert_sentence(error: FdhtError) -> None:
 ODD = (
     None, True, False, 0, -1, 1, 2, 3, 7, 255, 256, 65535, 65536, 1 << 27, 1 << 31, 1 << 40, 1 << 63, -(1 << 63),
     1 << 200, 0.5, -0.5, 1e-300, 1e300, float("inf"), float("-inf"), float("nan"), "", "x", "1",
-    "os:abort", "mine:touch", "builtins:print", "../../x", "/dev/stdin", "/dev/zero", "\x1b[31m\x07", "a\nb", "{0.__class__}", "%s%n", "[/red]",
-    "é" * 5, "x" * 100_000, [], {}, [[]], {"": {}}, [1, 2, 3], ["m1"], {"width": 8, "frac": 0},
+    "os:abort", "mine:touch", "builtins:print", "../../x", "/dev/stdin", "/dev/zero", "\x1b[31m\x07", "a\nb",
+    "{0.__class__}", "%s%n", "[/red]", "é" * 5, "x" * 100_000, [], {}, [[]], {"": {}}, [1, 2, 3], ["m1"],
+    {"width": 8, "frac": 0},
 )  # fmt: skip
 """What a field may become."""
 
