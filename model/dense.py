@@ -19,6 +19,9 @@ from spec.formats import InputFormat
 from spec.lstm import LSTMSpec, dense_lstm
 
 _WEIGHT = "weight_ih_l0"
+LARGEST = 1 << 30
+"""Most bytes of a file: an LSTM of 268 million numbers."""
+
 _SHOWN = 5
 """Names of parameters that an error shows."""
 
@@ -116,7 +119,7 @@ def read_dense(path: Path | str, head: str | None = None) -> DenseModel:
 
     Raises:
         FileError: no such file, none of these kinds, or pickled objects, which are never loaded.
-        SpecError: no LSTM in it, or one of several layers, two directions, a projection, or shapes that disagree;
+        SpecError: no LSTM in it, numbers that are not finite, or an LSTM of several layers, two directions, a projection, or shapes that disagree;
             no head of that name, or several.
     """
     path = Path(path)
@@ -137,7 +140,10 @@ def read_dense(path: Path | str, head: str | None = None) -> DenseModel:
     if "weight_hh_l0" not in own:
         raise SpecError(f"{path} has {prefix}{_WEIGHT} but no {prefix}weight_hh_l0; save the whole state dict")
     of_x, of_h = own[_WEIGHT], own["weight_hh_l0"]
-    hidden = of_h.shape[-1]
+    for name, matrix in ((_WEIGHT, of_x), ("weight_hh_l0", of_h)):
+        if matrix.dim() != 2 or not matrix.numel():
+            raise SpecError(f"{prefix}{name} in {path} has shape {tuple(matrix.shape)}; an LSTM's is a matrix")
+    hidden = of_h.shape[1]
     for name, shape in (
         (_WEIGHT, (4 * hidden, of_x.shape[-1])),
         ("weight_hh_l0", (4 * hidden, hidden)),
@@ -197,6 +203,8 @@ def write_dense(path: Path | str, model: Classifier) -> dict[str, tuple[int, ...
 def _loaded(path: Path) -> object:
     if not path.is_file():
         raise FileError(f"there is no file {path}; check the path")
+    if path.stat().st_size > LARGEST:
+        raise FileError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are read, save a smaller model")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -221,7 +229,16 @@ def _state(path: Path, loaded: object) -> dict[str, Tensor]:
         raise SpecError(
             f"{path} holds no {_WEIGHT}, so no torch.nn.LSTM ({what}); save the state dict of a model with one"
         )
-    return {str(name): value.float() for name, value in states[0].items() if isinstance(value, Tensor)}
+    try:
+        state = {str(name): value.float() for name, value in states[0].items() if isinstance(value, Tensor)}
+        faulty = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
+    except (RuntimeError, NotImplementedError, TypeError) as error:  # kinds of tensors that are no plain numbers
+        raise SpecError(
+            f"{path} holds tensors of no plain numbers ({str(error).splitlines()[0]}); save dense ones"
+        ) from None
+    if faulty:
+        raise SpecError(f"{faulty[0]} in {path} holds what is no finite number; train it anew")
+    return state
 
 
 def _head(path: Path, state: Mapping[str, Tensor], prefix: str, hidden: int, wanted: str | None) -> nn.Linear | None:

@@ -36,6 +36,8 @@ import torch
 from optuna.distributions import IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 sys.path.insert(0, str(Path(__file__).parent))  # where pytest looks, too
 
@@ -52,6 +54,7 @@ from fdht.study import FIGURES, REFUSAL, Study
 from model import data
 from model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from model.data import Source
+from model.dense import read_dense, write_dense
 from model.golden import GoldenLSTM
 from model.layers import Classifier
 from model.presets import PRESETS, find_preset
@@ -111,6 +114,8 @@ def make_files(folder: Path) -> dict[str, list[Path]]:
     preset = replace(PRESETS["digits"], name="mine", spec=fdht_lstm(8, 4, 10, (4, 3), (4, 4), 2))
     files["preset"] = [_text(folder / "preset.json", preset.to_json())]
     files["target"] = [_text(folder / f"{t.name}.json", t.to_json()) for t in (TARGET, TARGETS["icebreaker"])]
+    files["dense"] = [folder / "dense.safetensors"]
+    write_dense(files["dense"][0], Classifier(headed))
     files["study"] = [_study(folder / "study.journal")]
     results = Path(__file__).parent.parent / "docs" / "results"
     for kind, name in (("bench", "bench.json"), ("builds", "builds.json"), ("accuracy", "accuracy.json")):
@@ -210,6 +215,11 @@ def use_checkpoint(path: Path) -> None:
             quantise(checkpoint.model, plan(checkpoint.spec, TARGET), clips, np.zeros(1))
 
 
+def use_dense(path: Path) -> None:
+    model = read_dense(path)
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in model.lstm.parameters())
+
+
 def use_preset(path: Path) -> None:
     preset = find_preset(str(path))
     with refusals():
@@ -258,6 +268,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "bundle": use_bundle,
     "image": use_image,
     "checkpoint": use_checkpoint,
+    "dense": use_dense,
     "preset": use_preset,
     "target": use_target,
     "study": use_study,
@@ -395,7 +406,11 @@ def change_arrays(draw: random.Random, arrays: dict[str, np.ndarray]) -> dict[st
 
 def knowing(draw: random.Random, kind: str, path: Path, into: Path) -> None:
     """A file whose hash is right and whose content is not."""
-    if kind in CONTAINERS:
+    if kind == "dense":
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        save_file(change_arrays(draw, arrays), into)
+    elif kind in CONTAINERS:
         name, description, arrays = contents(path)
         for _ in range(draw.choice([1, 1, 2])):
             if draw.random() < 0.6:

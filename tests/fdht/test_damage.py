@@ -41,7 +41,7 @@ from tests.damage import CONTAINERS, KINDS, TARGET
 from tests.fdht.tiny import TINY
 
 ROOT = Path(__file__).parent.parent.parent
-GROUPS = {"containers": CONTAINERS, "files of one's own": ("preset", "target", "study"), "results": ()}
+GROUPS = {"containers": (*CONTAINERS, "dense"), "files of one's own": ("preset", "target", "study"), "results": ()}
 GROUPS["results"] = tuple(kind for kind in KINDS if kind not in sum(GROUPS.values(), ()))
 
 
