@@ -119,7 +119,8 @@ def read_dense(path: Path | str, head: str | None = None) -> DenseModel:
 
     Raises:
         FileError: no such file, none of these kinds, or pickled objects, which are never loaded.
-        SpecError: no LSTM in it, numbers that are not finite, or an LSTM of several layers, two directions, a projection, or shapes that disagree;
+        SpecError: no LSTM in it, numbers that are not finite, or an LSTM of several layers, two directions, a
+            projection, or shapes that disagree;
             no head of that name, or several.
     """
     path = Path(path)
@@ -237,7 +238,7 @@ def _state(path: Path, loaded: object) -> dict[str, Tensor]:
             f"{path} holds tensors of no plain numbers ({str(error).splitlines()[0]}); save dense ones"
         ) from None
     if faulty:
-        raise SpecError(f"{faulty[0]} in {path} holds what is no finite number; train it anew")
+        raise SpecError(f"{faulty[0]} in {path} holds infinities or NaN; train it anew")
     return state
 
 

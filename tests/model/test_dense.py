@@ -238,10 +238,14 @@ def test_a_truncated_checkpoint(plain, tmp_path):
         read_dense(tmp_path)
 
 
-def test_weights_that_are_no_numbers(plain, tmp_path):
-    broken = torch.full((4 * H, N), torch.nan)
-    with pytest.raises(SpecError, match="infinities or NaN"):
-        read_dense(saved(changed(plain, lstm__weight_ih_l0=broken), tmp_path / "a.pt")).compressed(SPEC, PIXELS)
+@pytest.mark.parametrize("name", ["lstm.weight_ih_l0", "lstm.bias_ih_l0", "head.weight", "head.bias"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers(plain, tmp_path, name, value):
+    broken = plain.state_dict()[name].clone()
+    broken.view(-1)[-1] = value
+    state = changed(plain, **{name.replace(".", "__"): broken})
+    with pytest.raises(SpecError, match=f"{name} in .* holds infinities or NaN"):
+        read_dense(saved(state, tmp_path / "a.pt"))
 
 
 def test_sizes_that_do_not_fit(plain, tmp_path):
