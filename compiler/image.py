@@ -142,7 +142,7 @@ class _Description(Checked):
     classes: Annotated[int, Field(ge=0, le=MOST_CLASSES)]
     layers: Annotated[int, Field(ge=1, le=MOST_ENTRIES)]
     macs: Annotated[int, Field(ge=1, lt=1 << 53)]
-    steps: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=1, lt=1 << 53)]
     input: InputFormat
     logits: Fixed | None
     bundle_hash: Hex
