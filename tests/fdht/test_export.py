@@ -114,6 +114,8 @@ def test_the_verilog_is_plain_and_the_template_fits(exported):
         "-Wno-style",
         "-Wno-SYMRSVDWORD",
         "-Wwarn-PINMISSING",
+        "-Wwarn-PINNOCONNECT",
+        "-Wwarn-IMPLICIT",
     ]
     files = [f"{NAME}_template.v", f"{NAME}.v"]
     done = subprocess.run([verilator, *options, *files], cwd=exported, capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -178,6 +179,15 @@ def test_the_driver(exported, compiled, tmp_path):
     assert packets == [[*logits, number] for logits, number in zip(example().logits, classes, strict=True)]
 
 
+def test_the_litex_examples_own_soc(exported, tmp_path):
+    """As its text says: sources of a SoC for a board."""
+    command = [sys.executable, exported / f"{NAME}_litex.py", tmp_path / "arty"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+    assert done.returncode == 0, done.stderr[-4000:]
+    (verilog,) = (tmp_path / "arty" / "gateware").glob("*.v")
+    assert re.search(rf"^{NAME} ", verilog.read_text(), re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", ["narrow", pytest.param("wide", marks=pytest.mark.slow)])
 def test_the_litex_example(exported, tmp_path, name):
     """In a SoC that LiteX builds, through its buses, DMAs and memory, by the functions of its csr.h."""
@@ -189,7 +199,11 @@ def test_the_litex_example(exported, tmp_path, name):
         [sys.executable, HERE / "litex_soc.py", exported, soc], capture_output=True, text=True, timeout=TIMEOUT
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    verilog = (soc / "gateware" / "soc.v").read_text() + (exported / f"{NAME}.v").read_text()
+    verilog = (soc / "gateware" / "soc.v").read_text()
+    ports = {port["name"]: port["width"] for port in json.loads((exported / f"{NAME}.json").read_text())["ports"]}
+    constants = re.findall(r"\.(\w+) *\((\d+)'d", verilog.partition(f"\n{NAME} ")[2].partition(");")[0])
+    assert constants and all(int(width) == ports[name] for name, width in constants)
+    verilog += (exported / f"{NAME}.v").read_text()
     built = build_verilog("soc", verilog.encode(), lambda: verilog)
 
     sources = [HERE / "firmware" / "litex_host.c", exported / "driver.c", exported / "litex.c"]
