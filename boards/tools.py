@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hw.yosys import YosysError, find_yosys
 from spec.errors import FdhtError
 
 
@@ -27,11 +28,16 @@ PACKAGES = {
 
 def find_tool(name: str) -> str:
     """Command of a tool: the one in the environment (YOSYS, NEXTPNR_ICE40, ...), else a native one on the path,
-    else the one installed with the project.
+    else the one installed with the project. A yosys that is too old is passed over (see hw.yosys).
 
     Raises:
         ToolError: there is none.
     """
+    if name == "yosys":
+        try:
+            return find_yosys()
+        except YosysError as error:
+            raise ToolError(str(error)) from None
     chosen = os.environ.get(name.upper().replace("-", "_"))
     places = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
     for candidate in (chosen,) if chosen else (name, f"yowasp-{name}"):

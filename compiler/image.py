@@ -20,6 +20,8 @@ from spec.activation import SEGMENTS, PiecewiseLinear, check_tables, table_width
 from spec.bundle import Bundle
 from spec.container import Tensors, expect, expect_only
 from spec.errors import SpecError
+from spec.fixed import Fixed
+from spec.formats import InputFormat
 from spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from spec.program import Segment, segment_width
 from spec.record import Checked, Hex, dump
@@ -37,6 +39,9 @@ class Image:
         inputs, hidden, classes: words of a frame, units of a layer, logits.
         layers: how many.
         macs: useful multiplications per step.
+        steps: of the clips that the bundle was made with; a run may have others.
+        input: how a raw word of a frame becomes a number (h and c: see the target's gate_formats).
+        logits: format of the logits; None without a head.
         order: positions in a frame of its raw words in the order they are to be sent; None for their own.
         bundle_hash: content hash of the bundle it was made from, "" if that was never saved.
     """
@@ -50,6 +55,9 @@ class Image:
     classes: int
     layers: int
     macs: int
+    steps: int
+    input: InputFormat
+    logits: Fixed | None = None
     order: np.ndarray | None = None
     bundle_hash: str = ""
 
@@ -116,6 +124,8 @@ class Image:
                 raise SpecError(f"a word of {segment.name.lower()} has more than {width} bits")
         if self.order is not None and not np.array_equal(np.sort(self.order), np.arange(self.inputs)):
             raise SpecError(f"its order is none of {self.inputs} words")
+        if self.input.raw.width > self.target.input_width or (self.logits is None) != (self.classes == 0):
+            raise SpecError("its formats are not those of its target and its classes")
         verify(self.machine, inputs=self.inputs, hidden=self.hidden * self.layers, classes=self.classes)
 
 
@@ -131,6 +141,9 @@ class _Description(Checked):
     classes: Annotated[int, Field(ge=0, le=MOST_CLASSES)]
     layers: Annotated[int, Field(ge=1, le=LONGEST_VECTOR)]
     macs: Annotated[int, Field(ge=1, lt=1 << 53)]
+    steps: Annotated[int, Field(ge=1, lt=1 << 53)]
+    input: InputFormat
+    logits: Fixed | None
     bundle_hash: Hex
 
 
@@ -222,6 +235,9 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         bundle.spec.classes,
         len(bundle.layers),
         sum(map(sum, useful_macs(bundle.layers, bundle.stage_lists))),
+        bundle.clips.shape[1],
+        formats.input,
+        formats.head and formats.head.result,
         order,
         bundle_hash,
     )

@@ -663,8 +663,7 @@ def program(
     from fdht.console import Output
 
     output = Output(json)
-    with output.progress(f"loading {board}"):
-        figures = programming.run(board, bitstream, BUILD)
+    figures = programming.run(output, board, bitstream, BUILD)
     output.say(f"{figures['bitstream']} is on {figures['board']}")
     output.result(figures)
 

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import serial
 from serial.tools.list_ports import comports
@@ -51,6 +52,8 @@ def open_port(url: str, baud: int) -> Port:
     Raises:
         DeviceError: it is not there, in use, or may not be used.
     """
+    if url.startswith("socket://") and not _is_address(url):
+        raise DeviceError(f"port {url} is no address of a board in simulation or on a network; say socket://HOST:PORT")
     try:
         port = serial.serial_for_url(url, baudrate=baud, timeout=TURN, write_timeout=WRITE, do_not_open=True)
         if "://" not in url:
@@ -59,6 +62,15 @@ def open_port(url: str, baud: int) -> Port:
     except (OSError, ValueError) as error:  # pyserial's own errors are OSErrors
         raise DeviceError(_why(url, str(error))) from None
     return port
+
+
+def _is_address(url: str) -> bool:
+    """Whether a URL has a host and a number of a port."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port is not None
+    except ValueError:
+        return False
 
 
 def _why(url: str, message: str) -> str:

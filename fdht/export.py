@@ -6,20 +6,25 @@ import shutil
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
 from fdht import integration
 from fdht.console import Output
 from hw.axi import NAME, AXIAccelerator
+from hw.yosys import find_yosys
 from sim.build import convert, gateware_sources
 from spec.errors import FileError, SpecError
 from spec.protocol import image_check, target_id
 from spec.record import Text, read_kept
-from spec.registers import MAP_VERSION
+from spec.registers import MAP_VERSION, OFFSET, REGISTERS
 from spec.target import Target, Technology, find_target
+
+if TYPE_CHECKING:
+    from compiler.image import Image
 
 
 def build_id() -> int:
@@ -60,12 +65,14 @@ def run(
     Raises:
         SpecError: an unknown target or technology, a name that is none in Verilog, an image for another target.
         FileError: the folder holds other files.
+        YosysError: none is new enough.
     """
     name = NAME if name is None else name
     if not name.isidentifier() or not name.isascii():
         raise SpecError(f"{name!r} is no name of a Verilog module; take letters, digits and underscores")
     target = with_technology(find_target(target_name), technology)
     check_folder(folder, f"{name}.json")
+    find_yosys()
     files = {} if image is None else image_files(image, target, name)
     with output.progress(f"the block of {target.name} in Verilog"):
         block = AXIAccelerator(target, build_id())
@@ -96,6 +103,17 @@ def describe(block: AXIAccelerator, name: str, verilog: str, files: dict[str, by
         "register_map_version": MAP_VERSION,
         "build_id": build_id(),
         "parameters": {**asdict(target), "technology": target.technology.value},
+        "formats": {
+            "h": integration.number_format(target.gate_formats.hidden),
+            "c": integration.number_format(target.gate_formats.cell),
+        },
+        "registers": {
+            register.name: {
+                "address": OFFSET[register.name],
+                "fields": {field.name: field.mask for field in register.fields},
+            }
+            for register in REGISTERS
+        },
         "ports": [{"name": port, "direction": way, "width": width} for port, way, width in integration.ports(block)],
         "latency_cycles": {"s_axis_x to engine": 1 + buffered, "engine to m_axis_result": 1 + buffered},
         "resources": {
@@ -123,7 +141,27 @@ def image_files(path: Path, target: Target, name: str) -> dict[str, bytes]:
             f"--target {target.name}"
         )
     words = image.stream().astype("<u2").tobytes()
-    facts: dict[str, Any] = {
+    facts = image_facts(image, words)
+    files = {
+        f"{name}_image.bin": words,
+        f"{name}_image.json": (json.dumps(facts, indent=2) + "\n").encode(),
+        f"{name}_image.h": integration.image_header(name, facts).encode(),
+    }
+    if image.order is not None:
+        files[f"{name}_order.bin"] = image.order.astype("<u4").tobytes()
+    return files
+
+
+def image_facts(image: "Image", words: bytes) -> dict[str, Any]:
+    """What a driver must know of an image, for programs.
+
+    Args:
+        words: of the image, as they are loaded.
+    """
+    gate = image.target.gate_formats
+    formats = {"x": image.input, "h": gate.hidden, "c": gate.cell, "logits": image.logits}
+    return {
+        "target_id": target_id(image.target),
         "words": len(words) // 2,
         "crc": image_check(words),
         "frame_words": image.inputs,
@@ -131,13 +169,12 @@ def image_files(path: Path, target: Target, name: str) -> dict[str, bytes]:
         "hidden": image.hidden,
         "layers": image.layers,
         "classes": image.classes,
+        "steps": image.steps,
         "frames_in_their_own_order": image.order is None,
+        "formats": {name: integration.number_format(format) for name, format in formats.items()},
+        "lacking_words_stand_for": float(image.input.widen(np.array(0), gate.hidden) * gate.hidden.lsb),
         "cycles": {"1 step": image.cycles(1), "each further step": image.cycles(6) - image.cycles(5)},
     }
-    files = {f"{name}_image.bin": words, f"{name}_image.json": (json.dumps(facts, indent=2) + "\n").encode()}
-    if image.order is not None:
-        files[f"{name}_order.bin"] = image.order.astype("<u4").tobytes()
-    return files
 
 
 class _Written(TypedDict):

@@ -1,9 +1,13 @@
 """What an integrator gets beside the Verilog of the IP block: all of it derived from the block and its registers."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from hw.axi import RESULT_WIDTH, AXIAccelerator, Result
-from spec.registers import ADDRESS_BITS, BYTES, IDENTIFICATION, OFFSET, REGISTERS, Field, Register
+from spec.fixed import Fixed
+from spec.formats import InputFormat
+from spec.protocol import target_id, word_bytes
+from spec.registers import ADDRESS_BITS, BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, REGISTERS, Field, Register
 
 Port = tuple[str, str, int]
 """Name, `input` or `output`, bits."""
@@ -25,9 +29,10 @@ def registers_page(registers: Iterable[Register] = REGISTERS, level: int = 1) ->
         f"{'#' * level} Registers",
         "",
         "32 bits each, by byte address. RO: read only. RW: read and written. W1: writing 1 does something once, reads "
-        "as 0. W1C: set by the block, cleared by writing 1. WO: each write hands a value on, reads as 0. After aresetn "
-        "all are 0 except those that identify the block. An access to any other address, or a write to a register that "
-        "is read only, is answered by SLVERR and does nothing.",
+        "as 0. W1C: set by the block, cleared by writing 1. WO: each write hands a value on. After aresetn all are 0 "
+        "except those that identify the block, and IMAGE_CRC and STATUS.LOADED, which stay with the image. An access "
+        "to any other address, a write to a register that is read only, or a read of one that is written only, is "
+        "answered by SLVERR and does nothing.",
         "",
         "| address | register | bits | field | access | what it is |",
         "|---|---|---|---|---|---|",
@@ -44,28 +49,76 @@ def registers_page(registers: Iterable[Register] = REGISTERS, level: int = 1) ->
 
 
 def c_header(name: str, block: AXIAccelerator) -> str:
-    """Addresses, masks and sizes for C and C++."""
-    guard = f"{name.upper()}_H"
+    """Addresses, masks, sizes and number formats for C and C++; every macro begins with the name in capitals."""
+    target = block.target
     lines = [
-        f"/* Registers of {name}, an fdht engine for target {block.target.name}. Generated: do not edit. */",
-        f"#ifndef {guard}",
-        f"#define {guard}",
+        f"#define {{}}REGISTER_BYTES {BYTES * len(REGISTERS)}u",
+        f"#define {{}}IDENTIFICATION {IDENTIFICATION:#010x}u",
+        f"#define {{}}MAP_VERSION {MAP_VERSION}u",
+        f"#define {{}}TARGET_ID {target_id(target):#010x}u",
+        f"#define {{}}X_BYTES {len(block.s_axis_x_tkeep)}u /* of a beat of s_axis_x */",
+        f"#define {{}}X_WORD_BYTES {word_bytes(target.input_width)}u /* of a word of a frame */",
+        f"#define {{}}STATE_BYTES {len(block.s_axis_state_tkeep)}u /* of a beat of s_axis_state */",
+        f"#define {{}}RESULT_BYTES {RESULT_WIDTH // 8}u /* of a beat of m_axis_result, a signed number */",
         "",
-        f"#define FDHT_REGISTER_BYTES {BYTES * len(REGISTERS)}u",
-        f"#define FDHT_IDENTIFICATION {IDENTIFICATION:#010x}u",
-        f"#define FDHT_X_BYTES {len(block.s_axis_x_tkeep)}u /* of a beat of s_axis_x */",
-        f"#define FDHT_STATE_BYTES {len(block.s_axis_state_tkeep)}u /* of a beat of s_axis_state */",
-        f"#define FDHT_RESULT_BYTES {RESULT_WIDTH // 8}u /* of a beat of m_axis_result, a signed number */",
+        "/* A number is a word divided by two to the power of its fraction bits. */",
+        f"#define {{}}H_FRACTION {target.gate_formats.hidden.frac}",
+        f"#define {{}}C_FRACTION {target.gate_formats.cell.frac}",
         "",
         "/* tid of m_axis_result */",
-        *(f"#define FDHT_TID_{kind.name} {kind.value}u" for kind in Result),
+        *(f"#define {{}}TID_{kind.name} {kind.value}u" for kind in Result),
     ]
     for register in REGISTERS:
-        lines += ["", f"/* {register.text} */", f"#define FDHT_{register.name} {OFFSET[register.name]:#04x}u"]
+        lines += ["", f"/* {register.text} */", f"#define {{}}{register.name} {OFFSET[register.name]:#04x}u"]
         if not _lone(register):
             for field in register.fields:
-                lines += _field_lines(f"FDHT_{register.name}_{field.name}", field)
-    return "\n".join([*lines, "", f"#endif /* {guard} */", ""])
+                lines += _field_lines(f"{{}}{register.name}_{field.name}", field)
+    return _header(name, f"Registers of {name}, an fdht engine for target {target.name}", lines)
+
+
+def number_format(format: Fixed | InputFormat | None) -> dict[str, Any] | None:
+    """What turns words into numbers: (word - offset) / 2**fraction_bits."""
+    if format is None:
+        return None
+    raw, offset = (format.raw, format.offset) if isinstance(format, InputFormat) else (format, 0)
+    return {"bits": raw.width, "signed": raw.signed, "offset": offset, "fraction_bits": raw.frac}
+
+
+def image_header(name: str, facts: dict[str, Any]) -> str:
+    """What fdht.export.image_facts says of an image, for C and C++."""
+    formats, cycles = facts["formats"], facts["cycles"]
+    x, logits = formats["x"], formats["logits"]
+    lines = [
+        f"#define {{}}MODEL_TARGET_ID {facts['target_id']:#010x}u",
+        f"#define {{}}MODEL_WORDS {facts['words']}u /* of {name}_image.bin, 16 bits each, low byte first */",
+        f"#define {{}}MODEL_CRC {facts['crc']:#010x}u /* for IMAGE_CHECK */",
+        f"#define {{}}MODEL_FRAME_WORDS {facts['frame_words']}u",
+        f"#define {{}}MODEL_STATE_WORDS {facts['state_words']}u",
+        f"#define {{}}MODEL_HIDDEN {facts['hidden']}u",
+        f"#define {{}}MODEL_LAYERS {facts['layers']}u",
+        f"#define {{}}MODEL_CLASSES {facts['classes']}u",
+        f"#define {{}}MODEL_STEPS {facts['steps']}u /* frames of a clip in training; a run may have 1 to 65535 */",
+        "",
+        "/* Clock cycles of a run of n frames while nothing is waited for. */",
+        f"#define {{}}MODEL_CYCLES(n) ({cycles['1 step']}u + ((n) - 1u) * {cycles['each further step']}u)",
+        "",
+        "/* A word of a frame stands for (word - MODEL_X_OFFSET) / 2^MODEL_X_FRACTION; one that is lacking is 0. */",
+        f"#define {{}}MODEL_X_BITS {x['bits']}",
+        f"#define {{}}MODEL_X_SIGNED {int(x['signed'])}",
+        f"#define {{}}MODEL_X_OFFSET {x['offset']}",
+        f"#define {{}}MODEL_X_FRACTION {x['fraction_bits']}",
+    ]
+    if logits:
+        lines += [f"#define {{}}MODEL_LOGIT_FRACTION {logits['fraction_bits']}"]
+    return _header(f"{name}_image", f"The image in {name}_image.bin", lines, prefix=name)
+
+
+def _header(file: str, title: str, lines: Iterable[str], prefix: str = "") -> str:
+    """A C header; `{}` in a line becomes the prefix of macros, a file's own name if there is no other."""
+    guard, macros = f"{file.upper()}_H", f"{(prefix or file).upper()}_"
+    body = [line.replace("{}", macros) for line in lines]
+    head = [f"/* {title}. Generated: do not edit. */", f"#ifndef {guard}", f"#define {guard}", ""]
+    return "\n".join([*head, *body, "", f"#endif /* {guard} */", ""])
 
 
 def _field_lines(name: str, field: Field) -> list[str]:
@@ -151,6 +204,10 @@ _LITEX = '''\
 
 `python3 {name}_litex.py FOLDER` writes the sources of a SoC without a CPU for an Arty A7, ready for Vivado, to show
 that all fits together. In a SoC of your own: `add_fdht(self, "{name}.v", origin=0x9000_0000)`.
+
+For every frame, with the functions of generated/csr.h: `{name}_frames_enable` 0, `base` and `length` (bytes, whole
+words of the bus), `enable` 1, until `done`. The same for every packet of results, `enable` 1 before the run begins.
+`{name}_frame_bytes` is written once.
 """
 
 import sys
@@ -160,8 +217,9 @@ from litex.gen import ClockSignal, LiteXModule, ResetSignal
 from litex.soc.cores.dma import WishboneDMAReader, WishboneDMAWriter
 from litex.soc.integration.soc import SoCRegion
 from litex.soc.interconnect import axi, stream, wishbone
+from litex.soc.interconnect.csr import CSRStorage
 from litex.soc.interconnect.csr_eventmanager import EventManager, EventSourceLevel
-from migen import Instance
+from migen import Constant, If, Instance, Mux, Signal
 
 REGISTER_BYTES = 1 << {a}
 
@@ -186,7 +244,7 @@ class FDHT(LiteXModule):
             i_aclk=ClockSignal("sys"),
             i_aresetn=~ResetSignal("sys"),
             i_s_axi_awaddr=bus.aw.addr[:{a}],
-            i_s_axi_awprot=0,
+            i_s_axi_awprot=Constant(0, 3),
             i_s_axi_awvalid=bus.aw.valid,
             o_s_axi_awready=bus.aw.ready,
             i_s_axi_wdata=bus.w.data,
@@ -197,7 +255,7 @@ class FDHT(LiteXModule):
             o_s_axi_bvalid=bus.b.valid,
             i_s_axi_bready=bus.b.ready,
             i_s_axi_araddr=bus.ar.addr[:{a}],
-            i_s_axi_arprot=0,
+            i_s_axi_arprot=Constant(0, 3),
             i_s_axi_arvalid=bus.ar.valid,
             o_s_axi_arready=bus.ar.ready,
             o_s_axi_rdata=bus.r.data,
@@ -225,30 +283,62 @@ class FDHT(LiteXModule):
         platform.add_source(str(verilog))
 
 
-def add_fdht(soc, verilog, origin):
+class FrameEnds(LiteXModule):
+    """Ends a frame after `bytes` bytes, and drops what is left of the transfer: a DMA reads whole words of the bus.
+
+    `sink` gives beats of `size` bytes, a packet per transfer of the DMA; `source` has `keep` beside them.
+    """
+
+    def __init__(self, size):
+        self.sink = sink = stream.Endpoint([("data", 8 * size)])
+        self.source = source = stream.Endpoint([("data", 8 * size), ("keep", size)])
+        self.bytes = CSRStorage(32, description="Bytes of a frame.")
+        first, rest, left = Signal(reset=1), Signal(32), Signal(32)
+        self.comb += [
+            left.eq(Mux(first, self.bytes.storage, rest)),
+            source.valid.eq(sink.valid & (left != 0)),
+            source.data.eq(sink.data),
+            source.last.eq(sink.last | (left <= size)),
+            sink.ready.eq(source.ready | (left == 0)),
+            *(source.keep[k].eq(left > k) for k in range(size)),
+        ]
+        self.sync += If(
+            sink.valid & sink.ready,
+            first.eq(sink.last),
+            If(left > size, rest.eq(left - size)).Else(rest.eq(0)),
+        )
+
+
+def add_fdht(soc, verilog, origin, name="{name}"):
     """Adds the block to a SoC: registers at `origin`, a DMA that reads frames, one that writes results.
 
-    One transfer of the reader is one frame. It reads whole words of the bus: where they do not divide a frame, drive
-    `sink.keep` by what is left of it.
+    A transfer of the reader is a frame, one of the writer a packet of results. Both say endianness="big", by which
+    LiteX means that bytes stay where they are.
     """
-    soc.fdht = block = FDHT(soc.platform, verilog)
-    soc.bus.add_slave("fdht", block.bus, SoCRegion(origin=origin, size=REGISTER_BYTES, cached=False))
-    if soc.irq.enabled:
-        soc.irq.add("fdht", use_loc_if_exists=True)
+    block = FDHT(soc.platform, verilog)
     width = soc.bus.data_width
-    soc.fdht_frames = frames = WishboneDMAReader(wishbone.Interface(data_width=width), with_csr=True)
-    soc.fdht_results = results = WishboneDMAWriter(wishbone.Interface(data_width=width), with_csr=True)
-    soc.bus.add_master("fdht_frames", master=frames.bus)
-    soc.bus.add_master("fdht_results", master=results.bus)
-    soc.fdht_narrow = narrow = stream.Converter(width, len(block.sink.data))
-    soc.fdht_wide = wide = stream.Converter(32, width)
+    frames = WishboneDMAReader(wishbone.Interface(data_width=width), endianness="big", with_csr=True)
+    results = WishboneDMAWriter(wishbone.Interface(data_width=width), endianness="big")
+    results.add_ctrl(ready_on_idle=0)  # by default it takes what comes while it is not enabled, and drops it
+    results.add_csr()
+    ends = FrameEnds(len(block.sink.data) // 8)
+    narrow, wide = stream.Converter(width, len(block.sink.data)), stream.Converter(32, width)
+    parts = {{"": block, "_frames": frames, "_results": results, "_frame": ends, "_narrow": narrow, "_wide": wide}}
+    for suffix, part in parts.items():
+        soc.add_module(name=f"{{name}}{{suffix}}", module=part)
+    soc.bus.add_slave(name, block.bus, SoCRegion(origin=origin, size=REGISTER_BYTES, cached=False))
+    soc.bus.add_master(f"{{name}}_frames", master=frames.bus)
+    soc.bus.add_master(f"{{name}}_results", master=results.bus)
+    if soc.irq.enabled:
+        soc.irq.add(name, use_loc_if_exists=True)
     soc.comb += [
         frames.source.connect(narrow.sink),
-        narrow.source.connect(block.sink, omit={{"keep", "valid_token_count"}}),
-        block.sink.keep.eq(~0),
+        narrow.source.connect(ends.sink, omit={{"valid_token_count"}}),
+        ends.source.connect(block.sink),
         block.source.connect(wide.sink, omit={{"id", "user"}}),
         wide.source.connect(results.sink, omit={{"valid_token_count"}}),
     ]
+    return block
 
 
 def main():

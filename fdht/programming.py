@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from boards.catalogue import find_board
+from fdht.console import Output
 from spec.errors import FdhtError, FileError
 
 LOADER = "openFPGALoader"
@@ -14,7 +15,7 @@ class ProgrammingError(FdhtError):
     """The loader is missing or failed."""
 
 
-def run(board_name: str, bitstream: Path | None, build: Path) -> dict:
+def run(output: Output, board_name: str, bitstream: Path | None, build: Path) -> dict:
     """Loads a bitstream with openFPGALoader.
 
     Args:
@@ -36,7 +37,8 @@ def run(board_name: str, bitstream: Path | None, build: Path) -> dict:
             f"https://trabucayre.github.io/openFPGALoader), or load {path} with the board's own tool"
         )
     command = [loader, "-b", board.loader or board.name, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    with output.progress(f"loading {board.name}"):
+        done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         last = lines[-1] if lines else "it said nothing"

@@ -16,6 +16,9 @@ of the run, the class included. A run that is cut short by RESET ends its packet
 A run begins with START or, with AUTO, when a frame waits; frames may come earlier, and wait. Options are taken when
 it begins. A frame or state of a wrong length is filled up or cut (see hw.packets.PacketGate), noted in ERRORS and by
 tuser, and never stops anything. The registers are described in spec.registers.
+
+No run begins but with an image that has arrived whole: its words must have the CRC that the driver writes after them
+(see `ImageCheck`). An image and what is known of it outlive RESET and aresetn together.
 """
 
 from enum import IntEnum
@@ -53,6 +56,9 @@ NAME = "fdht_axi"
 
 RESULT_WIDTH = 32
 """Bits of a result on m_axis_result."""
+
+CHECK_WIDTH = 32
+"""Bits of an image's CRC."""
 
 RESET_CYCLES = 3
 """For which nothing enters the engine after a RESET."""
@@ -208,6 +214,58 @@ class RunControl(Component):
         return m
 
 
+class ImageCheck(Component):
+    """Knows whether the image that was written is the one that was meant.
+
+    Members:
+        word (In), valid (In): a word is loaded. Without `loading` (Out) before, it is an image's first.
+        expected (In), check (In): the image ends here, and this is what its CRC should be.
+        anew (In): the next word is an image's first. It is also after a reset, which changes nothing else.
+        crc (Out): CRC-32 of the image's words. loaded (Out): that was as expected, and no word has come since.
+        wrong (Out): pulse: it was not, or no word has come since `anew` or the reset.
+
+    Costs: `loaded` and `crc` a cycle later.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "word": In(WORD),
+                "valid": In(1),
+                "expected": In(CHECK_WIDTH),
+                "check": In(1),
+                "anew": In(1),
+                "crc": Out(CHECK_WIDTH),
+                "loading": Out(1),
+                "loaded": Out(1),
+                "wrong": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        # The memories keep an image through a reset, so what is known of it stays too.
+        m.domains += ClockDomain("lasting", local=True, reset_less=True)
+        m.submodules.crc = crc = DomainRenamer("lasting")(CRC32_ISO_HDLC(data_width=WORD).create())
+        loaded, right = Signal(reset_less=True), Signal()
+        m.d.comb += [
+            ClockSignal("lasting").eq(ClockSignal()),
+            crc.start.eq(self.valid & ~self.loading),
+            crc.data.eq(self.word),
+            crc.valid.eq(self.valid),
+            self.crc.eq(crc.crc),
+            self.loaded.eq(loaded),
+            right.eq(self.loading & (self.expected == crc.crc)),
+            self.wrong.eq(self.check & ~right),
+        ]
+        m.d.sync += self.loading.eq((self.loading | self.valid) & ~self.anew)
+        with m.If(self.valid):
+            m.d.sync += loaded.eq(0)
+        with m.Elif(self.check):
+            m.d.sync += loaded.eq(right)
+        return m
+
+
 class AXIAccelerator(Component):
     """The engine behind AXI interfaces; this module's text says what passes through them.
 
@@ -216,7 +274,7 @@ class AXIAccelerator(Component):
         build: what the register BUILD says.
 
     Members:
-        aclk (In): the clock. aresetn (In): low for a cycle or more, it ends everything; what was loaded stays.
+        aclk (In): the clock. aresetn (In): low for a cycle or more, it ends everything; a loaded image stays.
         s_axi_* : AXI4-Lite registers (see hw.registers.axi_lite).
         s_axis_x_*, s_axis_state_* (In), m_axis_result_* (Out): AXI4-Stream.
         interrupt (Out): high while an enabled bit of IRQ_STATUS is set.
@@ -315,7 +373,7 @@ class AXIAccelerator(Component):
             control.start.eq(registers.control_start),
             control.auto.eq(registers.control_auto),
             control.frame_waits.eq(engine.x.valid),
-            control.ready.eq(registers.steps.any() & registers.frame_words.any()),
+            control.ready.eq(registers.steps.any() & registers.frame_words.any() & registers.status_loaded),
             control.states.eq(registers.control_states | registers.control_every_h),
             control.faulty.eq(faulty[0] | faulty[1]),
             control.engine_busy.eq(engine.busy | waiting),
@@ -345,16 +403,18 @@ class AXIAccelerator(Component):
     ) -> None:
         """What registers show, the image that comes through them, and the interrupt."""
         engine = self._accelerator
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=WORD).create()
+        m.submodules.check = check = ImageCheck()
         loaded, collided = registers.image_valid & ~control.busy, Signal()
         errors = Cat(getattr(registers, name) for name in registers.signature.members if _is_error(name))
         m.d.sync += collided.eq(engine.collision)
         m.d.comb += [
             engine.image.payload.eq(registers.image),
             engine.image.valid.eq(loaded),
-            crc.start.eq(registers.control_reset),
-            crc.data.eq(registers.image),
-            crc.valid.eq(loaded),
+            check.anew.eq(registers.control_reset),
+            check.word.eq(registers.image),
+            check.valid.eq(loaded),
+            check.expected.eq(registers.image_check),
+            check.check.eq(registers.image_check_valid & ~control.busy),
             registers.id.eq(IDENTIFICATION),
             registers.version.eq(MAP_VERSION),
             registers.target.eq(target_id(self.target)),
@@ -362,9 +422,11 @@ class AXIAccelerator(Component):
             registers.status_busy.eq(control.busy),
             registers.status_x_waiting.eq(engine.x.valid),
             registers.status_result_waiting.eq(results.o.valid),
-            registers.image_crc.eq(crc.crc),
+            registers.status_loaded.eq(check.loaded),
+            registers.image_crc.eq(check.crc),
+            registers.errors_image_wrong_set.eq(check.wrong),
             registers.errors_start_refused_set.eq(control.refused),
-            registers.errors_image_refused_set.eq(registers.image_valid & control.busy),
+            registers.errors_image_refused_set.eq((registers.image_valid | registers.image_check_valid) & control.busy),
             registers.errors_collision_set.eq(engine.collision & ~collided),
             registers.irq_status_done_set.eq(control.done),
             registers.irq_status_error_set.eq(errors.any()),

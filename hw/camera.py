@@ -20,8 +20,8 @@ from hw.axi import AXIAccelerator, Result
 from hw.component import Component
 from hw.packets import beat
 from spec.errors import SpecError
-from spec.protocol import word_bytes
-from spec.registers import ADDRESS_BITS, FRAME_BITS, OFFSET, mask
+from spec.protocol import image_check, word_bytes
+from spec.registers import ADDRESS_BITS, BYTES, OFFSET, mask
 from spec.target import Target
 
 Loop = tuple[int, int]
@@ -203,7 +203,7 @@ class Boot(Component):
                 "awaddr": Out(ADDRESS_BITS),
                 "awvalid": Out(1),
                 "awready": In(1),
-                "wdata": Out(FRAME_BITS),
+                "wdata": Out(8 * BYTES),
                 "wvalid": Out(1),
                 "wready": In(1),
                 "bresp": In(2),
@@ -214,7 +214,7 @@ class Boot(Component):
 
     def elaborate(self, platform):
         m = Module()
-        shape = data.StructLayout({"value": FRAME_BITS, "address": ADDRESS_BITS})
+        shape = data.StructLayout({"value": 8 * BYTES, "address": ADDRESS_BITS})
         rows: Any = [{"value": value, "address": address} for address, value in self._writes]
         m.submodules.rom = rom = memory.Memory(shape=shape, depth=len(rows), init=rows, attrs={"rom_style": "block"})
         read = rom.read_port()
@@ -257,7 +257,8 @@ class CameraToClass(Component):
 
     Members:
         pixel, valid, first (In), skipped (Out): see CameraFrames; ignored until `ready`.
-        ready (Out): the image is loaded. failed (Out): it was not.
+        ready (Out): the image is written. failed (Out): an access was refused, or the block notes an error: the image
+            is not what it should be, and no run begins.
         number (Out): a class, while `done` (Out). faulty (Out): a frame of the clip had the wrong length.
 
     Costs: those of its parts.
@@ -278,6 +279,8 @@ class CameraToClass(Component):
             [
                 (OFFSET["CONTROL"], mask("CONTROL", "RESET")),
                 *((OFFSET["IMAGE"], word) for word in image),
+                (OFFSET["IMAGE_CHECK"], image_check(np.array(image, dtype="<u2").tobytes())),
+                (OFFSET["IRQ_ENABLE"], mask("IRQ_ENABLE", "ERROR")),
                 (OFFSET["FRAME_WORDS"], pixels * channels),
                 (OFFSET["STEPS"], steps),
                 (OFFSET["CONTROL"], mask("CONTROL", "AUTO")),
@@ -308,7 +311,7 @@ class CameraToClass(Component):
             block.aresetn.eq(~ResetSignal()),
             block.s_axi_wstrb.eq(~0),
             self.ready.eq(boot.done),
-            self.failed.eq(boot.refused),
+            self.failed.eq(boot.refused | block.interrupt),
             frames.pixel.eq(self.pixel),
             frames.valid.eq(self.valid & self.ready),
             frames.first.eq(self.first),

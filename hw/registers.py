@@ -52,8 +52,9 @@ def field_name(register: Register, field: Field) -> str:
 class RegisterBank(Component):
     """Registers behind an AXI4-Lite subordinate.
 
-    Write address and data may come in any order. SLVERR answers an access where there is no register, a write to one
-    that cannot be written, or one without the byte strobes that a pushed value needs; none of them does anything. All
+    Write address and data may come in any order. SLVERR answers an access where there is no register, a read of one
+    that cannot be read, a write to one that cannot be written, or one without the byte strobes that a pushed value
+    needs; none of them does anything. All
     outputs are registers, so there is no way through from one channel to another.
 
     Args:
@@ -146,6 +147,8 @@ class RegisterBank(Component):
             m.d.sync += [asked.eq(0), self.rvalid.eq(1), self.rdata.eq(0), self.rresp.eq(Response.SLVERR)]
             with m.Switch(address[2:]):
                 for k, register in enumerate(self._registers):
+                    if not register.readable:
+                        continue
                     with m.Case(k):
                         m.d.sync += self.rresp.eq(Response.OKAY)
                         for field in register.fields:

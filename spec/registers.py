@@ -24,7 +24,7 @@ class Access(str, Enum):
     PULSE = "W1"
     """Writing 1 does something, once; reads as 0."""
     PUSH = "WO"
-    """Every write hands the value on; reads as 0."""
+    """Every write hands the value on; a register of nothing else cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,10 @@ class Register:
         return any(field.access is not Access.READ for field in self.fields)
 
     @property
+    def readable(self) -> bool:
+        return any(field.access is not Access.PUSH for field in self.fields)
+
+    @property
     def strobes(self) -> int:
         """Byte strobes that a write must have: those of what it hands on."""
         pushed = [field for field in self.fields if field.access is Access.PUSH]
@@ -101,7 +105,7 @@ FRAME_BITS = 24
 IDENTIFICATION = 0x46444854
 """The letters FDHT."""
 
-MAP_VERSION = 1
+MAP_VERSION = 2
 """Of this map; a change that old software does not understand raises it."""
 
 REGISTERS: tuple[Register, ...] = (
@@ -121,9 +125,15 @@ REGISTERS: tuple[Register, ...] = (
                 1,
                 1,
                 Access.PULSE,
-                "End the run and drop every frame that has begun; what was loaded and the other registers stay",
+                "End the run and drop every frame that has begun; a loaded image and the other registers stay",
             ),
-            Field("AUTO", 8, 1, Access.WRITE, "Begin a run whenever none is under way and a frame waits"),
+            Field(
+                "AUTO",
+                8,
+                1,
+                Access.WRITE,
+                "Begin a run whenever none is under way, a frame waits and an image is loaded",
+            ),
             Field("USE_STATE", 9, 1, Access.WRITE, "Take the initial h and c from s_axis_state"),
             Field(
                 "EVERY_H",
@@ -149,6 +159,9 @@ REGISTERS: tuple[Register, ...] = (
             Field("BUSY", 0, 1, Access.READ, "A run is under way, or its results wait for m_axis_result"),
             Field("X_WAITING", 1, 1, Access.READ, "A beat waits on s_axis_x"),
             Field("RESULT_WAITING", 2, 1, Access.READ, "A beat waits on m_axis_result"),
+            Field(
+                "LOADED", 3, 1, Access.READ, "An image is loaded and checked (see IMAGE_CHECK); no run begins without"
+            ),
         ),
     ),
     whole("STEPS", Access.WRITE, "Frames of a run", 16),
@@ -159,8 +172,18 @@ REGISTERS: tuple[Register, ...] = (
         "Words of an initial state, 2 × hidden units × layers of the image; with 0, s_axis_state waits",
         FRAME_BITS,
     ),
-    whole("IMAGE", Access.PUSH, "The next word of the image that is being loaded", 16),
-    whole("IMAGE_CRC", Access.READ, "CRC-32 (zlib's) of the words written to IMAGE since RESET, low bytes first"),
+    whole("IMAGE", Access.PUSH, "The next word of the image that is being loaded; the one before is gone", 16),
+    whole(
+        "IMAGE_CRC",
+        Access.READ,
+        "CRC-32 (zlib's) of the words of IMAGE, low bytes first, from the first one after RESET or aresetn on; stays "
+        "with the image",
+    ),
+    whole(
+        "IMAGE_CHECK",
+        Access.PUSH,
+        "Ends the image: the IMAGE_CRC that it must have; if it has, STATUS.LOADED is set, else ERRORS.IMAGE_WRONG",
+    ),
     whole("CYCLES", Access.READ, "Clock cycles of the current or last run"),
     whole("STALLS", Access.READ, "Cycles of it in which frames, states or results were waited for"),
     whole("SATURATIONS", Access.READ, "Words of it in which a result was clipped"),
@@ -178,14 +201,29 @@ REGISTERS: tuple[Register, ...] = (
         "ERRORS",
         "What went wrong; each sets IRQ_STATUS.ERROR",
         (
-            Field("FRAME_SHORT", 0, 1, Access.CLEAR, "A frame ended early and was filled with zeros, or lacked bytes"),
+            Field(
+                "FRAME_SHORT",
+                0,
+                1,
+                Access.CLEAR,
+                "A frame ended early and was filled with raw words of 0, or lacked bytes",
+            ),
             Field("FRAME_LONG", 1, 1, Access.CLEAR, "A frame did not end with its last word; the rest was dropped"),
             Field("STATE_SHORT", 2, 1, Access.CLEAR, "As FRAME_SHORT, of an initial state"),
             Field("STATE_LONG", 3, 1, Access.CLEAR, "As FRAME_LONG, of an initial state"),
-            Field("START_REFUSED", 4, 1, Access.CLEAR, "START while BUSY, or with STEPS or FRAME_WORDS of 0"),
-            Field("IMAGE_REFUSED", 5, 1, Access.CLEAR, "IMAGE was written while BUSY, and not loaded"),
+            Field(
+                "START_REFUSED", 4, 1, Access.CLEAR, "START while BUSY, not LOADED, or with STEPS or FRAME_WORDS of 0"
+            ),
+            Field("IMAGE_REFUSED", 5, 1, Access.CLEAR, "IMAGE or IMAGE_CHECK was written while BUSY, and ignored"),
             Field(
                 "COLLISION", 6, 1, Access.CLEAR, "A program broke the scratchpad's rules: not an image of this target"
+            ),
+            Field(
+                "IMAGE_WRONG",
+                7,
+                1,
+                Access.CLEAR,
+                "IMAGE_CHECK was not the IMAGE_CRC, or no image had been written since RESET or aresetn",
             ),
         ),
     ),

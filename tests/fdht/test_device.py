@@ -240,6 +240,9 @@ def test_no_port():
         Device("/dev/ttyUSB77")
     with pytest.raises(DeviceError, match="port nonsense://7 cannot be opened"):
         Device("nonsense://7")
+    for url in ("socket://nonsense", "socket://", "socket://here:there", "socket://here:99999"):
+        with pytest.raises(DeviceError, match=rf"^port {url} is no address .*; say socket://HOST:PORT$"):
+            Device(url)
 
 
 def test_nobody_listens():

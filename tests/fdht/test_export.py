@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import zlib
@@ -18,6 +19,8 @@ from docs.registers import PAGE, page
 from fdht.cli import main
 from fdht.export import with_technology
 from hw.axi import NAME, Result
+from hw.camera import CameraToClass
+from sim.build import convert
 from spec.errors import SpecError
 from spec.lstm import fdht_lstm
 from spec.protocol import target_id
@@ -58,6 +61,7 @@ def test_a_folder_with_everything(exported, image_file):
     assert (facts["frame_words"], facts["classes"]) == (image.inputs, image.classes)
     one, more = facts["cycles"].values()
     assert image.cycles(9) == one + 8 * more
+    assert facts["steps"] == image.steps and facts["target_id"] == description["target_id"]
     order = exported / f"{NAME}_order.bin"
     assert order.exists() != facts["frames_in_their_own_order"] == (image.order is None)
 
@@ -65,6 +69,34 @@ def test_a_folder_with_everything(exported, image_file):
     assert all(f"| {register.name} |" in registers for register in REGISTERS)
     assert PAGE.read_text() == page(), "write it anew: .venv/bin/python -m docs.registers"
     assert registers.splitlines()[4:] == page().partition("## Registers")[2].partition("\n<!--")[0].splitlines()[4:]
+
+
+def test_formats_turn_words_into_numbers(exported, image_file):
+    """As the formats of the image and of its target do."""
+    image, gate = Image.load(image_file), find_target(SMALL).gate_formats
+    description = json.loads((exported / f"{NAME}.json").read_text())
+    formats, words = description["image"]["formats"], np.arange(image.input.raw.max + 1)
+
+    def numbers(name: str, words: np.ndarray) -> np.ndarray:
+        return (words - formats[name]["offset"]) / 2 ** formats[name]["fraction_bits"]
+
+    assert np.array_equal(numbers("x", words), gate.hidden.dequantise(image.input.widen(words, gate.hidden)))
+    assert description["image"]["lacking_words_stand_for"] == numbers("x", np.array(0)) == -1
+    assert image.logits is not None
+    for name, format in (("h", gate.hidden), ("c", gate.cell), ("logits", image.logits)):
+        words = np.array([format.min, -1, 0, 1, format.max])
+        assert np.array_equal(numbers(name, words), format.dequantise(words))
+        assert formats[name]["bits"] == format.width and formats[name]["signed"] == format.signed
+    assert description["formats"] == {name: formats[name] for name in ("h", "c")}
+
+
+def test_no_memory_is_cleared_word_by_word(exported, fdht, tmp_path):
+    """Yosys takes minutes for a loop over the iCEBreaker's banks; what is never written keeps its contents."""
+    verilog = (exported / f"{NAME}.v").read_text()
+    assert max(map(int, re.findall(r"reg \[\d+:0\] \w+ \[(\d+):0\]", verilog))) + 1 == find_target(SMALL).bank_words
+    assert not re.search(r"\binitial (for|begin)", verilog)
+    rom = CameraToClass(find_target(SMALL), [0] * 4, None, 4, 1, 1)
+    assert "initial begin" in convert(rom, "camera", assertions=False)
 
 
 def test_the_verilog_is_plain_and_the_template_fits(exported):
@@ -82,6 +114,8 @@ def test_the_verilog_is_plain_and_the_template_fits(exported):
         "-Wno-style",
         "-Wno-SYMRSVDWORD",
         "-Wwarn-PINMISSING",
+        "-Wwarn-PINNOCONNECT",
+        "-Wwarn-IMPLICIT",
     ]
     files = [f"{NAME}_template.v", f"{NAME}.v"]
     done = subprocess.run([verilator, *options, *files], cwd=exported, capture_output=True, text=True)
@@ -96,15 +130,29 @@ def test_the_verilog_is_plain_and_the_template_fits(exported):
 
 
 def test_a_c_compiler_reads_the_registers_as_they_are(exported, tmp_path):
-    expected = {f"FDHT_{name}": offset for name, offset in OFFSET.items()}
-    expected |= {f"FDHT_TID_{kind.name}": kind.value for kind in Result}
+    macros = NAME.upper()
+    expected = {f"{macros}_{name}": offset for name, offset in OFFSET.items()}
+    expected |= {f"{macros}_TID_{kind.name}": kind.value for kind in Result}
     for register in REGISTERS:
         for field in register.fields:
             if field.name != register.name:
-                expected[f"FDHT_{register.name}_{field.name}"] = mask(register.name, field.name)
-                expected[f"FDHT_{register.name}_{field.name}_SHIFT"] = field.low
+                expected[f"{macros}_{register.name}_{field.name}"] = mask(register.name, field.name)
+                expected[f"{macros}_{register.name}_{field.name}_SHIFT"] = field.low
+    description = json.loads((exported / f"{NAME}.json").read_text())
+    for name, register in description["registers"].items():
+        assert register["address"] == expected[f"{macros}_{name}"]
+        for field, bits in register["fields"].items():
+            assert field == name or bits == expected[f"{macros}_{name}_{field}"]
+    facts = description["image"]
+    keys = ("words", "crc", "target_id", "frame_words", "state_words", "hidden", "layers", "classes", "steps")
+    expected |= {f"{macros}_MODEL_{key.upper()}": facts[key] for key in keys}
+    for name, macro in (("h", "H"), ("c", "C"), ("x", "MODEL_X"), ("logits", "MODEL_LOGIT")):
+        expected[f"{macros}_{macro}_FRACTION"] = facts["formats"][name]["fraction_bits"]
+    expected[f"{macros}_MODEL_X_OFFSET"] = facts["formats"]["x"]["offset"]
+    expected[f"{macros}_MODEL_CYCLES(9u)"] = facts["cycles"]["1 step"] + 8 * facts["cycles"]["each further step"]
     lines = "".join(f'printf("{name} %lu\\n", (unsigned long){name});' for name in expected)
-    program = f'#include "{NAME}.h"\n#include "{NAME}.h"\n#include <stdio.h>\nint main(void){{{lines}return 0;}}\n'
+    includes = "".join(f'#include "{file}"\n' for file in (f"{NAME}.h", f"{NAME}.h", f"{NAME}_image.h", "stdio.h"))
+    program = f"{includes}int main(void){{{lines}return 0;}}\n"
     source, binary = tmp_path / "registers.c", tmp_path / "registers"
     source.write_text(program)
     command = ["g++", "-x", "c", "-std=c99", "-Wall", "-Werror", "-I", exported, source, "-o", binary]
@@ -131,7 +179,9 @@ def test_primitives_are_those_asked_for(fdht, tmp_path):
     assert fdht("export", "--axi", "-t", SMALL, "-o", "own", "--name", "classifier").code == 0
     verilog = (tmp_path / "own" / "classifier.v").read_text()
     assert verilog.count("SB_MAC16 ") >= find_target(SMALL).multipliers and "SB_SPRAM256KA " in verilog
-    assert "module classifier(" in verilog and (tmp_path / "own" / "classifier.h").is_file()
+    assert "module classifier(" in verilog
+    macros = re.findall(r"#(?:define|ifndef) (\w+)", (tmp_path / "own" / "classifier.h").read_text())
+    assert len(macros) > 50 and all(macro.startswith("CLASSIFIER_") for macro in macros)
     for target in TARGETS.values():
         assert (
             not with_technology(target, None).pinned and with_technology(target, None).technology is target.technology
@@ -175,6 +225,25 @@ def test_an_image_for_another_target_is_refused(fdht, image_file, tmp_path):
     outcome = fdht("export", "--axi", "-o", "ip", "-t", "ulx3s-85f", "--image", image_file)
     assert outcome.code == 1 and f"is an image for target {SMALL}, not for this ulx3s-85f" in outcome.sentence
     assert not list(tmp_path.iterdir())
+
+
+def test_a_bundle_is_no_image(fdht, bundle_file, tmp_path):
+    outcome = fdht("export", "--axi", "-o", "ip", "-t", SMALL, "--image", bundle_file)
+    assert outcome.code == 1 and "is a bundle, not an image; pass the image instead" in outcome.sentence
+
+
+def test_an_old_yosys_on_the_path_is_passed_over(fdht, tmp_path, monkeypatch):
+    """A distribution's may be too old for Amaranth."""
+    old = tmp_path / "bin" / "yosys"
+    old.parent.mkdir()
+    old.write_text("#!/bin/sh\necho 'Yosys 0.23 (git sha1 7ce5011c2)'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("YOSYS", raising=False)
+    assert fdht("export", "--axi", "-t", SMALL, "-o", "ip").code == 0
+    monkeypatch.setenv("YOSYS", str(old))
+    outcome = fdht("export", "--axi", "-t", SMALL, "-o", "ip")
+    assert outcome.code == 1 and "is no Yosys of at least 0.40; unset it" in outcome.sentence
 
 
 def test_an_interface_must_be_named(fdht):

@@ -32,6 +32,7 @@ from spec.registers import BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, REGISTERS
 WORK = Path(os.environ["FDHT_AXI"])
 SEED = int(os.environ["FDHT_AXI_SEED"])
 PERIOD = 10
+READABLE = [register for register in REGISTERS if register.readable]
 CHUNK = 32
 """Accesses that are under way at once."""
 
@@ -85,14 +86,25 @@ class Block:
         assert response.resp == AxiResp.OKAY, f"{register} answered {response.resp}"
         return int.from_bytes(response.data, "little")
 
-    async def load(self) -> None:
-        """Loads the model and says how long its packets are."""
-        words = self.image.stream().astype("<u2")
-        await self.write("CONTROL", mask("CONTROL", "RESET"))
+    @property
+    def words(self) -> np.ndarray:
+        """Those of the image."""
+        return self.image.stream().astype("<u2")
+
+    async def fill(self, words: np.ndarray) -> None:
+        """Writes words of an image."""
         for chunk in np.split(words, range(CHUNK, len(words), CHUNK)):
             for writing in [cocotb.start_soon(self.write("IMAGE", word)) for word in chunk.tolist()]:
                 await writing
-        assert await self.read("IMAGE_CRC") == zlib.crc32(words.tobytes())
+
+    async def load(self) -> None:
+        """Loads the model and says how long its packets are."""
+        crc = zlib.crc32(self.words.tobytes())
+        await self.write("CONTROL", mask("CONTROL", "RESET"))
+        await self.fill(self.words)
+        assert await self.read("IMAGE_CRC") == crc
+        await self.write("IMAGE_CHECK", crc)
+        assert await self.is_loaded()
         await self.write("FRAME_WORDS", self.image.inputs)
         await self.write("STATE_WORDS", 2 * self.image.hidden * self.image.layers)
 
@@ -136,6 +148,17 @@ class Block:
         beats += [(Result.LOGIT, value) for value in logits.tolist()]
         return [*beats, (Result.CLASS, int(logits.argmax()) if len(logits) else -1)]
 
+    async def is_loaded(self) -> bool:
+        """Whether a run may begin."""
+        return bool(await self.read("STATUS") & mask("STATUS", "LOADED"))
+
+    async def refused(self, error: str) -> None:
+        """A START is refused, an error is noted beside that, nothing begins."""
+        await self.write("CONTROL", mask("CONTROL", "START"))
+        assert await self.read("ERRORS") == mask("ERRORS", "START_REFUSED") | (mask("ERRORS", error) if error else 0)
+        await self.write("ERRORS", ~0 & 0xFFFF_FFFF)
+        assert not await self.read("STATUS") & mask("STATUS", "BUSY", "LOADED")
+
     async def idle(self) -> None:
         """Until no run is under way and every result has been taken."""
 
@@ -173,6 +196,10 @@ async def registers(dut) -> None:
     beyond = BYTES * len(REGISTERS)
     assert (await block.bus.read(beyond, BYTES)).resp == AxiResp.SLVERR
     assert (await block.bus.write(beyond, bytes(BYTES))).resp == AxiResp.SLVERR
+    for register in REGISTERS:
+        readable = any(field.access is not Access.PUSH for field in register.fields)
+        response = (await block.bus.read(OFFSET[register.name], BYTES)).resp
+        assert response == (AxiResp.OKAY if readable else AxiResp.SLVERR), register.name
     crc = await block.read("IMAGE_CRC")
     assert (await block.bus.write(OFFSET["IMAGE"], b"\x01")).resp == AxiResp.SLVERR
     assert await block.read("IMAGE_CRC") == crc, "half a word was loaded"
@@ -201,7 +228,7 @@ async def clips(dut) -> None:
     async def look() -> None:
         """Reads registers all the time, several at once."""
         while True:
-            names = [draw.choice(REGISTERS).name for _ in range(draw.randrange(1, 5))]
+            names = [draw.choice(READABLE).name for _ in range(draw.randrange(1, 5))]
             for reading in [cocotb.start_soon(block.read(name)) for name in names]:
                 await reading
 
@@ -367,6 +394,7 @@ async def resets(dut) -> None:
         dut.aresetn.value = 1
         await ClockCycles(dut.aclk, 2)
         assert await block.read("FRAME_WORDS") == await block.read("RUNS") == 0
+        assert await block.is_loaded() and await block.read("IMAGE_CRC") == zlib.crc32(block.words.tobytes())
         await block.write("FRAME_WORDS", block.image.inputs)
         await block.send(clips[number])
         await block.begin(steps)
@@ -388,12 +416,114 @@ async def refusals(dut) -> None:
     await block.write("CONTROL", mask("CONTROL", "START"))
     for word in block.image.stream().tolist()[:50]:
         await block.write("IMAGE", word ^ 0xFFFF)
+    await block.write("IMAGE_CHECK", ~crc & 0xFFFF_FFFF)
     await block.write("FRAME_WORDS", block.image.inputs)
-    assert await block.read("IMAGE_CRC") == crc
+    assert await block.read("IMAGE_CRC") == crc and await block.is_loaded()
     assert await block.read("ERRORS") == mask("ERRORS", "START_REFUSED", "IMAGE_REFUSED")
     await ClockCycles(dut.aclk, block.image.cycles(len(clip)))
     await block.send(clip[1:])
     await block.expect(0)
     assert await block.read("STALLS") > 0
     await FallingEdge(dut.aclk)
+    await block.finish()
+
+
+@cocotb.test()
+async def broken_images(dut) -> None:
+    """No run begins on what is not a whole image, and a whole one is right after each of them."""
+    block = await Block.start(dut, pauses=False)
+    words, clip, draw = block.words, block.case["clips"][0], random.Random(SEED)
+    crc = zlib.crc32(words.tobytes())
+    await block.write("STEPS", len(clip))
+
+    async def whole() -> None:
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+        await block.load()
+        await block.send(clip)
+        await block.begin(len(clip))
+        await block.expect(0)
+        await block.idle()
+        assert await block.read("ERRORS") == 0
+
+    await block.fill(words[:1])  # what was loaded is gone with the first word of another
+    await block.refused("")
+    broken = words.copy()
+    broken[draw.randrange(len(words))] ^= 1 << draw.randrange(16)
+    swapped = words.copy()
+    other = int(np.flatnonzero(words != words[0])[-1])
+    swapped[[0, other]] = words[[other, 0]]
+    noise = np.random.default_rng(SEED).integers(0, 1 << 16, 800).astype("<u2")
+    for wrong in (words[: len(words) // 2], words[:-1], np.append(words, words[-1:]), broken, swapped, noise):
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+        await block.fill(wrong)
+        await block.refused("")  # unchecked
+        await block.write("IMAGE_CHECK", crc)
+        await block.refused("IMAGE_WRONG")
+        await block.write("CONTROL", mask("CONTROL", "AUTO"))
+        await block.send(clip)
+        await ClockCycles(dut.aclk, 2 * block.image.cycles(len(clip)))
+        assert await block.read("STATUS") == mask("STATUS", "X_WAITING")
+        await block.write("CONTROL", mask("CONTROL", "RESET"))  # the frame that waits is not dropped by it
+        await ClockCycles(dut.aclk, 10)
+        dut.aresetn.value = 0
+        block.x.clear()
+        await ClockCycles(dut.aclk, 2)
+        dut.aresetn.value = 1
+        await ClockCycles(dut.aclk, 2)
+        await whole()
+        await block.write("STEPS", len(clip))
+
+    # Cut by RESET or aresetn, an image is none, whatever comes then; but what was checked stays.
+    for by_bus in (False, True):
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+        await block.fill(words[:-1] if by_bus else words)
+        if by_bus:
+            await block.write("CONTROL", mask("CONTROL", "RESET"))
+            await block.fill(words[-1:])
+        else:
+            await ClockCycles(dut.aclk, 2)
+            dut.aresetn.value = 0
+            await ClockCycles(dut.aclk, 2)
+            dut.aresetn.value = 1
+            await ClockCycles(dut.aclk, 2)
+            await block.write("STEPS", len(clip))
+        await block.write("IMAGE_CHECK", crc)
+        await block.refused("IMAGE_WRONG")
+        await whole()
+    await block.finish()
+
+
+@cocotb.test()
+async def a_hung_engine(dut) -> None:
+    """Nonsense with a CRC of its own runs and never ends: longer than predicted, and RESET ends it."""
+    block = await Block.start(dut, pauses=False)
+    clip, steps = block.case["clips"][0], len(block.case["clips"][0])
+    ever = 0
+    for seed in range(int(block.case["images"])):
+        noise = np.random.default_rng([SEED, seed]).integers(0, 1 << 16, 800).astype("<u2")
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+        await block.fill(noise)
+        await block.write("IMAGE_CHECK", zlib.crc32(noise.tobytes()))
+        await block.begin(steps)
+        await block.send(clip)
+        await ClockCycles(dut.aclk, 2 * block.image.cycles(steps))
+        hung = await block.read("STATUS") & mask("STATUS", "BUSY")
+        ever += bool(hung)
+        assert not hung or await block.read("CYCLES") > block.image.cycles(steps)
+        block.x.clear()
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+        await block.idle()
+        dut.aresetn.value = 0
+        await ClockCycles(dut.aclk, 2)
+        block.x.clear()
+        dut.aresetn.value = 1
+        await ClockCycles(dut.aclk, 2)
+        await block.load()
+        await block.send(clip)
+        await block.begin(steps)
+        while not block.results.empty():
+            await block.packet()
+        await block.expect(0)
+        await block.idle()
+    assert ever, "none of these images hung"
     await block.finish()

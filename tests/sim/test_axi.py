@@ -114,13 +114,23 @@ def run(tmp_path: Path, name: str, test: str, simulator: Simulator | None = None
     return json.loads(report.read_text()) if report.exists() else {}
 
 
-TESTS = ("registers", "clips", "back_to_back", "states", "wrong_lengths", "resets", "refusals")
+TESTS = (
+    "registers",
+    "clips",
+    "back_to_back",
+    "states",
+    "wrong_lengths",
+    "resets",
+    "refusals",
+    "broken_images",
+    "a_hung_engine",
+)
 
 
 @pytest.mark.parametrize("name", ["wide", pytest.param("compact", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("test", TESTS)
 def test_as_the_golden_model_says(tmp_path, name, test):
-    run(tmp_path, name, test, runs=2 * CLIPS, resets=CLIPS)
+    run(tmp_path, name, test, runs=2 * CLIPS, resets=CLIPS, images=6)
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -12,14 +15,14 @@ from cocotb_tools.runner import get_results
 from hypothesis import given
 from hypothesis import strategies as st
 from occurrences import SEED
-from pydantic import TypeAdapter
-from sklearn.datasets import load_sample_images
+from page import shown
+from photographs import CHANNELS, film
 
 from compiler.image import Image, compile_bundle
 from compiler.planner import plan
-from hw.camera import CameraToClass, loops
+from hw.camera import loops
 from model.golden import GoldenLSTM
-from sim.build import Simulator, build_verilog, convert
+from sim.build import Simulator, build_verilog
 from sim.simulate import LOG, RESULTS, run_module
 from spec.bundle import Bundle
 from spec.errors import SpecError
@@ -30,20 +33,11 @@ TARGET = Target(
     "camera", 2, 4, factor_width=8, input_lanes=4, bank_words=512, factor_words=1024, result_words=128, bias_words=128,
     hidden=32, program_words=512, levels=Levels.each(8),
 )  # fmt: skip
-HEIGHT, WIDTH, CHANNELS, STEPS, CLIPS = 12, 16, 3, 2, 8
+HEIGHT, WIDTH, STEPS, CLIPS = 12, 16, 2, 8
 
 
-def film() -> np.ndarray:
-    """Frames of 12 × 16 RGB pixels, cut from two photographs: clips × steps × height × width × channels."""
-    rng = np.random.default_rng([SEED, 12])
-    frames = []
-    for k in range(CLIPS * STEPS):
-        photo, scale = load_sample_images().images[k % 2], int(rng.integers(4, 24))
-        top, left = (
-            int(rng.integers(0, size - scale * n)) for size, n in zip(photo.shape, (HEIGHT, WIDTH), strict=False)
-        )
-        frames.append(photo[top : top + scale * HEIGHT : scale, left : left + scale * WIDTH : scale])
-    return np.array(frames).reshape(CLIPS, STEPS, HEIGHT, WIDTH, CHANNELS)
+def shots() -> np.ndarray:
+    return film(CLIPS, STEPS, HEIGHT, WIDTH)
 
 
 @cache
@@ -51,7 +45,7 @@ def model() -> tuple[Bundle, Image]:
     """A model whose image wants another order than raster order, and that sees several classes in the film."""
     rng = np.random.default_rng([SEED, 13])
     spec = fdht_lstm(HEIGHT * WIDTH * CHANNELS, 8, 5, (13, 4, 4, 3), (2, 2, 2, 4), 2)
-    clips = film().reshape(CLIPS, STEPS, -1)
+    clips = shots().reshape(CLIPS, STEPS, -1)
     while True:
         bundle = random_bundle(rng, spec, plan(spec, TARGET), clips=CLIPS, steps=STEPS)
         image = compile_bundle(bundle, TARGET)
@@ -59,14 +53,17 @@ def model() -> tuple[Bundle, Image]:
             return bundle, image
 
 
+@cache
 def built(image: Image) -> Simulator:
-    words, pixels = image.stream().tolist(), HEIGHT * WIDTH
-    what = TypeAdapter(Target).dump_json(TARGET) + repr((words, image.order.tolist(), STEPS)).encode()
-
-    def verilog() -> str:
-        return convert(CameraToClass(TARGET, words, image.order, pixels, CHANNELS, STEPS), "camera")
-
-    return build_verilog("camera", what, verilog)
+    """The design as the page's program writes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        work, root = Path(folder), str(Path(__file__).resolve().parents[2])
+        image.save(work / "model.image")
+        (work / "camera.py").write_text(shown("camera.py"))
+        arguments = ["camera.py", "model.image", str(HEIGHT * WIDTH), str(CHANNELS)]
+        subprocess.run([sys.executable, *arguments], cwd=work, env={**os.environ, "PYTHONPATH": root}, check=True)
+        verilog = (work / "camera.v").read_text()
+    return build_verilog("camera", verilog.encode(), lambda: verilog)
 
 
 def show(folder: Path, frames: np.ndarray, **options) -> dict:
@@ -85,15 +82,15 @@ def show(folder: Path, frames: np.ndarray, **options) -> dict:
 def test_classes_of_real_pictures(tmp_path, torn):
     """Also where the camera begins a frame anew in the middle."""
     bundle, _ = model()
-    expected = GoldenLSTM(bundle).run(film().reshape(CLIPS, STEPS, -1)).classes.tolist()
-    seen = show(tmp_path, film(), torn=torn)
+    expected = GoldenLSTM(bundle).run(shots().reshape(CLIPS, STEPS, -1)).classes.tolist()
+    seen = show(tmp_path, shots(), torn=torn)
     assert seen == {"classes": [[number, 0] for number in expected], "skipped": []}
 
 
 def test_a_camera_that_is_too_fast_loses_whole_frames(tmp_path):
     """Clips are made of frames that were not skipped, each whole."""
     bundle, _ = model()
-    frames = np.repeat(film(), 3, axis=1)  # each pair of pictures three times
+    frames = np.repeat(shots(), 3, axis=1)  # each pair of pictures three times
     seen = show(tmp_path, frames, hurry=True)
     count = (frames.shape[0] * frames.shape[1] - len(seen["skipped"])) // STEPS
     assert seen["skipped"] and len(seen["classes"]) == count
