@@ -270,7 +270,11 @@ def examine(
     careful = {
         name: {**clock, "achieved": min(clock["achieved"], after[names[name]].mhz)} for name, clock in clocks.items()
     }
-    return Timing(careful, clocks, CORRECTED, uncovered(graph, outside))
+    missing = uncovered(graph, outside)
+    wanted = {names[name]: 1e3 / clock["constraint"] for name, clock in clocks.items()}
+    for kind in graph.assumed & missing.keys():
+        missing[kind]["room_ns"] = round(room(graph, kind, wanted), 2)
+    return Timing(careful, clocks, CORRECTED, missing)
 
 
 def clocks_by_name(design: dict, clocks: Iterable[Pin], names: Iterable[str]) -> dict[str, Pin]:
@@ -329,7 +333,8 @@ def uncovered(graph: TimingGraph, outside: Iterable[str]) -> dict[str, dict]:
 
     Returns:
         By type of cell: `cells`, how many there are, and `pins`, without their numbers, that have no delay in any of
-        them. A pin that has one in another cell of its type is a constant where it has none.
+        them. A pin that has one in another cell of its type is a constant where it has none. `examine` adds `room_ns`
+        of those whose wires do count.
     """
     outside = set(outside)
     clocks = {(cell, clock) for cell, setups in graph.setups.items() for _, clock in setups}
@@ -349,6 +354,27 @@ def uncovered(graph: TimingGraph, outside: Iterable[str]) -> dict[str, dict]:
     missing = {kind: sorted(ports - known[kind]) for kind, ports in used.items() if ports - known[kind]}
     kinds = list(graph.types.values())
     return {kind: {"cells": kinds.count(kind), "pins": missing[kind]} for kind in sorted(missing)}
+
+
+def room(graph: TimingGraph, kind: str, wanted: Mapping[Pin, float]) -> float:
+    """The ns that the set-up time or the clock-to-output time of cells whose delays count 0 may take before they, and
+    not what is known, keep a clock from what is wanted of it. Below 0 the wires alone do.
+
+    Args:
+        kind: type of the cells, which have registers at all pins.
+        wanted: periods of clocks in ns.
+    """
+    cells = {cell for cell, each in graph.types.items() if each == kind}
+    clocks = {(cell, clock) for cell, setups in graph.setups.items() for _, clock in setups}
+
+    def starts(cell: str, source: str) -> bool:
+        return cell in cells or (cell, source) not in clocks
+
+    arcs = {cell: {arc: ns for arc, ns in each.items() if starts(cell, arc[0])} for cell, each in graph.arcs.items()}
+    away = critical_paths(TimingGraph(graph.types, graph.wires, arcs, graph.setups))
+    ends = {cell: setups for cell, setups in graph.setups.items() if cell in cells}
+    towards = critical_paths(TimingGraph(graph.types, graph.wires, graph.arcs, ends))
+    return min(period - paths[c].period for paths in (away, towards) for c, period in wanted.items() if c in paths)
 
 
 def _bus(port: str) -> str:

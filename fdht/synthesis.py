@@ -85,8 +85,13 @@ def by_others(figures: dict) -> str:
 
 
 def uncovered(kinds: dict[str, dict]) -> str:
-    """What a clock's figure says nothing about: how many of which cells, and their pins."""
-    return "; ".join(f"{each['cells']} {kind}: {', '.join(each['pins'])}" for kind, each in kinds.items()) or "nothing"
+    """What a clock's figure says nothing about: how many of which cells, their pins, and what their own delays may be
+    before that matters."""
+    sentences = []
+    for kind, each in kinds.items():
+        room = f" (their own delays; up to {each['room_ns']:g} ns would do no harm)" if "room_ns" in each else ""
+        sentences.append(f"{each['cells']} {kind}: {', '.join(each['pins'])}{room}")
+    return "; ".join(sentences) or "nothing"
 
 
 def report(output: Output, figures: dict) -> None:

@@ -18,6 +18,9 @@ FAMILIES = {"ice40": "icebreaker", "gowin": "tangnano9k", "ecp5": "ulx3s-85f"}
 ICESTORM = Path("/usr/share/fpga-icestorm/chipdb/timings_up5k.txt")
 """Where Debian has icestorm's delays."""
 
+RECORDED = Path(__file__).parent / "timings_up5k.txt"
+"""An extract of them."""
+
 CLOCK = ("clock", "O")
 
 
@@ -103,7 +106,9 @@ def test_gowins_multipliers_and_second_ports_are_not_in_nextpnrs_figure(routed):
     assert left_out["DP"] == {"cells": 1, "pins": ["ADB", "DOB"]}
     assert not {"LUT1", "LUT2", "LUT3"} & left_out.keys()
 
-    assert design.examine().uncovered == {"MULT18X18": left_out["MULT18X18"]}
+    (kept,) = design.examine().uncovered.values()
+    (clock,) = design.clocks.values()
+    assert 0 < kept.pop("room_ns") < 1e3 / clock["constraint"] and kept == left_out["MULT18X18"]
     gowin_delays.refine(graph, design.design, design.board.part)
     assert graph.setups[product]["A0", "CLK"] == Setup(0.0) and graph.arcs[product]["CLK", "DOUT0"] == 0.0
     (memory,) = (cell for cell, kind in graph.types.items() if kind == "DP")
@@ -162,42 +167,66 @@ def test_icetime_is_never_more_careful_than_the_corrected_delays(routed):
     assert careful <= second < 1.03 * careful
 
 
-@pytest.mark.skipif(
-    not ICESTORM.is_file(), reason="icestorm's delays are in no wheel; apt install fpga-icestorm has them"
-)
-def test_the_up5ks_delays_are_icestorms():
-    delays: dict[tuple[str, ...], float] = {}
-    cell = ""
-    for words in map(str.split, ICESTORM.read_text().splitlines()):
+def icestorms_lines(file: Path) -> list[tuple[str, list[str]]]:
+    """Lines of delays in icestorm's format, each with its cell."""
+    cell, lines = "", []
+    for words in map(str.split, file.read_text().splitlines()):
         if words[:1] == ["CELL"]:
             cell = words[1]
         elif words and words[0] in ("IOPATH", "SETUP", "RECOVERY"):
-            ports = [re.sub(r"^(posedge|negedge):|\[\d+\]", "", port) for port in words[1:3]]
-            kind = "IOPATH" if words[0] == "IOPATH" else "SETUP"
-            key = (cell, kind, *(ports if kind == "IOPATH" else ports[:1]))
-            slow = [float(ns.split(":")[2]) for ns in words[3:] if "*" not in ns]
-            delays[key] = max(delays.get(key, 0), *slow, 0)
+            lines.append((cell, words))
+    return lines
+
+
+def slowest(words: list[str]) -> float:
+    """The longest delay of a line, in ps."""
+    return max(float(ps.split(":")[2]) for ps in words[3:] if not ps.endswith("*"))
+
+
+def ports_of(words: list[str]) -> tuple[str, ...]:
+    """What a line is about, bits of a bus and edges alike."""
+    ports = [re.sub(r"^(posedge|negedge):|\[\d+\]", "", port) for port in words[1:3]]
+    return words[0], *(ports if words[0] == "IOPATH" else ports[:1])
+
+
+def test_the_up5ks_delays_are_icestorms():
+    delays: dict[tuple[str, ...], float] = {}
+    for cell, words in icestorms_lines(RECORDED):
+        kind, *ports = ports_of(words)
+        key = cell, "SETUP" if kind == "RECOVERY" else kind, *ports
+        delays[key] = max(delays.get(key, 0), slowest(words))
     cells = {
         "ICESTORM_LC": "LogicCell40",
         "ICESTORM_RAM": "SB_RAM40_4K",
         "ICESTORM_SPRAM": "SB_SPRAM256KA",
         "ICESTORM_DSP": "SB_MAC16_MAC_U_16X16_ALL_PIPELINE",
     }
-    ports = {"CEN": "ce", "SR": "sr"}
+    names = {"CEN": "ce", "SR": "sr"}
+    here: dict[tuple[str, ...], float] = {}
     for kind, setups in ice40_delays.SETUP.items():
-        for port, ns in setups.items():
-            assert ns == pytest.approx(delays[cells[kind], "SETUP", ports.get(port, port)] / 1e3), (kind, port)
+        here |= {(cells[kind], "SETUP", names.get(port, port)): ns for port, ns in setups.items()}
     for number in range(4):
-        assert ice40_delays.LUT[number] == pytest.approx(delays["LogicCell40", "IOPATH", f"in{number}", "lcout"] / 1e3)
-        assert ice40_delays.LUT_SETUP[number] == pytest.approx(delays["LogicCell40", "SETUP", f"in{number}"] / 1e3)
+        here["LogicCell40", "IOPATH", f"in{number}", "lcout"] = ice40_delays.LUT[number]
+        here["LogicCell40", "SETUP", f"in{number}"] = ice40_delays.LUT_SETUP[number]
     outputs = {"ICESTORM_LC": ("clk", "lcout"), "ICESTORM_RAM": ("RCLK", "RDATA")}
     outputs |= {"ICESTORM_SPRAM": ("CLOCK", "DATAOUT"), "ICESTORM_DSP": ("CLK", "O")}
     for kind, path in outputs.items():
-        assert ice40_delays.CLOCK_TO_OUTPUT[kind] == pytest.approx(delays[cells[kind], "IOPATH", *path] / 1e3)
+        here[cells[kind], "IOPATH", *path] = ice40_delays.CLOCK_TO_OUTPUT[kind]
     wires = {"Odrv4": "ODRV4", "Span4Mux_h4": "SPAN4_H", "IoInMux": "IO_IN_MUX"}
     wires |= {"Glb2LocalMux": "GLB2LOCAL", "GlobalMux": "GLOBAL_MUX"}
     for cell, name in wires.items():
-        assert getattr(ice40_delays, name) == pytest.approx(delays[cell, "IOPATH", "I", "O"] / 1e3)
+        here[cell, "IOPATH", "I", "O"] = getattr(ice40_delays, name)
+    assert here == {key: pytest.approx(delays[key] / 1e3) for key in here}
+
+
+@pytest.mark.skipif(not ICESTORM.is_file(), reason="icestorm is in no wheel; apt install fpga-icestorm-chipdb has it")
+def test_what_is_recorded_of_icestorm_is_its_slowest():
+    whole = icestorms_lines(ICESTORM)
+    for cell, words in icestorms_lines(RECORDED):
+        group = [line for name, line in whole if name == cell and ports_of(line) == ports_of(words)]
+        assert words in group
+        if cell != "LogicCell40" or words[1] != "sr":  # both edges of a reset have a line, one of them empty
+            assert slowest(words) == max(map(slowest, group))
 
 
 def test_files_that_are_not_what_they_should_be_are_refused(routed, tmp_path):
@@ -308,6 +337,21 @@ def test_what_no_path_has_is_named():
     assert uncovered(graph, ("PAD",)) == {"MULT": {"cells": 1, "pins": ["P"]}}
     graph.assumed.add("MULT")
     assert uncovered(graph, ("PAD",)) == {"MULT": {"cells": 1, "pins": ["A", "P"]}}
+
+
+def test_room_is_what_unknown_delays_may_take():
+    """4 ns lead to the block, 2.5 ns from it, and it is not in the longest path."""
+    graph = drawn("a", "b", "block", "c")
+    graph.arcs["block"]["C", "Q"], graph.setups["block"]["D", "C"] = 0.0, Setup(0.0)
+    graph.types["block"] = "MULT"
+    graph.assumed.add("MULT")
+    graph.wires["block", "D"] = ("a", "Q"), 3.0
+    graph.wires["b", "D"] = ("block", "Q"), 2.0
+    graph.wires["c", "D"] = ("a", "Q"), 7.0
+    assert critical_paths(graph)[CLOCK].period == 8.5
+    assert timing.room(graph, "MULT", {CLOCK: 10.0}) == 10 - 4
+    graph.wires["b", "D"] = ("block", "Q"), 11.0
+    assert timing.room(graph, "MULT", {CLOCK: 10.0}) == 10 - 11.5
 
 
 def test_the_analysis_must_agree_with_nextpnr():
