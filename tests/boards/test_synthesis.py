@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from boards import BOARDS, find_board, synthesis
+from boards import BOARDS, find_board, synthesis, tools
 from boards.board import ECP5, GOWIN, ICE40
 from boards.clocks import ICE40Clock
 from boards.synthesis import (
@@ -58,6 +58,8 @@ def test_a_bitstream_its_report_and_the_cache(tmp_path):
     assert report["timing_source"] in (CORRECTED, "icetime")
     assert report["routed"] == str(tmp_path / "out" / "icebreaker.asc")
     assert json.loads((tmp_path / "out" / "icebreaker.json").read_text()) == report
+    tools.call("icepack", ["icebreaker.asc", "again.bin"], tmp_path / "out", tmp_path / "icepack.log")
+    assert (tmp_path / "out" / "again.bin").read_bytes() == bitstream.read_bytes()
     assert any("place and route" in line for line in said)
 
     said.clear()
