@@ -243,7 +243,12 @@ def icetime(part: tuple[str, ...], routed: Path) -> float | None:
         return None
     report = routed.with_suffix(".icetime")
     # -m: of a wire across several tiles its whole length, which is more careful and what nextpnr does
-    tools.call("icetime", ["-d", part[0][2:], "-i", "-m", "-t", routed.name], routed.parent, report)
+    try:
+        tools.call("icetime", ["-d", part[0][2:], "-i", "-m", "-t", routed.name], routed.parent, report)
+    except tools.ToolError as error:
+        raise tools.ToolError(
+            f"{error}; give it its chip data base (Debian: fpga-icestorm-chipdb), or take it off the path"
+        ) from error
     found = re.search(r"\((\d+\.\d+) MHz\)", report.read_text(errors="replace"))
     if found is None:
         raise tools.ToolError(

@@ -1,6 +1,7 @@
 """The analysis of routed designs, on what the real tools make of a tiny one and on graphs drawn by hand."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -165,6 +166,30 @@ def test_icetime_is_never_more_careful_than_the_corrected_delays(routed):
     assert second is not None and design.report["fmax_mhz_icetime"] == second
     careful = min(clock["achieved"] for clock in design.examine().clocks.values())
     assert careful <= second < 1.03 * careful
+
+
+@pytest.mark.parametrize(
+    "program, message",
+    [
+        ("echo no data base >&2; exit 1", "icetime failed: no data base; give it its chip data base"),
+        ("echo nothing", "icetime gives no clock for 1.asc"),
+    ],
+)
+def test_an_icetime_that_does_not_work_is_named(tmp_path, monkeypatch, program, message):
+    (tmp_path / "icetime").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "icetime").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(ToolError, match=message):
+        ice40_delays.icetime(find_board("icebreaker").part, tmp_path / "1.asc")
+
+
+def test_icetime_is_asked_only_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert ice40_delays.icetime(find_board("icebreaker").part, tmp_path / "1.asc") is None
+    (tmp_path / "icetime").write_text('#!/bin/sh\necho "Total path delay: 40.00 ns (25.00 MHz) $@"\n')
+    (tmp_path / "icetime").chmod(0o755)
+    assert ice40_delays.icetime(find_board("icebreaker").part, tmp_path / "1.asc") == 25.0
+    assert "-d up5k -i -m -t 1.asc" in (tmp_path / "1.icetime").read_text()
 
 
 def icestorms_lines(file: Path) -> list[tuple[str, list[str]]]:
