@@ -19,6 +19,9 @@ EXACT = ("multipliers", "block_rams", "sprams")
 MARGINS = {"luts": 0.05, "ffs": 0.05, "fmax_mhz_median": -0.05}
 """By how much of the baseline a figure may be larger, or, of the clock, smaller."""
 
+TOLD = ("fmax_mhz_seeds", "fmax_mhz_nextpnr_seeds", "timing_source", "timing_uncovered")
+"""What is written down and not compared."""
+
 SETTINGS = ("target", "tools", "seeds", "clock_mhz")
 """What must be as it was for figures to be compared."""
 
@@ -38,7 +41,7 @@ def record(board: Board, report: dict, cycles: dict[str, float | None]) -> Path:
         board, report: see boards.synthesis.synthesise.
         cycles: per step of each preset; None if it does not fit.
     """
-    kept = {name: report[name] for name in (*SETTINGS, *EXACT, *MARGINS, "fmax_mhz_seeds")}
+    kept = {name: report[name] for name in (*SETTINGS, *EXACT, *MARGINS, *TOLD)}
     path = path_of(board)
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"board": board.name, **kept, "cycles_per_step": cycles}, indent=2) + "\n")

@@ -1,11 +1,14 @@
 """What a board is."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from amaranth.build import Platform
 
+from boards import gowin_delays, ice40_delays
 from boards.clocks import Clock
+from boards.timing import Refine
 from spec.target import Target, find_target
 
 
@@ -29,6 +32,11 @@ class Family:
         suffix: of a bitstream.
         multipliers, block_rams, sprams: cell types that are one.
         luts: LUTs that a cell of each type takes. ffs: how names of flip-flops begin.
+        outside: cell types at the edge of every clock's domain, as nextpnr calls them.
+        after_synthesis: Yosys's commands on the netlist. files: what these read, by name.
+        refine: corrects nextpnr's delays, see boards.timing; None where they need none.
+        design: name of the routed design as nextpnr's JSON, for `refine`.
+        second_opinion: another analysis of the routed file, for those who have its tool: the clock in MHz, or None.
     """
 
     name: str
@@ -48,6 +56,17 @@ class Family:
     sprams: tuple[str, ...]
     luts: Mapping[str, int]
     ffs: str
+    outside: tuple[str, ...]
+    after_synthesis: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    refine: Refine | None = field(default=None, repr=False)  # a function's repr is another in every process
+    design: str = ""
+    second_opinion: Callable[[tuple[str, ...], Path], float | None] | None = field(default=None, repr=False)
+
+    @property
+    def routed_suffix(self) -> str:
+        """Of a routed design that is kept."""
+        return self.routed.removeprefix("{seed}")
 
 
 ICE40 = Family(
@@ -68,6 +87,10 @@ ICE40 = Family(
     sprams=("SB_SPRAM256KA",),
     luts={"SB_LUT4": 1},
     ffs="SB_DFF",
+    outside=("SB_IO", "ICESTORM_PLL", "SB_GB"),
+    refine=ice40_delays.refine,
+    design="{seed}.pnr.json",
+    second_opinion=ice40_delays.icetime,
 )
 
 ECP5 = Family(
@@ -89,6 +112,7 @@ ECP5 = Family(
     sprams=(),
     luts={"LUT4": 1, "CCU2C": 2},
     ffs="TRELLIS_FF",
+    outside=("TRELLIS_IO", "EHXPLLL"),
 )
 
 GOWIN = Family(
@@ -110,6 +134,12 @@ GOWIN = Family(
     sprams=(),
     luts={"LUT1": 1, "LUT2": 1, "LUT3": 1, "LUT4": 1, "ALU": 1, "RAM16SDP4": 4},
     ffs="DFF",
+    outside=("IBUF", "OBUF", "TBUF", "rPLL", "GSR"),
+    # nextpnr knows the delays of a LUT4 and of no smaller one
+    after_synthesis=("techmap -map lut4.techmap", "write_json {name}.syn.json"),
+    files={"lut4.techmap": gowin_delays.LUT4_TECHMAP},
+    refine=gowin_delays.refine,
+    design="{seed}.pnr.json",
 )
 
 

@@ -9,14 +9,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
 
 from amaranth.build.run import BuildPlan
 
-from boards import tools
+from boards import timing, tools
 from boards.board import Board, Family
 from boards.top import BoardTop, Resources
 from spec.errors import CapacityError, FdhtError
@@ -24,7 +24,7 @@ from spec.errors import CapacityError, FdhtError
 CACHE = Path("build/boards")
 """Where finished builds are kept, below the current directory, each in a folder named by what it was made of."""
 
-_REPORT = 2
+_REPORT = 3
 """Version of the kept reports' fields; those of another are not taken for a finished build."""
 
 _NAME = "top"
@@ -39,7 +39,7 @@ AFTER_READ = "\n".join(
         "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2",
     )
 )
-_AFTER_SYNTHESIS = "tee -q -o stat.json stat -json"
+_STATISTICS = "tee -q -o stat.json stat -json"
 
 
 class Design(Protocol):
@@ -86,28 +86,31 @@ def check_resources(board: Board, predicted: Resources, found: Resources) -> Non
         raise SynthesisError(f"the netlist of {board.name} has no multipliers or no memory; the array is gone")
 
 
-def read_fmax(board: Board, report: dict) -> float:
+def read_fmax(board: Board, clocks: dict[str, dict]) -> float:
     """Highest clock in MHz at which the routed design would meet timing: the lowest of all its clock domains that
     are asked for as much as the system clock.
+
+    Args:
+        clocks: `achieved` and `constraint` of each, in MHz.
 
     Raises:
         SynthesisError: no clock is constrained to the board's.
     """
-    clocks = [clock for clock in report["fmax"].values() if clock["constraint"] >= board.clock_mhz * (1 - 1e-3)]
-    if not clocks:
+    wanted = [clock for clock in clocks.values() if clock["constraint"] >= board.clock_mhz * (1 - 1e-3)]
+    if not wanted:
         raise SynthesisError(
             f"no clock of {board.name} is constrained to {board.clock_mhz:g} MHz; its PLL is missing or wrong"
         )
-    return min(clock["achieved"] for clock in clocks)
+    return min(clock["achieved"] for clock in wanted)
 
 
-def check_timing(board: Board, report: dict) -> None:
-    """Compares every clock of a routed design with its constraint.
+def check_timing(board: Board, clocks: dict[str, dict]) -> None:
+    """Compares every clock of a routed design with its constraint; see `read_fmax` for the arguments.
 
     Raises:
         SynthesisError: one is missed.
     """
-    for clock in report["fmax"].values():
+    for clock in clocks.values():
         if clock["achieved"] < clock["constraint"] * (1 - 1e-3):
             raise SynthesisError(
                 f"{board.name} reaches {clock['achieved']:.1f} MHz where {clock['constraint']:.1f} MHz are needed;"
@@ -161,15 +164,21 @@ def count_logic(family: Family, cells: dict[str, int]) -> tuple[int, int]:
 
 def prepare(board: Board, design: Design) -> BuildPlan:
     """Elaborates a design; the files that the tools take."""
-    os.environ.setdefault(f"AMARANTH_ENV_{board.family.toolchain.upper()}", "")
-    return board.platform().prepare(
+    family = board.family
+    os.environ.setdefault(f"AMARANTH_ENV_{family.toolchain.upper()}", "")
+    platform = board.platform()
+    for name, text in family.files.items():
+        platform.add_file(name, text)
+    return platform.prepare(
         design,
         _NAME,
         debug_verilog=False,
         emit_src=False,
-        synth_opts=list(board.family.synthesis),
+        synth_opts=list(family.synthesis),
         script_after_read=AFTER_READ,
-        script_after_synth=_AFTER_SYNTHESIS,
+        script_after_synth="\n".join(
+            (*(command.format(name=_NAME) for command in family.after_synthesis), _STATISTICS)
+        ),
     )
 
 
@@ -186,16 +195,22 @@ def synthesise(
     the others are reported too. Finished builds are cached below `CACHE` by the netlist's source, constraints, tools
     and seeds. Nothing is left behind by a build that fails.
 
+    A clock is what the more careful of all analyses at hand says: nextpnr's, boards.timing's with corrected delays, and
+    icetime's if it is installed.
+
     Args:
         board: what to build.
-        out_dir: gets `<board>.bin` or `.bit` and `<board>.json`, the report.
+        out_dir: gets `<board>.bin`, `.bit` or `.fs`, the routed design that it was packed from (`.asc`, `.config` or
+            `.pnr.json`), and `<board>.json`, the report.
         seeds: of the placement.
         progress: told what is being done.
         design: another one than the board's engine.
 
     Returns:
-        The report: board, target, bitstream (path), fmax_mhz (of the kept one), fmax_mhz_seeds (of each, also of those
-        that missed the clock; None if it was not routed), fmax_mhz_median (of the seeds_routed that were), seeds_met
+        The report: board, target, bitstream and routed (paths), fmax_mhz (of the kept one), fmax_mhz_seeds (of each,
+        also of those that missed the clock; None if it was not routed), fmax_mhz_median (of the seeds_routed that
+        were), fmax_mhz_nextpnr and fmax_mhz_nextpnr_seeds (by its word alone), fmax_mhz_icetime (None without it),
+        timing_source (whose word fmax_mhz is), timing_uncovered (what no figure covers, see boards.timing), seeds_met
         (how many met timing), clock_mhz, luts, ffs (after synthesis), multipliers, block_rams, sprams, utilisation
         (nextpnr's: used and available by type), seconds (of the build; of the first one if cached), cached, seeds,
         tools.
@@ -214,8 +229,9 @@ def synthesise(
     say(f"{board.name}: elaborating")
     plan = prepare(board, chosen)
     versions = {name: tools.version(name) for name in ("yosys", family.place_and_route)}
+    opinions = tools.is_there("icetime") and family.second_opinion is not None
     key = hashlib.sha256(
-        repr((_REPORT, plan.digest(), versions, tuple(seeds), board.part, board.family, board.name)).encode()
+        repr((_REPORT, plan.digest(), versions, opinions, tuple(seeds), board.part, family, board.name)).encode()
     ).hexdigest()
     kept = CACHE / f"{board.name}-{key[:16]}"
     cached = (kept / "report.json").is_file()
@@ -227,7 +243,8 @@ def synthesise(
             report |= {"seconds": round(time.monotonic() - begin, 1), "tools": versions}
             finished = folder / "finished"
             finished.mkdir()
-            shutil.copy(folder / f"best{family.suffix}", finished / f"{board.name}{family.suffix}")
+            for suffix in (family.suffix, family.routed_suffix):
+                shutil.copy(folder / f"best{suffix}", finished / f"{board.name}{suffix}")
             (finished / "report.json").write_text(json.dumps(report, indent=2))
             shutil.rmtree(kept, ignore_errors=True)
             finished.replace(kept)
@@ -236,15 +253,17 @@ def synthesise(
     report = json.loads((kept / "report.json").read_text())
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-    bitstream = out / f"{board.name}{family.suffix}"
-    report = {"board": board.name, "target": board.target, "bitstream": str(bitstream), "cached": cached, **report}
-    shutil.copy(kept / bitstream.name, bitstream)
+    files = {"bitstream": out / f"{board.name}{family.suffix}", "routed": out / f"{board.name}{family.routed_suffix}"}
+    paths = {name: str(file) for name, file in files.items()}
+    report = {"board": board.name, "target": board.target, **paths, "cached": cached, **report}
+    for file in files.values():
+        shutil.copy(kept / file.name, file)
     (out / f"{board.name}.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
 def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], predicted: Resources, say) -> dict:
-    """Runs the flow in `folder`; leaves `best` + the family's suffix there."""
+    """Runs the flow in `folder`; leaves `best` + the family's suffixes there."""
     family = board.family
     plan.extract(folder)  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
     say(f"{board.name}: synthesis")
@@ -267,12 +286,18 @@ def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], pr
     files = {"routed": best.routed, "bitstream": f"best{family.suffix}"}
     arguments = [*board.pack, *(argument.format(**files) for argument in family.pack_arguments)]
     tools.call(family.pack, arguments, folder, folder / "pack.log")
+    shutil.copy(folder / best.routed, folder / f"best{family.routed_suffix}")
     speeds = {placement.seed: placement.fmax for placement in placements}
     routed = [fmax for fmax in speeds.values() if fmax is not None]
     return {
-        "fmax_mhz": speeds[best.seed],
+        "fmax_mhz": best.fmax,
         "fmax_mhz_median": round(median(routed), 2),
         "fmax_mhz_seeds": {str(seed): fmax for seed, fmax in speeds.items()},
+        "fmax_mhz_nextpnr": best.nextpnr,
+        "fmax_mhz_nextpnr_seeds": {str(placement.seed): placement.nextpnr for placement in placements},
+        "fmax_mhz_icetime": best.icetime,
+        "timing_source": best.source,
+        "timing_uncovered": best.uncovered,
         "seeds_met": len(met),
         "seeds_routed": len(routed),
         "clock_mhz": board.clock_mhz,
@@ -293,33 +318,44 @@ class _Placement:
     """What became of one seed.
 
     Attributes:
-        fmax: in MHz; None if it was not routed.
-        utilisation: nextpnr's.
         routed: name of the result; only to be used without a problem.
         problem: why it must not be used.
+        fmax: in MHz, by the most careful analysis; None if it was not routed. nextpnr: by its own. icetime: by that, if
+            it is there.
+        source: whose word fmax is. uncovered: what no analysis covers.
+        utilisation: nextpnr's.
     """
 
     seed: int
-    fmax: float | None
-    utilisation: dict
     routed: str
     problem: FdhtError | None
+    fmax: float | None = None
+    nextpnr: float | None = None
+    icetime: float | None = None
+    source: str = ""
+    uncovered: dict = field(default_factory=dict)
+    utilisation: dict = field(default_factory=dict)
 
 
 def _place_and_route(board: Board, folder: Path, seed: int, say) -> _Placement:
-    """Runs nextpnr in `folder`. It fails if a clock is missed, but writes result and report all the same.
+    """Runs nextpnr in `folder`, and times what it has routed. It fails if a clock is missed, but writes its results all
+    the same.
 
     Raises:
         CapacityError: the design does not fit the part.
         SynthesisError: a combinational loop, or no clock is constrained to the board's.
+        ToolError: nextpnr's files cannot be relied upon.
     """
     family = board.family
     say(f"{board.name}: place and route, seed {seed}")
-    log, report = folder / f"nextpnr-{seed}.log", folder / f"{seed}.json"
+    log, report, sdf = (folder / name for name in (f"nextpnr-{seed}.log", f"{seed}.json", f"{seed}.sdf"))
     netlist, routed = family.netlist.format(name=_NAME), family.routed.format(seed=seed)
+    design = folder / family.design.format(seed=seed) if family.design else None
     arguments = [*board.part, *(argument.format(clock_mhz=board.clock_mhz) for argument in family.route)]
     arguments += ["--json", netlist, *(argument.format(name=_NAME) for argument in family.constraints)]
-    arguments += ["--seed", str(seed), family.output, routed, "--report", report.name]
+    arguments += ["--seed", str(seed), family.output, routed, "--report", report.name, "--sdf", sdf.name]
+    if design is not None and design.name != routed:
+        arguments += ["--write", design.name]
     problem: FdhtError | None = None
     try:
         tools.call(family.place_and_route, arguments, folder, log)
@@ -330,11 +366,27 @@ def _place_and_route(board: Board, folder: Path, seed: int, say) -> _Placement:
     check_constraints(board, log.read_text(errors="replace"))
     if not report.is_file():
         problem = problem or tools.ToolError(f"{family.place_and_route} wrote no report; look for its version")
-        return _Placement(seed, None, {}, routed, problem)
+        return _Placement(seed, routed, problem)
     routing = json.loads(report.read_text())
-    fmax = round(read_fmax(board, routing), 2)
+    read_fmax(board, routing["fmax"])
+    found = timing.examine(routing["fmax"], sdf, design, family.refine, board.part, family.outside)
+    fmax, source = round(read_fmax(board, found.clocks), 2), found.source
+    icetime = family.second_opinion(board.part, folder / routed) if family.second_opinion else None
+    if icetime is not None and icetime < fmax:
+        fmax, source = icetime, "icetime"
     try:
-        check_timing(board, routing)
+        check_timing(board, found.clocks)
+        check_timing(board, {"the slowest": {"achieved": fmax, "constraint": board.clock_mhz}})
     except SynthesisError as error:
         problem = error  # a clearer one than nextpnr's
-    return _Placement(seed, fmax, routing["utilization"], routed, problem)
+    return _Placement(
+        seed,
+        routed,
+        problem,
+        fmax,
+        round(read_fmax(board, found.nextpnr), 2),
+        icetime,
+        source,
+        found.uncovered,
+        routing["utilization"],
+    )

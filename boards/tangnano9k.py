@@ -11,11 +11,11 @@ BOARD = Board(
     family=GOWIN,
     part=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C"),
     platform=TangNano9kPlatform,
-    # gowin_pll -i 27 -o 54 -d "GW1NR-9 C6/I5"
+    # gowin_pll -i 27 -o 45 -d "GW1NR-9 C6/I5"
     clock=lambda: GowinClock(
-        "clk27", input_mhz=27, output_mhz=54, input_divider=1, feedback=2, output=8, vco_mhz=(400, 1200)
+        "clk27", input_mhz=27, output_mhz=45, input_divider=3, feedback=5, output=16, vco_mhz=(400, 1200)
     ),
-    clock_mhz=54,
+    clock_mhz=45,
     baud=3_000_000,
     pack=("-d", "GW1N-9C"),
 )

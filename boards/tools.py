@@ -47,6 +47,15 @@ def find_tool(name: str) -> str:
     raise ToolError(f"{chosen or name} was not found; pip install {PACKAGES.get(name, name)} brings it")
 
 
+def is_there(name: str) -> bool:
+    """Whether a tool is found."""
+    try:
+        find_tool(name)
+    except ToolError:
+        return False
+    return True
+
+
 def version(name: str) -> str:
     """First line of what a tool says about itself."""
     run = subprocess.run([find_tool(name), "-V" if name == "yosys" else "--version"], capture_output=True, text=True)

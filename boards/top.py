@@ -8,6 +8,7 @@ from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
 from boards.board import Board
+from hw.component import ask
 from hw.system import LinkedEngine, System
 from hw.uart import divisor
 from spec.target import Target
@@ -45,7 +46,7 @@ class BoardTop(Elaboratable):
     @property
     def resources(self) -> Resources:
         """What the specification predicts; synthesis is held against it."""
-        engine = LinkedEngine(self.board.engine)
+        engine = ask(LinkedEngine(self.board.engine))
         return Resources(engine.multipliers, engine.block_rams, engine.sprams)
 
     def elaborate(self, platform):

@@ -12,6 +12,8 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from boards.tools import PACKAGES as PACKAGE_OF
+from boards.tools import ToolError, find_tool, version
 from spec.errors import FdhtError
 
 SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
@@ -49,6 +51,10 @@ def examine() -> list[Tool]:
     tools.append(Tool("git", _version("git"), "set-up", "apt install git"))
     for name in PACKAGES:
         tools.append(Tool(name, _package(name), _purpose(name), f"make setup, or pip install {name}"))
+    for name in (name for name in PACKAGE_OF if name.startswith(("yosys", "nextpnr"))):
+        tools.append(Tool(f"{name} used", _used(name), "bitstreams", f"make setup, or pip install {PACKAGE_OF[name]}"))
+    purpose = "a second opinion on an iCE40's clock (not needed)"
+    tools.append(Tool("icetime", _used("icetime"), purpose, ""))
     tools.append(Tool("graphics processor", _gpu(), "faster training (not needed)", ""))
     return tools
 
@@ -74,6 +80,18 @@ def _package(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
+
+
+def _used(name: str) -> str | None:
+    """Which program is taken for a tool, and its version: that of its package, or what a native one says of itself."""
+    try:
+        command = Path(find_tool(name))
+    except ToolError:
+        return None
+    if command.name == name or name not in PACKAGE_OF:  # a native one, or one that the user names
+        said = "" if name == "icetime" else f"{version(name)} "  # it has no option to say its version
+        return f"{said}({command})"
+    return f"{_package(PACKAGE_OF[name])} ({command})"
 
 
 def _version(name: str) -> str | None:

@@ -266,8 +266,9 @@ def _resized(own: Target, rows: int, columns: int, data_width: int, factor_width
 def resources(target: Target) -> dict[str, int]:
     """Multipliers and memories that an engine takes of its part, as its components say."""
     from hw.accelerator import Accelerator
+    from hw.component import ask
 
-    engine = Accelerator(target)
+    engine = ask(Accelerator(target))
     return {"multipliers": engine.multipliers, "block RAMs": engine.block_rams, "SPRAMs": engine.sprams}
 
 

@@ -77,6 +77,23 @@ def by_seed(figures: dict) -> str:
     return f"{each}; {met}, median{some} {figures['fmax_mhz_median']:g} MHz"
 
 
+def by_others(figures: dict) -> str:
+    """What analyses less careful than the one that decides say of the kept seed, in brackets."""
+    said = {"nextpnr": figures["fmax_mhz_nextpnr"], "icetime": figures["fmax_mhz_icetime"]}
+    others = [f"{who} says {mhz:g}" for who, mhz in said.items() if mhz is not None and mhz > figures["fmax_mhz"]]
+    return f" ({', '.join(others)})" if others else ""
+
+
+def uncovered(kinds: dict[str, dict]) -> str:
+    """What a clock's figure says nothing about: how many of which cells, their pins, and what their own delays may be
+    before that matters."""
+    sentences = []
+    for kind, each in kinds.items():
+        room = f" (their own delays; up to {each['room_ns']:g} ns would do no harm)" if "room_ns" in each else ""
+        sentences.append(f"{each['cells']} {kind}: {', '.join(each['pins'])}{room}")
+    return "; ".join(sentences) or "nothing"
+
+
 def report(output: Output, figures: dict) -> None:
     """The table of a finished build."""
     taken = " (of an earlier, equal build)" if figures["cached"] else ""
@@ -84,8 +101,10 @@ def report(output: Output, figures: dict) -> None:
         f"{figures['board']}: bitstream",
         {
             "bitstream": figures["bitstream"],
-            "clock": f"{figures['clock_mhz']:g} MHz wanted, {figures['fmax_mhz']:g} MHz reached",
+            "routed design": figures["routed"],
+            "clock": f"{figures['clock_mhz']:g} MHz wanted, {figures['fmax_mhz']:g} MHz reached{by_others(figures)}",
             "by seed": by_seed(figures),
+            "not in these figures": uncovered(figures["timing_uncovered"]),
             "LUTs, flip-flops": f"{figures['luts']:,}, {figures['ffs']:,}",
             "multipliers": figures["multipliers"],
             "block RAMs, SPRAMs": f"{figures['block_rams']}, {figures['sprams']}",

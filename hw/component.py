@@ -1,8 +1,9 @@
 """The base of every block, and what many share."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import wiring
 
 
@@ -12,6 +13,30 @@ class Component(wiring.Component):
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
+
+
+Asked = TypeVar("Asked", bound=Elaboratable)
+
+
+def ask(component: Asked) -> Asked:
+    """A component that is only asked what it costs and never elaborated.
+
+    Amaranth warns of each that is made and not elaborated, since most were forgotten; of this one and those that it is
+    made of it does not.
+    """
+    waiting: list[Any] = [component]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, Elaboratable):
+            if getattr(held, "_MustUse__used", True):
+                continue
+            held._MustUse__used = True  # pyright: ignore[reportAttributeAccessIssue]  # Amaranth's own mark
+            waiting += vars(held).values()
+        elif isinstance(held, Mapping):
+            waiting += held.values()
+        elif isinstance(held, Sequence) and not isinstance(held, str | bytes):
+            waiting += held
+    return component
 
 
 def delay(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = True, keep: bool = False) -> Any:

