@@ -12,10 +12,12 @@ from planted import FAULTS, Fault, planted, watch
 
 from compiler.image import Image, compile_bundle
 from compiler.machine import UNITS, decode
+from compiler.nest import walk
 from compiler.planner import plan
 from hw.accelerator import Accelerator
 from sim.build import TOP, build_verilog, to_verilog
 from sim.simulate import Job, Simulation, simulate_jobs
+from spec import timing
 from spec.activation import table_words
 from spec.lstm import dense_lstm, fdht_lstm, lstm_on
 from spec.network import balanced_tree, dense_network, ht_network
@@ -201,6 +203,35 @@ def test_a_gate_unit_that_begins_too_early():
     lines = simulate(replace(job, load=edit(job.image, Segment.GATE_PROGRAM, hurry))).mismatches
     written = [re.match(r"cycle \d+: hidden wrote (.+) to .+, expected (.+) to", line) for line in lines]
     assert any(line[1] != line[2] for line in written if line)
+
+
+def test_a_program_that_breaks_the_scratchpads_rule_is_told(job):
+    """Inputs go to where the array writes, in words that nobody else uses."""
+    (bank,) = {int(word) // TARGET.bank_words for word in job.image.machine.run(job.clips[0]).array.where[:1, 0]}
+    end, machine = (bank + 1) * TARGET.bank_words, job.image.machine
+
+    def into_the_bank(instructions: list[dict]) -> None:
+        for load in (i for i in instructions if i["op"] == LoaderOp.LOAD):
+            words = walk(load["nest"], load["count"] + 1)["word"]
+            load["nest"]["word"] += end - 1 - int(words.max())
+            placed = words + end - 1 - words.max()
+            assert not any(
+                np.isin(placed, machine.contraction(i).data_addresses).any()
+                for i in machine.programs[Segment.ARRAY_PROGRAM]
+            )
+
+    wrong = edit(job.image, Segment.LOADER_PROGRAM, into_the_bank)
+    run, loader = wrong.machine.run(job.clips[0]), wrong.machine.programs[Segment.LOADER_PROGRAM]
+    written = run.array.cycle[run.array.where[:, 0] // TARGET.bank_words == bank]
+    beside = [
+        (start + timing.load(TARGET) <= written) & (written <= done - timing.DONE)
+        for unit, _, index, start, done in run.started
+        if unit is Segment.LOADER_PROGRAM and loader[index]["op"] == LoaderOp.LOAD
+    ]
+    assert np.any(beside), "no input is placed while the array writes there"
+    assert any(
+        "two accesses that no program may make" in line for line in simulate(replace(job, load=wrong)).mismatches
+    )
 
 
 ORDINARY = {"a shift without the sign, coarse"}
