@@ -18,7 +18,7 @@ it begins. A frame or state of a wrong length is filled up or cut (see hw.packet
 tuser, and never stops anything. The registers are described in spec.registers.
 """
 
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import Any
 
 from amaranth.hdl import (
@@ -58,6 +58,7 @@ RESET_CYCLES = 3
 """For which nothing enters the engine after a RESET."""
 
 
+@unique
 class Result(IntEnum):
     """What a beat of m_axis_result is: its tid."""
 
