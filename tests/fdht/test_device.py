@@ -6,7 +6,10 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
+import exchange
 import numpy as np
 import pytest
 import torch
@@ -21,8 +24,8 @@ from fdht.device import Result
 from model.golden import GoldenLSTM, Trace
 from spec.errors import SpecError
 from spec.lstm import fdht_lstm
-from spec.protocol import VERSION, Request, Status, encode, image_check, target_id
-from spec.target import find_target
+from spec.protocol import REFUSED, VERSION, Reason, Request, Status, decode, encode, image_check, target_id
+from spec.target import Target, find_target
 from tests.fdht.line import Line
 
 TIMEOUT = 60
@@ -277,3 +280,61 @@ def test_another_version_of_the_protocol():
         pytest.raises(DeviceError, match=f"speaks version {VERSION + 1} of the protocol, this fdht version {VERSION};"),
     ):
         Device(line.url, timeout=1)
+
+
+def test_the_driver_speaks_byte_for_byte_as_recorded(monkeypatch):
+    """It finds an engine, loads it and runs a clip; every reply is understood, the one to wait and try again too."""
+    monkeypatch.setattr("fdht.device.target_id", lambda _: exchange.TARGET_ID)
+    left, asked = list(exchange.SESSION), bytearray()
+
+    def answer(data: bytes) -> bytes:
+        asked.extend(data)
+        replies = b""
+        while left and asked.startswith(request := bytes.fromhex(left[0][1])):
+            del asked[: len(request)]
+            replies += bytes.fromhex(left.pop(0)[2])
+        return replies
+
+    image = SimpleNamespace(
+        target=Target("recorded", 2, 2),
+        stream=lambda: np.array(exchange.IMAGE, dtype=np.uint16),
+        inputs=len(exchange.FRAMES[0]),
+        hidden=1,
+        classes=len(exchange.LOGITS),
+        layers=1,
+        order=None,
+    )
+    with Line(None, answer) as line, Device(line.url, timeout=TIMEOUT / 10, build=exchange.BUILD_ID) as device:
+        assert device.load(cast(Image, image))
+        initial = np.array([exchange.STATE])
+        (result,) = device.run(np.array([exchange.FRAMES], dtype=np.uint8), initial=initial, every_h=True)
+    assert not left and not asked, f"next was to come: {left[:1]}, but it sent {asked.hex()}"
+    assert result.logits.tolist() == list(exchange.LOGITS) and result.label == 0
+    assert result.every_h is not None and result.every_h[:, 0].tolist() == list(exchange.HIDDEN)
+    assert result.hidden.tolist() == [exchange.HIDDEN[-1]] and result.cells.tolist() == [exchange.CELL]
+    status = result.status
+    counts = (status.cycles, status.stalls, status.saturations)
+    assert counts == (exchange.CYCLES, exchange.STALLS, exchange.SATURATIONS)
+    assert (status.busy, status.last, status.errors, status.collision) == (False, 8, 0, False)
+
+
+@pytest.mark.parametrize(
+    "reply, reason", [(reply, what.rpartition(" ")[2]) for what, _, reply in exchange.REFUSALS if "refused" in what]
+)
+def test_a_recorded_refusal_is_read_as_its_reason(reply, reason):
+    kind, _, payload = decode(bytes.fromhex(reply)[1:-1]) or (0, 0, b"")
+    assert kind & REFUSED and Reason(payload[0] & 7).name == reason
+
+
+def test_the_last_status_of_the_recorded_exchange():
+    _, _, payload = decode(bytes.fromhex(exchange.REFUSALS[-1][2])[1:-1]) or (0, 0, b"")
+    status = Status.parse(payload)
+    assert (
+        status.collision
+        and status.errors == 1
+        and (status.target, status.build)
+        == (
+            exchange.TARGET_ID,
+            exchange.BUILD_ID,
+        )
+    )
