@@ -4,7 +4,6 @@ which a connection fails."""
 import os
 import random
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
@@ -88,32 +87,35 @@ def test_replies_go_to_the_port_that_asked_last(digits, image, simulated):
             assert_golden(list(device.run(digits.clips[:1])), golden)
 
 
-def noisy(seed: int, every: int) -> Callable[[bytes], bytes]:
-    """Damages, drops and doubles bytes, one in `every`."""
-    draw = random.Random(seed)
+class Noise:
+    """Damages, drops and doubles bytes, one in `every`, and counts them."""
 
-    def mangle(data: bytes) -> bytes:
-        return b"".join(
-            draw.choice([b"", bytes([byte ^ 1 << draw.randrange(8)]), bytes([byte, byte])])
-            if draw.random() < 1 / every
-            else bytes([byte])
-            for byte in data
-        )
+    def __init__(self, seed: int, every: int):
+        self._draw, self._every, self.count = random.Random(seed), every, 0
 
-    return mangle
+    def __call__(self, data: bytes) -> bytes:
+        return b"".join(self._byte(byte) for byte in data)
+
+    def _byte(self, byte: int) -> bytes:
+        draw = self._draw
+        if draw.random() >= 1 / self._every:
+            return bytes([byte])
+        self.count += 1
+        return draw.choice([b"", bytes([byte ^ 1 << draw.randrange(8)]), bytes([byte, byte])])
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_noisy_line_costs_time_and_no_integer(digits, image, simulated, seed):
-    clips = digits.clips[:2]
-    with (
-        Line(simulated.url, noisy(seed, 500), noisy(seed + 100, 500)) as line,
-        Device(line.url, timeout=2) as device,
-    ):
+    clips, there, back = digits.clips[:2], Noise(seed, 500), Noise(seed + 100, 500)
+    with connect(simulated.url) as device:
         before = device.status().errors
+    with Line(simulated.url, there, back) as line, Device(line.url, timeout=2) as device:
         device.load(image)
         assert_golden(list(device.run(clips, every_h=True)), GoldenLSTM(digits).run(clips))
-        assert device.status().errors != before
+    with connect(simulated.url) as device:
+        errors = (device.status().errors - before) % 256  # it wraps
+    assert there.count > 10 and back.count > 3, "the line was quiet"
+    assert 3 < errors < 128, "the device has not noticed"
 
 
 def test_the_cable_is_pulled_in_mid_clip_and_put_back(digits, image, simulated):
