@@ -44,6 +44,7 @@ def drive(target: Target, record, nests: list[dict], pause: float, seed: int) ->
             seen.append([])
             last = False
             while not last:
+                assert len(seen[-1]) < 1 << 14, "it never ends"
                 step = rng.random() >= pause
                 ctx.set(dut.step, step)
                 if step:
