@@ -4,6 +4,7 @@ import os
 
 import hypothesis
 import pytest
+from long_tests import record
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,3 +21,9 @@ def pytest_collection_modifyitems(items) -> None:
         for mark, seconds in TIMEOUTS.items():
             if item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.timeout(seconds))
+
+
+def pytest_runtest_logreport(report) -> None:
+    ran = "PYTEST_XDIST_WORKER" not in os.environ  # else whoever gave the worker its tests records them
+    if ran and "synth" in report.keywords and (report.when == "call" or report.failed):
+        record(report.nodeid, report.outcome, report.duration)
