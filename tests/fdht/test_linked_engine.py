@@ -30,7 +30,7 @@ TARGET = Target(
     levels=Levels.each(4),
 )
 PINS = Pins(divisor=None)
-TIMEOUT = 60
+TIMEOUT = 10
 """Seconds, for a simulator on a busy machine."""
 
 
