@@ -10,7 +10,7 @@ CYCLES, STALLS, SATURATIONS = 0x01020304, 0x0A0B, 0x0D
 IMAGE, STATE, FRAMES = (0x1234, 0xABCD, 0x7D7E), (256, -1), ((1, 2, 0x7E, 4), (5, 6, 7, 8))
 """What is loaded, h and c of the one unit, and the inputs of two steps."""
 
-HIDDEN, CELL, LOGITS = (258, -2), 300, (5, -6)
+HIDDEN, CELL, LOGITS = -2, 300, (5, -6)
 """The results."""
 
 SESSION = (
@@ -26,7 +26,7 @@ SESSION = (
     ("STATUS", "7e3021dfdbf47e", "7e3020000003040302010b0a00000d000000443322117856341259fd0bfa6cff6acd7e"),
     ("RESET", "7e37824abf6a7e", "7e3730678207f77e"),
     ("STATUS", "7e401daedea47e", "7e4030000003040302010b0a00000d000000443322117856341259fd0bfa2581acf07e"),
-    ("START: 2 steps, use_state, every_h", "7e4302000300cc4e55587e", "7e43489bc78ae27e"),
+    ("START: 2 steps, use_state", "7e43020001004e2c636a7e", "7e43489bc78ae27e"),
     ("STATE: 256, -1", "7e550001ffff6ecf35897e", "7e55582862a5e37e"),
     (
         "X: 1 2 126 4 5 6 7 8; the engine takes nothing: refused, WAIT",
@@ -35,7 +35,7 @@ SESSION = (
     ),
     ("READ: nothing yet", "7e66e02bd3767e", "7e66e02bd3767e"),
     ("X again, under the next number", "7e7401027d5e0405060708c4cf12a67e", "7e747031df8f5a7e"),
-    ("READ: h 258; h -2, c 300, logits 5 and -6", "7e8698c9d9d67e", "7e8604020104feff052c0102050006faff9e9a6a6c7e"),
+    ("READ: h -2, c 300, logits 5 and -6", "7e8698c9d9d67e", "7e8604feff052c0102050006faffd891c2367e"),
     ("STATUS", "7e5079be69b97e", "7e5080000003040302010b0a00000d000000443322117856341259fd0bfad0f07a817e"),
 )
 """What was asked, the host's bytes, the device's: a driver finds an engine, loads it and runs a clip."""
@@ -45,7 +45,7 @@ REFUSALS = (
     ("X without a run: refused, IDLE", "7e9401027d5e04050607082f4e249c7e", "7e9c8373059ce87e"),
     ("IMAGE under the number after the next: refused, SEQUENCE", "7ea23412cdab7d5e7d5dc34191067e", "7eaa84a501e4ff7e"),
     ("IMAGE of 3 bytes: refused, LENGTH", "7e923412cda1754e887e", "7e9a867a56acce7e"),
-    ("START: 1 step", "7e9301000000b8cd38e87e", "7e939850d061e57e"),
+    ("START: 1 step, every_h, keep", "7e93010006003e6a62be7e", "7e939850d061e57e"),
     ("IMAGE during a run: refused, BUSY", "7ea23412cdab7d5e7d5dc34191067e", "7eaa9ac63ceb057e"),
     ("RESET", "7ea7c6d9b09a7e", "7ea7a0399b49767e"),
     ("the same RESET: answered, not done again", "7ea7c6d9b09a7e", "7ea7a0399b49767e"),

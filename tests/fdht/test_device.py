@@ -23,7 +23,18 @@ from fdht.device import Result
 from model.golden import GoldenLSTM, Trace
 from spec.errors import SpecError
 from spec.lstm import fdht_lstm
-from spec.protocol import REFUSED, VERSION, Reason, Request, Status, decode, encode, image_check, target_id
+from spec.protocol import (
+    REFUSED,
+    VERSION,
+    Reason,
+    Request,
+    Status,
+    decode,
+    encode,
+    image_check,
+    start_payload,
+    target_id,
+)
 from spec.target import Target, find_target
 from tests.fdht.line import Line
 
@@ -309,11 +320,10 @@ def test_the_driver_speaks_byte_for_byte_as_recorded(monkeypatch):
     with Line(None, answer) as line, Device(line.url, timeout=TIMEOUT / 10, build=exchange.BUILD_ID) as device:
         assert device.load(cast(Image, image))
         initial = np.array([exchange.STATE])
-        (result,) = device.run(np.array([exchange.FRAMES], dtype=np.uint8), initial=initial, every_h=True)
+        (result,) = device.run(np.array([exchange.FRAMES], dtype=np.uint8), initial=initial)
     assert not left and not asked, f"next was to come: {left[:1]}, but it sent {asked.hex()}"
     assert result.logits.tolist() == list(exchange.LOGITS) and result.label == 0
-    assert result.every_h is not None and result.every_h[:, 0].tolist() == list(exchange.HIDDEN)
-    assert result.hidden.tolist() == [exchange.HIDDEN[-1]] and result.cells.tolist() == [exchange.CELL]
+    assert result.hidden.tolist() == [exchange.HIDDEN] and result.cells.tolist() == [exchange.CELL]
     status = result.status
     counts = (status.cycles, status.stalls, status.saturations)
     assert counts == (exchange.CYCLES, exchange.STALLS, exchange.SATURATIONS)
@@ -326,6 +336,16 @@ def test_the_driver_speaks_byte_for_byte_as_recorded(monkeypatch):
 def test_a_recorded_refusal_is_read_as_its_reason(reply, reason):
     kind, _, payload = decode(bytes.fromhex(reply)[1:-1]) or (0, 0, b"")
     assert kind & REFUSED and Reason(payload[0] & 7).name == reason
+
+
+def test_the_options_of_a_run_are_those_recorded():
+    recorded = [
+        decode(bytes.fromhex(sent)[1:-1])
+        for what, sent, _ in (*exchange.SESSION, *exchange.REFUSALS)
+        if "START" in what
+    ]
+    expected = [start_payload(2, use_state=True), start_payload(1, every_h=True, keep=True)]
+    assert [frame and frame[2] for frame in recorded] == expected
 
 
 def test_the_last_status_of_the_recorded_exchange():
