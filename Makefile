@@ -5,16 +5,18 @@ BIN := .venv/bin
 STAMP := .venv/stamp
 JOBS ?= 2
 
-.PHONY: help setup demo test lint format lock clean
+.PHONY: help setup demo test test-slow test-synth lint format lock clean
 
 help:
-	@echo "make setup    .venv with the exact versions of requirements.lock; checks what the system must bring"
-	@echo "make demo     the whole chain on real data: train, quantise, compile, simulate, compare"
-	@echo "make test     the tests, on $(JOBS) processes (JOBS=n); the long ones: .venv/bin/pytest -m 'slow or synth'"
-	@echo "make lint     ruff and basedpyright"
-	@echo "make format   ruff format, and what ruff can repair"
-	@echo "make lock     requirements.lock anew from pyproject.toml"
-	@echo "make clean    removes build/"
+	@echo "make setup       .venv with the exact versions of requirements.lock; checks what the system must bring"
+	@echo "make demo        the whole chain on real data: train, quantise, compile, simulate, compare"
+	@echo "make test        the tests, on $(JOBS) processes (JOBS=n)"
+	@echo "make test-slow   those that take minutes each"
+	@echo "make test-synth  those that place and route whole boards: hours"
+	@echo "make lint        ruff and basedpyright"
+	@echo "make format      ruff format, and what ruff can repair"
+	@echo "make lock        requirements.lock anew from pyproject.toml"
+	@echo "make clean       removes build/"
 
 setup: $(STAMP)
 
@@ -27,6 +29,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(JOBS)
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -n $(JOBS) -m "slow and not synth"
+
+test-synth: $(STAMP)
+	$(BIN)/pytest -n $(JOBS) -m synth
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -196,14 +196,19 @@ class Contraction:
         """Cycles in which the array is fed or rests between tiles."""
         return len(self.data_addresses) * timing.period(self.target, self.depth)
 
-    def results(self, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, int]:
-        """The words written, in order (words × Q), and how many result words had a lane clipped."""
-        instruction, target = self.instruction, self.target
+    def sums(self, scratchpad: np.ndarray, factors: np.ndarray) -> np.ndarray:
+        """The accumulators that are kept, in the order they leave the array (rows × Q)."""
         weights = factors[self.factor_addresses][:, :, ::-1]  # row p of the array leaves as row P - 1 - p
         operands = scratchpad[self.data_addresses]
         sums = np.matmul(weights.transpose(0, 2, 1), operands)[self._kept]
-        limit = 1 << target.accumulator_width - 1
+        limit = 1 << self.target.accumulator_width - 1
         assert sums.min() >= -limit and sums.max() < limit, "an accumulator wrapped"
+        return sums
+
+    def results(self, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, int]:
+        """The words written, in order (words × Q), and how many result words had a lane clipped."""
+        instruction, target = self.instruction, self.target
+        sums = self.sums(scratchpad, factors)
         biases = bias[instruction["bias"] + instruction["bias_step"] * np.arange(len(sums))]
         rounded = round_shift(sums, instruction["shift"]) + biases
         words = target.data.saturate(rounded)

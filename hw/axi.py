@@ -21,7 +21,7 @@ No run begins but with an image that has arrived whole: its words must have the 
 (see `ImageCheck`). An image and what is known of it outlive RESET and aresetn together.
 """
 
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import Any
 
 from amaranth.hdl import (
@@ -64,6 +64,7 @@ RESET_CYCLES = 3
 """For which nothing enters the engine after a RESET."""
 
 
+@unique
 class Result(IntEnum):
     """What a beat of m_axis_result is: its tid."""
 

@@ -1,7 +1,7 @@
 """Registers on an AXI4-Lite bus, made from a description of them (see spec.registers)."""
 
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import IntEnum, unique
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Member, Out
@@ -12,6 +12,7 @@ from spec.registers import BYTES, Access, Field, Register
 WIDTH = 8 * BYTES
 
 
+@unique
 class Response(IntEnum):
     """What bresp and rresp say."""
 

@@ -8,6 +8,7 @@ from spec.program import WORD, bits_for, words_for
 from spec.target import Target
 
 
+@enum.unique
 class OutputKind(enum.Enum, shape=2):
     """What a word of the output stream is."""
 

@@ -101,25 +101,18 @@ def build(
     simulator: str = "verilator",
     *,
     waves: bool = False,
-    mutate: Callable[[str], str] | None = None,
     cache: Path | None = None,
 ) -> Simulator:
     """Compiles the engine of a target, or finds it compiled.
 
     Vendor primitives are replaced by their generic twins, which have the same timing.
 
-    Args:
-        mutate: changes the Verilog before it is compiled (for tests of the tests).
-
     Raises:
         ToolError: a tool is missing or failed; names the log.
     """
     target = replace(target, technology=Technology.GENERIC)
-    if mutate is None:
-        what = replace(target, name="").to_json().encode()
-        return build_verilog(TOP, what, lambda: to_verilog(target), simulator, waves=waves, cache=cache)
-    verilog = mutate(to_verilog(target))
-    return build_verilog(TOP, verilog.encode(), lambda: verilog, simulator, waves=waves, cache=cache)
+    what = replace(target, name="").to_json().encode()
+    return build_verilog(TOP, what, lambda: to_verilog(target), simulator, waves=waves, cache=cache)
 
 
 def build_verilog(

@@ -136,7 +136,8 @@ def simulate_jobs(
         work = Path(folder)
         for number, job in enumerate(jobs):
             job.write(work / str(number))
-        runner = threading.Thread(target=_run, args=(built, work, waves, errors := []))
+        # A daemon, so that whoever interrupts this need not wait for the simulator.
+        runner = threading.Thread(target=_run, args=(built, work, waves, errors := []), daemon=True)
         runner.start()
         total, seen = sum(len(job.clips) for job in jobs), 0
         while runner.is_alive():

@@ -17,7 +17,7 @@ not when its last result is written; the compiler sees to it that it needs none 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, unique
 from typing import Any
 
 from spec.errors import SpecError
@@ -32,6 +32,7 @@ def words_for(bits: int) -> int:
     return -(-bits // WORD)
 
 
+@unique
 class Token(IntEnum):
     """What units wait for; each is a counter that one `give` raises and one `wait` lowers."""
 
@@ -43,6 +44,7 @@ class Token(IntEnum):
     LOGITS_READY = 5
 
 
+@unique
 class LoaderOp(IntEnum):
     LOAD = 0
     """Take `count` raw words from the input stream, widen them and write each to its lane."""
@@ -54,6 +56,7 @@ class LoaderOp(IntEnum):
     """As ZERO, but also in a run that keeps the states of the one before."""
 
 
+@unique
 class GateOp(IntEnum):
     STATE = 0
     """Set c and h of units: from the state stream, or to zero."""
@@ -328,6 +331,7 @@ def gate_instruction(target: Target) -> Record:
     )
 
 
+@unique
 class Segment(IntEnum):
     """Memories an image fills, by number in the image stream."""
 

@@ -55,7 +55,7 @@ and exact when it is not busy.
 import hashlib
 import zlib
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import IntEnum, unique
 
 from spec.target import Target, Technology
 
@@ -77,6 +77,7 @@ WINDOW = 2
 """Frames that fit into the device: a host sends no more before it has replies."""
 
 
+@unique
 class Request(IntEnum):
     """Kinds of frames."""
 
@@ -90,6 +91,7 @@ class Request(IntEnum):
     RESET = 7
 
 
+@unique
 class Reason(IntEnum):
     """Why a frame was refused."""
 

@@ -4,7 +4,7 @@ Registers have 32 bits and lie four bytes apart; bits that no field covers read 
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, unique
 
 from spec.errors import SpecError
 
@@ -12,6 +12,7 @@ BYTES = 4
 """Of a register."""
 
 
+@unique
 class Access(str, Enum):
     """What software may do with a field."""
 

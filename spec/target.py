@@ -1,7 +1,7 @@
 """Targets: what a bitstream fixes. The array's shape, the widths and the memories."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, unique
 from typing import ClassVar
 
 from spec.errors import SpecError
@@ -10,6 +10,7 @@ from spec.formats import GateFormats
 from spec.record import Checked, JsonRecord, check_name
 
 
+@unique
 class Technology(str, Enum):
     """Which primitives the gateware is built from."""
 

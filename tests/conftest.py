@@ -1,11 +1,29 @@
-"""Settings of every test: random tests repeat themselves, and parallel workers share the cores fairly."""
+"""Settings of every test: random tests repeat themselves, parallel workers share the cores fairly, and none hangs."""
 
 import os
 
 import hypothesis
+import pytest
+from long_tests import record
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 hypothesis.settings.register_profile("fdht", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fdht")
+
+TIMEOUTS = {"slow": 1800, "synth": 4 * 3600}
+"""Seconds of one test with a mark. The others have `timeout` in pyproject.toml."""
+
+
+def pytest_collection_modifyitems(items) -> None:
+    for item in items:
+        for mark, seconds in TIMEOUTS.items():
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.timeout(seconds))
+
+
+def pytest_runtest_logreport(report) -> None:
+    ran = "PYTEST_XDIST_WORKER" not in os.environ  # else whoever gave the worker its tests records them
+    if ran and "synth" in report.keywords and (report.when == "call" or report.failed):
+        record(report.nodeid, report.outcome, report.duration)

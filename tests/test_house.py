@@ -83,6 +83,23 @@ def test_every_folder_explains_itself(folder):
     assert (ROOT / folder / "README.md").is_file()
 
 
+def test_every_enumeration_is_unique():
+    """A number given twice would make one name of two, without a word."""
+    classes = [
+        (path.name, node)
+        for package in BELOW
+        for path in sources(package)
+        for node in ast.walk(ast.parse(path.read_text(), str(path)))
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith(("Enum", "Flag")) for base in node.bases)
+    ]
+    assert len(classes) > 10
+    assert not [
+        f"{file}: {node.name}"
+        for file, node in classes
+        if not any(ast.unparse(each).rpartition(".")[2] == "unique" for each in node.decorator_list)
+    ]
+
+
 def test_no_file_is_a_drawer():
     drawer = re.compile(r"_?(utils?|common|misc|helpers?)(_.*)?$")
     folders = [*BELOW, "tests"]

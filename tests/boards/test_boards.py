@@ -106,8 +106,9 @@ def test_the_page_on_adding_a_board_shows_a_real_one():
     assert indent(source.rstrip(), "    ") in page
 
 
-def test_the_smallest_board_has_a_baseline():
-    assert "icebreaker" in RECORDED
+def test_every_board_has_a_baseline_and_every_baseline_a_board():
+    kept = {path_of(board).name for board in BOARDS.values()}
+    assert {path.name for path in path_of(find_board("icebreaker")).parent.iterdir()} == kept
 
 
 @pytest.mark.parametrize("name", RECORDED)

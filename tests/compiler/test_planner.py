@@ -21,14 +21,14 @@ from bundles import (
 )
 from occurrences import SEED, assert_occurred, occurrences
 
-from compiler.image import compile_bundle
+from compiler.image import Image, compile_bundle
 from compiler.mapping import map_step
 from compiler.planner import MERGE_LIMIT, plan, ways
 from model.golden import GoldenLSTM
 from spec.errors import CapacityError
 from spec.lstm import LSTMSpec, chains, fdht_lstm, lstm_on
 from spec.network import Factor, TensorNetwork, dense_network
-from spec.program import Token
+from spec.program import Segment, Token
 from spec.stages import stage_macs
 from spec.target import Levels, Target, Technology, find_target
 
@@ -258,3 +258,58 @@ def test_single_port_banks_are_never_shared():
     for source, result in zip(chain.tensors[:-2], chain.tensors[1:-1], strict=True):
         banks = [set(range(t.base // on.bank_words, (t.end - 1) // on.bank_words + 1)) for t in (source, result)]
         assert banks[0].isdisjoint(banks[1])
+
+
+EXACT = {
+    "factor_words": ("factor words of 4 factors", Segment.FACTORS),
+    "bias_words": ("bias memory words", Segment.BIAS),
+    "result_words": ("result memory words", None),
+    "hidden": ("hidden units", None),
+    "program_words": ("array program words", Segment.ARRAY_PROGRAM),
+}
+"""Fields of a target that are sizes, what a refusal calls them, and the segment that fills them."""
+
+
+@pytest.mark.parametrize("field", EXACT)
+def test_what_needs_exactly_what_there_is_fits_and_a_word_less_is_refused(field):
+    resource, segment = EXACT[field]
+    roomy = target(4, 4)
+    bundle = random_bundle(np.random.default_rng(0), SPEC, plan(SPEC, roomy), factor_width=16)
+
+    def fits(size: int) -> Image | CapacityError:
+        try:
+            return compile_bundle(bundle, replace(roomy, **{field: size}))
+        except CapacityError as refusal:
+            return refusal
+
+    low, high = 1 if field == "hidden" else 16 if field == "program_words" else 2, getattr(roomy, field)
+    while low < high:  # the smallest that fits
+        middle = (low + high) // 2
+        low, high = (low, middle) if isinstance(fits(middle), Image) else (middle + 1, high)
+    image, refusal = fits(low), fits(low - 1)
+    assert isinstance(image, Image) and isinstance(refusal, CapacityError)
+    assert (refusal.need, refusal.limit) == (low, low - 1) and refusal.resource.startswith(resource)
+    assert segment is None or len(image.segments[segment]) == low
+    run, trace = image.machine.run(bundle.clips[0]), GoldenLSTM(bundle).run(bundle.clips)
+    assert [value for kind, value, _ in run.outputs if kind == 2] == trace.logits[0].tolist()
+
+
+def test_a_scratchpad_of_just_enough_words_is_enough():
+    """What a refusal says is needed fits as soon as there are so many words, also where that is all of them."""
+    rng, exact, seen = np.random.default_rng(11), 0, 0
+    for number in range(60):
+        layers = random_layers(rng, ("balanced", "tt", "dense")[number % 3], (1, 3))
+        roomy = target(4, 4, bank_words=1024)
+        stage_lists = plan(layers, roomy)
+        small = replace(roomy, banks=2, bank_words=2)
+        with pytest.raises(CapacityError, match="scratchpad words") as refusal:
+            map_step(layers, stage_lists, small)
+        for words in (2, 4, 8, 16):
+            size = {"bank_words": words, "banks": -(-refusal.value.need // words)}
+            if not 3 <= size["banks"] <= 16:
+                continue
+            map_step(layers, stage_lists, replace(roomy, **size))
+            with pytest.raises(CapacityError, match=rf"scratchpad words.*: {refusal.value.need} needed"):
+                map_step(layers, stage_lists, replace(roomy, **size | {"banks": size["banks"] - 1}))
+            seen, exact = seen + 1, exact + (size["banks"] * words == refusal.value.need)
+    assert seen > 20 and exact > 5

@@ -1,6 +1,8 @@
 """Faults in compiler and golden model are seen where the encoded image is executed in numpy beside the golden model."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,6 @@ from test_planner import check_random_network
 
 import compiler.program
 from model.golden import GoldenLSTM, _Chain
-from spec.lstm import Region
 
 
 def run_some() -> None:
@@ -19,90 +20,128 @@ def run_some() -> None:
         check_random_network(rng, (4, 4), number, (2, 3))
 
 
+@dataclass(frozen=True)
+class Fault:
+    """A function that does something else than it should.
+
+    Attributes:
+        owner, name: the function.
+        wrong: in its place; called with the right one and the arguments.
+        needs: an input that makes a difference, in words.
+        bites: whether these arguments are one.
+    """
+
+    owner: Any
+    name: str
+    wrong: Callable
+    needs: str
+    bites: Callable[..., bool]
+
+
+def _changed(fault: Callable) -> Callable[..., bool]:
+    """Of a function without effects: its result is another."""
+    return lambda right, *args: not np.array_equal(right(*args), fault(right, *args))
+
+
+def _in_all(**changes: Callable[[dict], int]) -> Callable:
+    """A program with fields of every instruction changed."""
+
+    def wrong(right, *args):
+        program = right(*args)
+        for fields in program:
+            fields |= {name: change(fields) for name, change in changes.items()}
+        return program
+
+    return wrong
+
+
+def _lanes_turned(right, *args):
+    return right(*args)[:, ::-1]
+
+
+def _rows_turned(right, *args):
+    return right(*args)[::-1]
+
+
+def _from_zero(right, region, *args, **options):
+    return right(replace(region, start=(0,) * len(region.start)), *args, **options)
+
+
+FAULTS = {
+    "factors not turned upside down": Fault(
+        compiler.program, "factor_words", _lanes_turned, "a word of unequal factors", _changed(_lanes_turned)
+    ),
+    "biases in reverse": Fault(
+        compiler.program, "bias_words", _rows_turned, "biases that are not their own mirror", _changed(_rows_turned)
+    ),
+    "placements taken from zero": Fault(
+        compiler.program,
+        "region_nest",
+        _from_zero,
+        "a box that begins elsewhere",
+        lambda right, region, *args, **options: any(region.start),
+    ),
+    "a golden model without bias": Fault(
+        _Chain,
+        "_placed_bias",
+        lambda right, *args: torch.zeros_like(right(*args)),
+        "a bias",
+        lambda right, *args: bool(right(*args).any()),
+    ),
+    "a golden model with gates swapped": Fault(
+        GoldenLSTM,
+        "_gates",
+        lambda right, self, z, *args: right(self, z[:, [0, 3, 2, 1]], *args),
+        "a unit with f other than o",
+        lambda right, self, z, *args: bool((z[:, 1] != z[:, 3]).any()),
+    ),
+    "a golden model without h": Fault(
+        _Chain,
+        "run",
+        lambda right, self, x, h, *args: right(self, x, torch.zeros_like(h), *args),
+        "an h that is not zero",
+        lambda right, self, x, h, *args: bool(h.any()),
+    ),
+    "a golden model without the recurrent network": Fault(
+        GoldenLSTM,
+        "_sum",
+        lambda right, self, spec, parts, *args: right(self, spec, parts[:1], *args),
+        "a recurrent network's z",
+        lambda right, self, spec, parts, *args: any(bool(part.any()) for part in parts[1:]),
+    ),
+    "layers that share their cell states": Fault(
+        compiler.program,
+        "_gate_program",
+        _in_all(last=lambda fields: fields["last"] - fields["first"], first=lambda fields: 0),
+        "a layer above the first",
+        lambda right, *args: any(fields["first"] for fields in right(*args)),
+    ),
+    "h copied from the wrong layer": Fault(
+        compiler.program,
+        "_loader_program",
+        _in_all(first=lambda fields: 0),
+        "units that are not the first",
+        lambda right, *args: any(fields["first"] for fields in right(*args)),
+    ),
+}
+
+
 def test_without_a_fault_all_agree():
     run_some()
 
 
-def factors_not_turned(monkeypatch):
-    right = compiler.program.factor_words
-    monkeypatch.setattr(compiler.program, "factor_words", lambda *args: right(*args)[:, ::-1])
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_seen(monkeypatch, name):
+    """Where its input occurs, and not by the way."""
+    fault, bitten = FAULTS[name], []
+    right = getattr(fault.owner, fault.name)
 
+    def planted(*args, **options):
+        bitten.append(fault.bites(right, *args, **options))
+        return fault.wrong(right, *args, **options)
 
-def bias_rows_reversed(monkeypatch):
-    right = compiler.program.bias_words
-    monkeypatch.setattr(compiler.program, "bias_words", lambda *args: right(*args)[::-1])
-
-
-def regions_from_zero(monkeypatch):
-    right = compiler.program.region_nest
-
-    def wrong(region: Region, *args, **options):
-        return right(replace(region, start=(0,) * len(region.start)), *args, **options)
-
-    monkeypatch.setattr(compiler.program, "region_nest", wrong)
-
-
-def golden_without_bias(monkeypatch):
-    right = _Chain._placed_bias
-    monkeypatch.setattr(_Chain, "_placed_bias", lambda *args: torch.zeros_like(right(*args)))
-
-
-def golden_gates_swapped(monkeypatch):
-    right = GoldenLSTM._gates
-    order = [0, 3, 2, 1]
-    monkeypatch.setattr(GoldenLSTM, "_gates", lambda self, z, *args: right(self, z[:, order], *args))
-
-
-def golden_forgets_h(monkeypatch):
-    right = _Chain.run
-    monkeypatch.setattr(_Chain, "run", lambda self, x, h, *args: right(self, x, torch.zeros_like(h), *args))
-
-
-def golden_forgets_the_recurrent_network(monkeypatch):
-    right = GoldenLSTM._sum
-    monkeypatch.setattr(GoldenLSTM, "_sum", lambda self, spec, parts, *args: right(self, spec, parts[:1], *args))
-
-
-def layers_share_cells(monkeypatch):
-    right = compiler.program._gate_program
-
-    def wrong(*args):
-        program = right(*args)
-        for fields in program:
-            fields["last"] -= fields["first"]
-            fields["first"] = 0
-        return program
-
-    monkeypatch.setattr(compiler.program, "_gate_program", wrong)
-
-
-def copies_of_the_wrong_layer(monkeypatch):
-    right = compiler.program._loader_program
-
-    def wrong(*args):
-        program = right(*args)
-        for fields in program:
-            fields["first"] = 0
-        return program
-
-    monkeypatch.setattr(compiler.program, "_loader_program", wrong)
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        factors_not_turned,
-        bias_rows_reversed,
-        regions_from_zero,
-        golden_without_bias,
-        golden_gates_swapped,
-        golden_forgets_h,
-        golden_forgets_the_recurrent_network,
-        layers_share_cells,
-        copies_of_the_wrong_layer,
-    ],
-)
-def test_a_fault_is_seen(monkeypatch, fault):
-    fault(monkeypatch)
-    with pytest.raises(AssertionError):
+    monkeypatch.setattr(fault.owner, fault.name, planted)
+    with pytest.raises(AssertionError) as failure:
         run_some()
+    assert any(bitten), f"no network has {fault.needs}"
+    assert failure.traceback[-1].name == "check_random_network", "not seen in a comparison"

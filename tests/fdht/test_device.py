@@ -4,9 +4,11 @@ which a connection fails."""
 import os
 import random
 import time
-from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
+import exchange
 import numpy as np
 import pytest
 import torch
@@ -21,8 +23,19 @@ from fdht.device import Result
 from model.golden import GoldenLSTM, Trace
 from spec.errors import SpecError
 from spec.lstm import fdht_lstm
-from spec.protocol import VERSION, Request, Status, encode, image_check, target_id
-from spec.target import find_target
+from spec.protocol import (
+    REFUSED,
+    VERSION,
+    Reason,
+    Request,
+    Status,
+    decode,
+    encode,
+    image_check,
+    start_payload,
+    target_id,
+)
+from spec.target import Target, find_target
 from tests.fdht.line import Line
 
 TIMEOUT = 60
@@ -85,32 +98,35 @@ def test_replies_go_to_the_port_that_asked_last(digits, image, simulated):
             assert_golden(list(device.run(digits.clips[:1])), golden)
 
 
-def noisy(seed: int, every: int) -> Callable[[bytes], bytes]:
-    """Damages, drops and doubles bytes, one in `every`."""
-    draw = random.Random(seed)
+class Noise:
+    """Damages, drops and doubles bytes, one in `every`, and counts them."""
 
-    def mangle(data: bytes) -> bytes:
-        return b"".join(
-            draw.choice([b"", bytes([byte ^ 1 << draw.randrange(8)]), bytes([byte, byte])])
-            if draw.random() < 1 / every
-            else bytes([byte])
-            for byte in data
-        )
+    def __init__(self, seed: int, every: int):
+        self._draw, self._every, self.count = random.Random(seed), every, 0
 
-    return mangle
+    def __call__(self, data: bytes) -> bytes:
+        return b"".join(self._byte(byte) for byte in data)
+
+    def _byte(self, byte: int) -> bytes:
+        draw = self._draw
+        if draw.random() >= 1 / self._every:
+            return bytes([byte])
+        self.count += 1
+        return draw.choice([b"", bytes([byte ^ 1 << draw.randrange(8)]), bytes([byte, byte])])
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_noisy_line_costs_time_and_no_integer(digits, image, simulated, seed):
-    clips = digits.clips[:2]
-    with (
-        Line(simulated.url, noisy(seed, 500), noisy(seed + 100, 500)) as line,
-        Device(line.url, timeout=2) as device,
-    ):
+    clips, there, back = digits.clips[:2], Noise(seed, 500), Noise(seed + 100, 500)
+    with connect(simulated.url) as device:
         before = device.status().errors
+    with Line(simulated.url, there, back) as line, Device(line.url, timeout=2) as device:
         device.load(image)
         assert_golden(list(device.run(clips, every_h=True)), GoldenLSTM(digits).run(clips))
-        assert device.status().errors != before
+    with connect(simulated.url) as device:
+        errors = (device.status().errors - before) % 256  # it wraps
+    assert there.count > 10 and back.count > 3, "the line was quiet"
+    assert 3 < errors < 128, "the device has not noticed"
 
 
 def test_the_cable_is_pulled_in_mid_clip_and_put_back(digits, image, simulated):
@@ -280,3 +296,70 @@ def test_another_version_of_the_protocol():
         pytest.raises(DeviceError, match=f"speaks version {VERSION + 1} of the protocol, this fdht version {VERSION};"),
     ):
         Device(line.url, timeout=1)
+
+
+def test_the_driver_speaks_byte_for_byte_as_recorded(monkeypatch):
+    """It finds an engine, loads it and runs a clip; every reply is understood, the one to wait and try again too."""
+    monkeypatch.setattr("fdht.device.target_id", lambda _: exchange.TARGET_ID)
+    left, asked = list(exchange.SESSION), bytearray()
+
+    def answer(data: bytes) -> bytes:
+        asked.extend(data)
+        replies = b""
+        while left and asked.startswith(request := bytes.fromhex(left[0][1])):
+            del asked[: len(request)]
+            replies += bytes.fromhex(left.pop(0)[2])
+        return replies
+
+    image = SimpleNamespace(
+        target=Target("recorded", 2, 2),
+        stream=lambda: np.array(exchange.IMAGE, dtype=np.uint16),
+        inputs=len(exchange.FRAMES[0]),
+        hidden=1,
+        classes=len(exchange.LOGITS),
+        layers=1,
+        order=None,
+    )
+    with Line(None, answer) as line, Device(line.url, timeout=TIMEOUT / 10, build=exchange.BUILD_ID) as device:
+        assert device.load(cast(Image, image))
+        initial = np.array([exchange.STATE])
+        (result,) = device.run(np.array([exchange.FRAMES], dtype=np.uint8), initial=initial)
+    assert not left and not asked, f"next was to come: {left[:1]}, but it sent {asked.hex()}"
+    assert result.logits.tolist() == list(exchange.LOGITS) and result.label == 0
+    assert result.hidden.tolist() == [exchange.HIDDEN] and result.cells.tolist() == [exchange.CELL]
+    status = result.status
+    counts = (status.cycles, status.stalls, status.saturations)
+    assert counts == (exchange.CYCLES, exchange.STALLS, exchange.SATURATIONS)
+    assert (status.busy, status.last, status.errors, status.collision) == (False, 8, 0, False)
+
+
+@pytest.mark.parametrize(
+    "reply, reason", [(reply, what.rpartition(" ")[2]) for what, _, reply in exchange.REFUSALS if "refused" in what]
+)
+def test_a_recorded_refusal_is_read_as_its_reason(reply, reason):
+    kind, _, payload = decode(bytes.fromhex(reply)[1:-1]) or (0, 0, b"")
+    assert kind & REFUSED and Reason(payload[0] & 7).name == reason
+
+
+def test_the_options_of_a_run_are_those_recorded():
+    recorded = [
+        decode(bytes.fromhex(sent)[1:-1])
+        for what, sent, _ in (*exchange.SESSION, *exchange.REFUSALS)
+        if "START" in what
+    ]
+    expected = [start_payload(2, use_state=True), start_payload(1, every_h=True, keep=True)]
+    assert [frame and frame[2] for frame in recorded] == expected
+
+
+def test_the_last_status_of_the_recorded_exchange():
+    _, _, payload = decode(bytes.fromhex(exchange.REFUSALS[-1][2])[1:-1]) or (0, 0, b"")
+    status = Status.parse(payload)
+    assert (
+        status.collision
+        and status.errors == 1
+        and (status.target, status.build)
+        == (
+            exchange.TARGET_ID,
+            exchange.BUILD_ID,
+        )
+    )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from compiler.nest import Loop, encode_nest, merge, walk
+from compiler.nest import Loop, encode_nest, walk
 from hw.address import AddressGenerator
 from spec import timing
 from spec.program import array_instruction, loader_instruction
@@ -44,6 +44,7 @@ def drive(target: Target, record, nests: list[dict], pause: float, seed: int) ->
             seen.append([])
             last = False
             while not last:
+                assert len(seen[-1]) < 1 << 14, "it never ends"
                 step = rng.random() >= pause
                 ctx.set(dut.step, step)
                 if step:
@@ -69,14 +70,18 @@ def expected(nest: dict) -> list[tuple[int, ...]]:
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize("pause", [0, 0.4], ids=["steady", "pauses"])
 def test_two_addresses(target, pause):
+    """Nests of every depth, up to all levels there are, of loops that are really walked."""
     rng = np.random.default_rng(3)
     nests = []
-    for _ in range(12):
+    for depth in [*range(1, LEVELS + 1), *(LEVELS,) * 4]:
+        counts = rng.integers(2, 5 if depth < 5 else 4, depth)
+        strides = rng.integers(0, 40, (depth, 2)).tolist()
         loops = [
-            Loop(int(rng.integers(1, 5)), {"data": int(rng.integers(0, 60)), "factor": int(rng.integers(0, 60))})
-            for _ in range(int(rng.integers(1, 5)))
+            Loop(int(count), {"data": data, "factor": factor})
+            for count, (data, factor) in zip(counts, strides, strict=True)
         ]
-        nests.append(encode_nest(merge(loops, 1 << 10), {"data": 7, "factor": 1}, LEVELS))
+        nests.append(encode_nest(loops, {"data": 7, "factor": 1}, LEVELS))
+    assert all(min(nest["levels"][k]["count"] for nest in nests[-5:]) > 0 for k in range(LEVELS))
     record = array_instruction(target).record("read")
     assert drive(target, record, nests, pause, 1) == [expected(nest) for nest in nests]
 
@@ -84,19 +89,25 @@ def test_two_addresses(target, pause):
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 @pytest.mark.parametrize("pause", [0, 0.4], ids=["steady", "pauses"])
 def test_lanes_with_a_tail(target, pause):
-    """The lane loop ends early in the last turn of the loop around it, wherever in the nest they are."""
+    """The lane loop ends early in the last turn of the loop around it, at whichever level they are, with loops inside
+    and outside of them on all the others.
+    """
     rng = np.random.default_rng(4)
     nests = []
-    for _ in range(12):
+    for inside in [*range(LEVELS - 1), *range(LEVELS - 1)]:
         lanes, words = int(rng.integers(2, 6)), int(rng.integers(2, 4))
-        around = [Loop(int(rng.integers(1, 4)), {"word": int(rng.integers(1, 9)), "lane": 0}) for _ in range(2)]
+        around = [
+            Loop(int(rng.integers(2, 4)), {"word": int(rng.integers(1, 9)), "lane": 0}) for _ in range(LEVELS - 2)
+        ]
         loops = [
-            *around[: int(rng.integers(0, 2))],
+            *around[:inside],
             Loop(lanes, {"word": 0, "lane": 1}, fixed=True),
             Loop(words, {"word": 1, "lane": 0}, fixed=True),
-            *around[1:],
+            *around[inside : inside + int(rng.integers(0, LEVELS))],
         ]
         tail = int(rng.integers(1, lanes + 1))
-        nests.append(encode_nest(merge(loops, 1 << 10), {"word": 9, "lane": 0}, LEVELS, tail))
+        nests.append(encode_nest(loops, {"word": 9, "lane": 0}, LEVELS, tail))
+    assert {nest["tail_level"] for nest in nests} == {1 << level for level in range(LEVELS - 1)}
+    assert any(nest["levels"][-1]["count"] for nest in nests)
     record = loader_instruction(target).record("nest")
     assert drive(target, record, nests, pause, 2) == [expected(nest) for nest in nests]

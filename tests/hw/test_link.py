@@ -4,9 +4,11 @@ import random
 import zlib
 from collections import deque
 
+import exchange
 import pytest
 from amaranth.hdl import ClockDomain, DomainRenamer, Module
 from amaranth.sim import Simulator
+from exchange import CELL, CYCLES, FRAMES, HIDDEN, IMAGE, LOGITS, REFUSALS, SATURATIONS, SESSION, STALLS, STATE
 
 from hw.link import CRC32, HostLink
 from hw.signatures import OutputKind
@@ -46,6 +48,10 @@ class Engine:
         self.results: deque = deque()
         self.accepts = True
         self.room = 1 << 30  # inputs it still takes
+
+    def finish(self, final: bool) -> list[tuple[OutputKind, int, int]]:
+        """Kind, last and value of each result of the step whose inputs came last, which may be the `final` one."""
+        return [(OutputKind.LOGIT, 1, -sum(self.x[-self.words :]))]
 
     async def bench(self, ctx):
         link, draw, busy, wanted = self.link, random.Random(3), False, 0
@@ -89,7 +95,7 @@ class Engine:
                 wanted -= 1
                 self.room -= 1
                 if wanted % self.words == 0:
-                    self.results.append((OutputKind.LOGIT, 1, -sum(self.x[-self.words :])))
+                    self.results.extend(self.finish(wanted == 0))
                 busy = wanted > 0
             if reset:
                 self.resets += 1
@@ -112,20 +118,26 @@ class Host:
             self.ctx.set(link.valid, 0)
             await self.ctx.tick().repeat(self.draw.randrange(2, 20) if self.draw else 2)
 
-    async def read(self):
-        """The next reply."""
-        link, body = self.link.tx, bytearray()
+    async def frame(self) -> bytes:
+        """The bytes of the next reply, flags included."""
+        link, frame = self.link.tx, bytearray()
         for _ in range(20000):
             self.ctx.set(link.ready, not self.draw or self.draw.random() < 0.5)
             _, _, moved, byte = await self.ctx.tick().sample(link.valid & link.ready, link.payload)
-            if moved and byte == FLAG and body:
+            if not moved:
+                continue
+            frame.append(byte)
+            if byte == FLAG and len(frame) > 1:
                 self.ctx.set(link.ready, 0)
-                reply = decode(bytes(body))
-                assert reply is not None, f"the device sent a damaged frame: {body.hex()}"
-                return reply
-            if moved and byte != FLAG:
-                body.append(byte)
+                return bytes(frame)
         raise AssertionError("the device does not answer")
+
+    async def read(self):
+        """The next reply."""
+        frame = await self.frame()
+        reply = decode(frame[1:-1])
+        assert frame[0] == FLAG and reply is not None, f"the device sent a damaged frame: {frame.hex()}"
+        return reply
 
     async def ask(self, kind: int, payload: bytes = b"", number: int | None = None):
         """Sends a request, by default the next in order; kind and payload of its reply."""
@@ -404,6 +416,7 @@ def test_an_engine_that_waits_does_not_block_the_link():
         assert (await host.status()).busy
         engine.accepts = True
         while not replies or replies[-1] == REFUSED:
+            assert len(replies) < 2 * len(payload), "nothing is taken"
             kind, data = await host.ask(Request.X, payload, number=host.number)
             assert not kind & REFUSED or data[0] & 7 == Reason.WAIT
             replies.append(kind & REFUSED)
@@ -441,8 +454,10 @@ def test_results_wait_and_the_engine_waits_for_them():
         assert engine.results, "more results than the buffer holds"
         assert count - len(engine.results) >= RESULT_BYTES // 3
         received = b""
-        while len(received) < 3 * count:
+        for _ in range(count):
             received += await host.do(Request.READ)
+            if len(received) >= 3 * count:
+                break
         values = [int.from_bytes(received[k + 1 : k + 3], "little", signed=True) for k in range(0, 3 * count, 3)]
         assert values == [k - 256 for k in range(count)]
         assert [received[k] for k in range(0, 3 * count, 3)] == [k % 2 << 2 for k in range(count)]
@@ -495,6 +510,44 @@ def test_noise_neither_hangs_nor_corrupts():
     run(scenario)
 
 
+class ExchangeEngine(Engine):
+    """Gives the results of the recorded exchange."""
+
+    def finish(self, final: bool) -> list[tuple[OutputKind, int, int]]:
+        if not final:
+            return []
+        logits = [(OutputKind.LOGIT, int(k == len(LOGITS) - 1), value) for k, value in enumerate(LOGITS)]
+        return [(OutputKind.HIDDEN, 1, HIDDEN), (OutputKind.CELL, 1, CELL), *logits]
+
+
+def test_the_link_answers_byte_for_byte_as_recorded(monkeypatch):
+    monkeypatch.setattr("hw.link.target_id", lambda _: exchange.TARGET_ID)
+    link = HostLink(TARGET, build=exchange.BUILD_ID, patience=PATIENCE)
+    engine = ExchangeEngine(link, words=len(FRAMES[0]))
+    answers = []
+
+    async def bench(ctx):
+        host = Host(ctx, link)
+        for name, count in (("cycles", CYCLES), ("stalls", STALLS), ("saturations", SATURATIONS)):
+            ctx.set(getattr(link, name), count)
+        for what, request, _ in (*SESSION, *REFUSALS):
+            engine.accepts = "WAIT" not in what
+            ctx.set(link.collision, "collision" in what)
+            await host.write(bytes.fromhex(request))
+            answers.append((await host.frame()).hex())
+
+    sim = Simulator(link)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.add_testbench(engine.bench, background=True)
+    sim.run()
+    for (what, _, expected), answer in zip((*SESSION, *REFUSALS), answers, strict=True):
+        assert answer == expected, what
+    assert engine.image == list(IMAGE) and engine.state == list(STATE)
+    assert engine.x == [word for frame in FRAMES for word in frame]
+    assert engine.runs == [(2, 1, 0, 0), (1, 0, 1, 1)]
+
+
 @pytest.mark.parametrize("cycles", [4, 8, 25])
 @pytest.mark.parametrize("drift", [-0.02, 0.0, 0.02])
 def test_uart_loop(cycles, drift):
@@ -533,26 +586,63 @@ def test_uart_loop(cycles, drift):
     assert received == sent
 
 
-def test_a_byte_without_a_stop_bit_is_reported_and_dropped():
-    receiver = UARTReceiver(4)
-    seen = []
+@pytest.mark.parametrize("cycles", [4, 9])
+def test_a_byte_without_a_stop_bit_is_reported_and_not_delivered(cycles):
+    """Between two that have one. What is left of a stop bit that is low is a start bit, and the line at rest after it
+    a byte of ones.
+    """
+    receiver = UARTReceiver(cycles)
+    received, overruns = [], []
 
     async def bench(ctx):
-        ctx.set(receiver.pin, 0)
-        await ctx.tick().repeat(4 * 10)
-        ctx.set(receiver.pin, 1)
-        await ctx.tick().repeat(4 * 20)
+        ctx.set(receiver.bytes.ready, 1)
+        for byte, stop in ((0x5A, 1), (0xC3, 0), (0x00, 0), (0x99, 1)):
+            for level in (0, *(byte >> k & 1 for k in range(8)), stop):
+                ctx.set(receiver.pin, level)
+                await ctx.tick().repeat(cycles)
+            ctx.set(receiver.pin, 1)
+            await ctx.tick().repeat(12 * cycles)
 
     async def watch(ctx):
-        async for _, _, overrun in ctx.tick().sample(receiver.overrun):
-            seen.append(overrun)
+        async for _, _, valid, byte, overrun in ctx.tick().sample(
+            receiver.bytes.valid, receiver.bytes.payload, receiver.overrun
+        ):
+            if valid:
+                received.append(byte)
+            if overrun:
+                overruns.append(len(received))
 
     sim = Simulator(receiver)
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.add_testbench(watch, background=True)
     sim.run()
-    assert any(seen)
+    assert [byte for byte in received if byte != 0xFF] == [0x5A, 0x99], "each once"
+    assert len(overruns) == 2, "one for each byte that was dropped"
+
+
+def test_a_byte_that_nobody_takes_is_reported():
+    """The one after it is delivered."""
+    receiver, overruns = UARTReceiver(4), []
+
+    async def bench(ctx):
+        for byte in (0x12, 0x34):
+            for level in (0, *(byte >> k & 1 for k in range(8)), 1):
+                ctx.set(receiver.pin, level)
+                await ctx.tick().repeat(4)
+        await ctx.tick().repeat(8)
+        assert ctx.get(receiver.bytes.valid) and ctx.get(receiver.bytes.payload) == 0x34
+
+    async def watch(ctx):
+        async for _, _, overrun in ctx.tick().sample(receiver.overrun):
+            overruns.append(overrun)
+
+    sim = Simulator(receiver)
+    sim.add_clock(1e-6)
+    sim.add_testbench(bench)
+    sim.add_testbench(watch, background=True)
+    sim.run()
+    assert sum(overruns) == 1
 
 
 def test_a_rate_the_clock_cannot_make_is_refused():

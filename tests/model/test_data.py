@@ -1,6 +1,7 @@
 """The data sets: shapes, formats, and splits that share nothing they must not."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -234,8 +235,27 @@ def test_playing_direction_can_be_told_from_the_order(direction):
 
 @pytest.mark.parametrize("name", [*DATA_SETS, *FOLDERS])
 def test_every_data_set_says_its_protocol(name):
-    words = protocol(name)
-    assert len(words) > 100 and "Raises" not in words
+    """One sentence or two in a line, then how it is split, or whose splits it has; not how the function fails."""
+    text = protocol(name)
+    what, _, rest = text.partition("\n")
+    assert what.endswith(".") and "Raises" not in text
+    others = [f"`{other}`" for other in DATA_SETS if other != name]
+    assert re.search(r"\b(train|test|split|group)", rest) or any(other in text for other in others)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("digits", {"train": "1,077 train", "validation": "360 validation", "test": "360 test"}),
+        ("spoken-digits", {"train": "1,920 train", "validation": "480 validation", "test": "600 test"}),
+        ("faces", {"test": "200 clips"}),
+        ("faces-hard", {"final": "160 clips"}),
+    ],
+)
+def test_the_sizes_that_a_protocol_names_are_those_of_the_data(name, said):
+    data, text = load(name), " ".join(protocol(name).split())
+    for split, words in said.items():
+        assert words in text and words.split()[0] == f"{len(getattr(data, split)):,}"
 
 
 @pytest.mark.parametrize(

@@ -6,27 +6,38 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth.hdl._ir import Fragment
 from bundles import random_bundle
+from planted import FAULTS, Fault, planted, watch
 
 from compiler.image import Image, compile_bundle
 from compiler.machine import UNITS, decode
+from compiler.nest import walk
 from compiler.planner import plan
-from sim.build import build
+from hw.accelerator import Accelerator
+from sim.build import TOP, build_verilog, to_verilog
 from sim.simulate import Job, Simulation, simulate_jobs
+from spec import timing
+from spec.activation import table_words
 from spec.lstm import dense_lstm, fdht_lstm, lstm_on
 from spec.network import balanced_tree, dense_network, ht_network
 from spec.program import LoaderOp, Segment, Token
 from spec.target import Target
 
-TARGET = Target("test-2x2", 2, 2, factor_width=8, bank_words=256, factor_words=512, result_words=128, hidden=16)
+TARGET = Target("test-2x2", 2, 2, bank_words=256, factor_words=512, result_words=128, hidden=16)
+"""With factors of 16 bits: shifts by 16 and more occur."""
+
+
+def make_job(target: Target) -> Job:
+    rng = np.random.default_rng(5)
+    spec = fdht_lstm(48, 6, 3, (5, 4, 3), (2, 2, 6), 3)
+    bundle = random_bundle(rng, spec, plan(spec, target), steps=2, factor_width=target.factor_width)
+    return Job(compile_bundle(bundle, target), bundle.clips)
 
 
 @pytest.fixture(scope="module")
 def job() -> Job:
-    rng = np.random.default_rng(5)
-    spec = fdht_lstm(48, 6, 3, (5, 4, 3), (2, 2, 6), 3)
-    bundle = random_bundle(rng, spec, plan(spec, TARGET), steps=2)
-    return Job(compile_bundle(bundle, TARGET), bundle.clips)
+    return make_job(TARGET)
 
 
 def simulate(job: Job, **options) -> Simulation:
@@ -67,6 +78,18 @@ def flip(segment: Segment, word: int, bit: int) -> Callable[[Image], Image]:
     return change
 
 
+def flip_table(entry: int, bit: int) -> Callable[[Image], Image]:
+    """A bit of a base of the sigmoid's table, in the image as in what executes it."""
+
+    def change(image: Image) -> Image:
+        base = tuple(value ^ (1 << bit if k == entry else 0) for k, value in enumerate(image.sigmoid.base))
+        wrong = replace(image, sigmoid=replace(image.sigmoid, base=base))
+        words = table_words(wrong.sigmoid, wrong.tanh, TARGET.data_width)
+        return with_segment(wrong, Segment.TABLES, np.array(words, dtype=object))
+
+    return change
+
+
 def program(segment: Segment, change: Callable[[list[dict]], None]) -> Callable[[Image], Image]:
     return lambda image: edit(image, segment, change)
 
@@ -101,11 +124,14 @@ def forget_wait(instructions: list[dict]) -> None:
     instructions[1]["wait"] &= ~(1 << Token.Z_READY)
 
 
+FIRST_ROW = TARGET.factor_width * TARGET.rows - 2
+"""A bit of the factor of a tile's first row, which is never padding."""
+
 IMAGE_FAULTS = {
-    "a bit of the first factor word": flip(Segment.FACTORS, 0, 14),  # of the tile's first row, which is never padding
-    "a bit of the last factor word": flip(Segment.FACTORS, -1, 14),
+    "a bit of the first factor word": flip(Segment.FACTORS, 0, FIRST_ROW),
+    "a bit of the last factor word": flip(Segment.FACTORS, -1, FIRST_ROW),
     "a bit of a bias": flip(Segment.BIAS, 1, 3),
-    "a bit of a table's middle": flip(Segment.TABLES, 64, 7),
+    "a bit of a table's middle": flip_table(64, 7),
     "two strides swapped": program(Segment.ARRAY_PROGRAM, swap_strides),
     "a loop that ends early": program(Segment.ARRAY_PROGRAM, stop_early),
     "a shift too far": program(Segment.ARRAY_PROGRAM, add("shift", 0, 1)),
@@ -118,10 +144,27 @@ IMAGE_FAULTS = {
 """What a wrong compiler might write."""
 
 
+def assert_bites(job: Job, wrong: Image) -> None:
+    """What a wrong image writes, by its own execution, is other words or comes in other cycles."""
+    right = job.image.machine.run(job.clips[0])
+    try:
+        other = wrong.machine.run(job.clips[0])
+    except ValueError:  # it does not even fit together: fewer addresses than words
+        return
+    channels = ("array", "results", "hidden", "cell")
+    assert right.outputs != other.outputs or any(
+        not np.array_equal(getattr(getattr(right, name), of), getattr(getattr(other, name), of))
+        for name in channels
+        for of in ("cycle", "where", "data")
+    ), "the fault makes no difference to this job"
+
+
 @pytest.mark.parametrize("fault", IMAGE_FAULTS)
 def test_a_fault_in_the_image(job, fault):
     """What must come is known from the right image, not from the one that runs."""
-    assert_reported(simulate(replace(job, load=IMAGE_FAULTS[fault](job.image))))
+    wrong = IMAGE_FAULTS[fault](job.image)
+    assert_bites(job, wrong)
+    assert_reported(simulate(replace(job, load=wrong)))
 
 
 def test_a_fault_between_layers():
@@ -141,7 +184,9 @@ def test_a_fault_between_layers():
         next(i for i in instructions if i["op"] == LoaderOp.COPY and i["give"] == 1 << Token.H_READY)["first"] += 1
 
     for segment, change in ((Segment.ARRAY_PROGRAM, forget_to_add), (Segment.LOADER_PROGRAM, move_inputs)):
-        assert_reported(simulate(replace(job, load=edit(job.image, segment, change))))
+        wrong = edit(job.image, segment, change)
+        assert_bites(job, wrong)
+        assert_reported(simulate(replace(job, load=wrong)))
 
 
 def test_a_gate_unit_that_begins_too_early():
@@ -160,31 +205,68 @@ def test_a_gate_unit_that_begins_too_early():
     assert any(line[1] != line[2] for line in written if line)
 
 
-RTL_FAULTS = {
-    "nothing is added for rounding": (
-        r"(\$signed\(half\) \+ \$signed\(\{ bias, )1'h1 \}\)",
-        r"\g<1>1'h0 })",
-    ),
-    "a sum is not cleared": (r"clear\[3\] \? 40'h0+ : ", ""),
-    "saturation stops one short": (r"16'h8000 : 16'h7fff", r"16'h8001 : 16'h7fff"),
-    "a shift without the sign": (r"\$signed\((\\\$1 )\) >>> \{ shift_0", r"\1 >> { shift_0"),
-    "a token that is always there": (r"assign available\[3\] = [^;]+;", r"assign available[3] = 1'h1;"),
-    "o in the place of g": (r"\bb = tanh_g;", r"b = sigmoid_o;"),
-    "an input offset left out": (r"(\$signed\(\{[^}]* words_0 \}\)) - \$signed\([^)]*\);", r"\1;"),
-}
-"""What wrong gateware might do: text of its Verilog, and what to put there."""
+def test_a_program_that_breaks_the_scratchpads_rule_is_told(job):
+    """Inputs go to where the array writes, in words that nobody else uses."""
+    (bank,) = {int(word) // TARGET.bank_words for word in job.image.machine.run(job.clips[0]).array.where[:1, 0]}
+    end, machine = (bank + 1) * TARGET.bank_words, job.image.machine
+
+    def into_the_bank(instructions: list[dict]) -> None:
+        for load in (i for i in instructions if i["op"] == LoaderOp.LOAD):
+            words = walk(load["nest"], load["count"] + 1)["word"]
+            load["nest"]["word"] += end - 1 - int(words.max())
+            placed = words + end - 1 - words.max()
+            assert not any(
+                np.isin(placed, machine.contraction(i).data_addresses).any()
+                for i in machine.programs[Segment.ARRAY_PROGRAM]
+            )
+
+    wrong = edit(job.image, Segment.LOADER_PROGRAM, into_the_bank)
+    run, loader = wrong.machine.run(job.clips[0]), wrong.machine.programs[Segment.LOADER_PROGRAM]
+    written = run.array.cycle[run.array.where[:, 0] // TARGET.bank_words == bank]
+    beside = [
+        (start + timing.load(TARGET) <= written) & (written <= done - timing.DONE)
+        for unit, _, index, start, done in run.started
+        if unit is Segment.LOADER_PROGRAM and loader[index]["op"] == LoaderOp.LOAD
+    ]
+    assert np.any(beside), "no input is placed while the array writes there"
+    assert any(
+        "two accesses that no program may make" in line for line in simulate(replace(job, load=wrong)).mismatches
+    )
+
+
+ORDINARY = {"a shift without the sign, coarse"}
+"""Those of the ordinary tests; each fault is a simulator of its own."""
+
+
+def engine_for(fault: Fault) -> Target:
+    return replace(TARGET, compact=fault.compact)
+
+
+@pytest.fixture(scope="module")
+def jobs() -> dict[bool, Job]:
+    """A job for the compact array, and for the other."""
+    return {compact: make_job(replace(TARGET, compact=compact)) for compact in (False, True)}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_in_the_gateware_has_its_place_and_its_input(jobs, name):
+    """Before anything is built: there is what it changes, and the job holds an input that makes a difference."""
+    fault = FAULTS[name]
+    job = jobs[fault.compact]
+    assert fault.bites(watch(job.image, job.clips[0])), f"no run of the job has {fault.needs}"
+    with planted(fault) as places:
+        Fragment.get(Accelerator(engine_for(fault)), None)
+    assert places, f"no assignment to {fault.signal} of {fault.component.__name__} is as the fault supposes"
 
 
 @pytest.mark.parametrize(
-    "fault", [fault if k == 0 else pytest.param(fault, marks=pytest.mark.slow) for k, fault in enumerate(RTL_FAULTS)]
+    "name", [name if name in ORDINARY else pytest.param(name, marks=pytest.mark.slow) for name in FAULTS]
 )
-def test_a_fault_in_the_gateware(job, fault):
-    """The first in the ordinary tests; each is a simulator of its own."""
-    pattern, replacement = RTL_FAULTS[fault]
-
-    def mutate(verilog: str) -> str:
-        changed, count = re.subn(pattern, replacement, verilog)
-        assert count
-        return changed
-
-    assert_reported(simulate(job, built=build(TARGET, mutate=mutate)))
+def test_a_fault_in_the_gateware(jobs, name):
+    fault = FAULTS[name]
+    job = jobs[fault.compact]
+    assert fault.bites(watch(job.image, job.clips[0])), f"no run of the job has {fault.needs}"
+    with planted(fault) as places:
+        verilog = to_verilog(engine_for(fault))
+    assert places
+    assert_reported(simulate(job, built=build_verilog(TOP, verilog.encode(), lambda: verilog)))

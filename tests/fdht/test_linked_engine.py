@@ -1,0 +1,78 @@
+"""The driver on an engine of several lanes behind its link, where streams wait in registers and words become beats."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from bundles import random_bundle
+
+from compiler.image import Image, compile_bundle
+from compiler.planner import plan
+from fdht import Device
+from model.golden import GoldenLSTM
+from sim.system import Pins, SimulatedBoard, build_system
+from spec.bundle import Bundle
+from spec.lstm import fdht_lstm
+from spec.target import Levels, Target
+
+TARGET = Target(
+    "linked-2x2",
+    2,
+    2,
+    input_lanes=2,
+    banks=3,
+    bank_words=256,
+    factor_words=512,
+    result_words=128,
+    bias_words=128,
+    hidden=32,
+    levels=Levels.each(4),
+)
+PINS = Pins(divisor=None)
+TIMEOUT = 10
+"""Seconds, for a simulator on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    """Frames of 45 words, which fill 22 beats and a half."""
+    spec = fdht_lstm(45, 6, 3, (5, 4, 3), (2, 2, 6), 3)
+    return random_bundle(np.random.default_rng(5), spec, plan(spec, TARGET), clips=3, steps=3)
+
+
+@pytest.fixture(scope="module")
+def image(bundle) -> Image:
+    return compile_bundle(bundle, TARGET)
+
+
+@pytest.fixture(scope="module")
+def device(simulators) -> Iterator[Device]:
+    with SimulatedBoard(build_system(TARGET, PINS), PINS) as board, Device(board.url, timeout=TIMEOUT) as device:
+        yield device
+
+
+def test_clips_are_those_of_the_golden_model(bundle, image, device):
+    assert device.load(image)
+    golden = GoldenLSTM(bundle).run(bundle.clips)
+    results = list(device.run(bundle.clips))
+    assert [result.logits.tolist() for result in results] == golden.logits.tolist()
+    assert [result.hidden.tolist() for result in results] == golden.h[:, -1].tolist()
+    assert [result.cells.tolist() for result in results] == golden.c[:, -1].tolist()
+    runs = [image.machine.run(clip) for clip in bundle.clips]
+    assert [result.status.saturations for result in results] == [run.saturations for run in runs]
+    assert all(result.status.cycles >= image.cycles(3) for result in results)
+    assert not device.status().collision and not device.status().errors
+
+
+def test_states_go_in_and_every_h_comes_out(bundle, image, device):
+    device.load(image)
+    initial = np.random.default_rng(2).integers(-8192, 8192, (bundle.spec.hidden, 2))
+    h, c = torch.from_numpy(initial.T.reshape(2, 1, 1, -1))
+    results = list(device.run(bundle.clips[:2], initial=initial, every_h=True, keep=True))
+    first = GoldenLSTM(bundle).run(bundle.clips[:1], h, c)
+    second = GoldenLSTM(bundle).run(bundle.clips[1:2], first.h[None, :, -1], first.c[None, :, -1])
+    for result, trace in zip(results, (first, second), strict=True):
+        assert result.every_h is not None and result.every_h.tolist() == trace.h[0].tolist()
+        assert result.cells.tolist() == trace.c[0, -1].tolist()
+        assert result.logits.tolist() == trace.logits[0].tolist()
