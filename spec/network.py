@@ -5,6 +5,7 @@ the data tensor, one in `outputs` a mode of the result, any other a bond. HT, TT
 are all of this one type; only their constructors differ.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,10 @@ from spec.record import Checked, check_name
 
 MOST_INDICES = 52
 """Most indices of a network, and most factors: a letter each where tensors are contracted by letters."""
+
+_FACTOR_NAME, _INDEX_NAME = re.compile("[A-Z][A-Za-z0-9]{0,39}"), re.compile("[A-Za-z][A-Za-z0-9_]{0,39}")
+_LIKE = {"factor": "U1 or B12", "index": "n1 or r12"}
+"""Factors become attributes of torch's modules, whose own begin with a small letter or an underscore."""
 
 MOST_ENTRIES = 1 << 26
 """Most entries of a data tensor or of a result."""
@@ -58,8 +63,13 @@ class TensorNetwork(Checked):
         for what, count in (("indices", len(self.sizes)), ("factors", len(self.factors))):
             if count > MOST_INDICES:
                 raise SpecError(f"a network of {count} {what}; at most {MOST_INDICES} are contracted")
-        for name in (*(factor.name for factor in self.factors), *(index for index, _ in self.sizes)):
-            check_name("a factor or an index", name)
+        for what, pattern, given in (
+            ("factor", _FACTOR_NAME, [factor.name for factor in self.factors]),
+            ("index", _INDEX_NAME, [index for index, _ in self.sizes]),
+        ):
+            for name in given:
+                if not pattern.fullmatch(name):
+                    raise SpecError(f"{name[:40]!r} is no name of a {what}; it would be like {_LIKE[what]}")
         names = [factor.name for factor in self.factors]
         if len(set(names)) != len(names) or not names:
             raise SpecError(f"factor names {names} must be present and distinct")
@@ -264,19 +274,28 @@ def ht_tree(network: TensorNetwork) -> TreeNode:
     """The dimension tree that `ht_network` made a network from.
 
     Raises:
-        SpecError: a network of another kind.
+        SpecError: a network of another kind, or with other factors.
     """
-    if network.kind != "ht":
-        raise SpecError(f"a network of kind {network.kind} has no dimension tree; make it with ht_network")
+    no_tree = SpecError(f"a network of kind {network.kind} has no dimension tree; make it with ht_network")
 
     def build(name: str) -> TreeNode:
         rank = network.size.get(f"r{name}", 1)
         if f"U{name}" in network.factor:
             return TreeNode(int(name), int(name), rank)
-        left, right = (build(bond[1:]) for bond in network.factor[f"B{name}"].indices[-2:])
-        return TreeNode(left.first, right.last, rank, (left, right))
+        left, right = (bond[1:] for bond in network.factor[f"B{name}"].indices[-2:])
+        if len(left) + len(right) != len(name):  # so it ends
+            raise no_tree
+        children = build(left), build(right)
+        return TreeNode(children[0].first, children[1].last, rank, children)
 
-    return build("".join(str(mode) for mode in range(1, len(network.inputs) + 1)))
+    try:
+        tree = build("".join(str(mode) for mode in range(1, len(network.inputs) + 1)))
+        same = network.kind == "ht" and ht_network(network.input_shape, network.output_shape, tree) == network
+    except (KeyError, ValueError):
+        raise no_tree from None
+    if not same:
+        raise no_tree
+    return tree
 
 
 def tt_network(inputs: tuple[int, ...], outputs: tuple[int, ...], ranks: int | tuple[int, ...]) -> TensorNetwork:

@@ -47,7 +47,7 @@ from compiler.image import Image, compile_bundle
 from compiler.listing import listing
 from compiler.planner import plan
 from docs.results import bench_table, cpu_table, epoch_table
-from fdht import accuracy, bench, exploration, information, measurements, study
+from fdht import accuracy, bench, exploration, information, measurements, study, training
 from fdht.console import Output
 from fdht.exploration import Figures
 from fdht.study import FIGURES, REFUSAL, Study
@@ -224,6 +224,8 @@ def use_preset(path: Path) -> None:
     preset = find_preset(str(path))
     with refusals():
         data.load(preset.data)
+    with refusals():
+        training.reshaped(preset.spec, None, None, 2)
     if preset.spec.parameters["factors"] + preset.spec.parameters["head"] < 1 << 20:
         with refusals():
             Classifier(preset.spec)
