@@ -30,6 +30,9 @@ PERIOD = 10
 LIMIT = 1000
 """Cycles after which an access is not answered any more."""
 
+ACCESSES = 100_000
+"""Most that a program asks for."""
+
 Act = Callable[[int, int], Awaitable[int]]
 
 
@@ -37,8 +40,11 @@ async def serve(command: list[str], acts: dict[str, Act]) -> None:
     """Runs a program and does what it asks for; time stands still while it computes."""
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
         assert program.stdin and program.stdout
+        count = 0
         while line := program.stdout.readline():
             what, at, value = line.split()
+            count += 1
+            assert count < ACCESSES, f"{command[0]} asks for ever, now for {line}"
             print(f"{await acts[what](int(at, 16), int(value, 16)):x}", file=program.stdin, flush=True)
         assert program.wait() == 0, f"{command[0]} ended with {program.returncode}"
 
