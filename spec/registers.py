@@ -107,7 +107,9 @@ IDENTIFICATION = 0x46444854
 """The letters FDHT."""
 
 MAP_VERSION = 2
-"""Of this map; a change that old software does not understand raises it."""
+"""Of this map; a change that old software does not understand raises it. Registers keep their addresses, so new ones
+come last.
+"""
 
 REGISTERS: tuple[Register, ...] = (
     whole("ID", Access.READ, f"The letters FDHT, {IDENTIFICATION:#010x}"),
@@ -180,11 +182,6 @@ REGISTERS: tuple[Register, ...] = (
         "CRC-32 (zlib's) of the words of IMAGE, low bytes first, from the first one after RESET or aresetn on; stays "
         "with the image",
     ),
-    whole(
-        "IMAGE_CHECK",
-        Access.PUSH,
-        "Ends the image: the IMAGE_CRC that it must have; if it has, STATUS.LOADED is set, else ERRORS.IMAGE_WRONG",
-    ),
     whole("CYCLES", Access.READ, "Clock cycles of the current or last run"),
     whole("STALLS", Access.READ, "Cycles of it in which frames, states or results were waited for"),
     whole("SATURATIONS", Access.READ, "Words of it in which a result was clipped"),
@@ -243,6 +240,11 @@ REGISTERS: tuple[Register, ...] = (
             Field("DONE", 0, 1, Access.CLEAR, "A run was finished"),
             Field("ERROR", 1, 1, Access.CLEAR, "Something was noted in ERRORS"),
         ),
+    ),
+    whole(
+        "IMAGE_CHECK",
+        Access.PUSH,
+        "Ends the image: the IMAGE_CRC that it must have; if it has, STATUS.LOADED is set, else ERRORS.IMAGE_WRONG",
     ),
 )
 
