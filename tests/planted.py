@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from amaranth.hdl import C, Const, Mux, Signal, Value
+
+# Amaranth has no public way to change a statement; its own transformations of designs are made of these.
 from amaranth.hdl._ast import Assign, Operator, Slice
 from amaranth.hdl._ir import Fragment
 from amaranth.hdl._xfrm import StatementTransformer

@@ -119,14 +119,15 @@ class Noise:
 def test_a_noisy_line_costs_time_and_no_integer(digits, image, simulated, seed):
     clips, there, back = digits.clips[:2], Noise(seed, 500), Noise(seed + 100, 500)
     with connect(simulated.url) as device:
+        device._connection.do(Request.IMAGE, [b"\0\0" * 3])  # so that it has to be loaded anew
         before = device.status().errors
     with Line(simulated.url, there, back) as line, Device(line.url, timeout=2) as device:
         device.load(image)
         assert_golden(list(device.run(clips, every_h=True)), GoldenLSTM(digits).run(clips))
     with connect(simulated.url) as device:
         errors = (device.status().errors - before) % 256  # it wraps
-    assert there.count > 10 and back.count > 3, "the line was quiet"
-    assert 3 < errors < 128, "the device has not noticed"
+    assert there.count >= 10 and back.count >= 5, f"the line was quiet: {there.count} and {back.count}"
+    assert errors >= 5, f"the device has noticed {errors}"
 
 
 def test_the_cable_is_pulled_in_mid_clip_and_put_back(digits, image, simulated):

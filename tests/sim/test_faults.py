@@ -36,8 +36,14 @@ def make_job(target: Target) -> Job:
 
 
 @pytest.fixture(scope="module")
-def job() -> Job:
-    return make_job(TARGET)
+def jobs() -> dict[bool, Job]:
+    """A job for the compact array, and for the other."""
+    return {compact: make_job(replace(TARGET, compact=compact)) for compact in (False, True)}
+
+
+@pytest.fixture(scope="module")
+def job(jobs) -> Job:
+    return jobs[False]
 
 
 def simulate(job: Job, **options) -> Simulation:
@@ -54,8 +60,9 @@ def with_segment(image: Image, segment: Segment, words: np.ndarray) -> Image:
     return replace(image, segments={**image.segments, segment: words})
 
 
-def test_without_a_fault_nothing_is_reported(job):
-    result = simulate(job)
+@pytest.mark.parametrize("compact", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_without_a_fault_nothing_is_reported(jobs, compact):
+    result = simulate(jobs[compact])
     assert result.mismatches == [] and result.words_compared == result.words_expected > 0
 
 
@@ -240,12 +247,6 @@ ORDINARY = {"a shift without the sign, coarse"}
 
 def engine_for(fault: Fault) -> Target:
     return replace(TARGET, compact=fault.compact)
-
-
-@pytest.fixture(scope="module")
-def jobs() -> dict[bool, Job]:
-    """A job for the compact array, and for the other."""
-    return {compact: make_job(replace(TARGET, compact=compact)) for compact in (False, True)}
 
 
 @pytest.mark.parametrize("name", FAULTS)
