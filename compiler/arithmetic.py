@@ -11,13 +11,24 @@ from math import prod
 
 import numpy as np
 
+from spec.errors import SpecError
 from spec.lstm import Chain, LSTMSpec, chains, stack
 from spec.network import TensorNetwork
 from spec.stages import Stage, StageList, StageLists, absorb, stages_of
 
+MOST_GROUPS = 3000
+"""Most sets of connected factors that are looked at; a balanced dimension tree of 9 modes has 1,571."""
+
+MOST_STATES = 20_000
+"""Most sets of absorbed factors (and lanes) that a search goes through; that tree has 11,124."""
+
 
 def connected_groups(network: TensorNetwork, limit: int) -> list[tuple[str, ...]]:
-    """Sets of at most `limit` factors that hang together by shared indices, smaller ones first."""
+    """Sets of at most `limit` factors that hang together by shared indices, smaller ones first.
+
+    Raises:
+        SpecError: more than `MOST_GROUPS`, so that orders of contraction cannot be compared in reasonable time.
+    """
     indices = {name: set(factor.indices) for name, factor in network.factor.items()}
     position = {name: k for k, name in enumerate(network.factor)}
     groups = [{frozenset((name,)) for name in indices}]  # by size
@@ -29,6 +40,11 @@ def connected_groups(network: TensorNetwork, limit: int) -> list[tuple[str, ...]
             if name not in group and any(indices[name] & indices[other] for other in group)
         }
         groups.append(larger)
+        if sum(map(len, groups)) > MOST_GROUPS:
+            raise SpecError(
+                f"the {len(indices)} factors of the network hang together in more than {MOST_GROUPS:,} ways; let fewer "
+                "of them share an index"
+            )
     ordered = [sorted(sorted(position[name] for name in group) for group in of_size) for of_size in groups]
     names = list(network.factor)
     return [tuple(names[k] for k in group) for of_size in ordered for group in of_size]
@@ -68,7 +84,7 @@ class Occupancy:
         filled = np.zeros(chain.network.input_shape, dtype=bool)
         for region in (chain.x, chain.h):
             if region is not None:
-                filled[tuple(region.coordinates().T)] = True
+                filled.reshape(-1)[region.flat(filled.shape)] = True
         self._filled = {chain.network.inputs: filled}
         self._counts: dict[tuple[str, ...], int] = {}
 
@@ -117,6 +133,11 @@ def _fewest(chain: Chain) -> tuple[int, StageList]:
         if done in settled:
             continue
         settled.add(done)
+        if len(settled) > MOST_STATES:
+            raise SpecError(
+                f"the {len(network.factors)} factors of the network can be contracted in more orders than are compared "
+                f"({MOST_STATES:,} states); let fewer of them share an index"
+            )
         for stage in absorptions.after(done):
             after = done | set(stage.factors)
             heappush(queue, (macs + occupancy.macs(stage), next(numbers), after, (*path, stage.factors)))

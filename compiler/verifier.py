@@ -19,6 +19,9 @@ from spec.target import Target
 MOST_TURNS = 1 << 22
 """Most turns of all loop nests of a program together: more than a second of work at 4 MHz for a single step."""
 
+MOST_RESULTS = 1 << 24
+"""Most sums of one instruction."""
+
 _PIECE = 1 << 20
 """Factors whose magnitudes are added up at once."""
 
@@ -64,9 +67,20 @@ def _nests(instruction: Mapping) -> list[Mapping]:
 
 def _check_turns(name: str, program: list[dict]) -> None:
     """So few turns that they can be walked."""
-    turns = sum(prod(level["count"] + 1 for level in nest["levels"]) for i in program for nest in _nests(i))
+    turns = sum(_turns(nest) for instruction in program for nest in _nests(instruction))
     if turns > MOST_TURNS:
         raise SpecError(f"the loops of {name} make {turns:,} turns; at most {MOST_TURNS:,} are followed")
+
+
+def _turns(nest: Mapping) -> int:
+    """Turns of a nest's loops. A level with a tail ends early in the last turn of the one around it."""
+    counts = [level["count"] + 1 for level in nest["levels"]]
+    tailed = nest.get("tail_level", 0)
+    if tailed & (tailed - 1) or tailed.bit_length() >= len(counts) + (not tailed):
+        raise SpecError(f"a tail on levels {tailed:b}; one of them, below another, has one")
+    if tailed and nest["tail"] + 1 > counts[tailed.bit_length() - 1]:
+        raise SpecError(f"a tail of {nest['tail'] + 1} turns where there are {counts[tailed.bit_length() - 1]}")
+    return prod(counts)
 
 
 def _within(what: str, addresses: np.ndarray, limit: int) -> None:
@@ -80,6 +94,12 @@ def _check_contraction(machine: Machine, instruction: dict, hidden: int) -> None
         raise SpecError(f"K is {instruction['reduction'] + 1} of {target.levels.read} loops")
     if instruction["shift"] > LARGEST_SHIFT:
         raise SpecError(f"a shift of {instruction['shift']} bits; at most {LARGEST_SHIFT}")
+    levels = instruction["read"]["levels"]
+    each = prod(level["count"] + 1 for level in levels[instruction["reduction"] + 1 :])
+    if each * target.multipliers > MOST_RESULTS:
+        raise SpecError(
+            f"{each:,} tiles of {target.rows} × {target.columns}; at most {MOST_RESULTS:,} sums are followed"
+        )
     work = machine.contraction(instruction)
     tiles, of_rows = len(work.data_addresses), -(-rows // target.rows)
     if tiles % of_rows:

@@ -22,8 +22,8 @@ FORMATS = ("dense", "tt", "tr", "bt", "ht-input", "fdht")
 FLOAT = "float"
 MODELS = ("float", "golden", "rtl")
 
-Bits = Annotated[str, StringConstraints(max_length=1 << 20, pattern="^([0-9a-f]{2})+$")]
-"""A bit per clip, in hexadecimal: up to 4 million clips."""
+Bits = Annotated[str, StringConstraints(max_length=1 << 16, pattern="^([0-9a-f]{2})+$")]
+"""A bit per clip, in hexadecimal: up to 262,144 clips."""
 
 
 class Measured(TypedDict):
@@ -182,6 +182,7 @@ def by_series(rows: Iterable[Row]) -> dict[tuple, list[Row]]:
 
 
 RESAMPLES, COVERAGE = 4_000, 0.95
+DRAWS_AT_ONCE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -224,11 +225,14 @@ def difference(ours: Sequence[Row], theirs: Sequence[Row]) -> Difference:
     a, b = (np.stack([row.correct_clips for row in rows]).astype(float) for rows in (ours, theirs))
     rng = np.random.default_rng(0)
 
-    def drawn(count: int) -> np.ndarray:
-        """How often each of `count` is drawn, as a part of all draws: RESAMPLES × count."""
-        return rng.multinomial(count, np.full(count, 1 / count), RESAMPLES) / count
+    def drawn(count: int, times: int = RESAMPLES) -> np.ndarray:
+        """How often each of `count` is drawn, as a part of all draws: times × count."""
+        return rng.multinomial(count, np.full(count, 1 / count), times) / count
 
-    clips = drawn(a.shape[1])
-    means = ((drawn(len(a)) @ a - drawn(len(b)) @ b) * clips).sum(1)
+    # Clips are drawn in pieces: all draws of many clips would fill gigabytes.
+    piece = max(1, DRAWS_AT_ONCE // a.shape[1])
+    pieces = [drawn(a.shape[1], min(piece, RESAMPLES - k)) for k in range(0, RESAMPLES, piece)]
+    ours_of, theirs_of = (np.concatenate([p @ rows.T for p in pieces]) for rows in (a, b))
+    means = (drawn(len(a)) * ours_of).sum(1) - (drawn(len(b)) * theirs_of).sum(1)
     low, high = np.quantile(means, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2))
     return Difference(float(a.mean() - b.mean()), float(low), float(high), min(len(a), len(b)))

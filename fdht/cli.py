@@ -1050,11 +1050,20 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}:{where}; choose another file or folder", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        return _fail("this takes more memory than there is; choose a smaller model, or fewer clips at once", 1)
     except KeyboardInterrupt:
         code = 130
     if code == 130:
         return _fail("interrupted; nothing half-written is left", 130)
     return code or 0
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether an error says that memory is lacking; torch says so in words."""
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
 
 
 def _fail(sentence: str, code: int) -> int:

@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
+from spec.errors import escaped
+
 PLAIN_WIDTH = 120
 """Columns of tables that go to a file or a pipe."""
 
@@ -37,16 +39,16 @@ class Output:
 
     def say(self, message: str) -> None:
         """A line of what is going on."""
-        self._aside.print(message, markup=False, highlight=False)
+        self._aside.print(escaped(message, "\n"), markup=False, highlight=False)
 
     def text(self, text: str) -> None:
         """Text for people, as it is."""
-        self._people.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._people.print(escaped(text, "\n"), markup=False, highlight=False, soft_wrap=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table; numbers are aligned to the right."""
         rows = [list(row) for row in rows]
-        table = Table(title=Text(title), title_justify="left", title_style="bold", header_style="bold")
+        table = Table(title=Text(escaped(title)), title_justify="left", title_style="bold", header_style="bold")
         for k, column in enumerate(columns):
             numeric = bool(rows) and all(isinstance(row[k], int | float) or row[k] is None for row in rows)
             table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
@@ -56,7 +58,7 @@ class Output:
 
     def facts(self, title: str, facts: dict[str, object]) -> None:
         """A table of names and values."""
-        table = Table(title=Text(title), title_justify="left", title_style="bold", show_header=False)
+        table = Table(title=Text(escaped(title)), title_justify="left", title_style="bold", show_header=False)
         for name, value in facts.items():
             table.add_row(Text(name), Text(shown(value)))
         self._people.print(table)
@@ -117,7 +119,7 @@ def shown(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return escaped(str(value), "\n")
 
 
 def percent(fraction: float | None) -> str:

@@ -5,12 +5,14 @@ accuracy is that of the integers, on the validation split. The test split stays 
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import log, prod
 from pathlib import Path
 from re import split
-from typing import Annotated
+from typing import Annotated, Any
 
 from optuna.study import StudyDirection
 from optuna.trial import FixedTrial, FrozenTrial, Trial
@@ -148,7 +150,8 @@ class Exploration:
         self.space = Space(spec.inputs, spec.hidden, spec.classes, _picture(self._data), board, question.own_engine)
         directions = [StudyDirection.MAXIMIZE, *[StudyDirection.MINIMIZE] * len(question.minimise)]
         self._first = self.space.choices(spec)
-        self.study = Study(folder / STUDY, question.figures(), directions, question.seed, self._first, Figures)
+        path, seed = folder / STUDY, question.seed
+        self.study = Study(path, question.figures(), directions, seed, self._first, Figures, self._allowed)
 
     def run(self, trials: int, progress: Callable[[int], None]) -> None:
         """Searches until so many trials are finished, those of all processes together.
@@ -206,6 +209,11 @@ class Exploration:
             "target": engine,
             "factor_width": candidate.factor_width,
         }
+
+    def _allowed(self, params: dict[str, Any]) -> None:
+        """Raises an error if the search does not make such choices; that an engine does not fit is none."""
+        with warnings.catch_warnings(action="error", category=UserWarning), suppress(CapacityError, SpecError):
+            self.space.choose(FixedTrial(params))  # Optuna warns of values outside their range
 
     def _evaluate(self, trial: Trial) -> tuple[list[float], dict]:
         try:

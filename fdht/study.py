@@ -40,6 +40,12 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 FIGURES, REFUSAL = "figures", "refusal"
 """Attributes of a trial: its figures, or the reason and the sentence with which it was refused."""
 
+FOREVER = 1e11
+"""Seconds since 1970 that no clock shows."""
+
+_CHOSEN = "fixed_params"
+"""Optuna's own attribute: what is chosen for a trial that waits."""
+
 _NAME, _QUESTION, _FITS, _SEEN, _AGAIN = "fdht explore", "question", "fits", "seen", "again"
 
 
@@ -84,6 +90,7 @@ class Study:
         seed: of all choices. What is chosen for a trial follows from the seed, its number and the trials known then.
         first: what is chosen for the first trial of a new study; None for what the search chooses.
         figures: the type of a trial's figures; a file with others is refused.
+        allowed: raises an error for choices that the search would not make; a file with such is refused.
 
     Raises:
         FileError: no study, one of another question, or no permission.
@@ -97,6 +104,7 @@ class Study:
         seed: int,
         first: dict[str, Any] | None,
         figures: Any = dict[Text, Plain],
+        allowed: Callable[[dict[str, Any]], object] = dict,
     ):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.path = path
@@ -104,7 +112,7 @@ class Study:
             path.parent.mkdir(parents=True, exist_ok=True)
             _check(path)
             self._open(question, directions, seed, first)
-            self._verify(len(directions), figures)
+            self._verify(len(directions), figures, allowed)
         except OSError as error:
             raise FileError(f"cannot use {path}: {error.strerror}; choose another folder with --out") from None
         except FileError:
@@ -117,7 +125,12 @@ class Study:
     def _open(
         self, question: dict[str, Any], directions: Sequence[StudyDirection], seed: int, first: dict[str, Any] | None
     ) -> None:
-        storage, sampler = JournalStorage(JournalFileBackend(str(self.path))), _Numbered(seed)
+        storage, sampler = (
+            JournalStorage(
+                JournalFileBackend(str(self.path), JournalFileSymlinkLock(str(self.path), grace_period=GRACE_OF_LOCK))
+            ),
+            _Numbered(seed),
+        )
         try:
             self.trials = optuna.create_study(
                 storage=storage, study_name=_NAME, sampler=sampler, directions=list(directions)
@@ -129,7 +142,7 @@ class Study:
             self.trials = optuna.load_study(storage=storage, study_name=_NAME, sampler=sampler)
             self._compare(question)
 
-    def _verify(self, objectives: int, figures: Any) -> None:
+    def _verify(self, objectives: int, figures: Any, allowed: Callable[[dict[str, Any]], object]) -> None:
         """Whether every trial says what is read of it.
 
         Raises:
@@ -145,7 +158,15 @@ class Study:
                 parse(Refusal, json.dumps(kept.get(REFUSAL)))
             if trial.state is TrialState.RUNNING and trial.datetime_start is None:
                 raise SpecError(f"trial {trial.number} runs and was never begun")
+            if not isinstance(kept.get(_SEEN, 0.0), float | int) or not -FOREVER < kept.get(_SEEN, 0.0) < FOREVER:
+                raise SpecError(f"trial {trial.number} was seen at no time")
             parse(dict[Text, Plain], json.dumps(trial.params))
+            if trial.state in FINISHED:
+                allowed(trial.params)
+            chosen = trial.system_attrs.get(_CHOSEN, {})  # for a trial that is still to come
+            parse(dict[Text, Plain], json.dumps(chosen))
+            if chosen:
+                allowed(chosen)
         front(self.trials)  # Optuna says if it cannot compare them
 
     def _compare(self, question: dict[str, Any]) -> None:
@@ -296,8 +317,11 @@ class _Numbered(BaseSampler):
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
 
-LARGEST = 1 << 28
-"""Most bytes of a study's file: some hundred thousand trials."""
+LARGEST, LONGEST_LINE = 1 << 26, 1 << 16
+"""Most bytes of a study's file, some ten thousand trials, and of a line of it."""
+
+GRACE_OF_LOCK = 10
+"""Seconds after which a lock is taken for one that a process has left behind."""
 
 
 def _check(path: Path) -> None:
@@ -306,20 +330,29 @@ def _check(path: Path) -> None:
     Raises:
         SpecError: it is something else.
     """
-    if not path.exists() or path.stat().st_size == 0:
+    if not path.exists():
         return
     if not path.is_file() or path.stat().st_size > LARGEST:
         raise SpecError(f"it is no file, or has more than {LARGEST:,} bytes")
-    lock = JournalFileSymlinkLock(str(path))
+    if path.stat().st_size == 0:
+        return
+    lock = JournalFileSymlinkLock(str(path), grace_period=GRACE_OF_LOCK)
     lock.acquire()
     try:
         with path.open("r+b") as file:
-            content = file.read()
-            whole = content[: content.rfind(b"\n") + 1]
-            operations = [_operation(line) for line in whole.splitlines()]
-            if not operations or operations[0].get("study_name") != _NAME:
+            whole, first = 0, True
+            while line := file.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    raise SpecError(f"a line of more than {LONGEST_LINE:,} bytes")
+                if not line.endswith(b"\n"):
+                    break
+                operation, whole = _operation(line), whole + len(line)
+                if first and operation.get("study_name") != _NAME:
+                    raise SpecError("it does not begin with a study of fdht explore")
+                first = False
+            if first:
                 raise SpecError("it does not begin with a study of fdht explore")
-            file.truncate(len(whole))
+            file.truncate(whole)
     finally:
         lock.release()
 
@@ -334,5 +367,5 @@ class _Operation(TypedDict):
 
 
 def _operation(line: bytes) -> dict[str, Any]:
-    parse(_Operation, line)
-    return parse(Plain, line)
+    parse(Plain, line)
+    return dict(parse(_Operation, line))

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 
 from model.data import DataSet, Source
 from model.layers import Classifier
-from model.presets import MOST, Augmentation, Preset, find_preset
+from model.presets import LARGEST_RATE, MOST, Augmentation, Preset, find_preset
 from model.qat import Network, Quantisation, QuantisedClassifier
 from spec import container
 from spec.container import Tensors, expect, expect_only
@@ -22,7 +22,7 @@ from spec.errors import FileError, SpecError
 from spec.formats import InputFormat
 from spec.lstm import LSTMSpec, chains
 from spec.record import Checked, Hex, Seed, Share, Text, check_name, dump, parse
-from spec.stages import stages_of
+from spec.stages import check_sizes, stages_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,8 +202,8 @@ class Recipe(TypedDict):
     clips_per_epoch: Annotated[int, Field(ge=1, le=MOST)]
     batch: Annotated[int, Field(ge=1, le=MOST)]
     schedule: Text
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
+    learning_rate: Annotated[float, Field(gt=0, le=LARGEST_RATE)]
+    weight_decay: Annotated[float, Field(ge=0, le=LARGEST_RATE)]
     dropout: Share
     input_dropout: Share
     hidden_dropout: Share
@@ -246,7 +246,10 @@ class _Description(Checked):
         if self.quantisation is None:
             return
         arithmetic, formats = self.quantisation.arithmetic, self.quantisation.formats
-        stages = stages_of(chains((self.spec,)), arithmetic.stage_lists)
+        every = chains((self.spec,))
+        stages = stages_of(every, arithmetic.stage_lists)
+        for chain, resolved in zip(every, stages, strict=True):
+            check_sizes(chain.network, resolved)
         if formats is not None and [len(c) for c in formats.chains] != [len(c) for c in stages]:
             raise SpecError(f"formats for other stages than {arithmetic.stage_lists}")
         if formats is not None and (formats.gate != arithmetic.gate or formats.head is None):

@@ -11,6 +11,8 @@ from math import prod
 
 import torch
 
+from spec.errors import SpecError
+from spec.lstm import MOST_PARAMETERS
 from spec.network import TensorNetwork
 from spec.stages import Stage, StageList, stages
 from spec.stages import absorb as absorbed
@@ -25,18 +27,24 @@ Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Of two matrices, or of two batches of matrices."""
 
 
-def contract(operands: Iterable[Labelled], indices: tuple[str, ...]) -> torch.Tensor:
+def contract(operands: Iterable[Labelled], indices: tuple[str, ...], most: int = MOST_PARAMETERS) -> torch.Tensor:
     """Contracts tensors with each other: equal names are one index, names missing in `indices` are summed over.
 
     Joined pair by pair, smallest result first, because einsum over many operands goes left to right and may form an
     outer product larger than the dense weight.
 
+    Args:
+        most: entries that a tensor on the way may have.
+
     Returns:
         One tensor with the dimensions `indices`.
+
+    Raises:
+        SpecError: whatever the order, one would have more.
     """
     tensors, names = zip(*operands, strict=True)
     parts, left = list(tensors), list(names)
-    for a, b, kept in _pairs(names, tuple(tuple(tensor.shape) for tensor in tensors), indices):
+    for a, b, kept in _pairs(names, tuple(tuple(tensor.shape) for tensor in tensors), indices, most):
         product = _einsum([(parts[a], left[a]), (parts[b], left[b])], kept)
         parts = [part for k, part in enumerate(parts) if k not in (a, b)] + [product]
         left = [part for k, part in enumerate(left) if k not in (a, b)] + [kept]
@@ -47,7 +55,7 @@ def contract(operands: Iterable[Labelled], indices: tuple[str, ...]) -> torch.Te
 
 @lru_cache(maxsize=1024)
 def _pairs(
-    names: tuple[tuple[str, ...], ...], shapes: tuple[tuple[int, ...], ...], indices: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...], shapes: tuple[tuple[int, ...], ...], indices: tuple[str, ...], most: int
 ) -> list[tuple[int, int, tuple[str, ...]]]:
     """Which two operands are joined, step by step, and the indices kept; the product becomes the last operand."""
     size = {
@@ -60,7 +68,12 @@ def _pairs(
             needed = set(indices).union(*(other for k, other in enumerate(left) if k not in (a, b)))
             kept = tuple(name for name in dict.fromkeys(left[a] + left[b]) if name in needed)
             joined.append((prod(size[name] for name in kept), a, b, kept))
-        _, a, b, kept = min(joined)
+        entries, a, b, kept = min(joined)
+        if entries > most:
+            raise SpecError(
+                f"contracting these factors takes a tensor of {entries:,} entries, more than {most:,}; choose smaller "
+                "ranks"
+            )
         result.append((a, b, kept))
         left = [other for k, other in enumerate(left) if k not in (a, b)] + [kept]
     return result
@@ -71,6 +84,10 @@ def merge(network: TensorNetwork, group: Iterable[str], tensors: Mapping[str, to
     return contract([(tensors[name], network.factor[name].indices) for name in group], indices)
 
 
+MOST_SQUARE = 1 << 24
+"""Most entries of a tensor on the way to a mean square: ranks meet themselves there, so real ones are far smaller."""
+
+
 def mean_square(network: TensorNetwork, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Mean square entry of the dense weight, without forming it: the network contracted with itself."""
     modes = {*network.inputs, *network.outputs}
@@ -78,7 +95,7 @@ def mean_square(network: TensorNetwork, tensors: Mapping[str, torch.Tensor]) -> 
         (tensors[factor.name], tuple(index if index in modes else f"{index}'" for index in factor.indices))
         for factor in network.factors
     ]
-    total = contract([*((tensors[factor.name], factor.indices) for factor in network.factors), *twin], ())
+    total = contract([*((tensors[factor.name], factor.indices) for factor in network.factors), *twin], (), MOST_SQUARE)
     return total / prod(network.shape((*network.inputs, *network.outputs)))
 
 

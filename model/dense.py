@@ -4,10 +4,11 @@ import io
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from model.layers import Classifier, NetworkWeight
 from spec.container import write_whole
 from spec.errors import FileError, SpecError
 from spec.formats import InputFormat
-from spec.lstm import LSTMSpec, dense_lstm
+from spec.lstm import MOST_PARAMETERS, LSTMSpec, dense_lstm
 
 _WEIGHT = "weight_ih_l0"
 LARGEST = 1 << 30
@@ -183,6 +184,9 @@ def write_dense(path: Path | str, model: Classifier) -> dict[str, tuple[int, ...
     path = Path(path)
     if path.suffix not in (".pt", ".pth", ".safetensors"):
         raise SpecError(f"{path} ends in none of .pt, .pth, .safetensors; the ending says how to write it")
+    numbers = sum(4 * spec.hidden * (spec.inputs + spec.hidden) for spec in model.layers)
+    if numbers > MOST_PARAMETERS:
+        raise SpecError(f"as dense matrices the model has {numbers:,} numbers; at most {MOST_PARAMETERS:,} are written")
     state = {}
     for k, layer in enumerate(model.lstm_layers):
         inputs, bias = layer.spec.inputs, layer.bias.detach().flatten().cpu()
@@ -208,6 +212,7 @@ def _loaded(path: Path) -> object:
         raise FileError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are read, save a smaller model")
     try:
         if path.suffix == ".safetensors":
+            _check_header(path)
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the loaders stumble over foreign bytes in any way there is
@@ -218,6 +223,19 @@ def _loaded(path: Path) -> object:
                 "model.state_dict() instead of the model"
             ) from None
         raise FileError(f"{path} is damaged or no checkpoint of PyTorch ({why}); save its state dict anew") from None
+
+
+def _check_header(path: Path) -> None:
+    """Whether the tensors of a safetensors file are floating point, and not too many, before any is loaded."""
+    numbers = 0
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 (not a dict)
+            part = file.get_slice(name)
+            numbers += prod(part.get_shape())
+            if name.endswith((_WEIGHT, "weight_hh_l0")) and part.get_dtype() not in ("F16", "BF16", "F32", "F64"):
+                raise ValueError(f"{name} holds {part.get_dtype()}, not floating point")
+    if numbers > MOST_PARAMETERS:
+        raise ValueError(f"{numbers:,} numbers, where at most {MOST_PARAMETERS:,} are read")
 
 
 def _state(path: Path, loaded: object) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from spec.errors import SpecError
 from spec.formats import PIXELS, InputFormat
 from spec.lstm import LSTMSpec, Region, stack
 from spec.network import TensorNetwork
-from spec.stages import StageList, stages
+from spec.stages import StageList, check_sizes, stages
 
 
 class BoxContraction:
@@ -78,6 +78,7 @@ class NetworkWeight(nn.Module):
         super().__init__()
         self.network = network
         self.stage_list = left_to_right(network) if stage_list is None else stage_list
+        check_sizes(network, stages(network, self.stage_list))
         self.factors = nn.ParameterDict(
             {factor.name: nn.Parameter(torch.empty(network.shape(factor.indices))) for factor in network.factors}
         )

@@ -1,7 +1,6 @@
 """Presets: the models with their data and how they are trained."""
 
 from dataclasses import asdict, dataclass, replace
-from math import inf
 from typing import ClassVar
 
 import torch
@@ -13,6 +12,9 @@ from model.schedule import SCHEDULES
 from spec.errors import SpecError
 from spec.lstm import LSTMSpec, Region, fdht_lstm
 from spec.record import Checked, JsonRecord, Text, check_name
+
+LARGEST_RATE = 1e6
+"""Of a learning rate and a weight decay: far beyond what trains anything."""
 
 LARGEST_CHANGE = 100
 """Of an augmentation: far beyond what leaves a picture recognisable."""
@@ -146,10 +148,10 @@ class Preset(JsonRecord):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise SpecError(f"{name} = {value} is no probability from 0 to below 1")
-        if not 0 < self.learning_rate < inf or not 0 <= self.weight_decay < inf:
+        if not 0 < self.learning_rate <= LARGEST_RATE or not 0 <= self.weight_decay <= LARGEST_RATE:
             raise SpecError(
                 f"a learning rate of {self.learning_rate} with a weight decay of {self.weight_decay}; the one must be "
-                "above 0, the other not below, and both finite"
+                f"above 0, the other not below, and both at most {LARGEST_RATE:,.0f}"
             )
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import floor, log2, prod
+from math import floor, isfinite, log2, prod
 
 import numpy as np
 import torch
@@ -254,6 +254,8 @@ def _holding(magnitude: float, width: int) -> int:
     """The most fractional bits with which a signed format of a width holds values up to a magnitude."""
     if magnitude == 0:
         return width - 1
+    if not isfinite(magnitude):
+        raise SpecError("the model's numbers grow beyond all measure on its own data; train it anew with a lower rate")
     return floor(log2(Fixed(width, 0).max / magnitude))
 
 

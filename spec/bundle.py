@@ -14,7 +14,10 @@ from spec.errors import SpecError
 from spec.formats import Formats
 from spec.lstm import MOST_CLASSES, Chain, LSTMSpec, chains, stack
 from spec.record import Checked, Count, Plain, Seed, Share, Text, dump, parse
-from spec.stages import Stage, StageLists, stages_of
+from spec.stages import Stage, StageLists, check_sizes, stages_of
+
+MOST_STEPS = (1 << 16) - 1
+"""Most steps of a clip: an engine counts them in 16 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +67,9 @@ class Bundle:
             if array.shape != shapes[name]:
                 raise SpecError(f"{name} has shape {array.shape}, not {shapes[name]}")
             _check_range(name, array, fixed.min, fixed.max, f"its format {fixed}")
-        if self.clips.ndim != 3 or self.clips.shape[1] < 1 or self.clips.shape[2] != self.layers[0].inputs:
-            raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.layers[0].inputs}")
+        inputs, shape = self.layers[0].inputs, self.clips.shape
+        if len(shape) != 3 or not 1 <= shape[1] <= MOST_STEPS or shape[2] != inputs:
+            raise SpecError(f"clips of shape {shape} are not clips x steps (1 to {MOST_STEPS:,}) x {inputs}")
         count, classes = len(self.clips), self.spec.classes
         for name, vectors, shape in (
             ("labels", self.labels, (count,)),
@@ -163,6 +167,8 @@ def _shapes(
         SpecError: chains, formats and layers that do not belong together.
     """
     every, last = chains(layers), layers[-1]
+    for chain, resolved in zip(every, stages, strict=True):
+        check_sizes(chain.network, resolved)
     sizes = [[len(chain) for chain in parts] for parts in (stages, formats.chains)]
     if sizes[0] != sizes[1]:
         raise SpecError(f"chains of {sizes[0]} stages need as many formats, not {sizes[1]}")

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from spec.errors import FileError, SpecError
-from spec.record import JSON_BYTES, Plain, parse
+from spec.record import Plain, parse
 
 VERSION = 5
 
@@ -33,6 +33,9 @@ _TYPES = {
     "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
 """The types of safetensors that numpy has."""
+
+HEADER_BYTES = 8 << 20
+"""Most bytes of a header, with the description in it: some 50,000 epochs of training."""
 
 MOST_TENSORS = 10_000
 """Most tensors of a file; the largest real ones have some hundred."""
@@ -112,6 +115,8 @@ def write(path: Path | str, kind: str, description: dict, arrays: dict[str, np.n
     """Writes a file in one step (a reader sees the old one or the whole new one) and returns its content hash."""
     digest = content_hash(kind, description, arrays)
     metadata = {"kind": kind, "version": str(VERSION), "hash": digest, "description": json.dumps(description)}
+    if len(metadata["description"]) > HEADER_BYTES // 2:  # its quotes are escaped there
+        raise FileError(f"{path} would have {len(metadata['description']):,} bytes of description, too many to be read")
     blob = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=metadata)
     write_whole(path, blob)
     return digest
@@ -210,12 +215,12 @@ def _header(path: Path) -> tuple[dict[str, str], Tensors]:
         size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            # The description is JSON within JSON: its quotes are escaped.
-            if not 2 <= length <= min(size - 8, 2 * JSON_BYTES):
+            if not 2 <= length <= min(size - 8, HEADER_BYTES):
                 raise ValueError("its header is too long for it, or too short")
-            header = _parsed(file.read(length))
-        with safe_open(path, framework="numpy") as file:  # checks that the tensors fill the file, without a gap
+            text = file.read(length)
+        with safe_open(path, framework="numpy") as file:  # checks that it is a header, and that tensors fill the file
             metadata, names = file.metadata() or {}, set(file.keys())
+        header = _parsed(text)
         tensors = {name: _tensor(name, entry, 8 + length) for name, entry in header.items() if name != "__metadata__"}
         if tensors.keys() != names:
             raise ValueError("a tensor is named twice")

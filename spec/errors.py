@@ -4,15 +4,22 @@ LONGEST = 1000
 """Characters of a message that are shown; what is longer is cut in its middle."""
 
 
-def printable(text: str, kept: str = "") -> str:
-    """Text that may come from a file, as it can be shown: control characters as escapes, cut in its middle if long.
+def escaped(text: str, kept: str = "") -> str:
+    """Text that may come from outside, as it can be shown: what prints nothing as an escape.
 
     Args:
         kept: characters that stay, though they print nothing.
     """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable(text: str) -> str:
+    """A sentence that may hold words from outside: on one line, and cut in its middle if it is long."""
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
-    return "".join(c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text)
+    return escaped(text)
 
 
 class FdhtError(Exception):

@@ -15,8 +15,14 @@ from spec.record import Checked, JsonRecord
 GATES = ("i", "f", "g", "o")
 """The gates in the order of torch.nn.LSTM."""
 
-LONGEST_VECTOR = 1 << 24
-"""Most entries of x or h: what the registers of an engine count."""
+LONGEST_VECTOR, MOST_HIDDEN = 1 << 24, 1 << 20
+"""Most entries of x and most hidden units: what the registers of an engine count, and more than any engine has."""
+
+MOST_LAYERS = 64
+"""Most layers of a stack."""
+
+SPARE, SPARE_TIMES = 1 << 16, 16
+"""A data tensor has at most SPARE entries more than SPARE_TIMES as many as are placed in it."""
 
 MOST_PARAMETERS = 1 << 28
 """Most stored numbers of a layer: 1 GB as they are trained."""
@@ -98,8 +104,8 @@ class Region(Checked):
         result = np.array([sum(first * weight for first, weight in zip(self.start, weights, strict=True))])
         for position, ((mode, size), stride) in enumerate(zip(self.parts, self.strides, strict=True)):
             faster = prod(later for _, later in self.parts[position + 1 :])
-            result = (result[:, None] + np.arange(size) * (stride * weights[mode])).ravel()
-            result = result[: -(-self.count // faster)]  # no more than are used
+            wanted = -(-self.count // faster)  # no more than are used
+            result = (result[:, None] + np.arange(min(size, wanted)) * (stride * weights[mode])).ravel()[:wanted]
         return result
 
 
@@ -171,11 +177,20 @@ class LSTMSpec(JsonRecord):
                 f"the recurrent network has output modes {self.recurrent.output_shape}, the other one "
                 f"{self.network.output_shape}; give both the same"
             )
-        data = [self.x_positions, self.h_positions]
-        result = np.concatenate([gate.flat(self.network.output_shape) for gate in self.gates])
-        placed = data if self.recurrent else [np.concatenate(data)]
-        for name, positions in (*(("x and h", positions) for positions in placed), ("gates", result)):
-            if len(np.unique(positions)) != len(positions):
+        if self.hidden > MOST_HIDDEN:
+            raise SpecError(f"{self.hidden:,} hidden units; a layer has at most {MOST_HIDDEN:,}")
+        if self.recurrent is None:
+            placed = [("x and h", self.network.input_shape, [self.x, self.h])]
+        else:
+            placed = [("x", self.network.input_shape, [self.x]), ("h", self.recurrent.input_shape, [self.h])]
+        for name, shape, regions in (*placed, ("gates", self.network.output_shape, list(self.gates))):
+            entries, count = prod(shape), sum(region.count for region in regions)
+            if entries > SPARE + SPARE_TIMES * count:
+                raise SpecError(f"modes {shape} hold {entries:,} entries for {count:,} of {name}; choose smaller ones")
+            filled = np.zeros(entries, dtype=bool)
+            for region in regions:
+                filled[region.flat(shape)] = True
+            if np.count_nonzero(filled) != count:
                 raise SpecError(f"the placements of {name} overlap")
         first = self.gates[0]
         if any((g.shape, g.parts, g.count) != (first.shape, first.parts, self.hidden) for g in self.gates):
@@ -316,8 +331,10 @@ def stack(layers: LSTMSpec | Iterable[LSTMSpec]) -> tuple[LSTMSpec, ...]:
         SpecError: none, sizes that do not follow each other, or a head that is not on the last layer.
     """
     specs = (layers,) if isinstance(layers, LSTMSpec) else tuple(layers)
-    if not specs:
-        raise SpecError("a stack of 0 layers; it needs at least one specification")
+    if not 1 <= len(specs) <= MOST_LAYERS:
+        raise SpecError(
+            f"a stack of {len(specs)} layers; it needs at least one specification and at most {MOST_LAYERS}"
+        )
     for number, spec in enumerate(specs):
         wanted = spec.inputs if number == 0 else specs[0].hidden
         if (spec.inputs, spec.hidden) != (wanted, specs[0].hidden):

@@ -18,7 +18,7 @@ from spec.errors import SpecError
 from spec.record import Checked, check_name
 
 MOST_INDICES = 52
-"""Most indices of a network, and most factors: a letter each where tensors are contracted by letters."""
+"""Most modes and, counted twice, bonds of a network, and most factors: a letter each in a contraction by letters."""
 
 _FACTOR_NAME, _INDEX_NAME = re.compile("[A-Z][A-Za-z0-9]{0,39}"), re.compile("[A-Za-z][A-Za-z0-9_]{0,39}")
 _LIKE = {"factor": "U1 or B12", "index": "n1 or r12"}
@@ -60,7 +60,9 @@ class TensorNetwork(Checked):
 
     def __post_init__(self):
         check_name("a kind of network", self.kind)
-        for what, count in (("indices", len(self.sizes)), ("factors", len(self.factors))):
+        modes = len(self.inputs) + len(self.outputs)
+        letters = modes + 2 * max(len(self.sizes) - modes, 0)  # where a network meets itself, its bonds count twice
+        for what, count in (("modes and pairs of bonds", letters), ("factors", len(self.factors))):
             if count > MOST_INDICES:
                 raise SpecError(f"a network of {count} {what}; at most {MOST_INDICES} are contracted")
         for what, pattern, given in (

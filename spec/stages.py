@@ -17,7 +17,7 @@ import numpy as np
 from spec.errors import SpecError
 from spec.fixed import signed_bits
 from spec.lstm import Chain
-from spec.network import TensorNetwork
+from spec.network import MOST_ENTRIES, TensorNetwork
 
 StageList = tuple[tuple[str, ...], ...]
 """Names of the factors that each stage merges, stage by stage."""
@@ -93,6 +93,22 @@ def stages(network: TensorNetwork, stage_list: StageList) -> tuple[Stage, ...]:
         result.append(stage)
         data, done = stage.result, done | set(group)
     return tuple(result)
+
+
+def check_sizes(network: TensorNetwork, resolved: Sequence[Stage]) -> None:
+    """Whether the stages of a file can be carried out: what they hold on the way is not beyond all measure.
+
+    Raises:
+        SpecError: a merged weight or a result of more than `MOST_ENTRIES` entries.
+    """
+    for number, stage in enumerate(resolved):
+        for what, indices in (("merged weight", stage.weight), ("result", stage.result)):
+            entries = prod(network.shape(indices))
+            if entries > MOST_ENTRIES:
+                raise SpecError(
+                    f"the {what} of stage {number} has {entries:,} entries, more than {MOST_ENTRIES:,}; merge fewer "
+                    "factors, or choose smaller ranks"
+                )
 
 
 def stages_of(chains: Sequence[Chain], stage_lists: StageLists) -> tuple[tuple[Stage, ...], ...]:

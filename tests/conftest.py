@@ -21,9 +21,11 @@ def pytest_collection_modifyitems(items) -> None:
         for mark, seconds in TIMEOUTS.items():
             if item.get_closest_marker(mark):
                 item.add_marker(pytest.mark.timeout(seconds))
+        if item.get_closest_marker("synth"):
+            item.user_properties.append(("synth", True))  # a report's keywords are also names of parameters
 
 
 def pytest_runtest_logreport(report) -> None:
     ran = "PYTEST_XDIST_WORKER" not in os.environ  # else whoever gave the worker its tests records them
-    if ran and "synth" in report.keywords and (report.when == "call" or report.failed):
+    if ran and ("synth", True) in map(tuple, report.user_properties) and (report.when == "call" or report.failed):
         record(report.nodeid, report.outcome, report.duration)

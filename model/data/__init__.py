@@ -52,6 +52,10 @@ FOLDERS: dict[str, type[VideoFolder]] = {
 """Those that lie in a folder of the user's."""
 
 
+MOST_FRAMES = 4096
+"""Most frames of a clip in a folder."""
+
+
 @dataclass(frozen=True)
 class Source(Checked):
     """Which data set, and how it is read; a checkpoint notes it, so that the clips are found again.
@@ -60,6 +64,9 @@ class Source(Checked):
         name: of `DATA_SETS` or `FOLDERS`, or `module:name` of one's own, see `own`.
         folder: where the clips lie; None for data sets that need none.
         frames, split, fold: of clips in a folder, see `VideoFolder.load`.
+
+    Raises:
+        SpecError: no frames, or more than `MOST_FRAMES`.
     """
 
     name: Text
@@ -67,6 +74,10 @@ class Source(Checked):
     frames: Count = 6
     split: Text = "group"
     fold: Count = 0
+
+    def __post_init__(self):
+        if not 1 <= self.frames <= MOST_FRAMES:
+            raise SpecError(f"{self.frames} frames in a clip; it has 1 to {MOST_FRAMES:,}")
 
     def __str__(self) -> str:
         if self.folder is None:

