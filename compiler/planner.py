@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count, islice, pairwise
 
-from compiler.arithmetic import MOST_STATES, Absorptions, fewest_macs
+from compiler.arithmetic import MOST_STATES, Absorptions, connected_groups, fewest_macs
 from compiler.machine import UNITS
 from compiler.mapping import (
     FACTOR_PRICES,
@@ -104,9 +104,12 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
 
     Raises:
         CapacityError: nothing fits.
+        SpecError: a network with more orders of contraction than can be compared.
     """
     layers = stack(layers)
     every = chains(layers)
+    for chain in every:
+        connected_groups(chain.network, len(chain.network.factors))  # says if there are too many
     edges = [_Edges(layers[chain.layer], chain, target) for chain in every]
     looked_at: dict[StageLists, Candidate] = {}
     best: float = UNKNOWN

@@ -33,7 +33,8 @@ from model.quantise import quantise
 from spec import container
 from spec.bundle import Bundle
 from spec.errors import FdhtError, FileError, SpecError
-from spec.lstm import fdht_lstm
+from spec.lstm import Region, fdht_lstm, lstm_on
+from spec.network import Factor, TensorNetwork
 from spec.program import Segment, Token, Widths
 from spec.record import JSON_BYTES
 from spec.target import TARGETS, find_target
@@ -339,6 +340,100 @@ def test_factors_that_no_sum_can_hold_are_refused(tmp_path):
     rewritten(path, arrays=lambda a: {**a, "FACTORS": np.full_like(a["FACTORS"], 0x80)})
     with pytest.raises(FileError, match="do not fit 24 bits of accumulator"):
         Image.load(path)
+
+
+def network(sizes: dict[str, int], **factors: tuple[str, ...]) -> TensorNetwork:
+    """A network with the input n, the output m and these factors."""
+    return TensorNetwork("mine", ("n",), ("m",), tuple(sizes.items()), tuple(Factor(*f) for f in factors.items()))
+
+
+def star(points: int) -> TensorNetwork:
+    """Factors that all share one bond: any of them may be merged with any others."""
+    ends = {f"X{k}": ("b",) for k in range(points)}
+    return network({"n": 12, "m": 16, "b": 2}, A=("n", "b"), Z=("m", "b"), **ends)
+
+
+def test_a_network_with_too_many_orders_is_not_planned():
+    begin = time.monotonic()
+    with pytest.raises(SpecError, match="hang together in more than 3,000 ways"):
+        plan(lstm_on(star(14), 8, 4, 2), TARGET)
+    assert time.monotonic() - begin < 20
+
+
+def test_networks_that_would_fill_memory_on_the_way():
+    """Few numbers are stored, and many would be made of them."""
+    wide = network({"n": 12, "m": 64, "r": 1 << 21}, A=("n", "r"), C=("r",), M=("m",))
+    with pytest.raises(SpecError, match=r"stage \d has [\d,]+ entries, more than 67,108,864"):
+        Classifier(lstm_on(wide, 8, 4, 2))
+    corners = {f"b{a}{b}": 14 for a in range(6) for b in range(a)}
+    clique = {f"F{k}": tuple(bond for bond in corners if str(k) in bond[1:]) for k in range(6)}
+    clique["F0"], clique["F1"] = ("n", *clique["F0"]), ("m", *clique["F1"])
+    with pytest.raises(SpecError, match="entries, more than"):
+        Classifier(lstm_on(network({"n": 12, "m": 16, **corners}, **clique), 8, 4, 2))
+    many = {f"b{k}": 1 for k in range(30)}
+    with pytest.raises(SpecError, match="62 modes and pairs of bonds; at most 52"):
+        network({"n": 12, "m": 16, **many}, F=("m", "n", *many), G=tuple(many))
+
+
+def test_placements_that_leave_nearly_all_empty():
+    with pytest.raises(SpecError, match="hold 1,048,576 entries for 12 of x and h; choose smaller ones"):
+        lstm_on(network({"n": 1 << 20, "m": 16}, W=("m", "n")), 8, 4, 2)
+    begin = time.monotonic()
+    with pytest.raises(SpecError, match="16,777,216 hidden units; a layer has at most 1,048,576"):
+        spec = fdht_lstm(16, 4, 2, (3, 2, 2, 2), (2, 2, 2, 2), 2)
+        replace(spec, hidden=1 << 24, h=Region((0,), (1 << 24,), (0,), 1 << 24))
+    assert time.monotonic() - begin < 5
+
+
+def test_a_tail_that_is_longer_than_its_loop(image_file):
+    """A nest's walk would be longer than its turns say."""
+    image = Image.load(image_file)
+    program = image.machine.programs[Segment.LOADER_PROGRAM]
+    nest = program[0]["nest"]
+    nest["levels"][0]["count"], nest["tail"], nest["tail_level"] = 0, image.target.columns - 1, 1
+    with pytest.raises(SpecError, match="a tail of 8 turns where there are 1"):
+        image.verify()
+
+
+@pytest.mark.parametrize("frames", [0, 1 << 40])
+def test_clips_of_no_frames_and_of_too_many(frames):
+    with pytest.raises(SpecError, match="frames in a clip; it has 1 to 4,096"):
+        Source("folder", "x", frames)
+
+
+def test_a_clip_of_more_steps_than_an_engine_counts(small_bundle):
+    long = np.zeros((1, 1 << 16, 16), dtype=np.uint8)
+    with pytest.raises(SpecError, match="1 to 65,535"):
+        replace(small_bundle, clips=long)
+
+
+def test_a_study_is_refused_for_choices_that_are_none(fdht, tmp_path):
+    """Also for those of a trial that is still to come, and what is no file."""
+    assert fdht("explore", TINY.name, "--board", "icebreaker", "--epochs", 1, "--trials", 1, "-o", "right").code == 0
+    right = (tmp_path / "right" / "study.journal").read_text()
+    for name, value in (("modes", 77), ("modes", "abc"), ("n2", -1), ("nothing", [1])):
+        waiting = {"op_code": 4, "worker_id": "w", "study_id": 0, "datetime_start": None, "state": 4}
+        waiting["system_attrs"] = {"fixed_params": {name: value}}
+        path = tmp_path / f"{name}-{value}" / "study.journal"
+        path.parent.mkdir()
+        path.write_text(f"{right}{json.dumps(waiting)}\n")
+        outcome = fdht("explore", TINY.name, "--board", "icebreaker", "--epochs", 1, "--trials", 2, "-o", path.parent)
+        assert outcome.code == 1 and "is no study, or a damaged one" in outcome.sentence, outcome.sentence
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "study.journal")
+    outcome = fdht("explore", TINY.name, "--board", "icebreaker", "--epochs", 1, "--trials", 1, "-o", "pipe")
+    assert outcome.code == 1 and "it is no file" in outcome.sentence
+
+
+def test_lack_of_memory_is_a_sentence(fdht, monkeypatch):
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")):
+
+        def run_out(path, error=error):
+            raise error
+
+        monkeypatch.setattr(Bundle, "load", staticmethod(run_out))
+        outcome = fdht("simulate", "any.bundle")
+        assert outcome.code == 1 and "more memory than there is" in outcome.sentence
 
 
 def test_flipped_bits_in_the_header(bundle_file):
