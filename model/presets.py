@@ -13,8 +13,8 @@ from spec.errors import SpecError
 from spec.lstm import LSTMSpec, Region, fdht_lstm
 from spec.record import Checked, JsonRecord, Text, check_name
 
-LARGEST_RATE = 1e6
-"""Of a learning rate and a weight decay: far beyond what trains anything."""
+LARGEST_RATE = 1e38
+"""Of a learning rate and a weight decay: what single precision holds."""
 
 LARGEST_CHANGE = 100
 """Of an augmentation: far beyond what leaves a picture recognisable."""
@@ -151,7 +151,7 @@ class Preset(JsonRecord):
         if not 0 < self.learning_rate <= LARGEST_RATE or not 0 <= self.weight_decay <= LARGEST_RATE:
             raise SpecError(
                 f"a learning rate of {self.learning_rate} with a weight decay of {self.weight_decay}; the one must be "
-                f"above 0, the other not below, and both at most {LARGEST_RATE:,.0f}"
+                f"above 0, the other not below, and both at most {LARGEST_RATE:g}"
             )
 
     @property
