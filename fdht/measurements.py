@@ -49,34 +49,31 @@ class EngineRow(TypedDict):
     latency_us: Figure | None
 
 
-class StepRow(TypedDict):
-    """A step of a layer in PyTorch."""
+class LayerRow(TypedDict):
+    """A layer in PyTorch."""
 
     __pydantic_config__ = _OPEN  # type: ignore[misc]
 
-    kind: Literal["cpu"]
     preset: Text
     format: Text
     target: Text
     layer: Text
     batch: Count
     parameters: Count
+
+
+class StepRow(LayerRow):
+    """A step of it."""
+
+    kind: Literal["cpu"]
     step_us: Figure
     frames_per_s: Figure
 
 
-class EpochRow(TypedDict):
-    """An epoch of training of a layer in PyTorch."""
-
-    __pydantic_config__ = _OPEN  # type: ignore[misc]
+class EpochRow(LayerRow):
+    """An epoch of its training."""
 
     kind: Literal["epoch"]
-    preset: Text
-    format: Text
-    target: Text
-    layer: Text
-    batch: Count
-    parameters: Count
     clips: Count
     epoch_s: Figure
 
