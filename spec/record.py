@@ -123,7 +123,7 @@ def parse(kind: Any, text: str | bytes) -> Any:
     if len(text) > JSON_BYTES:
         raise SpecError(f"{len(text):,} bytes of JSON; at most {JSON_BYTES:,} are read")
     try:
-        return _adapter(kind).validate_json(text)
+        return _adapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))

@@ -209,6 +209,7 @@ BUNDLE_CHANGES = {
         None,
         "about its accuracy: float",
     ),
+    "an accuracy in words": (put("about", value={"accuracy": {"float": "1"}}), None, "about its accuracy: float"),
     "control characters": (put("about", value={"preset": "\x1b[2J"}), None, "holds characters that cannot be shown"),
 }
 
