@@ -50,6 +50,19 @@ def connected_groups(network: TensorNetwork, limit: int) -> list[tuple[str, ...]
     return [tuple(names[k] for k in group) for of_size in ordered for group in of_size]
 
 
+def check_states(states: int, factors: int) -> None:
+    """Whether a search over orders of contraction may go on.
+
+    Raises:
+        SpecError: it has gone through more than `MOST_STATES`.
+    """
+    if states > MOST_STATES:
+        raise SpecError(
+            f"the {factors} factors of the network can be contracted in more orders than are compared "
+            f"({MOST_STATES:,} states); let fewer of them share an index"
+        )
+
+
 class Absorptions:
     """The stages of a network that may follow a set of absorbed factors, each worked out once.
 
@@ -133,11 +146,7 @@ def _fewest(chain: Chain) -> tuple[int, StageList]:
         if done in settled:
             continue
         settled.add(done)
-        if len(settled) > MOST_STATES:
-            raise SpecError(
-                f"the {len(network.factors)} factors of the network can be contracted in more orders than are compared "
-                f"({MOST_STATES:,} states); let fewer of them share an index"
-            )
+        check_states(len(settled), len(network.factors))
         for stage in absorptions.after(done):
             after = done | set(stage.factors)
             heappush(queue, (macs + occupancy.macs(stage), next(numbers), after, (*path, stage.factors)))

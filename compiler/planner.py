@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count, islice, pairwise
 
-from compiler.arithmetic import MOST_STATES, Absorptions, connected_groups, fewest_macs
+from compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
 from compiler.machine import UNITS
 from compiler.mapping import (
     FACTOR_PRICES,
@@ -31,7 +31,7 @@ from compiler.overlap import overlapped
 from compiler.pace import cycles_per_step, step_ends
 from compiler.program import Instructions, check_room, instructions, stage_nests
 from compiler.tiling import Tiling, cut_index, tilings
-from spec.errors import CapacityError, SpecError
+from spec.errors import CapacityError
 from spec.lstm import Chain, LSTMSpec, chains, stack
 from spec.program import Segment
 from spec.stages import StageList, StageLists, stages_of
@@ -344,11 +344,7 @@ def _paths(edges: _Edges, price: float, forbidden: _Forbidden, limit: int) -> It
         if settled[done, lane] >= (limit if words <= edges.target.factor_words else 1):
             continue
         settled[done, lane] += 1
-        if len(settled) > MOST_STATES:
-            raise SpecError(
-                f"the {edges.everything} factors of the network can be contracted in more orders than are compared "
-                f"({MOST_STATES:,} states); let fewer of them share an index"
-            )
+        check_states(len(settled), edges.everything)
         for edge in edges.after(done, lane):
             after = done | set(edge.group)
             if settled[after, edge.lane] < limit:
