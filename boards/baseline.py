@@ -8,8 +8,8 @@ placer's luck, so they have margins.
 import json
 from pathlib import Path
 
-from boards.board import Board
-from spec.errors import FdhtError
+from fdht.boards.board import Board
+from fdht.spec.errors import FdhtError
 
 FOLDER = Path(__file__).parent / "baselines"
 
@@ -38,7 +38,7 @@ def record(board: Board, report: dict, cycles: dict[str, float | None]) -> Path:
     """Makes a build the baseline.
 
     Args:
-        board, report: see boards.synthesis.synthesise.
+        board, report: see fdht.boards.synthesis.synthesise.
         cycles: per step of each preset; None if it does not fit.
     """
     kept = {name: report[name] for name in (*SETTINGS, *EXACT, *MARGINS, *TOLD)}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from amaranth.build import Platform
 
-from boards import gowin_delays, ice40_delays
-from boards.clocks import Clock
-from boards.timing import Refine
-from spec.target import Target, find_target
+from fdht.boards import gowin_delays, ice40_delays
+from fdht.boards.clocks import Clock
+from fdht.boards.static_timing import Refine
+from fdht.spec.target import Target, find_target
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Family:
         luts: LUTs that a cell of each type takes. ffs: how names of flip-flops begin.
         outside: cell types at the edge of every clock's domain, as nextpnr calls them.
         after_synthesis: Yosys's commands on the netlist. files: what these read, by name.
-        refine: corrects nextpnr's delays, see boards.timing; None where they need none.
+        refine: corrects nextpnr's delays, see fdht.boards.static_timing; None where they need none.
         design: name of the routed design as nextpnr's JSON, for `refine`.
         second_opinion: another analysis of the routed file, for those who have its tool: the clock in MHz, or None.
     """

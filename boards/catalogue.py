@@ -1,8 +1,8 @@
 """The boards there are."""
 
-from boards import ecpix5, icebreaker, orangecrab, tangnano9k, tangnano20k, ulx3s
-from boards.board import Board
-from spec.errors import SpecError
+from fdht.boards import ecpix5, icebreaker, orangecrab, tangnano9k, tangnano20k, ulx3s
+from fdht.boards.board import Board
+from fdht.spec.errors import SpecError
 
 BOARDS: dict[str, Board] = {
     board.name: board

@@ -2,8 +2,8 @@
 
 from amaranth_boards.ecpix5 import ECPIX585Platform
 
-from boards.board import ECP5, Board
-from boards.clocks import ECP5Clock
+from fdht.boards.board import ECP5, Board
+from fdht.boards.clocks import ECP5Clock
 
 BOARD = Board(
     "ecpix5-85f",

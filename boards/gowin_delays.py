@@ -13,8 +13,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from boards import tools
-from boards.timing import Setup, TimingGraph, top_module
+from fdht.boards import tools
+from fdht.boards.static_timing import Setup, TimingGraph, top_module
 
 LUT = {"I0": "a_f", "I1": "b_f", "I2": "c_f", "I3": "d_f"}
 """Apicula's name of the delay from a LUT's input."""
@@ -42,7 +42,7 @@ _SECOND_PORT = "CLKB"
 
 
 def refine(graph: TimingGraph, design: dict, part: tuple[str, ...]) -> None:
-    """Adds to the delays of a routed design; see boards.timing.Refine.
+    """Adds to the delays of a routed design; see fdht.boards.static_timing.Refine.
 
     Raises:
         ToolError: a part that Apicula does not know, or a multiplier without registers at operands and product.

@@ -12,8 +12,8 @@ reckons. nextpnr takes its own from the same file, but
 import re
 from pathlib import Path
 
-from boards import tools
-from boards.timing import Pin, Setup, TimingGraph, top_module
+from fdht.boards import tools
+from fdht.boards.static_timing import Pin, Setup, TimingGraph, top_module
 
 PART = "--up5k"
 """nextpnr's option of the part whose delays are here."""
@@ -99,7 +99,7 @@ _LUT_INPUT = re.compile(r"I(\d)$")
 
 
 def refine(graph: TimingGraph, design: dict, part: tuple[str, ...]) -> None:
-    """Corrects the delays of a routed design; see boards.timing.Refine. No delay but a LUT's gets shorter.
+    """Corrects the delays of a routed design; see fdht.boards.static_timing.Refine. No delay but a LUT's gets shorter.
 
     Raises:
         ToolError: another part, or an SB_MAC16 without the registers in it.

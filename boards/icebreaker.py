@@ -3,8 +3,8 @@
 from amaranth.build import Attrs, Pins, PinsN, Resource, Subsignal
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
-from boards.board import ICE40, Board
-from boards.clocks import ICE40Clock
+from fdht.boards.board import ICE40, Board
+from fdht.boards.clocks import ICE40Clock
 
 PMOD = ("pmod", 0)  # PMOD1A
 SPI = Resource(

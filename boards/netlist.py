@@ -6,10 +6,10 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from boards import tools
-from boards.board import Board
-from boards.synthesis import AFTER_READ
-from boards.top import BoardTop
+from fdht.boards import tools
+from fdht.boards.board import Board
+from fdht.boards.synthesis import AFTER_READ
+from fdht.boards.top import BoardTop
 
 MODELS = Path("share/ice40/cells_sim.v")
 """Yosys's models, below its package."""
@@ -36,11 +36,11 @@ module {name}(clk, rst, rx, tx, spi_clock, spi_select, spi_copi, spi_cipo);
   );
 endmodule
 """
-"""The pins as hw.system calls them. There is no reset: a part begins with its configuration."""
+"""The pins as fdht.hw.shell.system calls them. There is no reset: a part begins with its configuration."""
 
 
 def netlist(board: Board, name: str) -> str:
-    """Synthesises a board and gives its netlist, PLL replaced, as a Verilog text with the pins of hw.system.
+    """Synthesises a board and gives its netlist, PLL replaced, as a Verilog text with the pins of fdht.hw.shell.system.
 
     Args:
         board: an iCE40 one with an SPI port.

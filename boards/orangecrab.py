@@ -11,8 +11,8 @@ from amaranth.build import Attrs
 from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_25FPlatform, OrangeCrabR0_2_85FPlatform
 from amaranth_boards.resources import UARTResource
 
-from boards.board import ECP5, Board
-from boards.clocks import ECP5Clock
+from fdht.boards.board import ECP5, Board
+from fdht.boards.clocks import ECP5Clock
 
 _UART = UARTResource(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP"))
 

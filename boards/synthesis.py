@@ -16,10 +16,10 @@ from typing import Any, Protocol
 
 from amaranth.build.run import BuildPlan
 
-from boards import timing, tools
-from boards.board import Board, Family
-from boards.top import BoardTop, Resources
-from spec.errors import CapacityError, FdhtError
+from fdht.boards import static_timing, tools
+from fdht.boards.board import Board, Family
+from fdht.boards.top import BoardTop, Resources
+from fdht.spec.errors import CapacityError, FdhtError
 
 CACHE = Path("build/boards")
 """Where finished builds are kept, below the current directory, each in a folder named by what it was made of."""
@@ -195,8 +195,8 @@ def synthesise(
     the others are reported too. Finished builds are cached below `CACHE` by the netlist's source, constraints, tools
     and seeds. Nothing is left behind by a build that fails.
 
-    A clock is what the more careful of all analyses at hand says: nextpnr's, boards.timing's with corrected delays, and
-    icetime's if it is installed.
+    A clock is what the more careful of all analyses at hand says: nextpnr's, fdht.boards.static_timing's with
+    corrected delays, and icetime's if it is installed.
 
     Args:
         board: what to build.
@@ -210,10 +210,10 @@ def synthesise(
         The report: board, target, bitstream and routed (paths), fmax_mhz (of the kept one), fmax_mhz_seeds (of each,
         also of those that missed the clock; None if it was not routed), fmax_mhz_median (of the seeds_routed that
         were), fmax_mhz_nextpnr and fmax_mhz_nextpnr_seeds (by its word alone), fmax_mhz_icetime (None without it),
-        timing_source (whose word fmax_mhz is), timing_uncovered (what no figure covers, see boards.timing), seeds_met
-        (how many met timing), clock_mhz, luts, ffs (after synthesis), multipliers, block_rams, sprams, utilisation
-        (nextpnr's: used and available by type), seconds (of the build; of the first one if cached), cached, seeds,
-        tools.
+        timing_source (whose word fmax_mhz is), timing_uncovered (what no figure covers, see
+        fdht.boards.static_timing), seeds_met (how many met timing), clock_mhz, luts, ffs (after synthesis),
+        multipliers, block_rams, sprams, utilisation (nextpnr's: used and available by type), seconds (of the build; of
+        the first one if cached), cached, seeds, tools.
 
     Raises:
         ToolError: a tool is missing or failed.
@@ -369,7 +369,7 @@ def _place_and_route(board: Board, folder: Path, seed: int, say) -> _Placement:
         return _Placement(seed, routed, problem)
     routing = json.loads(report.read_text())
     read_fmax(board, routing["fmax"])
-    found = timing.examine(routing["fmax"], sdf, design, family.refine, board.part, family.outside)
+    found = static_timing.examine(routing["fmax"], sdf, design, family.refine, board.part, family.outside)
     fmax, source = round(read_fmax(board, found.clocks), 2), found.source
     icetime = family.second_opinion(board.part, folder / routed) if family.second_opinion else None
     if icetime is not None and icetime < fmax:

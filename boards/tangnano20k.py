@@ -8,8 +8,8 @@ from amaranth.build import Attrs, Clock, Pins, Resource
 from amaranth.vendor import GowinPlatform
 from amaranth_boards.resources import UARTResource
 
-from boards.board import GOWIN, Board
-from boards.clocks import GowinClock
+from fdht.boards.board import GOWIN, Board
+from fdht.boards.clocks import GowinClock
 
 
 class TangNano20kPlatform(GowinPlatform):

@@ -2,8 +2,8 @@
 
 from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 
-from boards.board import GOWIN, Board
-from boards.clocks import GowinClock
+from fdht.boards.board import GOWIN, Board
+from fdht.boards.clocks import GowinClock
 
 BOARD = Board(
     "tangnano9k",

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hw.yosys import YosysError, find_yosys
-from spec.errors import FdhtError
+from fdht.hw.yosys import YosysError, find_yosys
+from fdht.spec.errors import FdhtError
 
 
 class ToolError(FdhtError):
@@ -28,7 +28,7 @@ PACKAGES = {
 
 def find_tool(name: str) -> str:
     """Command of a tool: the one in the environment (YOSYS, NEXTPNR_ICE40, ...), else a native one on the path,
-    else the one installed with the project. A yosys that is too old is passed over (see hw.yosys).
+    else the one installed with the project. A yosys that is too old is passed over (see fdht.hw.yosys).
 
     Raises:
         ToolError: there is none.

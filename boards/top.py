@@ -7,11 +7,11 @@ from functools import cache
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
-from boards.board import Board
-from hw.component import ask
-from hw.system import LinkedEngine, System
-from hw.uart import divisor
-from spec.target import Target
+from fdht.boards.board import Board
+from fdht.hw.component import ask
+from fdht.hw.shell.system import LinkedEngine, System
+from fdht.hw.shell.uart import divisor
+from fdht.spec.target import Target
 
 
 @dataclass(frozen=True)

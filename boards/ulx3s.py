@@ -2,8 +2,8 @@
 
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from boards.board import ECP5, Board
-from boards.clocks import ECP5Clock
+from fdht.boards.board import ECP5, Board
+from fdht.boards.clocks import ECP5Clock
 
 BOARD = Board(
     "ulx3s-85f",

@@ -11,10 +11,10 @@ from math import prod
 
 import numpy as np
 
-from spec.errors import SpecError
-from spec.lstm import Chain, LSTMSpec, chains, stack
-from spec.network import TensorNetwork
-from spec.stages import Stage, StageList, StageLists, absorb, stages_of
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
+from fdht.spec.network import TensorNetwork
+from fdht.spec.stages import Stage, StageList, StageLists, absorb, stages_of
 
 MOST_GROUPS = 3000
 """Most sets of connected factors that are looked at; a balanced dimension tree of 9 modes has 1,571."""

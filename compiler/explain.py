@@ -7,18 +7,18 @@ from math import prod
 
 import numpy as np
 
-from compiler.arithmetic import fewest_macs, useful_macs
-from compiler.machine import UNITS, Contraction
-from compiler.mapping import Layout, head_words
-from compiler.nest import walk
-from compiler.planner import Candidate, Way, candidates, fitting_ways, ways
-from compiler.program import HEAD, Instructions, contractions, head_contraction
-from compiler.tiling import Tiling
-from spec.errors import CapacityError
-from spec.lstm import LSTMSpec, stack
-from spec.program import GateOp, Segment
-from spec.stages import StageList, StageLists
-from spec.target import Target
+from fdht.compiler.arithmetic import fewest_macs, useful_macs
+from fdht.compiler.assembler import HEAD, Instructions, contractions, head_contraction
+from fdht.compiler.machine import UNITS, Contraction
+from fdht.compiler.mapping import Layout, head_words
+from fdht.compiler.nest import walk
+from fdht.compiler.planner import Candidate, Way, candidates, fitting_ways, ways
+from fdht.compiler.tiling import Tiling
+from fdht.spec.errors import CapacityError
+from fdht.spec.instructions import GateOp, Segment
+from fdht.spec.lstm import LSTMSpec, stack
+from fdht.spec.stages import StageList, StageLists
+from fdht.spec.target import Target
 
 TOLERANCE = 1.03
 """A plan with this many times the fewest multiplications needs no reason."""

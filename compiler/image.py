@@ -8,24 +8,24 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from compiler.arithmetic import useful_macs
-from compiler.machine import UNITS, Machine
-from compiler.mapping import StepMap
-from compiler.overlap import overlapped
-from compiler.planner import map_model
-from compiler.program import Programs, assemble, instructions, stream_words
-from compiler.verifier import verify
-from spec import container
-from spec.activation import SEGMENTS, PiecewiseLinear, check_tables, table_width, table_words
-from spec.bundle import Bundle
-from spec.container import Tensors, expect, expect_only
-from spec.errors import SpecError
-from spec.fixed import Fixed
-from spec.formats import InputFormat
-from spec.lstm import LONGEST_VECTOR, MOST_CLASSES
-from spec.program import Segment, segment_width
-from spec.record import Checked, Hex, dump
-from spec.target import Target
+from fdht.compiler.arithmetic import useful_macs
+from fdht.compiler.assembler import Programs, assemble, instructions, stream_words
+from fdht.compiler.machine import UNITS, Machine
+from fdht.compiler.mapping import StepMap
+from fdht.compiler.overlap import overlapped
+from fdht.compiler.planner import map_model
+from fdht.compiler.verifier import verify
+from fdht.spec import container
+from fdht.spec.activation import SEGMENTS, PiecewiseLinear, check_tables, table_width, table_words
+from fdht.spec.bundle import Bundle
+from fdht.spec.container import Tensors, expect, expect_only
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import InputFormat
+from fdht.spec.instructions import Segment, segment_width
+from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
+from fdht.spec.record import Checked, Hex, dump
+from fdht.spec.target import Target
 
 
 @dataclass(frozen=True, eq=False)

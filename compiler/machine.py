@@ -12,14 +12,14 @@ from functools import cached_property
 
 import numpy as np
 
-from compiler.nest import walk
-from compiler.program import Instructions, Programs, unpack
-from spec import timing
-from spec.activation import PiecewiseLinear
-from spec.errors import SpecError
-from spec.fixed import round_shift
-from spec.formats import GateFormats
-from spec.program import (
+from fdht.compiler.assembler import Instructions, Programs, unpack
+from fdht.compiler.nest import walk
+from fdht.spec import timing
+from fdht.spec.activation import PiecewiseLinear
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import round_shift
+from fdht.spec.formats import GateFormats
+from fdht.spec.instructions import (
     WORD,
     GateOp,
     LoaderOp,
@@ -30,7 +30,8 @@ from spec.program import (
     gate_instruction,
     loader_instruction,
 )
-from spec.target import Target
+from fdht.spec.protocol import OutputKind
+from fdht.spec.target import Target
 
 UNITS = {
     Segment.ARRAY_PROGRAM: array_instruction,
@@ -429,7 +430,7 @@ class Machine:
         z = walk(instruction["z"], count)
         if op is GateOp.EMIT:
             values = memory.results[z["word"], z["lane"]]
-            run.outputs += [(2, int(value), int(u == count - 1)) for u, value in enumerate(values)]
+            run.outputs += [(OutputKind.LOGIT, int(value), int(u == count - 1)) for u, value in enumerate(values)]
             return
         if op is GateOp.STATE:
             state = np.zeros((count, 2), dtype=np.int64) if initial is None else initial[units]
@@ -443,9 +444,9 @@ class Machine:
             for u in range(count):
                 last = int(u == count - 1)
                 if sends:
-                    run.outputs.append((0, int(h[u]), last))
+                    run.outputs.append((OutputKind.HIDDEN, int(h[u]), last))
                 if final:
-                    run.outputs.append((1, int(c[u]), last))
+                    run.outputs.append((OutputKind.CELL, int(c[u]), last))
         memory.hidden[units], memory.cell[units] = h, c
         events.hidden.append((start + times.hidden, units[:, None], h))
         events.cell.append((start + times.cell, units[:, None], c))

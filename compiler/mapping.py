@@ -13,15 +13,15 @@ from functools import partial
 from itertools import pairwise
 from math import prod
 
-from compiler.nest import Loop, encode_nest, merge
-from compiler.tiling import Part, Tiling, left_over, parts, streamed
-from spec import timing
-from spec.errors import CapacityError
-from spec.lstm import Chain, LSTMSpec, Region, chains, stack
-from spec.network import TensorNetwork
-from spec.program import Widths
-from spec.stages import Stage, StageLists, stages_of
-from spec.target import Target
+from fdht.compiler.nest import Loop, encode_nest, merge
+from fdht.compiler.tiling import Part, Tiling, left_over, parts, streamed
+from fdht.spec import timing
+from fdht.spec.errors import CapacityError
+from fdht.spec.instructions import Widths
+from fdht.spec.lstm import Chain, LSTMSpec, Region, chains, stack
+from fdht.spec.network import TensorNetwork
+from fdht.spec.stages import Stage, StageLists, stages_of
+from fdht.spec.target import Target
 
 
 @dataclass(frozen=True)

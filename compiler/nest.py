@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spec.errors import CapacityError
+from fdht.spec.errors import CapacityError
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def merge(loops: Sequence[Loop], longest: int) -> list[Loop]:
 
 
 def encode_nest(kept: Sequence[Loop], bases: Mapping[str, int], levels: int, tail: int | None = None) -> dict:
-    """The nest record (see spec.program) of loops given innermost first.
+    """The nest record (see fdht.spec.instructions) of loops given innermost first.
 
     Args:
         bases: first address of each name in the loops' strides.

@@ -6,12 +6,12 @@ the schedule keeps every read behind its write, the hardware does.
 
 import numpy as np
 
-from compiler.machine import Contraction
-from compiler.nest import walk
-from compiler.program import Instructions
-from spec import timing
-from spec.program import GateOp, Segment, Token, gate_instruction
-from spec.target import Target
+from fdht.compiler.assembler import Instructions
+from fdht.compiler.machine import Contraction
+from fdht.compiler.nest import walk
+from fdht.spec import timing
+from fdht.spec.instructions import GateOp, Segment, Token, gate_instruction
+from fdht.spec.target import Target
 
 
 def overlapped(programs: Instructions, target: Target) -> Instructions:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from compiler.machine import schedule
-from compiler.program import Instructions
-from spec import timing
-from spec.program import GateOp, LoaderOp, Segment
-from spec.target import Target
+from fdht.compiler.assembler import Instructions
+from fdht.compiler.machine import schedule
+from fdht.spec import timing
+from fdht.spec.instructions import GateOp, LoaderOp, Segment
+from fdht.spec.target import Target
 
 WARM_UP, STEADY, QUEUED = 2, 4, 2
 """Steps before those whose cycles are counted, these, and those after them."""

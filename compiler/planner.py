@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count, islice, pairwise
 
-from compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
-from compiler.machine import UNITS
-from compiler.mapping import (
+from fdht.compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
+from fdht.compiler.assembler import Instructions, check_room, instructions, stage_nests
+from fdht.compiler.machine import UNITS
+from fdht.compiler.mapping import (
     FACTOR_PRICES,
     StepMap,
     choose_lanes,
@@ -27,15 +28,14 @@ from compiler.mapping import (
     stage_factor_words,
     stage_words,
 )
-from compiler.overlap import overlapped
-from compiler.pace import cycles_per_step, step_ends
-from compiler.program import Instructions, check_room, instructions, stage_nests
-from compiler.tiling import Tiling, cut_index, tilings
-from spec.errors import CapacityError
-from spec.lstm import Chain, LSTMSpec, chains, stack
-from spec.program import Segment
-from spec.stages import StageList, StageLists, stages_of
-from spec.target import Target
+from fdht.compiler.overlap import overlapped
+from fdht.compiler.pace import cycles_per_step, step_ends
+from fdht.compiler.tiling import Tiling, cut_index, tilings
+from fdht.spec.errors import CapacityError
+from fdht.spec.instructions import Segment
+from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
+from fdht.spec.stages import StageList, StageLists, stages_of
+from fdht.spec.target import Target
 
 MERGE_LIMIT = 3
 """Factors merged into one weight at most; more has never paid in a tree, where each merge multiplies ranks."""
@@ -91,7 +91,7 @@ class Candidate:
 
 
 def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
-    """Per chain (see spec.lstm.chains) the stage list; all fit the target, and a step takes the fewest cycles.
+    """Per chain (see fdht.spec.lstm.chains) the stage list; all fit the target, and a step takes the fewest cycles.
 
     Raises:
         CapacityError: none fits; says what the one lacks that comes nearest.

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
-from spec.lstm import Chain, Region
-from spec.network import TensorNetwork
-from spec.stages import Stage
+from fdht.spec.lstm import Chain, Region
+from fdht.spec.network import TensorNetwork
+from fdht.spec.stages import Stage
 
 
 @dataclass(frozen=True)

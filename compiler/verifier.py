@@ -9,12 +9,12 @@ from math import prod
 
 import numpy as np
 
-from compiler.machine import UNITS, Contraction, Machine, parts
-from compiler.nest import walk
-from spec.errors import SpecError
-from spec.fixed import LARGEST_SHIFT
-from spec.program import GateOp, LoaderOp, Segment
-from spec.target import Target
+from fdht.compiler.machine import UNITS, Contraction, Machine, parts
+from fdht.compiler.nest import walk
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import LARGEST_SHIFT
+from fdht.spec.instructions import GateOp, LoaderOp, Segment
+from fdht.spec.target import Target
 
 MOST_TURNS = 1 << 22
 """Most turns of all loop nests of a program together: more than a second of work at 4 MHz for a single step."""

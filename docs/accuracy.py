@@ -6,12 +6,12 @@ from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from fdht import accuracy, comparison, compression, precision, standings
-from fdht.accuracy import Row, by_series
-from fdht.baselines import STUDY as BASELINES
-from fdht.drawing import plain
-from fdht.drawing import write as write_picture
-from fdht.standings import Standing, gap_text
+from fdht.studies import accuracy, comparison, compression, precision, standings
+from fdht.studies.accuracy import Row, by_series
+from fdht.studies.baselines import STUDY as BASELINES
+from fdht.studies.drawing import plain
+from fdht.studies.drawing import write as write_picture
+from fdht.studies.standings import Standing, gap_text
 
 HERE = Path(__file__).parent
 PAGE, ROWS, PICTURE = HERE / "accuracy.md", HERE / "results" / "accuracy.json", HERE / "results" / "accuracy.png"

@@ -1,11 +1,11 @@
-"""Writes the register map in docs/ip-block.md, from spec.registers.
+"""Writes the register map in docs/ip-block.md, from fdht.spec.registers.
 
 .venv/bin/python -m docs.registers
 """
 
 from pathlib import Path
 
-from fdht.integration import registers_page
+from fdht.export.integration import registers_page
 
 PAGE = Path(__file__).with_name("ip-block.md")
 BEGIN, END = "<!-- registers: python -m docs.registers -->", "<!-- end of registers -->"

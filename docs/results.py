@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from docs import accuracy
-from fdht.measurements import load
+from fdht.studies.measurements import load
 
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = Path(__file__).parent / "results" / "bench.json"

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compiler.image import Image, compile_bundle
-from compiler.listing import listing
-from compiler.planner import plan
-from model.golden import GoldenLSTM, Trace
-from model.layers import Classifier
-from model.quantise import quantise
-from spec.bundle import Bundle
-from spec.lstm import GATES, LSTMSpec, fdht_lstm
-from spec.stages import stage_macs
-from spec.target import Target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.listing import listing
+from fdht.compiler.planner import plan
+from fdht.model.golden import GoldenLSTM, Trace
+from fdht.model.layers import Classifier
+from fdht.model.quantise import quantise
+from fdht.spec.bundle import Bundle
+from fdht.spec.lstm import GATES, LSTMSpec, fdht_lstm
+from fdht.spec.stages import stage_macs
+from fdht.spec.target import Target
 
 PAGE = Path(__file__).with_name("worked-example.md")
 

@@ -4,12 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fdht.device import Device
-    from model.decompose import from_dense, linear_from_dense, lstm_from_dense
-    from model.layers import FDHTLSTM, HTLinear, StackedFDHTLSTM
-    from spec.bundle import Bundle
-    from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
-    from spec.network import (
+    from fdht.host.device import Device
+    from fdht.model.decompose import from_dense, linear_from_dense, lstm_from_dense
+    from fdht.model.layers import FDHTLSTM, HTLinear, StackedFDHTLSTM
+    from fdht.spec.bundle import Bundle
+    from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
+    from fdht.spec.network import (
         balanced_tree,
         bt_network,
         dense_network,
@@ -44,12 +44,12 @@ __all__ = [
 ]
 
 _NAMES = {
-    "fdht.device": ("Device",),
-    "model.decompose": ("from_dense", "linear_from_dense", "lstm_from_dense"),
-    "model.layers": ("FDHTLSTM", "HTLinear", "StackedFDHTLSTM"),
-    "spec.bundle": ("Bundle",),
-    "spec.lstm": ("LSTMSpec", "dense_lstm", "fdht_lstm", "lstm_on"),
-    "spec.network": (
+    "fdht.host.device": ("Device",),
+    "fdht.model.decompose": ("from_dense", "linear_from_dense", "lstm_from_dense"),
+    "fdht.model.layers": ("FDHTLSTM", "HTLinear", "StackedFDHTLSTM"),
+    "fdht.spec.bundle": ("Bundle",),
+    "fdht.spec.lstm": ("LSTMSpec", "dense_lstm", "fdht_lstm", "lstm_on"),
+    "fdht.spec.network": (
         "balanced_tree",
         "bt_network",
         "dense_network",

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from spec.errors import FdhtError, SpecError
+from fdht.spec.errors import FdhtError, SpecError
 
 app = typer.Typer(
     name="fdht",
@@ -106,8 +106,9 @@ def demo(
     program, runs whole clips in a simulation of the RTL, and compares every word the engine writes with the golden
     model. A training that is done already is not repeated.
     """
-    from fdht import comparison, demonstration
     from fdht.console import Output
+    from fdht.studies import comparison
+    from fdht.workflow import demonstration
 
     output = Output(json)
     figures = demonstration.run(
@@ -276,11 +277,11 @@ def train(
     once, at the start of a fine-tuning (--from) or else after 30 % of the epochs, until which training is in floating
     point.
     """
-    from fdht import datasets, training
     from fdht.console import Output
-    from model.parallel import leads
-    from model.presets import find_preset
-    from spec.target import find_target
+    from fdht.model.parallel import leads
+    from fdht.model.presets import find_preset
+    from fdht.spec.target import find_target
+    from fdht.workflow import datasets, training
 
     output, source = Output(json, quiet=not leads()), datasets.source(data, data_folder, frames, split, fold)
     if preset is None:
@@ -348,8 +349,8 @@ def data(
 
     Clips of your own need no more than a folder with one folder per class. Decoded clips are kept in build/data.
     """
-    from fdht import datasets
     from fdht.console import Output
+    from fdht.workflow import datasets
 
     output, source = Output(json), datasets.source(name, data_folder, frames, split, fold)
     if source is None:
@@ -420,8 +421,9 @@ def compress(
     fdht compile. A rank chosen by that accuracy has seen the test. Inputs are taken as fdht gives them, pixels from -1
     to 127/128, which is (byte - 128) / 128, unless --input-range says otherwise.
     """
-    from fdht import compression, datasets
     from fdht.console import Output
+    from fdht.studies import compression
+    from fdht.workflow import datasets
 
     output, source = Output(json), datasets.source(data, data_folder, frames, split, fold)
     if source is None:
@@ -485,9 +487,9 @@ def compile_(
     The bundle is the quantised network with its golden vectors. Its widths and order of contraction are chosen for the
     target; another engine runs it only if they fit there. The image is program, factors and tables for one target.
     """
-    from fdht import compilation, datasets
     from fdht.console import Output
-    from spec.target import find_target
+    from fdht.spec.target import find_target
+    from fdht.workflow import compilation, datasets
 
     output, engine = Output(json), find_target(target)
     with output.progress("planning, quantising, compiling"):
@@ -497,8 +499,8 @@ def compile_(
     figures = compilation.figures(compiled)
     compilation.report(output, compiled)
     if explain:
-        from compiler.explain import explain as explained
-        from fdht import explanation
+        from fdht.compiler.explain import explain as explained
+        from fdht.workflow import explanation
 
         why = explained(compiled.bundle.layers, engine, compiled.bundle.stage_lists)
         figures["explanation"] = explanation.figures(why)
@@ -516,8 +518,8 @@ def info(
     json: Json = False,
 ) -> None:
     """What a file is: sizes, modes, number formats, stages, program."""
-    from fdht import information
     from fdht.console import Output
+    from fdht.workflow import information
 
     output = Output(json)
     figures, show = information.describe(file, listing)
@@ -545,8 +547,8 @@ def simulate(
 
     Needs no torch: the bundle carries its golden vectors.
     """
-    from fdht import comparison
     from fdht.console import Output
+    from fdht.studies import comparison
 
     output = Output(json)
     loaded, image = comparison.load(bundle, target)
@@ -581,8 +583,8 @@ def compare(
 
     The golden model runs every clip of the bundle again; the float model's classes are those noted in the bundle.
     """
-    from fdht import accuracy, comparison
     from fdht.console import Output
+    from fdht.studies import accuracy, comparison
 
     output = Output(json)
     loaded, image = comparison.load(bundle, target)
@@ -629,21 +631,21 @@ def synth(
     took, how fast it was and how many cycles the presets need; --check fails if a build takes more multipliers, block
     RAM or cycles at all, 5 % more LUTs or flip-flops, or is 5 % slower.
     """
-    from fdht import synthesis
     from fdht.console import Output
+    from fdht.workflow import bitstream
 
     output = Output(json)
     if list_:
-        rows = synthesis.boards()
-        synthesis.report_boards(output, rows)
+        rows = bitstream.boards()
+        bitstream.report_boards(output, rows)
         output.result(rows)
         return
     if board is None:
         raise typer.BadParameter("Missing option '--board'; --list shows the boards there are")
     if check and accept:
         raise typer.BadParameter("--check and --accept exclude each other")
-    figures = synthesis.run(output, board, BUILD / board if out is None else out, seed or [], check, accept)
-    synthesis.report(output, figures)
+    figures = bitstream.run(output, board, BUILD / board if out is None else out, seed or [], check, accept)
+    bitstream.report(output, figures)
     output.result(figures)
 
 
@@ -659,8 +661,8 @@ def program(
     json: Json = False,
 ) -> None:
     """Load a bitstream onto a board, with openFPGALoader."""
-    from fdht import programming
     from fdht.console import Output
+    from fdht.workflow import programming
 
     output = Output(json)
     figures = programming.run(output, board, bitstream, BUILD)
@@ -701,9 +703,9 @@ def run(
     that target, and loaded if it is not there yet. With --simulate, the same driver talks to the pins of the board's
     design in simulation.
     """
-    from fdht import running
     from fdht.console import Output
-    from spec.errors import SpecError
+    from fdht.spec.errors import SpecError
+    from fdht.workflow import running
 
     if simulate == (port is not None):
         raise SpecError("say where to run: either --port PORT or --simulate")
@@ -752,8 +754,8 @@ def bench(
     was interrupted goes on where it was. Rows go to bench.json and builds to builds.json in the folder of results;
     python -m docs.results puts them into the README.
     """
-    from fdht import bench as benchmark
     from fdht.console import Output
+    from fdht.studies import bench as benchmark
 
     output = Output(json)
     rows = benchmark.run(
@@ -809,10 +811,10 @@ def baselines(
     FDHT. Trainings are kept in build/baselines: what was interrupted goes on where it was, and nothing is trained
     twice. Differences are paired over test clips.
     """
-    from fdht import baselines as comparison
-    from fdht.accuracy import RESULTS
     from fdht.console import Output
-    from fdht.standings import standings
+    from fdht.studies import baselines as comparison
+    from fdht.studies.accuracy import RESULTS
+    from fdht.studies.standings import standings
 
     output = Output(json)
     rows = comparison.run(
@@ -880,9 +882,10 @@ def explore(
     itself. An interrupted search goes on with the same command (other epochs, data or aims need another --out), and
     several processes, or machines with a common folder, may run it at the same time.
     """
-    from fdht import datasets, exploration
     from fdht.console import Output
-    from model.presets import find_preset
+    from fdht.explore import exploration
+    from fdht.model.presets import find_preset
+    from fdht.workflow import datasets
 
     output, chosen = Output(json), find_preset(preset)
     source = datasets.source(data, data_folder, frames, split, fold)
@@ -934,12 +937,12 @@ def precision(
     was interrupted goes on where it was, and nothing is trained twice. All logits of models trained on integers are
     held against the golden model's.
     """
-    from fdht import precision as sweep
-    from fdht.accuracy import RESULTS
     from fdht.console import Output
-    from fdht.drawing import write
-    from model.presets import find_preset
-    from spec.target import find_target
+    from fdht.model.presets import find_preset
+    from fdht.spec.target import find_target
+    from fdht.studies import precision as sweep
+    from fdht.studies.accuracy import RESULTS
+    from fdht.studies.drawing import write
 
     output, results, chosen = Output(json), out or RESULTS, find_preset(preset)
     rows, compared = sweep.run(
@@ -1006,13 +1009,13 @@ def export(
     if axi == (dense is not None):
         raise typer.BadParameter("say what to export: either --axi or --dense CHECKPOINT", param_hint="--axi")
     if dense is not None:
-        from fdht import compression
+        from fdht.studies import compression
 
         figures = compression.to_dense(output, dense, out)
         compression.report_dense(output, figures)
         output.result(figures)
         return
-    from fdht import export as exporting
+    from fdht.export import ip_block as exporting
 
     figures = exporting.run(output, target, out, technology=technology, name=name, image=image)
     exporting.report(output, figures)
@@ -1022,8 +1025,8 @@ def export(
 @app.command(rich_help_panel=WHOLE, epilog="Examples: fdht doctor · fdht doctor --json")
 def doctor(json: Json = False) -> None:
     """Which tools are found, in which version, and how to get what is missing."""
-    from fdht import doctor as examination
     from fdht.console import Output
+    from fdht.workflow import doctor as examination
 
     output = Output(json)
     with output.progress("looking for tools"):

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from spec.errors import escaped
+from fdht.spec.errors import escaped
 
 PLAIN_WIDTH = 120
 """Columns of tables that go to a file or a pipe."""

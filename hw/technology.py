@@ -8,11 +8,11 @@ from amaranth.hdl import Assert, Cat, ClockSignal, Const, Instance, Module, Mux,
 from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
-from hw.component import Component, delay
-from spec.errors import SpecError
-from spec.program import bits_for
-from spec.target import MULTIPLIERS, Technology
-from spec.timing import MULTIPLY, multiply
+from fdht.hw.component import Component, delay
+from fdht.spec.errors import SpecError
+from fdht.spec.instructions import bits_for
+from fdht.spec.target import MULTIPLIERS, Technology
+from fdht.spec.timing import MULTIPLY, multiply
 
 SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
 """Shape of one SB_SPRAM256KA."""
@@ -199,7 +199,7 @@ class MultiplyAccumulate(Component):
         a, b (In): operands, taken while `valid` (In), a sum's in consecutive cycles. last (In): they are a sum's last.
         o (Out): the sum while `finished` (Out).
 
-    Costs: last operands to sum spec.timing.accumulate() cycles; one multiplier (`multipliers`).
+    Costs: last operands to sum fdht.spec.timing.accumulate() cycles; one multiplier (`multipliers`).
 
     Raises:
         SpecError: operands or sums wider than the primitive's.

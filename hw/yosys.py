@@ -8,7 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from spec.errors import FdhtError
+from fdht.spec.errors import FdhtError
 
 LEAST = (0, 40)
 """The oldest version that Amaranth takes."""

@@ -12,17 +12,17 @@ from pydantic import AfterValidator, Field
 from torch import nn
 from typing_extensions import TypedDict
 
-from model.data import DataSet, Source
-from model.layers import Classifier
-from model.presets import LARGEST_RATE, MOST, Augmentation, Preset, find_preset
-from model.qat import Network, Quantisation, QuantisedClassifier
-from spec import container
-from spec.container import Tensors, expect, expect_only
-from spec.errors import FileError, SpecError
-from spec.formats import InputFormat
-from spec.lstm import LSTMSpec, chains
-from spec.record import Checked, Hex, Seed, Share, Text, check_name, dump, parse
-from spec.stages import check_sizes, stages_of
+from fdht.model.data import DataSet, Source
+from fdht.model.layers import Classifier
+from fdht.model.presets import LARGEST_RATE, MOST, Augmentation, Preset, find_preset
+from fdht.model.qat import Network, Quantisation, QuantisedClassifier
+from fdht.spec import container
+from fdht.spec.container import Tensors, expect, expect_only
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.formats import InputFormat
+from fdht.spec.lstm import LSTMSpec, chains
+from fdht.spec.record import Checked, Hex, Seed, Share, Text, check_name, dump, parse
+from fdht.spec.stages import check_sizes, stages_of
 
 
 @dataclass(frozen=True, eq=False)

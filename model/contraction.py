@@ -1,6 +1,6 @@
 """Contracting tensor networks with torch: merging factors, and absorbing them into data stage by stage.
 
-Works in any dtype, and differentiates in floating ones. Index names and orders are those of `spec.stages`.
+Works in any dtype, and differentiates in floating ones. Index names and orders are those of `fdht.spec.stages`.
 """
 
 from collections import Counter
@@ -11,11 +11,11 @@ from math import prod
 
 import torch
 
-from spec.errors import SpecError
-from spec.lstm import MOST_PARAMETERS
-from spec.network import TensorNetwork
-from spec.stages import Stage, StageList, stages
-from spec.stages import absorb as absorbed
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import MOST_PARAMETERS
+from fdht.spec.network import TensorNetwork
+from fdht.spec.stages import Stage, StageList, stages
+from fdht.spec.stages import absorb as absorbed
 
 Labelled = tuple[torch.Tensor, tuple[str, ...]]
 """A tensor and the names of its dimensions."""

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.layers import FDHTLSTM, HTLinear, NetworkWeight
-from spec.errors import SpecError
-from spec.lstm import LSTMSpec
-from spec.network import TensorNetwork, TreeNode, ht_network, ht_tree
+from fdht.model.layers import FDHTLSTM, HTLinear, NetworkWeight
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import LSTMSpec
+from fdht.spec.network import TensorNetwork, TreeNode, ht_network, ht_tree
 
 _NOISE = 1e-14
 """Singular values below this part of the matrix's norm count as zero: they are rounding of float64."""

@@ -12,12 +12,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from model.decompose import Decomposition, lstm_from_dense
-from model.layers import Classifier, NetworkWeight
-from spec.container import write_whole
-from spec.errors import FileError, SpecError
-from spec.formats import InputFormat
-from spec.lstm import MOST_PARAMETERS, LSTMSpec, dense_lstm
+from fdht.model.decompose import Decomposition, lstm_from_dense
+from fdht.model.layers import Classifier, NetworkWeight
+from fdht.spec.container import write_whole
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.formats import InputFormat
+from fdht.spec.lstm import MOST_PARAMETERS, LSTMSpec, dense_lstm
 
 _WEIGHT = "weight_ih_l0"
 LARGEST = 1 << 30

@@ -7,11 +7,11 @@ from math import prod
 import numpy as np
 import torch
 
-from model.contraction import absorb
-from spec.bundle import Bundle
-from spec.errors import SpecError
-from spec.fixed import Fixed, round_shift
-from spec.lstm import LSTMSpec
+from fdht.model.contraction import absorb
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import Fixed, round_shift
+from fdht.spec.lstm import LSTMSpec
 
 _EXACT_IN_FLOAT64 = 1 << 53
 
@@ -71,8 +71,8 @@ class GoldenLSTM:
 
     Every step, layer by layer: x and h are placed into the data tensor, each stage is contracted exactly and
     requantised once, the bias enters the last stage at its accumulator's scale, and the gates follow
-    `spec.formats.GateFormats`. With a recurrent network of its own, W_x x + b and W_h h are requantised apart, and z is
-    their saturated sum.
+    `fdht.spec.formats.GateFormats`. With a recurrent network of its own, W_x x + b and W_h h are requantised apart,
+    and z is their saturated sum.
     """
 
     def __init__(self, bundle: Bundle):

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from model.contraction import absorb, join_stages, left_to_right, mean_square, merge, stage_weights
-from spec.errors import SpecError
-from spec.formats import PIXELS, InputFormat
-from spec.lstm import LSTMSpec, Region, stack
-from spec.network import TensorNetwork
-from spec.stages import StageList, check_sizes, stages
+from fdht.model.contraction import absorb, join_stages, left_to_right, mean_square, merge, stage_weights
+from fdht.spec.errors import SpecError
+from fdht.spec.formats import PIXELS, InputFormat
+from fdht.spec.lstm import LSTMSpec, Region, stack
+from fdht.spec.network import TensorNetwork
+from fdht.spec.stages import StageList, check_sizes, stages
 
 
 class BoxContraction:
@@ -178,7 +178,7 @@ class FDHTLSTM(nn.Module):
     Args:
         spec: sizes, network and placements. Its head is not this layer's business.
         batch_first: the batch dimension of x and output comes first.
-        stage_list: order of contraction of `spec.network`; a simple one when left out.
+        stage_list: order of contraction of `fdht.spec.network`; a simple one when left out.
         bidirectional: refused; it is here to say so.
 
     W_x starts with entries of variance 1 / N and W_h with 1 / H, so each brings the mean square of x and h into z, for
@@ -443,7 +443,7 @@ class Classifier(nn.Module):
 
     @property
     def networks(self) -> list[NetworkWeight]:
-        """The weights, one per chain (see spec.lstm.chains)."""
+        """The weights, one per chain (see fdht.spec.lstm.chains)."""
         every = [weight for layer in self.lstm_layers for weight in (layer.weight, layer.recurrent)]
         return [weight for weight in every if weight is not None]
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.data import DataSet
-from model.schedule import SCHEDULES
-from spec.errors import SpecError
-from spec.lstm import LSTMSpec, Region, fdht_lstm
-from spec.record import Checked, JsonRecord, Text, check_name
+from fdht.model.data import DataSet
+from fdht.model.learning_rate import SCHEDULES
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import LSTMSpec, Region, fdht_lstm
+from fdht.spec.record import Checked, JsonRecord, Text, check_name
 
 LARGEST_RATE = 1e38
 """Of a learning rate and a weight decay: what single precision holds."""
@@ -103,7 +103,7 @@ class Preset(JsonRecord):
         epochs: rounds, each ending in a checkpoint.
         clips_per_epoch: training clips drawn per epoch without replacement (all, if there are fewer).
         batch: clips per step of the optimiser.
-        schedule: of the learning rate, one of `model.schedule.SCHEDULES`.
+        schedule: of the learning rate, one of `fdht.model.learning_rate.SCHEDULES`.
         learning_rate: the schedule's peak.
         weight_decay: of AdamW.
         dropout: probability of zeroing an entry of the hidden state before the head.

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.contraction import absorb, stage_weights
-from model.layers import NO_MASKS, Classifier, Masks, place
-from model.quantise import choose_formats, real_weights, within
-from model.rounding import Table, parted, product, rounded
-from spec.errors import SpecError
-from spec.fixed import Fixed
-from spec.formats import Formats, GateFormats
-from spec.lstm import Chain, LSTMSpec, Region, chains
-from spec.record import Checked, Text
-from spec.stages import Stage, StageLists, stages_of
+from fdht.model.contraction import absorb, stage_weights
+from fdht.model.layers import NO_MASKS, Classifier, Masks, place
+from fdht.model.quantise import choose_formats, real_weights, within
+from fdht.model.rounding import Table, parted, product, rounded
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import Formats, GateFormats
+from fdht.spec.lstm import Chain, LSTMSpec, Region, chains
+from fdht.spec.record import Checked, Text
+from fdht.spec.stages import Stage, StageLists, stages_of
 
 _EXACT_BITS = 53
 """Bits of an integer that float64 holds exactly, whatever its sign."""

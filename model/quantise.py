@@ -7,15 +7,15 @@ from math import floor, isfinite, log2, prod
 import numpy as np
 import torch
 
-from model.contraction import absorb, stage_weights
-from model.golden import GoldenLSTM
-from model.layers import Classifier
-from spec.bundle import Bundle
-from spec.errors import SpecError
-from spec.fixed import Fixed
-from spec.formats import Formats, GateFormats, InputFormat, StageFormat
-from spec.lstm import Chain, chains
-from spec.stages import Stage, StageLists, accumulator_bits, stages_of
+from fdht.model.contraction import absorb, stage_weights
+from fdht.model.golden import GoldenLSTM
+from fdht.model.layers import Classifier
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import Formats, GateFormats, InputFormat, StageFormat
+from fdht.spec.lstm import Chain, chains
+from fdht.spec.stages import Stage, StageLists, accumulator_bits, stages_of
 
 HEADROOM = 2.0
 """A result's format holds this many times the largest value seen in calibration."""
@@ -32,7 +32,8 @@ class SaturationReport:
     """What is clipped, by place.
 
     Attributes:
-        clipped, values: per place (those of model.golden.Trace) how many of how many values the golden model clipped on
+        clipped, values: per place (those of fdht.model.golden.Trace) how many of how many values the golden model
+        clipped on
             the calibration clips.
         weights: per weight or bias ("stage 0", ..., "bias", "head", "head bias") how many entries its format clips;
             with several chains "chain 0 stage 0", ..., with several layers "layer 0 bias", ....

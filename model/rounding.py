@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from spec.activation import PiecewiseLinear
-from spec.fixed import Fixed
+from fdht.spec.activation import PiecewiseLinear
+from fdht.spec.fixed import Fixed
 
 Slices = tuple[slice, ...]
 

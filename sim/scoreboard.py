@@ -1,6 +1,6 @@
 """Compares what is seen with what is expected: order, cycle, place, value, and that none is missing or too many."""
 
-from compiler.machine import Events
+from fdht.compiler.machine import Events
 
 
 class Scoreboard:

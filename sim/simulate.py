@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.image import Image
-from sim.build import Simulator, ToolError, build, environment, toolchain_environment
-from spec.errors import SpecError
+from fdht.compiler.image import Image
+from fdht.sim.build import Simulator, ToolError, build, environment, toolchain_environment
+from fdht.spec.errors import SpecError
 
 LOG, RESULTS = "simulation.log", "results.xml"
 """Files a simulation leaves where it runs: what was printed, and what became of each test."""
@@ -160,8 +160,7 @@ def _run(built: Simulator, work: Path, waves: Path | None, errors: list[ToolErro
 
 
 def _run_bench(built: Simulator, work: Path, waves: Path | None) -> None:
-    root = str(Path(__file__).resolve().parent.parent)
-    run_module(built, "sim.bench", work, {"FDHT_JOBS": str(work), "PYTHONPATH": root}, waves)
+    run_module(built, "fdht.sim.engine_bench", work, {"FDHT_JOBS": str(work)}, waves)
     if not (work / "finished").exists():
         tail = "\n".join((work / LOG).read_text().splitlines()[-15:])
         raise ToolError(f"the simulation on {built.name} stopped early:\n{tail}")
@@ -171,7 +170,7 @@ def run_module(built: Simulator, module: str, work: Path, variables: dict[str, s
     """Runs the cocotb tests of a module.
 
     Args:
-        module: its name, found on the PYTHONPATH of `variables`.
+        module: its name, found where this process finds modules, or on the PYTHONPATH of `variables`.
         work: where the simulator runs and leaves `LOG` and `RESULTS`.
         variables: set in the simulator's environment.
         waves: where to leave a VCD trace.

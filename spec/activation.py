@@ -6,9 +6,9 @@ from functools import cache
 from itertools import pairwise
 from math import exp, tanh
 
-from spec.errors import SpecError
-from spec.fixed import Fixed, round_shift
-from spec.record import Checked
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import Fixed, round_shift
+from fdht.spec.record import Checked
 
 SEGMENTS = 128
 """Segments per function; they cover the whole range of the input format, so no index saturates."""

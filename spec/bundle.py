@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from spec import container
-from spec.activation import check_tables
-from spec.container import Tensors, expect, expect_only
-from spec.errors import SpecError
-from spec.formats import Formats
-from spec.lstm import MOST_CLASSES, Chain, LSTMSpec, chains, stack
-from spec.record import Checked, Count, Plain, Seed, Share, Text, dump, parse
-from spec.stages import Stage, StageLists, check_sizes, stages_of
+from fdht.spec import container
+from fdht.spec.activation import check_tables
+from fdht.spec.container import Tensors, expect, expect_only
+from fdht.spec.errors import SpecError
+from fdht.spec.formats import Formats
+from fdht.spec.lstm import MOST_CLASSES, Chain, LSTMSpec, chains, stack
+from fdht.spec.record import Checked, Count, Plain, Seed, Share, Text, dump, parse
+from fdht.spec.stages import Stage, StageLists, check_sizes, stages_of
 
 MOST_STEPS = (1 << 16) - 1
 """Most steps of a clip: an engine counts them in 16 bits."""
@@ -26,7 +26,7 @@ class Bundle:
 
     Attributes:
         layers: the networks, the lowest layer first.
-        stage_lists: per chain (see spec.lstm.chains) the order of contraction the integers were made for.
+        stage_lists: per chain (see fdht.spec.lstm.chains) the order of contraction the integers were made for.
         formats: every format.
         weights: per chain one integer array per stage, indices in the order of `Stage.weight`.
         biases: per layer 4 × H integers, gate-major in the order i, f, g, o.

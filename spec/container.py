@@ -20,8 +20,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from spec.errors import FileError, SpecError
-from spec.record import Plain, parse
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.record import Plain, parse
 
 VERSION = 5
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spec.errors import SpecError
-from spec.record import Checked
+from fdht.spec.errors import SpecError
+from fdht.spec.record import Checked
 
 WIDEST, FINEST = 64, 256
 """Most bits of a format, and most bits its point may be away from the last one, on either side."""

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from spec.activation import SEGMENTS, TABLE_INPUT_BITS, PiecewiseLinear, sigmoid_table, tanh_table
-from spec.errors import SpecError
-from spec.fixed import LARGEST_SHIFT, Fixed, round_shift
-from spec.record import Checked
+from fdht.spec.activation import SEGMENTS, TABLE_INPUT_BITS, PiecewiseLinear, sigmoid_table, tanh_table
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import LARGEST_SHIFT, Fixed, round_shift
+from fdht.spec.record import Checked
 
 RAW_BITS = 16
 """Most bits of a raw input word: a beat of the engine's image and its registers count in these."""
@@ -145,7 +145,7 @@ class Formats(Checked):
     Attributes:
         input: raw input words.
         gate: the formats of the gate unit; `gate.hidden` is also the data format of every chain's first stage.
-        chains: per chain (see spec.lstm.chains) one per stage; the last result has the format of z.
+        chains: per chain (see fdht.spec.lstm.chains) one per stage; the last result has the format of z.
         head: the classifier, a dense stage on h; None without a head.
         sigmoid, tanh: the tables, from z's format to the activations'.
     """

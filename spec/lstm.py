@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from spec.errors import SpecError
-from spec.network import MOST_INDICES, TensorNetwork, balanced_tree, dense_network, ht_network
-from spec.record import Checked, JsonRecord
+from fdht.spec.errors import SpecError
+from fdht.spec.network import MOST_INDICES, TensorNetwork, balanced_tree, dense_network, ht_network
+from fdht.spec.record import Checked, JsonRecord
 
 GATES = ("i", "f", "g", "o")
 """The gates in the order of torch.nn.LSTM."""

@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from spec.errors import SpecError
-from spec.record import Checked, check_name
+from fdht.spec.errors import SpecError
+from fdht.spec.record import Checked, check_name
 
 MOST_INDICES = 52
 """Most modes and, counted twice, bonds of a network, and most factors: a letter each in a contraction by letters."""

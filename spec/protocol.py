@@ -47,9 +47,9 @@ RESET: what is loaded, or not what the host meant to load.
 
 The reply to a refused request begins with `state`. A repeated READ repeats its bytes; more may follow them.
 `state` is the reason (bits 0-2), busy (bit 3) and the number of the last request done (bits 4-7). A result is kind
-(bits 0-1: hw.signatures.OutputKind, bit 2: last) and value (2 bytes up to 16 bits, else 3, signed). All numbers are
-little-endian. `errors` counts damaged frames and lost bytes, and wraps; the engine's counts are read byte by byte,
-and exact when it is not busy.
+(bits 0-1: `OutputKind`, bit 2: last) and value (2 bytes up to 16 bits, else 3, signed). All
+numbers are little-endian. `errors` counts damaged frames and lost bytes, and wraps; the engine's counts are read byte
+by byte, and exact when it is not busy.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ import zlib
 from dataclasses import dataclass, replace
 from enum import IntEnum, unique
 
-from spec.target import Target, Technology
+from fdht.spec.target import Target, Technology
 
 VERSION = 3
 FLAG, ESCAPE, INVERT = 0x7E, 0x7D, 0x20
@@ -89,6 +89,18 @@ class Request(IntEnum):
     STATE = 5
     READ = 6
     RESET = 7
+
+
+@unique
+class OutputKind(IntEnum):
+    """What a word of the output stream is."""
+
+    HIDDEN = 0
+    """A word of h, after a step."""
+    CELL = 1
+    """A word of c, after the last step."""
+    LOGIT = 2
+    """A word of the head's output, after the last step."""
 
 
 @unique

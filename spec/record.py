@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, overload
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from spec.errors import FileError, SpecError
+from fdht.spec.errors import FileError, SpecError
 
 JSON_BYTES = 16 << 20
 """Most bytes of a JSON text that is read."""

@@ -6,7 +6,7 @@ Registers have 32 bits and lie four bytes apart; bits that no field covers read 
 from dataclasses import dataclass
 from enum import Enum, unique
 
-from spec.errors import SpecError
+from fdht.spec.errors import SpecError
 
 BYTES = 4
 """Of a register."""

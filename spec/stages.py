@@ -14,16 +14,16 @@ from math import prod
 
 import numpy as np
 
-from spec.errors import SpecError
-from spec.fixed import signed_bits
-from spec.lstm import Chain
-from spec.network import MOST_ENTRIES, TensorNetwork
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import signed_bits
+from fdht.spec.lstm import Chain
+from fdht.spec.network import MOST_ENTRIES, TensorNetwork
 
 StageList = tuple[tuple[str, ...], ...]
 """Names of the factors that each stage merges, stage by stage."""
 
 StageLists = tuple[StageList, ...]
-"""One per chain of a model (see spec.lstm.chains)."""
+"""One per chain of a model (see fdht.spec.lstm.chains)."""
 
 
 @dataclass(frozen=True)

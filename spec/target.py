@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import ClassVar
 
-from spec.errors import SpecError
-from spec.fixed import Fixed
-from spec.formats import GateFormats
-from spec.record import Checked, JsonRecord, check_name
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import GateFormats
+from fdht.spec.record import Checked, JsonRecord, check_name
 
 
 @unique
@@ -65,7 +65,7 @@ class Target(JsonRecord):
         input_width: bits of a raw input word.
         input_lanes: raw input words that come at once: 1, or as many as there are columns.
         technology: which primitives are used.
-        pinned: multipliers have fixed places, those of hw.technology.mult18_site (LFE5U-85F).
+        pinned: multipliers have fixed places, those of fdht.hw.technology.mult18_site (LFE5U-85F).
 
     Raises:
         SpecError: a value outside its range.

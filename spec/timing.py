@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spec.program import GateOp, Record
-from spec.target import Target
+from fdht.spec.instructions import GateOp, Record
+from fdht.spec.target import Target
 
 MULTIPLY = 2
 """Operands at the gate unit's multiplier to product: input registers, output register."""

@@ -6,25 +6,17 @@ from math import prod
 
 import numpy as np
 
-from compiler.image import Image, compile_bundle
-from compiler.mapping import choose_lanes, map_step
-from compiler.tiling import tilings
-from spec.bundle import Bundle
-from spec.errors import CapacityError, SpecError
-from spec.fixed import Fixed
-from spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
-from spec.lstm import Chain, LSTMSpec, Region, chains, fdht_lstm, lstm_on, stack
-from spec.network import (
-    TensorNetwork,
-    bt_network,
-    dense_network,
-    ht_network,
-    tr_network,
-    tree_from,
-    tt_network,
-)
-from spec.stages import StageList, StageLists, stages
-from spec.target import Target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.mapping import choose_lanes, map_step
+from fdht.compiler.tiling import tilings
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import CapacityError, SpecError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
+from fdht.spec.lstm import Chain, LSTMSpec, Region, chains, fdht_lstm, lstm_on, stack
+from fdht.spec.network import TensorNetwork, bt_network, dense_network, ht_network, tr_network, tree_from, tt_network
+from fdht.spec.stages import StageList, StageLists, stages
+from fdht.spec.target import Target
 
 RECURRENT = ("tt + dense", "balanced + dense", "dense + balanced", "tree + tree")
 """Kinds of the input-to-hidden and of a separate hidden-to-hidden network."""

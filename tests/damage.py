@@ -43,31 +43,33 @@ sys.path.insert(0, str(Path(__file__).parent))  # where pytest looks, too
 
 from bundles import random_bundle
 
-from compiler.image import Image, compile_bundle
-from compiler.listing import listing
-from compiler.planner import plan
 from docs.results import bench_table, cpu_table, epoch_table
-from fdht import accuracy, bench, exploration, information, measurements, study, training
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.listing import listing
+from fdht.compiler.planner import plan
 from fdht.console import Output
-from fdht.exploration import Figures
-from fdht.study import FIGURES, REFUSAL, Study
-from model import data
-from model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from model.data import Source
-from model.dense import read_dense, write_dense
-from model.golden import GoldenLSTM
-from model.layers import Classifier
-from model.presets import PRESETS, find_preset
-from model.qat import Arithmetic, Quantisation, QuantisedClassifier
-from model.quantise import quantise
-from model.train import predict
-from spec import container
-from spec.bundle import Bundle
-from spec.errors import FdhtError
-from spec.formats import GateFormats
-from spec.lstm import fdht_lstm, lstm_on
-from spec.network import balanced_tree, dense_network, ht_network
-from spec.target import TARGETS, Target, find_target
+from fdht.explore import exploration, study
+from fdht.explore.exploration import Figures
+from fdht.explore.study import FIGURES, REFUSAL, Study
+from fdht.model import data
+from fdht.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from fdht.model.data import Source
+from fdht.model.dense import read_dense, write_dense
+from fdht.model.golden import GoldenLSTM
+from fdht.model.layers import Classifier
+from fdht.model.presets import PRESETS, find_preset
+from fdht.model.qat import Arithmetic, Quantisation, QuantisedClassifier
+from fdht.model.quantise import quantise
+from fdht.model.train import predict
+from fdht.spec import container
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import FdhtError
+from fdht.spec.formats import GateFormats
+from fdht.spec.lstm import fdht_lstm, lstm_on
+from fdht.spec.network import balanced_tree, dense_network, ht_network
+from fdht.spec.target import TARGETS, Target, find_target
+from fdht.studies import accuracy, bench, measurements
+from fdht.workflow import information, training
 from tests.contents import contents
 
 SEED = 16

@@ -1,4 +1,4 @@
-"""An exchange between host and device, byte by byte: the numbers of spec.protocol's text, written down once more.
+"""An exchange between host and device, byte by byte: the numbers of fdht.spec.protocol's text, written down once more.
 
 Gateware, driver and tests take the protocol from one place; only this file tells when they all move together. It
 changes with the protocol's version, by hand.

@@ -8,14 +8,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from compiler.image import Image
-from compiler.machine import Run
-from compiler.program import Instructions
-from model.golden import Trace
-from spec import timing
-from spec.bundle import Bundle
-from spec.program import LoaderOp, Segment, Token, gate_instruction
-from spec.target import Target
+from fdht.compiler.assembler import Instructions
+from fdht.compiler.image import Image
+from fdht.compiler.machine import Run
+from fdht.model.golden import Trace
+from fdht.spec import timing
+from fdht.spec.bundle import Bundle
+from fdht.spec.instructions import LoaderOp, Segment, Token, gate_instruction
+from fdht.spec.target import Target
 
 SEED = int(os.environ.get("FDHT_SEED", "20261123"))
 """Of the random tests."""

@@ -13,17 +13,17 @@ from amaranth.hdl._ast import Assign, Operator, Slice
 from amaranth.hdl._ir import Fragment
 from amaranth.hdl._xfrm import StatementTransformer
 
-from compiler.image import Image
-from compiler.machine import Contraction, Machine, Run, schedule
-from hw.component import Component
-from hw.gate import GateUnit
-from hw.loader import InputLoader
-from hw.requantise import Requantiser
-from hw.sequencer import TokenCounters
-from hw.technology import MultiplyAccumulate
-from spec.fixed import round_shift
-from spec.program import LoaderOp, Segment, Token
-from spec.target import Target
+from fdht.compiler.image import Image
+from fdht.compiler.machine import Contraction, Machine, Run, schedule
+from fdht.hw.component import Component
+from fdht.hw.engine.gate_unit import GateUnit
+from fdht.hw.engine.loader import InputLoader
+from fdht.hw.engine.requantise import Requantiser
+from fdht.hw.engine.sequencer import TokenCounters
+from fdht.hw.technology import MultiplyAccumulate
+from fdht.spec.fixed import round_shift
+from fdht.spec.instructions import LoaderOp, Segment, Token
+from fdht.spec.target import Target
 
 
 @dataclass(frozen=True)

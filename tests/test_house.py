@@ -16,24 +16,60 @@ BELOW = {
     "model": {"spec"},
     "compiler": {"spec"},
     "hw": {"spec"},
-    "sim": {"spec", "model", "compiler", "hw"},
-    "boards": {"spec", "model", "compiler", "hw"},
-    "fdht": {"spec", "model", "compiler", "hw", "sim", "boards"},
+    "host": {"spec", "compiler"},
+    "sim": {"spec", "compiler", "hw", "host"},
+    "boards": {"spec", "compiler", "hw", "host"},
+    "fdht": {"spec", "model", "compiler", "hw", "host", "sim", "boards"},
 }
-TORCHLESS = ("spec", "compiler", "hw", "sim", "boards")
+"""The rooms, and what each may import: fdht.spec lies in the folder spec, and fdht itself is the front door."""
+
+TORCHLESS = ("spec", "compiler", "hw", "host", "sim", "boards")
 
 
 def sources(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
+    """The files of a room; fdht/ also holds links to the others, which are not followed."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    return [file for file in files if file.relative_to(ROOT).parts[1] not in BELOW]
 
 
 def imports(path: Path) -> Iterator[tuple[str, int]]:
-    """Top-level names that a file imports anywhere in it, with their lines; relative imports stay at home."""
+    """What a file imports anywhere in it, with the lines: a package's name, or for fdht's the room's.
+
+    A name of fdht's own, as in `from fdht import Bundle`, counts as the front door's.
+    """
     for node in ast.walk(ast.parse(path.read_text(), str(path))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.partition(".")[0], node.lineno
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}:{node.lineno}: an import says the whole name"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            first, _, rest = name.partition(".")
+            room = rest.partition(".")[0]
+            yield room if first == "fdht" and room in BELOW else first, node.lineno
+
+
+@pytest.mark.parametrize("folder", [*BELOW, "tests", "docs"])
+def test_no_room_is_imported_by_a_bare_name(folder):
+    """`import hw` would find the folder from the project's root, and make a second module of every file in it."""
+    bare = re.compile(rf"\s*(?:from|import) +(?:{'|'.join(BELOW.keys() - {'fdht'})})\b(?!\s*=)")
+    files = [file for kind in ("*.py", "*.md") for file in (ROOT / folder).rglob(kind) if file.is_file()]
+    assert not [
+        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
+        for file in [*files, *ROOT.glob("*.md")]
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if bare.match(line) or re.search(r"import_module\(.(?:spec|model|compiler|hw|sim|boards|host)\b", line)
+    ]
+
+
+def test_the_description_of_the_package_names_every_folder_of_it():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent.relative_to(ROOT) for package in BELOW for path in sources(package)}
+    names = {".".join(("fdht", *folder.parts)).replace("fdht.fdht", "fdht") for folder in folders}
+    assert sorted(project["packages"]) == sorted(names)
+    assert project["package-dir"] == {"fdht": "fdht"} | {f"fdht.{room}": room for room in BELOW.keys() - {"fdht"}}
 
 
 @pytest.mark.parametrize("package", BELOW)
@@ -60,7 +96,7 @@ def test_spec_imports_nothing_heavy():
 def test_the_layers_below_the_front_door_load_no_torch():
     """Also through what they import: a simulation or a synthesis runs where torch is not installed."""
     modules = [
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        ".".join(("fdht", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
         for package in TORCHLESS
         for path in sources(package)
     ]

@@ -8,14 +8,14 @@ from math import prod
 from pathlib import Path
 from typing import cast
 
-from model.data.films import clip_segments, playing_direction
-from model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, VideoFolder, YouTubeFaces
-from model.data.numerals import digits, spoken_digits
-from model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
-from model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
-from model.data.video import CACHE
-from spec.errors import SpecError
-from spec.record import Checked, Count, Text
+from fdht.model.data.films import clip_segments, playing_direction
+from fdht.model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, VideoFolder, YouTubeFaces
+from fdht.model.data.numerals import digits, spoken_digits
+from fdht.model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
+from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
+from fdht.model.data.video import CACHE
+from fdht.spec.errors import SpecError
+from fdht.spec.record import Checked, Count, Text
 
 __all__ = [
     "CACHE",

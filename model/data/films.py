@@ -4,10 +4,10 @@ import numpy as np
 from numpy.random import Generator
 from PIL.Image import Image, Resampling
 
-from model.data import video
-from model.data.packages import shipped
-from model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
-from spec.formats import PIXELS
+from fdht.model.data import video
+from fdht.model.data.packages import shipped
+from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
+from fdht.spec.formats import PIXELS
 
 FILMS = {"carphone": "carphone_pristine.mp4", "bikes": "bikes.mp4", "bunny": "bigbuckbunny.mp4"}
 """120, 250 and 132 frames."""

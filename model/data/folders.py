@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data import video
-from model.data.sets import FRAME_SHAPE, DataSet, Split
-from spec.errors import FileError, SpecError
-from spec.formats import PIXELS
+from fdht.model.data import video
+from fdht.model.data.sets import FRAME_SHAPE, DataSet, Split
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.formats import PIXELS
 
 FOLDS = 5
 """Folds of a split. A class with fewer clips or groups has as many folds as it has of these."""

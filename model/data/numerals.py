@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from model.data.packages import shipped
-from model.data.sets import DataSet, Split
-from spec.formats import PIXELS
+from fdht.model.data.packages import shipped
+from fdht.model.data.sets import DataSet, Split
+from fdht.spec.formats import PIXELS
 
 DIGITS = tuple("0123456789")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.packages import shipped
-from model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
-from spec.errors import FileError
-from spec.formats import PIXELS
+from fdht.model.data.packages import shipped
+from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
+from fdht.spec.errors import FileError
+from fdht.spec.formats import PIXELS
 
 PEOPLE, PHOTOS = 40, 10
 

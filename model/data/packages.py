@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from spec.errors import FileError
+from fdht.spec.errors import FileError
 
 
 def shipped(package: str, what: str, path: str, install: str) -> Path:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from spec.formats import InputFormat
+from fdht.spec.formats import InputFormat
 
 FRAME_WIDTH, FRAME_HEIGHT = 160, 120
 """Frames are landscape like the published video sets: 160 pixels wide, 120 high, rows one after the other."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from model.data.sets import FRAME_HEIGHT, FRAME_WIDTH
-from spec.errors import FileError
+from fdht.model.data.sets import FRAME_HEIGHT, FRAME_WIDTH
+from fdht.spec.errors import FileError
 
 CACHE = Path("build") / "data"
 """Where decoded clips are kept when nothing else is said."""

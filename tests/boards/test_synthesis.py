@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from boards import BOARDS, find_board, synthesis, tools
-from boards.board import ECP5, GOWIN, ICE40
-from boards.clocks import ICE40Clock
-from boards.synthesis import (
+from fdht.boards import BOARDS, find_board, synthesis, tools
+from fdht.boards.board import ECP5, GOWIN, ICE40
+from fdht.boards.clocks import ICE40Clock
+from fdht.boards.static_timing import CORRECTED, NEXTPNR, Timing
+from fdht.boards.synthesis import (
     SynthesisError,
     check_constraints,
     check_fit,
@@ -23,11 +24,10 @@ from boards.synthesis import (
     read_fmax,
     synthesise,
 )
-from boards.timing import CORRECTED, NEXTPNR, Timing
-from boards.tools import ToolError, find_tool
-from boards.top import Resources
-from fdht.synthesis import by_seed
-from spec.errors import CapacityError
+from fdht.boards.tools import ToolError, find_tool
+from fdht.boards.top import Resources
+from fdht.spec.errors import CapacityError
+from fdht.workflow.bitstream import by_seed
 from tests.boards.tiny import BOARD, Tiny
 
 ROOT = Path(__file__).parent.parent.parent
@@ -262,7 +262,8 @@ def test_what_does_not_fit_is_named():
 
 def test_nothing_is_made_and_left_unused():
     """Amaranth warns of every component that nobody elaborates, behind the table that a user wants to read."""
-    make = "from boards import find_board; from boards.synthesis import prepare; from boards.top import BoardTop\n"
+    make = "from fdht.boards import find_board; from fdht.boards.synthesis import prepare\n"
+    make += "from fdht.boards.top import BoardTop\n"
     make += "board = find_board('icebreaker'); top = BoardTop(board); prepare(board, top); print(top.resources)"
     run = subprocess.run([sys.executable, "-W", "always", "-c", make], capture_output=True, text=True, cwd=ROOT)
     assert "multipliers=8" in run.stdout and "never used" not in run.stderr

@@ -7,10 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from boards import find_board, gowin_delays, ice40_delays, synthesis, timing
-from boards.synthesis import prepare
-from boards.timing import CORRECTED, NEXTPNR, Setup, TimingGraph, agree, critical_paths, examine, read_sdf, uncovered
-from boards.tools import ToolError, is_there
+from fdht.boards import find_board, gowin_delays, ice40_delays, static_timing, synthesis
+from fdht.boards.static_timing import (
+    CORRECTED,
+    NEXTPNR,
+    Setup,
+    TimingGraph,
+    agree,
+    critical_paths,
+    examine,
+    read_sdf,
+    uncovered,
+)
+from fdht.boards.synthesis import prepare
+from fdht.boards.tools import ToolError, is_there
 from tests.boards.tiny import Tiny
 
 FAMILIES = {"ice40": "icebreaker", "gowin": "tangnano9k", "ecp5": "ulx3s-85f"}
@@ -74,7 +84,7 @@ def test_with_nextpnrs_own_delays_the_analysis_finds_its_clocks(routed, family):
     design = routed(family)
     found = sorted(path.mhz for path in critical_paths(read_sdf(design.sdf)).values())
     reported = sorted(clock["achieved"] for clock in design.clocks.values())
-    assert found == pytest.approx(reported, rel=timing.AGREEMENT)
+    assert found == pytest.approx(reported, rel=static_timing.AGREEMENT)
 
 
 @pytest.mark.parametrize("family", ["ice40", "gowin"])
@@ -129,7 +139,7 @@ def test_gowins_clock_is_the_one_asked_for(routed):
 
 def test_a_swapped_lut_input_has_the_delay_of_the_one_that_it_is(routed):
     design = routed("ice40")
-    graph, module = read_sdf(design.sdf), timing.top_module(design.design)
+    graph, module = read_sdf(design.sdf), static_timing.top_module(design.design)
     before = {cell: dict(arcs) for cell, arcs in graph.arcs.items()}
     ice40_delays.refine(graph, design.design, design.board.part)
     swaps = 0
@@ -279,7 +289,7 @@ def test_files_that_are_not_what_they_should_be_are_refused(routed, tmp_path):
 def test_a_multiplier_without_registers_is_refused(routed, family, kind, name, message):
     design = routed(family)
     changed = design.design
-    (cell,) = (each for each in timing.top_module(changed)["cells"].values() if each["type"] == kind)
+    (cell,) = (each for each in static_timing.top_module(changed)["cells"].values() if each["type"] == kind)
     cell["parameters"][name] = "0"
     with pytest.raises(ToolError, match=message):
         design.board.family.refine(read_sdf(design.sdf), changed, design.board.part)
@@ -374,9 +384,9 @@ def test_room_is_what_unknown_delays_may_take():
     graph.wires["b", "D"] = ("block", "Q"), 2.0
     graph.wires["c", "D"] = ("a", "Q"), 7.0
     assert critical_paths(graph)[CLOCK].period == 8.5
-    assert timing.room(graph, "MULT", {CLOCK: 10.0}) == 10 - 4
+    assert static_timing.room(graph, "MULT", {CLOCK: 10.0}) == 10 - 4
     graph.wires["b", "D"] = ("block", "Q"), 11.0
-    assert timing.room(graph, "MULT", {CLOCK: 10.0}) == 10 - 11.5
+    assert static_timing.room(graph, "MULT", {CLOCK: 10.0}) == 10 - 11.5
 
 
 def test_the_analysis_must_agree_with_nextpnr():

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal, unsigned
 
-from boards import find_board
-from boards.board import Board
-from boards.top import Resources
-from hw.component import ask
-from hw.technology import BankMemory, MultiplyAccumulate
-from hw.uart import UARTReceiver, UARTTransmitter, divisor
+from fdht.boards import find_board
+from fdht.boards.board import Board
+from fdht.boards.top import Resources
+from fdht.hw.component import ask
+from fdht.hw.shell.uart import UARTReceiver, UARTTransmitter, divisor
+from fdht.hw.technology import BankMemory, MultiplyAccumulate
 
 BOARD = find_board("icebreaker")
 

@@ -9,11 +9,11 @@ import pytest
 from bundles import KINDS, paper_spec, random_spec, random_stage_list
 from occurrences import SEED
 
-from compiler.arithmetic import connected_groups, fewest_macs, useful_macs
-from compiler.explain import TOLERANCE, explain
-from compiler.planner import plan
-from spec.lstm import LSTMSpec, chains, fdht_lstm, lstm_on
-from spec.network import (
+from fdht.compiler.arithmetic import connected_groups, fewest_macs, useful_macs
+from fdht.compiler.explain import TOLERANCE, explain
+from fdht.compiler.planner import plan
+from fdht.spec.lstm import LSTMSpec, chains, fdht_lstm, lstm_on
+from fdht.spec.network import (
     TensorNetwork,
     balanced_tree,
     bt_network,
@@ -22,8 +22,8 @@ from spec.network import (
     tr_network,
     tt_network,
 )
-from spec.stages import stage_macs, stages
-from spec.target import Levels, Target, find_target
+from fdht.spec.stages import stage_macs, stages
+from fdht.spec.target import Levels, Target, find_target
 
 
 def target(rows: int, columns: int) -> Target:

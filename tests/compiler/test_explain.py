@@ -9,15 +9,15 @@ import pytest
 from bundles import MODELS, banded_spec, paper_spec, random_bundle, random_layers
 from occurrences import SEED
 
-from compiler.arithmetic import useful_macs
-from compiler.explain import explain, fill
-from compiler.image import compile_bundle
-from compiler.pace import STEPS, cycles_per_step, step_ends
-from compiler.planner import candidates, plan
-from spec.errors import CapacityError
-from spec.lstm import fdht_lstm
-from spec.program import Segment
-from spec.target import Levels, Target, find_target
+from fdht.compiler.arithmetic import useful_macs
+from fdht.compiler.explain import explain, fill
+from fdht.compiler.image import compile_bundle
+from fdht.compiler.pace import STEPS, cycles_per_step, step_ends
+from fdht.compiler.planner import candidates, plan
+from fdht.spec.errors import CapacityError
+from fdht.spec.instructions import Segment
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.target import Levels, Target, find_target
 
 
 def target(rows: int, columns: int, **options) -> Target:

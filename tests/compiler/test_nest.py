@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compiler.nest import Loop, encode_nest, merge, walk
-from spec.errors import CapacityError
+from fdht.compiler.nest import Loop, encode_nest, merge, walk
+from fdht.spec.errors import CapacityError
 
 LOOPS = st.lists(st.tuples(st.integers(1, 4), st.integers(-5, 20), st.integers(-5, 20)), max_size=5)
 

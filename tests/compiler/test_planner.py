@@ -21,16 +21,16 @@ from bundles import (
 )
 from occurrences import SEED, assert_occurred, occurrences
 
-from compiler.image import Image, compile_bundle
-from compiler.mapping import map_step
-from compiler.planner import MERGE_LIMIT, plan, ways
-from model.golden import GoldenLSTM
-from spec.errors import CapacityError
-from spec.lstm import LSTMSpec, chains, fdht_lstm, lstm_on
-from spec.network import Factor, TensorNetwork, dense_network
-from spec.program import Segment, Token
-from spec.stages import stage_macs
-from spec.target import Levels, Target, Technology, find_target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.mapping import map_step
+from fdht.compiler.planner import MERGE_LIMIT, plan, ways
+from fdht.model.golden import GoldenLSTM
+from fdht.spec.errors import CapacityError
+from fdht.spec.instructions import Segment, Token
+from fdht.spec.lstm import LSTMSpec, chains, fdht_lstm, lstm_on
+from fdht.spec.network import Factor, TensorNetwork, dense_network
+from fdht.spec.stages import stage_macs
+from fdht.spec.target import Levels, Target, Technology, find_target
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8), (16, 8), (1, 1)]
 

@@ -10,8 +10,8 @@ import torch
 from bundles import MODELS
 from test_planner import check_random_network
 
-import compiler.program
-from model.golden import GoldenLSTM, _Chain
+from fdht.compiler import assembler
+from fdht.model.golden import GoldenLSTM, _Chain
 
 
 def run_some() -> None:
@@ -69,13 +69,13 @@ def _from_zero(right, region, *args, **options):
 
 FAULTS = {
     "factors not turned upside down": Fault(
-        compiler.program, "factor_words", _lanes_turned, "a word of unequal factors", _changed(_lanes_turned)
+        assembler, "factor_words", _lanes_turned, "a word of unequal factors", _changed(_lanes_turned)
     ),
     "biases in reverse": Fault(
-        compiler.program, "bias_words", _rows_turned, "biases that are not their own mirror", _changed(_rows_turned)
+        assembler, "bias_words", _rows_turned, "biases that are not their own mirror", _changed(_rows_turned)
     ),
     "placements taken from zero": Fault(
-        compiler.program,
+        assembler,
         "region_nest",
         _from_zero,
         "a box that begins elsewhere",
@@ -110,14 +110,14 @@ FAULTS = {
         lambda right, self, spec, parts, *args: any(bool(part.any()) for part in parts[1:]),
     ),
     "layers that share their cell states": Fault(
-        compiler.program,
+        assembler,
         "_gate_program",
         _in_all(last=lambda fields: fields["last"] - fields["first"], first=lambda fields: 0),
         "a layer above the first",
         lambda right, *args: any(fields["first"] for fields in right(*args)),
     ),
     "h copied from the wrong layer": Fault(
-        compiler.program,
+        assembler,
         "_loader_program",
         _in_all(first=lambda fields: 0),
         "units that are not the first",

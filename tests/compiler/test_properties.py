@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_planner import SEED, SHAPES, target
 
-from compiler.image import Image, compile_bundle
-from compiler.machine import UNITS, decode
-from compiler.nest import walk
-from compiler.planner import map_model, plan
-from hw.sequencer import TOKEN_BITS
-from spec import timing
-from spec.program import Array, GateOp, Int, LoaderOp, Record, Segment, Token
-from spec.target import Target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.machine import UNITS, decode
+from fdht.compiler.nest import walk
+from fdht.compiler.planner import map_model, plan
+from fdht.hw.engine.sequencer import TOKEN_BITS
+from fdht.spec import timing
+from fdht.spec.instructions import Array, GateOp, Int, LoaderOp, Record, Segment, Token
+from fdht.spec.target import Target
 
 
 def compiled(shape: tuple[int, int]):

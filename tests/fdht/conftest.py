@@ -10,20 +10,20 @@ import pytest
 import torch
 from bundles import random_bundle
 
-import sim.build
-from boards import find_board
-from boards.board import Board
-from compiler.planner import plan
-from fdht import running
+from fdht.boards import find_board
+from fdht.boards.board import Board
 from fdht.cli import main
-from model import data
-from model.golden import GoldenLSTM
-from model.layers import Classifier
-from model.presets import PRESETS
-from model.quantise import quantise
-from sim.system import SimulatedBoard
-from spec.bundle import Bundle
-from spec.lstm import fdht_lstm
+from fdht.compiler.planner import plan
+from fdht.model import data
+from fdht.model.golden import GoldenLSTM
+from fdht.model.layers import Classifier
+from fdht.model.presets import PRESETS
+from fdht.model.quantise import quantise
+from fdht.sim import build
+from fdht.sim.simulated_board import SimulatedBoard
+from fdht.spec.bundle import Bundle
+from fdht.spec.lstm import fdht_lstm
+from fdht.workflow import running
 from tests.fdht.tiny import TINY
 
 
@@ -117,7 +117,7 @@ def digits(board) -> Bundle:
 def simulators() -> Iterator[None]:
     """Simulators are kept where other tests find them, whatever the current folder is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sim.build, "CACHE", Path(__file__).parent.parent.parent / sim.build.CACHE)
+        patch.setattr(build, "CACHE", Path(__file__).parent.parent.parent / build.CACHE)
         yield
 
 

@@ -6,11 +6,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from fdht.accuracy import Row, by_series, difference, hits, load, merge, sizes
-from model.presets import PRESETS
-from spec.errors import FileError, SpecError
-from spec.lstm import lstm_on
-from spec.network import dense_network, tt_network
+from fdht.model.presets import PRESETS
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.lstm import lstm_on
+from fdht.spec.network import dense_network, tt_network
+from fdht.studies.accuracy import Row, by_series, difference, hits, load, merge, sizes
 
 CORRECT = np.array([True, False, True, True, False, True, True, True, True, False])
 ROW = Row("baselines", "faces", "fdht", "whole", 4224, 15528, 12000, 0, **hits(CORRECT))

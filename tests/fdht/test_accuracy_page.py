@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from docs import accuracy
-from fdht.accuracy import Row, hits, merge
+from fdht.studies.accuracy import Row, hits, merge
 
 CORRECT = np.arange(50) % 5 > 0
 OURS = Row("baselines", "faces", "fdht", "whole", 4224, 15528, 4800, 0, **hits(CORRECT))

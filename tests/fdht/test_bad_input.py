@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from model import presets, train
-from model.checkpoint import load_checkpoint
-from spec import container
-from spec.bundle import Bundle
-from spec.lstm import dense_lstm
-from spec.target import TARGETS
+from fdht.model import presets, train
+from fdht.model.checkpoint import load_checkpoint
+from fdht.spec import container
+from fdht.spec.bundle import Bundle
+from fdht.spec.lstm import dense_lstm
+from fdht.spec.target import TARGETS
 from tests.fdht.tiny import TINY
 
 ROOT = Path(__file__).parent.parent.parent

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import model.train
-from fdht import baselines
-from fdht.accuracy import FORMATS, Row, hits, load
-from fdht.baselines import Training, standings
-from model.checkpoint import load_checkpoint
-from model.data import load as load_data
-from model.presets import PRESETS
-from model.train import TrainingInterrupted, predict, train
-from spec.errors import FileError
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.data import load as load_data
+from fdht.model.presets import PRESETS
+from fdht.model.train import TrainingInterrupted, predict, train
+from fdht.spec.errors import FileError
+from fdht.studies import baselines
+from fdht.studies.accuracy import FORMATS, Row, hits, load
+from fdht.studies.baselines import Training, standings
 from tests.fdht.tiny import TINY
 
 RESULTS = Path("docs/results/accuracy.json")
@@ -38,7 +37,7 @@ def trained(monkeypatch) -> list[Path]:
         paths.append(path)
         return train(preset, path, **options)
 
-    monkeypatch.setattr("model.train.train", noted)
+    monkeypatch.setattr("fdht.model.train.train", noted)
     return paths
 
 
@@ -120,7 +119,7 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
     assert fdht(*options, "--out", "whole.json").code == 0
     Path("build/baselines").rename("unbroken")
     del trained[:]
-    going = model.train.train
+    going = fdht.model.train.train
 
     def broken(preset, path, **options):
         def progress(epoch, epochs, record):
@@ -130,7 +129,7 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
         return going(preset, path, **options | {"progress": progress})
 
     with monkeypatch.context() as patch:
-        patch.setattr("model.train.train", broken)
+        patch.setattr("fdht.model.train.train", broken)
         outcome = fdht(*options)
     assert outcome.code == 130 and "1 of 4 models are done and kept" in outcome.err and outcome.sentence
     assert len(load(RESULTS)) == 1 and len(trained) == 2
@@ -139,7 +138,7 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
     def counted(preset, path, **options):
         return going(preset, path, **options | {"progress": lambda epoch, of, record: epochs.append(epoch)})
 
-    monkeypatch.setattr("model.train.train", counted)
+    monkeypatch.setattr("fdht.model.train.train", counted)
     assert fdht(*options).code == 0
     assert trained[1:3] == [trained[1]] * 2 and len(set(trained)) == 4
     assert epochs == [2, 3, *[1, 2, 3] * 2]
@@ -219,5 +218,5 @@ def test_trainings_interrupted_by_themselves_are_interruptions(fdht, tiny, monke
     def stop(*_, **__):
         raise TrainingInterrupted("in the middle")
 
-    monkeypatch.setattr("model.train.train", stop)
+    monkeypatch.setattr("fdht.model.train.train", stop)
     assert fdht(*QUICK).code == 130

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import sim.build
-from compiler.arithmetic import fewest_macs, useful_macs
-from compiler.image import compile_bundle
-from compiler.pace import STEPS, WARM_UP, step_ends
-from compiler.planner import candidates, plan
 from docs.results import bench_table, cpu_table, epoch_table
-from fdht import bench, pictures, stopwatch
-from fdht.bench import Builds, Mismatch
+from fdht.compiler.arithmetic import fewest_macs, useful_macs
+from fdht.compiler.image import compile_bundle
+from fdht.compiler.pace import STEPS, WARM_UP, step_ends
+from fdht.compiler.planner import candidates, plan
 from fdht.console import Output
-from fdht.contenders import Contender, contenders, pixels, scaling
-from model.layers import FDHTLSTM
-from spec.errors import FdhtError
-from spec.lstm import fdht_lstm
-from spec.target import Target, find_target
+from fdht.model.layers import FDHTLSTM
+from fdht.sim import build
+from fdht.spec.errors import FdhtError
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.target import Target, find_target
+from fdht.studies import bench, pictures, stopwatch
+from fdht.studies.bench import Builds, Mismatch
+from fdht.studies.contenders import Contender, contenders, pixels, scaling
 from tests.fdht.tiny import TINY
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,7 +50,7 @@ REPORT = {
 @pytest.fixture
 def contender(monkeypatch) -> Contender:
     """The tiny model on an engine that is compiled in seconds, once for all tests that use it."""
-    monkeypatch.setattr(sim.build, "CACHE", ROOT / sim.build.CACHE)
+    monkeypatch.setattr(build, "CACHE", ROOT / build.CACHE)
     return Contender(TINY.name, "ht", TINY.spec, TARGET, "digits")
 
 
@@ -162,7 +162,7 @@ def test_the_boards_of_the_targets_are_built_and_recorded(contender, tmp_path, m
         asked.append((board.name, tuple(seeds)))
         return REPORT | {"board": board.name, "target": board.target}
 
-    monkeypatch.setattr("boards.synthesis.synthesise", make)
+    monkeypatch.setattr("fdht.boards.synthesis.synthesise", make)
     builds, on = Builds(tmp_path / "builds.json"), find_target("icebreaker")
     bench.synthesise(Output(True), [contender, replace(contender, target=on)], builds)
     assert asked == [("icebreaker", bench.SEEDS)] and len(bench.SEEDS) >= 3

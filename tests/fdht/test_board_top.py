@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from bundles import paper_spec, random_bundle
 
-import boards
-from boards import find_board
-from boards.netlist import netlist
-from compiler.image import compile_bundle
-from compiler.planner import plan
-from fdht import Device, running
-from model import data
-from model.golden import GoldenLSTM
-from model.presets import PRESETS
-from sim.build import build_verilog
-from sim.system import Pins, SimulatedBoard
-from spec.bundle import Bundle
+from fdht import Device, boards
+from fdht.boards import find_board
+from fdht.boards.netlist import netlist
+from fdht.compiler.image import compile_bundle
+from fdht.compiler.planner import plan
+from fdht.model import data
+from fdht.model.golden import GoldenLSTM
+from fdht.model.presets import PRESETS
+from fdht.sim.build import build_verilog
+from fdht.sim.simulated_board import Pins, SimulatedBoard
+from fdht.spec.bundle import Bundle
+from fdht.workflow import running
 
 TIMEOUT = 300
 FRAMES_PER_S = 25

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-import sim.build
-from compiler.arithmetic import useful_macs
 from docs.worked_example import TARGET
-from fdht import comparison
-from fdht.accuracy import load
-from spec.errors import FdhtError
-from spec.target import TARGETS
+from fdht.compiler.arithmetic import useful_macs
+from fdht.sim import build
+from fdht.spec.errors import FdhtError
+from fdht.spec.target import TARGETS
+from fdht.studies import comparison
+from fdht.studies.accuracy import load
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent.parent
 def engine(monkeypatch) -> str:
     """A target that is compiled in seconds, once for all tests that use it."""
     monkeypatch.setitem(TARGETS, TARGET.name, TARGET)
-    monkeypatch.setattr(sim.build, "CACHE", ROOT / sim.build.CACHE)
+    monkeypatch.setattr(build, "CACHE", ROOT / build.CACHE)
     return TARGET.name
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from fdht import compression
-from fdht.accuracy import load
-from model.checkpoint import load_checkpoint
-from model.data import load as load_data
-from model.train import train
-from spec.lstm import fdht_lstm
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.data import load as load_data
+from fdht.model.train import train
+from fdht.spec.lstm import fdht_lstm
+from fdht.studies import compression
+from fdht.studies.accuracy import load
 from tests.fdht.tiny import TINY
 
 EXACT = 50

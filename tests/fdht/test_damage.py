@@ -18,26 +18,26 @@ from occurrences import SEED
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from compiler.image import Image, compile_bundle
-from compiler.machine import UNITS, decode
-from compiler.planner import plan
-from compiler.verifier import MOST_TURNS
-from fdht import measurements
-from fdht.accuracy import load as load_accuracies
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.machine import UNITS, decode
+from fdht.compiler.planner import plan
+from fdht.compiler.verifier import MOST_TURNS
 from fdht.console import Output
-from model.checkpoint import OPTIMISER, load_checkpoint, read_checkpoint
-from model.data import Source
-from model.layers import Classifier
-from model.presets import find_preset
-from model.quantise import quantise
-from spec import container
-from spec.bundle import Bundle
-from spec.errors import FdhtError, FileError, SpecError
-from spec.lstm import Region, fdht_lstm, lstm_on
-from spec.network import Factor, TensorNetwork
-from spec.program import Segment, Token, Widths
-from spec.record import JSON_BYTES
-from spec.target import TARGETS, find_target
+from fdht.model.checkpoint import OPTIMISER, load_checkpoint, read_checkpoint
+from fdht.model.data import Source
+from fdht.model.layers import Classifier
+from fdht.model.presets import find_preset
+from fdht.model.quantise import quantise
+from fdht.spec import container
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import FdhtError, FileError, SpecError
+from fdht.spec.instructions import Segment, Token, Widths
+from fdht.spec.lstm import Region, fdht_lstm, lstm_on
+from fdht.spec.network import Factor, TensorNetwork
+from fdht.spec.record import JSON_BYTES
+from fdht.spec.target import TARGETS, find_target
+from fdht.studies import measurements
+from fdht.studies.accuracy import load as load_accuracies
 from tests import damage as damaged
 from tests.contents import contents
 from tests.damage import CONTAINERS, KINDS, TARGET
@@ -92,7 +92,7 @@ def trap(tmp_path, monkeypatch) -> Path:
     (tmp_path / "trap.py").write_text(
         f"from pathlib import Path\nPath({str(marker)!r}).touch()\n"
         f"def spring():\n    Path({str(marker)!r}).touch()\n"
-        "    from model.data import load\n    return load('digits')\n"
+        "    from fdht.model.data import load\n    return load('digits')\n"
     )
     monkeypatch.chdir(tmp_path)
     yield marker
@@ -129,7 +129,7 @@ def test_what_the_user_names_is_run(fdht, checkpoint_file, trap, tmp_path):
     """And the fingerprint still says whether these are the clips."""
     path = with_data(checkpoint_file, "trap:spring", tmp_path / "a.checkpoint")
     assert fdht("compile", path, "--data", "trap:spring").code == 0 and trap.exists()
-    (tmp_path / "other.py").write_text("from model.data import load\ndef clips(): return load('spoken-digits')\n")
+    (tmp_path / "other.py").write_text("from fdht.model.data import load\ndef clips(): return load('spoken-digits')\n")
     outcome = fdht("compile", path, "--data", "other:clips")
     assert outcome.code == 1 and "pass what it was trained on" in outcome.sentence
 
@@ -503,7 +503,7 @@ def test_a_sparse_file_takes_no_memory(tmp_path, size, sentence):
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate(8 + len(header) + size)
-    program = f"from spec.bundle import Bundle\nBundle.load({str(path)!r})"
+    program = f"from fdht.spec.bundle import Bundle\nBundle.load({str(path)!r})"
     limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (400 << 20, 400 << 20))  # noqa: E731
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     result = subprocess.run(

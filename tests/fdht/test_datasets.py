@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdht import datasets
-from fdht.datasets import contact_sheet
-from model.data import DATA_SETS, FOLDERS, Source, load
-from model.presets import PRESETS, find_preset, fitted
-from spec.errors import SpecError
+from fdht.model.data import DATA_SETS, FOLDERS, Source, load
+from fdht.model.presets import PRESETS, find_preset, fitted
+from fdht.spec.errors import SpecError
+from fdht.workflow import datasets
+from fdht.workflow.datasets import contact_sheet
 from tests.model.clips import write_garbage, write_video
 
 

@@ -14,16 +14,16 @@ import pytest
 import torch
 from bundles import random_bundle
 
-from boards.top import build_id
-from compiler.image import Image, compile_bundle
-from compiler.planner import plan
 from fdht import Device
-from fdht.connection import DeviceError
-from fdht.device import Result
-from model.golden import GoldenLSTM, Trace
-from spec.errors import SpecError
-from spec.lstm import fdht_lstm
-from spec.protocol import (
+from fdht.boards.top import build_id
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.host.connection import DeviceError
+from fdht.host.device import Result
+from fdht.model.golden import GoldenLSTM, Trace
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.protocol import (
     REFUSED,
     VERSION,
     Reason,
@@ -35,7 +35,7 @@ from spec.protocol import (
     start_payload,
     target_id,
 )
-from spec.target import Target, find_target
+from fdht.spec.target import Target, find_target
 from tests.fdht.line import Line
 
 TIMEOUT = 60
@@ -301,7 +301,7 @@ def test_another_version_of_the_protocol():
 
 def test_the_driver_speaks_byte_for_byte_as_recorded(monkeypatch):
     """It finds an engine, loads it and runs a clip; every reply is understood, the one to wait and try again too."""
-    monkeypatch.setattr("fdht.device.target_id", lambda _: exchange.TARGET_ID)
+    monkeypatch.setattr("fdht.host.device.target_id", lambda _: exchange.TARGET_ID)
     left, asked = list(exchange.SESSION), bytearray()
 
     def answer(data: bytes) -> bytes:

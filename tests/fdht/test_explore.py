@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from boards import find_board
-from compiler.planner import candidates
-from fdht import exploration
+from fdht.boards import find_board
+from fdht.compiler.planner import candidates
 from fdht.console import Output
-from fdht.datasets import options
-from fdht.exploration import STUDY, Exploration, Question
-from fdht.space import Candidate
-from model import data, train
-from model.checkpoint import load_checkpoint
-from model.data import Source
-from model.golden import GoldenLSTM
-from model.presets import Preset, find_preset
-from model.quantise import quantise
-from spec.errors import FileError, SpecError
-from spec.target import Target, find_target
+from fdht.explore import exploration
+from fdht.explore.exploration import STUDY, Exploration, Question
+from fdht.explore.space import Candidate
+from fdht.model import data, train
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.data import Source
+from fdht.model.golden import GoldenLSTM
+from fdht.model.presets import Preset, find_preset
+from fdht.model.quantise import quantise
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.target import Target, find_target
+from fdht.workflow.datasets import options
 from tests.fdht.tiny import TINY
 
 ROOT = Path(__file__).parent.parent.parent

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from bundles import random_bundle
 
-from compiler.image import Image, compile_bundle
-from compiler.planner import plan
 from docs.registers import PAGE, page
 from fdht.cli import main
-from fdht.export import with_technology
-from hw.axi import NAME, Result
-from hw.camera import CameraToClass
-from sim.build import convert
-from spec.errors import SpecError
-from spec.lstm import fdht_lstm
-from spec.protocol import target_id
-from spec.registers import OFFSET, REGISTERS, Access, Field, Register, mask
-from spec.target import TARGETS, Technology, find_target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.export.ip_block import with_technology
+from fdht.hw.shell.axi import NAME, Result
+from fdht.hw.shell.camera import CameraToClass
+from fdht.sim.build import convert
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.protocol import target_id
+from fdht.spec.registers import OFFSET, REGISTERS, Access, Field, Register, mask
+from fdht.spec.target import TARGETS, Technology, find_target
 
 SMALL = "icebreaker"
 """The target that is written fastest."""

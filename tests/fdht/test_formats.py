@@ -7,12 +7,12 @@ from math import prod
 import numpy as np
 import pytest
 
-from fdht.accuracy import FORMATS
-from fdht.formats import BLOCKS, PUBLISHED, models
-from model.presets import PRESETS
-from spec.errors import SpecError
-from spec.lstm import dense_lstm
-from spec.network import bt_network, tr_network, tt_network
+from fdht.model.presets import PRESETS
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import dense_lstm
+from fdht.spec.network import bt_network, tr_network, tt_network
+from fdht.studies.accuracy import FORMATS
+from fdht.studies.rivals import BLOCKS, PUBLISHED, models
 
 NAMES = ("digits", "spoken-digits", "faces-hard", "clip-segments")
 

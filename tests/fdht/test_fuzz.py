@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from bundles import random_bundle
 
-from compiler.image import Image, compile_bundle
-from compiler.planner import plan
 from fdht import Device
-from model.golden import GoldenLSTM
-from sim.system import Pins, SimulatedBoard, build_system
-from spec.bundle import Bundle
-from spec.lstm import fdht_lstm
-from spec.protocol import ESCAPE, FLAG, MAX_PAYLOAD, Request, decode, encode, start_payload
-from spec.target import Target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.model.golden import GoldenLSTM
+from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
+from fdht.spec.bundle import Bundle
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.protocol import ESCAPE, FLAG, MAX_PAYLOAD, Request, decode, encode, start_payload
+from fdht.spec.target import Target
 
 SEED = 7
 TIMEOUT = 60

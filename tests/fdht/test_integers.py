@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from fdht.cli import main
-from fdht.comparison import ClipRun, rows
-from fdht.compilation import arithmetic
-from model.checkpoint import load_checkpoint
-from model.data import load
-from model.train import predict, train
-from spec.bundle import Bundle
-from spec.target import find_target
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.data import load
+from fdht.model.train import predict, train
+from fdht.spec.bundle import Bundle
+from fdht.spec.target import find_target
+from fdht.studies.comparison import ClipRun, rows
+from fdht.workflow.compilation import arithmetic
 from tests.fdht.tiny import TINY
 
 
@@ -91,9 +91,9 @@ def test_words_that_the_target_does_not_have(fdht, checkpoint_file):
 
 
 def test_formats_that_are_still_to_come(fdht, monkeypatch):
-    monkeypatch.setattr("model.train.FLOATING", 0.99)
+    monkeypatch.setattr("fdht.model.train.FLOATING", 0.99)
     assert fdht("train", TINY.name, "--qat", "-o", "c", "--epochs", 2).code == 0
-    monkeypatch.setattr("model.qat.QuantisedClassifier.calibrate", interrupt)
+    monkeypatch.setattr("fdht.model.qat.QuantisedClassifier.calibrate", interrupt)
     assert fdht("train", TINY.name, "--qat", "-o", "begun", "--epochs", 2).code == 130
     outcome = fdht("compile", "begun")
     assert outcome.code == 1 and "still in floating point; go on with --resume" in outcome.sentence

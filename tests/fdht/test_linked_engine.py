@@ -7,14 +7,14 @@ import pytest
 import torch
 from bundles import random_bundle
 
-from compiler.image import Image, compile_bundle
-from compiler.planner import plan
 from fdht import Device
-from model.golden import GoldenLSTM
-from sim.system import Pins, SimulatedBoard, build_system
-from spec.bundle import Bundle
-from spec.lstm import fdht_lstm
-from spec.target import Levels, Target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.model.golden import GoldenLSTM
+from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
+from fdht.spec.bundle import Bundle
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.target import Levels, Target
 
 TARGET = Target(
     "linked-2x2",

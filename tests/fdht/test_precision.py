@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fdht import accuracy, precision
-from fdht.compilation import arithmetic
-from model.checkpoint import load_checkpoint
-from model.data import load
-from model.qat import QuantisedClassifier
-from model.quantise import CALIBRATION_CLIPS, quantise
-from model.train import predict
-from spec.target import find_target
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.data import load
+from fdht.model.qat import QuantisedClassifier
+from fdht.model.quantise import CALIBRATION_CLIPS, quantise
+from fdht.model.train import predict
+from fdht.spec.target import find_target
+from fdht.studies import accuracy, precision
+from fdht.workflow.compilation import arithmetic
 from tests.fdht.tiny import TINY
 
 WORDS = ("precision", TINY.name, "--factor-width", 4, "--factor-width", 6, "--data-width", 16, "--data-width", 8)
@@ -74,7 +74,7 @@ def test_what_a_row_was_measured_on(swept):
 def test_nothing_is_done_twice(fdht, swept, monkeypatch):
     before = Path("rows.json").read_text()
     Path("rows.json").unlink()
-    monkeypatch.setattr("model.train.train", None)
+    monkeypatch.setattr("fdht.model.train.train", None)
     monkeypatch.setattr(precision, "quantise", None)
     again = fdht(*WORDS, "--seed", 0, "--seed", 1, *RESULTS, "--json")
     assert again.figures == swept and Path("rows.json").read_text() == before

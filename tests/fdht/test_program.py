@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from boards import find_board
-from fdht.programming import LOADER
+from fdht.boards import find_board
+from fdht.workflow.programming import LOADER
 
 BOARD = find_board("icebreaker")
 

@@ -10,14 +10,14 @@ import pytest
 from occurrences import SEED, assert_occurred
 from optuna.trial import FixedTrial
 
-from boards import find_board
-from boards.catalogue import BOARDS
-from fdht.space import DATA_WIDTHS, FACTOR_WIDTHS, ORDERS, Candidate, Space, engine_for, resources, tree_text
-from model.presets import PRESETS
-from spec.errors import CapacityError
-from spec.lstm import LSTMSpec, fdht_lstm
-from spec.network import ht_tree
-from spec.target import MULTIPLIERS
+from fdht.boards import find_board
+from fdht.boards.catalogue import BOARDS
+from fdht.explore.space import DATA_WIDTHS, FACTOR_WIDTHS, ORDERS, Candidate, Space, engine_for, resources, tree_text
+from fdht.model.presets import PRESETS
+from fdht.spec.errors import CapacityError
+from fdht.spec.lstm import LSTMSpec, fdht_lstm
+from fdht.spec.network import ht_tree
+from fdht.spec.target import MULTIPLIERS
 
 PICTURES = {19200: (120, 160, 1), 57600: (120, 160, 3)}
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from fdht import study
-from fdht.study import FIGURES, ExplorationInterrupted, Refused, Study, front
-from spec.errors import FileError
+from fdht.explore import study
+from fdht.explore.study import FIGURES, ExplorationInterrupted, Refused, Study, front
+from fdht.spec.errors import FileError
 
 ROOT = Path(__file__).parent.parent.parent
 MOST, LEAST = StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from boards import BOARDS, baseline, find_board
-from fdht import synthesis
+from fdht.boards import BOARDS, baseline, find_board
+from fdht.workflow import bitstream
 
 BOARD = find_board("icebreaker")
 CYCLES = {"digits": 4792, "faces": None}
@@ -41,8 +41,8 @@ def build(monkeypatch, tmp_path):
         "tools": {"yosys": "1"},
     }
     monkeypatch.setattr(baseline, "FOLDER", tmp_path / "baselines")
-    monkeypatch.setattr(synthesis, "preset_cycles", lambda board: dict(CYCLES))
-    monkeypatch.setattr(synthesis, "synthesise", lambda board, out, seeds, progress: figures | {"seeds": list(seeds)})
+    monkeypatch.setattr(bitstream, "preset_cycles", lambda board: dict(CYCLES))
+    monkeypatch.setattr(bitstream, "synthesise", lambda board, out, seeds, progress: figures | {"seeds": list(seeds)})
     return figures
 
 
@@ -82,5 +82,5 @@ def test_wrong_usage(fdht, options):
 
 
 def test_presets_are_planned_for_the_board(fdht):
-    cycles = synthesis.preset_cycles(find_board("tangnano9k"))
+    cycles = bitstream.preset_cycles(find_board("tangnano9k"))
     assert cycles["digits"] and cycles["faces"] is None

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from fdht.training import reshaped
-from model.checkpoint import load_checkpoint
-from model.presets import PRESETS
-from spec.errors import SpecError
-from spec.network import ht_network, ht_tree, linear_tree
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.presets import PRESETS
+from fdht.spec.errors import SpecError
+from fdht.spec.network import ht_network, ht_tree, linear_tree
+from fdht.workflow.training import reshaped
 from tests.fdht.tiny import TINY
 
 ROOT = Path(__file__).parent.parent.parent

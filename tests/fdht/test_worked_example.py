@@ -3,7 +3,7 @@
 import numpy as np
 
 from docs.worked_example import PAGE, example, page
-from sim.simulate import simulate
+from fdht.sim.simulate import simulate
 
 
 def test_the_page_is_what_the_tool_computes():

@@ -1,4 +1,4 @@
-"""The address generator visits what compiler.nest.walk says, and ends where it says."""
+"""The address generator visits what fdht.compiler.nest.walk says, and ends where it says."""
 
 import random
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from compiler.nest import Loop, encode_nest, walk
-from hw.address import AddressGenerator
-from spec import timing
-from spec.program import array_instruction, loader_instruction
-from spec.target import Target
+from fdht.compiler.nest import Loop, encode_nest, walk
+from fdht.hw.engine.address import AddressGenerator
+from fdht.spec import timing
+from fdht.spec.instructions import array_instruction, loader_instruction
+from fdht.spec.target import Target
 
 TARGETS = {
     "compact": Target("test", 4, 5, compact=True, bank_words=256),

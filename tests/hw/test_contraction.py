@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from compiler.machine import Contraction
-from compiler.mapping import Layout, lane_words
-from compiler.program import Work, factor_words, lower
-from hw.contraction import ContractionUnit
-from spec import timing
-from spec.network import Factor, TensorNetwork
-from spec.program import array_instruction
-from spec.stages import stages
-from spec.target import Levels, Target
+from fdht.compiler.assembler import Work, factor_words, lower
+from fdht.compiler.machine import Contraction
+from fdht.compiler.mapping import Layout, lane_words
+from fdht.hw.engine.contraction_unit import ContractionUnit
+from fdht.spec import timing
+from fdht.spec.instructions import array_instruction
+from fdht.spec.network import Factor, TensorNetwork
+from fdht.spec.stages import stages
+from fdht.spec.target import Levels, Target
 
 SHAPES = [(1, 1), (8, 1), (2, 4), (4, 4), (3, 2), (5, 3), (4, 8)]
 """P × Q: single, a column, P < Q, square, and shapes that divide by nothing."""

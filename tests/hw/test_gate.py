@@ -1,4 +1,4 @@
-"""The gate unit against spec.activation, spec.formats and spec.timing: exact values in exact cycles."""
+"""The gate unit against fdht.spec.activation, fdht.spec.formats and fdht.spec.timing: exact values in exact cycles."""
 
 import random
 from collections import deque
@@ -11,14 +11,14 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hw.gate import GateUnit, LutMultiplier
-from hw.signatures import OutputKind
-from spec import timing
-from spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, table_width, table_words, tanh_table
-from spec.fixed import Fixed
-from spec.formats import GateFormats
-from spec.program import WORD, GateOp, Widths, gate_instruction, words_for
-from spec.target import Levels, Target, Technology
+from fdht.hw.engine.gate_unit import GateUnit, LutMultiplier
+from fdht.spec import timing
+from fdht.spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, table_width, table_words, tanh_table
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import GateFormats
+from fdht.spec.instructions import WORD, GateOp, Widths, gate_instruction, words_for
+from fdht.spec.protocol import OutputKind
+from fdht.spec.target import Levels, Target, Technology
 
 QUIET = 40
 """Cycles watched after the last instruction."""

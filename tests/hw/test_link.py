@@ -10,11 +10,10 @@ from amaranth.hdl import ClockDomain, DomainRenamer, Module
 from amaranth.sim import Simulator
 from exchange import CELL, CYCLES, FRAMES, HIDDEN, IMAGE, LOGITS, REFUSALS, SATURATIONS, SESSION, STALLS, STATE
 
-from hw.link import CRC32, HostLink
-from hw.signatures import OutputKind
-from hw.uart import UARTReceiver, UARTTransmitter, divisor
-from spec.errors import SpecError
-from spec.protocol import (
+from fdht.hw.shell.link import CRC32, HostLink
+from fdht.hw.shell.uart import UARTReceiver, UARTTransmitter, divisor
+from fdht.spec.errors import SpecError
+from fdht.spec.protocol import (
     ESCAPE,
     FLAG,
     MAX_PAYLOAD,
@@ -22,6 +21,7 @@ from spec.protocol import (
     RESULT_BYTES,
     SLOT_BYTES,
     VERSION,
+    OutputKind,
     Reason,
     Request,
     Status,
@@ -33,7 +33,7 @@ from spec.protocol import (
     target_id,
     word_bytes,
 )
-from spec.target import Target
+from fdht.spec.target import Target
 
 TARGET = Target("stub", rows=2, columns=2)
 PATIENCE = 128
@@ -521,7 +521,7 @@ class ExchangeEngine(Engine):
 
 
 def test_the_link_answers_byte_for_byte_as_recorded(monkeypatch):
-    monkeypatch.setattr("hw.link.target_id", lambda _: exchange.TARGET_ID)
+    monkeypatch.setattr("fdht.hw.shell.link.target_id", lambda _: exchange.TARGET_ID)
     link = HostLink(TARGET, build=exchange.BUILD_ID, patience=PATIENCE)
     engine = ExchangeEngine(link, words=len(FRAMES[0]))
     answers = []

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from compiler.nest import Loop, encode_nest, walk
-from hw.loader import ImageLoader, InputLoader, InputPacker
-from spec import timing
-from spec.activation import table_width
-from spec.program import WORD, LoaderOp, Segment, segment_width, words_for
-from spec.target import Target
+from fdht.compiler.nest import Loop, encode_nest, walk
+from fdht.hw.engine.loader import ImageLoader, InputLoader, InputPacker
+from fdht.spec import timing
+from fdht.spec.activation import table_width
+from fdht.spec.instructions import WORD, LoaderOp, Segment, segment_width, words_for
+from fdht.spec.target import Target
 
 PAUSES = (0.0, 0.5)
 
@@ -249,7 +249,7 @@ def test_the_loader_places_inputs_and_states(target, pause):
 
 
 def widened(raw: int, instruction: dict, target: Target) -> int:
-    """A raw word as a data word: see spec.program.loader_instruction."""
+    """A raw word as a data word: see fdht.spec.instructions.loader_instruction."""
     if instruction["signed"] and raw >> target.input_width - 1:
         raw -= 1 << target.input_width
     value = (raw - instruction["offset"]) << instruction["shift"]

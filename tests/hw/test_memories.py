@@ -9,10 +9,10 @@ from amaranth.hdl import Elaboratable, Value
 from amaranth.hdl._ir import Fragment
 from amaranth.sim import Simulator
 
-from hw.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
-from spec import timing
-from spec.program import WORD, bits_for, words_for
-from spec.target import Target, Technology
+from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
+from fdht.spec import timing
+from fdht.spec.instructions import WORD, bits_for, words_for
+from fdht.spec.target import Target, Technology
 
 TARGETS = {
     "compact, one port": Target("test", 4, 1, 10, 8, compact=True, bank_words=16, single_port=True),

@@ -5,8 +5,8 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from hw.axi import LargestLogit
-from hw.packets import PacketGate, RegisterSlice
+from fdht.hw.shell.axi import LargestLogit
+from fdht.hw.shell.packets import PacketGate, RegisterSlice
 
 PAUSES = (0.0, 0.5)
 

@@ -10,12 +10,12 @@ from amaranth.hdl import Module, Value
 from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
 
-from compiler.machine import UNITS, schedule
-from hw.component import Component
-from hw.sequencer import Sequencer, TokenCounters
-from spec import timing
-from spec.program import GateOp, LoaderOp, Segment, Token
-from spec.target import Levels, Target
+from fdht.compiler.machine import UNITS, schedule
+from fdht.hw.component import Component
+from fdht.hw.engine.sequencer import Sequencer, TokenCounters
+from fdht.spec import timing
+from fdht.spec.instructions import GateOp, LoaderOp, Segment, Token
+from fdht.spec.target import Levels, Target
 
 TARGETS = {
     "compact": Target("test", 2, 2, compact=True, levels=Levels.each(1), program_words=512),

@@ -5,7 +5,7 @@ import random
 import pytest
 from amaranth.sim import Simulator
 
-from hw.spi import BITS, SPIPeripheral
+from fdht.hw.shell.spi import BITS, SPIPeripheral
 
 IDLE = 0x7E
 PERIOD = 1e-6

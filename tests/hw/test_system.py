@@ -3,7 +3,7 @@
 import pytest
 from test_packets import PAUSES, drive
 
-from hw.system import StreamBuffer
+from fdht.hw.shell.system import StreamBuffer
 
 
 @pytest.mark.parametrize("into", PAUSES)

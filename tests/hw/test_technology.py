@@ -13,7 +13,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
 
-from hw.technology import (
+from fdht.hw.technology import (
     MAC16_WIDTH,
     SPRAM_WIDTH,
     SPRAM_WORDS,
@@ -23,9 +23,9 @@ from hw.technology import (
     RegisteredMemory,
     mult18_site,
 )
-from spec.errors import SpecError
-from spec.target import Technology
-from spec.timing import MULTIPLY, multiply
+from fdht.spec.errors import SpecError
+from fdht.spec.target import Technology
+from fdht.spec.timing import MULTIPLY, multiply
 
 BIN = Path(sys.executable).parent
 CYCLES = 5000
@@ -321,7 +321,7 @@ def test_multiplier_multiplies_after_its_latency(latency):
 
 @pytest.mark.parametrize("compact", [False, True])
 def test_products_are_summed(compact):
-    """Sums back to back, a cycle apart if compact, appear finished when spec.timing says."""
+    """Sums back to back, a cycle apart if compact, appear finished when fdht.spec.timing says."""
     dut = MultiplyAccumulate(16, 12, 20, compact)
     draw = random.Random(2)
     sums = [[(draw.randint(-99, 99), draw.randint(-99, 99)) for _ in range(draw.randint(1, 5))] for _ in range(30)]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from boards import tools
-from hw.yosys import LEAST, PACKAGE, YosysError, find_yosys
-from sim.build import toolchain_environment
+from fdht.boards import tools
+from fdht.hw.yosys import LEAST, PACKAGE, YosysError, find_yosys
+from fdht.sim.build import toolchain_environment
 
 
 def script(folder: Path, said: str) -> Path:

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
-from spec.lstm import LSTMSpec, Region, fdht_lstm, lstm_on
-from spec.network import (
+from fdht.spec.lstm import LSTMSpec, Region, fdht_lstm, lstm_on
+from fdht.spec.network import (
     Split,
     TensorNetwork,
     TreeNode,
@@ -19,7 +19,7 @@ from spec.network import (
     tree_from,
     tt_network,
 )
-from spec.stages import StageList
+from fdht.spec.stages import StageList
 
 SHAPES = {
     1: ((30,), (16,)),

@@ -9,12 +9,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-import model.data
-from model.data import DATA_SETS, FOLDERS, Source, films, load, numerals, orl, own, packages, protocol
-from model.presets import PRESETS
-from model.train import train
-from spec.errors import FileError, SpecError
-from spec.formats import PIXELS
+import fdht.model.data
+from fdht.model.data import DATA_SETS, FOLDERS, Source, films, load, numerals, orl, own, packages, protocol
+from fdht.model.presets import PRESETS
+from fdht.model.train import train
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.formats import PIXELS
 
 
 def test_digits():
@@ -291,8 +291,10 @@ def test_options_of_a_folder_for_a_data_set_without_one():
 
 def test_data_of_your_own(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(model.data, "_OWN", {})
-    (tmp_path / "mine.py").write_text("from model.data import load\ndef few(): return load('digits')\nnumber = int\n")
+    monkeypatch.setattr(fdht.model.data, "_OWN", {})
+    (tmp_path / "mine.py").write_text(
+        "from fdht.model.data import load\ndef few(): return load('digits')\nnumber = int\n"
+    )
     with pytest.raises(SpecError, match=r"no file may name to be run; if it is yours, .* with --data mine:few"):
         load("mine:few")
     assert "mine" not in sys.modules

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.decompose import Decomposition, from_dense, linear_from_dense, lstm_from_dense
-from spec.errors import SpecError
-from spec.lstm import fdht_lstm, lstm_on
-from spec.network import (
+from fdht.model.decompose import Decomposition, from_dense, linear_from_dense, lstm_from_dense
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import fdht_lstm, lstm_on
+from fdht.spec.network import (
     TreeNode,
     balanced_tree,
     dense_network,

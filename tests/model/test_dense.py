@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from model.dense import read_dense, write_dense
-from model.layers import Classifier
-from spec.errors import FdhtError, FileError, SpecError
-from spec.formats import PIXELS
-from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
-from spec.network import dense_network, tt_network
+from fdht.model.dense import read_dense, write_dense
+from fdht.model.layers import Classifier
+from fdht.spec.errors import FdhtError, FileError, SpecError
+from fdht.spec.formats import PIXELS
+from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
+from fdht.spec.network import dense_network, tt_network
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 """float32: sums of some dozen terms of about 1."""

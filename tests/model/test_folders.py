@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.data import FOLDERS, Source, VideoFolder, load, own, video
-from model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, YouTubeFaces, dealt
-from spec.errors import FileError, SpecError
+from fdht.model.data import FOLDERS, Source, VideoFolder, load, own, video
+from fdht.model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, YouTubeFaces, dealt
+from fdht.spec.errors import FileError, SpecError
 from tests.model.clips import write_garbage, write_video
 
 
@@ -250,7 +250,7 @@ def test_a_layout_of_your_own(tmp_path, monkeypatch):
     for number in range(6):
         write_video(tmp_path / "films" / f"{number}-{'indoor' if number % 2 else 'outdoor'}.mp4")
     (tmp_path / "scenes.py").write_text(
-        "from model.data import Recording, VideoFolder\n"
+        "from fdht.model.data import Recording, VideoFolder\n"
         "class Scenes(VideoFolder):\n"
         "    name = 'scenes'\n"
         "    def recordings(self, root):\n"

@@ -10,18 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model import golden
-from model.contraction import left_to_right
-from model.golden import GoldenLSTM, first_largest
-from model.layers import Classifier
-from model.quantise import quantise
-from spec.activation import tabulate
-from spec.bundle import Bundle
-from spec.errors import SpecError
-from spec.fixed import Fixed
-from spec.formats import Formats, GateFormats, InputFormat, StageFormat
-from spec.lstm import LSTMSpec, chains
-from spec.stages import StageList, StageLists, stages_of
+from fdht.model import golden
+from fdht.model.contraction import left_to_right
+from fdht.model.golden import GoldenLSTM, first_largest
+from fdht.model.layers import Classifier
+from fdht.model.quantise import quantise
+from fdht.spec.activation import tabulate
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import Formats, GateFormats, InputFormat, StageFormat
+from fdht.spec.lstm import LSTMSpec, chains
+from fdht.spec.stages import StageList, StageLists, stages_of
 from tests.model.networks import block_term_lstm, dense, lstms, models, small_lstm, stage_lists
 
 WIDE = GateFormats(Fixed(30, 12), Fixed(30, 12), Fixed(30, 12), Fixed(30, 12))

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
 
-from model import contraction
-from model.contraction import join_stages, left_to_right
-from model.layers import FDHTLSTM, Classifier, HTLinear, NetworkWeight, StackedFDHTLSTM
-from spec.errors import SpecError
-from spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
-from spec.network import balanced_tree, bt_network, dense_network, ht_network, linear_tree, tree_from, tt_network
-from spec.stages import stages
+from fdht.model import contraction
+from fdht.model.contraction import join_stages, left_to_right
+from fdht.model.layers import FDHTLSTM, Classifier, HTLinear, NetworkWeight, StackedFDHTLSTM
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
+from fdht.spec.network import balanced_tree, bt_network, dense_network, ht_network, linear_tree, tree_from, tt_network
+from fdht.spec.stages import stages
 from tests.model.networks import SHAPES, block_term_lstm, dense, every_kind, lstms, models, small_lstm, stage_lists
 
 EXACT = {"rtol": 0, "atol": 1e-12}
@@ -186,7 +186,7 @@ def test_every_kind_starts_with_the_same_variance(depth, kind, monkeypatch):
     torch.manual_seed(0)
     check_variances(FDHTLSTM(lstm_on(network, 20, 4, 0)))
 
-    monkeypatch.setattr("model.layers.mean_square", lambda *_: torch.tensor(1.0))
+    monkeypatch.setattr("fdht.model.layers.mean_square", lambda *_: torch.tensor(1.0))
     draws = [NetworkWeight(network).factors for _ in range(100)]
     variances = [np.mean([draw[name].square().mean().item() for draw in draws]) for name in network.factor]
     bonds = [size for name, size in network.sizes if name not in (*network.inputs, *network.outputs)]

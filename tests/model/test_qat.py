@@ -12,25 +12,25 @@ from hypothesis import strategies as st
 from occurrences import SEED, assert_occurred
 from torch.nn import functional
 
-from model import qat
-from model import train as training
-from model.checkpoint import load_checkpoint
-from model.contraction import left_to_right
-from model.data import DATA_SETS, Source, load
-from model.golden import GoldenLSTM
-from model.layers import Classifier, Masks
-from model.presets import PRESETS, Preset, find_preset
-from model.qat import Arithmetic, Quantisation, QuantisedClassifier
-from model.quantise import CALIBRATION_CLIPS, choose_formats, quantise
-from model.rounding import Table, product, rounded
-from model.train import TrainingInterrupted, evaluate, train
-from spec.activation import PiecewiseLinear, sigmoid_table
-from spec.bundle import Bundle
-from spec.errors import FileError, SpecError
-from spec.fixed import Fixed
-from spec.formats import Formats, GateFormats
-from spec.lstm import Region, chains, dense_lstm, fdht_lstm
-from spec.stages import StageLists, accumulator_bits
+from fdht.model import qat
+from fdht.model import train as training
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.contraction import left_to_right
+from fdht.model.data import DATA_SETS, Source, load
+from fdht.model.golden import GoldenLSTM
+from fdht.model.layers import Classifier, Masks
+from fdht.model.presets import PRESETS, Preset, find_preset
+from fdht.model.qat import Arithmetic, Quantisation, QuantisedClassifier
+from fdht.model.quantise import CALIBRATION_CLIPS, choose_formats, quantise
+from fdht.model.rounding import Table, product, rounded
+from fdht.model.train import TrainingInterrupted, evaluate, train
+from fdht.spec.activation import PiecewiseLinear, sigmoid_table
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import Formats, GateFormats
+from fdht.spec.lstm import Region, chains, dense_lstm, fdht_lstm
+from fdht.spec.stages import StageLists, accumulator_bits
 from tests.contents import contents
 from tests.model.networks import models, small_lstm, stage_lists
 

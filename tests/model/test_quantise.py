@@ -8,17 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.contraction import left_to_right, stage_weights
-from model.golden import GoldenLSTM
-from model.layers import Classifier
-from model.quantise import SHIFT_LIMIT, finest, quantise, with_vectors
-from model.train import predict
-from spec.bundle import Bundle
-from spec.errors import SpecError
-from spec.fixed import Fixed
-from spec.formats import GateFormats, InputFormat
-from spec.lstm import chains, fdht_lstm, lstm_on
-from spec.network import balanced_tree, dense_network, ht_network
+from fdht.model.contraction import left_to_right, stage_weights
+from fdht.model.golden import GoldenLSTM
+from fdht.model.layers import Classifier
+from fdht.model.quantise import SHIFT_LIMIT, finest, quantise, with_vectors
+from fdht.model.train import predict
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import GateFormats, InputFormat
+from fdht.spec.lstm import chains, fdht_lstm, lstm_on
+from fdht.spec.network import balanced_tree, dense_network, ht_network
 from tests.model.networks import models, small_lstm, stage_lists
 
 

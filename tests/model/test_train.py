@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from model import data as data_sets
-from model import presets
-from model import train as training
-from model.checkpoint import load_checkpoint
-from model.contraction import left_to_right
-from model.data import load
-from model.golden import GoldenLSTM
-from model.presets import Augmentation, find_preset
-from model.quantise import quantise
-from model.schedule import SCHEDULES, one_cycle
-from model.train import TrainingDiverged, TrainingInterrupted, evaluate, predict, train
-from spec import container
-from spec.errors import FileError, SpecError
-from spec.lstm import fdht_lstm
-from spec.stages import stage_macs
+from fdht.model import data as data_sets
+from fdht.model import presets
+from fdht.model import train as training
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.contraction import left_to_right
+from fdht.model.data import load
+from fdht.model.golden import GoldenLSTM
+from fdht.model.learning_rate import SCHEDULES, one_cycle
+from fdht.model.presets import Augmentation, find_preset
+from fdht.model.quantise import quantise
+from fdht.model.train import TrainingDiverged, TrainingInterrupted, evaluate, predict, train
+from fdht.spec import container
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.stages import stage_macs
 from tests.contents import contents
 
 

@@ -24,10 +24,10 @@ from cocotbext.axi import (
     AxiStreamSource,
 )
 
-from compiler.image import Image
-from hw.axi import Result
-from spec.protocol import target_id, word_bytes
-from spec.registers import BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, REGISTERS, Access, mask
+from fdht.compiler.image import Image
+from fdht.hw.shell.axi import Result
+from fdht.spec.protocol import target_id, word_bytes
+from fdht.spec.registers import BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, REGISTERS, Access, mask
 
 WORK = Path(os.environ["FDHT_AXI"])
 SEED = int(os.environ["FDHT_AXI_SEED"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sim.build import SIMULATORS, ToolError, find_simulator
+from fdht.sim.build import SIMULATORS, ToolError, find_simulator
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,17 +15,17 @@ from cocotb_tools.runner import get_results
 from occurrences import SEED
 from pydantic import TypeAdapter
 
-from compiler.image import Image, compile_bundle
-from compiler.planner import plan
-from hw.axi import NAME, AXIAccelerator
-from model.golden import GoldenLSTM, Trace
-from sim.build import Simulator, build_verilog, convert
-from sim.simulate import LOG, RESULTS, run_module
-from spec.errors import CapacityError
-from spec.fixed import Fixed
-from spec.formats import PIXELS, InputFormat
-from spec.lstm import fdht_lstm
-from spec.target import Levels, Target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.hw.shell.axi import NAME, AXIAccelerator
+from fdht.model.golden import GoldenLSTM, Trace
+from fdht.sim.build import Simulator, build_verilog, convert
+from fdht.sim.simulate import LOG, RESULTS, run_module
+from fdht.spec.errors import CapacityError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import PIXELS, InputFormat
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.target import Levels, Target
 
 TARGETS = {
     target.name: target

@@ -18,16 +18,16 @@ from occurrences import SEED
 from page import shown
 from photographs import CHANNELS, film
 
-from compiler.image import Image, compile_bundle
-from compiler.planner import plan
-from hw.camera import loops
-from model.golden import GoldenLSTM
-from sim.build import Simulator, build_verilog
-from sim.simulate import LOG, RESULTS, run_module
-from spec.bundle import Bundle
-from spec.errors import SpecError
-from spec.lstm import fdht_lstm
-from spec.target import Levels, Target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.hw.shell.camera import loops
+from fdht.model.golden import GoldenLSTM
+from fdht.sim.build import Simulator, build_verilog
+from fdht.sim.simulate import LOG, RESULTS, run_module
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.target import Levels, Target
 
 TARGET = Target(
     "camera", 2, 4, factor_width=8, input_lanes=4, bank_words=512, factor_words=1024, result_words=128, bias_words=128,

@@ -10,19 +10,19 @@ from amaranth.hdl._ir import Fragment
 from bundles import random_bundle
 from planted import FAULTS, Fault, planted, watch
 
-from compiler.image import Image, compile_bundle
-from compiler.machine import UNITS, decode
-from compiler.nest import walk
-from compiler.planner import plan
-from hw.accelerator import Accelerator
-from sim.build import TOP, build_verilog, to_verilog
-from sim.simulate import Job, Simulation, simulate_jobs
-from spec import timing
-from spec.activation import table_words
-from spec.lstm import dense_lstm, fdht_lstm, lstm_on
-from spec.network import balanced_tree, dense_network, ht_network
-from spec.program import LoaderOp, Segment, Token
-from spec.target import Target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.machine import UNITS, decode
+from fdht.compiler.nest import walk
+from fdht.compiler.planner import plan
+from fdht.hw.engine.accelerator import Accelerator
+from fdht.sim.build import TOP, build_verilog, to_verilog
+from fdht.sim.simulate import Job, Simulation, simulate_jobs
+from fdht.spec import timing
+from fdht.spec.activation import table_words
+from fdht.spec.instructions import LoaderOp, Segment, Token
+from fdht.spec.lstm import dense_lstm, fdht_lstm, lstm_on
+from fdht.spec.network import balanced_tree, dense_network, ht_network
+from fdht.spec.target import Target
 
 TARGET = Target("test-2x2", 2, 2, bank_words=256, factor_words=512, result_words=128, hidden=16)
 """With factors of 16 bits: shifts by 16 and more occur."""

@@ -19,15 +19,15 @@ from occurrences import SEED
 from page import names, shown
 from photographs import CHANNELS, film
 
-from compiler.image import Image, compile_bundle
-from compiler.planner import plan
 from fdht.cli import main
-from hw.axi import NAME
-from model.golden import GoldenLSTM
-from sim.build import Simulator, build_verilog
-from sim.simulate import LOG, RESULTS, run_module
-from spec.lstm import fdht_lstm
-from spec.target import Levels, Target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.hw.shell.axi import NAME
+from fdht.model.golden import GoldenLSTM
+from fdht.sim.build import Simulator, build_verilog
+from fdht.sim.simulate import LOG, RESULTS, run_module
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.target import Levels, Target
 
 HERE = Path(__file__).resolve().parent
 TARGETS = {

@@ -10,19 +10,19 @@ import torch
 from bundles import MODELS, random_bundle, random_image, random_layers, random_spec
 from occurrences import SEED, assert_occurred, occurrences
 
-from compiler.image import Image, compile_bundle
-from compiler.mapping import choose_lanes, map_step
-from compiler.pace import cycles_per_step, step_ends
-from compiler.planner import plan
-from compiler.tiling import tilings
-from model.golden import GoldenLSTM
-from sim.simulate import Job, simulate_jobs
-from spec.errors import CapacityError
-from spec.fixed import Fixed
-from spec.formats import InputFormat
-from spec.lstm import Region, dense_lstm, fdht_lstm
-from spec.program import LoaderOp, Segment, Token
-from spec.target import Levels, Target, find_target
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.mapping import choose_lanes, map_step
+from fdht.compiler.pace import cycles_per_step, step_ends
+from fdht.compiler.planner import plan
+from fdht.compiler.tiling import tilings
+from fdht.model.golden import GoldenLSTM
+from fdht.sim.simulate import Job, simulate_jobs
+from fdht.spec.errors import CapacityError
+from fdht.spec.fixed import Fixed
+from fdht.spec.formats import InputFormat
+from fdht.spec.instructions import LoaderOp, Segment, Token
+from fdht.spec.lstm import Region, dense_lstm, fdht_lstm
+from fdht.spec.target import Levels, Target, find_target
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8)]
 """P × Q: one column, square, P < Q, divisible by nothing, and wide. K < P occurs on (8, 1) and (5, 3)."""

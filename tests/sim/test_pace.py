@@ -8,10 +8,10 @@ from bundles import MODELS, random_bundle, random_image, random_layers
 from occurrences import SEED
 from test_networks import small_target
 
-from compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
-from compiler.planner import plan
-from sim.simulate import Job, simulate_jobs
-from spec.errors import CapacityError
+from fdht.compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
+from fdht.compiler.planner import plan
+from fdht.sim.simulate import Job, simulate_jobs
+from fdht.spec.errors import CapacityError
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (4, 4)], ids=lambda shape: f"{shape[0]}x{shape[1]}")

@@ -7,13 +7,13 @@ import pytest
 from bundles import paper_spec, random_bundle
 from occurrences import SEED
 
-from compiler.image import compile_bundle
-from compiler.planner import plan
-from model.data import faces_rgb
-from model.golden import GoldenLSTM
-from sim.simulate import simulate
-from spec.program import GateOp, LoaderOp, Segment
-from spec.target import find_target
+from fdht.compiler.image import compile_bundle
+from fdht.compiler.planner import plan
+from fdht.model.data import faces_rgb
+from fdht.model.golden import GoldenLSTM
+from fdht.sim.simulate import simulate
+from fdht.spec.instructions import GateOp, LoaderOp, Segment
+from fdht.spec.target import find_target
 
 STEPS, WIDTH = 4, 9
 """Of a clip; of factors drawn evenly, with which no sum can leave 32 bits."""

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec.activation import PiecewiseLinear, sigmoid_table, table_words, tanh_table
-from spec.errors import SpecError
-from spec.fixed import Fixed, round_shift, signed_bits
-from spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
+from fdht.spec.activation import PiecewiseLinear, sigmoid_table, table_words, tanh_table
+from fdht.spec.errors import SpecError
+from fdht.spec.fixed import Fixed, round_shift, signed_bits
+from fdht.spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
 
 FORMATS = st.builds(Fixed, st.integers(1, 24), st.integers(-4, 24), st.booleans())
 

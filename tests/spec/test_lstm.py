@@ -9,14 +9,14 @@ from bundles import random_bundle, random_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec import container
-from spec.bundle import Bundle
-from spec.errors import FileError, SpecError
-from spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on, place_data, place_gates
-from spec.network import Factor, TensorNetwork, balanced_tree, dense_network, ht_network
-from spec.program import array_instruction, gate_instruction, loader_instruction
-from spec.stages import stages
-from spec.target import Target, find_target
+from fdht.spec import container
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.instructions import array_instruction, gate_instruction, loader_instruction
+from fdht.spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on, place_data, place_gates
+from fdht.spec.network import Factor, TensorNetwork, balanced_tree, dense_network, ht_network
+from fdht.spec.stages import stages
+from fdht.spec.target import Target, find_target
 
 
 def test_balanced_tree_names_its_nodes():

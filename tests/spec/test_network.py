@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec.errors import SpecError
-from spec.lstm import LSTMSpec, lstm_on
-from spec.network import (
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import LSTMSpec, lstm_on
+from fdht.spec.network import (
     Split,
     TensorNetwork,
     TreeNode,
@@ -24,7 +24,7 @@ from spec.network import (
     tree_from,
     tt_network,
 )
-from spec.stages import stages
+from fdht.spec.stages import stages
 from tests.model.networks import dense, lstms, trees
 
 N, M = (3, 2, 4), (2, 3, 1)

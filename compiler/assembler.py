@@ -1,0 +1,627 @@
+"""From a bundle and a memory map to the three programs and the words of factor, bias and table memory."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+
+from fdht.compiler.mapping import (
+    Layout,
+    StepMap,
+    head_words,
+    kept_rows,
+    lane_words,
+    longest,
+    region_nest,
+    stage_factor_words,
+)
+from fdht.compiler.nest import Loop, encode_nest, merge, walk
+from fdht.spec import timing
+from fdht.spec.activation import table_words
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import CapacityError, SpecError
+from fdht.spec.formats import Formats
+from fdht.spec.instructions import (
+    WORD,
+    GateOp,
+    LoaderOp,
+    Segment,
+    Token,
+    array_instruction,
+    gate_instruction,
+    loader_instruction,
+    segment_width,
+    words_for,
+)
+from fdht.spec.lstm import Chain, LSTMSpec, Region
+from fdht.spec.network import TensorNetwork, dense_network
+from fdht.spec.stages import Stage, accumulator_bits
+from fdht.spec.target import Target
+
+HEAD = (-1, -1)
+"""Stands for the head where stages are numbered by chain and stage."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One contraction, ready to be lowered: what an array instruction says, before addresses.
+
+    Attributes:
+        network, stage: sizes and roles of the indices.
+        source, result: layouts.
+        of: chain and stage, or HEAD, whose weight is h; all tiles of a stage share its weight.
+        biased: a bias is added.
+        to_results: the result goes to the result memory. add: it is added to what is there.
+        shift: bits the accumulator is finer than the result, whose scale the bias has.
+    """
+
+    network: TensorNetwork
+    stage: Stage
+    source: Layout
+    result: Layout
+    of: tuple[int, int] = HEAD
+    biased: bool = False
+    to_results: bool = False
+    add: bool = False
+    shift: int = 0
+
+
+def contractions(
+    layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
+) -> list[Work]:
+    """The contractions of a step in their order, then the head (if any). Without formats nothing is shifted."""
+    result = []
+    for c, of_chain in enumerate(step.chains):
+        chain, tiled, takes_x = of_chain.chain, of_chain.tiled, of_chain.chain.x is not None
+        pieces = [(tile.network, s, pair) for tile in of_chain.tiles for s, pair in enumerate(pairwise(tile.tensors))]
+        pieces += [(chain.network, s, pair) for s, pair in enumerate(pairwise(of_chain.tensors), tiled)]
+        for network, s, (source, into) in pieces:
+            last = s + 1 == len(of_chain.stages)
+            shift = formats.shift(c, s) if formats else 0
+            result.append(
+                Work(
+                    network,
+                    of_chain.stages[s],
+                    source,
+                    into,
+                    (c, s),
+                    last and takes_x,
+                    last,
+                    last and not takes_x,
+                    shift,
+                )
+            )
+    if layers[-1].classes:
+        shift = formats.head_shift if formats else 0
+        result.append(Work(*head_contraction(layers[-1], target), biased=True, to_results=True, shift=shift))
+    return result
+
+
+def head_contraction(spec: LSTMSpec, target: Target) -> tuple[TensorNetwork, Stage, Layout, Layout]:
+    """The head as a stage: its network, and where it reads and writes.
+
+    Its weights are the data (a column per class), h is the weight of one row: so they take no factor memory. The logits
+    take the place of z, which nobody reads any more.
+    """
+    network = dense_network(spec.hidden, spec.classes)
+    stage = Stage(("h",), (), ("n1",), ("m1",), ())
+    words, lane = head_words(spec, target), "m1" if target.columns > 1 else None
+    return (
+        network,
+        stage,
+        Layout(lane, ("m1", "n1"), {"m1": spec.hidden, "n1": 1}, words, target.scratchpad_words - words),
+        Layout(lane, ("m1",), {"m1": 1}, lane_words(network, "m1", lane, target), 0),
+    )
+
+
+@dataclass(frozen=True)
+class Nests:
+    """How a stage is walked.
+
+    Attributes:
+        read, write: nest records. reduction: levels of `read` that are K, less one.
+        emit: old lanes that are written of a transposed block.
+        rows, reduced, columns: the stage's indices in the order they are walked, the slowest first.
+    """
+
+    read: dict
+    write: dict
+    reduction: int
+    emit: int
+    rows: tuple[str, ...]
+    reduced: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+def stage_nests(
+    network: TensorNetwork, stage: Stage, source: Layout, result: Layout, target: Target, factor_base: int = 0
+) -> Nests:
+    """The loops of a stage between two layouts.
+
+    Raises:
+        CapacityError: more loop levels than an address generator has.
+    """
+    size, transpose = network.size, source.lane != result.lane
+    reduction = tuple(index for index in source.order if index in stage.reduction)
+    columns = tuple(index for index in source.order if index in stage.columns)
+    rows = tuple(index for index in result.order if index in stage.rows and not (transpose and index == result.lane))
+    if transpose:
+        assert result.lane is not None
+        rows = (*rows, result.lane)
+    tiles = -(-kept_rows(network, stage, source.lane, result.lane, target) // target.rows)
+    depth = prod(network.shape(reduction))
+
+    # Read nest: K, then row tiles, then columns, then batch. Factor words follow each other in that order.
+    factor_stride, inner = {}, 1
+    for index in reversed(reduction):
+        factor_stride[index] = inner
+        inner *= size[index]
+    k_loops = merge(
+        [Loop(size[i], {"data": source.stride[i], "factor": factor_stride[i]}) for i in reversed(reduction)],
+        longest(target),
+    ) or [Loop(1, {"data": 0, "factor": 0})]
+    outer = [Loop(tiles, {"data": 0, "factor": depth})]
+    outer += [
+        Loop(lane_words(network, i, source.lane, target), {"data": source.stride[i], "factor": 0})
+        for i in reversed(columns)
+    ]
+    inner = tiles * depth
+    for index in reversed(stage.batch):
+        outer.append(Loop(size[index], {"data": source.stride[index], "factor": inner}))
+        inner *= size[index]
+    read = encode_nest(
+        [*k_loops, *merge(outer, longest(target))],
+        {"data": source.base, "factor": factor_base},
+        target.levels.read,
+    )
+
+    # Write nest: one iteration per word written.
+    loops, emit = [], 1
+    if transpose:
+        if source.lane is not None:
+            emit = min(size[source.lane], target.columns)
+            loops.append(Loop(emit, {"word": result.stride[source.lane]}))
+        loops.append(Loop(lane_words(network, rows[-1], result.lane, target), {"word": result.stride[rows[-1]]}))
+    for index in reversed(rows[:-1] if transpose else rows):
+        loops.append(Loop(size[index], {"word": result.stride[index]}))
+    for index in reversed(columns):
+        scale = target.columns if transpose and index == source.lane else 1
+        loops.append(Loop(lane_words(network, index, source.lane, target), {"word": result.stride[index] * scale}))
+    loops += [Loop(size[index], {"word": result.stride[index]}) for index in reversed(stage.batch)]
+    write = encode_nest(merge(loops, longest(target)), {"word": result.base}, target.levels.write)
+    return Nests(read, write, len(k_loops) - 1, emit, rows, reduction, columns)
+
+
+def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> dict:
+    """An array instruction without its header.
+
+    Raises:
+        CapacityError: too many loop levels.
+    """
+    network, stage, source, result = work.network, work.stage, work.source, work.result
+    nests = stage_nests(network, stage, source, result, target, factor_base)
+    return {
+        "read": nests.read,
+        "reduction": nests.reduction,
+        "hidden": int(work.of == HEAD),
+        "rows": kept_rows(network, stage, source.lane, result.lane, target) - 1,
+        "to_results": int(work.to_results),
+        "early": 0,
+        "add": int(work.add),
+        "write": nests.write,
+        "transpose": int(source.lane != result.lane),
+        "emit": nests.emit - 1,
+        "shift": work.shift,
+        "bias": bias_base if work.biased else 0,
+        "bias_step": int(work.biased),
+    }
+
+
+def check_accumulator(work: Work, weight: np.ndarray, target: Target) -> None:
+    """Refuses weights whose worst case leaves the accumulator."""
+    need = accumulator_bits(weight, prod(work.network.shape(work.stage.reduction)), target.data_width)
+    if need > target.accumulator_width:
+        raise CapacityError(
+            f"accumulator bits for stage {'+'.join(work.stage.factors)}",
+            need,
+            target.accumulator_width,
+            "choose a target with wider accumulators or quantise to fewer bits",
+        )
+
+
+def _row_coordinates(work: Work, rows: tuple[str, ...], row_count: int, target: Target) -> np.ndarray:
+    """For each kept row its coordinates along `rows`, or -1 where it is padding: row_count × len(rows)."""
+    shape = list(work.network.shape(rows))
+    if work.source.lane != work.result.lane:
+        shape[-1] = -(-shape[-1] // target.columns) * target.columns
+    coordinates = np.indices(shape).reshape(len(rows), -1).T.copy() if rows else np.zeros((1, 0), dtype=np.int64)
+    assert len(coordinates) == row_count
+    if rows:
+        coordinates[coordinates[:, -1] >= work.network.size[rows[-1]]] = -1
+    return coordinates
+
+
+def factor_words(work: Work, weight: np.ndarray, target: Target) -> np.ndarray:
+    """The words of P factors (words × P) that a stage's weight fills, in the order they are read.
+
+    Args:
+        weight: integers, indices in the order of `stage.weight`.
+    """
+    stage, network = work.stage, work.network
+    nests = stage_nests(network, stage, work.source, work.result, target)
+    rows, reduction = nests.rows, nests.reduced
+    row_count = kept_rows(network, stage, work.source.lane, work.result.lane, target)
+    axes = [stage.weight.index(index) for index in (*stage.batch, *rows, *reduction)]
+    batch, depth = prod(network.shape(stage.batch)), prod(network.shape(reduction))
+    matrix = np.transpose(weight, axes).reshape(batch, prod(network.shape(rows)), depth)
+    coordinates = _row_coordinates(work, rows, row_count, target)
+    padded = np.zeros((batch, -(-row_count // target.rows) * target.rows, depth), dtype=np.int64)
+    real = np.flatnonzero((coordinates >= 0).all(axis=1))
+    flat = np.ravel_multi_index(tuple(coordinates[real].T), network.shape(rows)) if rows else np.zeros(1, dtype=int)
+    padded[:, real] = matrix[:, flat]
+    # The array's rows leave in reverse order, so each tile is loaded upside down.
+    tiles = padded.reshape(batch, -1, target.rows, depth)[:, :, ::-1]
+    return tiles.transpose(0, 1, 3, 2).reshape(-1, target.rows)
+
+
+def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
+    """Bias words (words × Q) in the order in which rows leave the array, lanes as they leave it.
+
+    Args:
+        bias: integers per result entry, indices in the order of the network's outputs.
+    """
+    network, stage, lane = work.network, work.stage, work.source.lane
+    nests = stage_nests(network, stage, work.source, work.result, target)
+    rows, columns = nests.rows, (*stage.batch, *nests.columns)
+    row_count = kept_rows(network, stage, lane, work.result.lane, target)
+    lanes = min(network.size[lane], target.columns) if lane else 1
+    words = np.zeros((prod(lane_words(network, i, lane, target) for i in columns), row_count, target.columns), np.int64)
+    column_shape = [lane_words(network, index, lane, target) for index in columns]
+    column_coordinates = np.indices(column_shape).reshape(len(columns), -1).T if columns else np.zeros((1, 0), np.int64)
+    row_coordinates = _row_coordinates(work, rows, row_count, target)
+    for c, column in enumerate(column_coordinates):
+        for q in range(lanes):
+            at = dict(zip(columns, column, strict=True))
+            if lane:
+                at[lane] = at[lane] * target.columns + q
+                if at[lane] >= network.size[lane]:
+                    continue
+            for r, row in enumerate(row_coordinates):
+                if (row >= 0).all():
+                    at |= dict(zip(rows, row, strict=True))
+                    words[c, r, q] = bias[tuple(at[index] for index in network.outputs)]
+    return words.reshape(-1, target.columns)
+
+
+Programs = Mapping[Segment, np.ndarray]
+
+
+Instructions = Mapping[Segment, list[dict]]
+"""The programs of a step, unit by unit, as records to be encoded."""
+
+
+def instructions(
+    layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
+) -> Instructions:
+    """The three programs. Without formats they take their time and compute nothing.
+
+    Raises:
+        CapacityError: too many loop levels, factors or biases.
+    """
+    works = contractions(layers, step, target, formats)
+    bases = memory_bases(layers, works, target)
+    return {
+        Segment.ARRAY_PROGRAM: _array_program(works, bases, step, target),
+        Segment.LOADER_PROGRAM: _loader_program(layers, step, target, formats),
+        Segment.GATE_PROGRAM: _gate_program(layers, step, target),
+    }
+
+
+def first_of_each(works: list[Work]) -> list[Work]:
+    """The contractions without those that use the weight of an earlier one: other tiles."""
+    return list({work.of: work for work in reversed(works)}.values())[::-1]
+
+
+def memory_bases(
+    layers: tuple[LSTMSpec, ...], works: list[Work], target: Target
+) -> dict[tuple[int, int], tuple[int, int]]:
+    """First factor word (of the head: first unit of h) and first bias word of each stage; bias word 0 is for those
+    without.
+
+    Raises:
+        CapacityError: too many factors or biases.
+    """
+    bases: dict[tuple[int, int], tuple[int, int]] = {}
+    factors, biases = 0, 1
+    for work in first_of_each(works):
+        lanes = work.source.lane, work.result.lane
+        if work.of == HEAD:
+            bases[HEAD] = sum(spec.hidden for spec in layers[:-1]), biases
+        else:
+            bases[work.of] = factors, biases
+            factors += stage_factor_words(work.network, work.stage, *lanes, target)
+        if work.biased:
+            columns = (*work.stage.batch, *work.stage.columns)
+            words = prod(lane_words(work.network, index, lanes[0], target) for index in columns)
+            biases += words * kept_rows(work.network, work.stage, *lanes, target)
+    check_room(f"factor words of {target.rows} factors", factors, target.factor_words)
+    check_room("bias memory words", biases, target.bias_words)
+    return bases
+
+
+def assemble(bundle: Bundle, step: StepMap, programs: Instructions, target: Target) -> Programs:
+    """Every segment of the image: memory words as Python integers in object arrays, index = address.
+
+    Raises:
+        CapacityError: a program, the factors or the biases do not fit, or an accumulator is too narrow.
+    """
+    layers, formats = bundle.layers, bundle.formats
+    factors, biases = [], [np.zeros((1, target.columns), dtype=np.int64)]
+    for work in first_of_each(contractions(layers, step, target)):
+        weight, bias = _contents(bundle, work.of)
+        check_accumulator(work, weight, target)
+        if work.of != HEAD:
+            factors.append(factor_words(work, weight, target))
+        if work.biased:
+            biases.append(bias_words(work, bias, target))
+    records = {
+        Segment.ARRAY_PROGRAM: array_instruction(target),
+        Segment.LOADER_PROGRAM: loader_instruction(target),
+        Segment.GATE_PROGRAM: gate_instruction(target),
+    }
+    segments = {segment: _encode(record, programs[segment]) for segment, record in records.items()}
+    for segment, words in segments.items():
+        unit = segment.name.split("_")[0].lower()
+        check_room(f"{unit} program words", len(words), target.program_words)
+    return segments | {
+        Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
+        Segment.BIAS: _pack(np.concatenate(biases), target.data_width),
+        Segment.TABLES: np.array(table_words(formats.sigmoid, formats.tanh, target.data_width), dtype=object),
+        Segment.SCRATCHPAD: _pack(head_data(bundle, target), WORD),
+    }
+
+
+def head_data(bundle: Bundle, target: Target) -> np.ndarray:
+    """The head's weights as data: words × Q, class group by class group, in which a word is a unit."""
+    if bundle.head_weight is None:
+        return np.zeros((0, target.columns), dtype=np.int64)
+    weight = np.pad(bundle.head_weight, ((0, -len(bundle.head_weight) % target.columns), (0, 0)))
+    return weight.reshape(-1, target.columns, weight.shape[1]).transpose(0, 2, 1).reshape(-1, target.columns)
+
+
+def _contents(bundle: Bundle, of: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of a stage, or of the head."""
+    if of == HEAD:
+        assert bundle.head_weight is not None and bundle.head_bias is not None
+        return bundle.head_weight, bundle.head_bias
+    chain, stage = of
+    layer = bundle.chains[chain].layer
+    spec = bundle.layers[layer]
+    bias = np.zeros(prod(spec.network.output_shape), dtype=np.int64)
+    bias[spec.z_positions] = bundle.biases[layer].ravel()
+    return bundle.weights[chain][stage], bias.reshape(spec.network.output_shape)
+
+
+def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Target) -> list[dict]:
+    """The contractions of a step, in the loop, then the head."""
+    layer_of = [of_chain.chain.layer for of_chain in step.chains]
+    before = np.cumsum([0, *(len(of_chain.stages) for of_chain in step.chains)])
+    in_loop = sum(work.of != HEAD for work in works)
+    program = []
+    for number, work in enumerate(works):
+        (chain, stage), wait, give = work.of, set(), set()
+        if work.of == HEAD:
+            wait, give = {Token.H_DONE}, {Token.LOGITS_READY}
+        else:
+            if stage == 0 and (chain == 0 or layer_of[chain - 1] < layer_of[chain]):
+                wait.add(Token.H_READY if chain else Token.X_READY)
+            if work.of == (0, 0) if step.chains[0].tiled else before[chain] + stage == step.x_free_after:
+                give.add(Token.X_FREE)
+            if work.to_results and layer_of[chain + 1 : chain + 2] != [layer_of[chain]]:
+                give.add(Token.Z_READY)
+        back = 0 if number + 1 == in_loop else None
+        program.append(_header(wait, give, back, halt=number + 1 == len(works)) | lower(work, target, *bases[work.of]))
+    if not target.compact:
+        for before, instruction in [*pairwise(program), (program[in_loop - 1], program[0])]:
+            instruction["chained"] = int(_chains(before, instruction, target))
+    return program
+
+
+def _chains(before: dict, instruction: dict, target: Target) -> bool:
+    """Whether an array instruction may read its operands while the one before it drains."""
+    read = instruction["read"]
+    depth = prod(level["count"] + 1 for level in read["levels"][: instruction["reduction"] + 1])
+    if depth < timing.least_chained(target, bool(before["transpose"])):
+        return False
+    if before["to_results"]:
+        return True
+    written, wanted = np.unique(walk(before["write"])["word"]), np.unique(walk(read)["data"])
+    if target.single_port:
+        written, wanted = np.unique(written // target.bank_words), np.unique(wanted // target.bank_words)
+    return len(np.intersect1d(written, wanted, assume_unique=True)) == 0
+
+
+def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None) -> list[dict]:
+    """ZERO of all that lasts; then in the loop the inputs of the first layer, tile by tile, and h of each layer to
+    where it is read.
+    """
+    units = np.cumsum([0, *(spec.hidden for spec in layers)])
+    zeros = [(*slot, {Token.X_FREE}) for slot in step.slots]
+    zeros += [(step.others, step.others_end - step.others, set())] if step.others_end > step.others else []
+    program = []
+    for base, words, give in zeros:
+        nest = encode_nest(_words_in_a_row(words, target), {"word": base, "lane": 0}, target.levels.x)
+        program.append(_loader(LoaderOp.ZERO, words, nest, (), give))
+
+    def copy(chain: Chain, region: Region, data: Layout, unit: int, wait=(), give=()) -> dict:
+        nest = region_nest(region, chain.network.inputs, data, target, target.levels.x)
+        return _loader(LoaderOp.COPY, region.count, nest, wait, give) | {"first": unit}
+
+    body = []
+    done: Iterable[Token] = {Token.H_DONE}  # of the last layer's h, which the first copy of a step waits for
+    for of_chain in step.chains:
+        chain = of_chain.chain
+        if chain.layer and chain.h is not None:
+            body.append(copy(chain, chain.h, of_chain.tiles[0].tensors[0], int(units[chain.layer]), done))
+            done = ()
+    of_h = next(of_chain for of_chain in step.chains if of_chain.chain.h is not None)
+    tiles = step.chains[0].tiles
+    for number, tile in enumerate(tiles):
+        part, data = tile.x, tile.tensors[0]
+        own = [_clear(box, step.chains[0].chain, data, target) for box in tile.clear]
+        if part is not None:
+            own.append(_load(part.region, step.chains[0].chain, data, target, formats, number + 1 == len(tiles)))
+        own[0]["wait"] |= 1 << Token.X_FREE
+        body += own
+        # h of a chain of its own is needed when x has been contracted: with the last tile.
+        with_h = tile if of_h is step.chains[0] else of_h.tiles[0] if number + 1 == len(tiles) else None
+        if with_h is not None and with_h.h is not None:
+            body.append(copy(of_h.chain, with_h.h.region, with_h.tensors[0], with_h.h.first, done))
+            done = ()
+        body[-1]["give"] |= 1 << Token.X_READY
+    for of_chain in step.chains:
+        chain = of_chain.chain
+        if chain.layer and chain.x is not None:
+            data, below = of_chain.tiles[0].tensors[0], int(units[chain.layer - 1])
+            body.append(copy(chain, chain.x, data, below, {Token.H_DONE}, {Token.H_READY}))
+    body[-1] |= {"loop_end": 1, "back": len(program) * loader_instruction(target).words}
+    program += body
+    program[-1]["halt"] = 1
+    return program
+
+
+def _clear(box: Region, chain: Chain, data: Layout, target: Target) -> dict:
+    """CLEAR of the words of a box."""
+    names = chain.network.inputs
+    nest = region_nest(box, names, data, target, target.levels.x, by_word=True)
+    words = prod(-(-n // target.columns) if name == data.lane else n for name, n in zip(names, box.shape, strict=True))
+    return _loader(LoaderOp.CLEAR, words, nest)
+
+
+def _load(region: Region, chain: Chain, data: Layout, target: Target, formats: Formats | None, flush: bool) -> dict:
+    """LOAD of a part of x: whole words at a time where a beat is one."""
+    names = chain.network.inputs
+    (mode, size), lanes = region.parts[-1], target.input_lanes
+    whole = lanes > 1 and names[mode] == data.lane and size % lanes == 0 and region.count % lanes == 0
+    nest = region_nest(region, names, data, target, target.levels.x, by_word=whole)
+    fields = _loader(LoaderOp.LOAD, region.count // lanes if whole else region.count, nest)
+    fields |= {"whole": int(whole), "flush": int(lanes > 1 and flush)}
+    if formats is None:
+        return fields
+    input = formats.input
+    return fields | {
+        "offset": input.offset,
+        "signed": int(input.raw.signed),
+        "shift": input.shift(formats.gate.hidden),
+    }
+
+
+def _loader(op: LoaderOp, count: int, nest: dict, wait=(), give=()) -> dict:
+    plain = {"first": 0, "whole": 0, "flush": 0, "offset": 0, "signed": 0, "shift": 0}
+    return _header(wait, give) | plain | {"op": op, "count": count - 1, "nest": nest}
+
+
+def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -> list[dict]:
+    """STATE of every layer, then in the loop STEP of every layer, then EMIT."""
+    zs = {of_chain.chain.layer: of_chain.tensors[-1] for of_chain in step.chains}
+    top, first, units = layers[-1], 0, []
+    for number, spec in enumerate(layers):
+        f, g, o = _gate_words(spec, zs[number], target)
+        z = region_nest(spec.gates[0], spec.network.outputs, zs[number], target, target.levels.z)
+        last = first + spec.hidden - 1
+        units.append(
+            {"first": first, "last": last, "delay": 0, "top": int(spec is top), "z": z, "f": f, "g": g, "o": o}
+        )
+        first = last + 1
+    program = []
+    for spec, fields in zip(layers, units, strict=True):
+        program.append(_header((), {Token.H_DONE} if spec is top else ()) | {"op": GateOp.STATE} | fields)
+    start = len(layers) * gate_instruction(target).words
+    for spec, fields in zip(layers, units, strict=True):
+        back = start if spec is top else None
+        halt = spec is top and not top.classes
+        program.append(_header({Token.Z_READY}, {Token.H_DONE}, back, halt) | {"op": GateOp.STEP} | fields)
+    if top.classes:
+        fields = {"first": 0, "last": top.classes - 1, "delay": 0, "top": 0, "f": 0, "g": 0, "o": 0}
+        network, _, _, logits = head_contraction(top, target)
+        all_of_them = Region((0,), (top.classes,), (0,), top.classes)
+        z = region_nest(all_of_them, network.outputs, logits, target, target.levels.z)
+        program.append(_header({Token.LOGITS_READY}, (), halt=True) | {"op": GateOp.EMIT, "z": z} | fields)
+    return program
+
+
+def _gate_words(spec: LSTMSpec, z: Layout, target: Target) -> list[int]:
+    """How many result words after its gate i the gates f, g and o of a unit are."""
+    words = [
+        sum(
+            (start - origin) // (target.columns if index == z.lane else 1) * z.stride[index]
+            for index, start, origin in zip(spec.network.outputs, gate.start, spec.gates[0].start, strict=True)
+        )
+        for gate in spec.gates[1:]
+    ]
+    if min(words) < 0:
+        raise SpecError("a gate is placed before gate i in the result; place gate i first")
+    return words
+
+
+def _words_in_a_row(words: int, target: Target) -> list[Loop]:
+    """Loops that visit at least so many words in order, each as long as it may be."""
+    loops, stride = [], 1
+    while stride < words or not loops:
+        loops.append(Loop(min(longest(target), -(-words // stride)), {"word": stride, "lane": 0}))
+        stride *= longest(target)
+    return loops
+
+
+def check_room(name: str, need: int, limit: int) -> None:
+    """Refuses what is larger than its memory."""
+    if need > limit:
+        raise CapacityError(name, need, limit, "choose a larger target, or smaller modes or ranks")
+
+
+def _header(wait, give, back: int | None = None, halt: bool = False) -> dict[str, int]:
+    """A header; `back` ends the loop's body and is the address of its first instruction."""
+    return {
+        "wait": sum(1 << token for token in wait),
+        "give": sum(1 << token for token in give),
+        "loop_end": int(back is not None),
+        "back": back or 0,
+        "halt": int(halt),
+        "chained": 0,
+    }
+
+
+def _encode(record, instructions) -> np.ndarray:
+    return np.array([word for instruction in instructions for word in record.encode(instruction)], dtype=object)
+
+
+def _pack(lanes: np.ndarray, width: int) -> np.ndarray:
+    """Words × lanes of signed integers as one integer per word, lane 0 in the least significant bits."""
+    mask = (1 << width) - 1
+    result = np.zeros(len(lanes), dtype=object)
+    for lane in range(lanes.shape[1]):
+        result += np.array([(int(value) & mask) << lane * width for value in lanes[:, lane]], dtype=object)
+    return result
+
+
+def unpack(words: np.ndarray, lanes: int, width: int) -> np.ndarray:
+    """The inverse of packing: signed integers, words × lanes."""
+    mask, sign = (1 << width) - 1, 1 << width - 1
+    rows = [[((word >> lane * width & mask) ^ sign) - sign for lane in range(lanes)] for word in words]
+    return np.array(rows, dtype=np.int64).reshape(len(words), lanes)
+
+
+def stream_words(segments: Programs, target: Target, table_width: int) -> np.ndarray:
+    """The image as the 16-bit words fdht.hw.engine.loader.ImageLoader takes: per segment number, address, count,
+    words."""
+    words: list[int] = []
+    for segment, content in segments.items():
+        if not len(content):
+            continue
+        parts = words_for(segment_width(target, segment, table_width))
+        first = target.scratchpad_words - len(content) if segment is Segment.SCRATCHPAD else 0
+        words += [int(segment), first, len(content)]
+        words += [int(word) >> WORD * part & (1 << WORD) - 1 for word in content for part in range(parts)]
+    return np.array(words, dtype=np.uint16)

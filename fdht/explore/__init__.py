@@ -1,0 +1,1 @@
+"""The search behind `fdht explore`: its space, its studies, and its picture."""

@@ -1,0 +1,1 @@
+"""Measurements and comparisons: benchmark, formats against each other, precision, compression, and their pictures."""

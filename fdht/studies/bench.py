@@ -1,0 +1,442 @@
+"""`fdht bench`: the performance table. Cycles from the RTL, the clock from the last recorded build.
+
+A row is one network on one engine. Its weights are random (seed 0, the layer's own initialisation) and quantised on
+real pictures: cycles do not depend on them, and integers are compared with the golden model all the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fdht.compiler.arithmetic import fewest_macs, useful_macs
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.mapping import stage_cycles
+from fdht.compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
+from fdht.compiler.planner import candidates
+from fdht.console import Output
+from fdht.model.presets import PRESETS
+from fdht.sim.build import build
+from fdht.sim.simulate import Job, Simulation, simulate_jobs
+from fdht.spec import timing
+from fdht.spec.bundle import Bundle
+from fdht.spec.container import write_whole
+from fdht.spec.errors import CapacityError, FdhtError, SpecError
+from fdht.spec.instructions import GateOp
+from fdht.spec.lstm import chains
+from fdht.spec.record import Plain, Text, read_kept
+from fdht.spec.stages import StageLists, stages_of
+from fdht.spec.target import Target
+from fdht.studies.contenders import SIMULATED, Contender, contenders, find, pixels, roomy, scaling
+from fdht.studies.measurements import load, load_builds, store
+
+CACHE = Path("build/bench")
+"""Where simulations are kept, below the current directory, each named by what it was made of."""
+
+RESULTS = Path("docs/results")
+"""Where results are written, below the current directory."""
+
+SEEDS = (1, 2, 3)
+"""Of place and route, for the recorded build."""
+
+
+PARTS = ("table", "scaling", "cpu", "epoch", "pictures")
+
+TIMED = ("ucf11", "faces-rgb")
+"""Presets whose layer is timed in PyTorch: the first there is."""
+
+
+class Mismatch(FdhtError):
+    """The RTL and its prediction differ."""
+
+
+@dataclass(frozen=True)
+class Builds:
+    """The recorded builds: per design and board what it uses and how fast it is.
+
+    A JSON list, one record per design and board, so that other designs can stand beside the engine: `design`, `board`,
+    `target`, `clock_mhz`, `fmax_mhz_seeds`, `fmax_mhz` (the median of the `seeds_routed`), `seeds_met`, `luts`, `ffs`,
+    `multipliers`, `block_rams`, `sprams`, `tools`, `gateware` (what it was made of).
+    """
+
+    path: Path
+
+    def load(self) -> list[dict]:
+        return load_builds(self.path)
+
+    def of(self, target: Target, design: str = "fdht") -> dict | None:
+        """The record of a design for a target."""
+        return next((r for r in self.load() if (r["design"], r["target"]) == (design, target.name)), None)
+
+    def record(self, report: dict, gateware: str, design: str = "fdht") -> None:
+        """Keeps the report of fdht.boards.synthesis.synthesise."""
+        names = ("board", "target", "clock_mhz", "fmax_mhz_seeds", "seeds_met", "seeds_routed")
+        names += ("luts", "ffs", "multipliers", "block_rams", "sprams", "tools")
+        record = {"design": design, **{name: report[name] for name in names}}
+        record |= {"fmax_mhz": report["fmax_mhz_median"], "gateware": gateware}
+        others = [r for r in self.load() if (r["design"], r["board"]) != (design, report["board"])]
+        store(self.path, sorted([*others, record], key=lambda r: (r["design"], r["board"])))
+
+
+def run(
+    output: Output,
+    *,
+    parts: Sequence[str],
+    presets: list[str],
+    targets: list[str],
+    formats: list[str],
+    synth: bool,
+    rtl: bool,
+    folder: Path,
+) -> list[dict]:
+    """Measures, writes `bench.json`, `builds.json` and pictures into a folder, and returns the rows.
+
+    Args:
+        parts: of PARTS; all when empty. presets, targets, formats: rows that are wanted; all when empty.
+        synth: build the boards instead of taking the recorded builds.
+        rtl: simulate.
+
+    Raises:
+        SpecError: a part, preset, target or format that is none.
+        Mismatch and what builds and simulations raise; rows measured before are written.
+    """
+    for name in parts:
+        if name not in PARTS:
+            raise SpecError(f"there is no part {name!r}; known: {', '.join(PARTS)}")
+    wanted, builds, results = parts or PARTS, Builds(folder / "builds.json"), folder / "bench.json"
+    chosen = find(presets, targets, formats, [*contenders(), *scaling()])
+    chosen = [c for c in chosen if {"engine": "table"}.get(c.kind, c.kind) in wanted]
+    if synth:
+        synthesise(output, chosen, builds)
+    rows = measure(output, chosen, builds, results, rtl)
+    report(output, rows)
+    timed = next(PRESETS[name] for name in TIMED if name in PRESETS)
+    if not (targets or formats) and (not presets or timed.name in presets):
+        from fdht.studies import stopwatch
+
+        for part, time, show in (
+            ("cpu", stopwatch.measure, stopwatch.report),
+            ("epoch", stopwatch.measure_epoch, stopwatch.report_epoch),
+        ):
+            if part in wanted:
+                times = time(output, timed)
+                show(output, times)
+                merge(results, times)
+                rows += times
+    if "pictures" in wanted:
+        from fdht.studies import pictures
+
+        pictures.draw(output, folder, presets, targets)
+    return rows
+
+
+def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) -> None:
+    """Builds the boards of the contenders' targets with every seed, or finds them built, and records them.
+
+    Of the boards that share a target the one that it is named after.
+    """
+    from fdht.boards.catalogue import BOARDS
+    from fdht.boards.synthesis import synthesise as make
+    from fdht.boards.top import build_id
+
+    for board in BOARDS.values():
+        if board.name == board.target and any(contender.target.name == board.name for contender in contenders):
+            with output.progress(f"bitstream for {board.name}, seeds {', '.join(map(str, SEEDS))}") as advance:
+                say: Callable[[str], None] = lambda message: advance(note=message)  # noqa: E731
+                report = make(board, CACHE / board.name, SEEDS, progress=say)
+            builds.record(report, f"{build_id(board):08x}")
+
+
+def gateware(target: Target) -> str | None:
+    """What a build of the board that a target is named after would be made of now."""
+    from fdht.boards.catalogue import BOARDS
+    from fdht.boards.top import build_id
+
+    return f"{build_id(BOARDS[target.name]):08x}" if target.name in BOARDS else None
+
+
+def row(output: Output, contender: Contender, builds: Builds, simulate: bool = True) -> dict:
+    """Measures one contender.
+
+    Args:
+        simulate: in RTL, too; otherwise cycles are those of the schedule.
+    """
+    spec, target = contender.spec, contender.target
+    fewest, _ = fewest_macs(spec)
+    figures = {
+        "kind": contender.kind,
+        "preset": contender.name,
+        "format": contender.format,
+        "target": target.name,
+        "inputs": spec.inputs,
+        "hidden": spec.hidden,
+        "parameters": spec.network.parameters,
+        "multipliers": target.multipliers,
+        "fewest_macs": fewest,
+        "fits": True,
+        "refusal": None,
+    }
+    try:
+        best = candidates(spec, target)[0]
+    except CapacityError as error:
+        figures |= {"fits": False, "refusal": str(error)}
+        cycles, stage_lists = _without_memories(contender)
+        return figures | _derived(contender, builds, stage_lists, cycles)
+    way = best.ways[0]
+    measured = None
+    if simulate and not (contender.kind == "scaling" and spec.inputs > SIMULATED):
+        measured = _simulated(output, contender, best.stage_lists)
+    taken, sent = lone_frame(way.programs, target)
+    cycles = _planned(way.cycles, sent - taken) | (measured or {})
+    return figures | _derived(contender, builds, best.stage_lists, cycles)
+
+
+def _without_memories(contender: Contender) -> tuple[dict, StageLists]:
+    """Planned cycles of what does not fit: with more memory, or, where no engine has that much, of the array alone."""
+    spec, larger = contender.spec, roomy(contender.target)
+    try:
+        best = candidates(spec, larger)[0]
+        cycles, stage_lists, on = best.cycles, best.stage_lists, larger.name
+    except CapacityError:
+        _, stage_lists = fewest_macs(spec)
+        every = chains((spec,))
+        cycles = sum(
+            stage_cycles(chain.network, stage, None, None, larger)
+            for chain, own in zip(every, stages_of(every, stage_lists), strict=True)
+            for stage in own
+        )
+        on = "the array alone"
+    return _planned(cycles, None) | {"planned_on": on}, stage_lists
+
+
+def _planned(cycles: float | None, latency: int | None) -> dict:
+    return {
+        "cycles_per_step": cycles,
+        "cycles_planned": cycles,
+        "cycles_simulated": None,
+        "latency_cycles": latency,
+        "mismatches": None,
+        "words_compared": None,
+        "simulated": False,
+        "planned_on": None,
+    }
+
+
+def _derived(contender: Contender, builds: Builds, stage_lists: StageLists, counted: dict) -> dict:
+    """What was counted, and utilisation, rates and times that follow from it."""
+    spec, target = contender.spec, contender.target
+    macs = sum(map(sum, useful_macs(spec, stage_lists)))
+    cycles, multipliers = counted["cycles_per_step"], target.multipliers
+    fewest, _ = fewest_macs(spec)
+    record = builds.of(target)
+    fmax = record["fmax_mhz"] if record else None
+    step_us = cycles / fmax if fmax else None
+    dense = 4 * spec.hidden * (spec.inputs + spec.hidden)
+    latency = counted["latency_cycles"]
+    hidden = timing.gate(target, GateOp.STEP, 2).hidden
+    return counted | {
+        "macs_per_step": macs,
+        "utilisation": macs / (multipliers * cycles),
+        "efficiency": fewest / (multipliers * cycles),
+        "gate_cycles_per_unit": int(hidden[1] - hidden[0]),
+        "fmax_mhz": fmax,
+        "fmax_of_this_gateware": record["gateware"] == gateware(target) if record else None,
+        "step_us": step_us,
+        "frames_per_s": 1e6 / step_us if step_us else None,
+        "gops": 2e-3 * macs / step_us if step_us else None,
+        "gops_dense_equivalent": 2e-3 * dense / step_us if step_us else None,
+        "latency_us": latency / fmax if fmax and latency is not None else None,
+    }
+
+
+def _simulated(output: Output, contender: Contender, stage_lists: StageLists) -> dict:
+    """Cycles and mismatches in RTL: of a clip that shows the steady state, and of a lone frame."""
+    target = contender.target
+    name = f"{contender.name} ({contender.format}) on {target.name}"
+    with output.progress(f"{name}: quantising, compiling"):
+        bundle = random_bundle(contender, stage_lists)
+        image = compile_bundle(bundle, target)
+    with output.progress(f"{name}: building the simulator (kept for the next time)"):
+        built = build(target)
+    key = hashlib.sha256(built.directory.name.encode())
+    for part in (image.stream(), image.order, bundle.clips):
+        key.update(b"" if part is None else np.ascontiguousarray(part).tobytes())
+    kept = CACHE / f"{key.hexdigest()[:20]}.json"
+    if (known := read_kept(kept, dict[Text, Plain])) is not None:
+        return known
+    jobs = [Job(image, bundle.clips), Job(image, bundle.clips[:, :1])]
+    with output.progress(f"{name}: simulating {STEPS} steps, then a lone frame", len(jobs)) as advance:
+        steady, alone = simulate_jobs(jobs, built=built, progress=advance)
+    figures = measured(bundle, image, steady, alone)
+    write_whole(kept, json.dumps(figures).encode())
+    return figures
+
+
+def measured(bundle: Bundle, image: Image, steady: Simulation, alone: Simulation) -> dict:
+    """What a simulated clip of STEPS steps and a lone frame show.
+
+    Mismatches are differences to the execution of the program (words and cycles) and to the golden model; of cycles
+    also to what was predicted for steady state and latency.
+    """
+    programs, target = image.machine.programs, image.target
+    cycles = cycles_per_step(steady.step_ends[0]) if len(steady.step_ends[0]) == STEPS else None
+    predicted, (taken, sent) = cycles_per_step(step_ends(programs, target)), lone_frame(programs, target)
+    latency = alone.last_output[0] - alone.last_input[0]
+    texts = [*steady.mismatches, *alone.mismatches]
+    hidden = steady.hidden[0][-bundle.spec.hidden :]
+    texts += [f"h of unit {k} differs from the golden model" for k in np.flatnonzero(hidden != bundle.hidden[0])]
+    texts += [f"logit {k} differs from the golden model" for k in np.flatnonzero(steady.logits[0] != bundle.logits[0])]
+    for what, seen, expected in (("per step", cycles, predicted), ("of latency", latency, sent - taken)):
+        texts += [f"{seen} cycles {what}, {expected} predicted"] if seen != expected else []
+    missing = steady.words_expected + alone.words_expected - steady.words_compared - alone.words_compared
+    return {
+        "cycles_per_step": predicted if cycles is None else cycles,
+        "cycles_simulated": cycles,
+        "cycles_planned": predicted,
+        "latency_cycles": latency,
+        "mismatches": len(texts) + missing,
+        "first_mismatches": texts[:5],
+        "words_compared": steady.words_compared + alone.words_compared,
+        "simulated": True,
+    }
+
+
+def random_bundle(contender: Contender, stage_lists: StageLists) -> Bundle:
+    """The model with random weights, quantised on a clip of real pictures, which is its golden vector."""
+    import torch
+
+    from fdht.model.layers import Classifier
+    from fdht.model.quantise import quantise
+
+    target = contender.target
+    clips = pixels(contender, STEPS)[None]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Classifier(contender.spec).eval()
+    bundle, _ = quantise(
+        model,
+        stage_lists,
+        clips,
+        np.array([-1]),
+        factor_width=target.factor_width,
+        accumulator_width=target.accumulator_width,
+        gate=target.gate_formats,
+    )
+    return bundle
+
+
+def measure(
+    output: Output, contenders: Sequence[Contender], builds: Builds, results: Path, simulate: bool = True
+) -> list[dict]:
+    """The rows of contenders; each is written to the file of results as soon as it is known."""
+    rows = []
+    if not contenders:
+        return rows
+    with output.progress("measuring", len(contenders)) as advance:
+        for number, contender in enumerate(contenders):
+            advance(number, len(contenders), f"{contender.name} ({contender.format}) on {contender.target.name}")
+            if contender.kind == "scaling":
+                contender = with_room(contender)
+            rows.append(row(output, contender, builds, simulate))
+            merge(results, rows[-1:])
+    return rows
+
+
+def with_room(contender: Contender) -> Contender:
+    """On the engine itself, or, if the network does not fit that, on one with more memory."""
+    try:
+        candidates(contender.spec, contender.target)
+    except CapacityError:
+        return replace(contender, target=roomy(contender.target))
+    return contender
+
+
+KEY = ("kind", "preset", "format", "target")
+
+
+def merge(path: Path, rows: Sequence[dict]) -> None:
+    """Puts rows into a file of results, in place of those of the same kind, preset, format and target."""
+    if not rows:
+        return
+    key = lambda r: tuple(str(r.get(name)) for name in KEY)  # noqa: E731
+    old = load(path)
+    new = {key(r): r for r in rows}
+    kept = [new.pop(key(r), r) for r in old]
+    store(path, [*kept, *new.values()])
+
+
+def check(rows: Iterable[dict]) -> None:
+    """Raises unless every simulated row agrees with its prediction.
+
+    Raises:
+        Mismatch: one does not.
+    """
+    for r in rows:
+        if r.get("mismatches"):
+            raise Mismatch(
+                f"{r['preset']} ({r['format']}) on {r['target']}: {r['mismatches']} words or cycles differ from the "
+                f"prediction; the first: {(r['first_mismatches'] or ['words are missing'])[0]}"
+            )
+
+
+def report(output: Output, rows: Sequence[dict]) -> None:
+    """The tables for people."""
+    table = [r for r in rows if r["kind"] == "engine"]
+    columns = ("preset", "format", "target", "factors", "MACs", "cycles", "util.", "eff.", "MHz", "µs", "frames/s")
+    if table:
+        output.table(
+            "A step in steady state; cycles in brackets are planned for what does not fit",
+            columns,
+            [
+                (
+                    r["preset"],
+                    r["format"],
+                    r["target"],
+                    r["parameters"],
+                    f"{r['macs_per_step']:,}",
+                    cycles_text(r),
+                    f"{r['utilisation']:.3f}",
+                    f"{r['efficiency']:.3f}",
+                    rounded(r["fmax_mhz"], 1),
+                    rounded(r["step_us"], 1),
+                    rounded(r["frames_per_s"], 0),
+                )
+                for r in table
+            ],
+        )
+    scaling = [r for r in rows if r["kind"] == "scaling"]
+    if scaling:
+        output.table(
+            "Cost against the number of inputs",
+            ("inputs", "target", "factors", "MACs", "cycles", "simulated", "util."),
+            [
+                (
+                    r["inputs"],
+                    r["target"],
+                    r["parameters"],
+                    f"{r['macs_per_step']:,}",
+                    cycles_text(r),
+                    r["simulated"],
+                    f"{r['utilisation']:.3f}",
+                )
+                for r in scaling
+            ],
+        )
+    stale = sorted({r["target"] for r in table if r["fmax_of_this_gateware"] is False})
+    if stale:
+        output.say(f"the recorded build of {', '.join(stale)} is of other gateware than this; fdht bench builds anew")
+    for r in table:
+        if r["refusal"]:
+            output.say(f"{r['preset']} ({r['format']}) does not fit {r['target']}: {r['refusal']}")
+
+
+def cycles_text(r: dict) -> str:
+    cycles = f"{r['cycles_per_step']:,g}" if r["cycles_per_step"] < 1e6 else f"{r['cycles_per_step']:,}"
+    return cycles if r["fits"] else f"({cycles})"
+
+
+def rounded(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,304 @@
+"""`fdht compress`: a trained torch.nn.LSTM becomes an FDHT-LSTM, at several ranks, with what each loses and regains."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from fdht.console import Advance, Output, percent
+from fdht.model.checkpoint import Checkpoint, digest, load_checkpoint, write_checkpoint
+from fdht.model.data import DataSet, Source, load
+from fdht.model.dense import DenseModel, read_dense, write_dense
+from fdht.model.layers import Classifier
+from fdht.model.presets import PRESETS, Preset, find_preset
+from fdht.model.train import predict, train
+from fdht.spec.errors import SpecError
+from fdht.spec.lstm import LSTMSpec, fdht_lstm
+from fdht.studies import accuracy
+from fdht.studies.accuracy import Row, hits, sizes
+from fdht.studies.drawing import plain, write
+from fdht.workflow import training
+
+STUDY = "compression"
+RECIPES = ("dense", "truncated", "fine-tuned")
+"""Of rows of results: what was read, what the decomposition left of it, and that after training."""
+
+RATE = 0.003
+"""Peak of the learning rate in fine-tuning, where nothing else is asked for."""
+
+TRUNCATED, TUNED, ERROR, DENSE = "#ee6677", "#4477aa", "#ccbb44", "#999999"
+
+
+def run(
+    output: Output,
+    path: Path,
+    *,
+    source: Source,
+    preset: str | None,
+    inputs: str | None,
+    outputs: str | None,
+    ranks: str,
+    epochs: int | None,
+    rate: float | None,
+    seed: int,
+    head: str | None,
+    values: str | None,
+    resume: bool,
+    folder: Path,
+    results: Path | None,
+) -> dict:
+    """Decomposes, measures, fine-tunes and measures again, rank by rank; returns the figures.
+
+    Leaves a checkpoint per rank and a picture in the folder. A fine-tuning that is done is not repeated with `resume`,
+    and an interrupted one goes on.
+
+    Args:
+        path: the state dict, see `read_dense`.
+        preset: whose modes, places and training are taken; the data set's, or one of the same size, when left out.
+        inputs, outputs: other modes, `61,10,4,8`.
+        ranks: of all nodes of the tree, `4,8,12`; what the tensor has less of stays lower.
+        epochs: of fine-tuning; a third of the preset's when left out, 0 for none.
+        rate: peak of its learning rate.
+        head: prefix of the head's parameters, where there are several matrices.
+        values: what it takes for the smallest and the largest raw word, `0,1`; what fdht takes when left out.
+        results: a file to put rows into.
+
+    Raises:
+        SpecError, FileError: what cannot be read, or does not fit the data or the modes.
+        TrainingInterrupted: Ctrl-C; what is done is kept.
+    """
+    wanted = _ranks(ranks)
+    dense = read_dense(path, head)
+    with output.progress(f"reading {source.name}"):
+        data = load(source)
+    if values is not None:
+        dense = dense.rescaled(data.input_format, *_range(values))
+    base = _base(preset, source, dense, data)
+    epochs = max(1, base.epochs // 3) if epochs is None else epochs
+    if epochs < 0:
+        raise SpecError(f"{epochs} epochs of fine-tuning; there are 0 and more")
+    if dense.head is None and epochs == 0:
+        raise SpecError(f"{path} has no head, and without fine-tuning none is trained; add --epochs")
+    spec = _spec(base, dense, data, inputs, outputs)
+    origin = digest(dense.lstm, *([] if dense.head is None else [dense.head]))
+    base = replace(base, spec=spec, learning_rate=RATE if rate is None else rate)
+    figures = {"file": str(path), "data": data.name, "preset": base.name, "epochs": epochs, "points": []}
+    rows = []
+    if dense.head is not None:
+        model = dense.classifier(data.input_format)
+        rows.append(_row(model, model.layers[0], data, source, "dense", seed))
+        figures["accuracy"] = rows[0].accuracy
+    figures["parameters"] = 4 * spec.hidden * (spec.inputs + spec.hidden + 1) + spec.classes * (spec.hidden + 1)
+    for rank in wanted:
+        checkpoint = folder / f"{path.stem}-rank{rank}.checkpoint"
+        with output.progress(f"rank {rank}: hierarchical SVD"):
+            model, decomposition = dense.compressed(spec, data.input_format, rank)
+        kept = model.layers[0]
+        point = {"rank": rank, "error": decomposition.error, "ranks": kept.network.ranks, **sizes(kept)}
+        before = _row(model, kept, data, source, "truncated", seed, error=decomposition.error)
+        if dense.head is not None:
+            rows.append(before)
+            point["truncated"] = before.accuracy
+        begun = resume and checkpoint.exists() and load_checkpoint(checkpoint).epoch > 0
+        if not begun:
+            _store(checkpoint, model, replace(base, spec=kept), source, data, seed, before.accuracy)
+        if epochs:
+            tuned = replace(base, spec=kept, epochs=epochs)
+            with output.progress(f"rank {rank}: fine-tuning", epochs) as advance:
+                train(
+                    tuned,
+                    checkpoint,
+                    source=source,
+                    seed=seed,
+                    start=None if begun else checkpoint,
+                    origin=origin,
+                    resume=begun,
+                    progress=partial(_told, advance),
+                )
+            trained = load_checkpoint(checkpoint)
+            rows.append(
+                _row(
+                    trained.model,
+                    kept,
+                    data,
+                    source,
+                    "fine-tuned",
+                    seed,
+                    error=decomposition.error,
+                    clips=epochs * min(tuned.clips_per_epoch, len(data.final)),
+                    seconds=trained.seconds,
+                )
+            )
+            point["tuned"] = rows[-1].accuracy
+        figures["points"].append(point | {"checkpoint": str(checkpoint)})
+    picture = folder / f"{path.stem}.compression.png"
+    write(draw(figures), picture)
+    if results is not None:
+        accuracy.merge(rows, results)
+    return figures | {"picture": str(picture)}
+
+
+def _ranks(text: str) -> list[int]:
+    ranks = training.whole_numbers(text, "ranks")
+    if min(ranks) < 1:
+        raise SpecError(f"rank {min(ranks)} is below 1")
+    return list(ranks)
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in text.split(","))
+    except ValueError:
+        raise SpecError(f"{text!r} is no range of two numbers with a comma between, like 0,1") from None
+    return low, high
+
+
+def _base(name: str | None, source: Source, dense: DenseModel, data: DataSet) -> Preset:
+    """The preset whose model and training are taken."""
+    size = dense.lstm.input_size, dense.lstm.hidden_size
+    if data.inputs != size[0]:
+        raise SpecError(
+            f"a step of {data.name} has {data.inputs:,} values, the LSTM takes {size[0]:,}; pass its own data"
+        )
+    if dense.head is not None and dense.head.out_features != data.classes:
+        raise SpecError(f"{data.name} has {data.classes} classes, the head has {dense.head.out_features} outputs")
+    if name is not None:
+        return find_preset(name)
+    fitting = [each for each in PRESETS.values() if (each.spec.inputs, each.spec.hidden) == size]
+    fitting.sort(key=lambda each: each.data != source.name)
+    of_data = [each for each in PRESETS.values() if each.spec.inputs == size[0]]
+    if not fitting and not of_data:
+        raise SpecError(f"no preset takes {size[0]:,} inputs; say whose training to use with --preset, and the modes")
+    return (fitting or of_data)[0]
+
+
+def _spec(base: Preset, dense: DenseModel, data: DataSet, inputs: str | None, outputs: str | None) -> LSTMSpec:
+    """The model to make: modes and places of the preset, or others."""
+    spec, size = base.spec, (dense.lstm.input_size, dense.lstm.hidden_size)
+    if (spec.inputs, spec.hidden) == size:
+        return training.reshaped(replace(spec, classes=data.classes), inputs, outputs, 1)
+    if inputs is None and outputs is None:
+        raise SpecError(
+            f"preset {base.name} has {spec.inputs:,} inputs and {spec.hidden} hidden units, the LSTM {size[0]:,} "
+            f"and {size[1]}; say its modes with --input-modes and --output-modes"
+        )
+    n = spec.network.input_shape if inputs is None else training.whole_numbers(inputs)
+    m = spec.network.output_shape if outputs is None else training.whole_numbers(outputs)
+    return fdht_lstm(*size, data.classes, n, m, 1)
+
+
+def _store(
+    path: Path, model: Classifier, preset: Preset, source: Source, data: DataSet, seed: int, measured: float
+) -> None:
+    """The truncated model as a checkpoint of no epochs."""
+    checkpoint = Checkpoint(
+        preset=preset.name,
+        data=source,
+        fingerprint=data.fingerprint,
+        spec=preset.spec,
+        model=model,
+        seed=seed,
+        epoch=0,
+        epochs=0,
+        choose=False,
+        recipe=preset.recipe,
+        accuracy=measured,
+    )
+    write_checkpoint(path, checkpoint, {})
+
+
+def _told(advance: Advance, epoch: int, epochs: int, records: list[dict]) -> None:
+    advance(epoch, epochs, f"loss {records[-1]['loss']:.3f}")
+
+
+def _row(
+    model: Classifier,
+    spec: LSTMSpec,
+    data: DataSet,
+    source: Source,
+    recipe: str,
+    seed: int,
+    *,
+    error: float = 0.0,
+    clips: int = 0,
+    seconds: float = 0.0,
+) -> Row:
+    """What a model does on the test clips."""
+    return Row(
+        study=STUDY,
+        data=source.name,
+        seed=seed,
+        recipe=recipe,
+        error=round(error, 6),
+        clips=clips,
+        seconds=seconds,
+        **sizes(spec),
+        **hits(predict(model, data.test.clips) == data.test.labels),
+    )
+
+
+def report(output: Output, figures: dict) -> None:
+    """The table of ranks."""
+    whole = f", accuracy {percent(figures['accuracy'])}" if "accuracy" in figures else ""
+    output.table(
+        f"{figures['file']}: {figures['parameters']:,} parameters{whole} on the test clips of {figures['data']}",
+        ("rank", "factors", "smaller by", "error", "accuracy", f"after {figures['epochs']} epochs", "checkpoint"),
+        [
+            (
+                point["rank"],
+                point["factors"],
+                f"{figures['parameters'] / point['parameters']:,.0f} times",
+                f"{point['error']:.3f}",
+                percent(point.get("truncated")),
+                percent(point.get("tuned")),
+                point["checkpoint"],
+            )
+            for point in figures["points"]
+        ],
+    )
+    output.say(f"drew {figures['picture']}")
+
+
+def draw(figures: dict) -> Figure:
+    """Accuracy before and after fine-tuning, and the error of the matrix, against the number of factors."""
+    points = sorted(figures["points"], key=lambda point: point["factors"])
+    factors = [point["factors"] for point in points]
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for name, colour, label in (("tuned", TUNED, "fine-tuned"), ("truncated", TRUNCATED, "truncated")):
+        if all(name in point for point in points):
+            axes.plot(factors, [100 * point[name] for point in points], marker="o", color=colour, label=label)
+    if "accuracy" in figures:
+        axes.axhline(
+            100 * figures["accuracy"], color=DENSE, ls="--", label=f"dense, {figures['parameters']:,} parameters"
+        )
+    axes.plot(factors, [100 * point["error"] for point in points], marker="s", color=ERROR, ls=":", label="error of W")
+    axes.set_xscale("log")
+    axes.set_xticks(factors, [f"{n:,}" for n in factors])
+    axes.minorticks_off()
+    axes.set_ylim(-2, 102)
+    axes.set_xlabel("factors")
+    axes.set_ylabel("accuracy on the test clips, relative error (%)")
+    plain(axes)
+    axes.set_title(f"{Path(figures['file']).name} on {figures['data']}, rank by rank", loc="left", fontsize=11)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def to_dense(output: Output, checkpoint: Path, out: Path) -> dict:
+    """Writes a checkpoint's model as plain PyTorch's state dict; returns what is in it."""
+    trained = load_checkpoint(checkpoint)
+    with output.progress("multiplying out the factors"):
+        shapes = write_dense(out, trained.model)
+    return {
+        "checkpoint": str(checkpoint),
+        "file": str(out),
+        "parameters": {name: list(s) for name, s in shapes.items()},
+    }
+
+
+def report_dense(output: Output, figures: dict) -> None:
+    """What was written."""
+    rows = [(name, " × ".join(f"{size:,}" for size in shape)) for name, shape in figures["parameters"].items()]
+    output.table(f"{figures['file']}: a state dict of plain PyTorch", ("parameter", "shape"), rows)

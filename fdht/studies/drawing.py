@@ -1,0 +1,28 @@
+"""What all pictures have in common."""
+
+from io import BytesIO
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fdht.spec.container import write_whole
+
+DPI = 130
+
+
+def plain(axes: Axes) -> None:
+    """A faint grid, and no frame above and at the right."""
+    axes.grid(True, color="#dddddd", lw=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def write(figure: Figure, path: Path) -> None:
+    """Writes a picture, whole or not at all, also when another process does the same.
+
+    Raises:
+        FileError: no permission, no room.
+    """
+    content = BytesIO()
+    figure.savefig(content, dpi=DPI)
+    write_whole(path, content.getvalue())

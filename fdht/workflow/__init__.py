@@ -1,0 +1,1 @@
+"""The way of a model from data to a board, a module per step."""

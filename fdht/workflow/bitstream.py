@@ -1,0 +1,131 @@
+"""`fdht synth`: a bitstream, what it uses, and whether that is worse than it was."""
+
+from pathlib import Path
+
+from fdht.boards import baseline
+from fdht.boards.board import Board
+from fdht.boards.catalogue import BOARDS, find_board
+from fdht.boards.synthesis import synthesise
+from fdht.console import Output
+from fdht.spec.errors import CapacityError
+
+
+def boards() -> list[dict]:
+    """The boards there are."""
+    return [
+        {
+            "board": board.name,
+            "part": board.family.name,
+            "target": board.target,
+            "multipliers": board.engine.multipliers,
+            "clock_mhz": board.clock_mhz,
+            "baud": board.baud,
+        }
+        for board in BOARDS.values()
+    ]
+
+
+def run(
+    output: Output, board_name: str, folder: Path, seeds: list[int], check: bool = False, accept: bool = False
+) -> dict:
+    """Builds and returns the figures of the report.
+
+    Args:
+        seeds: of the placement; if empty those of the baseline when it is checked, else 1.
+        check: hold the build against the board's baseline; `cycles_per_step` and `better` join the figures.
+        accept: make it the baseline; `cycles_per_step` and `baseline` join the figures.
+
+    Raises:
+        BaselineError: the build is worse than its baseline.
+    """
+    board = find_board(board_name)
+    if not seeds:
+        seeds = baseline.load(board)["seeds"] if check else [1]
+    with output.progress(f"bitstream for {board.name}") as advance:
+        figures = synthesise(board, folder, seeds, progress=lambda message: advance(note=message))
+    if check or accept:
+        with output.progress(f"cycles of the presets on {board.target}"):
+            figures["cycles_per_step"] = cycles = preset_cycles(board)
+        if check:
+            figures["better"] = baseline.compare(board, figures, cycles)
+        if accept:
+            figures["baseline"] = str(baseline.record(board, figures, cycles))
+    return figures
+
+
+def preset_cycles(board: Board) -> dict[str, float | None]:
+    """Cycles per step of every preset on the board's engine, as planned; None if it does not fit."""
+    from fdht.compiler.planner import candidates
+    from fdht.model.presets import PRESETS
+
+    cycles: dict[str, float | None] = {}
+    for preset in PRESETS.values():
+        try:
+            cycles[preset.name] = candidates(preset.spec, board.engine)[0].cycles
+        except CapacityError:
+            cycles[preset.name] = None
+    return cycles
+
+
+def by_seed(figures: dict) -> str:
+    """What every seed reached, how many met the clock, and the median of those that were routed."""
+    speeds = figures["fmax_mhz_seeds"]
+    each = ", ".join(f"{seed}: {'not routed' if mhz is None else f'{mhz:g} MHz'}" for seed, mhz in speeds.items())
+    routed = figures["seeds_routed"]
+    some = "" if routed == len(speeds) else f" of the {routed} routed"
+    met = f"{figures['seeds_met']} of {len(speeds)} met the clock"
+    return f"{each}; {met}, median{some} {figures['fmax_mhz_median']:g} MHz"
+
+
+def by_others(figures: dict) -> str:
+    """What analyses less careful than the one that decides say of the kept seed, in brackets."""
+    said = {"nextpnr": figures["fmax_mhz_nextpnr"], "icetime": figures["fmax_mhz_icetime"]}
+    others = [f"{who} says {mhz:g}" for who, mhz in said.items() if mhz is not None and mhz > figures["fmax_mhz"]]
+    return f" ({', '.join(others)})" if others else ""
+
+
+def uncovered(kinds: dict[str, dict]) -> str:
+    """What a clock's figure says nothing about: how many of which cells, their pins, and what their own delays may be
+    before that matters."""
+    sentences = []
+    for kind, each in kinds.items():
+        room = f" (their own delays; up to {each['room_ns']:g} ns would do no harm)" if "room_ns" in each else ""
+        sentences.append(f"{each['cells']} {kind}: {', '.join(each['pins'])}{room}")
+    return "; ".join(sentences) or "nothing"
+
+
+def report(output: Output, figures: dict) -> None:
+    """The table of a finished build."""
+    taken = " (of an earlier, equal build)" if figures["cached"] else ""
+    output.facts(
+        f"{figures['board']}: bitstream",
+        {
+            "bitstream": figures["bitstream"],
+            "routed design": figures["routed"],
+            "clock": f"{figures['clock_mhz']:g} MHz wanted, {figures['fmax_mhz']:g} MHz reached{by_others(figures)}",
+            "by seed": by_seed(figures),
+            "not in these figures": uncovered(figures["timing_uncovered"]),
+            "LUTs, flip-flops": f"{figures['luts']:,}, {figures['ffs']:,}",
+            "multipliers": figures["multipliers"],
+            "block RAMs, SPRAMs": f"{figures['block_rams']}, {figures['sprams']}",
+            "seconds": f"{figures['seconds']}{taken}",
+        },
+    )
+    used = figures["utilisation"].items()
+    rows = [(kind, count, of, f"{100 * count / of:.0f} %") for kind, (count, of) in used if count]
+    output.table("Used of the part, after place and route", ("type", "used", "of", "share"), rows)
+    if "cycles_per_step" in figures:
+        rows = [(name, "does not fit" if n is None else n) for name, n in figures["cycles_per_step"].items()]
+        output.table("Cycles per step", ("preset", "cycles"), rows)
+    if "better" in figures:
+        output.say("no worse than the baseline")
+    for sentence in figures.get("better", ()):
+        output.say(f"better: {sentence}; fdht synth --board {figures['board']} --accept keeps it as the baseline")
+    if "baseline" in figures:
+        output.say(f"the baseline is now in {figures['baseline']}")
+
+
+def report_boards(output: Output, rows: list[dict]) -> None:
+    """The table of boards."""
+    columns = ("board", "family", "target", "multipliers", "MHz", "baud")
+    output.table("Boards", columns, [list(row.values()) for row in rows])

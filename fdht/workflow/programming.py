@@ -1,0 +1,46 @@
+"""`fdht program`: a bitstream onto a board."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from fdht.boards.catalogue import find_board
+from fdht.console import Output
+from fdht.spec.errors import FdhtError, FileError
+
+LOADER = "openFPGALoader"
+
+
+class ProgrammingError(FdhtError):
+    """The loader is missing or failed."""
+
+
+def run(output: Output, board_name: str, bitstream: Path | None, build: Path) -> dict:
+    """Loads a bitstream with openFPGALoader.
+
+    Args:
+        bitstream: the file; None for the one that `fdht synth` left below `build`.
+
+    Raises:
+        SpecError: unknown board.
+        FileError: no bitstream there.
+        ProgrammingError: openFPGALoader is missing or failed.
+    """
+    board = find_board(board_name)
+    path = bitstream or build / board.name / f"{board.name}{board.family.suffix}"
+    if not path.is_file():
+        raise FileError(f"there is no bitstream {path}; make it with: fdht synth --board {board.name}")
+    loader = shutil.which(LOADER)
+    if loader is None:
+        raise ProgrammingError(
+            f"{LOADER} was not found; install it (apt install openfpgaloader, brew install openfpgaloader, or see "
+            f"https://trabucayre.github.io/openFPGALoader), or load {path} with the board's own tool"
+        )
+    command = [loader, "-b", board.loader or board.name, str(path)]
+    with output.progress(f"loading {board.name}"):
+        done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        last = lines[-1] if lines else "it said nothing"
+        raise ProgrammingError(f"{LOADER} could not load {board.name} ({last}); look at cable and power")
+    return {"board": board.name, "bitstream": str(path), "command": command}

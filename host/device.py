@@ -1,0 +1,228 @@
+"""An engine at a port: a board, or a board in simulation."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from fdht.compiler.image import Image
+from fdht.host.connection import Connection, DeviceError
+from fdht.spec.errors import SpecError
+from fdht.spec.protocol import (
+    MAX_PAYLOAD,
+    OutputKind,
+    Request,
+    Status,
+    image_check,
+    result_bytes,
+    start_payload,
+    target_id,
+    word_bytes,
+)
+from fdht.spec.target import TARGETS
+
+BAUD = 3_000_000
+TIMEOUT = 1.0
+STANDSTILL = 10
+"""Timeouts after which an engine that takes and gives nothing is given up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What became of a clip.
+
+    Attributes:
+        logits: of each class. hidden, cells: h and c of all layers' units after the last step.
+        every_h: steps × H of the last layer, if asked for.
+        status: of the device at the end, with the run's counts.
+    """
+
+    logits: np.ndarray
+    hidden: np.ndarray
+    cells: np.ndarray
+    every_h: np.ndarray | None
+    status: Status
+
+    @property
+    def label(self) -> int:
+        """The class: the first of the largest logits, -1 without a head."""
+        return int(self.logits.argmax()) if len(self.logits) else -1
+
+
+class Device:
+    """An engine behind a port. A context manager.
+
+    Args:
+        port: as pyserial's `serial_for_url` takes it: `/dev/ttyUSB1`, `COM4`, `socket://host:port`.
+        baud: of a serial port.
+        timeout: seconds in which a device that is there answers.
+        build: the bitstream that must be there (fdht.boards.top.build_id); None for any that speaks the protocol.
+
+    Raises:
+        DeviceError: no port, no device, or not the one that must be there.
+    """
+
+    def __init__(self, port: str, *, baud: int = BAUD, timeout: float = TIMEOUT, build: int | None = None):
+        self._timeout = timeout
+        self._image: Image | None = None
+        self._check = 0
+        self._connection = Connection(port, baud, timeout)
+        try:
+            status = self._connection.identify()
+            if build is not None and status.build != build:
+                raise DeviceError(
+                    f"the bitstream on {port} is {status.build:08x}, not {build:08x}, which this fdht makes; "
+                    "load it with: fdht program --board NAME"
+                )
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> "Device":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def status(self) -> Status:
+        """What the device is, holds and has counted: see fdht.spec.protocol."""
+        return self._connection.status()
+
+    def reset(self) -> None:
+        """Ends a run and forgets its results; what is loaded stays."""
+        self._connection.do(Request.RESET)
+
+    def load(self, image: Image, progress: Callable[[int, int], None] | None = None) -> bool:
+        """Loads an image, unless it is what the device has, and makes sure that it has arrived.
+
+        Args:
+            progress: called with (bytes done, bytes).
+
+        Returns:
+            Whether it had to be loaded.
+
+        Raises:
+            DeviceError: the image is for another target, or was not taken as it is.
+        """
+        target = self.status().target
+        if target_id(image.target) != target:
+            built = next((name for name, known in TARGETS.items() if target_id(known) == target), f"{target:08x}")
+            raise DeviceError(
+                f"the board on {self._connection.url} is built for target {built}, the image for {image.target.name}; "
+                "compile it for the board's target, or load the image's bitstream"
+            )
+        words = image.stream().astype("<u2").tobytes()
+        check = image_check(words)
+        self._image = None
+        self.reset()
+        fresh = self.status().image != check
+        if fresh:
+            self._connection.do(Request.IMAGE, _parts(words, progress))
+            loaded = self.status().image
+            if loaded != check:
+                raise DeviceError(
+                    f"the board on {self._connection.url} holds an image with check {loaded:08x}, {check:08x} was "
+                    "sent; load it again"
+                )
+        self._image, self._check = image, check
+        return fresh
+
+    def run(
+        self,
+        clips: np.ndarray,
+        *,
+        initial: np.ndarray | None = None,
+        every_h: bool = False,
+        keep: bool = False,
+    ) -> Iterator[Result]:
+        """Streams clips through the engine, frame by frame.
+
+        Args:
+            clips: raw input words, clips × steps × N.
+            initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
+            every_h: have h sent after every step.
+            keep: each clip but the first goes on with the states the clip before ended with.
+
+        Yields:
+            Each clip's result as it is done.
+
+        Raises:
+            SpecError: no image is loaded, or the clips do not fit it.
+            DeviceError: the device no longer answers, or is no longer loaded with the image.
+        """
+        image = self._image
+        if image is None:
+            raise SpecError("no image is loaded; call load before run")
+        if clips.ndim != 3 or clips.shape[2] != image.inputs or not 1 <= clips.shape[1] < 1 << 16:
+            raise SpecError(f"clips of shape {clips.shape} are not clips x steps x {image.inputs}")
+        self.reset()
+        if self.status().image != self._check:
+            raise DeviceError(f"another program has loaded the board on {self._connection.url}; load the image again")
+        for number, clip in enumerate(clips):
+            yield self._run(image, clip, initial, every_h, keep and number > 0)
+
+    def _run(self, image: Image, clip: np.ndarray, initial: np.ndarray | None, every_h: bool, keep: bool) -> Result:
+        steps, units = len(clip), image.layers * image.hidden
+        counts = [every_h * (steps - 1) * image.hidden + units, units, image.classes]
+        size = result_bytes(image.target.data_width)
+        results, moved = bytearray(), time.monotonic()
+
+        def collect() -> None:
+            """Takes what results there are; an engine in which nothing moves any more is given up."""
+            got = self._connection.read()
+            results.extend(got)
+            if got:
+                alive()
+            elif time.monotonic() - moved > STANDSTILL * self._timeout:
+                raise DeviceError(
+                    f"the engine on {self._connection.url} stands still; start again, and if that does not help, "
+                    "load the bitstream anew"
+                )
+
+        def alive(*_) -> None:
+            nonlocal moved
+            moved = time.monotonic()
+
+        self._connection.do(Request.START, [start_payload(steps, initial is not None, every_h, keep)])
+        if initial is not None and not keep:
+            self._connection.do(Request.STATE, _parts(_words(initial, image.target.data_width), alive), collect)
+        self._connection.do(Request.X, _parts(_words(_sent(clip, image), image.target.input_width), alive), collect)
+        while len(results) < sum(counts) * size:
+            collect()
+        words = np.frombuffer(results, dtype=np.uint8).reshape(-1, size)
+        wide = np.zeros((len(words), 4), dtype=np.uint8)
+        wide[:, 5 - size :] = words[:, 1:]
+        values = wide.view("<i4")[:, 0].astype(np.int64) >> 8 * (5 - size)
+        hidden, cells, logits = (values[words[:, 0] & 3 == kind.value] for kind in OutputKind)
+        if [len(hidden), len(cells), len(logits)] != counts:
+            raise DeviceError(
+                f"the board on {self._connection.url} sent other results than it was asked for; start again"
+            )
+        each = None
+        if every_h:
+            last = hidden[len(hidden) - image.hidden :]
+            each = np.concatenate([hidden[: (steps - 1) * image.hidden], last]).reshape(steps, image.hidden)
+        return Result(logits, hidden[len(hidden) - units :], cells, each, self.status())
+
+
+def _parts(data: bytes, progress: Callable[[int, int], None] | None = None) -> Iterator[bytes]:
+    """Cuts bytes into payloads; `progress` is called with (bytes sent, bytes)."""
+    for at in range(0, len(data), MAX_PAYLOAD):
+        yield data[at : at + MAX_PAYLOAD]
+        if progress is not None:
+            progress(min(at + MAX_PAYLOAD, len(data)), len(data))
+
+
+def _words(values: np.ndarray, width: int) -> bytes:
+    """Words as they are sent, the low byte first."""
+    return values.astype({1: "i1", 2: "<i2", 4: "<i4"}[word_bytes(width)]).tobytes()
+
+
+def _sent(clip: np.ndarray, image: Image) -> np.ndarray:
+    """A clip's raw words in the order the engine wants, each frame filling whole beats."""
+    ordered = (clip if image.order is None else clip[:, image.order]).astype(np.int64)
+    return np.pad(ordered, ((0, 0), (0, -ordered.shape[1] % image.target.input_lanes)))

@@ -1,0 +1,1 @@
+"""The engine: one file per box of its block diagram (see the README of hw)."""

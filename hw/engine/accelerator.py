@@ -1,0 +1,254 @@
+"""The engine: contraction unit, gate unit and loader around their memories, each led by its own program."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fdht.hw.component import Component, delay
+from fdht.hw.engine.contraction_unit import ContractionUnit
+from fdht.hw.engine.gate_unit import GateUnit
+from fdht.hw.engine.loader import ImageLoader, InputLoader
+from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
+from fdht.hw.engine.sequencer import Sequencer, TokenCounters
+from fdht.hw.engine.signatures import output_word
+from fdht.hw.engine.trace import EventPort, array_event, cell_event, hidden_event, result_event
+from fdht.spec import timing
+from fdht.spec.activation import table_width
+from fdht.spec.instructions import WORD, Segment, array_instruction, gate_instruction, loader_instruction
+from fdht.spec.target import Target
+
+
+class Accelerator(Component):
+    """Runs any LSTM whose image fits the target.
+
+    Load an image, pulse `start`, send the inputs of `steps` time steps, take the outputs. Inputs may be sent
+    before `start`; they wait. An image must not be loaded while `busy`.
+
+    Members:
+        image (In): image words (see fdht.hw.engine.loader.ImageLoader).
+        x (In): raw inputs, N per step in their order, `input_lanes` at once; a step begins with a new beat.
+        state (In): initial h and c of each unit in turn, layer by layer; taken only if `use_state`.
+        out (Out): h of the last layer of every step (`every_h`), but after the last step h and c of all layers, unit by
+            unit, then the logits.
+        start (In): begins a run. steps (In): its time steps; with 0, nothing begins. use_state, every_h (In): its
+            options.
+        keep (In): go on with the h and c that the run before ended with, whatever `use_state`; only after a run of the
+            same image that was not cut short by a reset. All stable while `busy`.
+        busy (Out): a run is under way, or its last words wait for `out`.
+        cycles, stalls, saturations (Out): of the current or last run: clock cycles from the one after `start`;
+            those in which the loader waited for x or the gate unit for state or out; words in which a requantiser
+            clipped a lane, and sums in the result memory in which one was clipped.
+        collision (Out): set when a program broke the scratchpad's rules; never, with a compiled one.
+        array_trace, result_trace, hidden_trace, cell_trace: every result written, for simulation (see
+        fdht.hw.engine.trace).
+
+    Costs: `multipliers`, `block_rams`, `sprams`; cycles as fdht.compiler.machine predicts.
+    """
+
+    def __init__(self, target: Target):
+        self.target = target
+        word = data.ArrayLayout(signed(target.data_width), target.columns)
+        self._contraction = ContractionUnit(target)
+        self._gate = GateUnit(target)
+        self._scratchpad = Scratchpad(target)
+        self._factors = FactorMemory(target)
+        self._results = ResultMemory(target)
+        self._sequencers = {
+            Segment.ARRAY_PROGRAM: Sequencer(target, array_instruction(target)),
+            Segment.LOADER_PROGRAM: Sequencer(target, loader_instruction(target)),
+            Segment.GATE_PROGRAM: Sequencer(target, gate_instruction(target)),
+        }
+        self._bias = ImageMemory(target.technology, word, target.bias_words, timing.bias(target))
+        super().__init__(
+            {
+                "image": In(stream.Signature(WORD)),
+                "x": In(stream.Signature(data.ArrayLayout(target.input_width, target.input_lanes))),
+                "state": In(stream.Signature(signed(target.data_width))),
+                "out": Out(stream.Signature(output_word(target))),
+                "start": In(1),
+                "steps": In(16),
+                "use_state": In(1),
+                "every_h": In(1),
+                "keep": In(1),
+                "busy": Out(1),
+                "cycles": Out(32),
+                "stalls": Out(32),
+                "saturations": Out(32),
+                "collision": Out(1),
+                **{
+                    f"{name}_{member}": Out(shape)
+                    for name, event in self._events(target).items()
+                    for member, shape in (("count", 16), ("event", event))
+                },
+            }
+        )
+
+    @staticmethod
+    def _events(target: Target) -> dict[str, data.StructLayout]:
+        return {
+            "array_trace": array_event(target),
+            "result_trace": result_event(target),
+            "hidden_trace": hidden_event(target),
+            "cell_trace": cell_event(target),
+        }
+
+    def elaborate(self, platform):
+        m = Module()
+        target = self.target
+        m.submodules.contraction = contraction = self._contraction
+        m.submodules.gate = gate = self._gate
+        m.submodules.loader = loader = InputLoader(target)
+        m.submodules.scratchpad = scratchpad = self._scratchpad
+        m.submodules.factors = factors = self._factors
+        m.submodules.results = results = self._results
+        m.submodules.bias = bias = self._bias
+        m.submodules.image_loader = image_loader = ImageLoader(target, table_width(target.data_width))
+        m.submodules.tokens = tokens = TokenCounters(target, 3)
+        begin, running = Signal(), Signal()
+        begun = delay(m, begin, timing.begin(target), "begun", reset_less=False)
+
+        busy = []
+        fills = {
+            Segment.FACTORS: factors.fill,
+            Segment.BIAS: bias.fill,
+            Segment.TABLES: gate.table_fill,
+            Segment.SCRATCHPAD: loader.fill,
+        }
+        units = (contraction, loader, gate)
+        for k, (unit, (segment, sequencer)) in enumerate(zip(units, self._sequencers.items(), strict=True)):
+            m.submodules[f"{segment.name.lower()}"] = sequencer
+            fills[segment] = sequencer.fill
+            m.d.comb += [
+                sequencer.run.eq(begun),
+                sequencer.steps.eq(self.steps),
+                sequencer.available.eq(tokens.available),
+                tokens.takes[k].eq(sequencer.take),
+                tokens.gives[k].eq(sequencer.give),
+                unit.instruction.eq(sequencer.instruction),
+                unit.start.eq(sequencer.start),
+                sequencer.done.eq(unit.done),
+            ]
+            if unit is contraction:
+                m.d.comb += sequencer.issued.eq(contraction.issued)
+            if unit is gate:
+                m.d.comb += gate.final_step.eq(sequencer.final_step)
+            busy.append(sequencer.busy)
+        m.d.comb += [
+            begin.eq(self.start & ~self.busy & (self.steps != 0)),
+            tokens.clear.eq(begun),
+            running.eq(busy[0] | busy[1] | busy[2] | (begun if timing.begin(target) else 0)),
+            self.busy.eq(running | gate.sending),
+        ]
+
+        for segment, fill in fills.items():
+            for member, value in (
+                ("enable", image_loader.write[segment]),
+                ("address", image_loader.address[: len(fill.address)]),
+                ("part", image_loader.part[: len(fill.part)]),
+                ("data", image_loader.data),
+            ):
+                far = 0 if target.compact else 1  # registers of its own for every memory
+                name = f"{segment.name.lower()}_{member}"
+                m.d.comb += getattr(fill, member).eq(delay(m, value, far, name, keep=True))
+        wiring.connect(m, wiring.flipped(self.image), image_loader.image)
+        wiring.connect(m, wiring.flipped(self.x), loader.x)
+        wiring.connect(m, wiring.flipped(self.state), gate.state)
+        wiring.connect(m, gate.out, wiring.flipped(self.out))
+
+        m.d.comb += [
+            factors.read_address.eq(contraction.factor_address),
+            factors.hidden.eq(contraction.hidden),
+            contraction.factor_word.eq(factors.read_data),
+            bias.read_enable.eq(1),
+            bias.read_address.eq(contraction.bias_address),
+            contraction.bias_word.eq(bias.read_data),
+            scratchpad.read_enable.eq(contraction.data_enable),
+            scratchpad.read_address.eq(contraction.data_address),
+            contraction.data_word.eq(scratchpad.read_data),
+            scratchpad.array_valid.eq(contraction.write_valid & ~contraction.write_results),
+            scratchpad.array_address.eq(contraction.write_address),
+            scratchpad.array_data.eq(contraction.write_data),
+            results.write_valid.eq(contraction.write_valid & contraction.write_results),
+            results.write_add.eq(contraction.write_add),
+            results.write_address.eq(contraction.write_address),
+            results.write_data.eq(contraction.write_data),
+            results.read_address.eq(gate.result_address),
+            gate.result_data.eq(results.read_data),
+            gate.initial.eq(self.use_state),
+            gate.every_h.eq(self.every_h),
+            gate.keep.eq(self.keep),
+            loader.keep.eq(self.keep),
+            gate.h_address.eq(Mux(factors.h_asked, factors.h_address, loader.h_address)),
+            loader.h_data.eq(gate.h_data),
+            factors.h_data.eq(gate.h_data),
+            scratchpad.loader_valid.eq(loader.write_valid),
+            scratchpad.loader_address.eq(loader.write_address),
+            scratchpad.loader_mask.eq(loader.write_mask),
+            scratchpad.loader_data.eq(loader.write_data),
+        ]
+
+        # A program ends well after the last result, so that nothing is missed by counting later.
+        clipped, stalled = Signal(2), Signal()
+        m.d.sync += [
+            clipped.eq(Cat(contraction.saturated.any(), results.saturated.any())),
+            stalled.eq(loader.starved | gate.stalled),
+        ]
+        with m.If(begin):
+            m.d.sync += [self.cycles.eq(0), self.stalls.eq(0), self.saturations.eq(0)]
+        with m.Elif(running):
+            m.d.sync += [
+                self.cycles.eq(self.cycles + 1),
+                self.stalls.eq(self.stalls + stalled),
+                self.saturations.eq(self.saturations + clipped[0] + clipped[1]),
+            ]
+        collided = delay(m, scratchpad.collision, 1, "collided", reset_less=False)
+        with m.If(collided):
+            m.d.sync += self.collision.eq(1)
+
+        for name, valid, fields in (
+            (
+                "array_trace",
+                scratchpad.array_valid,
+                {"address": scratchpad.array_address, "data": scratchpad.array_data},
+            ),
+            (
+                "result_trace",
+                results.stored_valid,
+                {"address": results.stored_address, "data": results.stored_data},
+            ),
+            (
+                "hidden_trace",
+                gate.hidden_valid,
+                {"address": gate.hidden_address, "data": gate.hidden_data},
+            ),
+            ("cell_trace", gate.cell_valid, {"address": gate.cell_address, "data": gate.cell_data}),
+        ):
+            m.submodules[name] = port = EventPort(self._events(target)[name])
+            m.d.comb += port.valid.eq(valid)
+            m.d.comb += [port.i[field].eq(value) for field, value in fields.items()]
+            m.d.comb += [
+                getattr(self, f"{name}_count").eq(port.count),
+                getattr(self, f"{name}_event").eq(port.event),
+            ]
+        return m
+
+    @property
+    def multipliers(self) -> int:
+        """Multiplier blocks of the array and the gate unit."""
+        return self._contraction.multipliers + self._gate.multipliers
+
+    @property
+    def block_rams(self) -> int:
+        memories = (
+            self._scratchpad,
+            self._factors,
+            self._results,
+            self._bias,
+            self._gate,
+            *self._sequencers.values(),
+        )
+        return sum(memory.block_rams for memory in memories)
+
+    @property
+    def sprams(self) -> int:
+        return self._scratchpad.sprams

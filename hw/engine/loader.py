@@ -1,0 +1,220 @@
+"""The ways into the memories: inputs and hidden states into the scratchpad, an image everywhere else."""
+
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from fdht.hw.component import Component, delay
+from fdht.hw.engine.address import AddressGenerator
+from fdht.hw.engine.layout import layout
+from fdht.hw.engine.signatures import image_write
+from fdht.spec import timing
+from fdht.spec.instructions import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width, words_for
+from fdht.spec.target import Target
+
+
+class InputLoader(Component):
+    """Executes loader instructions: places raw inputs and hidden states in data tensors, or clears them.
+
+    A beat of `x` is `input_lanes` raw words. Either it becomes a word of the scratchpad as it is, or its words are
+    placed one by one; the rest of a frame's last beat is then dropped.
+
+    Members:
+        instruction (In): see fdht.spec.instructions.loader_instruction. start (In), done (Out): pulses.
+        keep (In): ZERO changes nothing and is done in the next cycle.
+        fill (In): see fdht.hw.engine.signatures.image_write; the parts of a word are its lanes. Not while an
+        instruction runs.
+        x (In): raw words.
+        h_address (Out), h_data (In): h of a unit, timing.hidden() cycles later.
+        write_valid, write_address, write_mask, write_data (Out): scratchpad.
+        starved (Out): a word was wanted and none came in this cycle.
+
+    Costs: one lane (LOAD, COPY) or word (ZERO, CLEAR, LOAD of whole words) per cycle, the first timing.load() (COPY:
+    timing.copy()) after `start`; `done` timing.DONE after the last. All towards the scratchpad is registered: x may
+    come late in a cycle.
+    """
+
+    def __init__(self, target: Target):
+        self._target = target
+        self._record = loader_instruction(target)
+        w = Widths(target)
+        super().__init__(
+            {
+                "instruction": In(layout(self._record)),
+                "start": In(1),
+                "done": Out(1),
+                "keep": In(1),
+                "fill": In(image_write(target.scratchpad_words, target.columns * WORD)),
+                "x": In(stream.Signature(data.ArrayLayout(target.input_width, target.input_lanes))),
+                "h_address": Out(w.unit),
+                "h_data": In(signed(target.data_width)),
+                "write_valid": Out(1),
+                "write_address": Out(w.address),
+                "write_mask": Out(target.columns),
+                "write_data": Out(data.ArrayLayout(signed(target.data_width), target.columns)),
+                "starved": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        instruction, target = self.instruction, self._target
+        m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"), target)
+        extra = timing.load(target) - 2  # cycles by which a write is later than without registers on its way
+        lead = extra - timing.address(target)  # of these, in front of the address generator
+        active, asked = Signal(), Signal()  # asked: h of a unit comes in this cycle
+        count = Signal.like(instruction.count)
+        loading, copying = instruction.op == LoaderOp.LOAD, instruction.op == LoaderOp.COPY
+        taken, stepped, last = Signal(), Signal(), Signal()
+        position = Signal(range(target.input_lanes))
+        whole = instruction.whole if target.input_lanes > 1 else C(0, 1)
+        beat_ends = whole | (position == target.input_lanes - 1) | (last & instruction.flush)
+        m.d.comb += [
+            last.eq(count == instruction.count),
+            taken.eq(active & (self.x.valid | ~loading)),
+            stepped.eq(delay(m, taken, lead, "step", reset_less=False) if lead else Mux(copying, asked, taken)),
+            addresses.nest.eq(instruction.nest),
+            addresses.load.eq(self.start),
+            addresses.step.eq(stepped),
+            self.x.ready.eq(active & loading & beat_ends),
+            self.starved.eq(active & loading & ~self.x.valid),
+        ]
+
+        # While the address is on its way, so is what is placed there: as it came, chosen, less its offset, shifted.
+        wait = min(extra, 1)
+        beat, turn = delay(m, self.x.payload, wait, "beat"), delay(m, position, wait, "turn")
+        words = Signal.like(self.x.payload)
+        single = beat[turn] if target.input_lanes > 1 else beat[0]
+        m.d.comb += [word.eq(Mux(whole, beat[k], single)) for k, word in enumerate(words)]
+        words = delay(m, words, wait, "words")
+
+        def widened(lane: int) -> Value:
+            raw = words[lane]
+            difference = Cat(raw, instruction.signed & raw[-1]).as_signed() - instruction.offset
+            value = Signal(signed(target.data_width), name=f"value_{lane}")
+            m.d.comb += value.eq(delay(m, difference, wait, f"difference_{lane}") << instruction.shift)
+            return delay(m, value, wait, f"value_{lane}")
+
+        values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
+        h = delay(m, self.h_data, max(extra - timing.hidden(target), 0), "h")
+        placed = delay(m, stepped, timing.address(target), "placed", reset_less=False)
+        loads, copies = (delay(m, op, wait, name) for op, name in ((loading, "loads"), (copying, "copies")))
+        m.d.sync += [
+            self.write_address.eq(addresses.address.word),
+            self.write_mask.eq(Mux((loads & ~whole) | copies, 1 << addresses.address.lane, ~0)),
+        ]
+        for value, written in zip(values, self.write_data, strict=True):
+            m.d.sync += written.eq(Mux(loads, value, Mux(copies, h, 0)))
+        with m.If(self.fill.enable):
+            m.d.sync += [self.write_address.eq(self.fill.address), self.write_mask.eq(1 << self.fill.part)]
+            m.d.sync += [lane.eq(self.fill.data.as_signed()) for lane in self.write_data]
+        m.d.sync += [self.write_valid.eq(placed | self.fill.enable), asked.eq(taken & copying)]
+
+        kept = self.keep & (instruction.op == LoaderOp.ZERO)
+        finished = self.write_valid & ~active & ~asked
+        if extra:
+            finished = delay(m, taken & last, extra + 1, "finished", reset_less=False)
+        m.d.sync += self.done.eq(finished | (self.start & kept))
+        with m.If(self.start):
+            m.d.sync += [active.eq(~kept), count.eq(0), self.h_address.eq(instruction.first)]
+        with m.Elif(taken):
+            m.d.sync += [count.eq(count + 1), active.eq(~last), self.h_address.eq(self.h_address + 1)]
+            with m.If(loading):
+                m.d.sync += position.eq(Mux(beat_ends, 0, position + 1))
+        return m
+
+
+class InputPacker(Component):
+    """Makes beats of `input_lanes` raw words, for what brings them one by one.
+
+    Members:
+        i (In): raw words; a frame that does not fill its last beat is followed by words of any value that do.
+        o (Out): beats.
+
+    Costs: none if a beat is one word; else `input_lanes` - 1 registers, and no cycles.
+    """
+
+    def __init__(self, target: Target):
+        self._lanes = target.input_lanes
+        super().__init__(
+            {
+                "i": In(stream.Signature(target.input_width)),
+                "o": Out(stream.Signature(data.ArrayLayout(target.input_width, target.input_lanes))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        collected = [Signal.like(self.i.payload, name=f"word_{k}", reset_less=True) for k in range(self._lanes - 1)]
+        position = Signal(range(self._lanes))
+        full = position == self._lanes - 1
+        m.d.comb += [
+            self.o.payload.eq(Cat(*collected, self.i.payload)),
+            self.o.valid.eq(self.i.valid & full),
+            self.i.ready.eq(~full | self.o.ready),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += position.eq(Mux(full, 0, position + 1))
+            for k, word in enumerate(collected):
+                with m.If(position == k):
+                    m.d.sync += word.eq(self.i.payload)
+        return m
+
+
+class ImageLoader(Component):
+    """Fills memories from a stream of 16-bit words.
+
+    The stream is a sequence of blocks: segment number (see fdht.spec.instructions.Segment), first address, number of
+    memory words, then the words, each as 16-bit words from its least significant bits.
+
+    Members:
+        image (In): the stream; always taken.
+        write (Out): one bit per segment. address, part, data (Out): which 16 bits of which memory word are written.
+
+    Costs: 16 bits per cycle.
+    """
+
+    def __init__(self, target: Target, table_width: int):
+        self._widths = {segment: segment_width(target, segment, table_width) for segment in Segment}
+        self._parts = {segment: words_for(width) for segment, width in self._widths.items()}
+        super().__init__(
+            {
+                "image": In(stream.Signature(WORD)),
+                "write": Out(len(Segment)),
+                "address": Out(WORD),
+                "part": Out(range(max(self._parts.values()))),
+                "data": Out(WORD),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        word = self.image.payload
+        segment = Signal(Segment)
+        left = Signal(WORD)
+        last_part = Signal.like(self.part)
+        m.d.comb += [self.image.ready.eq(1), self.data.eq(word)]
+        with m.Switch(segment):
+            for known, count in self._parts.items():
+                with m.Case(known):
+                    m.d.comb += last_part.eq(count - 1)
+        with m.FSM():
+            with m.State("SEGMENT"), m.If(self.image.valid):
+                m.d.sync += segment.eq(word)
+                m.next = "ADDRESS"
+            with m.State("ADDRESS"), m.If(self.image.valid):
+                m.d.sync += self.address.eq(word)
+                m.next = "COUNT"
+            with m.State("COUNT"), m.If(self.image.valid):
+                m.d.sync += left.eq(word)
+                m.next = "WORDS"
+                with m.If(word == 0):
+                    m.next = "SEGMENT"
+            with m.State("WORDS"), m.If(self.image.valid):
+                m.d.comb += self.write.eq(1 << segment)
+                m.d.sync += self.part.eq(self.part + 1)
+                with m.If(self.part == last_part):
+                    m.d.sync += [self.part.eq(0), self.address.eq(self.address + 1), left.eq(left - 1)]
+                    with m.If(left == 1):
+                        m.next = "SEGMENT"
+        return m

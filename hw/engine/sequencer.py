@@ -1,0 +1,223 @@
+"""Programs: fetching instructions, repeating the loop body, meeting other units through tokens."""
+
+from typing import Any
+
+from amaranth.hdl import C, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from fdht.hw.component import Component, delay
+from fdht.hw.engine.layout import layout
+from fdht.hw.engine.memories import ImageMemory
+from fdht.hw.engine.signatures import image_write
+from fdht.spec import timing
+from fdht.spec.instructions import WORD, Record, Token
+from fdht.spec.target import Target
+
+TOKEN_BITS = 4
+"""Of a token's counter: no token is given a sixteenth time before it was taken."""
+
+COPY_BITS = 64
+"""Of an instruction's register: enabled by one flip-flop."""
+
+
+class Sequencer(Component):
+    """Fetches the instructions of one unit and hands them over one at a time.
+
+    Knows only the header of an instruction (see fdht.spec.instructions): it waits for tokens, starts the unit, gives
+    tokens when the unit is done, and after `loop_end` goes on at `back`, once per time step. And `early`, with which
+    the token Z_READY is given when the unit starts, and `delay`, cycles between the tokens and the start.
+
+    Where the array is not compact, the next instruction is fetched while the unit is at work, and what decides a start
+    is registered. Then an instruction that is `chained` may start as soon as the one before is issued, though not
+    before the one before that is done: two are under way at most.
+
+    Members:
+        fill (In): see fdht.hw.engine.signatures.image_write.
+        run (In): start from address 0. steps (In): turns of the loop, at least 1; stable while busy.
+        busy (Out): from the cycle after `run` until the instruction with `halt` is done.
+        available (In): tokens that can be taken. take, give (Out): tokens taken and given in this cycle.
+        instruction (Out): the record; stable from `start` to `done`, or, with another one chained to it, to `issued`.
+        start (Out), issued (In), done (In): pulses; `issued` (of chained instructions only) and `done` in the order of
+            the instructions.
+        final_step (Out): the instruction belongs to the loop's last turn, or follows it.
+
+    Costs: fetch and start as in timing.fetch() and timing.start(); one block of program memory.
+    """
+
+    def __init__(self, target: Target, record: Record):
+        self._target = target
+        self._depth = target.program_words
+        self._record = record
+        self._memory = ImageMemory(target.technology, WORD, target.program_words, timing.program(target))
+        tokens = len(Token)
+        super().__init__(
+            {
+                "fill": In(image_write(target.program_words, WORD)),
+                "run": In(1),
+                "steps": In(16),
+                "busy": Out(1),
+                "available": In(tokens),
+                "take": Out(tokens),
+                "give": Out(tokens),
+                "instruction": Out(layout(record)),
+                "start": Out(1),
+                "issued": In(1),
+                "done": In(1),
+                "final_step": Out(1),
+            }
+        )
+
+    @property
+    def block_rams(self) -> int:
+        return self._memory.block_rams
+
+    def elaborate(self, platform):
+        m = Module()
+        words = self._record.words
+        m.submodules.memory = memory = self._memory
+        wiring.connect(m, wiring.flipped(self.fill), memory.fill)
+        address = Signal(range(self._depth))
+        last = timing.fetch(self._target, self._record) - 1
+        fetched = Signal(range(last + 1))
+        turn = Signal(16, init=1)
+        asked = Signal()  # for a word
+        buffer = Signal(words * WORD, reset_less=True)
+        record = data.View(self.instruction.shape(), buffer[: self._record.bits])
+        last_turn, there, again = Signal(), Signal(), Signal()  # there: the tokens it waits for
+        ready = Signal()  # the buffer's instruction waits for nothing but the unit
+        dispatch, retire = Signal(), Signal()  # it is handed over; it need not be kept any more
+        under_way = Signal(2)  # instructions
+        delayed = "delay" in self._record.fields
+        waited = Signal.like(record.delay) if delayed else C(0, 1)
+        due = there & (waited == record.delay) if delayed else there
+        m.d.comb += [
+            memory.read_enable.eq(1),
+            memory.read_address.eq(address),
+            there.eq(~(record.wait & ~self.available).any()),
+            again.eq(record.loop_end & ~last_turn),
+            self.take.eq(Mux(dispatch, record.wait, 0)),
+        ]
+        with m.If(retire):
+            m.d.sync += fetched.eq(0)
+            with m.If(again):
+                m.d.sync += [turn.eq(turn + 1), address.eq(record.back)]
+        m.d.sync += last_turn.eq(turn == self.steps)  # long before it is looked at
+        with m.If(delay(m, asked, timing.program(self._target), "shifting", reset_less=False)):
+            m.d.sync += buffer.eq(data_shift(buffer, memory.read_data))
+        with m.FSM() as machine:
+            with m.State("IDLE"), m.If(self.run):
+                m.d.sync += [address.eq(0), turn.eq(turn.init), fetched.eq(0)]
+                m.next = "FETCH"
+            with m.State("FETCH"):
+                m.d.comb += asked.eq(fetched < words)
+                m.d.sync += [address.eq(address + asked), fetched.eq(fetched + 1)]
+                with m.If(fetched == last):
+                    m.next = "WAIT"
+            if self._target.compact:
+                with m.State("WAIT"), m.If(due):
+                    m.d.comb += dispatch.eq(1)
+                    m.next = "EXECUTE"
+                with m.State("EXECUTE"), m.If(self.done):
+                    m.d.comb += retire.eq(1)
+                    m.next = "FETCH"
+                    with m.If(record.halt & ~again):
+                        m.next = "IDLE"
+            else:
+                with m.State("WAIT"):
+                    m.d.comb += ready.eq(due & ~dispatch)
+                    with m.If(dispatch):
+                        m.next = "NEXT"
+                        with m.If(record.halt & ~again):
+                            m.next = "END"
+                with m.State("NEXT"):
+                    m.d.comb += retire.eq(1)
+                    m.next = "FETCH"
+                with m.State("END"), m.If(self.done & (under_way == 1)):
+                    m.next = "IDLE"
+        m.d.comb += self.busy.eq(~machine.ongoing("IDLE"))
+        if delayed:
+            with m.If(dispatch):
+                m.d.sync += waited.eq(0)
+            with m.Elif(machine.ongoing("WAIT") & there & ~due):
+                m.d.sync += waited.eq(waited + 1)
+
+        early, late = self._gives(self.instruction)
+        if self._target.compact:  # the instruction stays in the buffer until it is done
+            m.d.comb += [
+                self.start.eq(dispatch),
+                self.instruction.eq(record),
+                self.final_step.eq(last_turn),
+                self.give.eq(Mux(self.start, early, 0) | Mux(self.done, late, 0)),
+            ]
+            return m
+
+        # The instruction moves to a register of its own, and the buffer takes the next. That it may is decided a cycle
+        # ahead, and kept once for every few bits of that register: they lie far apart.
+        instruction: Any = Signal.like(self.instruction, reset_less=True)
+        issued, issued_next = Signal(), Signal()
+        under_way_next = Signal.like(under_way)
+        earlier = Signal.like(self.give)  # what the first of two gives
+        free = (under_way_next == 0) | ((under_way_next == 1) & issued_next & record.chained)
+        dispatches = [
+            delay(m, ready, 1, f"ready_{k}", reset_less=False, keep=True)
+            & delay(m, free, 1, f"free_{k}", reset_less=False, keep=True)
+            for k in range(0, len(buffer), COPY_BITS)
+        ]
+        m.d.comb += [
+            dispatch.eq(dispatches[0]),
+            under_way_next.eq(under_way + dispatch - self.done),
+            issued_next.eq((issued | self.issued) & ~dispatch),
+            self.instruction.eq(instruction),
+            self.give.eq(Mux(self.start, early, 0) | Mux(self.done, Mux(under_way == 2, earlier, late), 0)),
+        ]
+        m.d.sync += [self.start.eq(dispatch), under_way.eq(under_way_next), issued.eq(issued_next)]
+        with m.If(dispatch):
+            m.d.sync += [self.final_step.eq(last_turn), earlier.eq(late)]
+        for k, dispatches_here in enumerate(dispatches):
+            bits = slice(k * COPY_BITS, (k + 1) * COPY_BITS)
+            with m.If(dispatches_here):
+                m.d.sync += Value.cast(instruction)[bits].eq(Value.cast(record)[bits])
+        return m
+
+    def _gives(self, record) -> tuple[Value, Value]:
+        """What an instruction gives when it starts, and when it is done."""
+        if "early" not in self._record.fields:
+            return C(0, len(Token)), record.give
+        early = record.early.replicate(len(Token)) & (1 << Token.Z_READY)
+        return record.give & early, record.give & ~early
+
+
+def data_shift(buffer, word):
+    """The next word arrives at the top; after the last, the first has reached the bottom."""
+    return (word << len(buffer) - WORD) | (buffer >> WORD)
+
+
+class TokenCounters(Component):
+    """One counter per token; any unit may give or take any of them in any cycle.
+
+    Members:
+        clear (In): all to zero. gives, takes (In): masks, one per unit. available (Out): counters not zero,
+            timing.token() after what was given; as much after what was taken, while no unit waits for that token.
+    """
+
+    def __init__(self, target: Target, units: int):
+        self._late = timing.token(target) - 1
+        self._units = units
+        masks = data.ArrayLayout(len(Token), units)
+        super().__init__({"clear": In(1), "gives": In(masks), "takes": In(masks), "available": Out(len(Token))})
+
+    def elaborate(self, platform):
+        m = Module()
+        gives, takes = (
+            delay(m, masks, int(self._late > 0), name, reset_less=False)
+            for masks, name in ((self.gives, "gives"), (self.takes, "takes"))
+        )
+        for token in Token:
+            count = Signal(TOKEN_BITS, name=f"{token.name.lower()}")
+            more = sum((gives[unit][token] for unit in range(self._units)), 0)
+            less = sum((takes[unit][token] for unit in range(self._units)), 0)
+            change = delay(m, more - less, max(self._late - 1, 0), f"{token.name.lower()}_change", reset_less=False)
+            m.d.sync += count.eq(Mux(self.clear, 0, count + change))
+            m.d.comb += self.available[token].eq(count != 0)
+        return m

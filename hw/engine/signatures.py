@@ -1,0 +1,26 @@
+"""Payloads that cross from one block to another."""
+
+from amaranth.hdl import signed
+from amaranth.lib import data
+from amaranth.lib.wiring import Out, Signature
+
+from fdht.spec.instructions import WORD, bits_for, words_for
+from fdht.spec.protocol import OutputKind
+from fdht.spec.target import Target
+
+
+def output_word(target: Target) -> data.StructLayout:
+    """A word of the output stream; `last` marks the last of its kind in a step."""
+    return data.StructLayout({"kind": OutputKind, "last": 1, "value": signed(target.data_width)})
+
+
+def image_write(depth: int, width: int) -> Signature:
+    """How a memory is filled: with `enable`, `data` becomes the bits from 16 × `part` of the word at `address`."""
+    return Signature(
+        {
+            "enable": Out(1),
+            "address": Out(bits_for(depth)),
+            "part": Out(range(words_for(width))),
+            "data": Out(WORD),
+        }
+    )

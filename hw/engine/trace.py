@@ -1,0 +1,47 @@
+"""What a simulation watches: every result the engine writes, with the cycle it was written in."""
+
+from amaranth.hdl import Module, signed
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from fdht.hw.component import Component
+from fdht.spec.instructions import Widths
+from fdht.spec.target import Target
+
+
+def array_event(target: Target) -> data.StructLayout:
+    """A word written to the scratchpad by the contraction unit."""
+    word = data.ArrayLayout(signed(target.data_width), target.columns)
+    return data.StructLayout({"address": Widths(target).address, "data": word})
+
+
+def result_event(target: Target) -> data.StructLayout:
+    """A word stored in the result memory."""
+    word = data.ArrayLayout(signed(target.data_width), target.columns)
+    return data.StructLayout({"address": Widths(target).result, "data": word})
+
+
+def hidden_event(target: Target) -> data.StructLayout:
+    """A hidden state written by the gate unit: h."""
+    return data.StructLayout({"address": Widths(target).unit, "data": signed(target.data_width)})
+
+
+def cell_event(target: Target) -> data.StructLayout:
+    """A cell state written by the gate unit: c."""
+    return data.StructLayout({"address": Widths(target).unit, "data": signed(target.data_width)})
+
+
+class EventPort(Component):
+    """Holds the last event and counts them, so that a change of `count` is an event in the cycle before.
+
+    Costs: nothing in a bitstream, where its outputs are left open and it is swept away.
+    """
+
+    def __init__(self, shape: data.StructLayout):
+        super().__init__({"valid": In(1), "i": In(shape), "count": Out(16), "event": Out(shape)})
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(self.valid):
+            m.d.sync += [self.count.eq(self.count + 1), self.event.eq(self.i)]
+        return m

@@ -1,0 +1,158 @@
+"""Streams of packets at the edge of a design: cut from their neighbours' logic, checked for their length."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from fdht.hw.component import Component
+
+
+class RegisterSlice(Component):
+    """Two registers between two streams: none of its outputs depends on an input in the same cycle.
+
+    Members:
+        i (In), o (Out): payloads of a shape.
+
+    Costs: latency 1, a payload per cycle; two registers for it.
+    """
+
+    def __init__(self, shape: Any):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        spare = Signal.like(self.i.payload, name="spare", reset_less=True)  # what came when the output had to wait
+        full = Signal()
+        opened = Signal()
+        m.d.sync += opened.eq(1)  # nothing is taken during a reset
+        m.d.comb += self.i.ready.eq(opened & ~full)
+        with m.If(self.o.ready | ~self.o.valid):
+            m.d.sync += [self.o.valid.eq(full | (self.i.valid & self.i.ready)), full.eq(0)]
+            with m.If(full):
+                m.d.sync += self.o.payload.eq(spare)
+            with m.Else():
+                m.d.sync += self.o.payload.eq(self.i.payload)
+        with m.Elif(self.i.valid & self.i.ready):
+            m.d.sync += [spare.eq(self.i.payload), full.eq(1)]
+        return m
+
+
+def beat(width: int, lanes: int) -> data.StructLayout:
+    """A beat of a packet: words, which of them are there, and whether the packet ends."""
+    return data.StructLayout({"words": data.ArrayLayout(width, lanes), "keep": lanes, "last": 1})
+
+
+def checked_beat(width: int, lanes: int) -> data.StructLayout:
+    """A beat of a packet that has the right length, and whether it had a wrong one."""
+    return data.StructLayout({"words": data.ArrayLayout(width, lanes), "faulty": 1})
+
+
+class PacketGate(Component):
+    """Gives every packet the length it must have, and says when it had another.
+
+    A packet that ends early is filled with zeros. One that does not end with its last word is cut there, and all
+    dropped that comes until its end. A beat with no words at all is nothing, or the end of its packet if it is `last`.
+
+    Args:
+        width: bits of a word.
+        lanes: words of a beat, of which only a packet's last may have fewer, the first of them.
+        count_width: bits of the number of words of a packet.
+
+    Members:
+        i (In): see beat. o (Out): see checked_beat; of words too many for a packet's last beat any value.
+        length (In): words of a packet; with 0, nothing is taken.
+        open (In): nothing is taken and nothing sent without.
+        abort (In): begin anew: with `inside` (In), drop what comes up to a packet's end first. Not while `open`.
+        short (Out): pulse: a packet ended early or lacked words. long (Out): pulse: one did not end where it should.
+
+    Costs: no cycles; `o.payload.faulty` comes late in a cycle.
+    """
+
+    def __init__(self, width: int, lanes: int, count_width: int):
+        self._lanes = lanes
+        self._count_width = count_width
+        super().__init__(
+            {
+                "i": In(stream.Signature(beat(width, lanes))),
+                "o": Out(stream.Signature(checked_beat(width, lanes))),
+                "length": In(count_width),
+                "open": In(1),
+                "abort": In(1),
+                "inside": In(1),
+                "short": Out(1),
+                "long": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        lanes, given = self._lanes, self.i.payload
+        left = Signal(self._count_width)  # words still to come; without `begun`, of the next packet
+        begun, usable = Signal(), Signal()
+        needed = Signal(lanes)
+        some, all_, more, final = Signal(), Signal(), Signal(), Signal()
+        passed, ended = Signal(), Signal()
+        m.d.comb += [needed[k].eq(left > k) for k in range(lanes)]
+        m.d.comb += [
+            usable.eq(self.open & left.any()),
+            some.eq(given.keep.any()),
+            all_.eq((given.keep & needed) == needed),
+            more.eq((given.keep & ~needed).any()),
+            final.eq(left <= lanes),
+            self.o.payload.words.eq(given.words),
+        ]
+
+        def begin_anew():
+            with m.If(self.abort & self.inside):
+                m.next = "DROP"
+            with m.Elif(self.abort):
+                m.next = "PASS"
+
+        with m.FSM():
+            with m.State("PASS"):
+                m.d.comb += [
+                    self.o.valid.eq(self.i.valid & some & usable),
+                    self.i.ready.eq((self.o.ready | ~some) & usable),
+                    passed.eq(self.i.valid & self.i.ready & some),
+                    ended.eq(passed & final),
+                    self.o.payload.faulty.eq(~all_ | more | (final & ~given.last) | (~final & given.last)),
+                ]
+                with m.If(passed):
+                    m.d.comb += [
+                        self.short.eq(~all_ | (given.last & ~final)),
+                        self.long.eq(more | (final & ~given.last)),
+                    ]
+                    with m.If(final & ~given.last):
+                        m.next = "DROP"
+                    with m.Elif(given.last & ~final):
+                        m.next = "FILL"
+                with m.Elif(self.i.valid & self.i.ready & given.last):
+                    m.d.comb += self.short.eq(1)
+                    m.next = "FILL"
+                begin_anew()
+            with m.State("FILL"):
+                m.d.comb += [
+                    self.o.valid.eq(self.open),
+                    self.o.payload.words.eq(0),
+                    self.o.payload.faulty.eq(1),
+                    passed.eq(self.o.valid & self.o.ready),
+                    ended.eq(passed & final),
+                ]
+                with m.If(ended):
+                    m.next = "PASS"
+                begin_anew()
+            with m.State("DROP"):
+                m.d.comb += self.i.ready.eq(self.open)
+                with m.If(self.i.valid & self.i.ready & given.last):
+                    m.next = "PASS"
+                begin_anew()
+
+        with m.If(ended | self.abort):
+            m.d.sync += [begun.eq(0), left.eq(self.length)]
+        with m.Elif(passed):
+            m.d.sync += [begun.eq(1), left.eq(left - lanes)]
+        with m.Elif(~begun):
+            m.d.sync += left.eq(self.length)
+        return m

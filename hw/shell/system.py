@@ -1,0 +1,166 @@
+"""The engine behind its host link: all of a board's design but the clock and the pads."""
+
+from amaranth.hdl import C, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from fdht.hw.component import Component, delay
+from fdht.hw.engine.accelerator import Accelerator
+from fdht.hw.engine.loader import InputPacker
+from fdht.hw.shell.link import HostLink
+from fdht.hw.shell.spi import SPIPeripheral
+from fdht.hw.shell.uart import UARTReceiver, UARTTransmitter
+from fdht.spec.protocol import FLAG
+from fdht.spec.target import Target
+
+
+class StreamBuffer(Component):
+    """A register between two streams, so that neither waits for the other's logic.
+
+    Members:
+        i (In), o (Out): payloads of a shape.
+
+    Costs: latency 1; a word every other cycle.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.i.ready.eq(~self.o.valid)
+        with m.If(self.o.valid):
+            m.d.sync += self.o.valid.eq(~self.o.ready)
+        with m.Else():
+            m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+        return m
+
+
+class LinkedEngine(Component):
+    """The engine behind its host link, bytes in and out.
+
+    The link's reset request resets the engine alone, so that the host can always end a run.
+
+    Args:
+        target: of the engine.
+        build: 32 bits that identify the bitstream.
+
+    Members:
+        rx (In), tx (Out): bytes from and to the host. lost (In): see fdht.hw.shell.link.
+
+    Costs: those of engine and link (`multipliers`, `block_rams`, `sprams`).
+    """
+
+    def __init__(self, target: Target, build: int = 0):
+        self._target = target
+        self._engine = Accelerator(target)
+        self._link = HostLink(target, build)
+        super().__init__({"rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)), "lost": In(1)})
+
+    @property
+    def multipliers(self) -> int:
+        return self._engine.multipliers
+
+    @property
+    def block_rams(self) -> int:
+        return self._engine.block_rams + self._link.block_rams
+
+    @property
+    def sprams(self) -> int:
+        return self._engine.sprams
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.link = link = self._link
+        engine = self._engine
+        wiring.connect(m, wiring.flipped(self.rx), link.rx)
+        wiring.connect(m, wiring.flipped(self.tx), link.tx)
+        m.d.comb += link.lost.eq(self.lost)
+        # The link resets the engine at the very start too. One register, not logic, drives so many flip-flops.
+        m.domains += ClockDomain("engine", local=True)
+        packer = InputPacker(self._target)
+        m.submodules.engine = DomainRenamer("engine")(engine)
+        m.submodules.packer = DomainRenamer("engine")(packer)
+        reset = Signal(init=1)
+        m.d.sync += reset.eq(link.reset)
+        m.d.comb += [ClockSignal("engine").eq(ClockSignal("sync")), ResetSignal("engine").eq(reset)]
+
+        wiring.connect(m, link.x, packer.i)
+        waiting: Value = C(0, 1)  # a word that has left the engine
+        for name, source, sink in (
+            ("image", link.image, engine.image),
+            ("x", packer.o, engine.x),
+            ("state", link.state, engine.state),
+            ("out", engine.out, link.out),
+        ):
+            if not self._target.compact:
+                buffer = StreamBuffer(source.payload.shape())
+                m.submodules[f"{name}_buffer"] = DomainRenamer("engine")(buffer)
+                wiring.connect(m, source, buffer.i)
+                source = buffer.o
+                waiting = source.valid  # of the last one, `out`
+            wiring.connect(m, source, sink)
+        for name in ("start", "steps", "use_state", "every_h", "keep"):
+            m.d.comb += getattr(engine, name).eq(getattr(link, name))
+        busy = engine.busy | waiting  # so many states that the link looks at them a cycle later
+        m.d.comb += link.busy.eq(busy if self._target.compact else delay(m, busy, 1, "busy", reset_less=False))
+        for name in ("cycles", "stalls", "saturations", "collision"):
+            m.d.comb += getattr(link, name).eq(getattr(engine, name))
+        return m
+
+
+class System(Component):
+    """Engine and host link on a serial port and, if wanted, an SPI port.
+
+    Bytes are taken from both ports; replies go to the one that the last byte came from.
+
+    Args:
+        target: of the engine.
+        divisor: of the serial port (see fdht.hw.shell.uart).
+        build: 32 bits that identify the bitstream.
+        spi: there is an SPI port.
+
+    Members:
+        rx (In), tx (Out): the serial line.
+        spi_clock, spi_select, spi_copi (In), spi_cipo (Out): see fdht.hw.shell.spi; only with `spi`.
+
+    Costs: those of the engine and its link (`engine`).
+    """
+
+    def __init__(self, target: Target, divisor: int, build: int = 0, spi: bool = False):
+        self._divisor, self._spi = divisor, spi
+        self.engine = LinkedEngine(target, build)
+        pins = {"spi_clock": In(1), "spi_select": In(1), "spi_copi": In(1), "spi_cipo": Out(1)}
+        super().__init__({"rx": In(1), "tx": Out(1), **(pins if spi else {})})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.engine = engine = self.engine
+        m.submodules.receiver = receiver = UARTReceiver(self._divisor)
+        m.submodules.transmitter = transmitter = UARTTransmitter(self._divisor)
+        m.d.comb += [receiver.pin.eq(self.rx), self.tx.eq(transmitter.pin), engine.lost.eq(receiver.overrun)]
+        received, sent = receiver.bytes, transmitter.bytes
+        if not self._spi:
+            wiring.connect(m, received, engine.rx)
+            wiring.connect(m, engine.tx, sent)
+            return m
+        m.submodules.spi = spi = SPIPeripheral(idle=FLAG)
+        chosen = Signal()  # the last byte came through SPI
+        with m.If(spi.o.valid | received.valid):
+            m.d.sync += chosen.eq(spi.o.valid)
+        m.d.comb += [
+            spi.clock.eq(self.spi_clock),
+            spi.select.eq(self.spi_select),
+            spi.copi.eq(self.spi_copi),
+            self.spi_cipo.eq(spi.cipo),
+            spi.o.ready.eq(1),
+            received.ready.eq(~spi.o.valid),
+            engine.rx.valid.eq(spi.o.valid | received.valid),
+            engine.rx.payload.eq(Mux(spi.o.valid, spi.o.payload, received.payload)),
+            spi.i.payload.eq(engine.tx.payload),
+            spi.i.valid.eq(engine.tx.valid & chosen),
+            sent.payload.eq(engine.tx.payload),
+            sent.valid.eq(engine.tx.valid & ~chosen),
+            engine.tx.ready.eq(Mux(chosen, spi.i.ready, sent.ready)),
+        ]
+        return m

@@ -1,0 +1,281 @@
+"""The test bench that runs inside the simulator: drivers, monitors, scoreboard.
+
+Signals are driven and sampled at falling edges of the clock, in the middle of a cycle, where every simulator
+agrees on their values. Cycle 0 of a run is the one in which `start` is high.
+"""
+
+import json
+import os
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import cocotb
+import numpy as np
+from amaranth.hdl import Shape
+from amaranth.lib.data import StructLayout
+from cocotb.clock import Clock
+from cocotb.simtime import get_sim_time
+from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, SimTimeoutError, ValueChange, with_timeout
+
+from fdht.compiler.image import Image
+from fdht.compiler.machine import Events, Run
+from fdht.hw.engine.signatures import output_word
+from fdht.hw.engine.trace import array_event, cell_event, hidden_event, result_event
+from fdht.sim.scoreboard import Scoreboard
+from fdht.spec.protocol import OutputKind
+
+PERIOD = 10
+"""Nanoseconds of a clock cycle; any would do."""
+
+WATCH_ON = 64
+"""Cycles to keep watching for results too many after the last."""
+
+
+@cocotb.test()
+async def run(dut) -> None:
+    """Runs every job folder in the order of their numbers and leaves a report.json in each."""
+    work = Path(os.environ["FDHT_JOBS"])
+    cocotb.start_soon(Clock(dut.clk, PERIOD, unit="ns").start())
+    for folder in sorted((path for path in work.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)):
+        await run_job(dut, folder)
+    (work / "finished").touch()
+
+
+async def run_job(dut, folder: Path) -> None:
+    """Resets the engine, loads an image, runs its clips."""
+    job = json.loads((folder / "job.json").read_text())
+    image = Image.load(folder / "expected.image")
+    clips = np.load(folder / "clips.npy")
+    initial = np.load(folder / "initial.npy") if (folder / "initial.npy").exists() else None
+    bench = Bench(dut, image, job["pauses"])
+    await bench.reset()
+    await bench.load(np.load(folder / "loaded.npy"))
+    report = defaultdict(list)
+    before = None
+    for number, clip in enumerate(clips):
+        expected = image.machine.run(clip, initial, job["every_h"], before)
+        for name, value in (await bench.run(clip, expected, initial, job["every_h"], before is not None)).items():
+            report[name].append(value)
+        before = expected if job["keep"] else None
+        (folder / f"clip-{number}").touch()
+    bench.stop()
+    board = bench.scoreboard
+    totals = {"words_compared": board.compared, "words_expected": board.expected, "mismatches": board.mismatches}
+    (folder / "report.json").write_text(json.dumps(report | totals))
+
+
+class Bench:
+    """One engine under test, loaded with one image."""
+
+    def __init__(self, dut, image: Image, pauses: int | None):
+        self.dut, self.image, self.target = dut, image, image.target
+        self.random = None if pauses is None else random.Random(pauses)
+        self.scoreboard = Scoreboard(check_cycles=pauses is None)
+        self.start_time = 0.0
+        self.step_ends: list[int] = []
+        self.last_input = self.last_output = 0
+        self._monitors = []
+
+    async def reset(self) -> None:
+        dut = self.dut
+        for name in ("image__valid", "image__payload", "x__valid", "x__payload", "state__valid", "state__payload"):
+            getattr(dut, name).value = 0
+        for name in ("start", "steps", "use_state", "every_h", "keep", "out__ready"):
+            getattr(dut, name).value = 0
+        dut.rst.value = 1
+        for _ in range(4):
+            await FallingEdge(dut.clk)
+        dut.rst.value = 0
+        await FallingEdge(dut.clk)
+        self._monitors = [
+            cocotb.start_soon(monitor)
+            for monitor in (
+                self._watch("array_trace", self._array_event),
+                self._watch("result_trace", self._result_event),
+                self._watch("hidden_trace", self._hidden_event),
+                self._watch("cell_trace", self._cell_event),
+                self._watch_output(),
+            )
+        ]
+
+    def stop(self) -> None:
+        for monitor in self._monitors:
+            monitor.cancel()
+
+    async def load(self, words: np.ndarray) -> None:
+        dut = self.dut
+        dut.image__valid.value = 1
+        for word in words.tolist():
+            dut.image__payload.value = word
+            await FallingEdge(dut.clk)
+        dut.image__valid.value = 0
+        await FallingEdge(dut.clk)
+
+    async def run(self, clip: np.ndarray, expected: Run, initial: np.ndarray | None, every_h: bool, keep: bool) -> dict:
+        """Runs one clip and compares everything it writes."""
+        dut, image = self.dut, self.image
+        self.step_ends = []
+        self.scoreboard.expect("array", expected.array)
+        self.scoreboard.expect("results", expected.results)
+        self.scoreboard.expect("hidden", expected.hidden)
+        self.scoreboard.expect("cell", expected.cell)
+        outputs = np.array(expected.outputs, dtype=np.int64).reshape(-1, 3)
+        never = np.full(len(outputs), -1)
+        self.scoreboard.expect("output", Events(never, outputs[:, ::2], outputs[:, 1]))
+        drivers = [cocotb.start_soon(self._drive("x", beats(clip, image)))]
+        if initial is not None and not keep:
+            words = [int(word) & (1 << self.target.data_width) - 1 for word in initial.ravel()]
+            drivers.append(cocotb.start_soon(self._drive("state", words)))
+
+        dut.steps.value = len(clip)
+        dut.use_state.value = int(initial is not None)
+        dut.every_h.value = int(every_h)
+        dut.keep.value = int(keep)
+        dut.start.value = 1
+        self.start_time = get_sim_time("ns") - PERIOD / 2
+        await FallingEdge(dut.clk)
+        dut.start.value = 0
+        # Generous: input and output pauses at most triple the time, plus what the drivers need.
+        limit = 4 * expected.cycles + 8 * clip.size + 20_000
+        try:
+            await with_timeout(_falls(dut.busy, dut.clk), limit * PERIOD, "ns")
+            for driver in drivers:
+                await with_timeout(driver, limit * PERIOD, "ns")
+        except SimTimeoutError:
+            self.scoreboard.mismatches.append(f"the run was not over after {limit} cycles")
+        for _ in range(WATCH_ON):
+            await FallingEdge(dut.clk)
+        if int(dut.collision.value):
+            self.scoreboard.mismatches.append("the scratchpad saw two accesses that no program may make in one cycle")
+        simulated = int(dut.cycles.value)
+        if self.random is None and simulated != expected.cycles:
+            self.scoreboard.mismatches.append(f"the run took {simulated} cycles, {expected.cycles} were predicted")
+        if int(dut.saturations.value) != expected.saturations:
+            self.scoreboard.mismatches.append(
+                f"{int(dut.saturations.value)} clipped words were counted, {expected.saturations} expected"
+            )
+        seen = np.array(self.scoreboard.finish()["output"], dtype=np.int64).reshape(-1, 3)
+        return {
+            "cycles_predicted": expected.cycles,
+            "cycles_simulated": simulated,
+            "stalls": int(dut.stalls.value),
+            "step_ends": self.step_ends if keep else self.step_ends[1:],  # without STATE's
+            "last_input": self.last_input,
+            "last_output": self.last_output,
+            "saturations": int(dut.saturations.value),
+            "hidden": _last(seen, OutputKind.HIDDEN, image.layers * image.hidden),
+            "cells": _last(seen, OutputKind.CELL, image.layers * image.hidden),
+            "logits": _last(seen, OutputKind.LOGIT, image.classes),
+        }
+
+    def _cycle(self) -> int:
+        """The cycle, counted from `start`, whose end is now: trace registers change one edge after the write."""
+        return round((get_sim_time("ns") - self.start_time) / PERIOD) - 1
+
+    def _now(self) -> int:
+        """The cycle, counted from `start`, in whose middle it is now."""
+        return int((get_sim_time("ns") - self.start_time) // PERIOD)
+
+    async def _watch(self, name: str, handle) -> None:
+        count, event = getattr(self.dut, f"{name}_count"), getattr(self.dut, f"{name}_event")
+        while True:
+            await ValueChange(count)
+            await ReadOnly()
+            handle(self._cycle(), event.value.to_unsigned())
+
+    def _array_event(self, cycle: int, bits: int) -> None:
+        self._word("array", cycle, _split(bits, array_event(self.target)))
+
+    def _result_event(self, cycle: int, bits: int) -> None:
+        self._word("results", cycle, _split(bits, result_event(self.target)))
+
+    def _word(self, channel: str, cycle: int, fields: dict[str, int]) -> None:
+        lanes = _lanes(fields["data"], self.target.columns, self.target.data_width)
+        self.scoreboard.saw(channel, cycle, (fields["address"],), lanes)
+
+    def _hidden_event(self, cycle: int, bits: int) -> None:
+        fields = _split(bits, hidden_event(self.target))
+        value = _signed(fields["data"], self.target.data_width)
+        if fields["address"] == self.image.layers * self.image.hidden - 1:
+            self.step_ends.append(cycle)
+        self.scoreboard.saw("hidden", cycle, (fields["address"],), (value,))
+
+    def _cell_event(self, cycle: int, bits: int) -> None:
+        fields = _split(bits, cell_event(self.target))
+        self.scoreboard.saw("cell", cycle, (fields["address"],), (_signed(fields["data"], self.target.data_width),))
+
+    async def _watch_output(self) -> None:
+        dut = self.dut
+        dut.out__ready.value = 1
+        while True:
+            if self.random is None and not int(dut.out__valid.value):
+                await RisingEdge(dut.out__valid)
+            await FallingEdge(dut.clk)
+            # A transfer happens at the next rising edge if both are high now and stay so.
+            ready = 1 if self.random is None else int(self.random.random() < 0.6)
+            dut.out__ready.value = ready
+            await ReadOnly()
+            if int(dut.out__valid.value) and ready:
+                fields = _split(int(dut.out__payload.value), output_word(self.target))
+                value = _signed(fields["value"], self.target.data_width)
+                self.last_output = self._now()
+                self.scoreboard.saw("output", -1, (fields["kind"], fields["last"]), (value,))
+
+    async def _drive(self, name: str, words: list[int]) -> None:
+        dut = self.dut
+        valid, ready, payload = (getattr(dut, f"{name}__{member}") for member in ("valid", "ready", "payload"))
+        taken = 0
+        for word in words:
+            if self.random is not None:
+                while self.random.random() < 0.3:
+                    valid.value = 0
+                    await FallingEdge(dut.clk)
+            valid.value = 1
+            payload.value = word
+            await ReadOnly()
+            while not int(ready.value):
+                if self.random is None:  # then nothing can raise `ready` at a falling edge, where it would be missed
+                    await RisingEdge(ready)
+                await FallingEdge(dut.clk)
+                await ReadOnly()
+            taken = self._now()
+            await FallingEdge(dut.clk)
+        valid.value = 0
+        if name == "x":
+            self.last_input = taken
+
+
+def beats(clip: np.ndarray, image: Image) -> list[int]:
+    """The beats of the input stream for a clip of raw words (steps × N): each step fills whole ones."""
+    lanes, width = image.target.input_lanes, image.target.input_width
+    clip = clip if image.order is None else clip[:, image.order]
+    padded = np.pad(clip.astype(np.int64), ((0, 0), (0, -clip.shape[1] % lanes)))
+    groups = (padded & (1 << width) - 1).reshape(-1, lanes).tolist()
+    return [sum(raw << lane * width for lane, raw in enumerate(group)) for group in groups]
+
+
+def _last(outputs: np.ndarray, kind: OutputKind, count: int) -> list[int]:
+    """The last `count` words of a kind; 0 for what never came (which the scoreboard has reported)."""
+    values = outputs[outputs[:, 0] == kind][-count:, 2].tolist() if count else []
+    return values + [0] * (count - len(values))
+
+
+def _split(bits: int, layout: StructLayout) -> dict[str, int]:
+    """The fields of a packed struct, as unsigned integers."""
+    return {str(name): bits >> field.offset & (1 << Shape.cast(field.shape).width) - 1 for name, field in layout}
+
+
+def _signed(bits: int, width: int) -> int:
+    return bits - (1 << width) if bits >> width - 1 else bits
+
+
+def _lanes(bits: int, lanes: int, width: int) -> tuple[int, ...]:
+    return tuple(_signed(bits >> lane * width & (1 << width) - 1, width) for lane in range(lanes))
+
+
+async def _falls(signal, clock) -> None:
+    """Until `signal` is low, looked at in the middle of a cycle."""
+    while int(signal.value):
+        await ValueChange(signal)
+        await FallingEdge(clock)
