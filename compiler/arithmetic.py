@@ -125,6 +125,11 @@ def useful_macs(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists) 
     return tuple(result)
 
 
+def step_macs(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists) -> int:
+    """The useful multiplications of a step, all stages of all chains together."""
+    return sum(map(sum, useful_macs(layers, stage_lists)))
+
+
 def fewest_macs(layers: LSTMSpec | Sequence[LSTMSpec]) -> tuple[int, StageLists]:
     """The fewest useful multiplications a step can do with, and stage lists that do.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from fdht.compiler.arithmetic import useful_macs
+from fdht.compiler.arithmetic import step_macs
 from fdht.compiler.assembler import Programs, assemble, instructions, stream_words
 from fdht.compiler.machine import UNITS, Machine
 from fdht.compiler.mapping import StepMap
@@ -234,7 +234,7 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         bundle.spec.hidden,
         bundle.spec.classes,
         len(bundle.layers),
-        sum(map(sum, useful_macs(bundle.layers, bundle.stage_lists))),
+        step_macs(bundle.layers, bundle.stage_lists),
         bundle.clips.shape[1],
         formats.input,
         formats.head and formats.head.result,

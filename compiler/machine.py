@@ -16,6 +16,7 @@ from fdht.compiler.assembler import Instructions, Programs, unpack
 from fdht.compiler.nest import walk
 from fdht.spec import timing
 from fdht.spec.activation import PiecewiseLinear
+from fdht.spec.clips import in_sending_order
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import round_shift
 from fdht.spec.formats import GateFormats
@@ -351,7 +352,7 @@ class Machine:
                 np.zeros(self.target.hidden, dtype=np.int64),
             )
         steps, keep = len(clip), after is not None
-        sent = clip if self._order is None else clip[:, self._order]
+        sent = in_sending_order(clip, self._order)
         schedule = sorted(self.schedule(steps, keep), key=lambda entry: entry[3])
         run = Run(max(entry[4] for entry in schedule), *(_no_events() for _ in range(4)), outputs=[], memory=memory)
         events = _EventLists()

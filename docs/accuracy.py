@@ -6,11 +6,13 @@ from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from fdht.studies import accuracy, comparison, compression, precision, standings
+from fdht.drawing import plain
+from fdht.drawing import write as write_picture
+from fdht.spec.clips import spread_over
+from fdht.studies import accuracy, compression, precision, standings
 from fdht.studies.accuracy import Row, by_series
 from fdht.studies.baselines import STUDY as BASELINES
-from fdht.studies.drawing import plain
-from fdht.studies.drawing import write as write_picture
+from fdht.studies.side_by_side import STUDY as SIDE_BY_SIDE
 from fdht.studies.standings import Standing, gap_text
 
 HERE = Path(__file__).parent
@@ -105,7 +107,7 @@ def side_by_side(rows: list[Row]) -> list[str]:
         rtl = [r for r in rows if (*r.series, r.seed) == (*_with_model(golden, "rtl"), golden.seed)]
         simulated = equal = ""
         if rtl:
-            picked = golden.correct_clips[comparison.spread_over(golden.total, rtl[0].total)]
+            picked = golden.correct_clips[spread_over(golden.total, rtl[0].total)]
             simulated = f"{rtl[0].correct} of {rtl[0].total} right"
             equal = f"{int((picked == rtl[0].correct_clips).sum())} of {rtl[0].total}"
         cells.append(
@@ -185,7 +187,7 @@ def sections(rows: list[Row]) -> list[str]:
         ("Formats under one protocol", BASELINES, baselines),
         ("A dense model compressed", compression.STUDY, compressed),
         ("Bits of factors and data words", precision.STUDY, widths),
-        ("Float, golden model and RTL side by side", comparison.STUDY, side_by_side),
+        ("Float, golden model and RTL side by side", SIDE_BY_SIDE, side_by_side),
     ):
         if study in of:
             parts += [f"### {title}", *make([row for each in by_series(of[study]).values() for row in each])]

@@ -123,7 +123,13 @@ def shown(value: object) -> str:
 
 
 def percent(fraction: float | None) -> str:
+    """A part of a whole, in percent with one decimal place."""
     return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def rounded(value: float | None, digits: int) -> str | None:
+    """A figure with so many decimal places."""
+    return None if value is None else f"{value:,.{digits}f}"
 
 
 def _console(stderr: bool) -> Console:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fdht.compiler.image import Image
 from fdht.host.connection import Connection, DeviceError
+from fdht.spec.clips import classes_of, in_sending_order
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import (
     MAX_PAYLOAD,
@@ -47,7 +48,7 @@ class Result:
     @property
     def label(self) -> int:
         """The class: the first of the largest logits, -1 without a head."""
-        return int(self.logits.argmax()) if len(self.logits) else -1
+        return int(classes_of(self.logits))
 
 
 class Device:
@@ -224,5 +225,5 @@ def _words(values: np.ndarray, width: int) -> bytes:
 
 def _sent(clip: np.ndarray, image: Image) -> np.ndarray:
     """A clip's raw words in the order the engine wants, each frame filling whole beats."""
-    ordered = (clip if image.order is None else clip[:, image.order]).astype(np.int64)
+    ordered = in_sending_order(clip, image.order).astype(np.int64)
     return np.pad(ordered, ((0, 0), (0, -ordered.shape[1] % image.target.input_lanes)))

@@ -24,6 +24,14 @@ from fdht.spec.lstm import LSTMSpec, chains
 from fdht.spec.record import Checked, Hex, Seed, Share, Text, check_name, dump, parse
 from fdht.spec.stages import check_sizes, stages_of
 
+SUFFIX = ".checkpoint"
+"""What the names of checkpoints end in, as fdht makes them."""
+
+
+def stem(path: Path) -> str:
+    """The name of a checkpoint's file without that end: what else is made of it is called so, too."""
+    return path.name.removesuffix(SUFFIX)
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
@@ -38,9 +46,9 @@ class Checkpoint:
             evaluation mode.
         seed: of the initialisation and all random draws.
         epoch, epochs: rounds done, and rounds the schedule was made for.
-        choose: the accuracy is for choosing hyperparameters, see `train`.
+        choose: the accuracy is for choosing hyperparameters, see fdht.model.train.TrainingOptions.
         recipe: everything else that the training depends on: the preset's settings, and the arithmetic.
-        history: one record per epoch, see `train`.
+        history: one record per epoch, see fdht.model.train.TrainingResult.
         best_epoch: the epoch `model` is of, None if there is no patience.
         accuracy: on the test split (validation if `choose`), None until the training is done.
         quantisation: the integers that the model is trained on, and its accuracy measured with; None for a float model.
@@ -177,7 +185,7 @@ STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 class EpochRecord(TypedDict):
-    """What is known of an epoch: see `train`."""
+    """What is known of an epoch: see fdht.model.train.TrainingResult."""
 
     __pydantic_config__ = Checked.__pydantic_config__  # type: ignore[misc]
 

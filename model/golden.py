@@ -9,6 +9,7 @@ import torch
 
 from fdht.model.contraction import absorb
 from fdht.spec.bundle import Bundle
+from fdht.spec.clips import classes_of
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed, round_shift
 from fdht.spec.lstm import LSTMSpec
@@ -143,7 +144,7 @@ class GoldenLSTM:
         return Trace(
             layers=[LayerTrace(*(torch.stack(parts, 1) for parts in zip(*each, strict=True))) for each in steps],
             logits=logits,
-            classes=first_largest(logits),
+            classes=torch.from_numpy(classes_of(logits.numpy())),
             stage_results=kept,
             saturations=dict(clipping.clipped),
             values=dict(clipping.values),
@@ -219,13 +220,6 @@ class _Chain:
         bias = torch.from_numpy(self._bias.astype(np.int64)).flatten()
         placed[self._spec.z_positions] = bias << self._formats.shift(self._number, len(self._stages) - 1)
         return placed.reshape(network.output_shape).permute(*(network.outputs.index(name) for name in indices))
-
-
-def first_largest(logits: torch.Tensor) -> torch.Tensor:
-    """The class of each row of logits: the lowest index of the largest, -1 without classes."""
-    if logits.shape[1] == 0:
-        return torch.full((len(logits),), -1, dtype=torch.int64)
-    return logits.argmax(1)
 
 
 class _Clipping:

@@ -52,6 +52,21 @@ class Processes:
         return self.total(number if self.rank == 0 else 0.0)[0]
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Computes on one thread, and afterwards on as many as before.
+
+    Steps of a training are too small to share: a second thread mostly waits, and on a busy machine trebles the time.
+    One thread also makes the sums, and so the weights, the same on every number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def leads() -> bool:
     """Whether this process is the only one, or the first of those that torchrun has started."""
     return not distributed.is_torchelastic_launched() or os.environ["RANK"] == "0"

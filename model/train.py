@@ -4,9 +4,8 @@ import copy
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from fdht.model.checkpoint import (
 from fdht.model.data import DataSet, Source, Split, load
 from fdht.model.layers import Classifier
 from fdht.model.learning_rate import SCHEDULES
-from fdht.model.parallel import Processes, joined
+from fdht.model.parallel import Processes, joined, one_thread
 from fdht.model.presets import Preset, find_preset, fitted
 from fdht.model.qat import Arithmetic, Network, Quantisation, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS
@@ -54,128 +53,143 @@ class TrainingDiverged(FdhtError):
     """A loss or a gradient that is no number; the message says where, and what is left on disk."""
 
 
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a preset is trained, where that is not the preset's to say.
+
+    Attributes:
+        source: the data set, instead of the preset's; the head gets as many outputs as that has classes.
+        seed: of the initialisation and all random draws.
+        epochs: instead of the preset's, for shorter runs; the schedule shrinks with it.
+        resume: go on from the checkpoint that is there.
+        choose: for choosing hyperparameters: train on the `train` split and report the accuracy on `validation`.
+            Otherwise train on `final` (on `train` if the preset has a patience) and report the accuracy on `test`.
+        precision: of products, one of `PRECISIONS`; parameters and sums over them stay float32.
+        compiled: let torch.compile make kernels for this model, which takes a minute or more.
+        arithmetic: train on an engine's integers (see fdht.model.qat). Their formats are chosen once, at first with
+            `start` and otherwise after a part `FLOATING` of the epochs in floating point, and then held.
+        start: a checkpoint of the same model and the same data whose parameters are the first ones, instead of random
+            ones. One that has seen the validation split cannot be, where that is to be measured on.
+        origin: what `start` was made from, for the checkpoint, which is resumed with the same only; a hash of its
+            parameters when left out.
+    """
+
+    source: Source | None = None
+    seed: int = 0
+    epochs: int | None = None
+    resume: bool = False
+    choose: bool = False
+    precision: str = "float32"
+    compiled: bool = False
+    arithmetic: Arithmetic | None = None
+    start: Path | str | None = None
+    origin: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came out of a training.
+
+    Attributes:
+        history: a record per epoch: `loss`, `accuracy` in training, `validation` accuracy or None if there is no
+            patience, `learning_rate`, `seconds`.
+        accuracy: of the weights that were kept, on the split `split`.
+        split: `test`, or `validation` if hyperparameters are chosen.
+        parameters: how many there are, by part of the model.
+        seed, epochs: what was trained with.
+        best_epoch: whose weights were kept, None if there is no patience.
+        path: the checkpoint.
+        data: the data set's name.
+        skipped: clips that could not be used, with the reasons.
+    """
+
+    history: list[dict]
+    accuracy: float
+    split: str
+    parameters: dict[str, int]
+    seed: int
+    epochs: int
+    best_epoch: int | None
+    path: Path
+    data: str
+    skipped: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of all epochs together, those before an interruption included."""
+        return sum(record["seconds"] for record in self.history)
+
+
 def train(
     preset: Preset | str,
-    out_path: Path | str,
+    path: Path | str,
+    options: TrainingOptions = TrainingOptions(),
     *,
-    source: Source | None = None,
-    seed: int = 0,
-    epochs: int | None = None,
-    resume: bool = False,
-    choose: bool = False,
-    precision: str = "float32",
-    compiled: bool = False,
-    arithmetic: Arithmetic | None = None,
-    start: Path | str | None = None,
-    origin: str | None = None,
     progress: Callable[[int, int, list[dict]], None] | None = None,
     reading: Callable[[int, int], None] | None = None,
-) -> dict:
-    """Trains a preset and leaves a checkpoint after every epoch; on a GPU when there is one.
+) -> TrainingResult:
+    """Trains a preset and leaves a checkpoint after every epoch; on a GPU when there is one, else on one CPU thread.
 
     All random draws follow from (seed, epoch), so a resumed training ends in the same numbers as an unbroken one. In
     processes that torchrun has started, each takes its share of every batch; the first one writes the checkpoint.
 
     Args:
         preset: one, or the name of one.
-        out_path: the checkpoint; overwritten unless `resume`.
-        source: the data set, instead of the preset's; the head gets as many outputs as that has classes.
-        seed: of the initialisation and all random draws.
-        epochs: instead of the preset's, for shorter runs; the schedule shrinks with it.
-        resume: go on from the checkpoint at `out_path`.
-        choose: for choosing hyperparameters: train on the `train` split and report the accuracy on `validation`.
-            Otherwise train on `final` (on `train` if the preset has a patience) and report the accuracy on `test`.
-        precision: of products, one of `PRECISIONS`; parameters and sums over them stay float32.
-        compiled: let torch.compile make kernels for this model, which takes a minute or more.
-        arithmetic: train on an engine's integers (see fdht.model.qat). Their formats are chosen once, at first with
-        `start`
-            and otherwise after a part `FLOATING` of the epochs in floating point, and then held.
-        start: a checkpoint of the same model and the same data whose parameters are the first ones, instead of random
-            ones. One that has seen the validation split cannot be, where that is to be measured on.
-        origin: what `start` was made from, for the checkpoint, which is resumed with the same only; a hash of its
-            parameters when left out.
+        path: the checkpoint; overwritten unless `options.resume`.
         progress: called after each epoch with (epochs done, epochs, records of all epochs so far).
         reading: called with (clips read, clips there are) while a folder of clips is read.
-
-    Returns:
-        `history` (a record per epoch: `loss`, `accuracy` in training, `validation` accuracy or None if there is no
-        patience, `learning_rate`, `seconds`), `accuracy` (test or validation), `split` (which of them), `seconds` (sum
-        over the epochs), `parameters`, `seed`, `epochs`, `best_epoch` (whose weights were kept, None if there is no
-        patience), `path`, `data` (the data set's name), `skipped` (clips that could not be used, with the reasons).
 
     Raises:
         SpecError: unknown preset or data set, data of another size than the model's, fewer than 1 epoch, or a precision
             that is unknown or that the machine lacks; `compiled` where nothing can be compiled, or with integers.
-        FileError: nothing to resume at `out_path`, or something else; data missing, or not as they were; a `start` that
+        FileError: nothing to resume at `path`, or something else; data missing, or not as they were; a `start` that
             has seen clips that are to be measured on; no permission to write, no room.
         TrainingInterrupted: Ctrl-C; the checkpoint of the last whole epoch stays.
         TrainingDiverged: a loss or gradient that is no number; the checkpoint of the last whole epoch stays.
     """
     preset = find_preset(preset) if isinstance(preset, str) else preset
-    preset = preset if epochs is None else replace(preset, epochs=epochs)
-    # The steps are too small to share: a second thread mostly waits, and on a busy machine trebles the time. One
-    # thread also makes the sums, and so the weights, the same on every number of cores.
-    torch.set_num_threads(1)
-    chosen = Source(preset.data) if source is None else source
-    data = load(chosen, progress=reading)
-    if source is not None:
-        preset = fitted(preset, data)
-    with joined() as processes:
-        _check_precision(precision, processes.device)
-        if compiled and arithmetic is not None:
-            raise SpecError("training on integers cannot be compiled; leave out --compile")
-        begin = None if start is None else _begin(start, preset, chosen, data, choose)
-        if begin is not None and origin is None:
-            origin = digest(begin.model)
-        run = _Run(preset, chosen, data, processes, seed, choose, precision, compiled, arithmetic, origin)
-        if resume:
-            run.restore(out_path)
-        elif begin is not None:
-            run.model.load_state_dict(begin.model.state_dict())
-        try:
-            while not run.done:
-                run.one_epoch()
-                run.save(out_path)
-                if progress is not None:
-                    progress(run.epoch, preset.epochs, run.history)
-        except KeyboardInterrupt:
-            raise TrainingInterrupted(f"training was interrupted; {run.left(out_path)}") from None
-        except FileError as error:
-            raise FileError(f"{error}; {run.left(out_path)}") from None
-        except RuntimeError as error:
-            if not compiled or run.epoch > 0:
-                raise
-            why = str(error).strip().splitlines()[0]
-            raise SpecError(f"the model cannot be compiled on this machine ({why}); leave out --compile") from None
-        except TrainingDiverged as error:  # going on would only repeat it
-            raise TrainingDiverged(f"{error}; {run.left(out_path).removesuffix(GO_ON)}") from None
-    return {
-        "history": run.history,
-        "accuracy": run.accuracy,
-        "split": "validation" if choose else "test",
-        "seconds": sum(record["seconds"] for record in run.history),
-        "parameters": preset.spec.parameters,
-        "seed": seed,
-        "epochs": preset.epochs,
-        "best_epoch": run.best_epoch,
-        "path": str(out_path),
-        "data": data.name,
-        "skipped": list(data.skipped),
-    }
+    preset = preset if options.epochs is None else replace(preset, epochs=options.epochs)
+    source = Source(preset.data) if options.source is None else options.source
+    with one_thread():
+        data = load(source, progress=reading)
+        if options.source is not None:
+            preset = fitted(preset, data)
+        with joined() as processes:
+            run = _begun(preset, path, replace(options, source=source), data, processes)
+            _finish(run, path, options.compiled, progress)
+    assert run.accuracy is not None
+    return TrainingResult(
+        history=run.history,
+        accuracy=run.accuracy,
+        split="validation" if options.choose else "test",
+        parameters=preset.spec.parameters,
+        seed=options.seed,
+        epochs=preset.epochs,
+        best_epoch=run.best_epoch,
+        path=Path(path),
+        data=data.name,
+        skipped=tuple(data.skipped),
+    )
 
 
-def finished(preset: Preset, path: Path, **settings: Any) -> Checkpoint:
-    """The checkpoint of a training that is kept at `path`: found done, gone on with, or begun.
+def ensure_trained(
+    preset: Preset,
+    path: Path,
+    options: TrainingOptions = TrainingOptions(),
+    *,
+    progress: Callable[[int, int, list[dict]], None] | None = None,
+) -> Checkpoint:
+    """The checkpoint of a finished training at `path`: found there, or made now, begun or gone on with.
 
-    A training that ends here leaves its checkpoint without the optimiser, which is two thirds of it.
+    A training that ends here leaves its checkpoint without the optimiser's state, which is two thirds of it.
 
     Args:
-        settings: as for `train`, which says what is raised, too.
+        options: as for `train`, which says what is raised, too; whether to resume is found here.
     """
     begun = path.exists()
     if begun and (found := load_checkpoint(path)).complete:
         return found
-    train(preset, path, resume=begun, **settings)
+    train(preset, path, replace(options, resume=begun), progress=progress)
     done = load_checkpoint(path)
     write_checkpoint(path, done, {})
     return done
@@ -218,6 +232,46 @@ def _begin(path: Path | str, preset: Preset, source: Source, data: DataSet, choo
     return begin
 
 
+def _begun(preset: Preset, path: Path | str, options: TrainingOptions, data: DataSet, processes: Processes) -> "_Run":
+    """A training before its next epoch: from random parameters, from those of `start`, or resumed."""
+    assert options.source is not None
+    _check_precision(options.precision, processes.device)
+    if options.compiled and options.arithmetic is not None:
+        raise SpecError("training on integers cannot be compiled; leave out --compile")
+    begin = None if options.start is None else _begin(options.start, preset, options.source, data, options.choose)
+    if begin is not None and options.origin is None:
+        options = replace(options, origin=digest(begin.model))
+    run = _Run(preset, options, data, processes)
+    if options.resume:
+        run.restore(path)
+    elif begin is not None:
+        run.model.load_state_dict(begin.model.state_dict())
+    return run
+
+
+def _finish(
+    run: "_Run", path: Path | str, compiled: bool, progress: Callable[[int, int, list[dict]], None] | None
+) -> None:
+    """Trains what epochs are left; errors say what lies on disk."""
+    try:
+        while not run.done:
+            run.one_epoch()
+            run.save(path)
+            if progress is not None:
+                progress(run.epoch, run.preset.epochs, run.history)
+    except KeyboardInterrupt:
+        raise TrainingInterrupted(f"training was interrupted; {run.left(path)}") from None
+    except FileError as error:
+        raise FileError(f"{error}; {run.left(path)}") from None
+    except RuntimeError as error:
+        if not compiled or run.epoch > 0:
+            raise
+        why = str(error).strip().splitlines()[0]
+        raise SpecError(f"the model cannot be compiled on this machine ({why}); leave out --compile") from None
+    except TrainingDiverged as error:  # going on would only repeat it
+        raise TrainingDiverged(f"{error}; {run.left(path).removesuffix(GO_ON)}") from None
+
+
 def _check_precision(precision: str, device: torch.device) -> None:
     if precision not in PRECISIONS:
         raise SpecError(f"there is no precision {precision!r}; known: {', '.join(PRECISIONS)}")
@@ -232,23 +286,18 @@ def _check_precision(precision: str, device: torch.device) -> None:
 class _Run:
     """A training in progress: model, optimiser, history."""
 
-    def __init__(
-        self,
-        preset: Preset,
-        source: Source,
-        data: DataSet,
-        processes: Processes,
-        seed: int,
-        choose: bool,
-        precision: str,
-        compiled: bool,
-        arithmetic: Arithmetic | None,
-        origin: str | None,
-    ):
-        self.preset, self.source, self.data, self.processes = preset, source, data, processes
-        self.device, self.seed, self.choose, self.precision = processes.device, seed, choose, precision
-        self.recipe = preset.recipe | {"precision": precision, "compiled": compiled, "start": origin}
-        self.recipe["integers"] = None if arithmetic is None else str(arithmetic)
+    def __init__(self, preset: Preset, options: TrainingOptions, data: DataSet, processes: Processes):
+        """`options` name the data set and, if there is a start, what that was made from."""
+        assert options.source is not None
+        seed, choose, arithmetic, origin = options.seed, options.choose, options.arithmetic, options.origin
+        self.preset, self.source, self.data, self.processes = preset, options.source, data, processes
+        self.device, self.seed, self.choose, self.precision = processes.device, seed, choose, options.precision
+        self.recipe = preset.recipe | {
+            "precision": options.precision,
+            "compiled": options.compiled,
+            "start": origin,
+            "integers": None if arithmetic is None else str(arithmetic),
+        }
         self.floating = 0 if origin is not None else int(FLOATING * preset.epochs)
         self.epoch = self.saved_epoch = 0
         self.history: list[dict] = []
@@ -261,7 +310,7 @@ class _Run:
         quantisation = None if arithmetic is None else Quantisation(arithmetic)
         self.quantised = None if quantisation is None else QuantisedClassifier(self.model, quantisation)
         self.logits = processes.wrapped(self.model if self.quantised is None else self.quantised)
-        if compiled:
+        if options.compiled:
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # only of shapes
             self.logits = torch.compile(self.logits)
         self.optimiser = torch.optim.AdamW(

@@ -23,6 +23,7 @@ from fdht.compiler.machine import Events, Run
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.engine.trace import array_event, cell_event, hidden_event, result_event
 from fdht.sim.scoreboard import Scoreboard
+from fdht.spec.clips import in_sending_order
 from fdht.spec.protocol import OutputKind
 
 PERIOD = 10
@@ -249,8 +250,8 @@ class Bench:
 def beats(clip: np.ndarray, image: Image) -> list[int]:
     """The beats of the input stream for a clip of raw words (steps × N): each step fills whole ones."""
     lanes, width = image.target.input_lanes, image.target.input_width
-    clip = clip if image.order is None else clip[:, image.order]
-    padded = np.pad(clip.astype(np.int64), ((0, 0), (0, -clip.shape[1] % lanes)))
+    sent = in_sending_order(clip, image.order).astype(np.int64)
+    padded = np.pad(sent, ((0, 0), (0, -sent.shape[1] % lanes)))
     groups = (padded & (1 << width) - 1).reshape(-1, lanes).tolist()
     return [sum(raw << lane * width for lane, raw in enumerate(group)) for group in groups]
 

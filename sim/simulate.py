@@ -11,6 +11,7 @@ import numpy as np
 
 from fdht.compiler.image import Image
 from fdht.sim.build import Simulator, ToolError, build, environment, toolchain_environment
+from fdht.spec.clips import classes_of
 from fdht.spec.errors import SpecError
 
 LOG, RESULTS = "simulation.log", "results.xml"
@@ -94,7 +95,7 @@ class Job:
         for name in ("logits", "hidden", "cells"):
             report[name] = np.array(report[name], dtype=np.int64).reshape(len(self.clips), -1)
         logits = report["logits"]
-        return Simulation(**report, classes=logits.argmax(axis=1) if self.image.classes else np.full(len(logits), -1))
+        return Simulation(**report, classes=classes_of(logits))
 
 
 def simulate(

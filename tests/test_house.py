@@ -23,6 +23,16 @@ BELOW = {
 }
 """The rooms, and what each may import: fdht.spec lies in the folder spec, and fdht itself is the front door."""
 
+WITHIN = {
+    "workflow": set(),
+    "studies": {"workflow"},
+    "explore": {"workflow"},
+    "export": {"workflow"},
+    "commands": {"workflow", "studies", "explore", "export"},
+}
+"""The rooms of fdht/ itself, and which of each other they may import. All show through console and drawing, which import
+none of them; cli.py imports commands."""
+
 TORCHLESS = ("spec", "compiler", "hw", "host", "sim", "boards")
 
 
@@ -81,6 +91,28 @@ def test_imports_point_downwards_only(package):
         for name, line in imports(path)
         if name in forbidden
     ]
+
+
+def test_the_rooms_of_the_front_door_point_downwards_too():
+    """Commands call the rest; studies, explore and export stand side by side on workflow."""
+    allowed = WITHIN | {"cli": {"commands"}, "__main__": {"cli"}, "__init__": set(), "console": set(), "drawing": set()}
+    found = {path.relative_to(ROOT / "fdht").parts[0].removesuffix(".py") for path in sources("fdht")}
+    assert found == allowed.keys()
+    above = allowed.keys() - {"console", "drawing", "__init__"}
+    assert not [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in sources("fdht")
+        for name in re.findall(r"(?m)^\s*(?:from|import) fdht[. ](?:import )?(\w+)", path.read_text())
+        for own in [path.relative_to(ROOT / "fdht").parts[0].removesuffix(".py")]
+        if name in above and name != own and name not in allowed[own]
+    ]
+
+
+@pytest.mark.parametrize("module", ["commands.compile", "workflow.compilation", "workflow.explanation"])
+def test_compiling_loads_no_simulator(module):
+    program = f"import sys, fdht.{module}\nprint(*(n for n in sys.modules if n.startswith(('fdht.sim', 'cocotb'))))"
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
 
 
 @pytest.mark.parametrize("package", ["compiler", "hw"])

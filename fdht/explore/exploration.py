@@ -24,20 +24,22 @@ from fdht.compiler.explain import fill
 from fdht.compiler.image import compile_bundle
 from fdht.compiler.planner import Way, candidates
 from fdht.console import Output, percent
+from fdht.drawing import write
 from fdht.explore.front import figure
 from fdht.explore.space import Candidate, Space
 from fdht.explore.study import FIGURES, REFUSAL, Refused, Study
 from fdht.model import data
 from fdht.model.checkpoint import Checkpoint
 from fdht.model.data import DataSet, Source
+from fdht.model.parallel import one_thread
 from fdht.model.presets import Preset, fitted
 from fdht.model.quantise import CALIBRATION_CLIPS, quantise
-from fdht.model.train import TrainingDiverged, TrainingInterrupted, finished
+from fdht.model.train import TrainingDiverged, TrainingInterrupted, TrainingOptions, ensure_trained
+from fdht.spec.clips import classes_of
 from fdht.spec.container import write_whole
 from fdht.spec.errors import CapacityError, FdhtError, FileError, SpecError
 from fdht.spec.record import Checked, Count, Share, Text
 from fdht.spec.target import Target
-from fdht.studies.drawing import write
 from fdht.workflow.datasets import options
 
 SMALLER_IS_BETTER = ("cycles", "parameters", "memory", "multipliers")
@@ -230,23 +232,24 @@ class Exploration:
         way = best.ways[0]
         validation, target = self._data.validation, candidate.target
         try:
-            bundle, _ = quantise(
-                trained.model,
-                best.stage_lists,
-                validation.clips,
-                validation.labels,
-                calibration=self._data.train.spread(CALIBRATION_CLIPS),
-                factor_width=candidate.factor_width,
-                accumulator_width=target.accumulator_width,
-                gate=target.gate_formats,
-            )
+            with one_thread():  # other processes may work on the same study
+                bundle, _ = quantise(
+                    trained.model,
+                    best.stage_lists,
+                    validation.clips,
+                    validation.labels,
+                    calibration=self._data.train.spread(CALIBRATION_CLIPS),
+                    factor_width=candidate.factor_width,
+                    accumulator_width=target.accumulator_width,
+                    gate=target.gate_formats,
+                )
             compile_bundle(bundle, target, step=way.step)
         except CapacityError as error:
             raise _refused(error) from None
         except SpecError as error:
             raise Refused("number formats", str(error), 1.0) from None
         figures = {
-            "accuracy": float((bundle.logits.argmax(1) == bundle.labels).mean()),
+            "accuracy": float((classes_of(bundle.logits) == bundle.labels).mean()),
             "float_accuracy": trained.accuracy,
             "parameters": candidate.spec.parameters["factors"],
             "cycles": way.cycles,
@@ -263,10 +266,9 @@ class Exploration:
         question = self.question
         key = hashlib.sha256(repr((preset, question.source, question.epochs, question.seed)).encode()).hexdigest()
         path = self.folder / "trained" / f"{key[:20]}.checkpoint"
+        options = TrainingOptions(question.source, question.seed, question.epochs, choose=True)
         try:
-            return finished(
-                preset, path, source=question.source, seed=question.seed, epochs=question.epochs, choose=True
-            )
+            return ensure_trained(preset, path, options)
         except TrainingInterrupted:
             raise KeyboardInterrupt from None
 

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from fdht.studies.drawing import plain
-from fdht.studies.pictures import STAGES
+from fdht.drawing import COLOURS, plain
 
-FOUND, FRONT, PRESET = "#bbbbbb", STAGES[0], STAGES[1]
+FOUND, FRONT, PRESET = "#bbbbbb", COLOURS[0], COLOURS[1]
 
 
 def figure(rows: Sequence[dict], front: Sequence[int], own: int | None, title: str) -> Figure:

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from fdht.console import Advance, Output, percent, told
+from fdht.model.parallel import one_thread
 from fdht.model.presets import PRESETS, Preset
-from fdht.model.train import TrainingDiverged, TrainingInterrupted, finished, predict
+from fdht.model.train import TrainingDiverged, TrainingInterrupted, TrainingOptions, ensure_trained, predict
 from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError
 from fdht.spec.record import read_kept
@@ -75,14 +76,17 @@ class Training:
             return done
         data = packaged(self.preset.data)
         split = data.validation if self.choose else data.test
+        options = TrainingOptions(seed=self.seed, choose=self.choose)
         try:
-            trained = finished(self.preset, self.path, seed=self.seed, choose=self.choose, progress=progress)
+            trained = ensure_trained(self.preset, self.path, options, progress=progress)
         except TrainingDiverged:
             if not self.choose:
                 raise
             result = accuracy.hits(np.zeros(len(split), bool)) | {"seconds": 0.0}
         else:
-            result = accuracy.hits(predict(trained.model, split.clips) == split.labels) | {"seconds": trained.seconds}
+            with one_thread():  # others train beside this one
+                classes = predict(trained.model, split.clips)
+            result = accuracy.hits(classes == split.labels) | {"seconds": trained.seconds}
         write_whole(self.path.with_suffix(".json"), json.dumps(result).encode())
         if self.choose:
             self.path.unlink(missing_ok=True)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fdht.compiler.arithmetic import fewest_macs, useful_macs
+from fdht.compiler.arithmetic import fewest_macs, step_macs
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.mapping import stage_cycles
 from fdht.compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
 from fdht.compiler.planner import candidates
-from fdht.console import Output
+from fdht.console import Output, rounded
 from fdht.model.presets import PRESETS
 from fdht.sim.build import build
 from fdht.sim.simulate import Job, Simulation, simulate_jobs
@@ -228,7 +228,7 @@ def _planned(cycles: float | None, latency: int | None) -> dict:
 def _derived(contender: Contender, builds: Builds, stage_lists: StageLists, counted: dict) -> dict:
     """What was counted, and utilisation, rates and times that follow from it."""
     spec, target = contender.spec, contender.target
-    macs = sum(map(sum, useful_macs(spec, stage_lists)))
+    macs = step_macs(spec, stage_lists)
     cycles, multipliers = counted["cycles_per_step"], target.multipliers
     fewest, _ = fewest_macs(spec)
     record = builds.of(target)
@@ -436,7 +436,3 @@ def report(output: Output, rows: Sequence[dict]) -> None:
 def cycles_text(r: dict) -> str:
     cycles = f"{r['cycles_per_step']:,g}" if r["cycles_per_step"] < 1e6 else f"{r['cycles_per_step']:,}"
     return cycles if r["fits"] else f"({cycles})"
-
-
-def rounded(value: float | None, digits: int) -> str | None:
-    return None if value is None else f"{value:,.{digits}f}"

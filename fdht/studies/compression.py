@@ -7,17 +7,17 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fdht.console import Advance, Output, percent
+from fdht.drawing import plain, write
 from fdht.model.checkpoint import Checkpoint, digest, load_checkpoint, write_checkpoint
 from fdht.model.data import DataSet, Source, load
 from fdht.model.dense import DenseModel, read_dense, write_dense
 from fdht.model.layers import Classifier
 from fdht.model.presets import PRESETS, Preset, find_preset
-from fdht.model.train import predict, train
+from fdht.model.train import TrainingOptions, predict, train
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, fdht_lstm
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row, hits, sizes
-from fdht.studies.drawing import plain, write
 from fdht.workflow import training
 
 STUDY = "compression"
@@ -106,16 +106,9 @@ def run(
         if epochs:
             tuned = replace(base, spec=kept, epochs=epochs)
             with output.progress(f"rank {rank}: fine-tuning", epochs) as advance:
-                train(
-                    tuned,
-                    checkpoint,
-                    source=source,
-                    seed=seed,
-                    start=None if begun else checkpoint,
-                    origin=origin,
-                    resume=begun,
-                    progress=partial(_told, advance),
-                )
+                start = None if begun else checkpoint
+                options = TrainingOptions(source, seed, resume=begun, start=start, origin=origin)
+                train(tuned, checkpoint, options, progress=partial(_told, advance))
             trained = load_checkpoint(checkpoint)
             rows.append(
                 _row(

@@ -15,6 +15,7 @@ from fdht.compiler.nest import walk
 from fdht.compiler.pace import STEPS, WARM_UP, step_ends
 from fdht.compiler.planner import Way, candidates
 from fdht.console import Output
+from fdht.drawing import COLOURS, plain, write
 from fdht.hw.technology import mult18_site
 from fdht.spec import timing
 from fdht.spec.errors import CapacityError
@@ -22,10 +23,8 @@ from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.lstm import stack
 from fdht.spec.target import Target
 from fdht.studies.contenders import Contender, contenders
-from fdht.studies.drawing import plain, write
 from fdht.studies.measurements import load
 
-STAGES = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#994455")
 X, H, GATES, READ, WRITE, IDLE = "#66aa99", "#dd9944", "#5d4a8a", "#444444", "#b5651d", "#eeeeee"
 SITES = 9
 """Columns for which the part has places beside 16 rows."""
@@ -114,7 +113,7 @@ def activity(contender: Contender, way: Way, first: int, last: int) -> Activity:
             period = timing.period(target, work.depth)
             tile = np.arange(len(work.data_addresses))[:, None] * period
             when = start + 1 + tile + np.arange(work.depth)
-            colour = "#999999" if of == HEAD else STAGES[of[1] % len(STAGES)]
+            colour = "#999999" if of == HEAD else COLOURS[of[1] % len(COLOURS)]
             result.spans["array"].append((start + 1, work.busy, colour, text))
             note(result.reads, work.data_addresses, when)
             if instruction["to_results"]:
@@ -170,7 +169,7 @@ def step(contender: Contender, way: Way) -> Figure:
     listed = way.step.chains
     order = [(c, s, stage) for c, chain in enumerate(listed) for s, stage in enumerate(chain.stages)]
     handles = [
-        Patch(color=STAGES[s % len(STAGES)], label=f"{s + 1}: {'∘'.join(stage.factors)}") for _, s, stage in order
+        Patch(color=COLOURS[s % len(COLOURS)], label=f"{s + 1}: {'∘'.join(stage.factors)}") for _, s, stage in order
     ]
     handles += [Patch(color=X, label="inputs"), Patch(color=H, label="h to its place")]
     handles += [Patch(color=READ, label="reads"), Patch(color=WRITE, label="writes")]
@@ -193,7 +192,7 @@ def floor_plan(target: Target) -> Figure:
     """The places of the array's multipliers on the part, one colour per column of the array."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     axes = figure.add_subplot()
-    palette = [*STAGES, "#555555"]
+    palette = [*COLOURS, "#555555"]
 
     def box(columns: int, row: int, column: int, colour: str) -> tuple[int, int]:
         x, y = (int(part[1:]) for part in mult18_site(columns, row, column).split("/")[:2])
@@ -234,16 +233,18 @@ def cost(rows: Sequence[dict]) -> Figure:
     multipliers, hidden = rows[0]["multipliers"], rows[0]["hidden"]
     dense = 4 * hidden * (inputs + hidden) / multipliers
     axes.plot(inputs, dense, color="#999999", ls="--", label="dense LSTM, multipliers never idle")
-    axes.plot(inputs, [r["macs_per_step"] / multipliers for r in rows], color=STAGES[0], ls=":", label="HT, never idle")
-    axes.plot(inputs, cycles, color=STAGES[0], label="HT, planned")
+    axes.plot(
+        inputs, [r["macs_per_step"] / multipliers for r in rows], color=COLOURS[0], ls=":", label="HT, never idle"
+    )
+    axes.plot(inputs, cycles, color=COLOURS[0], label="HT, planned")
     for simulated, marker, label in ((True, "o", "HT, simulated in RTL"), (False, "none", "")):
         chosen = [k for k, r in enumerate(rows) if bool(r["simulated"]) == simulated]
         if label and chosen:
-            axes.plot(inputs[chosen], cycles[chosen], marker=marker, ls="none", color=STAGES[0], label=label)
+            axes.plot(inputs[chosen], cycles[chosen], marker=marker, ls="none", color=COLOURS[0], label=label)
     larger = [k for k, r in enumerate(rows) if "more memory" in r["target"]]
     if larger:
         axes.plot(
-            inputs[larger], cycles[larger], marker="s", ls="none", mfc="white", color=STAGES[0],
+            inputs[larger], cycles[larger], marker="s", ls="none", mfc="white", color=COLOURS[0],
             label="HT, on an engine with more memory",
         )  # fmt: skip
     axes.set_xscale("log", base=2)

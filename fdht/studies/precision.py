@@ -19,19 +19,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fdht.console import Output, percent, told
+from fdht.drawing import plain, write
 from fdht.model.checkpoint import Checkpoint
 from fdht.model.data import DataSet
 from fdht.model.presets import Preset
 from fdht.model.qat import Arithmetic, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS, quantise
-from fdht.model.train import EVALUATION_BATCH, TrainingInterrupted, finished, predict
+from fdht.model.train import EVALUATION_BATCH, TrainingInterrupted, TrainingOptions, ensure_trained, predict
+from fdht.spec.clips import classes_of
 from fdht.spec.container import write_whole
 from fdht.spec.errors import FdhtError, SpecError
 from fdht.spec.record import read_kept
 from fdht.spec.target import Target
 from fdht.studies import accuracy
 from fdht.studies.accuracy import FLOAT, RESULTS, Row
-from fdht.studies.drawing import plain
 from fdht.workflow.compilation import arithmetic
 from fdht.workflow.datasets import packaged
 
@@ -94,7 +95,8 @@ class Training:
     def run(self, progress: Callable[[int, int, list[dict]], None]) -> Checkpoint:
         """Trains, or goes on where it was, or finds it done."""
         start = None if self.start is None else self.start.path
-        return finished(self.preset, self.path, seed=self.seed, arithmetic=self.on, start=start, progress=progress)
+        options = TrainingOptions(seed=self.seed, arithmetic=self.on, start=start)
+        return ensure_trained(self.preset, self.path, options, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Point:
             classes = predict(trained.model, data.test.clips)
         else:
             logits = golden_logits(trained, self.on, data)
-            classes = logits.argmax(1)
+            classes = classes_of(logits)
             compared = compare(trained, logits, data) if trained.quantisation is not None else {}
         result = accuracy.hits(classes == data.test.labels) | compared | {"seconds": trained.seconds}
         write_whole(self.path, json.dumps(result).encode())
@@ -333,6 +335,13 @@ def _cell(cell: Cell) -> str:
 def picture_of(data: str, target: str) -> str:
     """What the picture of a sweep is called."""
     return f"precision-{data}-{target}.png"
+
+
+def draw(rows: Sequence[Row], target: str, folder: Path) -> Path:
+    """Draws the rows of a sweep into a folder; returns the file."""
+    picture = folder / picture_of(rows[0].data, target)
+    write(sweep(rows), picture)
+    return picture
 
 
 def sweep(rows: Sequence[Row]) -> Figure:

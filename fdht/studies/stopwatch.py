@@ -10,11 +10,11 @@ from importlib.util import find_spec
 import torch
 from torch.nn import functional
 
-from fdht.compiler.arithmetic import useful_macs
-from fdht.console import Advance, Output
+from fdht.compiler.arithmetic import step_macs
+from fdht.console import Advance, Output, rounded
 from fdht.model.layers import FDHTLSTM
+from fdht.model.parallel import one_thread
 from fdht.model.presets import Preset
-from fdht.studies.bench import rounded
 
 STEPS = 6
 """Of a clip; the time of a step is that of a clip over STEPS."""
@@ -77,13 +77,8 @@ def measure_epoch(output: Output, preset: Preset) -> list[dict]:
 def _one_thread(output: Output, what: str) -> Iterator[Advance]:
     if not find_spec("tednet"):
         output.say(MISSING)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with output.progress(what) as advance:
-            yield advance
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), output.progress(what) as advance:
+        yield advance
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +104,7 @@ class _Layer:
 def _layers(preset: Preset, batch: int) -> Iterator[_Layer]:
     spec = preset.spec
     ours = FDHTLSTM(spec).eval()
-    macs = sum(map(sum, useful_macs(spec, (ours.weight.stage_list,))))
+    macs = step_macs(spec, (ours.weight.stage_list,))
     yield _Layer(spec.network.kind, "FDHTLSTM", spec.network.parameters, macs, ours, ours)
     dense = torch.nn.LSTM(spec.inputs, spec.hidden)
     entries = 4 * spec.hidden * (spec.inputs + spec.hidden)

@@ -10,7 +10,7 @@ from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.console import Output, percent
 from fdht.model import data
-from fdht.model.checkpoint import load_checkpoint
+from fdht.model.checkpoint import load_checkpoint, stem
 from fdht.model.layers import Classifier
 from fdht.model.qat import Arithmetic, Quantisation
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
@@ -21,8 +21,8 @@ from fdht.spec.formats import Formats, GateFormats
 from fdht.spec.lstm import LSTMSpec
 from fdht.spec.stages import StageLists
 from fdht.spec.target import Target
-from fdht.studies.comparison import golden_classes
-from fdht.workflow.stage_table import stage_rows, stage_table
+from fdht.workflow.explanation import stage_rows, stage_table
+from fdht.workflow.golden_vectors import golden_classes
 
 WIDTHS = (4, 18)
 """Fewest and most bits of a factor or a data word that a model can be trained on."""
@@ -42,7 +42,7 @@ class Compiled:
 def paths(checkpoint: Path, target: Target, folder: Path | None) -> tuple[Path, Path]:
     """Where bundle and image of a checkpoint go: beside it, or into a folder."""
     folder = checkpoint.parent if folder is None else folder
-    name = checkpoint.name.removesuffix(".checkpoint")
+    name = stem(checkpoint)
     return folder / f"{name}.bundle", folder / f"{name}.{target.name}.image"
 
 
@@ -85,8 +85,7 @@ def compile_checkpoint(
         FileError: no readable checkpoint, one of a training on integers that has not come to them, or clips that came,
             went or changed sides since.
         SpecError: data of one's own that the user has not named, see `fdht.model.data.own`; another factor width than
-        the
-            model was trained on, or formats that the target does not have.
+            the model was trained on, or formats that the target does not have.
         CapacityError: the model does not fit the target.
     """
     trained = load_checkpoint(checkpoint)

@@ -8,12 +8,13 @@ from fdht.compiler.planner import plan
 from fdht.console import Output
 from fdht.model.checkpoint import load_checkpoint
 from fdht.model.presets import find_preset
+from fdht.model.train import TrainingOptions
 from fdht.sim.build import find_simulator
 from fdht.spec.errors import FileError
 from fdht.spec.target import find_target
-from fdht.studies import comparison
-from fdht.workflow import compilation, training
-from fdht.workflow.stage_table import stage_table
+from fdht.workflow import comparison, compilation, training
+from fdht.workflow.explanation import stage_table
+from fdht.workflow.golden_vectors import disagreements, spread
 
 QUICK_EPOCHS, QUICK_CLIPS, QUICK_VECTORS = 2, 1, 40
 
@@ -46,7 +47,7 @@ def run(
     stage_table(output, compiled.bundle)
     after_compiling = time.monotonic()
 
-    numbers = comparison.spread(compiled.bundle, clips)
+    numbers = spread(compiled.bundle, clips)
     runs = comparison.run_clips(output, compiled.bundle, compiled.image, numbers)
     finished = time.monotonic()
 
@@ -57,7 +58,7 @@ def run(
         **comparison.figures(compiled.bundle, compiled.image, runs),
         "accuracy": compiled.bundle.about["accuracy"],
         "clips_in_bundle": len(compiled.bundle.clips),
-        "disagreements": comparison.disagreements(compiled.bundle),
+        "disagreements": disagreements(compiled.bundle),
         "saturation": compiled.saturation.rates,
         "trained_now": trained,
         "files": {
@@ -101,6 +102,6 @@ def _train(output: Output, preset, checkpoint: Path, seed: int, fresh: bool) -> 
                 output.say(f"{checkpoint} is trained already (--fresh trains anew)")
                 return False
             resume = True
-    done = training.run(output, preset, checkpoint, seed=seed, epochs=None, resume=resume)
+    done = training.run(output, preset, checkpoint, TrainingOptions(seed=seed, resume=resume))
     training.report(output, done)
     return True

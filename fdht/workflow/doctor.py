@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fdht.boards.tools import PACKAGES as PACKAGE_OF
 from fdht.boards.tools import ToolError, find_tool, version
+from fdht.console import Output
 from fdht.spec.errors import FdhtError
 
 SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
@@ -65,7 +66,26 @@ def lacking(tools: list[Tool]) -> list[Tool]:
 
 
 def figures(tools: list[Tool]) -> dict:
+    """The tools for `--json`, and whether all that is needed is there."""
     return {"complete": not lacking(tools), "tools": [asdict(tool) for tool in tools]}
+
+
+def report(output: Output, tools: list[Tool]) -> None:
+    """The table of tools."""
+    rows = [(tool.name, tool.version or "missing", tool.purpose, "" if tool.version else tool.remedy) for tool in tools]
+    output.table("Tools", ("tool", "version", "for", "to get it"), rows)
+
+
+def check(tools: list[Tool]) -> None:
+    """Raises if something is missing.
+
+    Raises:
+        ToolMissing: it says what, and how to get it.
+    """
+    missing = lacking(tools)
+    if missing:
+        remedies = dict.fromkeys(tool.remedy for tool in missing)
+        raise ToolMissing(f"missing {', '.join(tool.name for tool in missing)}; to get them: {'; '.join(remedies)}")
 
 
 def _purpose(package: str) -> str:

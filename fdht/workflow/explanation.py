@@ -1,14 +1,64 @@
-"""`fdht compile --explain` and `fdht info IMAGE`: why a plan is as it is, and how an image fills its target."""
+"""Plans for people: the stage list of a bundle, why it is as it is, and how an image fills its target."""
 
 from dataclasses import asdict
+from math import prod
 
 from fdht.compiler.explain import Explanation, fill, order_text
 from fdht.compiler.image import Image
 from fdht.compiler.machine import Contraction
 from fdht.compiler.pace import cycles_per_step, step_ends
 from fdht.console import Output, percent
+from fdht.spec.bundle import Bundle
 from fdht.spec.instructions import Segment
 from fdht.spec.target import Target
+
+
+def stage_rows(bundle: Bundle) -> list[dict]:
+    """One record per stage, chain by chain: what is merged, its sizes, MACs and formats."""
+    every = [
+        (chain.layer, chain.network, number, stage, formats)
+        for chain, of_chain, of_formats in zip(bundle.chains, bundle.stages, bundle.formats.chains, strict=True)
+        for number, (stage, formats) in enumerate(zip(of_chain, of_formats, strict=True))
+    ]
+    return [
+        {
+            "layer": layer,
+            "stage": number,
+            "factors": list(stage.factors),
+            "rows": prod(network.shape(stage.rows)),
+            "k": prod(network.shape(stage.reduction)),
+            "columns": prod(network.shape(stage.columns)),
+            "batch": prod(network.shape(stage.batch)),
+            "macs": stage.macs(network),
+            "weights": prod(network.shape(stage.weight)),
+            "weight_format": str(formats.weight),
+            "result_format": str(formats.result),
+        }
+        for layer, network, number, stage, formats in every
+    ]
+
+
+def stage_table(output: Output, bundle: Bundle) -> None:
+    """The stage list as a table."""
+    columns = (
+        "layer",
+        "stage",
+        "absorbs",
+        "rows",
+        "K",
+        "columns",
+        "batch",
+        "MACs",
+        "weights",
+        "weight format",
+        "result format",
+    )
+    rows = stage_rows(bundle)
+    output.table(
+        f"Stage list: {bundle.macs:,} multiplications per step, zeros of the data tensor included",
+        columns,
+        [(row["layer"], row["stage"], " ∘ ".join(row["factors"]), *list(row.values())[3:]) for row in rows],
+    )
 
 
 def figures(explanation: Explanation) -> dict:

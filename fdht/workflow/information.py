@@ -100,7 +100,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
 
 def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
     from fdht.spec.bundle import Bundle
-    from fdht.workflow.stage_table import stage_rows, stage_table
+    from fdht.workflow.explanation import stage_rows, stage_table
 
     bundle = Bundle.load(path)
     formats = bundle.formats

@@ -19,7 +19,14 @@ from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import target_id
 from fdht.spec.target import TARGETS, Target
-from fdht.studies.comparison import SHOWN_MISMATCHES, Disagreement, against_vectors, float_class, golden_classes, spread
+from fdht.workflow.golden_vectors import (
+    SHOWN_MISMATCHES,
+    Disagreement,
+    against_vectors,
+    float_class,
+    golden_classes,
+    spread,
+)
 
 SIMULATED_TIMEOUT = 120.0
 """Seconds: a simulated board takes up to a thousand times as long."""

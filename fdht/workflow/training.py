@@ -2,24 +2,24 @@
 
 import csv
 import io
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fdht.console import Output, percent
-from fdht.model.data import Source
+from fdht.drawing import write
+from fdht.model.checkpoint import stem
 from fdht.model.parallel import leads
 from fdht.model.presets import PRESETS, Preset
 from fdht.model.qat import Arithmetic
-from fdht.model.train import train
+from fdht.model.train import TrainingOptions, TrainingResult, train
 from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, lstm_on
 from fdht.spec.network import balanced_tree, ht_network, ht_tree, tree_from
 from fdht.spec.target import Target
-from fdht.studies.drawing import write
 from fdht.workflow import datasets
 from fdht.workflow.compilation import arithmetic
 
@@ -106,28 +106,13 @@ def integers(
     return chosen
 
 
-def run(
-    output: Output,
-    preset: Preset,
-    path: Path,
-    *,
-    seed: int,
-    epochs: int | None,
-    resume: bool,
-    source: Source | None = None,
-    choose: bool = False,
-    precision: str = "float32",
-    compiled: bool = False,
-    on: Arithmetic | None = None,
-    start: Path | None = None,
-) -> dict:
-    """Trains with a progress bar and returns the figures of `train`; leaves the log and the curves beside `path`.
+def run(output: Output, preset: Preset, path: Path, options: TrainingOptions) -> dict:
+    """Trains with a progress bar and returns the figures for `--json`; leaves the log and the curves beside `path`.
 
     Of the processes that torchrun has started, all train and the first one shows and writes.
     """
-    stem = path.name.removesuffix(".checkpoint")
-    log, drawn = path.with_name(f"{stem}.csv"), path.with_name(f"{stem}.curves.png")
-    with output.progress(f"training {preset.name}", epochs or preset.epochs) as advance:
+    log, drawn = path.with_name(f"{stem(path)}.csv"), path.with_name(f"{stem(path)}.curves.png")
+    with output.progress(f"training {preset.name}", options.epochs or preset.epochs) as advance:
 
         def progress(done: int, total: int, history: list[dict]) -> None:
             if not leads():
@@ -140,26 +125,19 @@ def run(
         def reading(done: int, total: int) -> None:
             advance(note=f"reading clips, {done:,} of {total:,}")
 
-        figures = train(
-            preset,
-            path,
-            source=source,
-            seed=seed,
-            epochs=epochs,
-            resume=resume,
-            choose=choose,
-            precision=precision,
-            compiled=compiled,
-            arithmetic=on,
-            start=start,
-            progress=progress,
-            reading=reading,
-        )
+        result = train(preset, path, options, progress=progress, reading=reading)
     if leads():
-        write_whole(log, table(figures["history"]).encode())
-        write(curves(preset.name, figures), drawn)
-    trained_on = None if on is None else str(on)
-    return {"preset": preset.name, **figures, "trained_on": trained_on, "log": str(log), "curves": str(drawn)}
+        write_whole(log, table(result.history).encode())
+        write(curves(preset.name, result), drawn)
+    return {
+        "preset": preset.name,
+        **asdict(result),
+        "path": str(result.path),
+        "seconds": result.seconds,
+        "trained_on": None if options.arithmetic is None else str(options.arithmetic),
+        "log": str(log),
+        "curves": str(drawn),
+    }
 
 
 def table(history: list[dict]) -> str:
@@ -171,9 +149,9 @@ def table(history: list[dict]) -> str:
     return text.getvalue()
 
 
-def curves(name: str, figures: dict) -> Figure:
+def curves(name: str, result: TrainingResult) -> Figure:
     """Loss and accuracies over the epochs, and the learning rate behind the loss."""
-    history = figures["history"]
+    history = result.history
     epochs = range(1, 1 + len(history))
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
@@ -183,17 +161,17 @@ def curves(name: str, figures: dict) -> Figure:
     losses.plot(epochs, [record["loss"] for record in history], color=TRAINING)
     losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     accuracies.plot(epochs, [100 * record["accuracy"] for record in history], color=TRAINING, label="training")
-    if figures["best_epoch"] is not None:
+    if result.best_epoch is not None:
         validation = [100 * record["validation"] for record in history]
         accuracies.plot(epochs, validation, color=VALIDATION, label="validation")
-        accuracies.axvline(figures["best_epoch"], color=RATE, linestyle=":", label="kept")
-    measured = 100 * figures["accuracy"]
-    accuracies.plot(len(history), measured, "k.", label=f"{figures['split']}: {measured:.1f} %")
+        accuracies.axvline(result.best_epoch, color=RATE, linestyle=":", label="kept")
+    measured = 100 * result.accuracy
+    accuracies.plot(len(history), measured, "k.", label=f"{result.split}: {measured:.1f} %")
     accuracies.set(xlabel="epoch", ylabel="accuracy, %", ylim=(0, 102))
     accuracies.legend(loc="lower right")
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(f"{name} on {figures['data']}, seed {figures['seed']}")
+    figure.suptitle(f"{name} on {result.data}, seed {result.seed}")
     return figure
 
 

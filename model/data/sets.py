@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fdht.spec.clips import spread_over
 from fdht.spec.formats import InputFormat
 
 FRAME_WIDTH, FRAME_HEIGHT = 160, 120
@@ -40,7 +41,7 @@ class Split:
 
     def spread(self, count: int) -> np.ndarray:
         """Raw words of `count` clips from the first to the last, B × T × N; some more than once if there are fewer."""
-        return self.frames[self.order[np.linspace(0, len(self) - 1, count).astype(int)]]
+        return self.frames[self.order[spread_over(len(self), count)]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,9 +33,9 @@ def trained(monkeypatch) -> list[Path]:
     """The checkpoints that were trained, in order."""
     paths = []
 
-    def noted(preset, path, **options):
+    def noted(preset, path, *options, **rest):
         paths.append(path)
-        return train(preset, path, **options)
+        return train(preset, path, *options, **rest)
 
     monkeypatch.setattr("fdht.model.train.train", noted)
     return paths
@@ -121,12 +121,12 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
     del trained[:]
     going = fdht.model.train.train
 
-    def broken(preset, path, **options):
+    def broken(preset, path, options, **_):
         def progress(epoch, epochs, record):
             if len(trained) == 2 and epoch == 1:
                 raise KeyboardInterrupt
 
-        return going(preset, path, **options | {"progress": progress})
+        return going(preset, path, options, progress=progress)
 
     with monkeypatch.context() as patch:
         patch.setattr("fdht.model.train.train", broken)
@@ -135,8 +135,8 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
     assert len(load(RESULTS)) == 1 and len(trained) == 2
     epochs = []
 
-    def counted(preset, path, **options):
-        return going(preset, path, **options | {"progress": lambda epoch, of, record: epochs.append(epoch)})
+    def counted(preset, path, options, **_):
+        return going(preset, path, options, progress=lambda epoch, of, record: epochs.append(epoch))
 
     monkeypatch.setattr("fdht.model.train.train", counted)
     assert fdht(*options).code == 0

@@ -2,11 +2,16 @@
 
 import json
 import os
+from dataclasses import dataclass
+from inspect import signature
+from typing import Annotated
 
 import pytest
+import typer
 
 import fdht as public
 from fdht.cli import app
+from fdht.commands.declaration import OptionGroup, ungrouped
 from fdht.console import Output
 from tests.fdht.tiny import TINY
 
@@ -21,6 +26,35 @@ def test_every_command_is_there():
 def test_help_says_what_how_and_gives_examples(fdht, command):
     outcome = fdht(command, "--help")
     assert outcome.code == 0 and f"Examples: fdht {command}" in outcome.out and "--json" in outcome.out
+
+
+def test_every_option_says_what_it_is():
+    """A newcomer who reads the line alone: it has a text, and one that does not begin in the middle of a sentence."""
+    lines = [
+        f"{name} {option.name}: {getattr(option, 'help', None)}"
+        for name, command in typer.main.get_group(app).commands.items()
+        for option in command.params
+    ]
+    assert len(lines) > 100
+    assert not [line for line in lines if line.endswith((": None", ": ")) or ": Of " in line]
+
+
+def test_options_that_belong_together_arrive_as_one_value():
+    @dataclass(frozen=True)
+    class Pair(OptionGroup):
+        left: Annotated[int, typer.Option(help="One.")] = 1
+        right: Annotated[int, typer.Option(help="The other.")] = 2
+
+    seen = []
+
+    def pair(*, first: int, pair: Pair, last: int = 3) -> None:
+        seen.append((first, pair, last))
+
+    flat = ungrouped(pair)
+    assert list(signature(flat).parameters) == ["first", "left", "right", "last"]
+    assert signature(flat).parameters["right"].default == 2
+    flat(first=0, left=5, right=6, last=7)
+    assert seen == [(0, Pair(5, 6), 7)]
 
 
 def test_public_names():

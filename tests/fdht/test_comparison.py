@@ -10,8 +10,8 @@ from fdht.compiler.arithmetic import useful_macs
 from fdht.sim import build
 from fdht.spec.errors import FdhtError
 from fdht.spec.target import TARGETS
-from fdht.studies import comparison
 from fdht.studies.accuracy import load
+from fdht.workflow import comparison
 
 ROOT = Path(__file__).parent.parent.parent
 

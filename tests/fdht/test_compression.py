@@ -83,11 +83,11 @@ def test_what_is_done_is_not_repeated(fdht, plain, monkeypatch):
     whole = fdht(*options, "--out", "whole").figures
     begun = []
 
-    def stopped(preset, path, **rest):
+    def stopped(preset, path, options, **rest):
         begun.append(Path(path).name)
         if len(begun) == 2:
             rest["progress"] = interrupt
-        return train(preset, path, **rest)
+        return train(preset, path, options, **rest)
 
     def interrupt(epoch, epochs, records):
         raise KeyboardInterrupt

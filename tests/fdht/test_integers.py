@@ -12,10 +12,11 @@ import torch
 from fdht.cli import main
 from fdht.model.checkpoint import load_checkpoint
 from fdht.model.data import load
-from fdht.model.train import predict, train
+from fdht.model.train import TrainingOptions, predict, train
 from fdht.spec.bundle import Bundle
 from fdht.spec.target import find_target
-from fdht.studies.comparison import ClipRun, rows
+from fdht.studies.side_by_side import rows
+from fdht.workflow.comparison import ClipRun
 from fdht.workflow.compilation import arithmetic
 from tests.fdht.tiny import TINY
 
@@ -51,7 +52,7 @@ def test_the_bundle_keeps_the_stages_of_training(fdht, integers_file):
     on = arithmetic(TINY.spec, find_target("icebreaker"), 8)
     factor_by_factor = (tuple((name,) for name in TINY.spec.network.factor),)
     assert factor_by_factor != on.stage_lists
-    train(TINY, "c.checkpoint", arithmetic=replace(on, stage_lists=factor_by_factor))
+    train(TINY, "c.checkpoint", TrainingOptions(arithmetic=replace(on, stage_lists=factor_by_factor)))
     assert fdht("compile", "c.checkpoint", "-t", "icebreaker").code == 0
     assert Bundle.load("c.bundle").stage_lists == factor_by_factor
 

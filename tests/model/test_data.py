@@ -347,6 +347,6 @@ def test_labels_of_few_bits_train_alike(monkeypatch, tmp_path):
     for each in (digits, replace(digits, **few)):
         monkeypatch.setitem(DATA_SETS, "digits", lambda each=each: each)
         losses.append(
-            train(replace(PRESETS["digits"], epochs=1, clips_per_epoch=64), tmp_path / "c")["history"][0]["loss"]
+            train(replace(PRESETS["digits"], epochs=1, clips_per_epoch=64), tmp_path / "c").history[0]["loss"]
         )
     assert losses[0] == losses[1]

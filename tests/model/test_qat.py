@@ -23,7 +23,7 @@ from fdht.model.presets import PRESETS, Preset, find_preset
 from fdht.model.qat import Arithmetic, Quantisation, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS, choose_formats, quantise
 from fdht.model.rounding import Table, product, rounded
-from fdht.model.train import TrainingInterrupted, evaluate, train
+from fdht.model.train import TrainingInterrupted, TrainingOptions, evaluate, train
 from fdht.spec.activation import PiecewiseLinear, sigmoid_table
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import FileError, SpecError
@@ -335,13 +335,13 @@ def formats_of(path) -> Formats | None:
 
 
 def test_a_training_on_integers_ends_as_the_golden_model(tiny, tmp_path):
-    result = train("tiny", tmp_path / "c", arithmetic=on(tiny, factor_width=4))
+    result = train("tiny", tmp_path / "c", TrainingOptions(arithmetic=on(tiny, factor_width=4)))
     checkpoint, test = load_checkpoint(tmp_path / "c"), load("digits").test
     assert checkpoint.quantisation is not None and checkpoint.quantisation.arithmetic == on(tiny, factor_width=4)
     lists, formats = checkpoint.quantisation.arithmetic.stage_lists, checkpoint.quantisation.formats
     bundle, _ = quantise(checkpoint.model, lists, test.clips, test.labels, formats=formats)
     golden = (bundle.logits.argmax(1) == test.labels).mean()
-    assert result["accuracy"] == checkpoint.accuracy == golden == evaluate(checkpoint.network, test.clips, test.labels)
+    assert result.accuracy == checkpoint.accuracy == golden == evaluate(checkpoint.network, test.clips, test.labels)
 
 
 def test_first_in_floating_point_then_in_formats_that_are_held(tiny, tmp_path, monkeypatch):
@@ -354,15 +354,15 @@ def test_first_in_floating_point_then_in_formats_that_are_held(tiny, tmp_path, m
     monkeypatch.setattr(qat, "choose_formats", noted)
     coarse = on(tiny, factor_width=4, data_width=8)
     train("tiny", tmp_path / "float")
-    train("tiny", tmp_path / "scratch", arithmetic=coarse)
+    train("tiny", tmp_path / "scratch", TrainingOptions(arithmetic=coarse))
     floats, integers = (load_checkpoint(tmp_path / name).history for name in ("float", "scratch"))
     assert floats[0]["loss"] == integers[0]["loss"] and floats[1]["loss"] != integers[1]["loss"]
     assert len(chosen_for) == 1
-    train("tiny", tmp_path / "tuned", arithmetic=coarse, start=tmp_path / "float", epochs=3)
+    train("tiny", tmp_path / "tuned", TrainingOptions(arithmetic=coarse, start=tmp_path / "float", epochs=3))
     started, clips = load_checkpoint(tmp_path / "float").model, load("digits").final.spread(CALIBRATION_CLIPS)
     chosen = choose_formats(started, coarse.stage_lists, clips, factor_width=4, gate=coarse.gate)
     assert formats_of(tmp_path / "tuned") == chosen and len(chosen_for) == 2
-    train("tiny", tmp_path / "on in float", start=tmp_path / "float", epochs=1)
+    train("tiny", tmp_path / "on in float", TrainingOptions(start=tmp_path / "float", epochs=1))
     assert load_checkpoint(tmp_path / "on in float").history[0]["loss"] < floats[0]["loss"]
 
 
@@ -379,66 +379,66 @@ def interrupted(done: int):
 @pytest.mark.parametrize("done", [1, 3])  # before formats are chosen, and after
 def test_resuming_ends_in_the_same_bits(tiny, tmp_path, done):
     integers = on(tiny, factor_width=4)
-    train("tiny", tmp_path / "whole", arithmetic=integers)
+    train("tiny", tmp_path / "whole", TrainingOptions(arithmetic=integers))
     with pytest.raises(TrainingInterrupted):
-        train("tiny", tmp_path / "parts", arithmetic=integers, progress=interrupted(done))
+        train("tiny", tmp_path / "parts", TrainingOptions(arithmetic=integers), progress=interrupted(done))
     assert (formats_of(tmp_path / "parts") is None) == (done == 1)
-    train("tiny", tmp_path / "parts", arithmetic=integers, resume=True)
+    train("tiny", tmp_path / "parts", TrainingOptions(arithmetic=integers, resume=True))
     whole, parts = (contents(tmp_path / name)[2] for name in ("whole", "parts"))
     assert whole.keys() == parts.keys() and all(np.array_equal(whole[name], parts[name]) for name in whole)
     assert formats_of(tmp_path / "whole") == formats_of(tmp_path / "parts") is not None
     for other in (on(tiny, factor_width=5), None):
         with pytest.raises(FileError, match="integers of 4/16 bits"):
-            train("tiny", tmp_path / "parts", arithmetic=other, resume=True)
+            train("tiny", tmp_path / "parts", TrainingOptions(arithmetic=other, resume=True))
     other = replace(integers, stage_lists=(tuple((name,) for name in tiny.spec.network.factor),))
     with pytest.raises(FileError, match="other stages"):
-        train("tiny", tmp_path / "parts", arithmetic=other, resume=True)
+        train("tiny", tmp_path / "parts", TrainingOptions(arithmetic=other, resume=True))
 
 
 def test_with_patience_the_epochs_in_floating_point_are_not_kept(tiny, tmp_path, monkeypatch):
     """They are more accurate: data words of 4 bits can be trained on, but not in three epochs."""
     monkeypatch.setattr(training, "FLOATING", 0.7)
     preset = replace(tiny, patience=6, epochs=10, clips_per_epoch=400)
-    result = train(preset, tmp_path / "c", arithmetic=on(tiny, factor_width=4, data_width=4), choose=True)
-    validation = [record["validation"] for record in result["history"]]
-    assert (
-        max(validation[:7]) > max(validation[7:]) == validation[result["best_epoch"] - 1] and result["best_epoch"] > 7
+    result = train(
+        preset, tmp_path / "c", TrainingOptions(arithmetic=on(tiny, factor_width=4, data_width=4), choose=True)
     )
+    validation = [record["validation"] for record in result.history]
+    assert max(validation[:7]) > max(validation[7:]) == validation[result.best_epoch - 1] and result.best_epoch > 7
     checkpoint, split = load_checkpoint(tmp_path / "c"), load("digits").validation
     assert checkpoint.accuracy == max(validation[7:]) == evaluate(checkpoint.network, split.clips, split.labels)
 
 
 def test_a_start_has_not_seen_what_is_measured_on(tiny, tmp_path, monkeypatch):
     both, apart = tmp_path / "both", tmp_path / "apart"
-    train("tiny", both, epochs=1)
-    train("tiny", apart, epochs=1, choose=True)
+    train("tiny", both, TrainingOptions(epochs=1))
+    train("tiny", apart, TrainingOptions(epochs=1, choose=True))
     for preset, choose in ((tiny, True), (replace(tiny, patience=2), False)):
         with pytest.raises(FileError, match="was trained on the validation split, too"):
-            train(preset, tmp_path / "c", epochs=1, start=both, choose=choose)
+            train(preset, tmp_path / "c", TrainingOptions(epochs=1, start=both, choose=choose))
         assert not (tmp_path / "c").exists()
-        train(preset, tmp_path / "d", epochs=1, start=apart, choose=choose)
-    train(tiny, tmp_path / "d", epochs=1, start=both)
+        train(preset, tmp_path / "d", TrainingOptions(epochs=1, start=apart, choose=choose))
+    train(tiny, tmp_path / "d", TrainingOptions(epochs=1, start=both))
     monkeypatch.setitem(DATA_SETS, "others", DATA_SETS["digits"])
     with pytest.raises(FileError, match="was trained on digits, not others, and may have seen clips of the test"):
-        train(tiny, tmp_path / "c", epochs=1, start=both, source=Source("others"))
+        train(tiny, tmp_path / "c", TrainingOptions(epochs=1, start=both, source=Source("others")))
 
 
 def test_a_resumed_training_began_where_it_began(tiny, tmp_path):
     for seed, name in enumerate("ab"):
-        train("tiny", tmp_path / name, epochs=1, seed=seed)
+        train("tiny", tmp_path / name, TrainingOptions(epochs=1, seed=seed))
     with pytest.raises(TrainingInterrupted):
-        train("tiny", tmp_path / "c", start=tmp_path / "a", progress=interrupted(1))
+        train("tiny", tmp_path / "c", TrainingOptions(start=tmp_path / "a"), progress=interrupted(1))
     with pytest.raises(FileError, match="was trained with start = "):
-        train("tiny", tmp_path / "c", start=tmp_path / "b", resume=True)
-    train("tiny", tmp_path / "c", start=tmp_path / "a", resume=True)
+        train("tiny", tmp_path / "c", TrainingOptions(start=tmp_path / "b", resume=True))
+    train("tiny", tmp_path / "c", TrainingOptions(start=tmp_path / "a", resume=True))
 
 
 def test_what_cannot_be(tiny, tmp_path):
     with pytest.raises(SpecError, match="cannot be compiled; leave out --compile"):
-        train("tiny", tmp_path / "c", arithmetic=on(tiny), compiled=True)
-    train("tiny", tmp_path / "other", epochs=1)
+        train("tiny", tmp_path / "c", TrainingOptions(arithmetic=on(tiny), compiled=True))
+    train("tiny", tmp_path / "other", TrainingOptions(epochs=1))
     with pytest.raises(FileError, match="of preset tiny, not digits"):
-        train("digits", tmp_path / "c", start=tmp_path / "other")
+        train("digits", tmp_path / "c", TrainingOptions(start=tmp_path / "other"))
     assert not (tmp_path / "c").exists()
 
 
@@ -446,13 +446,15 @@ def test_what_cannot_be(tiny, tmp_path):
 def test_digits_at_4_bits(tmp_path):
     """Fine-tuning wins back what rounding a trained model to 4 bits has cost: a little of the factors, most of all."""
     digits, data = find_preset("digits"), load("digits")
-    train(digits, tmp_path / "float", choose=True)
+    train(digits, tmp_path / "float", TrainingOptions(choose=True))
     validation, won = data.validation, {}
     for data_width in (16, 4):
         integers = on(digits, factor_width=4, data_width=data_width)
         after = QuantisedClassifier(load_checkpoint(tmp_path / "float").model, Quantisation(integers))
         after.calibrate(data.train.spread(CALIBRATION_CLIPS))
         slower = replace(digits, learning_rate=0.003, epochs=10)
-        tuned = train(slower, tmp_path / "tuned", choose=True, arithmetic=integers, start=tmp_path / "float")
-        won[data_width] = tuned["accuracy"] - evaluate(after, validation.clips, validation.labels)
+        tuned = train(
+            slower, tmp_path / "tuned", TrainingOptions(choose=True, arithmetic=integers, start=tmp_path / "float")
+        )
+        won[data_width] = tuned.accuracy - evaluate(after, validation.clips, validation.labels)
     assert won[16] > 0.01 and won[4] > 0.3

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from math import pi, prod
 
@@ -20,7 +21,15 @@ from fdht.model.golden import GoldenLSTM
 from fdht.model.learning_rate import SCHEDULES, one_cycle
 from fdht.model.presets import Augmentation, find_preset
 from fdht.model.quantise import quantise
-from fdht.model.train import TrainingDiverged, TrainingInterrupted, evaluate, predict, train
+from fdht.model.train import (
+    TrainingDiverged,
+    TrainingInterrupted,
+    TrainingOptions,
+    ensure_trained,
+    evaluate,
+    predict,
+    train,
+)
 from fdht.spec import container
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.lstm import fdht_lstm
@@ -59,20 +68,57 @@ def test_result_and_checkpoint_agree(tiny, tmp_path):
     seen = []
     result = train("tiny", tmp_path / "c", progress=lambda done, of, records: seen.append((done, of, records[-1])))
     assert [(done, of) for done, of, _ in seen] == [(k, 4) for k in (1, 2, 3, 4)]
-    assert [record for _, _, record in seen] == result["history"] and result["split"] == "test"
+    assert [record for _, _, record in seen] == result.history and result.split == "test"
     # Two batches per epoch: the last step of epoch k starts after (k - 1/2) / 4 of the training.
     rates = [tiny.learning_rate * one_cycle((k - 0.5) / 4) for k in (1, 2, 3, 4)]
-    assert [record["learning_rate"] for record in result["history"]] == rates
+    assert [record["learning_rate"] for record in result.history] == rates
     checkpoint = load_checkpoint(tmp_path / "c", "tiny")
-    assert checkpoint.complete and checkpoint.spec == tiny.spec and checkpoint.history == result["history"]
+    assert checkpoint.complete and checkpoint.spec == tiny.spec and checkpoint.history == result.history
     test = load("digits").test
-    assert result["accuracy"] == checkpoint.accuracy == evaluate(checkpoint.model, test.clips, test.labels)
+    assert result.accuracy == checkpoint.accuracy == evaluate(checkpoint.model, test.clips, test.labels)
     assert checkpoint.model.input_format == load("digits").input_format
+
+
+@pytest.mark.parametrize("ends", ["well", "in an error"])
+def test_training_leaves_the_callers_threads_alone(tiny, tmp_path, ends):
+    """It computes on one thread: sums, and so weights, are then the same on every number of cores."""
+    before, during = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+
+        def progress(*_):
+            during.append(torch.get_num_threads())
+            if ends != "well":
+                raise KeyboardInterrupt
+
+        with nullcontext() if ends == "well" else pytest.raises(TrainingInterrupted):
+            train("tiny", tmp_path / "c", TrainingOptions(epochs=1), progress=progress)
+        with pytest.raises(SpecError):
+            train("tiny", tmp_path / "d", TrainingOptions(precision="float8"))
+        assert during == [1] and torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_training_that_is_finished_is_not_repeated(tiny, tmp_path):
+    path, epochs = tmp_path / "c", []
+
+    def progress(done, *_):
+        epochs.append(done)
+        if epochs == [1, 2]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(TrainingInterrupted):
+        ensure_trained(tiny, path, progress=progress)
+    done = ensure_trained(tiny, path, progress=progress)
+    assert done.complete and epochs == list(range(1, 1 + tiny.epochs))
+    assert ensure_trained(tiny, path, progress=progress).accuracy == done.accuracy and len(epochs) == tiny.epochs
+    assert not [name for name in arrays(path) if name.startswith("optimiser.")], "two thirds of the file"
 
 
 def test_seeds(tiny, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train("tiny", tmp_path / name, seed=seed, epochs=1)
+        train("tiny", tmp_path / name, TrainingOptions(seed=seed, epochs=1))
     assert same(tmp_path / "a", tmp_path / "b") and not same(tmp_path / "a", tmp_path / "c")
 
 
@@ -80,7 +126,7 @@ def test_training_leaves_the_callers_generator_alone(tiny, tmp_path):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    train("tiny", tmp_path / "c", epochs=1)
+    train("tiny", tmp_path / "c", TrainingOptions(epochs=1))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -103,12 +149,14 @@ def test_resumed_training_is_the_unbroken_one(tiny, tmp_path, monkeypatch, patie
         train("tiny", tmp_path / "broken", progress=interrupt_after(2))
     assert load_checkpoint(tmp_path / "broken").epoch == 2
     assert not same(tmp_path / "whole", tmp_path / "broken")
-    resumed = train("tiny", tmp_path / "broken", resume=True)
+    resumed = train("tiny", tmp_path / "broken", TrainingOptions(resume=True))
     assert same(tmp_path / "whole", tmp_path / "broken")
-    assert resumed["accuracy"] == whole["accuracy"]
-    assert [r["loss"] for r in resumed["history"]] == [r["loss"] for r in whole["history"]]
-    assert train("tiny", tmp_path / "broken", resume=True)["accuracy"] == whole["accuracy"]  # nothing left to do
-    assert resumed["best_epoch"] == whole["best_epoch"]
+    assert resumed.accuracy == whole.accuracy
+    assert [r["loss"] for r in resumed.history] == [r["loss"] for r in whole.history]
+    assert (
+        train("tiny", tmp_path / "broken", TrainingOptions(resume=True)).accuracy == whole.accuracy
+    )  # nothing left to do
+    assert resumed.best_epoch == whole.best_epoch
 
 
 def test_interrupted_before_anything_was_saved(tiny, tmp_path, monkeypatch):
@@ -123,31 +171,31 @@ def test_interrupted_before_anything_was_saved(tiny, tmp_path, monkeypatch):
 
 def test_resuming_needs_the_same_training(tiny, tmp_path):
     with pytest.raises(FileError, match="no file"):
-        train("tiny", tmp_path / "c", resume=True)
-    train("tiny", tmp_path / "c", epochs=1)
+        train("tiny", tmp_path / "c", TrainingOptions(resume=True))
+    train("tiny", tmp_path / "c", TrainingOptions(epochs=1))
     with pytest.raises(FileError, match="epochs = 1, not 4"):
-        train("tiny", tmp_path / "c", resume=True)
+        train("tiny", tmp_path / "c", TrainingOptions(resume=True))
     with pytest.raises(FileError, match="seed = 0, not 3"):
-        train("tiny", tmp_path / "c", epochs=1, seed=3, resume=True)
+        train("tiny", tmp_path / "c", TrainingOptions(epochs=1, seed=3, resume=True))
     with pytest.raises(FileError, match="batch = 20, not 10"):
-        train(replace(tiny, batch=10), tmp_path / "c", epochs=1, resume=True)
+        train(replace(tiny, batch=10), tmp_path / "c", TrainingOptions(epochs=1, resume=True))
     with pytest.raises(FileError, match="precision = float32, not bfloat16"):
-        train("tiny", tmp_path / "c", epochs=1, precision="bfloat16", resume=True)
+        train("tiny", tmp_path / "c", TrainingOptions(epochs=1, precision="bfloat16", resume=True))
 
 
 def test_patience_keeps_the_best_epoch(tiny, tmp_path):
     """Training stops when the validation split has not been answered better for so long; nothing later is kept."""
     eager = replace(tiny, patience=3, epochs=30, learning_rate=0.05, schedule="constant")
     result = train(eager, tmp_path / "c")
-    found = [record["validation"] for record in result["history"]]
+    found = [record["validation"] for record in result.history]
     best = found.index(max(found)) + 1
-    assert result["best_epoch"] == best == len(found) - 3 < 27, "the test needs a training that stops early"
+    assert result.best_epoch == best == len(found) - 3 < 27, "the test needs a training that stops early"
     checkpoint, data = load_checkpoint(tmp_path / "c"), load("digits")
     assert checkpoint.complete and checkpoint.best_epoch == best and checkpoint.epoch == best + 3
-    for split, expected in ((data.validation, max(found)), (data.test, result["accuracy"])):
+    for split, expected in ((data.validation, max(found)), (data.test, result.accuracy)):
         assert evaluate(checkpoint.model, split.clips, split.labels) == expected
-    alone = train(replace(eager, patience=None), tmp_path / "d", epochs=30, choose=True)
-    losses = [[record["loss"] for record in history] for history in (result["history"], alone["history"])]
+    alone = train(replace(eager, patience=None), tmp_path / "d", TrainingOptions(epochs=30, choose=True))
+    losses = [[record["loss"] for record in history] for history in (result.history, alone.history)]
     assert losses[0] == losses[1][: best + 3], "only the train split is trained on, and validating changes nothing"
 
 
@@ -182,23 +230,25 @@ def test_a_full_disk(tiny, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] == ["c"] and load_checkpoint(tmp_path / "c").epoch == 1
     train("tiny", tmp_path / "whole")
-    train("tiny", tmp_path / "c", resume=True)
+    train("tiny", tmp_path / "c", TrainingOptions(resume=True))
     assert same(tmp_path / "c", tmp_path / "whole")
 
 
 def test_a_checkpoint_of_another_version(tiny, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(container, "VERSION", container.VERSION - 1)
-        train("tiny", tmp_path / "c", epochs=1)
+        train("tiny", tmp_path / "c", TrainingOptions(epochs=1))
     with pytest.raises(FileError, match=f"version {container.VERSION - 1}, this fdht reads {container.VERSION}; make"):
-        train("tiny", tmp_path / "c", epochs=1, resume=True)
+        train("tiny", tmp_path / "c", TrainingOptions(epochs=1, resume=True))
 
 
 def test_products_in_bfloat16(tiny, tmp_path):
     """Coarser, so the losses are near those of float32 and not the same; the parameters stay float32."""
     losses = []
     for precision in ("float32", "bfloat16"):
-        losses.append(train("tiny", tmp_path / precision, epochs=1, precision=precision)["history"][0]["loss"])
+        losses.append(
+            train("tiny", tmp_path / precision, TrainingOptions(epochs=1, precision=precision)).history[0]["loss"]
+        )
     assert losses[0] != losses[1] == pytest.approx(losses[0], rel=0.02)
     assert {a.dtype for a in arrays(tmp_path / "bfloat16").values()} == {np.dtype("float32")}
 
@@ -209,18 +259,21 @@ def test_compiling_without_a_compiler(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     torch.compiler.reset()
     with pytest.raises(SpecError, match=r"cannot be compiled on this machine \(.+\); leave out --compile"):
-        train("tiny", tmp_path / "c", epochs=1, compiled=True)
+        train("tiny", tmp_path / "c", TrainingOptions(epochs=1, compiled=True))
 
 
 @pytest.mark.slow
 def test_compiled_training_is_training(tiny, tmp_path):
-    losses = [train("tiny", tmp_path / "c", epochs=1, compiled=way)["history"][0]["loss"] for way in (False, True)]
+    losses = [
+        train("tiny", tmp_path / "c", TrainingOptions(epochs=1, compiled=way)).history[0]["loss"]
+        for way in (False, True)
+    ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_checkpoints_of_something_else(tiny, tmp_path, monkeypatch):
     path = tmp_path / "c"
-    train("tiny", path, epochs=1)
+    train("tiny", path, TrainingOptions(epochs=1))
     with pytest.raises(FileError, match="preset tiny, not digits"):
         load_checkpoint(path, "digits")
     monkeypatch.setitem(presets.PRESETS, "tiny", replace(tiny, spec=fdht_lstm(8, 8, 10, (4, 2, 2), (4, 4, 2), 2)))
@@ -240,9 +293,9 @@ def test_bad_arguments(tiny, tmp_path):
     with pytest.raises(SpecError, match="no preset 'ucf'; known: digits, spoken-digits, faces, faces-hard"):
         train("ucf", tmp_path / "c")
     with pytest.raises(SpecError, match="no precision 'float8'; known: float32, bfloat16"):
-        train("tiny", tmp_path / "c", precision="float8")
+        train("tiny", tmp_path / "c", TrainingOptions(precision="float8"))
     with pytest.raises(SpecError, match="0 epochs"):
-        train("tiny", tmp_path / "c", epochs=0)
+        train("tiny", tmp_path / "c", TrainingOptions(epochs=0))
 
 
 @pytest.mark.parametrize(
@@ -364,21 +417,21 @@ def agree(path, *, factor_width: int = 16) -> tuple[float, float]:
 def test_digits_reach_95_percent(tmp_path):
     result = train("digits", tmp_path / "c")
     real, golden = agree(tmp_path / "c")
-    assert result["accuracy"] == real >= 0.95
+    assert result.accuracy == real >= 0.95
     assert abs(golden - real) <= 0.005
-    assert result["parameters"]["factors"] == find_preset("digits").spec.network.parameters
+    assert result.parameters["factors"] == find_preset("digits").spec.network.parameters
 
 
 @pytest.mark.slow
 def test_faces_reach_95_percent(tmp_path):
     result = train("faces", tmp_path / "c")
     real, golden = agree(tmp_path / "c")
-    assert result["accuracy"] == real >= 0.95
+    assert result.accuracy == real >= 0.95
     assert abs(golden - real) <= 0.005
-    assert result["parameters"]["factors"] <= 8808
+    assert result.parameters["factors"] <= 8808
 
 
 @pytest.mark.slow
 def test_the_order_of_frames_is_learnt(tmp_path):
     """A model that ignores it is right in exactly half of the clips (see test_data.py)."""
-    assert train("playing-direction", tmp_path / "c", choose=True)["accuracy"] > 0.8
+    assert train("playing-direction", tmp_path / "c", TrainingOptions(choose=True)).accuracy > 0.8

@@ -1,10 +1,8 @@
 """`fdht simulate` and `fdht compare`: clips through the RTL, word by word against the golden model."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from fdht.compiler.image import Image, compile_bundle
 from fdht.console import Output, percent
@@ -12,19 +10,19 @@ from fdht.sim.build import build
 from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
-from fdht.spec.errors import FdhtError, SpecError
-from fdht.spec.target import Target, find_target
-from fdht.studies.accuracy import Row, hits, sizes
+from fdht.spec.target import find_target
+from fdht.workflow.golden_vectors import (
+    SHOWN_MISMATCHES,
+    Disagreement,
+    against_vectors,
+    disagreements,
+    float_class,
+    golden_classes,
+    run_again,
+)
 
-SHOWN_MISMATCHES = 10
 PAUSES_SEED = 1
-
-STUDY = "presets"
-"""Of rows of results."""
-
-
-class Disagreement(FdhtError):
-    """The RTL and its prediction differ."""
+"""Of the random gaps in the input, so that two runs have the same."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,29 +57,6 @@ def load(path: Path, target_name: str) -> tuple[Bundle, Image]:
     return bundle, compile_bundle(bundle, target, container.hash_of(path))
 
 
-CLIPS = 3
-"""How many clips are looked at, where nobody says and there are as many."""
-
-
-def spread(bundle: Bundle, count: int | None) -> list[int]:
-    """Numbers of `count` clips of the bundle, spread over all of them; of `CLIPS` or all there are when left out.
-
-    Raises:
-        SpecError: fewer than one, or more than there are.
-    """
-    if not len(bundle.clips):
-        raise SpecError("the bundle holds no clips; compile the checkpoint anew")
-    count = min(CLIPS, len(bundle.clips)) if count is None else count
-    if not 1 <= count <= len(bundle.clips):
-        raise SpecError(f"{count} clips asked for, the bundle holds {len(bundle.clips)}; choose 1..{len(bundle.clips)}")
-    return spread_over(len(bundle.clips), count).tolist()
-
-
-def spread_over(there: int, count: int) -> np.ndarray:
-    """Numbers of `count` clips of those there are, from the first to the last."""
-    return np.linspace(0, there - 1, count).astype(int)
-
-
 def run_clips(
     output: Output,
     bundle: Bundle,
@@ -108,22 +83,6 @@ def run_clips(
             [*result.mismatches, *against_vectors(bundle, clip, result.logits[0], result.hidden[0])],
         )
         for clip, result in zip(clips, results, strict=True)
-    ]
-
-
-def golden_classes(bundle: Bundle) -> np.ndarray:
-    """The golden model's class of each clip of the bundle: the first of the largest logits, -1 without a head."""
-    return bundle.logits.argmax(1) if bundle.spec.classes else np.full(len(bundle.clips), -1)
-
-
-def against_vectors(bundle: Bundle, clip: int, logits: np.ndarray, hidden: np.ndarray) -> list[str]:
-    """What was computed against the golden model's vectors in the bundle, one sentence per differing word."""
-    hidden = hidden[-bundle.spec.hidden :]  # of the last layer
-    pairs = {"logit": (logits, bundle.logits[clip]), "h of unit": (hidden, bundle.hidden[clip])}
-    return [
-        f"clip {clip}: {name} {k} is {seen[k]}, {expected[k]} in the golden model"
-        for name, (seen, expected) in pairs.items()
-        for k in np.flatnonzero(seen != expected)
     ]
 
 
@@ -171,34 +130,14 @@ def clip_figures(bundle: Bundle, image: Image, run: ClipRun) -> dict:
     }
 
 
-def float_class(bundle: Bundle, clip: int) -> int | None:
-    """The float model's class of a clip, as noted when the bundle was made."""
-    classes = bundle.about.get("float_classes")
-    return None if classes is None else classes[clip]
-
-
-def disagreements(bundle: Bundle) -> list[dict]:
-    """Clips of the bundle to which integers and float model give different classes."""
-    classes, golden = bundle.about.get("float_classes", []), golden_classes(bundle).tolist()
-    return [
-        {"clip": clip, "label": int(bundle.labels[clip]), "float": of_float, "golden": golden[clip]}
-        for clip, of_float in enumerate(classes)
-        if of_float != golden[clip]
-    ]
-
-
 def accuracy_figures(output: Output, bundle: Bundle) -> dict:
     """Runs the golden model on every clip of the bundle again; float figures are those noted in it.
 
     Raises:
         Disagreement: it no longer gives the vectors of the bundle.
     """
-    from fdht.studies.golden_run import run  # torch takes seconds to load, and simulations do without
-
     with output.progress(f"golden model on {len(bundle.clips)} clips", len(bundle.clips)) as advance:
-        golden = run(bundle, partial(advance, total=len(bundle.clips)))
-    if not (np.array_equal(golden.logits, bundle.logits) and np.array_equal(golden.hidden, bundle.hidden)):
-        raise Disagreement("the golden model no longer gives the vectors of this bundle; compile the checkpoint anew")
+        saturation = run_again(bundle, partial(advance, total=len(bundle.clips)))
     noted = bundle.about.get("accuracy", {})
     return {
         "accuracy": {
@@ -208,43 +147,8 @@ def accuracy_figures(output: Output, bundle: Bundle) -> dict:
         },
         "clips_in_bundle": len(bundle.clips),
         "disagreements": disagreements(bundle),
-        "saturation": golden.saturation,
+        "saturation": saturation,
     }
-
-
-def rows(bundle: Bundle, target: Target, runs: list[ClipRun]) -> list[Row]:
-    """What float model, golden model and RTL make of the bundle's clips, for the file of results.
-
-    Raises:
-        SpecError: a bundle that does not note what it was trained on.
-    """
-    about, classes = bundle.about, np.array(bundle.about.get("float_classes", []))
-    if len(classes) != len(bundle.clips) or not {"data", "clips", "seed", "preset"} <= about.keys():
-        raise SpecError(
-            "the bundle does not note its training and the float model's classes; compile the checkpoint anew"
-        )
-    floating = Row(
-        study=STUDY,
-        data=about["data"],
-        clips=about["clips"],
-        seed=about["seed"],
-        qat="trained_on" in about,
-        recipe=about["preset"],
-        **sizes(*bundle.layers),
-        **hits(classes == bundle.labels),
-    )
-    integers = replace(floating, bits=bits(bundle), target=target.name)
-    golden, simulated = golden_classes(bundle) == bundle.labels, np.array([run.rtl == run.label for run in runs])
-    return [
-        floating,
-        replace(integers, model="golden", **hits(golden)),
-        replace(integers, model="rtl", **hits(simulated)),
-    ]
-
-
-def bits(bundle: Bundle) -> str:
-    """Widths of factors and activations, as rows of results have them."""
-    return f"{max(stage.weight.width for stage in bundle.formats.stages)}/{bundle.formats.gate.hidden.width}"
 
 
 def report(output: Output, figures: dict) -> None:

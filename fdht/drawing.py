@@ -10,6 +10,9 @@ from fdht.spec.container import write_whole
 
 DPI = 130
 
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb", "#994455")
+"""Colours that stay apart for people who see few, for things side by side: stages, curves."""
+
 
 def plain(axes: Axes) -> None:
     """A faint grid, and no frame above and at the right."""

@@ -1,0 +1,67 @@
+"""`fdht bench`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import WHOLE, command
+from fdht.commands.options import Json
+
+
+@command(
+    WHOLE,
+    "fdht bench",
+    "fdht bench --preset faces --target ulx3s-85f --part table",
+    "fdht bench --part cpu",
+    "fdht bench --part pictures",
+    "fdht bench --json",
+)
+def bench(
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="table, scaling (cost against N), cpu (PyTorch), epoch (the same in training) or pictures; "
+            "repeat for several [all]."
+        ),
+    ] = None,
+    preset: Annotated[list[str] | None, typer.Option(help="Only rows of this preset; repeat for several.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help="Only rows of this engine; repeat for several.")
+    ] = None,
+    format: Annotated[
+        list[str] | None,
+        typer.Option(help="Only rows of this format: ht (FDHT), tt, tr, bt, dense; repeat for several."),
+    ] = None,
+    synth: Annotated[
+        bool, typer.Option("--synth", help="First build the boards, 3 seeds each: hours. Else recorded builds count.")
+    ] = False,
+    no_rtl: Annotated[
+        bool, typer.Option("--no-rtl", help="Take the cycles of the schedule alone, without simulating them.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of results and pictures.")] = Path("docs/results"),
+    json: Json = False,
+) -> None:
+    """The performance table: cycles from the RTL, the clock from place and route.
+
+    Needs no training: weights are random (seed 0), quantised on real pictures; cycles do not depend on them, and every
+    word is compared with the golden model all the same. Simulations and builds are kept below build/, so a run that
+    was interrupted goes on where it was. Rows go to bench.json and builds to builds.json in the folder of results;
+    python -m docs.results puts them into the README.
+    """
+    from fdht.console import Output
+    from fdht.studies import bench as benchmark
+
+    output = Output(json)
+    rows = benchmark.run(
+        output,
+        parts=part or [],
+        presets=preset or [],
+        targets=target or [],
+        formats=format or [],
+        synth=synth,
+        rtl=not no_rtl,
+        folder=out,
+    )
+    output.result(rows)
+    benchmark.check(rows)

@@ -1,0 +1,50 @@
+"""`fdht compare`."""
+
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import ENGINE, command
+from fdht.commands.options import DEFAULT_TARGET, AlsoRows, BundlePath, Json, Pauses, TargetName
+
+
+@command(
+    ENGINE,
+    "fdht compare build/faces.bundle",
+    "fdht compare build/small/digits.bundle -t icebreaker --json",
+    "fdht compare build/faces.bundle --clips 10 --results docs/results/accuracy.json",
+)
+def compare(
+    bundle: BundlePath,
+    target: TargetName = DEFAULT_TARGET,
+    clips: Annotated[
+        int | None,
+        typer.Option(help="Clips to simulate; the golden model runs all [default: 3, or what there is].", min=1),
+    ] = None,
+    pauses: Pauses = False,
+    results: AlsoRows = None,
+    json: Json = False,
+) -> None:
+    """Float against golden model against RTL: accuracy, saturation, words, cycles.
+
+    The golden model runs every clip of the bundle again; the float model's classes are those noted in the bundle.
+    """
+    from fdht.console import Output
+    from fdht.studies import accuracy, side_by_side
+    from fdht.workflow import comparison
+    from fdht.workflow.golden_vectors import spread
+
+    output = Output(json)
+    loaded, image = comparison.load(bundle, target)
+    runs = comparison.run_clips(output, loaded, image, spread(loaded, clips), pauses=pauses)
+    figures = {
+        "bundle": str(bundle),
+        **comparison.figures(loaded, image, runs),
+        **comparison.accuracy_figures(output, loaded),
+    }
+    comparison.report(output, figures)
+    comparison.report_accuracy(output, figures)
+    output.result(figures)
+    comparison.check(figures, cycles=not pauses)
+    if results is not None:
+        accuracy.merge(side_by_side.rows(loaded, image.target, runs), results)

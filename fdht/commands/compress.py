@@ -1,0 +1,90 @@
+"""`fdht compress`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import TRAINING, command
+from fdht.commands.options import BUILD, AlsoRows, ClipFolder, Json, Modes, Seed
+from fdht.spec.errors import SpecError
+
+
+@command(
+    TRAINING,
+    "fdht compress model.pt --data faces --ranks 4,8,12",
+    "fdht compress model.safetensors --data-folder my-clips --input-modes 61,15,8,8 --output-modes 1,2,16,32",
+    "fdht compress model.pt --data faces --resume",
+)
+def compress(
+    *,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="The state dict of a torch.nn.LSTM and its linear head: .pt, .pth or .safetensors."
+        ),
+    ],
+    data: Annotated[str | None, typer.Option(help="The data it was trained on, see fdht data.", metavar="NAME")] = None,
+    clips: ClipFolder,
+    ranks: Annotated[
+        str, typer.Option(help="Ranks to try: one model each, with that rank at every node of the dimension tree.")
+    ] = "4,8,12",
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Preset whose modes and training to take [default: the data's, or one of the same size]."),
+    ] = None,
+    modes: Modes,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of fine-tuning, 0 for none [default: a third of the preset's].")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Learning rate of the fine-tuning, at its peak [default: 0.003].")
+    ] = None,
+    seed: Seed = 0,
+    head: Annotated[
+        str | None, typer.Option(help="Name of the linear layer that gives the classes, if there are several.")
+    ] = None,
+    input_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="What the model was given for the smallest and the largest input byte: 0,1 if pixels were divided by "
+            "255 [default: as fdht does].",
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what is done, and go on.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of checkpoints and picture.")] = BUILD,
+    results: AlsoRows = None,
+    json: Json = False,
+) -> None:
+    """A trained torch.nn.LSTM becomes an FDHT-LSTM: hierarchical SVD, then fine-tuning, at several ranks.
+
+    Says the error and the accuracy on the test split at each rank, draws them, and leaves a checkpoint per rank for
+    fdht compile. Whoever chooses a rank by that accuracy has used the test split for it. Inputs are taken as fdht gives
+    them, pixels from -1 to 127/128, which is (byte - 128) / 128, unless --input-range says otherwise.
+    """
+    from fdht.console import Output
+    from fdht.studies import compression
+
+    output, source = Output(json), clips.source(data)
+    if source is None:
+        raise SpecError("say what the model was trained on: --data NAME, or --data-folder DIR")
+    figures = compression.run(
+        output,
+        file,
+        source=source,
+        preset=preset,
+        inputs=modes.input_modes,
+        outputs=modes.output_modes,
+        ranks=ranks,
+        epochs=epochs,
+        rate=learning_rate,
+        seed=seed,
+        head=head,
+        values=input_range,
+        resume=resume,
+        folder=out,
+        results=results,
+    )
+    compression.report(output, figures)
+    output.result(figures)

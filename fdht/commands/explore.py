@@ -1,0 +1,71 @@
+"""`fdht explore`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import TRAINING, command
+from fdht.commands.options import BUILD, ClipFolder, Json, OtherData, Seed
+
+
+@command(
+    TRAINING,
+    "fdht explore digits --board icebreaker",
+    "fdht explore digits -b icebreaker --trials 80",
+    "fdht explore digits -b icebreaker --trials 0 --take 17",
+    "fdht explore faces -b ulx3s-85f --own-engine --minimise memory --out build/small-faces",
+)
+def explore(
+    *,
+    preset: Annotated[
+        str, typer.Argument(help="faces, digits, ...: gives the data, the hidden units, and how a model is trained.")
+    ],
+    board: Annotated[
+        str,
+        typer.Option("--board", "-b", help="The board it is to run on: a name in fdht synth --list.", metavar="NAME"),
+    ],
+    data: OtherData = None,
+    clips: ClipFolder,
+    trials: Annotated[
+        int, typer.Option(help="Models to look at, in all runs and processes together; 0 shows what there is.", min=0)
+    ] = 40,
+    epochs: Annotated[int, typer.Option(help="Epochs of training for each model that fits.")] = 5,
+    minimise: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to keep small while accuracy is to be high: cycles, parameters, memory or multipliers; repeat "
+            "for several [default: cycles and parameters]."
+        ),
+    ] = None,
+    own_engine: Annotated[
+        bool, typer.Option("--own-engine", help="Only the engine that the board has: no other array, no new bitstream.")
+    ] = False,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the study [default: build/explore/PRESET-BOARD].", metavar="DIR"),
+    ] = None,
+    take: Annotated[
+        int | None,
+        typer.Option(help="Write the model of the trial with this number for fdht train, and its engine for --target."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Search modes, trees, ranks, widths and arrays: what fits, how fast it is, how accurate.
+
+    Each model is planned first; what fits the board is trained for a few epochs, quantised, and measured in integers on
+    the validation split. Shown is the Pareto front: models that no other surpasses. The first trial is the preset
+    itself. An interrupted search goes on with the same command (other epochs, data or aims need another --out), and
+    several processes, or machines with a common folder, may run it at the same time.
+    """
+    from fdht.console import Output
+    from fdht.explore import exploration
+    from fdht.model.presets import find_preset
+
+    output, chosen = Output(json), find_preset(preset)
+    question = exploration.question(chosen, clips.source(data), board, epochs, own_engine, minimise, seed)
+    folder = BUILD / "explore" / f"{chosen.name}-{board}" if out is None else out
+    figures = exploration.run(output, question, folder, trials, take)
+    exploration.report(output, figures)
+    output.result(figures)

@@ -1,0 +1,76 @@
+"""`fdht export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import ENGINE, command
+from fdht.commands.options import DEFAULT_TARGET, Json, TargetName
+
+
+@command(
+    ENGINE,
+    "fdht export --axi --target ulx3s-85f -o build/ip",
+    "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image",
+    "fdht export --dense build/faces.checkpoint -o faces.pt",
+)
+def export(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="PLACE", help="Folder, or file, to write; whole or not at all.")
+    ],
+    axi: Annotated[
+        bool,
+        typer.Option("--axi", help="The engine, with AXI4-Stream for frames and results and AXI4-Lite registers."),
+    ] = False,
+    dense: Annotated[
+        Path | None,
+        typer.Option(
+            "--dense",
+            metavar="CHECKPOINT",
+            help="Instead: this model as a state dict of torch.nn.LSTM and nn.Linear (.pt or .safetensors).",
+        ),
+    ] = None,
+    target: TargetName = DEFAULT_TARGET,
+    technology: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Primitives to use: ecp5, ice40, gowin, or generic for tools that infer them, as Vivado and Quartus "
+            "do [default: the target's own].",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the Verilog module and its files [default: fdht_axi]."),
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An image to add, as the bytes that software writes to the block, with the facts its driver needs.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The engine as an IP block: Verilog, and what it takes to use it in a design of your own; or a model, for PyTorch.
+
+    Beside the module: a template of its instantiation, a C header and a page of its registers, notes for Vivado, an
+    example for LiteX, and a description in JSON.
+    """
+    from fdht.console import Output
+
+    output = Output(json)
+    if axi == (dense is not None):
+        raise typer.BadParameter("say what to export: either --axi or --dense CHECKPOINT", param_hint="--axi")
+    if dense is not None:
+        from fdht.studies import compression
+
+        figures = compression.to_dense(output, dense, out)
+        compression.report_dense(output, figures)
+    else:
+        from fdht.export import ip_block
+
+        figures = ip_block.run(output, target, out, technology=technology, name=name, image=image)
+        ip_block.report(output, figures)
+    output.result(figures)

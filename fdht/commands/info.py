@@ -1,0 +1,27 @@
+"""`fdht info`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import ENGINE, command
+from fdht.commands.options import Json
+
+
+@command(ENGINE, "fdht info build/faces.bundle", "fdht info build/faces.ulx3s-85f.image --listing")
+def info(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, a bundle or an image.")],
+    listing: Annotated[
+        bool, typer.Option("--listing", help="Also show the program of an image, instruction by instruction.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """What a file is: sizes, modes, number formats, stages, program."""
+    from fdht.console import Output
+    from fdht.workflow import information
+
+    output = Output(json)
+    figures, show = information.describe(file, listing)
+    show(output)
+    output.result({"file": str(file), **figures})

@@ -1,0 +1,120 @@
+"""Options that several commands share, each declared once; those that belong together arrive as one value."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fdht.commands.declaration import OptionGroup
+
+if TYPE_CHECKING:
+    from fdht.model.data import Source
+    from fdht.spec.lstm import LSTMSpec
+
+BUILD = Path("build")
+"""Where commands write, below the current directory, if nothing else is said."""
+
+DEFAULT_TARGET = "ulx3s-85f"
+
+LAST_SEED = 2**32 - 1
+
+MODEL = "The model's shape"
+"""A group of options in the help of a command."""
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON alone on stdout, one object or one list; all else goes to stderr.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of all random draws, first parameters included.", min=0, max=LAST_SEED)]
+TargetName = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        "-t",
+        help="The engine: a name in column target of fdht synth --list, or a file that fdht explore --take wrote.",
+        metavar="NAME",
+    ),
+]
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
+Pauses = Annotated[bool, typer.Option("--pauses", help="Leave random gaps in the input: values stay, cycles grow.")]
+OtherData = Annotated[
+    str | None, typer.Option("--data", metavar="NAME", help="Other data than the preset's, see fdht data.")
+]
+AlsoRows = Annotated[
+    Path | None, typer.Option("--results", metavar="FILE", help="Also put rows into this file of results.")
+]
+RowsFile = Annotated[Path | None, typer.Option("--out", "-o", help="The file of rows [docs/results/accuracy.json].")]
+
+
+@dataclass(frozen=True)
+class ClipFolder(OptionGroup):
+    """Clips in a folder, and how they are read."""
+
+    data_folder: Annotated[
+        str | None,
+        typer.Option(
+            "--data-folder",
+            metavar="DIR",
+            help="Where clips lie: one folder per class, or for a named data set as that is distributed.",
+        ),
+    ] = None
+    frames: Annotated[
+        int, typer.Option(help="Frames that the model sees of each clip in a folder, evenly spaced.", min=1)
+    ] = 6
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split",
+            metavar="NAME",
+            help="How clips in a folder come to train or test: by group (what one video gave stays together), by clip, "
+            "or official-1 to -3 (HMDB51).",
+        ),
+    ] = "group"
+    fold: Annotated[
+        int,
+        typer.Option(
+            help="Which fifth of the clips in a folder is the test, 0 to 4; with official splits, which fifth of the "
+            "training clips validates."
+        ),
+    ] = 0
+
+    def source(self, name: str | None) -> "Source | None":
+        """The data set that these options and a name say; None if they say none.
+
+        Raises:
+            SpecError: options about clips in a folder, and no folder; code of one's own that cannot be imported.
+        """
+        from fdht.workflow import datasets
+
+        return datasets.source(name, self.data_folder, self.frames, self.split, self.fold)
+
+
+@dataclass(frozen=True)
+class Modes(OptionGroup):
+    """Other modes of the weight than the preset's."""
+
+    input_modes: Annotated[
+        str | None,
+        typer.Option(
+            help="Other input modes n, like 61,10,4,8, which x fills in C order. x and h each fill whole indices of "
+            "one mode, so the product is often more than both.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+    output_modes: Annotated[
+        str | None,
+        typer.Option(
+            help="Other output modes m, like 2,2,8,32: as many as input modes, and their product holds four gates.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None
+
+    def of(self, spec: "LSTMSpec", rank: int | None) -> "LSTMSpec":
+        """A model with these modes and, if one is given, another rank.
+
+        Raises:
+            SpecError: modes that are no numbers or do not hold the model, another number of modes without a rank.
+        """
+        from fdht.workflow import training
+
+        return training.reshaped(spec, self.input_modes, self.output_modes, rank)

@@ -1,0 +1,29 @@
+"""`fdht program`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import ENGINE, command
+from fdht.commands.options import BUILD, Json
+
+
+@command(ENGINE, "fdht program --board icebreaker", "fdht program --board ulx3s-85f --bitstream other.bit")
+def program(
+    board: Annotated[
+        str, typer.Option("--board", "-b", help="The board to load: a name in fdht synth --list.", metavar="NAME")
+    ],
+    bitstream: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The bitstream [default: build/BOARD, as fdht synth leaves it].")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Load a bitstream onto a board, with openFPGALoader."""
+    from fdht.console import Output
+    from fdht.workflow import programming
+
+    output = Output(json)
+    figures = programming.run(output, board, bitstream, BUILD)
+    output.say(f"{figures['bitstream']} is on {figures['board']}")
+    output.result(figures)

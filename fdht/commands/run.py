@@ -1,0 +1,60 @@
+"""`fdht run`."""
+
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import ENGINE, command
+from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json
+from fdht.spec.errors import SpecError
+
+
+@command(
+    ENGINE,
+    "fdht run build/faces.bundle --port /dev/ttyUSB1",
+    "fdht run build/small/digits.bundle --port COM4 --board icebreaker --clips 20 --compare",
+    "fdht run build/small/digits.bundle --simulate --board icebreaker --spi",
+)
+def run(
+    bundle: BundlePath,
+    port: Annotated[
+        str | None, typer.Option("--port", "-p", help="The board's serial port, or socket://HOST:PORT.", metavar="PORT")
+    ] = None,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="In place of a board, run on its whole design in simulation.")
+    ] = False,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--board", "-b", metavar="NAME", help="The board; at a port, it must have the bitstream of this fdht."
+        ),
+    ] = None,
+    spi: Annotated[
+        bool, typer.Option("--spi", help="Simulate the board's SPI port in place of its serial port.")
+    ] = False,
+    clips: Annotated[
+        int | None,
+        typer.Option(help="Clips of the bundle to run, spread over all it has [default: 3, or what there is].", min=1),
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Compare every word that comes back with the golden model's.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run clips on a board: classes, frames per second.
+
+    The board says which engine it has; an image for it is made of the bundle, which fdht compile must have made for
+    that target, and loaded if it is not there yet. With --simulate, the same driver talks to the pins of the board's
+    design in simulation.
+    """
+    from fdht.console import Output
+    from fdht.workflow import running
+
+    if simulate == (port is not None):
+        raise SpecError("say where to run: either --port PORT or --simulate")
+    output, place = Output(json), running.Place(port, board or (DEFAULT_TARGET if simulate else None), spi)
+    loaded, made = running.run(output, bundle, place, clips)
+    figures = {"bundle": str(bundle), **running.figures(loaded, made, running.rate(place), compare)}
+    running.report(output, figures)
+    output.result(figures)
+    running.check(figures)

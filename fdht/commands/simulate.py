@@ -1,0 +1,47 @@
+"""`fdht simulate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import ENGINE, command
+from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, Pauses, TargetName
+
+
+@command(
+    ENGINE,
+    "fdht simulate build/faces.bundle",
+    "fdht simulate build/faces.bundle --clips 2 --pauses",
+    "fdht simulate build/digits.bundle --waves build/digits.vcd",
+)
+def simulate(
+    bundle: BundlePath,
+    target: TargetName = DEFAULT_TARGET,
+    clips: Annotated[int, typer.Option(help="Clips of the bundle to run, spread over all it has.", min=1)] = 1,
+    simulator: Annotated[
+        str, typer.Option(metavar="NAME", help="verilator, or icarus: no build, but 50 times slower.")
+    ] = "verilator",
+    pauses: Pauses = False,
+    waves: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a VCD trace for GTKWave or Surfer (large and slow).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run clips through the RTL, cycle by cycle, every word against the golden execution.
+
+    Needs no torch: the bundle carries its golden vectors.
+    """
+    from fdht.console import Output
+    from fdht.workflow import comparison
+    from fdht.workflow.golden_vectors import spread
+
+    output = Output(json)
+    loaded, image = comparison.load(bundle, target)
+    runs = comparison.run_clips(
+        output, loaded, image, spread(loaded, clips), simulator=simulator, pauses=pauses, waves=waves
+    )
+    figures = {"bundle": str(bundle), "simulator": simulator, **comparison.figures(loaded, image, runs)}
+    comparison.report(output, figures)
+    output.result(figures)
+    comparison.check(figures, cycles=not pauses)

@@ -1,0 +1,60 @@
+"""`fdht synth`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fdht.commands.declaration import ENGINE, command
+from fdht.commands.options import BUILD, Json
+
+
+@command(
+    ENGINE,
+    "fdht synth --list",
+    "fdht synth --board icebreaker",
+    "fdht synth --board ulx3s-85f --seed 1 --seed 2 --json",
+    "fdht synth --board icebreaker --check",
+)
+def synth(
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", help="The board to build for; --list shows those there are.", metavar="NAME"),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show the boards and build nothing.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the build [default: build/BOARD].")] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Seed of place and route; repeat for several, of which the fastest build is kept [default: 1; with "
+            "--check the baseline's]."
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Fail if the build is worse than the board's recorded baseline.")
+    ] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Make the build the baseline.")] = False,
+    json: Json = False,
+) -> None:
+    """Make a bitstream: the engine behind its UART, with what it uses and how fast it is.
+
+    One bitstream runs every model that fits the board's target. A board's baseline is a recorded build: it says what it
+    took, how fast it was and how many cycles the presets need; --check fails if a build takes more multipliers, block
+    RAM or cycles at all, 5 % more LUTs or flip-flops, or is 5 % slower.
+    """
+    from fdht.console import Output
+    from fdht.workflow import bitstream
+
+    output = Output(json)
+    if list_:
+        rows = bitstream.boards()
+        bitstream.report_boards(output, rows)
+        output.result(rows)
+        return
+    if board is None:
+        raise typer.BadParameter("Missing option '--board'; --list shows the boards there are")
+    if check and accept:
+        raise typer.BadParameter("--check and --accept exclude each other")
+    figures = bitstream.run(output, board, BUILD / board if out is None else out, seed or [], check, accept)
+    bitstream.report(output, figures)
+    output.result(figures)
