@@ -18,6 +18,9 @@ from fdht.spec.lstm import LSTMSpec, Region, stack
 from fdht.spec.network import TensorNetwork
 from fdht.spec.stages import StageList, check_sizes, stages
 
+Device = torch.device | str | int | None
+"""Where parameters are made, as torch's layers take it."""
+
 
 class BoxContraction:
     """Contracts data that is zero outside a box of a network's input modes: only the box, with the factors cut to it.
@@ -57,6 +60,7 @@ class NetworkWeight(nn.Module):
         stage_list: order of contraction; `left_to_right` when left out.
         variance: mean square of the dense matrix's entries at initialisation, of its columns in `box` if there is one.
         box: of the input modes.
+        device, dtype: of the parameters, as torch's layers take them; torch's defaults when left out.
 
     Initialisation: an entry of the dense matrix is a sum over all bonds of products of one entry per factor. With
     independent factors of mean 0 its variance is (product of the factors' variances) × (product of the bonds'
@@ -74,13 +78,18 @@ class NetworkWeight(nn.Module):
         stage_list: StageList | None = None,
         variance: float = 1.0,
         box: Region | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ):
         super().__init__()
         self.network = network
         self.stage_list = left_to_right(network) if stage_list is None else stage_list
         check_sizes(network, stages(network, self.stage_list))
         self.factors = nn.ParameterDict(
-            {factor.name: nn.Parameter(torch.empty(network.shape(factor.indices))) for factor in network.factors}
+            {
+                factor.name: nn.Parameter(torch.empty(network.shape(factor.indices), device=device, dtype=dtype))
+                for factor in network.factors
+            }
         )
         self.reset_parameters(variance, box)
 
@@ -141,6 +150,7 @@ class HTLinear(nn.Module):
         network: W; `in_features` is the product of its input modes, `out_features` of its output modes.
         bias: add a bias of `out_features` entries.
         stage_list: order of contraction; a simple one when left out.
+        device, dtype: of the parameters, as `torch.nn.Linear` takes them.
 
     Entries of W start with variance 1 / in_features, so y has x's variance.
 
@@ -148,13 +158,20 @@ class HTLinear(nn.Module):
         SpecError: a stage list that does not name every factor once.
     """
 
-    def __init__(self, network: TensorNetwork, bias: bool = True, stage_list: StageList | None = None):
+    def __init__(
+        self,
+        network: TensorNetwork,
+        bias: bool = True,
+        stage_list: StageList | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ):
         super().__init__()
         self.in_features, self.out_features = prod(network.input_shape), prod(network.output_shape)
-        self.weight = NetworkWeight(network, stage_list, 1 / self.in_features)
+        self.weight = NetworkWeight(network, stage_list, 1 / self.in_features, None, device, dtype)
         modes, shape = range(len(network.inputs)), network.input_shape
         self._contraction = self.weight.on(Region((0,) * len(modes), shape, tuple(modes), self.in_features))
-        self.bias = nn.Parameter(torch.zeros(self.out_features)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(self.out_features, device=device, dtype=dtype)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps x, any leading dimensions × in_features, to the same × out_features."""
@@ -180,6 +197,7 @@ class FDHTLSTM(nn.Module):
         batch_first: the batch dimension of x and output comes first.
         stage_list: order of contraction of `fdht.spec.network`; a simple one when left out.
         bidirectional: refused; it is here to say so.
+        device, dtype: of the parameters, as `torch.nn.LSTM` takes them.
 
     W_x starts with entries of variance 1 / N and W_h with 1 / H, so each brings the mean square of x and h into z, for
     any depth and rank. The forget gate's bias starts at 1, the others at 0.
@@ -196,22 +214,26 @@ class FDHTLSTM(nn.Module):
         batch_first: bool = False,
         stage_list: StageList | None = None,
         bidirectional: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ):
         super().__init__()
         _refuse_bidirectional(bidirectional)
         self.spec, self.batch_first = spec, batch_first
-        self.weight = NetworkWeight(spec.network, stage_list, 1 / spec.inputs, spec.x)
+        self.weight = NetworkWeight(spec.network, stage_list, 1 / spec.inputs, spec.x, device, dtype)
         of_h = 1 / spec.hidden
-        self.recurrent = None if spec.recurrent is None else NetworkWeight(spec.recurrent, None, of_h, spec.h)
+        self.recurrent = None
+        if spec.recurrent is not None:
+            self.recurrent = NetworkWeight(spec.recurrent, None, of_h, spec.h, device, dtype)
         if self.recurrent is None:
             self.weight.scale_apart(spec.h, spec.x, of_h)
         self._of_x = self.weight.on(spec.x)
         # h's box is small; to start a stage takes longer there than its multiplications.
         self._of_h = (self.recurrent or self.weight).on(spec.h, join=True)
-        self.bias = nn.Parameter(torch.zeros(4, spec.hidden))
+        self.bias = nn.Parameter(torch.zeros(4, spec.hidden, device=device, dtype=dtype))
         with torch.no_grad():
             self.bias[1] = 1
-        self.register_buffer("_z_positions", torch.from_numpy(spec.z_positions), persistent=False)
+        self.register_buffer("_z_positions", torch.from_numpy(spec.z_positions).to(device), persistent=False)
         self._in_order = spec.z_positions.tolist() == list(range(prod(spec.network.output_shape)))
 
     def forward(
@@ -334,6 +356,7 @@ class StackedFDHTLSTM(nn.Module):
         batch_first: as for `FDHTLSTM`.
         stage_lists: one order of contraction per layer; simple ones when left out.
         bidirectional: refused; it is here to say so.
+        device, dtype: of the parameters, as `torch.nn.LSTM` takes them.
 
     Raises:
         SpecError: no layer, sizes that do not follow each other, or `bidirectional`.
@@ -345,6 +368,8 @@ class StackedFDHTLSTM(nn.Module):
         batch_first: bool = False,
         stage_lists: Sequence[StageList | None] | None = None,
         bidirectional: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ):
         super().__init__()
         _refuse_bidirectional(bidirectional)
@@ -352,7 +377,10 @@ class StackedFDHTLSTM(nn.Module):
         lists = [None] * len(specs) if stage_lists is None else list(stage_lists)
         if len(lists) != len(specs):
             raise SpecError(f"{len(lists)} stage lists for {len(specs)} layers; give one per layer, or none at all")
-        self.layers = nn.ModuleList(FDHTLSTM(spec, batch_first, each) for spec, each in zip(specs, lists, strict=True))
+        self.layers = nn.ModuleList(
+            FDHTLSTM(spec, batch_first, each, device=device, dtype=dtype)
+            for spec, each in zip(specs, lists, strict=True)
+        )
 
     def forward(
         self,

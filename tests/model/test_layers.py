@@ -454,3 +454,28 @@ def other(inputs: int, hidden: int) -> LSTMSpec:
 def test_what_is_refused(call, says):
     with pytest.raises(SpecError, match=says):
         call()
+
+
+@pytest.mark.parametrize("make", [FDHTLSTM, lambda spec, **kind: StackedFDHTLSTM([spec, dense_lstm(4, 4, 0)], **kind)])
+def test_a_layer_is_made_in_a_dtype_and_on_a_device(make):
+    """As `torch.nn.LSTM(..., device=..., dtype=...)`; where neither is said, the numbers are as ever."""
+    spec = lstm_on(ht_network((6, 5), (4, 4), balanced_tree(2, 3)), 20, 4, 0)
+    made = make(spec, device="cpu", dtype=torch.float64)
+    assert {tensor.dtype for tensor in made.parameters()} == {torch.float64}
+    output, (h, c) = made(torch.randn(3, 2, 20, dtype=torch.float64))
+    assert {tensor.dtype for tensor in (output, h, c)} == {torch.float64}
+    nowhere = make(spec, device="meta", dtype=torch.bfloat16)
+    assert {(tensor.device.type, tensor.dtype) for tensor in nowhere.parameters()} == {("meta", torch.bfloat16)}
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        plain = make(spec)
+        torch.manual_seed(1)
+        said = make(spec, device=None, dtype=None)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), said.parameters(), strict=True))
+
+
+def test_a_linear_layer_is_made_in_a_dtype_and_on_a_device():
+    network = ht_network((6, 5), (4, 4), balanced_tree(2, 3))
+    assert HTLinear(network, dtype=torch.float64)(torch.zeros(30, dtype=torch.float64)).dtype == torch.float64
+    nowhere = HTLinear(network, device="meta")
+    assert {parameter.device.type for parameter in nowhere.parameters()} == {"meta"}
