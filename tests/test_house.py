@@ -30,8 +30,8 @@ WITHIN = {
     "export": {"workflow"},
     "commands": {"workflow", "studies", "explore", "export"},
 }
-"""The rooms of fdht/ itself, and which of each other they may import. All of them show what they have through console and
-drawing, which import none; cli.py imports commands."""
+"""The rooms of fdht/ itself, and which of each other they may import. All of them show what they have through console
+and drawing, which import none; cli.py imports commands."""
 
 TORCHLESS = ("spec", "compiler", "hw", "host", "sim", "boards")
 
