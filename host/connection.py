@@ -94,7 +94,7 @@ Reply = tuple[int, int, bytes]
 
 
 class _Trouble:
-    """Counts what goes wrong in a row. Raises `error` when it is too much."""
+    """Counts what went wrong since the last good reply; raises `error` at `ATTEMPTS` silences or `DAMAGES` damages."""
 
     def __init__(self, error: Callable[[], "DeviceError"]):
         self._error = error
@@ -158,14 +158,14 @@ class Connection:
         return Status.parse(reply)
 
     def status(self) -> Status:
-        """The device's status. All requests before are answered then."""
+        """The device's status. Afterwards no reply to an earlier request is on its way any more."""
         return self._settle()
 
     def _settle(self, other: Callable[[Reply], object] = lambda reply: None) -> Status:
-        """Asks for the status until the reply to the last asking is there; so none to anything before it is to come.
+        """Asks for the status until this very question is answered: replies come in order, so no earlier one follows it.
 
         Args:
-            other: told of the other replies.
+            other: called with each reply to something else.
         """
         self._tag = (self._tag + 1) % 16
         status = Status.parse(self._ask(Request.STATUS, self._tag, other))
@@ -173,8 +173,10 @@ class Connection:
         return status
 
     def _ask(self, kind: Request, number: int, other: Callable[[Reply], object] = lambda reply: None) -> bytes:
-        """The reply to a request that has no place in the order. (A late reply to the same number asked before is as
-        good, but there are 16.)"""
+        """Sends a request that the device answers whatever its number, and returns the reply with this number.
+
+        A late reply to an earlier request of the same number would be taken, too; but 16 numbers take turns.
+        """
         request, trouble = encode(kind, number), _Trouble(self._silence)
         while True:
             self._write(request)

@@ -25,11 +25,11 @@ from fdht.spec.record import Checked, Hex, Seed, Share, Text, check_name, dump, 
 from fdht.spec.stages import check_sizes, stages_of
 
 SUFFIX = ".checkpoint"
-"""What the names of checkpoints end in, as fdht makes them."""
+"""The end of the names that fdht gives to checkpoints."""
 
 
 def stem(path: Path) -> str:
-    """The name of a checkpoint's file without that end: what else is made of it is called so, too."""
+    """The name of a checkpoint's file without `SUFFIX`; bundle, image, log and curves are named after it."""
     return path.name.removesuffix(SUFFIX)
 
 
@@ -103,7 +103,7 @@ class Checkpoint:
 
     @property
     def seconds(self) -> float:
-        """Of the training, all epochs together, to a tenth."""
+        """How long the training took, all epochs together, rounded to a tenth of a second."""
         return round(sum(record["seconds"] for record in self.history), 1)
 
 

@@ -21,10 +21,10 @@ Labelled = tuple[torch.Tensor, tuple[str, ...]]
 """A tensor and the names of its dimensions."""
 
 START = 10_000
-"""Multiplications that take about as long as it takes to start a stage, shared by a batch of eight."""
+"""What it costs to start a stage, in multiplications per sample: measured, and shared by a batch of eight."""
 
 Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Of two matrices, or of two batches of matrices."""
+"""Multiplies two matrices, or two batches of matrices."""
 
 
 def contract(operands: Iterable[Labelled], indices: tuple[str, ...], most: int = MOST_PARAMETERS) -> torch.Tensor:

@@ -14,10 +14,10 @@ from fdht.spec.lstm import LSTMSpec, Region, fdht_lstm
 from fdht.spec.record import Checked, JsonRecord, Text, check_name
 
 LARGEST_RATE = 1e38
-"""Of a learning rate and a weight decay: what single precision holds."""
+"""Largest learning rate and weight decay: what single precision holds."""
 
 LARGEST_CHANGE = 100
-"""Of an augmentation: far beyond what leaves a picture recognisable."""
+"""Largest shift, turn or scale of an augmentation: far beyond what leaves a picture recognisable."""
 
 MOST = 10**9
 """Most epochs, clips and the like."""

@@ -33,8 +33,7 @@ class SaturationReport:
 
     Attributes:
         clipped, values: per place (those of fdht.model.golden.Trace) how many of how many values the golden model
-        clipped on
-            the calibration clips.
+            clipped on the calibration clips.
         weights: per weight or bias ("stage 0", ..., "bias", "head", "head bias") how many entries its format clips;
             with several chains "chain 0 stage 0", ..., with several layers "layer 0 bias", ....
     """
@@ -207,7 +206,7 @@ def real_weights(model: Classifier, stage_lists: StageLists) -> list[list[np.nda
 
 
 def within(fixed: Fixed, weight: np.ndarray, depth: int, data_width: int, accumulator_width: int) -> Fixed:
-    """A weight's format, coarser by as many bits as its sums of `depth` products need to stay in an accumulator."""
+    """A weight's format with fewer fractional bits, if its sums of `depth` products would leave the accumulator."""
     while accumulator_bits(fixed.quantise(weight), depth, data_width) > accumulator_width:
         fixed = replace(fixed, frac=fixed.frac - 1)
     return fixed

@@ -21,10 +21,10 @@ def rounded(value: Tensor, fixed: Fixed, dtype: torch.dtype = torch.float64) -> 
 
 
 def parted(value: Tensor, fixed: Fixed, part: Slices | None) -> tuple[Tensor, Tensor]:
-    """Sums in two: all of them rounded (float32), but for a part, where there is 0; and that part as it is.
+    """Splits sums in two: those that are rounded now (float32, with 0 in a part), and that part, exact, for later.
 
     Args:
-        part: where it is; None for nowhere, the second result is then empty.
+        part: the slices that are kept exact; None for none, the second result is then empty.
     """
     whole, rest = _Parted.apply(value, fixed, part)  # type: ignore[misc]
     return _tensor(whole), _tensor(rest)

@@ -1,4 +1,4 @@
-"""Training a preset, resuming, evaluation."""
+"""Training a preset, resuming a training, and evaluating what came out."""
 
 import copy
 import time
@@ -116,7 +116,7 @@ class TrainingResult:
 
     @property
     def seconds(self) -> float:
-        """Of all epochs together, those before an interruption included."""
+        """How long all epochs took together, those before an interruption included."""
         return sum(record["seconds"] for record in self.history)
 
 

@@ -105,7 +105,7 @@ class Question:
             raise SpecError(f"{self.epochs} epochs; training needs at least one")
 
     def figures(self) -> dict:
-        """What a study must have been begun with to go on."""
+        """What a study keeps of its question: it goes on only with the same."""
         return {
             "preset": self.preset.name,
             "model and recipe": hashlib.sha256(self.preset.to_json().encode()).hexdigest()[:16],
@@ -127,7 +127,7 @@ def question(
     minimise: Sequence[str] | None,
     seed: int,
 ) -> Question:
-    """A question with what is usual in place of what is None."""
+    """A question; the preset's data and the usual aims stand in for those that are None."""
     source = Source(preset.data) if source is None else source
     return Question(preset, source, board, epochs, own_engine, tuple(minimise or SMALLER_IS_BETTER[:2]), seed)
 
@@ -213,7 +213,7 @@ class Exploration:
         }
 
     def _allowed(self, params: dict[str, Any]) -> None:
-        """Raises an error if the search does not make such choices; that an engine does not fit is none."""
+        """Raises an error for choices outside the search space; choices whose engine does not fit are inside it."""
         with warnings.catch_warnings(action="error", category=UserWarning), suppress(CapacityError, SpecError):
             self.space.choose(FixedTrial(params))  # Optuna warns of values outside their range
 
@@ -282,7 +282,7 @@ def memory(way: Way, target: Target) -> int:
 
 
 def _refused(error: CapacityError) -> Refused:
-    """In how many lanes or for which stage something lacks is no reason of its own."""
+    """The refusal of a candidate that does not fit, by resource alone: which stage or how many lanes lack it is left out."""
     reason, *_ = split(" (?:of [0-9]|for )", error.resource)
     return Refused(reason, str(error), log(error.need / error.limit) if error.need > error.limit > 0 else 1.0)
 

@@ -39,11 +39,11 @@ MOST_WORDS, MOST_SCRATCHPAD = (1 << 16) - 1, 1 << 16
 """Words of a memory, and of all banks together, that an image can count."""
 
 SHARES = (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
-"""Of the bits of the board's own memories that another engine's have; the first that fits the part."""
+"""Sizes that are tried for another engine's memories, as parts of the board's own; the first that fits is taken."""
 
 
 class Chooser(Protocol):
-    """What is asked of an Optuna trial."""
+    """The methods of an Optuna trial that a search uses."""
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int: ...
 

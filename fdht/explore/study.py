@@ -266,14 +266,14 @@ class Study:
 
 
 def front(trials: optuna.Study) -> list[FrozenTrial]:
-    """Trials that none surpasses: as good in every objective and better in one. Of equal ones the first; by number."""
+    """The Pareto front, by number: no other trial is better in one objective and as good in all. Of equals the first."""
     best = {tuple(trial.values): trial for trial in sorted(trials.best_trials, key=lambda trial: -trial.number)}
     return sorted(best.values(), key=lambda trial: trial.number)
 
 
 @contextmanager
 def _alive(trial: Trial) -> Iterator[None]:
-    """Signs of life of a trial while something else goes on."""
+    """Notes every `BEAT` seconds that a trial's process is alive, while the body of the with statement runs."""
     done = Event()
 
     def beat() -> None:
@@ -325,7 +325,7 @@ GRACE_OF_LOCK = 10
 
 
 def _check(path: Path) -> None:
-    """Whether a file is a journal; what a full disk or a power cut left of its last operation is cut off.
+    """Makes sure that a file is a journal, and cuts off a last line that a full disk or a power cut left unfinished.
 
     Raises:
         SpecError: it is something else.

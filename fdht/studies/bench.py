@@ -40,7 +40,7 @@ RESULTS = Path("docs/results")
 """Where results are written, below the current directory."""
 
 SEEDS = (1, 2, 3)
-"""Of place and route, for the recorded build."""
+"""Seeds of place and route, for the recorded build."""
 
 
 PARTS = ("table", "scaling", "cpu", "epoch", "pictures")

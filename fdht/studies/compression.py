@@ -22,7 +22,7 @@ from fdht.workflow import training
 
 STUDY = "compression"
 RECIPES = ("dense", "truncated", "fine-tuned")
-"""Of rows of results: what was read, what the decomposition left of it, and that after training."""
+"""Recipes of rows of results: the model that was read, its decomposition, and that after fine-tuning."""
 
 RATE = 0.003
 """Peak of the learning rate in fine-tuning, where nothing else is asked for."""

@@ -44,10 +44,10 @@ code: whoever changes how models are trained removes them.
 """
 
 WIDTHS = (4, 6, 8, 10, 12, 16)
-"""Of factors and of data words."""
+"""Bits of factors, and of data words, that are measured where nothing else is asked for."""
 
 SEEDS = (0, 1, 2)
-"""Of pairs of `REPEATED` widths; others have the first alone."""
+"""Seeds of the trainings on pairs of `REPEATED` widths; other pairs have the first seed alone."""
 
 REPEATED = (4, 8, 16)
 
@@ -88,7 +88,7 @@ class Training:
 
     @property
     def clips(self) -> int:
-        """That it has trained on, those of its start included."""
+        """How many clips it has trained on, those of the training it starts from included."""
         each = min(self.preset.clips_per_epoch, len(packaged(self.preset.data).final))
         return self.preset.epochs * each + (self.start.clips if self.start else 0)
 
@@ -267,7 +267,7 @@ class Cell:
 
 
 def cells(rows: Sequence[Row]) -> dict[str, Cell]:
-    """By bits."""
+    """The cells of a sweep, by bits as rows have them (`8/16`, `float`)."""
     return {
         bits: Cell(*(tuple(r.accuracy for r in rows if r.bits == bits and r.qat == qat) for qat in (False, True)))
         for bits in dict.fromkeys(row.bits for row in rows)

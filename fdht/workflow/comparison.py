@@ -22,7 +22,7 @@ from fdht.workflow.golden_vectors import (
 )
 
 PAUSES_SEED = 1
-"""Of the random gaps in the input, so that two runs have the same."""
+"""Seed of the random gaps in the input: two runs have the same gaps."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,7 @@ def moved(name: str | None, folder: str | None) -> dict[str, str]:
 
 
 def options(chosen: Source) -> list[str]:
-    """The options that a preset's file leaves to the user: code of one's own, a folder and how it is read."""
+    """The command line's options for a data set that a preset's file does not name: code of one's own, a folder."""
     packaged_or_folder = chosen.name in DATA_SETS or chosen.name == Source("folder").name
     named = [] if packaged_or_folder else ["--data", shlex.quote(chosen.name)]
     if chosen.folder is None:
