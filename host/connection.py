@@ -162,7 +162,7 @@ class Connection:
         return self._settle()
 
     def _settle(self, other: Callable[[Reply], object] = lambda reply: None) -> Status:
-        """Asks for the status until this very question is answered: replies come in order, so no earlier one follows it.
+        """Asks for the status until this very question is answered: replies come in order, so no earlier one follows.
 
         Args:
             other: called with each reply to something else.

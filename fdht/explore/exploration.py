@@ -282,7 +282,7 @@ def memory(way: Way, target: Target) -> int:
 
 
 def _refused(error: CapacityError) -> Refused:
-    """The refusal of a candidate that does not fit, by resource alone: which stage or how many lanes lack it is left out."""
+    """The refusal of a candidate that does not fit, by resource alone: whichever stage or lanes lack it."""
     reason, *_ = split(" (?:of [0-9]|for )", error.resource)
     return Refused(reason, str(error), log(error.need / error.limit) if error.need > error.limit > 0 else 1.0)
 

@@ -266,7 +266,7 @@ class Study:
 
 
 def front(trials: optuna.Study) -> list[FrozenTrial]:
-    """The Pareto front, by number: no other trial is better in one objective and as good in all. Of equals the first."""
+    """The Pareto front, by number: no trial is better in one objective and as good in all. Of equals the first."""
     best = {tuple(trial.values): trial for trial in sorted(trials.best_trials, key=lambda trial: -trial.number)}
     return sorted(best.values(), key=lambda trial: trial.number)
 

@@ -23,8 +23,8 @@ REPEATS = 9
 """Clips that are timed, in CPU time; the fastest counts, since whatever else the machine does only adds."""
 
 MODES, UNIT_MODES = (8, 20, 20, 18), (4, 4, 4, 4)
-"""Modes of tednet's cells, as in the papers, whose ranks they have: TT 4, BT 4 in 2 blocks (Ye et al. 2018), TR 5 (Pan et
-al. 2019)."""
+"""Modes of tednet's cells, as in the papers, whose ranks they have: TT 4, BT 4 in 2 blocks (Ye et al. 2018), and TR 5
+(Pan et al. 2019)."""
 
 MISSING = "tednet is not installed, so its TT, TR and BT cells are not timed; pip install 'fdht[bench]' brings it"
 
