@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fdht.model import train as training
 from fdht.model.checkpoint import load_checkpoint
 from fdht.model.data import load as load_data
 from fdht.model.presets import PRESETS
@@ -119,7 +120,7 @@ def test_an_interrupted_table_goes_on(fdht, tiny, trained, monkeypatch):
     assert fdht(*options, "--out", "whole.json").code == 0
     Path("build/baselines").rename("unbroken")
     del trained[:]
-    going = fdht.model.train.train
+    going = training.train
 
     def broken(preset, path, options, **_):
         def progress(epoch, epochs, record):

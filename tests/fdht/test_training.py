@@ -138,7 +138,7 @@ def test_two_processes_train_like_one(tmp_path):
     for one, two in zip(alone, together, strict=True):
         for name in ("loss", "accuracy", "validation", "learning_rate"):
             assert two[name] == pytest.approx(one[name], rel=1e-5), name
-    assert process.stderr.count("training digits") == 1, "the second process is silent"
+    assert process.stderr.count("training digits ...\n") == 1, "the second process is silent"
     weights = [load_checkpoint(tmp_path / name / "build/digits.checkpoint").model for name in ("one", "two")]
     for a, b in zip(*(model.parameters() for model in weights), strict=True):
         assert a.detach().numpy() == pytest.approx(b.detach().numpy(), rel=1e-3, abs=1e-5)
