@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_models(fdht, tmp_path):
     for row in rows[:2]:
         candidate = study.candidate(row["trial"])
         preset = replace(TINY, spec=candidate.spec)
-        result = train.train(preset, tmp_path / "again", epochs=1, choose=True)
+        result = train.train(preset, tmp_path / "again", train.TrainingOptions(epochs=1, choose=True))
         best = candidates(candidate.spec, candidate.target)[0]
         calibration = np.linspace(0, len(source.train) - 1, exploration.CALIBRATION_CLIPS).astype(int)
         bundle, _ = quantise(
@@ -68,7 +68,7 @@ def test_figures_are_those_of_the_models(fdht, tmp_path):
         )
         classes = GoldenLSTM(bundle).run(source.validation.clips).classes.numpy()
         assert row["accuracy"] == float((classes == source.validation.labels).mean())
-        assert row["float_accuracy"] == result["accuracy"]
+        assert row["float_accuracy"] == result.accuracy
         assert (row["cycles"], row["parameters"]) == (best.cycles, candidate.spec.network.parameters)
         assert row["multipliers"] == row["rows"] * row["columns"] == candidate.target.multipliers
 
@@ -122,11 +122,11 @@ def test_what_diverges_is_not_measured(tmp_path, monkeypatch):
 
     going = train.train
 
-    def first_diverges(preset, path, **options):
+    def first_diverges(preset, path, options, **rest):
         if not times:
             times.append(1)
             raise train.TrainingDiverged("a loss that is no number in epoch 1")
-        return going(preset, path, **options)
+        return going(preset, path, options, **rest)
 
     times, study = [], exploring(tmp_path, own_engine=True)
     monkeypatch.setattr(train, "train", first_diverges)
