@@ -25,7 +25,8 @@ def baselines(
     seed: Annotated[
         list[int] | None,
         typer.Option(
-            help="Seed of a training; repeat for several, of which dense has the first alone [0, 1, 2].",
+            help="Seed of a training; repeat for several. All formats are trained with all, dense with the first alone "
+            "[0, 1, 2].",
             min=0,
             max=LAST_SEED,
         ),

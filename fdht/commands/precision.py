@@ -28,8 +28,8 @@ def precision(
     seed: Annotated[
         list[int] | None,
         typer.Option(
-            help="Seed of a training; repeat for several, which only pairs of the widths 4, 8, 16 have; other pairs "
-            "have the first alone [0, 1, 2].",
+            help="Seed of a training; repeat for several. Pairs of the widths 4, 8 and 16 are trained with all, other "
+            "pairs with the first alone [0, 1, 2].",
             min=0,
             max=LAST_SEED,
         ),

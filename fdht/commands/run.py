@@ -26,7 +26,11 @@ def run(
     board: Annotated[
         str | None,
         typer.Option(
-            "--board", "-b", metavar="NAME", help="The board; at a port, it must have the bitstream of this fdht."
+            "--board",
+            "-b",
+            metavar="NAME",
+            help="Which board it is: to simulate, or, at a port, to make sure that it has this fdht's bitstream "
+            "[default: ulx3s-85f in simulation, else any board that answers].",
         ),
     ] = None,
     spi: Annotated[
