@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 
 
@@ -47,3 +47,8 @@ def delay(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = T
         m.d.sync += register.eq(value)
         value = register
     return value
+
+
+def extend(operand: Value, width: int) -> Value:
+    """An operand sign-extended to `width` bits."""
+    return Cat(operand, operand[-1].replicate(width - len(operand)))

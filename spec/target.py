@@ -65,7 +65,7 @@ class Target(JsonRecord):
         input_width: bits of a raw input word.
         input_lanes: raw input words that come at once: 1, or as many as there are columns.
         technology: which primitives are used.
-        pinned: multipliers have fixed places, those of fdht.hw.technology.mult18_site (LFE5U-85F).
+        pinned: on a board whose part has a floor plan, multipliers have fixed places.
 
     Raises:
         SpecError: a value outside its range.

@@ -12,7 +12,7 @@ from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scr
 from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.engine.trace import EventPort, array_event, cell_event, hidden_event, result_event
-from fdht.spec import timing
+from fdht.spec import costs, timing
 from fdht.spec.activation import table_width
 from fdht.spec.instructions import WORD, Segment, array_instruction, gate_instruction, loader_instruction
 from fdht.spec.target import Target
@@ -235,20 +235,12 @@ class Accelerator(Component):
     @property
     def multipliers(self) -> int:
         """Multiplier blocks of the array and the gate unit."""
-        return self._contraction.multipliers + self._gate.multipliers
+        return costs.engine(self.target).multipliers
 
     @property
     def block_rams(self) -> int:
-        memories = (
-            self._scratchpad,
-            self._factors,
-            self._results,
-            self._bias,
-            self._gate,
-            *self._sequencers.values(),
-        )
-        return sum(memory.block_rams for memory in memories)
+        return costs.engine(self.target).block_rams
 
     @property
     def sprams(self) -> int:
-        return self._scratchpad.sprams
+        return costs.engine(self.target).sprams

@@ -5,7 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component, delay
-from fdht.hw.technology import MultiplyAccumulate, mult18_site
+from fdht.hw.technology import MultiplyAccumulate, multiplier_site
 from fdht.spec import timing
 from fdht.spec.instructions import Widths
 from fdht.spec.target import Target
@@ -58,7 +58,7 @@ class ProcessingElement(Component):
             target.accumulator_width,
             target.compact,
             target.technology,
-            mult18_site(target.columns, *self._at) if target.pinned else "",
+            multiplier_site(platform, target.columns, *self._at) if target.pinned else "",
         )
         drain = Signal.like(self.drain_o, reset_less=True)
         m.d.sync += drain.eq(Mux(mac.finished, mac.o, self.drain_i))

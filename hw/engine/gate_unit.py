@@ -12,7 +12,8 @@ from fdht.hw.engine.address import AddressGenerator
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write, output_word
-from fdht.hw.technology import Multiplier, RegisteredMemory, block_rams
+from fdht.hw.technology import LutMultiplier, Multiplier, RegisteredMemory
+from fdht.spec import costs
 from fdht.spec.activation import SEGMENTS, table_width
 from fdht.spec.fixed import signed_bits
 from fdht.spec.instructions import GateOp, Widths, bits_for, gate_instruction
@@ -53,67 +54,6 @@ RESULT = MULTIPLY + 2
 for _slots in (COMPACT, REGISTERED):
     assert _slots.forget - _slots.sigmoid_f == _slots.input - _slots.sigmoid_i == RESULT and _slots.output == 7
     assert _slots.output - _slots.tanh_c == RESULT and _slots.input == _slots.forget + 1
-
-
-class LutMultiplier(Component):
-    """fdht.hw.technology.Multiplier without a multiplier block: a tree of ripple-carry adders.
-
-    Above its lowest bit, every two bits of b become a digit of -1, 0, 1 or 2, so that a bit of a row (one of
-    ~a, 0, a, 2a) is a single LUT4. What is missing to -a enters as the carry of the adder that the row is the
-    upper operand of; the lowest row, which is never that, is 0 or a.
-
-    Members:
-        a, b (In): operands. o (Out): their product.
-
-    Costs: latency fdht.spec.timing.MULTIPLY, a product per cycle; no multiplier block. 16 × 16 bits take 334 LUT4 of an
-    iCE40, less than half of what synthesis makes of the operator alone (777).
-    """
-
-    def __init__(self, width: int):
-        self._width = width
-        super().__init__({"a": In(signed(width)), "b": In(signed(width)), "o": Out(signed(2 * width))})
-
-    def elaborate(self, platform):
-        m = Module()
-        a = Signal.like(self.a, reset_less=True)
-        lowest = Signal(reset_less=True)
-        m.d.sync += [a.eq(self.a), lowest.eq(self.b[0])]
-
-        # Rows: weight, value, and what is still to be added at that weight.
-        rows: list[tuple[int, Value, Value]] = [(0, Mux(lowest, a, 0).as_signed(), C(0, 1))]
-        b = Cat(self.b, self.b[-1].replicate(2))
-        carry = C(0, 1)
-        for weight in range(1, self._width + 1, 2):  # as far as the first repeated sign bit
-            low, high = b[weight], b[weight + 1]
-            digit = Signal(2, name=f"digit_{weight}", reset_less=True)  # 3 is -1
-            m.d.sync += digit.eq(Cat(low ^ carry, high ^ (low & carry)))
-            carry = high & (low | carry)
-            row = Signal(signed(self._width + 1), name=f"row_{weight}")
-            with m.Switch(digit):
-                with m.Case(1):
-                    m.d.comb += row.eq(a)
-                with m.Case(2):
-                    m.d.comb += row.eq(a << 1)
-                with m.Case(3):
-                    m.d.comb += row.eq(~a)
-            rows.append((weight, row, digit.all()))
-        while len(rows) > 1:
-            rows = [
-                _add_rows(m, rows[k], rows[k + 1]) if k + 1 < len(rows) else rows[k] for k in range(0, len(rows), 2)
-            ]
-        o = Signal.like(self.o, reset_less=True)
-        m.d.sync += o.eq(rows[0][1])
-        m.d.comb += self.o.eq(o)
-        return m
-
-
-def _add_rows(m: Module, lower: tuple[int, Value, Value], upper: tuple[int, Value, Value]) -> tuple[int, Value, Value]:
-    """The sum of two rows, with what the upper one lacks; the low bits that it does not reach pass by the adder."""
-    (weight, a, lack), (above, b, carry) = lower, upper
-    apart = above - weight
-    total = Signal(signed(max(len(a) - apart, len(b)) + 2), name=f"sum_{weight}_{above}")
-    m.d.comb += total.eq(Cat(C(1, 1), a[apart:]).as_signed() + Cat(carry, b).as_signed())
-    return weight, Cat(a[:apart], total[1:]).as_signed(), lack
 
 
 class GateUnit(Component):
@@ -193,13 +133,11 @@ class GateUnit(Component):
     @property
     def multipliers(self) -> int:
         """Multiplier blocks of the part."""
-        return 0 if self._target.technology is Technology.ICE40 else 1
+        return costs.gate_unit(self._target).multipliers
 
     @property
     def block_rams(self) -> int:
-        target = self._target
-        states = block_rams(target.technology, target.hidden, target.data_width)
-        return self._tables.block_rams + states + (states if self._hidden is None else self._hidden.block_rams)
+        return costs.gate_unit(self._target).block_rams
 
     def elaborate(self, platform):
         m = Module()

@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component, delay
 from fdht.hw.engine.signatures import image_write
-from fdht.hw.technology import BankMemory, RegisteredMemory, block_rams
-from fdht.spec import timing
+from fdht.hw.technology import BankMemory, RegisteredMemory
+from fdht.spec import costs, timing
 from fdht.spec.instructions import WORD, Widths, bits_for, words_for
 from fdht.spec.target import Target, Technology
 
@@ -33,8 +33,7 @@ class Scratchpad(Component):
 
     def __init__(self, target: Target):
         self._target = target
-        alone, pair = (block_rams(target.technology, target.bank_words, target.data_width, n) for n in (1, 2))
-        self._together = 2 if target.compact and target.columns % 2 == 0 and pair < 2 * alone else 1
+        self._together = costs.lanes_together(target)
         address = Widths(target).address
         word = data.ArrayLayout(signed(target.data_width), target.columns)
         super().__init__(
@@ -74,11 +73,11 @@ class Scratchpad(Component):
 
     @property
     def block_rams(self) -> int:
-        return sum(memory.block_rams for bank in self._banks for memory in bank)
+        return costs.scratchpad(self._target).block_rams
 
     @property
     def sprams(self) -> int:
-        return sum(memory.sprams for bank in self._banks for memory in bank)
+        return costs.scratchpad(self._target).sprams
 
     def elaborate(self, platform):
         m = Module()
@@ -188,9 +187,7 @@ class ResultMemory(Component):
 
     @property
     def block_rams(self) -> int:
-        target = self._target
-        copies = 1 if target.compact else 2
-        return copies * block_rams(target.technology, target.result_words, target.columns * target.data_width)
+        return costs.result_memory(self._target).block_rams
 
     def elaborate(self, platform):
         m = Module()
@@ -257,14 +254,15 @@ class ImageMemory(Component):
     """
 
     def __init__(self, technology: Technology, shape: ShapeLike, depth: int, latency: int = 1):
-        self._technology = technology
+        width = Shape.cast(shape).width
         self._depth = depth
-        self._parts = words_for(Shape.cast(shape).width)
+        self._blocks = costs.image_memory(technology, width, depth, registered=latency > 1)
+        self._parts = words_for(width)
         self._latency = latency
         self._registered = [RegisteredMemory(WORD, depth, technology) for _ in range(self._parts if latency > 1 else 0)]
         super().__init__(
             {
-                "fill": In(image_write(depth, Shape.cast(shape).width)),
+                "fill": In(image_write(depth, width)),
                 "read_enable": In(1),
                 "read_address": In(bits_for(depth)),
                 "read_data": Out(shape),
@@ -273,9 +271,7 @@ class ImageMemory(Component):
 
     @property
     def block_rams(self) -> int:
-        if self._registered:
-            return sum(memory.block_rams for memory in self._registered)
-        return block_rams(self._technology, self._depth, WORD, self._parts)
+        return self._blocks.block_rams
 
     def elaborate(self, platform):
         m = Module()
@@ -344,7 +340,7 @@ class FactorMemory(Component):
 
     @property
     def block_rams(self) -> int:
-        return self._memory.block_rams
+        return costs.factor_memory(self._target).block_rams
 
     def elaborate(self, platform):
         m = Module()

@@ -10,7 +10,7 @@ from fdht.hw.component import Component, delay
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write
-from fdht.spec import timing
+from fdht.spec import costs, timing
 from fdht.spec.instructions import WORD, Record, Token
 from fdht.spec.target import Target
 
@@ -70,7 +70,7 @@ class Sequencer(Component):
 
     @property
     def block_rams(self) -> int:
-        return self._memory.block_rams
+        return costs.program_memory(self._target).block_rams
 
     def elaborate(self, platform):
         m = Module()

@@ -25,7 +25,7 @@ from fdht.boards.synthesis import (
     synthesise,
 )
 from fdht.boards.tools import ToolError, find_tool
-from fdht.boards.top import Resources
+from fdht.spec.costs import Resources
 from fdht.spec.errors import CapacityError
 from fdht.workflow.bitstream import by_seed
 from tests.boards.tiny import BOARD, Tiny

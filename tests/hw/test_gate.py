@@ -11,7 +11,8 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdht.hw.engine.gate_unit import GateUnit, LutMultiplier
+from fdht.hw.engine.gate_unit import GateUnit
+from fdht.hw.technology import LutMultiplier
 from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, table_width, table_words, tanh_table
 from fdht.spec.fixed import Fixed
