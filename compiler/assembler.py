@@ -7,29 +7,22 @@ from math import prod
 
 import numpy as np
 
-from fdht.compiler.mapping import (
-    Layout,
-    StepMap,
-    head_words,
-    kept_rows,
-    lane_words,
-    longest,
-    region_nest,
-    stage_factor_words,
-)
+from fdht.compiler.lanes import kept_rows, lane_words, stage_factor_words
+from fdht.compiler.mapping import Layout, StepMap, head_words, longest, region_nest
 from fdht.compiler.nest import Loop, encode_nest, merge, walk
+from fdht.compiler.schedule import Instructions
 from fdht.spec import timing
 from fdht.spec.activation import table_words
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.formats import Formats
 from fdht.spec.instructions import (
+    UNITS,
     WORD,
     GateOp,
     LoaderOp,
     Segment,
     Token,
-    array_instruction,
     gate_instruction,
     loader_instruction,
     segment_width,
@@ -298,10 +291,6 @@ def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
 Programs = Mapping[Segment, np.ndarray]
 
 
-Instructions = Mapping[Segment, list[dict]]
-"""The programs of a step, unit by unit, as records to be encoded."""
-
-
 def instructions(
     layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
 ) -> Instructions:
@@ -366,12 +355,7 @@ def assemble(bundle: Bundle, step: StepMap, programs: Instructions, target: Targ
             factors.append(factor_words(work, weight, target))
         if work.biased:
             biases.append(bias_words(work, bias, target))
-    records = {
-        Segment.ARRAY_PROGRAM: array_instruction(target),
-        Segment.LOADER_PROGRAM: loader_instruction(target),
-        Segment.GATE_PROGRAM: gate_instruction(target),
-    }
-    segments = {segment: _encode(record, programs[segment]) for segment, record in records.items()}
+    segments = {segment: _encode(record(target), programs[segment]) for segment, record in UNITS.items()}
     for segment, words in segments.items():
         unit = segment.name.split("_")[0].lower()
         check_room(f"{unit} program words", len(words), target.program_words)
@@ -407,7 +391,8 @@ def _contents(bundle: Bundle, of: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
 def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Target) -> list[dict]:
     """The contractions of a step, in the loop, then the head."""
     layer_of = [of_chain.chain.layer for of_chain in step.chains]
-    before = np.cumsum([0, *(len(of_chain.stages) for of_chain in step.chains)])
+    numbered = [(chain, stage) for chain, of_chain in enumerate(step.chains) for stage in range(len(of_chain.stages))]
+    last_reader = (0, 0) if step.chains[0].tiled else numbered[step.x_free_after]  # after it, x is free
     in_loop = sum(work.of != HEAD for work in works)
     program = []
     for number, work in enumerate(works):
@@ -417,27 +402,27 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Tar
         else:
             if stage == 0 and (chain == 0 or layer_of[chain - 1] < layer_of[chain]):
                 wait.add(Token.H_READY if chain else Token.X_READY)
-            if work.of == (0, 0) if step.chains[0].tiled else before[chain] + stage == step.x_free_after:
+            if work.of == last_reader:
                 give.add(Token.X_FREE)
             if work.to_results and layer_of[chain + 1 : chain + 2] != [layer_of[chain]]:
                 give.add(Token.Z_READY)
         back = 0 if number + 1 == in_loop else None
         program.append(_header(wait, give, back, halt=number + 1 == len(works)) | lower(work, target, *bases[work.of]))
     if not target.compact:
-        for before, instruction in [*pairwise(program), (program[in_loop - 1], program[0])]:
-            instruction["chained"] = int(_chains(before, instruction, target))
+        for previous, instruction in [*pairwise(program), (program[in_loop - 1], program[0])]:
+            instruction["chained"] = int(_can_chain(previous, instruction, target))
     return program
 
 
-def _chains(before: dict, instruction: dict, target: Target) -> bool:
+def _can_chain(previous: dict, instruction: dict, target: Target) -> bool:
     """Whether an array instruction may read its operands while the one before it drains."""
     read = instruction["read"]
     depth = prod(level["count"] + 1 for level in read["levels"][: instruction["reduction"] + 1])
-    if depth < timing.least_chained(target, bool(before["transpose"])):
+    if depth < timing.least_chained(target, bool(previous["transpose"])):
         return False
-    if before["to_results"]:
+    if previous["to_results"]:
         return True
-    written, wanted = np.unique(walk(before["write"])["word"]), np.unique(walk(read)["data"])
+    written, wanted = np.unique(walk(previous["write"])["word"]), np.unique(walk(read)["data"])
     if target.single_port:
         written, wanted = np.unique(written // target.bank_words), np.unique(wanted // target.bank_words)
     return len(np.intersect1d(written, wanted, assume_unique=True)) == 0

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from fdht.compiler.assembler import Instructions
-from fdht.compiler.machine import schedule
+from fdht.compiler.schedule import Instructions, schedule, units_of
 from fdht.spec import timing
 from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.target import Target
@@ -20,7 +19,7 @@ def step_ends(programs: Instructions, target: Target) -> list[int]:
     ends = dict[int, int]()
     for unit, step, instruction, start, _ in schedule(programs, target, STEPS):
         if unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP:
-            ends[step] = start + int(timing.gate(target, GateOp.STEP, _units(instruction)).hidden[-1])
+            ends[step] = start + int(timing.gate(target, GateOp.STEP, units_of(instruction)).hidden[-1])
     return [ends[step] for step in sorted(ends)]
 
 
@@ -37,9 +36,7 @@ def lone_frame(programs: Instructions, target: Target) -> tuple[int, int]:
         if unit is Segment.LOADER_PROGRAM and instruction["op"] == LoaderOp.LOAD:
             taken = max(taken, start + timing.TAKEN + instruction["count"])
         elif unit is Segment.GATE_PROGRAM and instruction["op"] != GateOp.STATE:
-            sent = max(sent, start + int(timing.gate(target, GateOp(instruction["op"]), _units(instruction)).sent[-1]))
+            sent = max(
+                sent, start + int(timing.gate(target, GateOp(instruction["op"]), units_of(instruction)).sent[-1])
+            )
     return taken, sent
-
-
-def _units(instruction: dict) -> int:
-    return instruction["last"] - instruction["first"] + 1

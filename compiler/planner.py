@@ -12,27 +12,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count, islice, pairwise
+from typing import NamedTuple
 
 from fdht.compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
-from fdht.compiler.assembler import Instructions, check_room, instructions, stage_nests
-from fdht.compiler.machine import UNITS
-from fdht.compiler.mapping import (
+from fdht.compiler.assembler import check_room, instructions, stage_nests
+from fdht.compiler.lanes import (
     FACTOR_PRICES,
-    StepMap,
     choose_lanes,
     first_lanes,
     last_lane_ok,
-    map_step,
     next_lanes,
     stage_cycles,
     stage_factor_words,
     stage_words,
 )
+from fdht.compiler.mapping import StepMap, map_step
 from fdht.compiler.overlap import overlapped
 from fdht.compiler.pace import cycles_per_step, step_ends
+from fdht.compiler.schedule import Instructions
 from fdht.compiler.tiling import Tiling, cut_index, tilings
 from fdht.spec.errors import CapacityError
-from fdht.spec.instructions import Segment
+from fdht.spec.instructions import UNITS, Segment
 from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
 from fdht.spec.stages import StageList, StageLists, stages_of
 from fdht.spec.target import Target
@@ -43,10 +43,23 @@ MERGE_LIMIT = 3
 LOOKED_AT = 64
 """Stage lists that are gone through for a price at most; most without a schedule need too many factor words."""
 
-SEARCHES = ((9, 16, 12), (1 << 10, 1, 4))
-"""For networks of at most so many factors: how many paths go on from a set of absorbed factors and a lane index, and
-how many stage lists have their schedules worked out for a price. With 16 paths, 15 factors (d = 8) take half a minute.
-"""
+
+class Search(NamedTuple):
+    """How thoroughly the orders of contraction of a network are searched.
+
+    Attributes:
+        factors: for networks of at most so many.
+        paths: that go on from a set of absorbed factors and a lane index.
+        schedules: stage lists whose schedules are worked out for each price of factor memory.
+    """
+
+    factors: int
+    paths: int
+    schedules: int
+
+
+SEARCHES = (Search(factors=9, paths=16, schedules=12), Search(factors=1 << 10, paths=1, schedules=4))
+"""The first whose `factors` suffice is made. With 16 paths, 15 factors (d = 8) would take half a minute."""
 
 UNKNOWN = 1 << 62
 
@@ -121,12 +134,12 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
         return candidate
 
     largest = max(each.everything for each in edges)
-    paths, schedules = next(search for factors, *search in SEARCHES if largest <= factors)
+    search = next(search for search in SEARCHES if largest <= search.factors)
     for price in FACTOR_PRICES:
         forbidden: list[_Forbidden] = [set() for _ in edges]
         scheduled = 0
-        for bound, stage_lists in islice(_together(edges, price, forbidden, paths), LOOKED_AT):
-            if scheduled == schedules or (price == 0 and bound >= best):
+        for bound, stage_lists in islice(_together(edges, price, forbidden, search.paths), LOOKED_AT):
+            if scheduled == search.schedules or (price == 0 and bound >= best):
                 break
             if stage_lists in looked_at:
                 continue

@@ -32,21 +32,19 @@ def multiplier_site(platform: Any, columns: int, row: int, column: int) -> str:
 class Multiplier(Component):
     """Signed product, exact, with a register before and one or more behind the multiplier.
 
-    Registers are neither reset nor stopped; the first `latency` products after power-up are undefined. Of technology
-    ECP5 it is a MULT18X18D: with a latency of 3 or more, three registers are inside it, else those of the operands.
-    Of technology GOWIN it is a MULT18X18 with two or three registers inside.
+    Registers are neither reset nor stopped; the first `latency` products after power-up are undefined.
 
     Args:
         a_width, b_width: bits of the operands.
         latency: at least 2.
-        technology: ECP5 and GOWIN are described above.
+        technology: ECP5 makes it a MULT18X18D: with a latency of 3 or more, three of the registers are inside, else
+            those of the operands. GOWIN makes it a MULT18X18 with two or three registers inside.
         site: nextpnr's name of the place that the MULT18X18D must take; "" for any.
 
     Members:
-        a, b (In): operands.
-        o (Out): their product.
+        a, b (In): operands. o (Out): their product.
 
-    Costs: latency as given, a product per cycle; one multiplier.
+    Costs: latency as given; a product per cycle; 1 multiplier.
     """
 
     def __init__(
@@ -90,17 +88,20 @@ class Multiplier(Component):
 
 
 class LutMultiplier(Component):
-    """fdht.hw.technology.Multiplier without a multiplier block: a tree of ripple-carry adders.
+    """A Multiplier without a multiplier block: a tree of ripple-carry adders.
 
-    Above its lowest bit, every two bits of b become a digit of -1, 0, 1 or 2, so that a bit of a row (one of
-    ~a, 0, a, 2a) is a single LUT4. What is missing to -a enters as the carry of the adder that the row is the
-    upper operand of; the lowest row, which is never that, is 0 or a.
+    Above its lowest bit, every two bits of b become a digit of -1, 0, 1 or 2, which makes a row of ~a, 0, a or 2a: a
+    single LUT4 for each of its bits. The 1 by which ~a differs from -a enters as the carry of the adder whose upper
+    operand the row is. The lowest row is the upper operand of none; it is 0 or a.
+
+    Args:
+        width: bits of either operand.
 
     Members:
         a, b (In): operands. o (Out): their product.
 
-    Costs: latency fdht.spec.timing.MULTIPLY, a product per cycle; no multiplier block. 16 × 16 bits take 334 LUT4 of an
-    iCE40, less than half of what synthesis makes of the operator alone (777).
+    Costs: latency timing.MULTIPLY; a product per cycle; LUTs: 16 × 16 bits take 334 LUT4 of an iCE40, less than half of
+    what synthesis makes of the operator alone (777).
     """
 
     def __init__(self, width: int):
@@ -142,7 +143,9 @@ class LutMultiplier(Component):
 
 
 def _add_rows(m: Module, lower: tuple[int, Value, Value], upper: tuple[int, Value, Value]) -> tuple[int, Value, Value]:
-    """The sum of two rows, with what the upper one lacks; the low bits that it does not reach pass by the adder."""
+    """The sum of two rows of LutMultiplier, with the 1 that the upper one may lack; below the upper one's lowest bit,
+    the lower one's bits pass by the adder.
+    """
     (weight, a, lack), (above, b, carry) = lower, upper
     apart = above - weight
     total = Signal(signed(max(len(a) - apart, len(b)) + 2), name=f"sum_{weight}_{above}")
@@ -156,14 +159,15 @@ class MultiplyAccumulate(Component):
     Args:
         a_width, b_width, width: bits of the operands and of the sum, which wraps.
         compact: the sum is registered and stays inside the multiplier block; two sums must be a cycle apart.
-        technology: ICE40 (compact only) is one SB_MAC16 with all registers inside it.
+        technology: ICE40 (compact only) makes it one SB_MAC16 with all registers inside; the others: see Multiplier.
         site: see Multiplier.
 
     Members:
         a, b (In): operands, taken while `valid` (In), a sum's in consecutive cycles. last (In): they are a sum's last.
         o (Out): the sum while `finished` (Out).
 
-    Costs: last operands to sum fdht.spec.timing.accumulate() cycles; one multiplier (`multipliers`).
+    Costs: latency timing.accumulate() from a sum's last operands; a product per cycle, and if compact a cycle of rest
+    between sums; 1 multiplier.
 
     Raises:
         SpecError: operands or sums wider than the primitive's.
@@ -253,20 +257,23 @@ class MultiplyAccumulate(Component):
 
 
 class RegisteredMemory(Component):
-    """Words in block RAM, read through a register that a block of ECP5 has inside: its own output is three times as
-    late as that of the register.
+    """Words in block RAM, read through an output register.
+
+    A DP16KD has that register inside, whose clock-to-output delay is a third of the memory's own.
 
     Args:
         width: bits of a word.
         depth: words.
-        technology: ECP5 is DP16KDs with output registers, as many as `block_rams` says.
+        technology: ECP5 makes it DP16KDs with their output registers, GENERIC and the others what synthesis infers.
 
     Members:
         write_enable, write_address, write_data (In): a write.
-        read_address (In), read_data (Out): two cycles later; undefined if the word was written in the cycle of the
-            address. enable (In): memory and register move on; else what was read stays where it is. High if left alone.
+        read_address (In), read_data (Out): a word, two cycles later; undefined if it was written in the cycle of the
+            address.
+        enable (In): memory and register go on; in a cycle without, what has been read so far stays where it is. High
+            if it is not connected.
 
-    Costs: latency 2, one read and one write per cycle; `block_rams`.
+    Costs: latency 2; a read and a write per cycle; block RAM as fdht.spec.costs.registered_block_rams.
     """
 
     def __init__(self, width: int, depth: int, technology: Technology = Technology.GENERIC):
@@ -316,27 +323,27 @@ class RegisteredMemory(Component):
 class BankMemory(Component):
     """A scratchpad bank: words of several lanes, written lane by lane.
 
-    A cycle with both a read and a write at the same address (with `single_port`: at any addresses) is a
-    collision: what is read is undefined, and with `single_port` what is written too. It never happens in a
-    correct program; `collision` tells, and an assertion stops the simulation.
+    A read and a write of one address in one cycle (with `single_port`: of any two addresses) collide: what is read is
+    undefined, and with `single_port` what is written too. A correct program never makes them; `collision` tells, and an
+    assertion stops the simulation.
 
     Args:
         width: bits of a lane.
         lanes: lanes of a word.
         depth: words.
         single_port: read and write never happen in one cycle.
-        registered: what is read comes through a register, see RegisteredMemory.
-        technology: ICE40 with `single_port` is SB_SPRAM256KA (contents undefined after power-up, `depth` a
+        technology: ICE40 with `single_port` makes it SB_SPRAM256KAs (contents undefined after power-up, `depth` a
             multiple of 16,384, `width` at most 16); all else is block RAM.
+        registered: a read comes through a register, see RegisteredMemory.
 
     Members:
         read_enable, read_address (In): a read.
-        read_data (Out): its word, in the next cycle or, if `registered`, the one after; undefined after a cycle without
-            a read.
+        read_data (Out): its word, one cycle later, or two if `registered`; undefined after a cycle without a read.
         write_enable, write_address, write_mask, write_data (In): a write of the lanes whose mask bit is set.
-        collision (Out): this cycle's accesses collide or, if `registered`, the last cycle's do.
+        collision (Out): this cycle's accesses collide or, if `registered`, the last cycle's did.
 
-    Costs: latency 1 or 2, one read and one write per cycle (`single_port`: one of them); `block_rams` or `sprams`.
+    Costs: latency 1, or 2 if `registered`; a read and a write per cycle (`single_port`: one of them); block RAM or
+    SPRAM as fdht.spec.costs.bank.
 
     Raises:
         SpecError: a shape that SPRAM does not have.

@@ -354,3 +354,11 @@ def segment_width(target: Target, segment: Segment, table_width: int) -> int:
     if segment is Segment.SCRATCHPAD:
         return target.columns * WORD
     return table_width if segment is Segment.TABLES else WORD
+
+
+UNITS = {
+    Segment.ARRAY_PROGRAM: array_instruction,
+    Segment.LOADER_PROGRAM: loader_instruction,
+    Segment.GATE_PROGRAM: gate_instruction,
+}
+"""The three units by their programs: of each, the record of its instructions for a target."""

@@ -11,10 +11,10 @@ from matplotlib.patches import Patch, Rectangle
 
 from fdht.boards.lfe5u_85f import SITES, multiplier_site
 from fdht.compiler.assembler import HEAD, contractions
-from fdht.compiler.machine import Contraction, schedule
 from fdht.compiler.nest import walk
 from fdht.compiler.pace import STEPS, WARM_UP, step_ends
 from fdht.compiler.planner import Way, candidates
+from fdht.compiler.schedule import Contraction, schedule
 from fdht.console import Output
 from fdht.spec import timing
 from fdht.spec.errors import CapacityError

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 from fdht.compiler.explain import Explanation, fill, order_text
 from fdht.compiler.image import Image
-from fdht.compiler.machine import Contraction
 from fdht.compiler.pace import cycles_per_step, step_ends
+from fdht.compiler.schedule import Contraction
 from fdht.console import Output, percent
 from fdht.spec.instructions import Segment
 from fdht.spec.target import Target

@@ -23,10 +23,12 @@ from fdht.spec.timing import MULTIPLY, lookahead
 
 
 class Slots(NamedTuple):
-    """The eight slots of a beat: which product of a unit enters the multiplier.
+    """A beat is eight slots, one cycle each: in which of them each of a unit's eight products enters the multiplier.
 
-    A slot's result is in `result` RESULT cycles later, so f, i and tanh(c) are there just when FORGET, INPUT and OUTPUT
-    want them; g and o wait in registers.
+    Five products are lookups (slope × offset within a segment of a table), three belong to the update: `forget` is
+    sigmoid(f) × c, `input` is sigmoid(i) × tanh(g), `output` is sigmoid(o) × tanh(c). A product's result is in the
+    register `result` RESULT cycles after its slot. Lookups are placed so that sigmoid(f), sigmoid(i) and tanh(c) are
+    there in the slots `forget`, `input` and `output`; tanh(g) and sigmoid(o) wait in registers of their own.
     """
 
     tanh_g: int
@@ -40,10 +42,30 @@ class Slots(NamedTuple):
 
 
 COMPACT = Slots(0, 1, 2, 3, 4, 5, 6, 7)
-"""tanh(c) and OUTPUT belong to the unit of the beat before: c is looked up as soon as it is known."""
+"""tanh_c and output belong to the unit of the beat before: c is looked up as soon as it is known."""
 
 REGISTERED = Slots(6, 0, 1, 3, 2, 4, 5, 7)
-"""With a register behind the tables. tanh(g) belongs to the unit of the beat after; o is kept for another beat."""
+"""With a register behind the tables. tanh_g belongs to the unit of the beat after; sigmoid(o) is kept another beat."""
+
+
+class CellReads(NamedTuple):
+    """Slots in which c is read from its memory.
+
+    Attributes:
+        update: c of the unit in update, in time for slot `forget`.
+        send: c of the unit in write, which follows its h to `out`.
+    """
+
+    update: int
+    send: int
+
+    @property
+    def send_bit(self) -> int:
+        """The lowest bit of a slot's number that is set in `send` and not in `update`."""
+        return next(bit for bit in range(3) if self.send >> bit & 1 and not self.update >> bit & 1)
+
+
+COMPACT_READS, REGISTERED_READS = CellReads(update=4, send=5), CellReads(update=2, send=4)
 
 MOVE = 3
 """Slot in which what is to be written or sent moves to the output register."""
@@ -65,15 +87,15 @@ class GateUnit(Component):
         c' = saturate(round((sigmoid(f) * c << forget_shift) + sigmoid(i) * tanh(g) >> cell_shift))
         h  = saturate(round(sigmoid(o) * tanh(c') >> hidden_shift))
 
-    All eight products, four of them inside the piecewise-linear tables, share one multiplier. A unit takes part
-    in three beats of eight slots (see Slots): lookups and c'; tanh(c') and h; writing and sending. Where the array is
-    not compact there is a register behind every memory, z is fetched in a beat of its own, and the slots are others.
+    All eight products share one multiplier. A unit takes part in three beats of eight slots (see Slots): lookups and
+    c'; tanh(c') and h; writing and sending. Where the array is not compact there is a register behind every memory, z
+    is fetched in a beat of its own, and the slots are others.
 
     Everything in front of the multiplier stops as a whole when `out` is full at the start of a beat or `state`
     has no word; the arithmetic behind it runs on, and its last results wait in their registers.
 
     Args:
-        target: widths, formats, technology.
+        target: of the engine.
 
     Members:
         instruction (In): stable from `start` to `done`. start (In): pulse, not before the cycle after `done`.
@@ -92,8 +114,8 @@ class GateUnit(Component):
         h_address (In), h_data (Out): reads h of a unit, timing.hidden() cycles later.
         table_fill (In): see fdht.hw.engine.signatures.image_write and fdht.spec.activation.table_words.
 
-    Costs: one multiplier (in LUTs on iCE40, whose multipliers the array needs); 8 cycles per unit in STEP and
-    EMIT, 2 in STATE, exact times in fdht.spec.timing.gate; `block_rams` for tables and cell states.
+    Costs: latency as fdht.spec.timing.gate; 8 cycles per unit in STEP and per logit in EMIT, 2 per unit in STATE; one
+    multiplier (of LUTs on iCE40, whose multipliers the array needs) and block RAM as fdht.spec.costs.gate_unit.
     """
 
     def __init__(self, target: Target):
@@ -201,7 +223,8 @@ class GateUnit(Component):
         ]
         with m.If(self.start):
             m.d.sync += [
-                # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c.
+                # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c. The others
+                # begin so many slots before one of number 0; slots are numbered modulo 8.
                 slot.eq(Mux(state_next, MOVE, -RESULT - lookahead(target))),
                 fill.eq(1),
                 early.eq(late & ~state_next),
@@ -402,7 +425,7 @@ class GateUnit(Component):
             shape=signed(width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
         )
         store, fetch = cells.write_port(), cells.read_port()
-        asks, asks_due = (2, 4) if late else (4, 5)  # c of the unit, in time for slot forget; c to be sent
+        reads = REGISTERED_READS if late else COMPACT_READS
         m.d.comb += [
             self.cell_valid.eq(go & Mux(is_state, wrote, is_step & in_update & (slot == 6))),
             self.cell_address.eq(written),
@@ -410,8 +433,8 @@ class GateUnit(Component):
             store.en.eq(self.cell_valid),
             store.addr.eq(self.cell_address),
             store.data.eq(self.cell_data),
-            fetch.en.eq(go & ((slot == asks) | ((slot == asks_due) & cells_due))),
-            fetch.addr.eq(Mux(slot[2 if late else 0], written, unit)),
+            fetch.en.eq(go & ((slot == reads.update) | ((slot == reads.send) & cells_due))),
+            fetch.addr.eq(Mux(slot[reads.send_bit], written, unit)),
             cell_now.eq(delay(m, fetch.data, int(late), "cell")),
         ]
 

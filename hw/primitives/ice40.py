@@ -11,7 +11,12 @@ MAC16_WIDTH, MAC16_SUM = MULTIPLIERS[Technology.ICE40]
 
 def sb_mac16(a: Value, b: Value, valid: Value, total: Value) -> Instance:
     """SB_MAC16 as a signed 16 × 16 multiplier and a 32-bit accumulator: registers at its inputs, behind the
-    multiplier and behind the adder. Without `valid` (which comes with the product) the accumulator is loaded with 0.
+    multiplier and behind the adder.
+
+    Args:
+        a, b: operands, at most 16 bits.
+        valid: the product counts, timing.MULTIPLY cycles after its operands; without, the accumulator is loaded with 0.
+        total: 32 bits: the accumulator.
 
     Parameters after Lattice's iCE40 Technology Library, "MAC16 configurations".
     """
