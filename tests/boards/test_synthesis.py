@@ -28,7 +28,7 @@ from fdht.boards.tools import ToolError, find_tool
 from fdht.spec.costs import Resources
 from fdht.spec.errors import CapacityError
 from fdht.workflow.bitstream import by_seed
-from tests.boards.tiny import BOARD, Tiny
+from tests.boards.tiny_design import BOARD, Tiny
 
 ROOT = Path(__file__).parent.parent.parent
 CLOCK = "clk"
