@@ -47,7 +47,7 @@ class Work:
         of: chain and stage, or HEAD, whose weight is h; all tiles of a stage share its weight.
         biased: a bias is added.
         to_results: the result goes to the result memory. add: it is added to what is there.
-        shift: bits the accumulator is finer than the result, whose scale the bias has.
+        shift: fractional bits that the accumulator has more than the result; the bias has those of the result.
     """
 
     network: TensorNetwork
@@ -64,7 +64,7 @@ class Work:
 def contractions(
     layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
 ) -> list[Work]:
-    """The contractions of a step in their order, then the head (if any). Without formats nothing is shifted."""
+    """The contractions of a step in their order, then the head (if any). Without `formats`, shifts stay 0."""
     result = []
     for c, of_chain in enumerate(step.chains):
         chain, tiled, takes_x = of_chain.chain, of_chain.tiled, of_chain.chain.x is not None
@@ -260,7 +260,7 @@ def factor_words(work: Work, weight: np.ndarray, target: Target) -> np.ndarray:
 
 
 def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
-    """Bias words (words × Q) in the order in which rows leave the array, lanes as they leave it.
+    """Bias words (words × Q), one per row that leaves the array, in that order; lanes are those of the row.
 
     Args:
         bias: integers per result entry, indices in the order of the network's outputs.
@@ -294,7 +294,8 @@ Programs = Mapping[Segment, np.ndarray]
 def instructions(
     layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
 ) -> Instructions:
-    """The three programs. Without formats they take their time and compute nothing.
+    """The three programs. Without `formats`, shifts and offsets stay 0: timing is right, values are not. Planning uses
+    this.
 
     Raises:
         CapacityError: too many loop levels, factors or biases.
@@ -309,7 +310,7 @@ def instructions(
 
 
 def first_of_each(works: list[Work]) -> list[Work]:
-    """The contractions without those that use the weight of an earlier one: other tiles."""
+    """Of each stage its first contraction: those of its other tiles use the same weight."""
     return list({work.of: work for work in reversed(works)}.values())[::-1]
 
 
@@ -429,8 +430,8 @@ def _can_chain(previous: dict, instruction: dict, target: Target) -> bool:
 
 
 def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None) -> list[dict]:
-    """ZERO of all that lasts; then in the loop the inputs of the first layer, tile by tile, and h of each layer to
-    where it is read.
+    """Before the loop, ZERO of every word that is kept from step to step; in it, LOAD of the first layer's inputs, tile
+    by tile, and COPY of h of each layer to where it is read.
     """
     units = np.cumsum([0, *(spec.hidden for spec in layers)])
     zeros = [(*slot, {Token.X_FREE}) for slot in step.slots]
@@ -478,7 +479,7 @@ def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target,
 
 
 def _clear(box: Region, chain: Chain, data: Layout, target: Target) -> dict:
-    """CLEAR of the words of a box."""
+    """CLEAR of the words that hold a box of the data tensor."""
     names = chain.network.inputs
     nest = region_nest(box, names, data, target, target.levels.x, by_word=True)
     words = prod(-(-n // target.columns) if name == data.lane else n for name, n in zip(names, box.shape, strict=True))

@@ -114,7 +114,8 @@ def choose_lanes(
                 for k, chain in enumerate(chains(layers))
                 if chain.layer == number
             ]
-            # All chains of a layer give z in one layout, and write the same words of it: the second adds to the first.
+            # Earlier choices of lanes decide where z has padding. The second chain of a layer adds its z to that of the
+            # first, word by word, so both must have the same padding.
             common = [form for form in parts[0] if all(form in part for part in parts)]
             if not common:
                 raise CapacityError(
@@ -134,7 +135,8 @@ def choose_lanes(
 
 
 _Form = tuple[str | None, frozenset[str]]
-"""What decides which words of z are written: its lane index, and output modes padded because they were it before."""
+"""What decides where z has padding: its lane index, and the output modes that have been the lane index before and kept
+padding."""
 
 _Way = tuple[float, int, Lanes]
 """Cost, factor words, lane indices so far."""

@@ -8,7 +8,7 @@ from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.target import Target
 
 WARM_UP, STEADY, QUEUED = 2, 4, 2
-"""Steps before those whose cycles are counted, these, and those after them."""
+"""Steps whose cycles are counted (STEADY), and steps before and after them."""
 
 STEPS = WARM_UP + STEADY + QUEUED
 """Of a clip that shows the steady state."""
@@ -30,7 +30,9 @@ def cycles_per_step(ends: Sequence[int]) -> float:
 
 
 def lone_frame(programs: Instructions, target: Target) -> tuple[int, int]:
-    """Of a run of one step the cycle in which its last inputs are taken, and that of the last logit sent (or h)."""
+    """Of a run of one step: the cycle in which its last inputs are taken, and that in which the last logit is sent (the
+    last h, without a head).
+    """
     taken = sent = 0
     for unit, _, instruction, start, _ in schedule(programs, target, 1):
         if unit is Segment.LOADER_PROGRAM and instruction["op"] == LoaderOp.LOAD:

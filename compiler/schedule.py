@@ -101,7 +101,7 @@ def schedule(
 
 
 _NEVER: tuple[int, int] = (0, 0)
-"""Issued and done, of an instruction before the first."""
+"""Issued and done cycle that stand for an instruction before the first."""
 
 
 def _span(
@@ -157,12 +157,12 @@ class Contraction:
 
     @property
     def issued(self) -> int:
-        """With the last operands' addresses."""
+        """Cycle in which the addresses of the last operands are issued, relative to `start`."""
         return (len(self.data_addresses) - 1) * timing.period(self.target, self.depth) + self.depth
 
     @property
     def done(self) -> int:
-        """After the last write, and after the last row of padding."""
+        """Cycle of `done`, relative to `start`: after the last write, and after the last row of padding."""
         return int(max(self.offsets[-1] + timing.DONE, self._rows[-1, -1] + 1))
 
     @property
