@@ -155,7 +155,7 @@ def planted(monkeypatch):
                 raise ToolError(f"{name} failed: a clock is missed")
 
     monkeypatch.setattr(synthesis.tools, "call", call)
-    monkeypatch.setattr(synthesis.timing, "examine", examine)
+    monkeypatch.setattr(synthesis.static_timing, "examine", examine)
     family = replace(BOARD.family, second_opinion=lambda part, routed: icetime.get(int(routed.stem)))
     board = replace(BOARD, family=family)
 
