@@ -4,13 +4,19 @@ from amaranth_boards.ecpix5 import ECPIX585Platform
 
 from fdht.boards.board import ECP5, Board
 from fdht.boards.clocks import ECP5Clock
+from fdht.boards.lfe5u_85f import FloorPlan
+
+
+class Platform(FloorPlan, ECPIX585Platform):
+    """The platform of amaranth-boards, with places for the array's multipliers."""
+
 
 BOARD = Board(
     "ecpix5-85f",
     target="ulx3s-85f",
     family=ECP5,
     part=("--um5g-85k", "--package", "CABGA554", "--speed", "8"),
-    platform=ECPIX585Platform,
+    platform=Platform,
     # ecppll -i 100 -o 100
     clock=lambda: ECP5Clock("clk100", input_mhz=100, output_mhz=100, input_divider=1, feedback=1, output=6),
     clock_mhz=100,

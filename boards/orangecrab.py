@@ -13,6 +13,7 @@ from amaranth_boards.resources import UARTResource
 
 from fdht.boards.board import ECP5, Board
 from fdht.boards.clocks import ECP5Clock
+from fdht.boards.lfe5u_85f import FloorPlan
 
 _UART = UARTResource(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP"))
 
@@ -21,7 +22,7 @@ class Platform25F(OrangeCrabR0_2_25FPlatform):
     resources = (*OrangeCrabR0_2_25FPlatform.resources, _UART)
 
 
-class Platform85F(OrangeCrabR0_2_85FPlatform):
+class Platform85F(FloorPlan, OrangeCrabR0_2_85FPlatform):
     resources = (*OrangeCrabR0_2_85FPlatform.resources, _UART)
 
 

@@ -357,8 +357,8 @@ def uncovered(graph: TimingGraph, outside: Iterable[str]) -> dict[str, dict]:
 
 
 def room(graph: TimingGraph, kind: str, wanted: Mapping[Pin, float]) -> float:
-    """The ns that the set-up time or the clock-to-output time of cells whose delays count 0 may take before they, and
-    not what is known, keep a clock from what is wanted of it. Below 0 the wires alone do.
+    """How many ns the set-up time, or the clock-to-output time, of cells whose delays are unknown and counted as 0 may
+    be before a path from or to them takes longer than its clock allows. Below 0, the wires alone take longer.
 
     Args:
         kind: type of the cells, which have registers at all pins.

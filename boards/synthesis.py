@@ -18,7 +18,8 @@ from amaranth.build.run import BuildPlan
 
 from fdht.boards import static_timing, tools
 from fdht.boards.board import Board, Family
-from fdht.boards.top import BoardTop, Resources
+from fdht.boards.top import BoardTop
+from fdht.spec.costs import Resources
 from fdht.spec.errors import CapacityError, FdhtError
 
 CACHE = Path("build/boards")

@@ -1,7 +1,6 @@
 """The top of a board's design: the system on the board's pins and clock."""
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
@@ -11,22 +10,23 @@ from fdht.boards.board import Board
 from fdht.hw.component import ask
 from fdht.hw.shell.system import LinkedEngine, System
 from fdht.hw.shell.uart import divisor
+from fdht.hw.technology import multiplier_site
+from fdht.spec.costs import Resources
 from fdht.spec.target import Target
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What a design takes of a part's blocks."""
-
-    multipliers: int
-    block_rams: int
-    sprams: int
-
-
 def build_id(board: Board) -> int:
-    """32 bits that identify what a bitstream is made of: the gateware as elaborated, and the board's clock and link."""
-    spi = board.spi_mhz is not None
-    what = repr((board.name, board.clock_hz, board.baud, board.spi_mhz)).encode() + _gateware(board.engine, spi)
+    """32 bits that identify what a bitstream is made of: the gateware as elaborated, and the board's clock, link and
+    floor plan.
+    """
+    spi, engine, platform = board.spi_mhz is not None, board.engine, board.platform()
+    places = [
+        multiplier_site(platform, engine.columns, row, column)
+        for row in range(engine.rows)
+        for column in range(engine.columns)
+        if engine.pinned
+    ]
+    what = repr((board.name, board.clock_hz, board.baud, board.spi_mhz, places)).encode() + _gateware(engine, spi)
     return int.from_bytes(hashlib.sha256(what).digest()[:4], "little")
 
 

@@ -4,13 +4,19 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from fdht.boards.board import ECP5, Board
 from fdht.boards.clocks import ECP5Clock
+from fdht.boards.lfe5u_85f import FloorPlan
+
+
+class Platform(FloorPlan, ULX3S_85F_Platform):
+    """The platform of amaranth-boards, with places for the array's multipliers."""
+
 
 BOARD = Board(
     "ulx3s-85f",
     target="ulx3s-85f",
     family=ECP5,
     part=("--85k", "--package", "CABGA381", "--speed", "6"),
-    platform=ULX3S_85F_Platform,
+    platform=Platform,
     # ecppll -i 25 -o 100
     clock=lambda: ECP5Clock("clk25", input_mhz=25, output_mhz=100, input_divider=1, feedback=4, output=6),
     clock_mhz=100,

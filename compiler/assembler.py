@@ -7,29 +7,22 @@ from math import prod
 
 import numpy as np
 
-from fdht.compiler.mapping import (
-    Layout,
-    StepMap,
-    head_words,
-    kept_rows,
-    lane_words,
-    longest,
-    region_nest,
-    stage_factor_words,
-)
+from fdht.compiler.lanes import kept_rows, lane_words, stage_factor_words
+from fdht.compiler.mapping import Layout, StepMap, head_words, longest, region_nest
 from fdht.compiler.nest import Loop, encode_nest, merge, walk
+from fdht.compiler.schedule import Instructions
 from fdht.spec import timing
 from fdht.spec.activation import table_words
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.formats import Formats
 from fdht.spec.instructions import (
+    UNITS,
     WORD,
     GateOp,
     LoaderOp,
     Segment,
     Token,
-    array_instruction,
     gate_instruction,
     loader_instruction,
     segment_width,
@@ -54,7 +47,7 @@ class Work:
         of: chain and stage, or HEAD, whose weight is h; all tiles of a stage share its weight.
         biased: a bias is added.
         to_results: the result goes to the result memory. add: it is added to what is there.
-        shift: bits the accumulator is finer than the result, whose scale the bias has.
+        shift: fractional bits that the accumulator has more than the result; the bias has those of the result.
     """
 
     network: TensorNetwork
@@ -71,7 +64,7 @@ class Work:
 def contractions(
     layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
 ) -> list[Work]:
-    """The contractions of a step in their order, then the head (if any). Without formats nothing is shifted."""
+    """The contractions of a step in their order, then the head (if any). Without `formats`, shifts stay 0."""
     result = []
     for c, of_chain in enumerate(step.chains):
         chain, tiled, takes_x = of_chain.chain, of_chain.tiled, of_chain.chain.x is not None
@@ -267,7 +260,7 @@ def factor_words(work: Work, weight: np.ndarray, target: Target) -> np.ndarray:
 
 
 def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
-    """Bias words (words × Q) in the order in which rows leave the array, lanes as they leave it.
+    """Bias words (words × Q), one per row that leaves the array, in that order; lanes are those of the row.
 
     Args:
         bias: integers per result entry, indices in the order of the network's outputs.
@@ -298,14 +291,11 @@ def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
 Programs = Mapping[Segment, np.ndarray]
 
 
-Instructions = Mapping[Segment, list[dict]]
-"""The programs of a step, unit by unit, as records to be encoded."""
-
-
 def instructions(
     layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
 ) -> Instructions:
-    """The three programs. Without formats they take their time and compute nothing.
+    """The three programs. Without `formats`, shifts and offsets stay 0: timing is right, values are not. Planning uses
+    this.
 
     Raises:
         CapacityError: too many loop levels, factors or biases.
@@ -320,7 +310,7 @@ def instructions(
 
 
 def first_of_each(works: list[Work]) -> list[Work]:
-    """The contractions without those that use the weight of an earlier one: other tiles."""
+    """Of each stage its first contraction: those of its other tiles use the same weight."""
     return list({work.of: work for work in reversed(works)}.values())[::-1]
 
 
@@ -366,12 +356,7 @@ def assemble(bundle: Bundle, step: StepMap, programs: Instructions, target: Targ
             factors.append(factor_words(work, weight, target))
         if work.biased:
             biases.append(bias_words(work, bias, target))
-    records = {
-        Segment.ARRAY_PROGRAM: array_instruction(target),
-        Segment.LOADER_PROGRAM: loader_instruction(target),
-        Segment.GATE_PROGRAM: gate_instruction(target),
-    }
-    segments = {segment: _encode(record, programs[segment]) for segment, record in records.items()}
+    segments = {segment: _encode(record(target), programs[segment]) for segment, record in UNITS.items()}
     for segment, words in segments.items():
         unit = segment.name.split("_")[0].lower()
         check_room(f"{unit} program words", len(words), target.program_words)
@@ -407,7 +392,8 @@ def _contents(bundle: Bundle, of: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
 def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Target) -> list[dict]:
     """The contractions of a step, in the loop, then the head."""
     layer_of = [of_chain.chain.layer for of_chain in step.chains]
-    before = np.cumsum([0, *(len(of_chain.stages) for of_chain in step.chains)])
+    numbered = [(chain, stage) for chain, of_chain in enumerate(step.chains) for stage in range(len(of_chain.stages))]
+    last_reader = (0, 0) if step.chains[0].tiled else numbered[step.x_free_after]  # after it, x is free
     in_loop = sum(work.of != HEAD for work in works)
     program = []
     for number, work in enumerate(works):
@@ -417,35 +403,35 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Tar
         else:
             if stage == 0 and (chain == 0 or layer_of[chain - 1] < layer_of[chain]):
                 wait.add(Token.H_READY if chain else Token.X_READY)
-            if work.of == (0, 0) if step.chains[0].tiled else before[chain] + stage == step.x_free_after:
+            if work.of == last_reader:
                 give.add(Token.X_FREE)
             if work.to_results and layer_of[chain + 1 : chain + 2] != [layer_of[chain]]:
                 give.add(Token.Z_READY)
         back = 0 if number + 1 == in_loop else None
         program.append(_header(wait, give, back, halt=number + 1 == len(works)) | lower(work, target, *bases[work.of]))
     if not target.compact:
-        for before, instruction in [*pairwise(program), (program[in_loop - 1], program[0])]:
-            instruction["chained"] = int(_chains(before, instruction, target))
+        for previous, instruction in [*pairwise(program), (program[in_loop - 1], program[0])]:
+            instruction["chained"] = int(_can_chain(previous, instruction, target))
     return program
 
 
-def _chains(before: dict, instruction: dict, target: Target) -> bool:
+def _can_chain(previous: dict, instruction: dict, target: Target) -> bool:
     """Whether an array instruction may read its operands while the one before it drains."""
     read = instruction["read"]
     depth = prod(level["count"] + 1 for level in read["levels"][: instruction["reduction"] + 1])
-    if depth < timing.least_chained(target, bool(before["transpose"])):
+    if depth < timing.least_chained(target, bool(previous["transpose"])):
         return False
-    if before["to_results"]:
+    if previous["to_results"]:
         return True
-    written, wanted = np.unique(walk(before["write"])["word"]), np.unique(walk(read)["data"])
+    written, wanted = np.unique(walk(previous["write"])["word"]), np.unique(walk(read)["data"])
     if target.single_port:
         written, wanted = np.unique(written // target.bank_words), np.unique(wanted // target.bank_words)
     return len(np.intersect1d(written, wanted, assume_unique=True)) == 0
 
 
 def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None) -> list[dict]:
-    """ZERO of all that lasts; then in the loop the inputs of the first layer, tile by tile, and h of each layer to
-    where it is read.
+    """Before the loop, ZERO of every word that is kept from step to step; in it, LOAD of the first layer's inputs, tile
+    by tile, and COPY of h of each layer to where it is read.
     """
     units = np.cumsum([0, *(spec.hidden for spec in layers)])
     zeros = [(*slot, {Token.X_FREE}) for slot in step.slots]
@@ -493,7 +479,7 @@ def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target,
 
 
 def _clear(box: Region, chain: Chain, data: Layout, target: Target) -> dict:
-    """CLEAR of the words of a box."""
+    """CLEAR of the words that hold a box of the data tensor."""
     names = chain.network.inputs
     nest = region_nest(box, names, data, target, target.levels.x, by_word=True)
     words = prod(-(-n // target.columns) if name == data.lane else n for name, n in zip(names, box.shape, strict=True))

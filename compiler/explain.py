@@ -8,14 +8,14 @@ from math import prod
 import numpy as np
 
 from fdht.compiler.arithmetic import fewest_macs, useful_macs
-from fdht.compiler.assembler import HEAD, Instructions, contractions, head_contraction
-from fdht.compiler.machine import UNITS, Contraction
+from fdht.compiler.assembler import HEAD, contractions, head_contraction
 from fdht.compiler.mapping import Layout, head_words
 from fdht.compiler.nest import walk
 from fdht.compiler.planner import Candidate, Way, candidates, fitting_ways, ways
+from fdht.compiler.schedule import Contraction, Instructions
 from fdht.compiler.tiling import Tiling
 from fdht.spec.errors import CapacityError
-from fdht.spec.instructions import GateOp, Segment
+from fdht.spec.instructions import UNITS, GateOp, Segment
 from fdht.spec.lstm import LSTMSpec, stack
 from fdht.spec.stages import StageList, StageLists
 from fdht.spec.target import Target

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fdht.compiler.arithmetic import step_macs
 from fdht.compiler.assembler import Programs, assemble, instructions, stream_words
-from fdht.compiler.machine import UNITS, Machine
+from fdht.compiler.machine import Machine
 from fdht.compiler.mapping import StepMap
 from fdht.compiler.overlap import overlapped
 from fdht.compiler.planner import map_model
@@ -22,7 +22,7 @@ from fdht.spec.container import Tensors, expect, expect_only
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import InputFormat
-from fdht.spec.instructions import Segment, segment_width
+from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, dump
 from fdht.spec.target import Target

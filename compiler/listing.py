@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 
 from fdht.compiler.image import Image
-from fdht.compiler.machine import UNITS
-from fdht.spec.instructions import GateOp, LoaderOp, Segment, Token
+from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment, Token
 
 _STEPS = 2
 """Steps scheduled for the cycles shown: those of the last, where start-up is over."""

@@ -1,44 +1,27 @@
 """The engine in numpy: decodes an image's programs and executes them, word for word and cycle for cycle.
 
-Nothing here is copied from the compiler: memory contents, addresses and schedules come out of the encoded
-image, so that a wrong encoding is executed wrongly here and disagrees with the golden model.
+A machine is given the words of an image and nothing else of what the compiler knew: memory contents, addresses and
+shifts come out of them, so that a wrong encoding is executed wrongly here and disagrees with the golden model. With the
+compiler it shares what words mean (fdht.spec.instructions, `unpack`, `walk`) and when instructions run
+(fdht.compiler.schedule); the RTL is held against both.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
-from fdht.compiler.assembler import Instructions, Programs, unpack
+from fdht.compiler.assembler import Programs, unpack
 from fdht.compiler.nest import walk
+from fdht.compiler.schedule import Contraction, Executed, schedule, sets_state, units_of
 from fdht.spec import timing
 from fdht.spec.activation import PiecewiseLinear
 from fdht.spec.clips import in_sending_order
-from fdht.spec.errors import SpecError
 from fdht.spec.fixed import round_shift
 from fdht.spec.formats import GateFormats
-from fdht.spec.instructions import (
-    WORD,
-    GateOp,
-    LoaderOp,
-    Record,
-    Segment,
-    Token,
-    array_instruction,
-    gate_instruction,
-    loader_instruction,
-)
+from fdht.spec.instructions import UNITS, WORD, GateOp, LoaderOp, Record, Segment
 from fdht.spec.protocol import OutputKind
 from fdht.spec.target import Target
-
-UNITS = {
-    Segment.ARRAY_PROGRAM: array_instruction,
-    Segment.LOADER_PROGRAM: loader_instruction,
-    Segment.GATE_PROGRAM: gate_instruction,
-}
 
 
 def decode(words: np.ndarray, record: Record) -> list[dict]:
@@ -47,178 +30,39 @@ def decode(words: np.ndarray, record: Record) -> list[dict]:
     return [record.decode([int(w) for w in words[k : k + size]]) for k in range(0, len(words), size)]
 
 
-def parts(program: list[dict], size: int) -> tuple[list[dict], list[dict], list[dict]]:
-    """The instructions, of `size` words each, before, in and after the loop over time steps."""
-    last = next(k for k, instruction in enumerate(program) if instruction["loop_end"])
-    first = program[last]["back"] // size
-    return program[:first], program[first : last + 1], program[last + 1 :]
+def sums(contraction: Contraction, scratchpad: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """The accumulators that a contraction keeps, in the order they leave the array (rows × Q).
 
-
-def unroll(program: list[dict], size: int, steps: int) -> Iterator[tuple[int, dict]]:
-    """The instructions, of `size` words each, in the order a sequencer runs them, with the time step of each (0
-    before the loop).
+    Args:
+        scratchpad: words × Q. factors: words × P.
     """
-    before, body, after = parts(program, size)
-    yield from ((0, instruction) for instruction in before)
-    for step in range(steps):
-        yield from ((step, instruction) for instruction in body)
-    yield from ((steps - 1, instruction) for instruction in after)
-
-
-Executed = tuple[Segment, int, dict, int, int]
-"""Unit, time step, instruction, start and done cycle."""
-
-
-def schedule(
-    programs: Instructions,
-    target: Target,
-    steps: int,
-    keep: bool = False,
-    contraction: Callable[[dict], "Contraction"] | None = None,
-) -> list[Executed]:
-    """Start and done cycle of every instruction of a run.
-
-    Inputs and outputs are taken to be always ready. With `keep`, states are neither cleared nor set.
-
-    Raises:
-        SpecError: the programs wait for each other forever.
-    """
-    contraction = contraction or (lambda instruction: Contraction(instruction, target))
-    fetch = {unit: timing.fetch(target, record(target)) for unit, record in UNITS.items()}
-    queues = {unit: list(unroll(program, UNITS[unit](target).words, steps)) for unit, program in programs.items()}
-    position = dict.fromkeys(queues, 0)
-    fetched = {unit: timing.begin(target) + 1 + cycles for unit, cycles in fetch.items()}  # the next instruction
-    past = {unit: [_NEVER, _NEVER] for unit in queues}  # issued and done cycles of the last two
-    given: dict[Token, list[int]] = defaultdict(list)
-    taken: dict[Token, int] = defaultdict(int)
-    spans: dict[int, tuple[int, int]] = {}  # start to issued and done, by instruction
-    result = []
-    while any(position[unit] < len(queues[unit]) for unit in queues):
-        for unit, queue in queues.items():
-            if position[unit] == len(queue):
-                continue
-            step, instruction = queue[position[unit]]
-            waits = [token for token in Token if instruction["wait"] >> token & 1]
-            if any(taken[token] >= len(given[token]) for token in waits):
-                continue
-            (_, before), (issued, last) = past[unit]
-            free = max(before, issued) if instruction["chained"] else last
-            there = max([fetched[unit], *(given[token][taken[token]] + timing.token(target) for token in waits)])
-            start = max(there + instruction.get("delay", 0), free) + timing.start(target)
-            for token in waits:
-                taken[token] += 1
-            if keep and _sets_state(unit, instruction):
-                span = timing.KEPT, timing.KEPT
-            else:
-                if id(instruction) not in spans:
-                    spans[id(instruction)] = _span(unit, instruction, target, contraction)
-                span = spans[id(instruction)]
-            done = start + span[1]
-            for token in Token:
-                if instruction["give"] >> token & 1:
-                    early = token is Token.Z_READY and instruction.get("early")
-                    given[token].append(start if early else done)
-            past[unit] = [past[unit][1], (start + span[0], done)]
-            fetched[unit] = (done if target.compact else start) + 1 + fetch[unit]
-            position[unit] += 1
-            result.append((unit, step, instruction, start, done))
-            break
-        else:
-            raise SpecError("the programs wait for each other forever")
+    weights = factors[contraction.factor_addresses][:, :, ::-1]  # row p of the array leaves as row P - 1 - p
+    operands = scratchpad[contraction.data_addresses]
+    result = np.matmul(weights.transpose(0, 2, 1), operands)[contraction.kept]
+    limit = 1 << contraction.target.accumulator_width - 1
+    assert result.min() >= -limit and result.max() < limit, "an accumulator wrapped"
     return result
 
 
-_NEVER: tuple[int, int] = (0, 0)
-"""Issued and done, of an instruction before the first."""
+def results(
+    contraction: Contraction, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """The words that a contraction writes, in order (words × Q), and how many of the requantised ones had a lane
+    clipped.
 
-
-def _span(
-    unit: Segment, instruction: dict, target: Target, contraction: Callable[[dict], "Contraction"]
-) -> tuple[int, int]:
-    """Cycles from an instruction's start to it being issued, and to its `done`."""
-    if unit is Segment.ARRAY_PROGRAM:
-        return contraction(instruction).issued, contraction(instruction).done
-    if unit is Segment.GATE_PROGRAM:
-        done = timing.gate(target, GateOp(instruction["op"]), _units(instruction)).done
-    else:
-        first = timing.copy(target) if instruction["op"] == LoaderOp.COPY else timing.load(target)
-        done = first + instruction["count"] + timing.DONE
-    return done, done
-
-
-class Contraction:
-    """An array instruction: what it reads and writes, and when, relative to its start."""
-
-    def __init__(self, instruction: dict, target: Target):
-        self.instruction, self.target = instruction, target
-        read = walk(instruction["read"])
-        levels = instruction["read"]["levels"]
-        self.depth = int(np.prod([level["count"] + 1 for level in levels[: instruction["reduction"] + 1]]))
-        self.data_addresses = read["data"].reshape(-1, self.depth)
-        self.factor_addresses = read["factor"].reshape(-1, self.depth)
-        self.write_addresses = walk(instruction["write"])["word"]
-
-    @cached_property
-    def _kept(self) -> np.ndarray:
-        """For each tile, which of its P rows are kept."""
-        rows, size = self.instruction["rows"] + 1, self.target.rows
-        tiles = -(-rows // size)
-        column = np.arange(tiles * size) < rows
-        return np.tile(column.reshape(tiles, size), (len(self.data_addresses) // tiles, 1))
-
-    @cached_property
-    def _rows(self) -> np.ndarray:
-        """Cycle in which each tile's rows leave the array, relative to `start`: tiles × P."""
-        period = timing.period(self.target, self.depth)
-        tile_end = 1 + np.arange(len(self.data_addresses)) * period + self.depth - 1
-        return tile_end[:, None] + timing.drain(self.target) + np.arange(self.target.rows)
-
-    @cached_property
-    def offsets(self) -> np.ndarray:
-        """Cycle of each write, relative to `start`."""
-        target = self.target
-        row = self._rows[self._kept] + timing.requantise(target) + timing.write(target)
-        if not self.instruction["transpose"]:
-            return row
-        block_end = row.reshape(-1, target.columns)[:, -1]
-        return (block_end[:, None] + timing.TRANSPOSE + np.arange(self.instruction["emit"] + 1)).ravel()
-
-    @property
-    def issued(self) -> int:
-        """With the last operands' addresses."""
-        return (len(self.data_addresses) - 1) * timing.period(self.target, self.depth) + self.depth
-
-    @property
-    def done(self) -> int:
-        """After the last write, and after the last row of padding."""
-        return int(max(self.offsets[-1] + timing.DONE, self._rows[-1, -1] + 1))
-
-    @property
-    def busy(self) -> int:
-        """Cycles in which the array is fed or rests between tiles."""
-        return len(self.data_addresses) * timing.period(self.target, self.depth)
-
-    def sums(self, scratchpad: np.ndarray, factors: np.ndarray) -> np.ndarray:
-        """The accumulators that are kept, in the order they leave the array (rows × Q)."""
-        weights = factors[self.factor_addresses][:, :, ::-1]  # row p of the array leaves as row P - 1 - p
-        operands = scratchpad[self.data_addresses]
-        sums = np.matmul(weights.transpose(0, 2, 1), operands)[self._kept]
-        limit = 1 << self.target.accumulator_width - 1
-        assert sums.min() >= -limit and sums.max() < limit, "an accumulator wrapped"
-        return sums
-
-    def results(self, scratchpad: np.ndarray, factors: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, int]:
-        """The words written, in order (words × Q), and how many result words had a lane clipped."""
-        instruction, target = self.instruction, self.target
-        sums = self.sums(scratchpad, factors)
-        biases = bias[instruction["bias"] + instruction["bias_step"] * np.arange(len(sums))]
-        rounded = round_shift(sums, instruction["shift"]) + biases
-        words = target.data.saturate(rounded)
-        clipped = int((words != rounded).any(axis=1).sum())
-        if instruction["transpose"]:
-            blocks = words.reshape(-1, target.columns, target.columns).transpose(0, 2, 1)
-            words = blocks[:, : instruction["emit"] + 1].reshape(-1, target.columns)
-        return words, clipped
+    Args:
+        scratchpad: words × Q. factors: words × P. bias: words × Q.
+    """
+    instruction, target = contraction.instruction, contraction.target
+    accumulators = sums(contraction, scratchpad, factors)
+    biases = bias[instruction["bias"] + instruction["bias_step"] * np.arange(len(accumulators))]
+    rounded = round_shift(accumulators, instruction["shift"]) + biases
+    words = target.data.saturate(rounded)
+    clipped = int((words != rounded).any(axis=1).sum())
+    if instruction["transpose"]:
+        blocks = words.reshape(-1, target.columns, target.columns).transpose(0, 2, 1)
+        words = blocks[:, : instruction["emit"] + 1].reshape(-1, target.columns)
+    return words, clipped
 
 
 @dataclass
@@ -360,7 +204,7 @@ class Machine:
         for unit, step, instruction, start, done in schedule:
             index = next(k for k, other in enumerate(self.programs[unit]) if other is instruction)
             run.started.append((unit, step, index, start, done))
-            if keep and _sets_state(unit, instruction):
+            if keep and sets_state(unit, instruction):
                 continue
             if unit is Segment.ARRAY_PROGRAM:
                 self._contract(instruction, start, run, memory, events)
@@ -380,7 +224,7 @@ class Machine:
         factors = self.factors
         if instruction["hidden"]:  # of the first row; the others are dropped
             factors = np.pad(memory.hidden[:, None], ((0, 0), (self.target.rows - 1, 0)))
-        words, clipped = contraction.results(memory.scratchpad, factors, self.bias)
+        words, clipped = results(contraction, memory.scratchpad, factors, self.bias)
         addresses, times = contraction.write_addresses, start + contraction.offsets
         if instruction["to_results"]:
             if instruction["add"]:
@@ -425,7 +269,7 @@ class Machine:
         memory: Memory,
         events: "_EventLists",
     ) -> None:
-        op, count = GateOp(instruction["op"]), _units(instruction)
+        op, count = GateOp(instruction["op"]), units_of(instruction)
         units = np.arange(instruction["first"], instruction["last"] + 1)
         times = timing.gate(self.target, op, count)
         z = walk(instruction["z"], count)
@@ -458,17 +302,6 @@ class Machine:
         c = formats.cell.requantise(total, formats.cell_shift)
         squashed = tanh(formats.z.requantise(c, formats.tanh_shift), *t)
         return formats.hidden.requantise(sigmoid(o, *s) * squashed, formats.hidden_shift), c
-
-
-def _units(instruction: dict) -> int:
-    """Units, or logits, of a gate instruction."""
-    return instruction["last"] - instruction["first"] + 1
-
-
-def _sets_state(unit: Segment, instruction: dict) -> bool:
-    """Whether a run that keeps its states skips an instruction."""
-    setting = {Segment.LOADER_PROGRAM: LoaderOp.ZERO, Segment.GATE_PROGRAM: GateOp.STATE}
-    return unit in setting and instruction["op"] == setting[unit]
 
 
 def _no_events() -> Events:

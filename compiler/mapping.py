@@ -1,21 +1,14 @@
-"""Where every tensor of a step lies: lanes, order of dimensions, addresses.
-
-A tensor is stored as words of Q lanes. At most one of its indices is its *lane index*, Q of whose values
-share a word; the others are walked by addresses. A stage whose result keeps the lane index drains straight;
-one that makes a row index the new lane index drains transposed. A stage cannot sum over the lane index, so
-the lanes must have been changed before.
-"""
+"""Where every tensor of a step lies: order of dimensions, addresses. Lane indices come from fdht.compiler.lanes."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from math import prod
 
+from fdht.compiler.lanes import Lanes, choose_lanes, keeps_padding, lane_words
 from fdht.compiler.nest import Loop, encode_nest, merge
 from fdht.compiler.tiling import Part, Tiling, left_over, parts, streamed
-from fdht.spec import timing
 from fdht.spec.errors import CapacityError
 from fdht.spec.instructions import Widths
 from fdht.spec.lstm import Chain, LSTMSpec, Region, chains, stack
@@ -120,161 +113,9 @@ class StepMap:
         return tuple(stage for chain in self.chains for stage in chain.stages)
 
 
-def lane_words(network: TensorNetwork, index: str, lane: str | None, target: Target) -> int:
-    """Iterations of an index as an address: words for the lane index, its size else."""
-    size = network.size[index]
-    return -(-size // target.columns) if index == lane else size
-
-
-def kept_rows(network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target) -> int:
-    """Rows of a stage; a row index that becomes the lane index is padded to whole words."""
-    rows = prod(network.shape(stage.rows))
-    if lane_out != lane_in and lane_out is not None:
-        rows = rows // network.size[lane_out] * lane_words(network, lane_out, lane_out, target) * target.columns
-    return rows
-
-
-def stage_tiles(network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target) -> int:
-    """Output tiles of a stage."""
-    columns = prod(lane_words(network, index, lane_in, target) for index in stage.columns)
-    rows = kept_rows(network, stage, lane_in, lane_out, target)
-    return prod(network.shape(stage.batch)) * columns * -(-rows // target.rows)
-
-
-def stage_cycles(
-    network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target
-) -> int:
-    """Cycles in which a stage occupies the array."""
-    reduction = prod(network.shape(stage.reduction))
-    return stage_tiles(network, stage, lane_in, lane_out, target) * timing.period(target, reduction)
-
-
-def stage_factor_words(
-    network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target
-) -> int:
-    """Words of P factors that a stage's weight fills."""
-    rows = kept_rows(network, stage, lane_in, lane_out, target)
-    return prod(network.shape((*stage.batch, *stage.reduction))) * -(-rows // target.rows)
-
-
-def stage_words(
-    network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, is_last: bool, target: Target
-) -> int:
-    """Scratchpad words a stage's data and result need together, at least; the last result is elsewhere."""
-    data = prod(lane_words(network, index, lane_in, target) for index in stage.data)
-    return data if is_last else data + prod(lane_words(network, index, lane_out, target) for index in stage.result)
-
-
-def first_lanes(chain: Chain, target: Target) -> list[str | None]:
-    """Lane indices the data tensor of the first stage may have: whole modes where x and h start at whole words."""
-    if target.columns == 1:
-        return [None]
-    regions = [region for region in (chain.x, chain.h) if region is not None]
-    free = [
-        index
-        for k, index in enumerate(chain.network.inputs)
-        if all(region.start[k] % target.columns == 0 and region.order.count(k) == 1 for region in regions)
-    ]
-    return [*free, None]
-
-
-def last_lane_ok(spec: LSTMSpec, lane: str | None, target: Target) -> bool:
-    """Whether z may have this lane index: every gate must start at a whole word."""
-    if lane is None:
-        return True
-    k = spec.network.outputs.index(lane) if lane in spec.network.outputs else None
-    return k is not None and all(
-        gate.start[k] % target.columns == 0 and gate.order.count(k) == 1 for gate in spec.gates
-    )
-
-
-def next_lanes(stage: Stage, lane: str | None, target: Target) -> list[str | None]:
-    """Lane indices a stage's result may have, given that of its data; empty if it cannot run."""
-    if lane in stage.reduction or lane in stage.batch:
-        return []
-    return [lane] if target.columns == 1 else [lane, *stage.rows]
-
-
-FACTOR_PRICES = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
-"""Cycles a word of factor memory is taken to cost, tried in turn until a plan fits."""
-
-
 def head_words(spec: LSTMSpec, target: Target) -> int:
     """Scratchpad words of the head's weights, whose lanes are classes."""
     return spec.hidden * -(-spec.classes // target.columns)
-
-
-Lanes = tuple[str | None, ...]
-"""Lane index of each stage's data and of z."""
-
-
-def choose_lanes(
-    layers: tuple[LSTMSpec, ...], listed: Sequence[tuple[Stage, ...]], target: Target
-) -> tuple[Lanes, ...]:
-    """The lanes of every chain, with the fewest array cycles for which the factors fit.
-
-    Raises:
-        CapacityError: they fit with none, or the stages can run with none.
-    """
-    words = 0
-    for price in FACTOR_PRICES:
-        words, lanes = 0, list[Lanes]()
-        for number, spec in enumerate(layers):
-            parts = [
-                _cheapest_lanes(spec, chain, listed[k], target, price)
-                for k, chain in enumerate(chains(layers))
-                if chain.layer == number
-            ]
-            # All chains of a layer give z in one layout, and write the same words of it: the second adds to the first.
-            common = [form for form in parts[0] if all(form in part for part in parts)]
-            if not common:
-                raise CapacityError(
-                    f"lane indices for the stages of layer {number}", 1, 0, "choose another order of contraction"
-                )
-            best = min(common, key=lambda form: sum(part[form][0] for part in parts))
-            words += sum(part[best][1] for part in parts)
-            lanes += [part[best][2] for part in parts]
-        if words <= target.factor_words:
-            return tuple(lanes)
-    raise CapacityError(
-        f"factor words of {target.rows} factors",
-        words,
-        target.factor_words,
-        "choose a larger target, or smaller modes or ranks",
-    )
-
-
-_Form = tuple[str | None, frozenset[str]]
-"""What decides which words of z are written: its lane index, and output modes padded because they were it before."""
-
-_Way = tuple[float, int, Lanes]
-"""Cost, factor words, lane indices so far."""
-
-
-def _cheapest_lanes(
-    spec: LSTMSpec, chain: Chain, stages: tuple[Stage, ...], target: Target, price: float
-) -> dict[_Form, _Way]:
-    """The cheapest way to every form of z, with factor words priced."""
-    network = chain.network
-    best: dict[_Form, _Way] = {(lane, frozenset()): (0, 0, (lane,)) for lane in first_lanes(chain, target)}
-    for stage in stages:
-        following: dict[_Form, _Way] = {}
-        for (lane, padded), (cost, words, path) in best.items():
-            for after in next_lanes(stage, lane, target):
-                form = after, padded
-                if lane in network.outputs and after != lane and _padded(network, lane, target):
-                    form = after, padded | {lane}
-                filled = stage_factor_words(network, stage, lane, after, target)
-                total = cost + stage_cycles(network, stage, lane, after, target) + price * filled
-                if form not in following or total < following[form][0]:
-                    following[form] = (total, words + filled, (*path, after))
-        best = following
-    return {form: way for form, way in best.items() if last_lane_ok(spec, form[0], target)}
-
-
-def _padded(network: TensorNetwork, index: str, target: Target) -> bool:
-    """Whether an index that was the lane index keeps padding: it fills more than a word, and not whole ones."""
-    return network.size[index] > target.columns and network.size[index] % target.columns > 0
 
 
 def map_step(
@@ -401,7 +242,7 @@ def _tiles(
 
 def _extent(network: TensorNetwork, index: str, s: int, lanes: tuple[str | None, ...], target: Target) -> int:
     """Room for an index in tensor s: words of the lane index, whole old words of one that was it before."""
-    if index in lanes[:s] and index != lanes[s] and _padded(network, index, target):
+    if index in lanes[:s] and index != lanes[s] and keeps_padding(network, index, target):
         return -(-network.size[index] // target.columns) * target.columns
     return lane_words(network, index, lanes[s], target)
 

@@ -6,9 +6,8 @@ the schedule keeps every read behind its write, the hardware does.
 
 import numpy as np
 
-from fdht.compiler.assembler import Instructions
-from fdht.compiler.machine import Contraction
 from fdht.compiler.nest import walk
+from fdht.compiler.schedule import Contraction, Instructions
 from fdht.spec import timing
 from fdht.spec.instructions import GateOp, Segment, Token, gate_instruction
 from fdht.spec.target import Target

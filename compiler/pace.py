@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from fdht.compiler.assembler import Instructions
-from fdht.compiler.machine import schedule
+from fdht.compiler.schedule import Instructions, schedule, units_of
 from fdht.spec import timing
 from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.target import Target
 
 WARM_UP, STEADY, QUEUED = 2, 4, 2
-"""Steps before those whose cycles are counted, these, and those after them."""
+"""Steps whose cycles are counted (STEADY), and steps before and after them."""
 
 STEPS = WARM_UP + STEADY + QUEUED
 """Of a clip that shows the steady state."""
@@ -20,7 +19,7 @@ def step_ends(programs: Instructions, target: Target) -> list[int]:
     ends = dict[int, int]()
     for unit, step, instruction, start, _ in schedule(programs, target, STEPS):
         if unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP:
-            ends[step] = start + int(timing.gate(target, GateOp.STEP, _units(instruction)).hidden[-1])
+            ends[step] = start + int(timing.gate(target, GateOp.STEP, units_of(instruction)).hidden[-1])
     return [ends[step] for step in sorted(ends)]
 
 
@@ -31,15 +30,15 @@ def cycles_per_step(ends: Sequence[int]) -> float:
 
 
 def lone_frame(programs: Instructions, target: Target) -> tuple[int, int]:
-    """Of a run of one step the cycle in which its last inputs are taken, and that of the last logit sent (or h)."""
+    """Of a run of one step: the cycle in which its last inputs are taken, and that in which the last logit is sent (the
+    last h, without a head).
+    """
     taken = sent = 0
     for unit, _, instruction, start, _ in schedule(programs, target, 1):
         if unit is Segment.LOADER_PROGRAM and instruction["op"] == LoaderOp.LOAD:
             taken = max(taken, start + timing.TAKEN + instruction["count"])
         elif unit is Segment.GATE_PROGRAM and instruction["op"] != GateOp.STATE:
-            sent = max(sent, start + int(timing.gate(target, GateOp(instruction["op"]), _units(instruction)).sent[-1]))
+            sent = max(
+                sent, start + int(timing.gate(target, GateOp(instruction["op"]), units_of(instruction)).sent[-1])
+            )
     return taken, sent
-
-
-def _units(instruction: dict) -> int:
-    return instruction["last"] - instruction["first"] + 1

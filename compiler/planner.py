@@ -2,9 +2,9 @@
 
 The data tensor depends only on *which* factors it has absorbed, not on their order. So stage lists are paths over sets
 of absorbed factors (and the lane index of the data), one stage per edge, with the array cycles of the stage as its
-length. These are never more than the cycles of a step: the lists are gone through from the shortest path on, each is
-mapped in every way it can be cut and gets its cycles from the exact schedule, until the next is longer than the best
-step so far.
+length. A step takes at least as many cycles as its path is long. So lists are looked at from the shortest path on: each
+is mapped in every way it can be cut, and gets its cycles from the exact schedule. The search ends when the next path is
+longer than the best step so far.
 """
 
 from collections import Counter
@@ -12,27 +12,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count, islice, pairwise
+from typing import NamedTuple
 
 from fdht.compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
-from fdht.compiler.assembler import Instructions, check_room, instructions, stage_nests
-from fdht.compiler.machine import UNITS
-from fdht.compiler.mapping import (
+from fdht.compiler.assembler import check_room, instructions, stage_nests
+from fdht.compiler.lanes import (
     FACTOR_PRICES,
-    StepMap,
     choose_lanes,
     first_lanes,
     last_lane_ok,
-    map_step,
     next_lanes,
     stage_cycles,
     stage_factor_words,
     stage_words,
 )
+from fdht.compiler.mapping import StepMap, map_step
 from fdht.compiler.overlap import overlapped
 from fdht.compiler.pace import cycles_per_step, step_ends
+from fdht.compiler.schedule import Instructions
 from fdht.compiler.tiling import Tiling, cut_index, tilings
 from fdht.spec.errors import CapacityError
-from fdht.spec.instructions import Segment
+from fdht.spec.instructions import UNITS, Segment
 from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
 from fdht.spec.stages import StageList, StageLists, stages_of
 from fdht.spec.target import Target
@@ -41,12 +41,26 @@ MERGE_LIMIT = 3
 """Factors merged into one weight at most; more has never paid in a tree, where each merge multiplies ranks."""
 
 LOOKED_AT = 64
-"""Stage lists that are gone through for a price at most; most without a schedule need too many factor words."""
+"""Stage lists that are looked at for one price of factor memory, at most. Few have their schedules worked out: most
+need too many factor words."""
 
-SEARCHES = ((9, 16, 12), (1 << 10, 1, 4))
-"""For networks of at most so many factors: how many paths go on from a set of absorbed factors and a lane index, and
-how many stage lists have their schedules worked out for a price. With 16 paths, 15 factors (d = 8) take half a minute.
-"""
+
+class Search(NamedTuple):
+    """How thoroughly the orders of contraction of a network are searched.
+
+    Attributes:
+        factors: for networks of at most so many.
+        paths: that go on from a set of absorbed factors and a lane index.
+        schedules: stage lists whose schedules are worked out for each price of factor memory.
+    """
+
+    factors: int
+    paths: int
+    schedules: int
+
+
+SEARCHES = (Search(factors=9, paths=16, schedules=12), Search(factors=1 << 10, paths=1, schedules=4))
+"""The first whose `factors` suffice is made. With 16 paths, 15 factors (d = 8) would take half a minute."""
 
 UNKNOWN = 1 << 62
 
@@ -74,9 +88,9 @@ class Candidate:
 
     Attributes:
         stage_lists: one per chain.
-        array_cycles: cycles the array is fed in a step; None if no lanes do.
+        array_cycles: cycles the array is fed in a step; None if its stages can run with no lanes.
         ways: every way to cut that fits, the best first; empty if none does, or if there was no need to look.
-        refusal: what the way lacks that does not fit and comes nearest.
+        refusal: of the ways that do not fit, what the nearest lacks.
     """
 
     stage_lists: StageLists
@@ -94,7 +108,7 @@ def plan(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> StageLists:
     """Per chain (see fdht.spec.lstm.chains) the stage list; all fit the target, and a step takes the fewest cycles.
 
     Raises:
-        CapacityError: none fits; says what the one lacks that comes nearest.
+        CapacityError: none fits; says what the nearest lacks.
     """
     return candidates(layers, target)[0].stage_lists
 
@@ -121,12 +135,12 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
         return candidate
 
     largest = max(each.everything for each in edges)
-    paths, schedules = next(search for factors, *search in SEARCHES if largest <= factors)
+    search = next(search for search in SEARCHES if largest <= search.factors)
     for price in FACTOR_PRICES:
         forbidden: list[_Forbidden] = [set() for _ in edges]
         scheduled = 0
-        for bound, stage_lists in islice(_together(edges, price, forbidden, paths), LOOKED_AT):
-            if scheduled == schedules or (price == 0 and bound >= best):
+        for bound, stage_lists in islice(_together(edges, price, forbidden, search.paths), LOOKED_AT):
+            if scheduled == search.schedules or (price == 0 and bound >= best):
                 break
             if stage_lists in looked_at:
                 continue
@@ -154,7 +168,9 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
 
 
 def _farther(error: CapacityError) -> tuple[bool, bool, float]:
-    """Orders failures: whose factors fit came nearer than others, and who lacks little than who lacks much."""
+    """Sort key of failures, the nearest miss first: any shortage before one of factor memory, then the smallest need ÷
+    limit; last what would fit by size, but not where it has to lie.
+    """
     return error.need <= error.limit, error.resource.startswith("factor words"), error.need / error.limit
 
 
@@ -189,7 +205,7 @@ def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, ta
     """The memory map, tiled or not, with the fewest cycles per step in steady state, from the schedule of its programs.
 
     Raises:
-        CapacityError: nothing fits; says what lacks in the way that comes nearest.
+        CapacityError: nothing fits; says what the nearest way lacks.
     """
     return fitting_ways(layers, stage_lists, target)[0].step
 
@@ -198,7 +214,7 @@ def fitting_ways(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists,
     """Every way to cut a step that fits, the cheapest first.
 
     Raises:
-        CapacityError: none does; says what lacks in the way that comes nearest.
+        CapacityError: none does; says what the nearest lacks.
     """
     found, refusal = ways(layers, stage_lists, target)
     if not found:
@@ -210,7 +226,7 @@ def fitting_ways(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists,
 def ways(
     layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target
 ) -> tuple[list[Way], CapacityError | None]:
-    """Every way to cut a step that fits, the cheapest first; and what the one lacks that comes nearest of the others.
+    """Every way to cut a step that fits, the cheapest first; and of those that do not fit, what the nearest lacks.
 
     Raises:
         CapacityError: the stages can run with no lanes, or the factors do not fit.
@@ -322,11 +338,12 @@ _State = tuple[float, int, frozenset[str], str | None, StageList, int]
 
 
 def _paths(edges: _Edges, price: float, forbidden: _Forbidden, limit: int) -> Iterator[tuple[float, StageList]]:
-    """Stage lists with their cost, the shortest path first (Dijkstra), with factor memory priced. Of those that alone
-    need more of it than there is, only the first goes on from a state.
+    """Stage lists with their cost, the shortest path first (Dijkstra).
 
     Args:
-        limit: paths that go on from a state.
+        price: cycles that a word of factor memory is taken to cost.
+        limit: paths that go on from a state. One that by itself needs more factor words than there are goes on only if
+            it is the first.
     """
     numbers = count()
     queue: list[_State] = [(0.0, next(numbers), frozenset(), lane, (), 0) for lane in edges.first_lanes]

@@ -9,11 +9,12 @@ from math import prod
 
 import numpy as np
 
-from fdht.compiler.machine import UNITS, Contraction, Machine, parts
+from fdht.compiler.machine import Machine
 from fdht.compiler.nest import walk
+from fdht.compiler.schedule import Contraction, parts
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import LARGEST_SHIFT
-from fdht.spec.instructions import GateOp, LoaderOp, Segment
+from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment
 from fdht.spec.target import Target
 
 MOST_TURNS = 1 << 22

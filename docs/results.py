@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from docs import accuracy
+from docs import accuracy_page
 from fdht.studies.measurements import load
 
 README = Path(__file__).parent.parent / "README.md"
@@ -122,7 +122,7 @@ def put(marks: tuple[str, str], tables: list[str]) -> None:
 
 
 def main(paths: list[str]) -> None:
-    accuracy.write()
+    accuracy_page.write()
     if rows := load(RESULTS):
         parts = [("engine", bench_table), ("cpu", cpu_table), ("epoch", epoch_table)]
         put(BENCH, [table(rows) for kind, table in parts if any(r["kind"] == kind for r in rows)])

@@ -3,12 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Cat, Elaboratable, Module, Signal, Value
 from amaranth.lib import wiring
 
 
 class Component(wiring.Component):
-    """A wiring.Component whose members, made from its parameters, type checkers may look up."""
+    """A wiring.Component whose members, made from its parameters, type checkers may look up.
+
+    A block's docstring says what it does, then what it promises, under these headings:
+
+        Args: its parameters; `target` is the engine's everywhere.
+        Members: its ports, each with its direction; members of a stream are named as one.
+        Costs: latency, then what it takes or gives per cycle, then multipliers and block RAM; of blocks that are not
+            named it takes none. Latencies that depend on the target are functions of fdht.spec.timing, blocks those of
+            fdht.spec.costs; `multipliers`, `block_rams` and `sprams` are then properties of the component.
+        Raises: errors in its parameters.
+    """
 
     if TYPE_CHECKING:
 
@@ -47,3 +57,8 @@ def delay(m: Module, value: Any, cycles: int, name: str, *, reset_less: bool = T
         m.d.sync += register.eq(value)
         value = register
     return value
+
+
+def extend(operand: Value, width: int) -> Value:
+    """An operand sign-extended to `width` bits."""
+    return Cat(operand, operand[-1].replicate(width - len(operand)))

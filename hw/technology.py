@@ -1,75 +1,50 @@
-"""The seam to the parts: one component per primitive, with a generic version that works everywhere.
+"""Multipliers, accumulators and memories, each made of a part's own blocks or, in a generic version, of none.
 
-A vendor primitive and its generic version have the same contract, and a test drives both with the same
-stimulus against the vendor's simulation model.
+Both versions have the same contract, and a test drives both with the same stimulus, the blocks being the vendors'
+simulation models. The blocks themselves are described in fdht.hw.primitives.
 """
 
-from amaranth.hdl import Assert, Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
+from typing import Any
+
+from amaranth.hdl import Assert, C, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component, delay
+from fdht.hw.primitives import ecp5, gowin, ice40
+from fdht.spec import costs
 from fdht.spec.errors import SpecError
 from fdht.spec.instructions import bits_for
 from fdht.spec.target import MULTIPLIERS, Technology
 from fdht.spec.timing import MULTIPLY, multiply
 
-SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
-"""Shape of one SB_SPRAM256KA."""
 
-MAC16_WIDTH, MAC16_SUM = MULTIPLIERS[Technology.ICE40]
-MULT18_WIDTH, _ = MULTIPLIERS[Technology.ECP5]
-MULT18_STAGES = 3
-"""Registers on the way through an MULT18X18D (ECP5) or MULT18X18 (Gowin), both 18 bits wide."""
+def multiplier_site(platform: Any, columns: int, row: int, column: int) -> str:
+    """Where the multiplier of an element of an array is to lie: nextpnr's name of a place, "" for any.
 
-DP16K_WIDTH = 18
-"""Bits of a DP16KD's word at most, with a port to read and another to write."""
-
-_18_KBIT = ((512, 36, 9), (1024, 18, 9), (2048, 9, 9), (4096, 4, 4), (8192, 2, 2), (16384, 1, 1))
-_BLOCK_RAM_SHAPES = {
-    Technology.GENERIC: (),
-    Technology.ECP5: _18_KBIT,
-    Technology.ICE40: ((256, 16, 1), (512, 8, 1), (1024, 4, 1), (2048, 2, 1)),
-    Technology.GOWIN: _18_KBIT,
-}
-"""Depth, width and bits per write enable of one block RAM (DP16KD, SB_RAM40_4K, SDPB or SDPX9B) in each
-configuration."""
-
-
-def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) -> int:
-    """Block RAMs of a memory with one read and one write port.
-
-    Args:
-        technology: whose block RAM; a generic one counts 0, since nothing is known about it.
-        depth: words.
-        width: bits that are written together.
-        groups: how many of them, each with a write enable of its own, a word has.
+    A platform whose part has a floor plan has a function `multiplier_site` of the array's columns, the row and the
+    column.
     """
-    counts = []
-    for words, bits, enable in _BLOCK_RAM_SHAPES[technology]:
-        enables = -(-width // enable) * groups
-        counts.append(-(-depth // words) * -(-enables * enable // bits))
-    return min(counts, default=0)
+    plan = getattr(platform, "multiplier_site", None)
+    return "" if plan is None else plan(columns, row, column)
 
 
 class Multiplier(Component):
     """Signed product, exact, with a register before and one or more behind the multiplier.
 
-    Registers are neither reset nor stopped; the first `latency` products after power-up are undefined. Of technology
-    ECP5 it is a MULT18X18D: with a latency of 3 or more, three registers are inside it, else those of the operands.
-    Of technology GOWIN it is a MULT18X18 with two or three registers inside.
+    Registers are neither reset nor stopped; the first `latency` products after power-up are undefined.
 
     Args:
         a_width, b_width: bits of the operands.
         latency: at least 2.
-        technology: ECP5 and GOWIN are described above.
+        technology: ECP5 makes it a MULT18X18D: with a latency of 3 or more, three of the registers are inside, else
+            those of the operands. GOWIN makes it a MULT18X18 with two or three registers inside.
         site: nextpnr's name of the place that the MULT18X18D must take; "" for any.
 
     Members:
-        a, b (In): operands.
-        o (Out): their product.
+        a, b (In): operands. o (Out): their product.
 
-    Costs: latency as given, a product per cycle; one multiplier.
+    Costs: latency as given; a product per cycle; 1 multiplier.
     """
 
     def __init__(
@@ -93,12 +68,12 @@ class Multiplier(Component):
         m = Module()
         product = Signal.like(self.o, reset_less=True)
         if self._technology is Technology.ECP5:
-            inside = MULT18_STAGES if self._latency >= MULT18_STAGES else 1
-            m.submodules.block = _mult18(self.a, self.b, product, inside, self._site)
+            inside = ecp5.MULT18_STAGES if self._latency >= ecp5.MULT18_STAGES else 1
+            m.submodules.block = ecp5.mult18x18d(self.a, self.b, product, inside, self._site)
             left = self._latency - inside
         elif self._technology is Technology.GOWIN:
-            inside = min(self._latency, MULT18_STAGES)
-            _gowin_mult18(m, self.a, self.b, product, inside)
+            inside = min(self._latency, gowin.MULT18_STAGES)
+            gowin.mult18x18(m, self.a, self.b, product, inside)
             left = self._latency - inside
         else:
             a, b = Signal.like(self.a, reset_less=True), Signal.like(self.b, reset_less=True)
@@ -112,78 +87,70 @@ class Multiplier(Component):
         return m
 
 
-def mult18_site(columns: int, row: int, column: int) -> str:
-    """nextpnr's name of the place of an array's multiplier in an LFE5U-85F, for at most 16 × 9.
+class LutMultiplier(Component):
+    """A Multiplier without a multiplier block: a tree of ripple-carry adders.
 
-    The part has three rows of 52 MULT18X18D (nextpnr-ecp5 --write names them for a placed design); the array's rows
-    lie along them, a third of its columns on each.
+    Above its lowest bit, every two bits of b become a digit of -1, 0, 1 or 2, which makes a row of ~a, 0, a or 2a: a
+    single LUT4 for each of its bits. The 1 by which ~a differs from -a enters as the carry of the adder whose upper
+    operand the row is. The lowest row is the upper operand of none; it is 0 or a.
+
+    Args:
+        width: bits of either operand.
+
+    Members:
+        a, b (In): operands. o (Out): their product.
+
+    Costs: latency timing.MULTIPLY; a product per cycle; LUTs: 16 × 16 bits take 334 LUT4 of an iCE40, less than half of
+    what synthesis makes of the operator alone (777).
     """
-    each = -(-columns // 3)
-    index = each * row + column % each
-    block, number = divmod(index, 4)
-    x = 4 + 9 * block + 2 * (block >= 7) + (0, 1, 4, 5)[number]
-    return f"X{x}/Y{(10, 34, 58)[column // each]}/MULT18_{(0, 1, 4, 5)[number]}"
+
+    def __init__(self, width: int):
+        self._width = width
+        super().__init__({"a": In(signed(width)), "b": In(signed(width)), "o": Out(signed(2 * width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        a = Signal.like(self.a, reset_less=True)
+        lowest = Signal(reset_less=True)
+        m.d.sync += [a.eq(self.a), lowest.eq(self.b[0])]
+
+        # Rows: weight, value, and what is still to be added at that weight.
+        rows: list[tuple[int, Value, Value]] = [(0, Mux(lowest, a, 0).as_signed(), C(0, 1))]
+        b = Cat(self.b, self.b[-1].replicate(2))
+        carry = C(0, 1)
+        for weight in range(1, self._width + 1, 2):  # as far as the first repeated sign bit
+            low, high = b[weight], b[weight + 1]
+            digit = Signal(2, name=f"digit_{weight}", reset_less=True)  # 3 is -1
+            m.d.sync += digit.eq(Cat(low ^ carry, high ^ (low & carry)))
+            carry = high & (low | carry)
+            row = Signal(signed(self._width + 1), name=f"row_{weight}")
+            with m.Switch(digit):
+                with m.Case(1):
+                    m.d.comb += row.eq(a)
+                with m.Case(2):
+                    m.d.comb += row.eq(a << 1)
+                with m.Case(3):
+                    m.d.comb += row.eq(~a)
+            rows.append((weight, row, digit.all()))
+        while len(rows) > 1:
+            rows = [
+                _add_rows(m, rows[k], rows[k + 1]) if k + 1 < len(rows) else rows[k] for k in range(0, len(rows), 2)
+            ]
+        o = Signal.like(self.o, reset_less=True)
+        m.d.sync += o.eq(rows[0][1])
+        m.d.comb += self.o.eq(o)
+        return m
 
 
-def _mult18(a: Value, b: Value, product: Value, stages: int, site: str) -> Instance:
-    """MULT18X18D as a signed multiplier with registers at its inputs or (`stages` = 3) also in its middle and at its
-    output.
-
-    Parameters after Lattice's simulation model of it. CLK0_DIV stays at its default, ENABLED, which is one step per
-    rising edge. Never two registers, because nextpnr-ecp5 only knows the timing of a block with none, with those at
-    the inputs or the output, or with all.
+def _add_rows(m: Module, lower: tuple[int, Value, Value], upper: tuple[int, Value, Value]) -> tuple[int, Value, Value]:
+    """The sum of two rows of LutMultiplier, with the 1 that the upper one may lack; below the upper one's lowest bit,
+    the lower one's bits pass by the adder.
     """
-    deep = "CLK0" if stages == MULT18_STAGES else "NONE"
-    pins = {}
-    for name, operand in (("A", a), ("B", b)):
-        for k in range(MULT18_WIDTH):
-            pins[f"i_{name}{k}"] = operand[min(k, len(operand) - 1)]
-    return Instance(
-        "MULT18X18D",
-        p_REG_INPUTA_CLK="CLK0",
-        p_REG_INPUTB_CLK="CLK0",
-        p_REG_PIPELINE_CLK=deep,
-        p_REG_OUTPUT_CLK=deep,
-        i_CLK0=ClockSignal(),
-        i_CE0=Const(1),
-        i_RST0=Const(0),
-        i_SIGNEDA=Const(1),
-        i_SIGNEDB=Const(1),
-        i_SOURCEA=Const(0),
-        i_SOURCEB=Const(0),
-        **pins,
-        **{f"o_P{k}": product[k] for k in range(len(product))},
-        **({"a_BEL": site} if site else {}),
-    )
-
-
-def _gowin_mult18(m: Module, a: Value, b: Value, product: Signal, stages: int) -> None:
-    """MULT18X18 as a signed multiplier with registers at its inputs and its output and (`stages` = 3) in its middle.
-
-    Parameters after Gowin's UG287E, "Gowin Digital Signal Processing", MULT18X18. ASIGN and BSIGN are constant, so they
-    need no registers.
-    """
-    dout = Signal(2 * MULT18_WIDTH)
-    m.d.comb += product.eq(dout)
-    m.submodules.block = Instance(
-        "MULT18X18",
-        p_AREG=Const(1, 1),
-        p_BREG=Const(1, 1),
-        p_PIPE_REG=Const(stages == MULT18_STAGES, 1),
-        p_OUT_REG=Const(1, 1),
-        i_CLK=ClockSignal(),
-        i_CE=Const(1),
-        i_RESET=Const(0),
-        i_A=_extend(a, MULT18_WIDTH),
-        i_B=_extend(b, MULT18_WIDTH),
-        i_ASIGN=Const(1),
-        i_BSIGN=Const(1),
-        i_ASEL=Const(0),  # operands from A and B, not from the neighbour
-        i_BSEL=Const(0),
-        i_SIA=Const(0, MULT18_WIDTH),
-        i_SIB=Const(0, MULT18_WIDTH),
-        o_DOUT=dout,
-    )
+    (weight, a, lack), (above, b, carry) = lower, upper
+    apart = above - weight
+    total = Signal(signed(max(len(a) - apart, len(b)) + 2), name=f"sum_{weight}_{above}")
+    m.d.comb += total.eq(Cat(C(1, 1), a[apart:]).as_signed() + Cat(carry, b).as_signed())
+    return weight, Cat(a[:apart], total[1:]).as_signed(), lack
 
 
 class MultiplyAccumulate(Component):
@@ -192,14 +159,15 @@ class MultiplyAccumulate(Component):
     Args:
         a_width, b_width, width: bits of the operands and of the sum, which wraps.
         compact: the sum is registered and stays inside the multiplier block; two sums must be a cycle apart.
-        technology: ICE40 (compact only) is one SB_MAC16 with all registers inside it.
+        technology: ICE40 (compact only) makes it one SB_MAC16 with all registers inside; the others: see Multiplier.
         site: see Multiplier.
 
     Members:
         a, b (In): operands, taken while `valid` (In), a sum's in consecutive cycles. last (In): they are a sum's last.
         o (Out): the sum while `finished` (Out).
 
-    Costs: last operands to sum fdht.spec.timing.accumulate() cycles; one multiplier (`multipliers`).
+    Costs: latency timing.accumulate() from a sum's last operands; a product per cycle, and if compact a cycle of rest
+    between sums; 1 multiplier.
 
     Raises:
         SpecError: operands or sums wider than the primitive's.
@@ -220,9 +188,9 @@ class MultiplyAccumulate(Component):
                 f"a multiplier of {a_width} x {b_width} bits does not fit {technology.value}'s {limit} x {limit};"
                 " choose narrower data or factors"
             )
-        if technology is Technology.ICE40 and (width > MAC16_SUM or not compact):
+        if technology is Technology.ICE40 and (width > ice40.MAC16_SUM or not compact):
             raise SpecError(
-                f"{technology.value} sums up to {MAC16_SUM} bits in its multipliers, not {width}, and compactly;"
+                f"{technology.value} sums up to {ice40.MAC16_SUM} bits in its multipliers, not {width}, and compactly;"
                 " choose a compact array with narrower accumulators"
             )
         super().__init__(
@@ -251,8 +219,8 @@ class MultiplyAccumulate(Component):
         valid, last = Signal(MULTIPLY), Signal(MULTIPLY)
         m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.valid & self.last, last))]
         if self._technology is Technology.ICE40:
-            total = Signal(signed(MAC16_SUM))
-            m.submodules.mac = _mac16(self.a, self.b, valid[-1], total)
+            total = Signal(signed(ice40.MAC16_SUM))
+            m.submodules.mac = ice40.sb_mac16(self.a, self.b, valid[-1], total)
             m.d.sync += self.finished.eq(last[-1])
             m.d.comb += self.o.eq(total)
             return m
@@ -288,60 +256,24 @@ class MultiplyAccumulate(Component):
         ]
 
 
-def _mac16(a: Value, b: Value, valid: Value, total: Value) -> Instance:
-    """SB_MAC16 as a signed 16 × 16 multiplier and a 32-bit accumulator: registers at its inputs, behind the
-    multiplier and behind the adder. Without `valid` (which comes with the product) the accumulator is loaded with 0.
-
-    Parameters after Lattice's iCE40 Technology Library, "MAC16 configurations".
-    """
-    low = ("CI", "ACCUMCI", "SIGNEXTIN", "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP")
-    low += ("ORSTBOT", "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT")
-    product, carry, registered = Const(2, 2), Const(3, 2), Const(1, 2)
-    return Instance(
-        "SB_MAC16",
-        p_A_REG=Const(1, 1),
-        p_B_REG=Const(1, 1),
-        p_PIPELINE_16x16_MULT_REG2=Const(1, 1),
-        p_TOPADDSUB_LOWERINPUT=product,
-        p_BOTADDSUB_LOWERINPUT=product,
-        p_TOPADDSUB_CARRYSELECT=carry,
-        p_TOPOUTPUT_SELECT=registered,
-        p_BOTOUTPUT_SELECT=registered,
-        p_A_SIGNED=Const(1, 1),
-        p_B_SIGNED=Const(1, 1),
-        i_CLK=ClockSignal(),
-        i_CE=Const(1),
-        i_A=_extend(a, MAC16_WIDTH),
-        i_B=_extend(b, MAC16_WIDTH),
-        i_C=Const(0, MAC16_WIDTH),
-        i_D=Const(0, MAC16_WIDTH),
-        i_OLOADTOP=~valid,
-        i_OLOADBOT=~valid,
-        o_O=total,
-        **{f"i_{pin}": Const(0) for pin in low},
-    )
-
-
-def _extend(operand: Value, width: int) -> Value:
-    """An operand sign-extended to the width of the primitive's."""
-    return Cat(operand, operand[-1].replicate(width - len(operand)))
-
-
 class RegisteredMemory(Component):
-    """Words in block RAM, read through a register that a block of ECP5 has inside: its own output is three times as
-    late as that of the register.
+    """Words in block RAM, read through an output register.
+
+    A DP16KD has that register inside, whose clock-to-output delay is a third of the memory's own.
 
     Args:
         width: bits of a word.
         depth: words.
-        technology: ECP5 is DP16KDs with output registers, as many as `block_rams` says.
+        technology: ECP5 makes it DP16KDs with their output registers, GENERIC and the others what synthesis infers.
 
     Members:
         write_enable, write_address, write_data (In): a write.
-        read_address (In), read_data (Out): two cycles later; undefined if the word was written in the cycle of the
-            address. enable (In): memory and register move on; else what was read stays where it is. High if left alone.
+        read_address (In), read_data (Out): a word, two cycles later; undefined if it was written in the cycle of the
+            address.
+        enable (In): memory and register go on; in a cycle without, what has been read so far stays where it is. High
+            if it is not connected.
 
-    Costs: latency 2, one read and one write per cycle; `block_rams`.
+    Costs: latency 2; a read and a write per cycle; block RAM as fdht.spec.costs.registered_block_rams.
     """
 
     def __init__(self, width: int, depth: int, technology: Technology = Technology.GENERIC):
@@ -359,22 +291,16 @@ class RegisteredMemory(Component):
         self._technology = technology
 
     @property
-    def _bits(self) -> int:
-        """Bits of a DP16KD's word; 0 if the memory is not made of these."""
-        shapes = _BLOCK_RAM_SHAPES[Technology.ECP5] if self._technology is Technology.ECP5 else ()
-        return next((bits for words, bits, _ in shapes if words >= self._depth and bits <= DP16K_WIDTH), 0)
-
-    @property
     def block_rams(self) -> int:
-        return -(-self._width // self._bits) if self._bits else block_rams(self._technology, self._depth, self._width)
+        return costs.registered_block_rams(self._technology, self._depth, self._width)
 
     def elaborate(self, platform):
         m = Module()
-        width, bits = self._width, self._bits
+        width, bits = self._width, costs.dp16k_width(self._technology, self._depth)
         if bits:
             for k, first in enumerate(range(0, width, bits)):
                 part = slice(first, min(first + bits, width))
-                m.submodules[f"block_{k}"] = _dp16k(self, bits, self.write_data[part], self.read_data[part])
+                m.submodules[f"block_{k}"] = ecp5.dp16kd(self, bits, self.write_data[part], self.read_data[part])
             return m
         m.submodules.memory = store = memory.Memory(
             shape=width, depth=self._depth, init=[], attrs={"ram_style": "block"}
@@ -394,70 +320,30 @@ class RegisteredMemory(Component):
         return m
 
 
-def _dp16k(ports: RegisteredMemory, bits: int, write_data: Value, read_data: Value) -> Instance:
-    """DP16KD of `bits` per word, written through port A and read through port B and its output register.
-
-    Parameters and pins after the way in which Yosys maps memories to it (lattice/brams_map_16kd.v): addresses begin
-    above those of the bits in a word; 18 bits have two byte enables in the lowest two.
-    """
-    low = {1: 0, 2: 1, 4: 2, 9: 3, 18: 4}[bits]
-    enables = Cat(Const(3, 2), Const(0, 2)) if bits == DP16K_WIDTH else Const(0, low)
-    pins = {}
-    for port, address in (("A", ports.write_address), ("B", ports.read_address)):
-        whole = Cat(enables, address)
-        for k in range(14):
-            pins[f"i_AD{port}{k}"] = whole[k] if k < len(whole) else Const(0)
-        for k in range(3):
-            pins[f"i_CS{port}{k}"] = Const(0)
-        pins |= {
-            f"p_DATA_WIDTH_{port}": bits,
-            f"p_CSDECODE_{port}": "0b000",
-            f"p_WRITEMODE_{port}": "NORMAL",
-            f"i_CLK{port}": ClockSignal(),
-            f"i_RST{port}": Const(0),
-        }
-    return Instance(
-        "DP16KD",
-        p_REGMODE_A="NOREG",
-        p_REGMODE_B="OUTREG",
-        p_RESETMODE="SYNC",
-        p_GSR="AUTO",
-        i_CEA=ports.write_enable,
-        i_WEA=ports.write_enable,
-        i_CEB=ports.enable,
-        i_OCEA=Const(1),
-        i_OCEB=ports.enable,
-        i_WEB=Const(0),
-        **pins,
-        **{f"i_DIA{k}": write_data[k] for k in range(len(write_data))},
-        **{f"o_DOB{k}": read_data[k] for k in range(len(read_data))},
-    )
-
-
 class BankMemory(Component):
     """A scratchpad bank: words of several lanes, written lane by lane.
 
-    A cycle with both a read and a write at the same address (with `single_port`: at any addresses) is a
-    collision: what is read is undefined, and with `single_port` what is written too. It never happens in a
-    correct program; `collision` tells, and an assertion stops the simulation.
+    A read and a write of one address in one cycle (with `single_port`: of any two addresses) collide: what is read is
+    undefined, and with `single_port` what is written too. A correct program never makes them; `collision` tells, and an
+    assertion stops the simulation.
 
     Args:
         width: bits of a lane.
         lanes: lanes of a word.
         depth: words.
         single_port: read and write never happen in one cycle.
-        registered: what is read comes through a register, see RegisteredMemory.
-        technology: ICE40 with `single_port` is SB_SPRAM256KA (contents undefined after power-up, `depth` a
+        technology: ICE40 with `single_port` makes it SB_SPRAM256KAs (contents undefined after power-up, `depth` a
             multiple of 16,384, `width` at most 16); all else is block RAM.
+        registered: a read comes through a register, see RegisteredMemory.
 
     Members:
         read_enable, read_address (In): a read.
-        read_data (Out): its word, in the next cycle or, if `registered`, the one after; undefined after a cycle without
-            a read.
+        read_data (Out): its word, one cycle later, or two if `registered`; undefined after a cycle without a read.
         write_enable, write_address, write_mask, write_data (In): a write of the lanes whose mask bit is set.
-        collision (Out): this cycle's accesses collide or, if `registered`, the last cycle's do.
+        collision (Out): this cycle's accesses collide or, if `registered`, the last cycle's did.
 
-    Costs: latency 1 or 2, one read and one write per cycle (`single_port`: one of them); `block_rams` or `sprams`.
+    Costs: latency 1, or 2 if `registered`; a read and a write per cycle (`single_port`: one of them); block RAM or
+    SPRAM as fdht.spec.costs.bank.
 
     Raises:
         SpecError: a shape that SPRAM does not have.
@@ -474,13 +360,14 @@ class BankMemory(Component):
     ):
         self._word = data.ArrayLayout(signed(width), lanes)
         self._depth = depth
+        self._blocks = costs.bank(technology, width, lanes, depth, single_port, registered)
         self._single_port = single_port
         self._technology = technology
         self._lanes = [RegisteredMemory(width, depth, technology) for _ in range(lanes)] if registered else []
-        if self._spram and (depth % SPRAM_WORDS or width > SPRAM_WIDTH):
+        if self._spram and (depth % costs.SPRAM_WORDS or width > costs.SPRAM_WIDTH):
             raise SpecError(
                 f"a single-port bank of {depth} words of {width}-bit lanes is not made of SPRAMs:"
-                f" take a multiple of {SPRAM_WORDS} words and at most {SPRAM_WIDTH} bits"
+                f" take a multiple of {costs.SPRAM_WORDS} words and at most {costs.SPRAM_WIDTH} bits"
             )
         super().__init__(
             {
@@ -501,16 +388,11 @@ class BankMemory(Component):
 
     @property
     def sprams(self) -> int:
-        return self._word.length * (self._depth // SPRAM_WORDS) if self._spram else 0
+        return self._blocks.sprams
 
     @property
     def block_rams(self) -> int:
-        if self._spram:
-            return 0
-        if self._lanes:
-            return sum(lane.block_rams for lane in self._lanes)
-        width = Value.cast(self.write_data).shape().width // self._word.length
-        return block_rams(self._technology, self._depth, width, self._word.length)
+        return self._blocks.block_rams
 
     def elaborate(self, platform):
         m = Module()
@@ -559,28 +441,22 @@ class BankMemory(Component):
     def _elaborate_spram(self, m: Module) -> None:
         address = Signal(range(self._depth))
         m.d.comb += address.eq(Mux(self.write_enable, self.write_address, self.read_address))
-        low, high = address[: bits_for(SPRAM_WORDS)], address[bits_for(SPRAM_WORDS) :]
+        low, high = address[: bits_for(costs.SPRAM_WORDS)], address[bits_for(costs.SPRAM_WORDS) :]
         read_block = Signal(len(high), reset_less=True)
         m.d.sync += read_block.eq(high)
-        blocks = self._depth // SPRAM_WORDS
+        blocks = self._depth // costs.SPRAM_WORDS
         words = data.ArrayLayout(self._word, blocks)
         read = Signal(words)
         m.d.comb += self.read_data.eq(read[read_block] if blocks > 1 else read[0])
         for block in range(blocks):
             selected = high == block if blocks > 1 else Const(1)
             for lane in range(self._word.length):
-                out = Signal(SPRAM_WIDTH, name=f"out_{block}_{lane}")
-                m.submodules[f"spram_{block}_{lane}"] = Instance(
-                    "SB_SPRAM256KA",
-                    i_CLOCK=ClockSignal(),
-                    i_CHIPSELECT=selected & (self.read_enable | (self.write_enable & self.write_mask[lane])),
-                    i_WREN=self.write_enable,
-                    i_MASKWREN=Const(0b1111, 4),
-                    i_ADDRESS=low,
-                    i_DATAIN=Cat(self.write_data[lane], Const(0, SPRAM_WIDTH))[:SPRAM_WIDTH],
-                    i_STANDBY=Const(0),
-                    i_SLEEP=Const(0),
-                    i_POWEROFF=Const(1),  # active low
-                    o_DATAOUT=out,
+                out = Signal(costs.SPRAM_WIDTH, name=f"out_{block}_{lane}")
+                m.submodules[f"spram_{block}_{lane}"] = ice40.sb_spram256ka(
+                    low,
+                    selected & (self.read_enable | (self.write_enable & self.write_mask[lane])),
+                    self.write_enable,
+                    self.write_data[lane],
+                    out,
                 )
                 m.d.comb += read[block][lane].eq(out)

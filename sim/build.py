@@ -37,7 +37,8 @@ _BUILD_ARGS = {
 _TIMESCALE = ("1ns", "1ps")
 
 _NO_PLATFORM = object()
-"""What a component is told it is built for where nothing is known but that it is not simulated."""
+"""Passed as the platform to a component that is exported: it is not simulated, so assertions are left out, and nothing
+else is known of what it is built for."""
 
 
 class ToolError(FdhtError):

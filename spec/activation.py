@@ -66,6 +66,7 @@ class PiecewiseLinear(Checked):
         return (code >> self.fraction_bits) + len(self.base) // 2
 
     def offset(self, code):
+        """Place of input codes in their segment, from 0; its left end is where `base` is the value."""
         return code & (1 << self.fraction_bits) - 1
 
     def __call__(self, code, base=None, slope=None):

@@ -202,7 +202,7 @@ class Widths:
 
     @property
     def flag(self) -> int:
-        """What only words of several lanes can choose."""
+        """Width of a field that means something only where words have several lanes: 1 there, else 0."""
         return int(self.target.columns > 1)
 
     @property
@@ -257,14 +257,14 @@ def array_instruction(target: Target) -> Record:
 
     The read nest walks data and factor addresses together; its innermost `reduction` + 1 levels are K. Each full
     turn of them is one output tile of P rows (the factor word's lanes) × Q columns (the data word's).
-    Of the rows of consecutive tiles only `rows` + 1 are kept, then counting starts anew: padding is dropped.
-    The write nest steps once per word written. With `transpose`, every Q rows become words whose lanes are
-    rows, of which the first `emit` + 1 (old lanes) are written.
-    Result = saturate(round(accumulator >> shift) + bias): for the first row kept the bias at `bias`, then, with
-    `bias_step`, the following ones, else always the same. With `add`, what a result word held is added, saturated.
-    With `early` the token Z_READY is given when the instruction starts, not when it is done.
-    With `hidden` the factors of a tile's first row are h of the units that the factor addresses number, and only
-    that row may be kept.
+    Rows are counted over consecutive tiles: `rows` + 1 are kept, the rest of the tile in which they end is padding and
+    dropped, and counting starts anew. The write nest steps once per word written. With `transpose`, every Q rows become
+    Q words whose lanes are these rows, one per old lane; the first `emit` + 1 of them are written.
+    Result = saturate(round(accumulator >> shift) + bias). The first row kept takes the bias word at `bias`, and each
+    further one the next, with `bias_step`, or the same one, without. With `add`, the sum of the result and what the
+    result word held is stored, saturated. With `early` the token Z_READY is given when the instruction starts, not when
+    it is done. With `hidden` the factor addresses are numbers of units, whose h are the factors of a tile's first row;
+    only that row may be kept.
     """
     w = Widths(target)
     return Record(
@@ -288,8 +288,8 @@ def array_instruction(target: Target) -> Record:
 
 
 def loader_instruction(target: Target) -> Record:
-    """LOAD: x = (raw - offset) << shift, one lane per raw word, or with `whole` a word per beat of them; with `flush`
-    what is left of the last beat is dropped. COPY: h, one lane per unit. ZERO, CLEAR: whole words.
+    """LOAD: x = (raw - offset) << shift, a lane per raw word or, with `whole`, a word per beat of raw words. With
+    `flush` the rest of the last beat is dropped. COPY: h, a lane per unit. ZERO, CLEAR: whole words.
     """
     w = Widths(target)
     return Record(
@@ -309,10 +309,11 @@ def loader_instruction(target: Target) -> Record:
 
 
 def gate_instruction(target: Target) -> Record:
-    """Units u = `first`..`last`, which number the states c and h: z from the result memory along `z`.
+    """Units `first`..`last`, by the numbers of their states c and h; their z are read from the result memory.
 
-    It starts `delay` cycles after what it waits for is there. Gate g of a unit is `f`, `g` or `o` result words after
-    its gate i. h leaves in every step, if asked for, from the `top` layer only.
+    The nest `z` visits gate i of each unit; its gates f, g and o are `f`, `g` and `o` result words further. The
+    instruction starts `delay` cycles after its tokens are there. Where h of every step is asked for, it is sent by the
+    instruction of the `top` layer only.
     """
     w = Widths(target)
     return Record(
@@ -354,3 +355,11 @@ def segment_width(target: Target, segment: Segment, table_width: int) -> int:
     if segment is Segment.SCRATCHPAD:
         return target.columns * WORD
     return table_width if segment is Segment.TABLES else WORD
+
+
+UNITS = {
+    Segment.ARRAY_PROGRAM: array_instruction,
+    Segment.LOADER_PROGRAM: loader_instruction,
+    Segment.GATE_PROGRAM: gate_instruction,
+}
+"""The three units by their programs: of each, the record of its instructions for a target."""

@@ -96,7 +96,7 @@ def stages(network: TensorNetwork, stage_list: StageList) -> tuple[Stage, ...]:
 
 
 def check_sizes(network: TensorNetwork, resolved: Sequence[Stage]) -> None:
-    """Whether the stages of a file can be carried out: what they hold on the way is not beyond all measure.
+    """Whether the stages of a file can be carried out: no merged weight and no result is too large to be held.
 
     Raises:
         SpecError: a merged weight or a result of more than `MOST_ENTRIES` entries.

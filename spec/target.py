@@ -51,7 +51,7 @@ class Target(JsonRecord):
         name: how users call it; "" where only the rest counts.
         rows, columns: P and Q of the systolic array.
         data_width, factor_width, accumulator_width: bits of a data word's lane, a factor, an accumulator.
-        compact: an array for small and slow parts. All rows of a column see their operands at once, not one cycle
+        compact: an array for small and slow parts. All rows of a column see their operands at once, not two cycles
             after the row above; sums stay inside the multiplier blocks, which rest a cycle between two of them.
         banks, bank_words: scratchpad banks, and words of Q lanes in each (a power of two).
         single_port: a bank serves one access per cycle, read or write, instead of one of each.
@@ -61,11 +61,11 @@ class Target(JsonRecord):
         hidden: hidden units, of all layers together, that the gate unit has cell states for.
         program_words: 16-bit words of each of the three program memories.
         levels: nested loops of each address generator.
-        count_width: bits of the iterations of one loop.
+        count_width: bits of the number of iterations of one loop, at most.
         input_width: bits of a raw input word.
         input_lanes: raw input words that come at once: 1, or as many as there are columns.
         technology: which primitives are used.
-        pinned: multipliers have fixed places, those of fdht.hw.technology.mult18_site (LFE5U-85F).
+        pinned: on a board whose part has a floor plan, multipliers have fixed places.
 
     Raises:
         SpecError: a value outside its range.

@@ -17,7 +17,7 @@ DONE = 1
 """Last write of the loader or the contraction unit to its `done`."""
 
 KEPT = 1
-"""`start` to `done` of an instruction that a run which keeps its states skips."""
+"""`start` to `done` of ZERO and STATE, which do nothing, in a run that keeps the states of the one before."""
 
 
 def token(target: Target) -> int:
@@ -42,7 +42,7 @@ def hidden(target: Target) -> int:
 
 
 TAKEN = 1
-"""`start` of the loader to the first inputs it takes: count."""
+"""`start` of the loader to the first inputs it takes: its counter is set."""
 
 
 def load(target: Target) -> int:
@@ -53,7 +53,9 @@ def load(target: Target) -> int:
 
 
 def copy(target: Target) -> int:
-    """The same for h, which is read from a memory first; where addresses are late, meanwhile."""
+    """`start` of the loader to its first write of h, which is read from a memory first. Where the array is not compact,
+    that is done while the address is on its way.
+    """
     return max(3, load(target))
 
 
@@ -140,7 +142,7 @@ def period(target: Target, depth: int) -> int:
 
 
 def begin(target: Target) -> int:
-    """`start` of a run to its programs' first cycle but one: where the array is not compact, a register."""
+    """`start` of a run to `run` of its sequencers: where the array is not compact, a register."""
     return 0 if target.compact else 1
 
 
@@ -150,24 +152,28 @@ def program(target: Target) -> int:
 
 
 def fetch(target: Target, instruction: Record) -> int:
-    """First cycle of a fetch to the first cycle the instruction may be handed over: one per word, one memory read."""
+    """First cycle of a fetch to the first in which the instruction may be handed over: one per word, and one read."""
     return instruction.words + program(target)
 
 
 def start(target: Target) -> int:
-    """What an instruction waits for (its fetch, its tokens, the unit) being there to its `start`, if not at once: a
-    register where that is decided, one for `start`.
+    """The last of what an instruction waits for (its fetch, its tokens, the unit) to its `start`. Where the array is
+    not compact, a register for the decision and one for `start`.
     """
     return 0 if target.compact else 2
 
 
 LATCH = 3
-"""`done` of an array instruction to the first row of the one chained to it, at least: free, copied, counters set."""
+"""Least cycles from `done` of an array instruction to the first row of the one chained to it: the drain is free, the
+instruction is copied to it, its counters are set."""
 
 
 def least_chained(target: Target, transposed: bool) -> int:
-    """K from which on an instruction can be chained to one that is `transposed` or not: its first row leaves the array
-    LATCH after the last word of the other's last rows is written.
+    """Least K with which an instruction can be chained to another: its first row must leave the array LATCH cycles
+    after the last word of the other is written.
+
+    Args:
+        transposed: the other's rows are.
     """
     transposing = TRANSPOSE + target.columns if transposed else 0
     last_rows = target.rows - 1 + requantise(target) + transposing + write(target) + DONE
@@ -175,8 +181,8 @@ def least_chained(target: Target, transposed: bool) -> int:
 
 
 def lookahead(target: Target) -> int:
-    """Cycles by which the gate unit begins earlier to look for z than where the array is compact: the address is late,
-    there are registers for the offset, behind the result memory (two) and behind the tables, and another slot for g.
+    """Cycles by which the gate unit asks for z earlier than in a compact engine: the address comes late, there are
+    registers for the offset, behind the result memory (two) and behind the tables, and g has another slot.
     """
     return 0 if target.compact else address(target) + 5
 

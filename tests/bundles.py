@@ -7,7 +7,8 @@ from math import prod
 import numpy as np
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.mapping import choose_lanes, map_step
+from fdht.compiler.lanes import choose_lanes
+from fdht.compiler.mapping import map_step
 from fdht.compiler.tiling import tilings
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import CapacityError, SpecError

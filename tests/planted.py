@@ -13,8 +13,10 @@ from amaranth.hdl._ast import Assign, Operator, Slice
 from amaranth.hdl._ir import Fragment
 from amaranth.hdl._xfrm import StatementTransformer
 
+from fdht.compiler import machine
 from fdht.compiler.image import Image
-from fdht.compiler.machine import Contraction, Machine, Run, schedule
+from fdht.compiler.machine import Machine, Run
+from fdht.compiler.schedule import Contraction, schedule
 from fdht.hw.component import Component
 from fdht.hw.engine.gate_unit import GateUnit
 from fdht.hw.engine.loader import InputLoader
@@ -48,10 +50,10 @@ class Seen:
 def watch(image: Image, clip: np.ndarray) -> Seen:
     """Executes a clip in numpy and keeps what passes."""
     sums, gates = [], []
-    right_sums, right_gates = Contraction.sums, Machine._cell_update
+    right_sums, right_gates = machine.sums, Machine._cell_update
 
-    def watch_sums(self, *args):
-        sums.append((self.instruction, right_sums(self, *args)))
+    def watch_sums(contraction: Contraction, *args):
+        sums.append((contraction.instruction, right_sums(contraction, *args)))
         return sums[-1][1]
 
     def watch_gates(self, *args):
@@ -59,7 +61,7 @@ def watch(image: Image, clip: np.ndarray) -> Seen:
         return right_gates(self, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Contraction, "sums", watch_sums)
+        patch.setattr(machine, "sums", watch_sums)
         patch.setattr(Machine, "_cell_update", watch_gates)
         run = image.machine.run(clip)
     return Seen(image, run, sums, gates)

@@ -189,3 +189,22 @@ def test_the_lock_names_exact_versions_of_every_dependency():
     named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     assert {re.split("[><=]", name)[0].lower() for name in named} <= locked
     assert not [name for name in locked if name.startswith(("nvidia", "triton", "cuda"))], "a lock for every machine"
+
+
+DOUBLES = {
+    "__init__": "every package has one",
+    "conftest": "pytest looks for this name",
+}
+"""Names that more than one module may have, and why."""
+
+
+def test_no_two_modules_share_a_name():
+    """Whoever reads `registers` or `golden` in a traceback or an editor's tab knows which file it is."""
+    every = [path for package in BELOW for path in sources(package)]
+    every += [path for folder in ("tests", "docs") for path in (ROOT / folder).rglob("*.py")]
+    places: dict[str, list[str]] = {}
+    for path in every:
+        places.setdefault(path.stem, []).append(str(path.relative_to(ROOT)))
+    assert len(places) > 150
+    assert not {name: where for name, where in places.items() if len(where) > 1 and name not in DOUBLES}
+    assert not [name for name in DOUBLES if len(places.get(name, ())) < 2], "no double any more"

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from optuna.trial import FixedTrial
 
 from fdht.boards.board import Board
+from fdht.spec import costs
 from fdht.spec.errors import CapacityError, FdhtError
 from fdht.spec.lstm import LSTMSpec, Region, lstm_on
 from fdht.spec.network import Split, ht_network, ht_tree, tree_from
@@ -264,11 +265,8 @@ def _resized(own: Target, rows: int, columns: int, data_width: int, factor_width
 
 @cache
 def resources(target: Target) -> dict[str, int]:
-    """Multipliers and memories that an engine takes of its part, as its components say."""
-    from fdht.hw.component import ask
-    from fdht.hw.engine.accelerator import Accelerator
-
-    engine = ask(Accelerator(target))
+    """Multipliers and memories that an engine takes of its part."""
+    engine = costs.engine(target)
     return {"multipliers": engine.multipliers, "block RAMs": engine.block_rams, "SPRAMs": engine.sprams}
 
 

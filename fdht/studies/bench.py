@@ -14,7 +14,7 @@ import numpy as np
 
 from fdht.compiler.arithmetic import fewest_macs, step_macs
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.mapping import stage_cycles
+from fdht.compiler.lanes import stage_cycles
 from fdht.compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
 from fdht.compiler.planner import candidates
 from fdht.console import Output, rounded

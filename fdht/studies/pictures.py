@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from fdht.boards.lfe5u_85f import SITES, multiplier_site
 from fdht.compiler.assembler import HEAD, contractions
-from fdht.compiler.machine import Contraction, schedule
 from fdht.compiler.nest import walk
 from fdht.compiler.pace import STEPS, WARM_UP, step_ends
 from fdht.compiler.planner import Way, candidates
+from fdht.compiler.schedule import Contraction, schedule
 from fdht.console import Output
 from fdht.drawing import COLOURS, plain, write
-from fdht.hw.technology import mult18_site
 from fdht.spec import timing
 from fdht.spec.errors import CapacityError
 from fdht.spec.instructions import GateOp, LoaderOp, Segment
@@ -26,9 +26,6 @@ from fdht.studies.contenders import Contender, contenders
 from fdht.studies.measurements import load
 
 X, H, GATES, READ, WRITE, IDLE = "#66aa99", "#dd9944", "#5d4a8a", "#444444", "#b5651d", "#eeeeee"
-SITES = 9
-"""Columns for which the part has places beside 16 rows."""
-
 DRAWN = ("ucf11", "faces-rgb")
 """Presets whose step is drawn: the first there is."""
 
@@ -195,7 +192,7 @@ def floor_plan(target: Target) -> Figure:
     palette = [*COLOURS, "#555555"]
 
     def box(columns: int, row: int, column: int, colour: str) -> tuple[int, int]:
-        x, y = (int(part[1:]) for part in mult18_site(columns, row, column).split("/")[:2])
+        x, y = (int(part[1:]) for part in multiplier_site(columns, row, column).split("/")[:2])
         axes.add_patch(Rectangle((x - 0.45, y - 3), 0.9, 6, facecolor=colour, edgecolor="white", lw=0.4))
         return x, y
 
@@ -206,7 +203,7 @@ def floor_plan(target: Target) -> Figure:
         for column in range(target.columns):
             x, y = box(target.columns, row, column, palette[column % len(palette)])
             axes.text(x, y + (4.8 if x % 2 else -4.8), f"{row}", ha="center", va="center", fontsize=6.5)
-    lines = sorted({int(mult18_site(target.columns, 0, c).split("/")[1][1:]) for c in range(target.columns)})
+    lines = sorted({int(multiplier_site(target.columns, 0, c).split("/")[1][1:]) for c in range(target.columns)})
     axes.set_xlim(0, 114)
     axes.set_ylim(68, 0)
     axes.set_yticks(lines, [f"Y{y}" for y in lines])

@@ -5,8 +5,8 @@ from math import prod
 
 from fdht.compiler.explain import Explanation, fill, order_text
 from fdht.compiler.image import Image
-from fdht.compiler.machine import Contraction
 from fdht.compiler.pace import cycles_per_step, step_ends
+from fdht.compiler.schedule import Contraction
 from fdht.console import Output, percent
 from fdht.spec.bundle import Bundle
 from fdht.spec.instructions import Segment

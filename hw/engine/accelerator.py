@@ -12,7 +12,7 @@ from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scr
 from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.engine.trace import EventPort, array_event, cell_event, hidden_event, result_event
-from fdht.spec import timing
+from fdht.spec import costs, timing
 from fdht.spec.activation import table_width
 from fdht.spec.instructions import WORD, Segment, array_instruction, gate_instruction, loader_instruction
 from fdht.spec.target import Target
@@ -23,6 +23,9 @@ class Accelerator(Component):
 
     Load an image, pulse `start`, send the inputs of `steps` time steps, take the outputs. Inputs may be sent
     before `start`; they wait. An image must not be loaded while `busy`.
+
+    Args:
+        target: what is built.
 
     Members:
         image (In): image words (see fdht.hw.engine.loader.ImageLoader).
@@ -35,14 +38,15 @@ class Accelerator(Component):
         keep (In): go on with the h and c that the run before ended with, whatever `use_state`; only after a run of the
             same image that was not cut short by a reset. All stable while `busy`.
         busy (Out): a run is under way, or its last words wait for `out`.
-        cycles, stalls, saturations (Out): of the current or last run: clock cycles from the one after `start`;
-            those in which the loader waited for x or the gate unit for state or out; words in which a requantiser
-            clipped a lane, and sums in the result memory in which one was clipped.
-        collision (Out): set when a program broke the scratchpad's rules; never, with a compiled one.
+        cycles, stalls, saturations (Out): counts of the current or last run. Cycles begin with the one after `start`;
+            stalls are those in which the loader waited for x, or the gate unit for state or out; saturations are words
+            of which a requantiser, or the sum in the result memory, clipped a lane.
+        collision (Out): set when a program has broken the scratchpad's rules, which a compiled one never does.
         array_trace, result_trace, hidden_trace, cell_trace: every result written, for simulation (see
         fdht.hw.engine.trace).
 
-    Costs: `multipliers`, `block_rams`, `sprams`; cycles as fdht.compiler.machine predicts.
+    Costs: cycles as fdht.compiler.schedule predicts, if x, state and out are always ready; blocks as
+    fdht.spec.costs.engine.
     """
 
     def __init__(self, target: Target):
@@ -235,20 +239,12 @@ class Accelerator(Component):
     @property
     def multipliers(self) -> int:
         """Multiplier blocks of the array and the gate unit."""
-        return self._contraction.multipliers + self._gate.multipliers
+        return costs.engine(self.target).multipliers
 
     @property
     def block_rams(self) -> int:
-        memories = (
-            self._scratchpad,
-            self._factors,
-            self._results,
-            self._bias,
-            self._gate,
-            *self._sequencers.values(),
-        )
-        return sum(memory.block_rams for memory in memories)
+        return costs.engine(self.target).block_rams
 
     @property
     def sprams(self) -> int:
-        return self._scratchpad.sprams
+        return costs.engine(self.target).sprams

@@ -34,7 +34,7 @@ class AddressGenerator(Component):
             `load` or `step`.
         last (Out): the whole nest is.
 
-    Costs: latency 1 + timing.address(); no multipliers, no memory.
+    Costs: latency 1 + timing.address(); an address per cycle; an adder for each address of the nest.
     """
 
     def __init__(self, nest: Record, target: Target):

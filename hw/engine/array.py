@@ -5,7 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component, delay
-from fdht.hw.technology import MultiplyAccumulate, mult18_site
+from fdht.hw.technology import MultiplyAccumulate, multiplier_site
 from fdht.spec import timing
 from fdht.spec.instructions import Widths
 from fdht.spec.target import Target
@@ -20,14 +20,16 @@ class ProcessingElement(Component):
     controls; where the array is not compact each keeps registers of its own, so that wires are short.
 
     Args:
+        target: of the engine.
         at: row and column, for the floor plan.
 
     Members:
         factor_i, data_i (In), factor_o, data_o (Out): operands.
-        control_i (In), control_o (Out): last and valid of the operands in the same cycle.
+        control_i (In), control_o (Out): `valid` and `last` of the operands in the same cycle.
         drain_i (In), drain_o (Out): the column's drain chain, towards the last row.
 
-    Costs: 1 multiplier; one multiply-accumulate per cycle; operands to drain register timing.accumulate() + 1 cycles.
+    Costs: latency timing.accumulate() + 1 from a sum's last operands to the drain register; a multiply-accumulate per
+    cycle; 1 multiplier.
     """
 
     def __init__(self, target: Target, at: tuple[int, int]):
@@ -58,7 +60,7 @@ class ProcessingElement(Component):
             target.accumulator_width,
             target.compact,
             target.technology,
-            mult18_site(target.columns, *self._at) if target.pinned else "",
+            multiplier_site(platform, target.columns, *self._at) if target.pinned else "",
         )
         drain = Signal.like(self.drain_o, reset_less=True)
         m.d.sync += drain.eq(Mux(mac.finished, mac.o, self.drain_i))
@@ -83,19 +85,24 @@ class SystolicArray(Component):
     A word of P factors and a word of Q data enter together; row p sees its factor timing.row_skew(), column q its data
     timing.column_skew() cycles later. Tiles may follow each other every timing.period() cycles.
 
-    Finished sums move down their column one row per cycle. Operands take two cycles per row, so a row's sum is
-    finished just when that of the row above has passed: the sums leave in the order of rows, and nothing waits. In a
-    compact array all rows finish together and the last one leaves first. Either way no sum meets another, also of the
-    next tile, for every period >= P. Words leave in the reverse order of the factors, which the compiler undoes by
-    loading lane P - 1 - p with the factors of row p; an array that is not compact takes its lanes from last to first.
+    Finished sums move down their column one row per cycle. In a pipelined array operands take two cycles per row, so a
+    row's sum is finished just when that of the row above has passed: row 0 leaves first, and nothing waits. In a
+    compact array all rows finish together, and row P - 1 leaves first. Either way no sum meets another, nor one of the
+    next tile, as long as tiles are P cycles apart or more.
+
+    Rows so leave in the reverse order of the factor lanes: a compact array feeds row p from lane p, a pipelined one
+    from lane P - 1 - p. The compiler makes up for it by loading every tile's factors upside down.
+
+    Args:
+        target: of the engine.
 
     Members:
         factors (In): P factors. data (In): Q data lanes.
-        control (In): valid and last of a tile's K operand pairs, in consecutive cycles.
-        o (Out): one row of Q accumulators; o_valid (Out): in this cycle.
+        control (In): `valid` and `last` of a tile's K operand pairs, in consecutive cycles.
+        o (Out): one row of Q accumulators. o_valid (Out): there is one in this cycle.
 
-    Costs: P × Q multipliers; first row of a tile timing.drain() less address() and read() after its `last`
-    operands, then one row per cycle.
+    Costs: latency timing.drain() - timing.address() - timing.read() from a tile's last operands to its first row, then
+    a row per cycle; a tile every timing.period() cycles; P × Q multipliers.
     """
 
     def __init__(self, target: Target):
@@ -125,15 +132,15 @@ class SystolicArray(Component):
             for q in range(columns):
                 element = elements[p][q]
                 m.submodules[f"element_{p}_{q}"] = element
-                left = elements[p][q - 1] if q else None
-                above = elements[p - 1][q] if p else None
-                if left:
-                    m.d.comb += [element.factor_i.eq(left.factor_o), element.control_i.eq(left.control_o)]
+                west = elements[p][q - 1] if q else None
+                north = elements[p - 1][q] if p else None
+                if west:
+                    m.d.comb += [element.factor_i.eq(west.factor_o), element.control_i.eq(west.control_o)]
                 else:
                     skewed = delay(m, factor, timing.row_skew(target, p), f"factor_{p}")
                     m.d.comb += [element.factor_i.eq(skewed), element.control_i.eq(control)]
-                if above:
-                    m.d.comb += [element.data_i.eq(above.data_o), element.drain_i.eq(above.drain_o)]
+                if north:
+                    m.d.comb += [element.data_i.eq(north.data_o), element.drain_i.eq(north.drain_o)]
                 else:
                     skewed = delay(m, self.data[q], timing.column_skew(target, q), f"data_{q}")
                     m.d.comb += element.data_i.eq(skewed)
@@ -148,7 +155,8 @@ class SystolicArray(Component):
             m.d.sync += left.eq(rows)
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
-        m.d.sync += self.o_valid.eq(first | (left[1:] != 0))  # left != 0, as a register
+        # `left` falls in every cycle: what is 2 or more now is not 0 in the next, in which o_valid is seen.
+        m.d.sync += self.o_valid.eq(first | (left[1:] != 0))
         for q in range(columns):
             late = timing.column_skew(target, columns - 1) - timing.column_skew(target, q)
             m.d.comb += self.o[q].eq(delay(m, elements[rows - 1][q].drain_o, late, f"result_{q}"))

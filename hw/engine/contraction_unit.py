@@ -21,24 +21,27 @@ class ContractionUnit(Component):
 
     Tiles follow each other every timing.period() cycles, and the results of one leave while the next accumulates.
     `done` comes timing.DONE after the last write, or when the last rows of padding have left. Where the array is not
-    compact, the next instruction may start before that, once `issued` was seen, if its first rows leave the array
-    timing.LATCH after `done` or later.
+    compact, a chained instruction may start after `issued`, if its first row leaves the array at least timing.LATCH
+    cycles after its predecessor's `done`.
+
+    Args:
+        target: of the engine.
 
     Members:
-        instruction (In): see fdht.spec.instructions.array_instruction; stable from `start` to `issued`, if another one
-        starts
-            before `done`, else to `done`.
+        instruction (In): see fdht.spec.instructions.array_instruction; stable from `start` to `done`, or to `issued` if
+            another one is chained to it.
         start (In), issued (Out), done (Out): pulses; `issued` with the last operands' addresses.
-        data_enable, data_address (Out), data_word (In): scratchpad, timing.read() cycles.
-        factor_address (Out), factor_word (In): factor memory, timing.read() cycles. hidden (Out): the last factor of
-            this address is h.
-        bias_address (Out), bias_word (In): bias memory, timing.bias() cycles.
+        data_enable, data_address (Out), data_word (In): a word of the scratchpad, timing.read() cycles later.
+        factor_address (Out), factor_word (In): a word of factors, timing.read() cycles later. hidden (Out): the last of
+            them is h.
+        bias_address (Out), bias_word (In): a word of biases, timing.bias() cycles later.
         write_valid, write_results, write_add, write_address, write_data (Out): a result word, to the result memory if
             `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
         saturated (Out): lanes clipped in the word that leaves the requantisers.
 
-    Costs: P × Q multipliers; start to first operands' step 1 cycle; step to a tile's last operands to its first word
-    written timing.drain() + timing.requantise() + timing.write().
+    Costs: latency 1 from `start` to the first step of the operands' addresses, and timing.drain() +
+    timing.requantise() + timing.write() from the step to a tile's last operands to the write of its first row; a tile
+    every timing.period() cycles; P × Q multipliers.
     """
 
     def __init__(self, target: Target):

@@ -12,7 +12,8 @@ from fdht.hw.engine.address import AddressGenerator
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write, output_word
-from fdht.hw.technology import Multiplier, RegisteredMemory, block_rams
+from fdht.hw.technology import LutMultiplier, Multiplier, RegisteredMemory
+from fdht.spec import costs
 from fdht.spec.activation import SEGMENTS, table_width
 from fdht.spec.fixed import signed_bits
 from fdht.spec.instructions import GateOp, Widths, bits_for, gate_instruction
@@ -22,10 +23,12 @@ from fdht.spec.timing import MULTIPLY, lookahead
 
 
 class Slots(NamedTuple):
-    """The eight slots of a beat: which product of a unit enters the multiplier.
+    """A beat is eight slots, one cycle each: in which of them each of a unit's eight products enters the multiplier.
 
-    A slot's result is in `result` RESULT cycles later, so f, i and tanh(c) are there just when FORGET, INPUT and OUTPUT
-    want them; g and o wait in registers.
+    Five products are lookups (slope × offset within a segment of a table), three belong to the update: `forget` is
+    sigmoid(f) × c, `input` is sigmoid(i) × tanh(g), `output` is sigmoid(o) × tanh(c). A product's result is in the
+    register `result` RESULT cycles after its slot. Lookups are placed so that sigmoid(f), sigmoid(i) and tanh(c) are
+    there in the slots `forget`, `input` and `output`; tanh(g) and sigmoid(o) wait in registers of their own.
     """
 
     tanh_g: int
@@ -39,10 +42,30 @@ class Slots(NamedTuple):
 
 
 COMPACT = Slots(0, 1, 2, 3, 4, 5, 6, 7)
-"""tanh(c) and OUTPUT belong to the unit of the beat before: c is looked up as soon as it is known."""
+"""tanh_c and output belong to the unit of the beat before: c is looked up as soon as it is known."""
 
 REGISTERED = Slots(6, 0, 1, 3, 2, 4, 5, 7)
-"""With a register behind the tables. tanh(g) belongs to the unit of the beat after; o is kept for another beat."""
+"""With a register behind the tables. tanh_g belongs to the unit of the beat after; sigmoid(o) is kept another beat."""
+
+
+class CellReads(NamedTuple):
+    """Slots in which c is read from its memory.
+
+    Attributes:
+        update: c of the unit in update, in time for slot `forget`.
+        send: c of the unit in write, which follows its h to `out`.
+    """
+
+    update: int
+    send: int
+
+    @property
+    def send_bit(self) -> int:
+        """The lowest bit of a slot's number that is set in `send` and not in `update`."""
+        return next(bit for bit in range(3) if self.send >> bit & 1 and not self.update >> bit & 1)
+
+
+COMPACT_READS, REGISTERED_READS = CellReads(update=4, send=5), CellReads(update=2, send=4)
 
 MOVE = 3
 """Slot in which what is to be written or sent moves to the output register."""
@@ -55,67 +78,6 @@ for _slots in (COMPACT, REGISTERED):
     assert _slots.output - _slots.tanh_c == RESULT and _slots.input == _slots.forget + 1
 
 
-class LutMultiplier(Component):
-    """fdht.hw.technology.Multiplier without a multiplier block: a tree of ripple-carry adders.
-
-    Above its lowest bit, every two bits of b become a digit of -1, 0, 1 or 2, so that a bit of a row (one of
-    ~a, 0, a, 2a) is a single LUT4. What is missing to -a enters as the carry of the adder that the row is the
-    upper operand of; the lowest row, which is never that, is 0 or a.
-
-    Members:
-        a, b (In): operands. o (Out): their product.
-
-    Costs: latency fdht.spec.timing.MULTIPLY, a product per cycle; no multiplier block. 16 × 16 bits take 334 LUT4 of an
-    iCE40, less than half of what synthesis makes of the operator alone (777).
-    """
-
-    def __init__(self, width: int):
-        self._width = width
-        super().__init__({"a": In(signed(width)), "b": In(signed(width)), "o": Out(signed(2 * width))})
-
-    def elaborate(self, platform):
-        m = Module()
-        a = Signal.like(self.a, reset_less=True)
-        lowest = Signal(reset_less=True)
-        m.d.sync += [a.eq(self.a), lowest.eq(self.b[0])]
-
-        # Rows: weight, value, and what is still to be added at that weight.
-        rows: list[tuple[int, Value, Value]] = [(0, Mux(lowest, a, 0).as_signed(), C(0, 1))]
-        b = Cat(self.b, self.b[-1].replicate(2))
-        carry = C(0, 1)
-        for weight in range(1, self._width + 1, 2):  # as far as the first repeated sign bit
-            low, high = b[weight], b[weight + 1]
-            digit = Signal(2, name=f"digit_{weight}", reset_less=True)  # 3 is -1
-            m.d.sync += digit.eq(Cat(low ^ carry, high ^ (low & carry)))
-            carry = high & (low | carry)
-            row = Signal(signed(self._width + 1), name=f"row_{weight}")
-            with m.Switch(digit):
-                with m.Case(1):
-                    m.d.comb += row.eq(a)
-                with m.Case(2):
-                    m.d.comb += row.eq(a << 1)
-                with m.Case(3):
-                    m.d.comb += row.eq(~a)
-            rows.append((weight, row, digit.all()))
-        while len(rows) > 1:
-            rows = [
-                _add_rows(m, rows[k], rows[k + 1]) if k + 1 < len(rows) else rows[k] for k in range(0, len(rows), 2)
-            ]
-        o = Signal.like(self.o, reset_less=True)
-        m.d.sync += o.eq(rows[0][1])
-        m.d.comb += self.o.eq(o)
-        return m
-
-
-def _add_rows(m: Module, lower: tuple[int, Value, Value], upper: tuple[int, Value, Value]) -> tuple[int, Value, Value]:
-    """The sum of two rows, with what the upper one lacks; the low bits that it does not reach pass by the adder."""
-    (weight, a, lack), (above, b, carry) = lower, upper
-    apart = above - weight
-    total = Signal(signed(max(len(a) - apart, len(b)) + 2), name=f"sum_{weight}_{above}")
-    m.d.comb += total.eq(Cat(C(1, 1), a[apart:]).as_signed() + Cat(carry, b).as_signed())
-    return weight, Cat(a[:apart], total[1:]).as_signed(), lack
-
-
 class GateUnit(Component):
     """Executes gate instructions (see fdht.spec.instructions), bit-exact with fdht.spec.activation and
     fdht.spec.formats.
@@ -125,15 +87,15 @@ class GateUnit(Component):
         c' = saturate(round((sigmoid(f) * c << forget_shift) + sigmoid(i) * tanh(g) >> cell_shift))
         h  = saturate(round(sigmoid(o) * tanh(c') >> hidden_shift))
 
-    All eight products, four of them inside the piecewise-linear tables, share one multiplier. A unit takes part
-    in three beats of eight slots (see Slots): lookups and c'; tanh(c') and h; writing and sending. Where the array is
-    not compact there is a register behind every memory, z is fetched in a beat of its own, and the slots are others.
+    All eight products share one multiplier. A unit takes part in three beats of eight slots (see Slots): lookups and
+    c'; tanh(c') and h; writing and sending. Where the array is not compact there is a register behind every memory, z
+    is fetched in a beat of its own, and the slots are others.
 
     Everything in front of the multiplier stops as a whole when `out` is full at the start of a beat or `state`
     has no word; the arithmetic behind it runs on, and its last results wait in their registers.
 
     Args:
-        target: widths, formats, technology.
+        target: of the engine.
 
     Members:
         instruction (In): stable from `start` to `done`. start (In): pulse, not before the cycle after `done`.
@@ -152,8 +114,8 @@ class GateUnit(Component):
         h_address (In), h_data (Out): reads h of a unit, timing.hidden() cycles later.
         table_fill (In): see fdht.hw.engine.signatures.image_write and fdht.spec.activation.table_words.
 
-    Costs: one multiplier (in LUTs on iCE40, whose multipliers the array needs); 8 cycles per unit in STEP and
-    EMIT, 2 in STATE, exact times in fdht.spec.timing.gate; `block_rams` for tables and cell states.
+    Costs: latency as fdht.spec.timing.gate; 8 cycles per unit in STEP and per logit in EMIT, 2 per unit in STATE; one
+    multiplier (of LUTs on iCE40, whose multipliers the array needs) and block RAM as fdht.spec.costs.gate_unit.
     """
 
     def __init__(self, target: Target):
@@ -193,13 +155,11 @@ class GateUnit(Component):
     @property
     def multipliers(self) -> int:
         """Multiplier blocks of the part."""
-        return 0 if self._target.technology is Technology.ICE40 else 1
+        return costs.gate_unit(self._target).multipliers
 
     @property
     def block_rams(self) -> int:
-        target = self._target
-        states = block_rams(target.technology, target.hidden, target.data_width)
-        return self._tables.block_rams + states + (states if self._hidden is None else self._hidden.block_rams)
+        return costs.gate_unit(self._target).block_rams
 
     def elaborate(self, platform):
         m = Module()
@@ -263,7 +223,8 @@ class GateUnit(Component):
         ]
         with m.If(self.start):
             m.d.sync += [
-                # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c.
+                # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c. The others
+                # begin so many slots before one of number 0; slots are numbered modulo 8.
                 slot.eq(Mux(state_next, MOVE, -RESULT - lookahead(target))),
                 fill.eq(1),
                 early.eq(late & ~state_next),
@@ -464,7 +425,7 @@ class GateUnit(Component):
             shape=signed(width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
         )
         store, fetch = cells.write_port(), cells.read_port()
-        asks, asks_due = (2, 4) if late else (4, 5)  # c of the unit, in time for slot forget; c to be sent
+        reads = REGISTERED_READS if late else COMPACT_READS
         m.d.comb += [
             self.cell_valid.eq(go & Mux(is_state, wrote, is_step & in_update & (slot == 6))),
             self.cell_address.eq(written),
@@ -472,8 +433,8 @@ class GateUnit(Component):
             store.en.eq(self.cell_valid),
             store.addr.eq(self.cell_address),
             store.data.eq(self.cell_data),
-            fetch.en.eq(go & ((slot == asks) | ((slot == asks_due) & cells_due))),
-            fetch.addr.eq(Mux(slot[2 if late else 0], written, unit)),
+            fetch.en.eq(go & ((slot == reads.update) | ((slot == reads.send) & cells_due))),
+            fetch.addr.eq(Mux(slot[reads.send_bit], written, unit)),
             cell_now.eq(delay(m, fetch.data, int(late), "cell")),
         ]
 

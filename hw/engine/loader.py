@@ -16,22 +16,25 @@ from fdht.spec.target import Target
 class InputLoader(Component):
     """Executes loader instructions: places raw inputs and hidden states in data tensors, or clears them.
 
-    A beat of `x` is `input_lanes` raw words. Either it becomes a word of the scratchpad as it is, or its words are
+    A beat of `x` is `input_lanes` raw words. Either it becomes a word of the scratchpad as a whole, or its words are
     placed one by one; the rest of a frame's last beat is then dropped.
+
+    Args:
+        target: of the engine.
 
     Members:
         instruction (In): see fdht.spec.instructions.loader_instruction. start (In), done (Out): pulses.
         keep (In): ZERO changes nothing and is done in the next cycle.
         fill (In): see fdht.hw.engine.signatures.image_write; the parts of a word are its lanes. Not while an
-        instruction runs.
+            instruction runs.
         x (In): raw words.
         h_address (Out), h_data (In): h of a unit, timing.hidden() cycles later.
         write_valid, write_address, write_mask, write_data (Out): scratchpad.
         starved (Out): a word was wanted and none came in this cycle.
 
-    Costs: one lane (LOAD, COPY) or word (ZERO, CLEAR, LOAD of whole words) per cycle, the first timing.load() (COPY:
-    timing.copy()) after `start`; `done` timing.DONE after the last. All towards the scratchpad is registered: x may
-    come late in a cycle.
+    Costs: latency timing.load() (COPY: timing.copy()) from `start` to the first write, timing.DONE from the last to
+    `done`; a lane (LOAD, COPY) or a word (ZERO, CLEAR, LOAD of whole words) per cycle. Outputs to the scratchpad are
+    registers, so x may come late in a cycle.
     """
 
     def __init__(self, target: Target):
@@ -127,11 +130,14 @@ class InputLoader(Component):
 class InputPacker(Component):
     """Makes beats of `input_lanes` raw words, for what brings them one by one.
 
+    Args:
+        target: of the engine.
+
     Members:
         i (In): raw words; a frame that does not fill its last beat is followed by words of any value that do.
         o (Out): beats.
 
-    Costs: none if a beat is one word; else `input_lanes` - 1 registers, and no cycles.
+    Costs: latency 0; a word per cycle; `input_lanes` - 1 registers of a word.
     """
 
     def __init__(self, target: Target):
@@ -167,11 +173,15 @@ class ImageLoader(Component):
     The stream is a sequence of blocks: segment number (see fdht.spec.instructions.Segment), first address, number of
     memory words, then the words, each as 16-bit words from its least significant bits.
 
+    Args:
+        target: of the engine.
+        table_width: bits of a word of the tables.
+
     Members:
         image (In): the stream; always taken.
         write (Out): one bit per segment. address, part, data (Out): which 16 bits of which memory word are written.
 
-    Costs: 16 bits per cycle.
+    Costs: latency 0; 16 bits per cycle.
     """
 
     def __init__(self, target: Target, table_width: int):

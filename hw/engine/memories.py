@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component, delay
 from fdht.hw.engine.signatures import image_write
-from fdht.hw.technology import BankMemory, RegisteredMemory, block_rams
-from fdht.spec import timing
+from fdht.hw.technology import BankMemory, RegisteredMemory
+from fdht.spec import costs, timing
 from fdht.spec.instructions import WORD, Widths, bits_for, words_for
 from fdht.spec.target import Target, Technology
 
@@ -21,20 +21,22 @@ class Scratchpad(Component):
     The array reads one word and writes one word per cycle, the loader writes lanes of one. The compiler keeps them out
     of each other's banks.
 
+    Args:
+        target: of the engine.
+
     Members:
         read_enable, read_address (In), read_data (Out): a word for the array, timing.read() cycles later.
         array_valid, array_address, array_data (In): a word from the array.
         loader_valid, loader_address, loader_mask, loader_data (In): lanes from the loader.
         collision (Out): a bank was asked for more than it can do; never, with a correct program.
 
-    Costs: banks × lanes memories. In compact arrays two lanes share a memory where that takes fewer block RAMs, which
-    is so in banks of 512 words of 16 bits on Gowin's parts.
+    Costs: latency timing.read() of a read; a read and a write per cycle; banks × lanes memories, or half as many where
+    two lanes share one (fdht.spec.costs.scratchpad).
     """
 
     def __init__(self, target: Target):
         self._target = target
-        alone, pair = (block_rams(target.technology, target.bank_words, target.data_width, n) for n in (1, 2))
-        self._together = 2 if target.compact and target.columns % 2 == 0 and pair < 2 * alone else 1
+        self._together = costs.lanes_together(target)
         address = Widths(target).address
         word = data.ArrayLayout(signed(target.data_width), target.columns)
         super().__init__(
@@ -74,11 +76,11 @@ class Scratchpad(Component):
 
     @property
     def block_rams(self) -> int:
-        return sum(memory.block_rams for bank in self._banks for memory in bank)
+        return costs.scratchpad(self._target).block_rams
 
     @property
     def sprams(self) -> int:
-        return sum(memory.sprams for bank in self._banks for memory in bank)
+        return costs.scratchpad(self._target).sprams
 
     def elaborate(self, platform):
         m = Module()
@@ -86,11 +88,12 @@ class Scratchpad(Component):
         collisions = []
         words = data.ArrayLayout(self.read_data.shape(), len(self._banks))
         read = Signal(words)
-        # Banks of large parts lie far apart: what they are asked waits in registers of the bank, before and behind the
-        # choice between array and loader, then of each lane; what they answer in the memory's own register and another.
+        # Banks of large parts lie far apart. A request waits in registers of its bank, before and behind the choice
+        # between array and loader, then in one of each lane; the answer in the memory's own register and another. Which
+        # bank answers is known all the while, and needed two cycles before the end: to select, and to register.
         lanes = self._target.columns
         port = 0 if self._target.compact else 1
-        read_bank = delay(m, self.read_address[offset:], 5 * port, "read_bank")
+        read_bank = delay(m, self.read_address[offset:], timing.read(self._target) - 2, "read_bank")
         for lane in range(lanes):
             select = delay(m, read_bank, 1, f"select_{lane}", keep=bool(port))
             chosen = Array(read[k][lane] for k in range(len(self._banks)))[select]
@@ -155,8 +158,11 @@ class Scratchpad(Component):
 class ResultMemory(Component):
     """z and logits, in block RAM: words are stored, or added to what is there, saturated.
 
-    Nobody reads while words are added, and no address in the cycle it is stored. Where the array is not compact, what
-    is read comes from a copy that may lie near the reader, stored a cycle later still.
+    Nothing is read while words are added, nor an address in the cycle in which it is stored. Where the array is not
+    compact, reads are served by a copy, which may lie near the reader and is written a cycle later.
+
+    Args:
+        target: of the engine.
 
     Members:
         write_valid, write_add, write_address, write_data (In): a word to store, or to add.
@@ -164,7 +170,8 @@ class ResultMemory(Component):
         saturated (Out): lanes of it that a sum clipped.
         read_address (In), read_data (Out): one cycle later.
 
-    Costs: latency 1 either way; `block_rams`.
+    Costs: latency timing.store() of a write, 1 of a read; one of each per cycle; block RAM as
+    fdht.spec.costs.result_memory.
     """
 
     def __init__(self, target: Target):
@@ -188,9 +195,7 @@ class ResultMemory(Component):
 
     @property
     def block_rams(self) -> int:
-        target = self._target
-        copies = 1 if target.compact else 2
-        return copies * block_rams(target.technology, target.result_words, target.columns * target.data_width)
+        return costs.result_memory(self._target).block_rams
 
     def elaborate(self, platform):
         m = Module()
@@ -245,26 +250,28 @@ class ImageMemory(Component):
     """A memory that an image fills, in block RAM; read as whole words.
 
     Args:
-        technology: whose block RAM is counted. shape, depth: of its words.
+        technology: of the part. shape: of a word. depth: words.
         latency: 1; 2: every 16 bits have a RegisteredMemory of their own; 4: also registers in front of and behind it.
 
     Members:
         fill (In): see fdht.hw.engine.signatures.image_write.
-        read_enable (In), read_address (In), read_data (Out): `latency` cycles later, not counting those without
-            `read_enable`, in which what is read stays where it is. With a latency of 4 it must be high.
+        read_enable (In): reads go on; in a cycle without, what has been read so far stays where it is. With a latency
+            of 4 it must always be high.
+        read_address (In), read_data (Out): `latency` cycles later, of those with `read_enable`.
 
-    Costs: `block_rams`.
+    Costs: latency as given; a read and 16 bits of a write per cycle; block RAM as fdht.spec.costs.image_memory.
     """
 
     def __init__(self, technology: Technology, shape: ShapeLike, depth: int, latency: int = 1):
-        self._technology = technology
+        width = Shape.cast(shape).width
         self._depth = depth
-        self._parts = words_for(Shape.cast(shape).width)
+        self._blocks = costs.image_memory(technology, width, depth, registered=latency > 1)
+        self._parts = words_for(width)
         self._latency = latency
         self._registered = [RegisteredMemory(WORD, depth, technology) for _ in range(self._parts if latency > 1 else 0)]
         super().__init__(
             {
-                "fill": In(image_write(depth, Shape.cast(shape).width)),
+                "fill": In(image_write(depth, width)),
                 "read_enable": In(1),
                 "read_address": In(bits_for(depth)),
                 "read_data": Out(shape),
@@ -273,9 +280,7 @@ class ImageMemory(Component):
 
     @property
     def block_rams(self) -> int:
-        if self._registered:
-            return sum(memory.block_rams for memory in self._registered)
-        return block_rams(self._technology, self._depth, WORD, self._parts)
+        return self._blocks.block_rams
 
     def elaborate(self, platform):
         m = Module()
@@ -314,15 +319,18 @@ class ImageMemory(Component):
 
 
 class FactorMemory(Component):
-    """Words of P factors, read like the scratchpad: timing.read() cycles.
+    """Words of P factors, read as late as words of the scratchpad.
+
+    Args:
+        target: of the engine.
 
     Members:
         fill (In): see fdht.hw.engine.signatures.image_write.
-        read_address (In), read_data (Out).
-        hidden (In): with an address: the last factor of its word is h of the unit of this number.
-        h_asked, h_address (Out), h_data (In): reads that from the gate unit, timing.hidden() cycles.
+        read_address (In), read_data (Out): a word, timing.read() cycles later.
+        hidden (In): the address is the number of a unit, whose h takes the place of the last factor.
+        h_asked, h_address (Out), h_data (In): h of a unit from the gate unit, timing.hidden() cycles later.
 
-    Costs: one ImageMemory.
+    Costs: latency timing.read(); a word per cycle; block RAM as fdht.spec.costs.factor_memory.
     """
 
     def __init__(self, target: Target):
@@ -344,7 +352,7 @@ class FactorMemory(Component):
 
     @property
     def block_rams(self) -> int:
-        return self._memory.block_rams
+        return costs.factor_memory(self._target).block_rams
 
     def elaborate(self, platform):
         m = Module()

@@ -15,12 +15,15 @@ class Requantiser(Component):
 
     One lane; no flow control.
 
+    Args:
+        target: of the engine.
+
     Members:
         i, i_valid (In): accumulator. bias (In): its bias, timing.bias() later; 0 for none.
         shift (In): constant while anything is in flight.
         o, o_valid (Out): the result. o_saturated (Out): it was clipped.
 
-    Costs: latency timing.requantise(); one word per cycle; no multipliers.
+    Costs: latency timing.requantise(); a word per cycle.
     """
 
     def __init__(self, target: Target):
@@ -93,12 +96,16 @@ class Transposer(Component):
     A block is collected row by row, handed over whole, and sent while the next is collected. Only the first
     `emit` + 1 words are sent: the old lanes in use.
 
+    Args:
+        target: of the engine.
+
     Members:
         i, i_valid (In): rows; at most one per cycle, in multiples of Q.
         emit (In): words per block, less one; constant while anything is in flight.
         o, o_valid (Out): words, on consecutive cycles.
 
-    Costs: 2 Q² data registers; first word timing.TRANSPOSE after a block's last row.
+    Costs: latency timing.TRANSPOSE from a block's last row to its first word; a row and a word per cycle; 2 Q² data
+    registers.
     """
 
     def __init__(self, target: Target):
@@ -127,7 +134,8 @@ class Transposer(Component):
         arrived = [self.i_valid & (count == k) for k in range(size)]
         complete = delay(m, arrived[-1], 1, "complete", reset_less=False)
         m.d.comb += self.o.eq(block[0])
-        m.d.sync += self.o_valid.eq(complete | (left[1:] != 0))  # left != 0, as a register
+        # `left` falls in every cycle: what is 2 or more now is not 0 in the next, in which o_valid is seen.
+        m.d.sync += self.o_valid.eq(complete | (left[1:] != 0))
         with m.If(self.i_valid):
             m.d.sync += count.eq(Mux(count == size - 1, 0, count + 1))
         for k in range(size - 1):

@@ -10,7 +10,7 @@ from fdht.hw.component import Component, delay
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write
-from fdht.spec import timing
+from fdht.spec import costs, timing
 from fdht.spec.instructions import WORD, Record, Token
 from fdht.spec.target import Target
 
@@ -24,13 +24,17 @@ COPY_BITS = 64
 class Sequencer(Component):
     """Fetches the instructions of one unit and hands them over one at a time.
 
-    Knows only the header of an instruction (see fdht.spec.instructions): it waits for tokens, starts the unit, gives
-    tokens when the unit is done, and after `loop_end` goes on at `back`, once per time step. And `early`, with which
-    the token Z_READY is given when the unit starts, and `delay`, cycles between the tokens and the start.
+    It waits for an instruction's tokens, starts the unit, gives tokens when the unit is done, and after `loop_end` goes
+    on at `back`, once per time step. Of an instruction it knows the header (see fdht.spec.instructions) and two fields
+    that some have: with `early` the token Z_READY is given when the unit starts; `delay` is the number of cycles
+    between the tokens and the start.
 
     Where the array is not compact, the next instruction is fetched while the unit is at work, and what decides a start
-    is registered. Then an instruction that is `chained` may start as soon as the one before is issued, though not
-    before the one before that is done: two are under way at most.
+    is registered. A `chained` instruction then starts as soon as the one before is issued; two are under way at most.
+
+    Args:
+        target: of the engine.
+        record: of the unit's instructions.
 
     Members:
         fill (In): see fdht.hw.engine.signatures.image_write.
@@ -42,7 +46,8 @@ class Sequencer(Component):
             the instructions.
         final_step (Out): the instruction belongs to the loop's last turn, or follows it.
 
-    Costs: fetch and start as in timing.fetch() and timing.start(); one block of program memory.
+    Costs: latency timing.fetch() from the end of an instruction to the next being there, timing.start() from there to
+    `start`; block RAM as fdht.spec.costs.program_memory.
     """
 
     def __init__(self, target: Target, record: Record):
@@ -70,7 +75,7 @@ class Sequencer(Component):
 
     @property
     def block_rams(self) -> int:
-        return self._memory.block_rams
+        return costs.program_memory(self._target).block_rams
 
     def elaborate(self, platform):
         m = Module()
@@ -189,16 +194,23 @@ class Sequencer(Component):
 
 
 def data_shift(buffer, word):
-    """The next word arrives at the top; after the last, the first has reached the bottom."""
+    """A buffer of words after another came in at its top; when the last has come, the first is at the bottom."""
     return (word << len(buffer) - WORD) | (buffer >> WORD)
 
 
 class TokenCounters(Component):
     """One counter per token; any unit may give or take any of them in any cycle.
 
+    Args:
+        target: of the engine.
+        units: how many give and take.
+
     Members:
-        clear (In): all to zero. gives, takes (In): masks, one per unit. available (Out): counters not zero,
-            timing.token() after what was given; as much after what was taken, while no unit waits for that token.
+        clear (In): all become zero. gives, takes (In): a mask of tokens per unit.
+        available (Out): tokens whose counter is not zero. What was taken shows as late as what was given; no unit waits
+            for that token meanwhile.
+
+    Costs: latency timing.token().
     """
 
     def __init__(self, target: Target, units: int):

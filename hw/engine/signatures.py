@@ -15,7 +15,12 @@ def output_word(target: Target) -> data.StructLayout:
 
 
 def image_write(depth: int, width: int) -> Signature:
-    """How a memory is filled: with `enable`, `data` becomes the bits from 16 × `part` of the word at `address`."""
+    """How a memory is filled, 16 bits at a time: with `enable`, `data` becomes the bits from 16 × `part` on of the word
+    at `address`.
+
+    Args:
+        depth: words of the memory. width: bits of a word.
+    """
     return Signature(
         {
             "enable": Out(1),

@@ -34,7 +34,14 @@ def cell_event(target: Target) -> data.StructLayout:
 class EventPort(Component):
     """Holds the last event and counts them, so that a change of `count` is an event in the cycle before.
 
-    Costs: nothing in a bitstream, where its outputs are left open and it is swept away.
+    Args:
+        shape: of an event.
+
+    Members:
+        valid (In), i (In): an event, in this cycle.
+        count (Out), event (Out): how many there were, modulo 2^16, and the last.
+
+    Costs: latency 1; nothing in a bitstream, where its outputs are left open, so that synthesis removes it.
     """
 
     def __init__(self, shape: data.StructLayout):

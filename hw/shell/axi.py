@@ -82,12 +82,15 @@ def result_beat() -> data.StructLayout:
 class LargestLogit(Component):
     """Number of the largest of the words it sees, the first of equal ones.
 
-    Members:
-        clear (In): none was seen yet.
-        i (In), valid (In): a word.
-        o (Out): its number. some (Out): there was one.
+    Args:
+        width: bits of a word.
 
-    Costs: a word per cycle, latency 1; a comparison.
+    Members:
+        clear (In): forget all words.
+        i (In), valid (In): a word.
+        o (Out): number of the largest, from 0. some (Out): there was a word.
+
+    Costs: latency 1; a word per cycle; a comparison.
     """
 
     def __init__(self, width: int):
@@ -116,6 +119,9 @@ class LargestLogit(Component):
 class RunControl(Component):
     """Begins runs and makes a packet of the results of each.
 
+    Args:
+        target: of the engine.
+
     Members:
         start (In): pulse: begin a run. auto (In): begin one whenever `frame_waits` (In). ready (In): one may begin.
         settled (In): the engine has been reset. abort (In): pulse: end the run; a few cycles later `settled` is high.
@@ -127,7 +133,7 @@ class RunControl(Component):
         done (Out): pulse: a run is finished, and `number`, `classified`, `marked` (Out) are its class, whether it has
             one, and whether something was wrong with it.
 
-    Costs: a result per cycle, no cycles.
+    Costs: latency 0 of a result; a result per cycle.
     """
 
     def __init__(self, target: Target):
@@ -216,16 +222,16 @@ class RunControl(Component):
 
 
 class ImageCheck(Component):
-    """Knows whether the image that was written is the one that was meant.
+    """Tells whether the image that was written is the one that was meant, by the CRC of its words.
 
     Members:
-        word (In), valid (In): a word is loaded. Without `loading` (Out) before, it is an image's first.
+        word (In), valid (In): a word is loaded. If `loading` (Out) is low before, it is an image's first.
         expected (In), check (In): the image ends here, and this is what its CRC should be.
-        anew (In): the next word is an image's first. It is also after a reset, which changes nothing else.
-        crc (Out): CRC-32 of the image's words. loaded (Out): that was as expected, and no word has come since.
-        wrong (Out): pulse: it was not, or no word has come since `anew` or the reset.
+        anew (In): the next word is an image's first. So is the next after a reset, which changes nothing else.
+        crc (Out): CRC-32 of the image's words. loaded (Out): it was as expected, and no word has come since.
+        wrong (Out): pulse: it was not as expected, or no word has come since `anew` or the reset.
 
-    Costs: `loaded` and `crc` a cycle later.
+    Costs: latency 1 of `loaded` and `crc`; a word per cycle.
     """
 
     def __init__(self):
@@ -268,7 +274,7 @@ class ImageCheck(Component):
 
 
 class AXIAccelerator(Component):
-    """The engine behind AXI interfaces; this module's text says what passes through them.
+    """The engine behind AXI interfaces; the text at the top of this module says what passes through them.
 
     Args:
         target: of the engine.
@@ -280,8 +286,8 @@ class AXIAccelerator(Component):
         s_axis_x_*, s_axis_state_* (In), m_axis_result_* (Out): AXI4-Stream.
         interrupt (Out): high while an enabled bit of IRQ_STATUS is set.
 
-    Costs: those of the engine (`multipliers`, `block_rams`, `sprams`), and none of these blocks. A beat of x reaches
-    the engine 1 cycle later, 2 if the array is not compact; a result its stream as late.
+    Costs: latency 1, or 2 if the array is not compact, of a beat of x to the engine and of a result to its stream; the
+    engine's multipliers and block RAM, and no more.
     """
 
     def __init__(self, target: Target, build: int = 0):

@@ -25,7 +25,7 @@ from fdht.spec.registers import ADDRESS_BITS, BYTES, OFFSET, mask
 from fdht.spec.target import Target
 
 Loop = tuple[int, int]
-"""Turns, and how far each goes on."""
+"""How many turns, and by how many positions each moves on."""
 
 
 def loops(order: np.ndarray, channels: int) -> tuple[Loop, ...]:
@@ -33,10 +33,10 @@ def loops(order: np.ndarray, channels: int) -> tuple[Loop, ...]:
 
     Args:
         order: positions in a frame, each once.
-        channels: words of a pixel; no loop goes on from within a pixel to the next.
+        channels: words of a pixel; a loop moves by whole pixels, or by channels within one.
 
     Raises:
-        SpecError: no nest of loops does.
+        SpecError: no such nest of loops visits them in this order.
     """
     found: list[Loop] = []
     left = np.asarray(order)
@@ -64,10 +64,10 @@ class Walk(Component):
         nest: see loops. pixels, channels: of a frame and of a pixel.
 
     Members:
-        step (In): go on; after the last position, to the first.
+        step (In): move on; after the last position, to the first.
         pixel, channel (Out): the position. last (Out): it is the last one.
 
-    Costs: a position per cycle.
+    Costs: latency 1; a position per cycle.
     """
 
     def __init__(self, nest: Sequence[Loop], pixels: int, channels: int):
@@ -115,7 +115,7 @@ class CameraFrames(Component):
         o (Out): see fdht.hw.shell.packets.beat; a packet per frame.
         skipped (Out): pulse: a frame was.
 
-    Costs: `input_lanes` + 2 cycles per beat; a memory of two frames.
+    Costs: `input_lanes` + 2 cycles per beat; block RAM for two frames.
     """
 
     def __init__(self, target: Target, pixels: int, channels: int, order: np.ndarray | None):
@@ -184,14 +184,15 @@ class Boot(Component):
     """Writes registers from a ROM, as a CPU would when it starts.
 
     Args:
-        writes: addresses and values.
+        writes: addresses and values, in their order.
 
     Members:
         done (Out): all is written.
         refused (Out): an access was answered by an error.
-        awaddr … bready: of an AXI4-Lite manager that only writes.
+        awaddr, awvalid, wdata, wvalid, bready (Out), awready, wready, bresp, bvalid (In): of an AXI4-Lite manager that
+            only writes.
 
-    Costs: a ROM.
+    Costs: one write after the other, each answered before the next; block RAM for addresses and values.
     """
 
     def __init__(self, writes: Sequence[tuple[int, int]]):

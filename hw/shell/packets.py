@@ -12,10 +12,13 @@ from fdht.hw.component import Component
 class RegisterSlice(Component):
     """Two registers between two streams: none of its outputs depends on an input in the same cycle.
 
-    Members:
-        i (In), o (Out): payloads of a shape.
+    Args:
+        shape: of a payload.
 
-    Costs: latency 1, a payload per cycle; two registers for it.
+    Members:
+        i (In), o (Out): payloads.
+
+    Costs: latency 1; a payload per cycle; two registers of a payload.
     """
 
     def __init__(self, shape: Any):
@@ -52,8 +55,8 @@ def checked_beat(width: int, lanes: int) -> data.StructLayout:
 class PacketGate(Component):
     """Gives every packet the length it must have, and says when it had another.
 
-    A packet that ends early is filled with zeros. One that does not end with its last word is cut there, and all
-    dropped that comes until its end. A beat with no words at all is nothing, or the end of its packet if it is `last`.
+    A packet that ends early is filled with zeros. One that goes on after its last word is cut there, and what comes up
+    to its end is dropped. A beat without any words is ignored, or ends its packet if it is `last`.
 
     Args:
         width: bits of a word.
@@ -61,13 +64,13 @@ class PacketGate(Component):
         count_width: bits of the number of words of a packet.
 
     Members:
-        i (In): see beat. o (Out): see checked_beat; of words too many for a packet's last beat any value.
+        i (In): see beat. o (Out): see checked_beat; words behind a packet's last one have any value.
         length (In): words of a packet; with 0, nothing is taken.
-        open (In): nothing is taken and nothing sent without.
-        abort (In): begin anew: with `inside` (In), drop what comes up to a packet's end first. Not while `open`.
+        open (In): beats are taken and sent; without, neither.
+        abort (In): start over, but with `inside` (In) drop what comes up to a packet's end first. Not while `open`.
         short (Out): pulse: a packet ended early or lacked words. long (Out): pulse: one did not end where it should.
 
-    Costs: no cycles; `o.payload.faulty` comes late in a cycle.
+    Costs: latency 0; a beat per cycle. `o.payload.faulty` comes late in a cycle.
     """
 
     def __init__(self, width: int, lanes: int, count_width: int):

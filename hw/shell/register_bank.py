@@ -55,8 +55,8 @@ class RegisterBank(Component):
 
     Write address and data may come in any order. SLVERR answers an access where there is no register, a read of one
     that cannot be read, a write to one that cannot be written, or one without the byte strobes that a pushed value
-    needs; none of them does anything. All
-    outputs are registers, so there is no way through from one channel to another.
+    needs; none of them does anything. All outputs are registers, so no output depends on an input in the
+    same cycle.
 
     Args:
         registers: from address 0 on, four bytes apart.
@@ -70,7 +70,7 @@ class RegisterBank(Component):
             PULSE (Out): the bits written as 1, for a cycle.
             PUSH (Out): what was written, while `_valid` (Out) is high for a cycle.
 
-    Costs: a read every 2 cycles, its data 2 cycles after the address was taken; a write every 2, its response 2 after.
+    Costs: latency 2 from an address to its data, and from a write to its response; a read and a write every 2 cycles.
     """
 
     def __init__(self, registers: Sequence[Register], address_bits: int):

@@ -13,21 +13,21 @@ BITS = 8
 class SPIPeripheral(Component):
     """Bytes from and to an SPI controller: mode 0, 8 bits, high bit first, both directions at once.
 
-    The shift register runs on the host's clock, which may so be as fast as that of `sync`; only whole bytes cross, each
-    held in a register while a bit that changes with it is synchronised. Where the host clocks and nothing is to be
-    sent, it gets `idle`. A byte that a deselection cuts is dropped.
+    The shift register runs on the host's clock, which may thus be as fast as that of `sync`. Only whole bytes cross to
+    `sync`, each held in a register while a bit that changes with it is synchronised. Where the host clocks and nothing
+    is to be sent, it gets `idle`. A byte is dropped if the peripheral is deselected within it.
 
     Args:
         idle: what is sent between bytes.
 
     Members:
         clock, select, copi (In): the pins; `select` is high while the peripheral is selected.
-        cipo (Out): registered; it changes with the clock's falling edge. The first byte after power-up means nothing.
+        cipo (Out): a register that changes with the clock's falling edge. The first byte after power-up has any value.
         i (In): bytes to send.
         o (Out): bytes received; always taken.
 
-    Costs: a byte per 8 clocks of the host; no memory. Bytes follow each other without `idle` if each is there 8 clocks
-    of the host after the one before was taken.
+    Costs: a byte per 8 clocks of the host, without `idle` between bytes if each is there 8 clocks of the host after the
+    one before was taken.
     """
 
     def __init__(self, idle: int):

@@ -17,10 +17,13 @@ from fdht.spec.target import Target
 class StreamBuffer(Component):
     """A register between two streams, so that neither waits for the other's logic.
 
-    Members:
-        i (In), o (Out): payloads of a shape.
+    Args:
+        shape: of a payload.
 
-    Costs: latency 1; a word every other cycle.
+    Members:
+        i (In), o (Out): payloads.
+
+    Costs: latency 1; a payload every other cycle.
     """
 
     def __init__(self, shape):
@@ -46,9 +49,9 @@ class LinkedEngine(Component):
         build: 32 bits that identify the bitstream.
 
     Members:
-        rx (In), tx (Out): bytes from and to the host. lost (In): see fdht.hw.shell.link.
+        rx (In), tx (Out): bytes from and to the host. lost (In): pulse: a byte was lost on its way here.
 
-    Costs: those of engine and link (`multipliers`, `block_rams`, `sprams`).
+    Costs: those of engine and link.
     """
 
     def __init__(self, target: Target, build: int = 0):
@@ -116,15 +119,16 @@ class System(Component):
 
     Args:
         target: of the engine.
-        divisor: of the serial port (see fdht.hw.shell.uart).
+        divisor: clock cycles per bit of the serial port.
         build: 32 bits that identify the bitstream.
         spi: there is an SPI port.
 
     Members:
         rx (In), tx (Out): the serial line.
-        spi_clock, spi_select, spi_copi (In), spi_cipo (Out): see fdht.hw.shell.spi; only with `spi`.
+        spi_clock, spi_select, spi_copi (In), spi_cipo (Out): the SPI port's pins, see fdht.hw.shell.spi; only with
+            `spi`.
 
-    Costs: those of the engine and its link (`engine`).
+    Costs: those of the engine and its link (`engine`), and logic for the ports.
     """
 
     def __init__(self, target: Target, divisor: int, build: int = 0, spi: bool = False):

@@ -34,7 +34,7 @@ class UARTReceiver(Component):
         bytes (Out): what was received. A byte not taken before the next begins is lost.
         overrun (Out): pulse: a byte was lost, or its stop bit was missing.
 
-    Costs: a byte is out half a bit after the start of its stop bit; no memory.
+    Costs: latency: a byte is out in the middle of its stop bit; a byte per 10 bits.
     """
 
     def __init__(self, divisor: int):
@@ -78,7 +78,8 @@ class UARTTransmitter(Component):
         bytes (In): what to send.
         pin (Out): the line; registered.
 
-    Costs: a byte per 10 bits, its first at the next of a clock that is never stopped; no memory.
+    Costs: latency: up to a bit, since bits begin every `divisor` cycles whether or not there is a byte; a byte per 10
+    bits.
     """
 
     def __init__(self, divisor: int):

@@ -6,13 +6,16 @@ from textwrap import indent
 
 import pytest
 from amaranth._unused import MustUse
+from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
 from fdht.boards import BOARDS, find_board
 from fdht.boards.baseline import EXACT, load, path_of
 from fdht.boards.board import Board
+from fdht.boards.lfe5u_85f import SITES, multiplier_site
 from fdht.boards.synthesis import prepare
 from fdht.boards.top import BoardTop, build_id
+from fdht.hw.engine.array import ProcessingElement
 from fdht.hw.shell.uart import divisor
 from fdht.spec.errors import SpecError
 from fdht.spec.target import TARGETS, Technology
@@ -128,3 +131,28 @@ def test_an_unknown_board_is_named_with_those_there_are():
 
 def test_build_ids_differ():
     assert len({build_id(board) for board in BOARDS.values()}) == len(BOARDS)
+
+
+@pytest.mark.parametrize("columns", [8, SITES])
+def test_every_element_of_an_array_has_a_place_of_its_own(columns):
+    places = [multiplier_site(columns, row, column) for row in range(16) for column in range(columns)]
+    assert len(set(places)) == len(places)
+    assert places[0] == "X4/Y10/MULT18_0" and multiplier_site(8, 15, 7) == "X109/Y58/MULT18_4"
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_multipliers_lie_where_the_boards_floor_plan_says(name):
+    board = find_board(name)
+    last = board.engine.rows - 1, board.engine.columns - 1
+    netlist = rtlil.convert(ProcessingElement(board.engine, last), platform=board.platform())
+    part_has_a_plan = any(option in ("--85k", "--um5g-85k") for option in board.part)
+    assert ("MULT18_4" in netlist and multiplier_site(board.engine.columns, *last) in netlist) == part_has_a_plan
+    assert "/MULT18_" not in rtlil.convert(ProcessingElement(board.engine, last)), "no place without a platform"
+
+
+def test_another_floor_plan_is_another_build(monkeypatch):
+    board = find_board("ulx3s-85f")
+    before = build_id(board)
+    elsewhere = staticmethod(lambda columns, row, column: f"X{row}/Y{column}/MULT18_0")
+    monkeypatch.setattr(board.platform, "multiplier_site", elsewhere)
+    assert build_id(board) != before

@@ -13,14 +13,14 @@ from amaranth.hdl import Elaboratable
 
 from fdht.boards.board import ECP5, GOWIN, ICE40, Family
 from fdht.boards.synthesis import AFTER_READ, count_cells, resources_of
-from fdht.boards.top import Resources
 from fdht.hw.engine.contraction_unit import ContractionUnit
 from fdht.hw.engine.gate_unit import GateUnit
 from fdht.hw.engine.memories import FactorMemory, ResultMemory, Scratchpad
 from fdht.hw.engine.sequencer import Sequencer
 from fdht.hw.shell.link import HostLink
 from fdht.hw.shell.system import LinkedEngine
-from fdht.hw.technology import SPRAM_WORDS, BankMemory, Multiplier, MultiplyAccumulate, RegisteredMemory
+from fdht.hw.technology import BankMemory, Multiplier, MultiplyAccumulate, RegisteredMemory
+from fdht.spec.costs import SPRAM_WORDS, Resources
 from fdht.spec.instructions import array_instruction
 from fdht.spec.target import Target, Technology
 

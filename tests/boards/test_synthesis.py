@@ -25,10 +25,10 @@ from fdht.boards.synthesis import (
     synthesise,
 )
 from fdht.boards.tools import ToolError, find_tool
-from fdht.boards.top import Resources
+from fdht.spec.costs import Resources
 from fdht.spec.errors import CapacityError
 from fdht.workflow.bitstream import by_seed
-from tests.boards.tiny import BOARD, Tiny
+from tests.boards.tiny_design import BOARD, Tiny
 
 ROOT = Path(__file__).parent.parent.parent
 CLOCK = "clk"
@@ -155,7 +155,7 @@ def planted(monkeypatch):
                 raise ToolError(f"{name} failed: a clock is missed")
 
     monkeypatch.setattr(synthesis.tools, "call", call)
-    monkeypatch.setattr(synthesis.timing, "examine", examine)
+    monkeypatch.setattr(synthesis.static_timing, "examine", examine)
     family = replace(BOARD.family, second_opinion=lambda part, routed: icetime.get(int(routed.stem)))
     board = replace(BOARD, family=family)
 

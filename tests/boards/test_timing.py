@@ -21,7 +21,7 @@ from fdht.boards.static_timing import (
 )
 from fdht.boards.synthesis import prepare
 from fdht.boards.tools import ToolError, is_there
-from tests.boards.tiny import Tiny
+from tests.boards.tiny_design import Tiny
 
 FAMILIES = {"ice40": "icebreaker", "gowin": "tangnano9k", "ecp5": "ulx3s-85f"}
 """A board of each family."""

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from test_planner import SEED, SHAPES, target
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.machine import UNITS, decode
+from fdht.compiler.machine import decode
 from fdht.compiler.nest import walk
 from fdht.compiler.planner import map_model, plan
 from fdht.hw.engine.sequencer import TOKEN_BITS
 from fdht.spec import timing
-from fdht.spec.instructions import Array, GateOp, Int, LoaderOp, Record, Segment, Token
+from fdht.spec.instructions import UNITS, Array, GateOp, Int, LoaderOp, Record, Segment, Token
 from fdht.spec.target import Target
 
 

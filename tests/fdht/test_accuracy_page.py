@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from docs import accuracy
+from docs import accuracy_page
 from fdht.studies.accuracy import Row, hits, merge
 
 CORRECT = np.arange(50) % 5 > 0
@@ -36,19 +36,19 @@ ROWS = [
 @pytest.fixture
 def page(monkeypatch, tmp_path):
     """The page in an empty folder."""
-    text = accuracy.PAGE.read_text()
+    text = accuracy_page.PAGE.read_text()
     for name in ("PAGE", "ROWS", "PICTURE"):
-        monkeypatch.setattr(accuracy, name, tmp_path / getattr(accuracy, name).name)
-    accuracy.PAGE.write_text(text)
-    return accuracy.PAGE
+        monkeypatch.setattr(accuracy_page, name, tmp_path / getattr(accuracy_page, name).name)
+    accuracy_page.PAGE.write_text(text)
+    return accuracy_page.PAGE
 
 
 def test_the_page_has_every_table_and_keeps_its_words(page):
-    words = page.read_text().partition(accuracy.MARKS[0])[0]
-    merge(ROWS, accuracy.ROWS)
-    accuracy.write()
+    words = page.read_text().partition(accuracy_page.MARKS[0])[0]
+    merge(ROWS, accuracy_page.ROWS)
+    accuracy_page.write()
     text = page.read_text()
-    assert text.startswith(words) and "## A model of your own" in text.partition(accuracy.MARKS[1])[2]
+    assert text.startswith(words) and "## A model of your own" in text.partition(accuracy_page.MARKS[1])[2]
     lines = text.splitlines()
     assert "| TT | a matrix | 2,808 | 276,256 | 60.0 ± 0.0 % | 3 | +20.0 [" in text and "] better |" in text
     assert "| FDHT | in the network | 4,224 | 15,528 | 80.0 ± 0.0 % | 3 |  |" in lines
@@ -61,19 +61,19 @@ def test_the_page_has_every_table_and_keeps_its_words(page):
     )
     assert "| factors of 4 bits |  | 20.0 → 80.0 (2) |" in lines
     assert "| factors of 8 bits | 80.0 → 60.0 | 80.0 → 80.0 |" in lines
-    assert (accuracy.ROWS.parent / "precision-faces-icebreaker.png").read_bytes().startswith(b"\x89PNG")
-    assert accuracy.PICTURE.read_bytes().startswith(b"\x89PNG")
-    accuracy.write()
+    assert (accuracy_page.ROWS.parent / "precision-faces-icebreaker.png").read_bytes().startswith(b"\x89PNG")
+    assert accuracy_page.PICTURE.read_bytes().startswith(b"\x89PNG")
+    accuracy_page.write()
     assert page.read_text() == text, "written twice is written once"
 
 
 def test_rtl_that_differs_from_the_golden_model_shows(page):
-    merge([*ROWS, replace(GOLDEN, model="rtl", **hits(~CORRECT[[0, 24, 49]]))], accuracy.ROWS)
-    accuracy.write()
+    merge([*ROWS, replace(GOLDEN, model="rtl", **hits(~CORRECT[[0, 24, 49]]))], accuracy_page.ROWS)
+    accuracy_page.write()
     assert "| 1 of 3 right | 0 of 3 |" in page.read_text()
 
 
 def test_without_rows_the_page_stays_as_it_is(page):
     before = page.read_text()
-    accuracy.write()
-    assert page.read_text() == before and not accuracy.PICTURE.exists()
+    accuracy_page.write()
+    assert page.read_text() == before and not accuracy_page.PICTURE.exists()

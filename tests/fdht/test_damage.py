@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.machine import UNITS, decode
+from fdht.compiler.machine import decode
 from fdht.compiler.planner import plan
 from fdht.compiler.verifier import MOST_TURNS
 from fdht.console import Output
@@ -31,7 +31,7 @@ from fdht.model.quantise import quantise
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import FdhtError, FileError, SpecError
-from fdht.spec.instructions import Segment, Token, Widths
+from fdht.spec.instructions import UNITS, Segment, Token, Widths
 from fdht.spec.lstm import Region, fdht_lstm, lstm_on
 from fdht.spec.network import Factor, TensorNetwork
 from fdht.spec.record import JSON_BYTES

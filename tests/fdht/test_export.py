@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from bundles import random_bundle
 
-from docs.registers import PAGE, page
+from docs.register_map import PAGE, page
 from fdht.cli import main
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
@@ -67,7 +67,7 @@ def test_a_folder_with_everything(exported, image_file):
 
     registers = (exported / f"{NAME}_registers.md").read_text()
     assert all(f"| {register.name} |" in registers for register in REGISTERS)
-    assert PAGE.read_text() == page(), "write it anew: .venv/bin/python -m docs.registers"
+    assert PAGE.read_text() == page(), "write it anew: .venv/bin/python -m docs.register_map"
     assert registers.splitlines()[4:] == page().partition("## Registers")[2].partition("\n<!--")[0].splitlines()[4:]
 
 

@@ -5,8 +5,10 @@ import pytest
 from amaranth.sim import Simulator
 
 from fdht.compiler.assembler import Work, factor_words, lower
-from fdht.compiler.machine import Contraction
-from fdht.compiler.mapping import Layout, lane_words
+from fdht.compiler.lanes import lane_words
+from fdht.compiler.machine import results
+from fdht.compiler.mapping import Layout
+from fdht.compiler.schedule import Contraction
 from fdht.hw.engine.contraction_unit import ContractionUnit
 from fdht.spec import timing
 from fdht.spec.instructions import array_instruction
@@ -129,7 +131,7 @@ def test_random_stage_matches_machine(shape, transpose):
         record = array_instruction(target)
         decoded = record.decode(record.encode(HEADER | fields))
         contraction = Contraction(decoded, target)
-        words, _ = contraction.results(scratchpad, factors, bias)
+        words, _ = results(contraction, scratchpad, factors, bias)
         expected = [
             (int(cycle), 0, int(address), tuple(word))
             for cycle, address, word in zip(
@@ -161,7 +163,7 @@ def test_chained_stages_do_not_mix(shape):
         record, expected, done, start = array_instruction(target), [], [], 0
         for fields, _ in pair:
             contraction = Contraction(record.decode(record.encode(HEADER | fields)), target)
-            words, _ = contraction.results(scratchpad, factors, bias)
+            words, _ = results(contraction, scratchpad, factors, bias)
             for cycle, address, word in zip(
                 contraction.offsets, contraction.write_addresses, words.tolist(), strict=True
             ):
@@ -186,9 +188,8 @@ def test_lowered_stage_computes_the_contraction(transpose):
         fields = lower(work, target, 0, 0)
         record = array_instruction(target)
         contraction = Contraction(record.decode(record.encode(HEADER | fields)), target)
-        words, _ = contraction.results(
-            scratchpad, factor_words(work, weight, target), np.zeros((1, target.columns), dtype=np.int64)
-        )
+        no_bias = np.zeros((1, target.columns), dtype=np.int64)
+        words, _ = results(contraction, scratchpad, factor_words(work, weight, target), no_bias)
         assert len(words) == len(set(contraction.write_addresses)), "an address is written twice"
         memory = np.zeros_like(scratchpad)
         memory[contraction.write_addresses] = words

@@ -11,7 +11,8 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fdht.hw.engine.gate_unit import GateUnit, LutMultiplier
+from fdht.hw.engine.gate_unit import GateUnit
+from fdht.hw.technology import LutMultiplier
 from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, table_width, table_words, tanh_table
 from fdht.spec.fixed import Fixed
@@ -167,125 +168,168 @@ class Golden:
         return hidden, cells, sent
 
 
+class Bench:
+    """A gate unit that executes instructions back to back, its streams pausing at random, and what is seen of it.
+
+    Args:
+        calls: the instructions.
+        seed: of tables, results, states and pauses.
+        pauses: share of the cycles in which a stream pauses.
+        real: sigmoid and tanh in the tables, in the place of random ones.
+    """
+
+    def __init__(self, target: Target, calls: list[Call], seed: int, pauses: float, real: bool):
+        self.target, self.calls, self.pauses = target, calls, pauses
+        self.rng = random.Random(seed)
+        self.gate = GateUnit(target)
+        formats = target.gate_formats
+        if real:
+            self.tables = sigmoid_table(formats.z, formats.activation), tanh_table(formats.z, formats.activation)
+        else:
+            self.tables = random_tables(target, self.rng)
+        words = 1 << Widths(target).result
+        self.results = np.array([[self.value() for _ in range(target.columns)] for _ in range(words)])
+        self.program = [encode(target, call, self.rng) for call in calls]
+        states = sum(2 * call.count for call in calls if call.initial and call.op is GateOp.STATE)
+        self.supply = [self.value() for _ in range(states)]
+        self.waiting = deque([*self.supply, self.value()])  # the last word must stay where it is
+        self.cycle = 0
+        self.offered = False
+        self.shown: tuple | None = None  # the word on `out` that waits
+        self.sent: list[tuple[int, tuple]] = []
+        self.seen: list[Seen] = []
+        self.starts: list[int] = []
+        self.kept: list[int] = []
+
+    def value(self) -> int:
+        """Any number of the data format; the lowest and the highest often."""
+        data = self.target.data
+        return self.rng.choice(
+            [data.min, data.max, self.rng.randint(data.min, data.max), self.rng.randint(data.min, data.max)]
+        )
+
+    async def run(self, ctx) -> None:
+        """All of it: tables, instructions, a quiet time, and h of every unit."""
+        await self.fill_tables(ctx)
+        for call, instruction in zip(self.calls, self.program, strict=True):
+            for _ in range(call.gap):
+                await self.tick(ctx)
+            await self.execute(ctx, call, instruction)
+        before = self.seen[-1].lost
+        for _ in range(QUIET + int(QUIET * 10 * self.pauses)):
+            assert not ctx.get(self.gate.done)
+            await self.tick(ctx)
+        assert self.seen[-1].lost == before, "lost cycles are counted while nothing is executed"
+        await self.read_hidden(ctx)
+
+    async def fill_tables(self, ctx) -> None:
+        fill, width = self.gate.table_fill, self.target.data_width
+        ctx.set(fill.enable, 1)
+        for address, word in enumerate(table_words(*self.tables, width)):
+            ctx.set(fill.address, address)
+            for part in range(words_for(table_width(width))):
+                ctx.set(fill.part, part)
+                ctx.set(fill.data, word >> WORD * part & (1 << WORD) - 1)
+                await ctx.tick()
+        ctx.set(fill.enable, 0)
+
+    async def execute(self, ctx, call: Call, instruction: dict) -> None:
+        """One instruction, from `start` to the cycle after `done`."""
+        gate = self.gate
+        ctx.set(gate.instruction.as_value(), gate_instruction(self.target).pack(instruction))
+        ctx.set(gate.final_step, call.final)
+        ctx.set(gate.every_h, call.every_h)
+        ctx.set(gate.initial, call.initial)
+        ctx.set(gate.start, 1)
+        self.starts.append(self.cycle)
+        self.seen.append(Seen())
+        while not ctx.get(gate.done):
+            await self.tick(ctx)
+            ctx.set(gate.start, 0)
+            assert self.cycle - self.starts[-1] < 5000, "never done"
+        self.seen[-1].done = self.cycle - self.starts[-1] - self.seen[-1].lost
+        await self.tick(ctx)
+
+    async def read_hidden(self, ctx) -> None:
+        for unit in range(self.target.hidden):
+            ctx.set(self.gate.h_address, unit)
+            for _ in range(timing.hidden(self.target)):
+                await ctx.tick()
+            self.kept.append(ctx.get(self.gate.h_data))
+
+    async def tick(self, ctx) -> None:
+        """A cycle: what is seen in it, and what the memory and the streams bring in the next."""
+        self.watch_writes(ctx)
+        self.watch_output(ctx)
+        gate = self.gate
+        if self.offered and ctx.get(gate.state.ready):
+            self.waiting.popleft()
+            self.offered = False
+        address = ctx.get(gate.result_address)
+        await ctx.tick()
+        self.cycle += 1
+        for lane in range(self.target.columns):
+            ctx.set(gate.result_data[lane], int(self.results[address, lane]))
+        self.offered = bool(self.waiting) and (self.offered or self.rng.random() >= self.pauses)
+        ctx.set(gate.state.valid, self.offered)
+        ctx.set(gate.state.payload, self.waiting[0] if self.offered else self.value())
+        ctx.set(gate.out.ready, self.rng.random() >= self.pauses)
+
+    def watch_writes(self, ctx) -> None:
+        """Also between instructions: what comes then belongs to the one before."""
+        gate = self.gate
+        if not self.seen:
+            assert not ctx.get(gate.hidden_valid) and not ctx.get(gate.cell_valid)
+            return
+        seen = self.seen[-1]
+        now = self.cycle - self.starts[-1] - seen.lost
+        if ctx.get(gate.hidden_valid):
+            seen.hidden.append((now, (ctx.get(gate.hidden_address), ctx.get(gate.hidden_data))))
+        if ctx.get(gate.cell_valid):
+            seen.cell.append((now, (ctx.get(gate.cell_address), ctx.get(gate.cell_data))))
+        seen.lost += ctx.get(gate.stalled)
+
+    def watch_output(self, ctx) -> None:
+        out = self.gate.out
+        payload = ctx.get(out.payload)
+        word = (OutputKind(payload.kind), payload.last, payload.value)
+        if ctx.get(out.valid):
+            assert self.shown in (None, word), "a word changed while it waited"
+            self.shown = word
+            if ctx.get(out.ready):
+                self.sent.append((self.cycle, word))
+                self.shown = None
+        else:
+            assert self.shown is None, "a word was withdrawn"
+
+    def compare(self) -> None:
+        """Everything that was seen, with the golden values in the cycles that fdht.spec.timing gives."""
+        golden, state, words = Golden(self.target, self.tables, self.results), deque(self.supply), []
+        for call, instruction, got, start in zip(self.calls, self.program, self.seen, self.starts, strict=True):
+            hidden, cells, out = golden.execute(call, instruction, state)
+            times = timing.gate(self.target, call.op, call.count)
+            assert got.hidden == list(zip(times.hidden.tolist(), hidden, strict=True))
+            assert got.cell == list(zip(times.cell.tolist(), cells, strict=True))
+            assert got.done == times.done
+            if not self.pauses and call.op is not GateOp.STATE and got.lost == 0 and out:
+                kinds = len(out) // call.count
+                exact = [start + int(time) + 3 * kind for time in times.sent for kind in range(kinds)]
+                assert [cycle for cycle, _ in self.sent[len(words) : len(words) + len(out)]] == exact
+            words += out
+        assert [word for _, word in self.sent] == words
+        assert self.kept == golden.hidden.tolist()
+        assert len(self.waiting) == 1, f"{len(self.waiting) - 1} words of state too few were taken"
+
+
 def check(target: Target, calls: list[Call], seed: int, pauses: float, real: bool = False) -> list[Seen]:
     """Runs instructions back to back and compares everything; returns what was seen."""
-    rng = random.Random(seed)
-    gate = GateUnit(target)
-    formats, data = target.gate_formats, target.data
-    if real:
-        tables = sigmoid_table(formats.z, formats.activation), tanh_table(formats.z, formats.activation)
-    else:
-        tables = random_tables(target, rng)
-
-    def value() -> int:
-        return rng.choice([data.min, data.max, rng.randint(data.min, data.max), rng.randint(data.min, data.max)])
-
-    results = np.array([[value() for _ in range(target.columns)] for _ in range(1 << Widths(target).result)])
-    record = gate_instruction(target)
-    program = [encode(target, call, rng) for call in calls]
-    supply = [value() for call in calls if call.initial and call.op is GateOp.STATE for _ in range(2 * call.count)]
-    waiting = deque([*supply, value()])  # the last word must stay where it is
-    sent: list[tuple[int, tuple]] = []
-    seen: list[Seen] = []
-    starts: list[int] = []
-    kept: list[int] = []
-
-    async def bench(ctx):
-        cycle, offered, shown = 0, False, None
-
-        async def tick() -> None:
-            nonlocal cycle, offered, shown
-            if seen:
-                # Also between instructions: what comes then belongs to the one before.
-                now = cycle - starts[-1] - seen[-1].lost
-                if ctx.get(gate.hidden_valid):
-                    write = ctx.get(gate.hidden_address), ctx.get(gate.hidden_data)
-                    seen[-1].hidden.append((now, write))
-                if ctx.get(gate.cell_valid):
-                    seen[-1].cell.append((now, (ctx.get(gate.cell_address), ctx.get(gate.cell_data))))
-                seen[-1].lost += ctx.get(gate.stalled)
-            else:
-                assert not ctx.get(gate.hidden_valid) and not ctx.get(gate.cell_valid)
-            word = ctx.get(gate.out.payload)
-            word = (OutputKind(word.kind), word.last, word.value)
-            if ctx.get(gate.out.valid):
-                assert shown in (None, word), "a word changed while it waited"
-                shown = word
-                if ctx.get(gate.out.ready):
-                    sent.append((cycle, word))
-                    shown = None
-            else:
-                assert shown is None, "a word was withdrawn"
-            if offered and ctx.get(gate.state.ready):
-                waiting.popleft()
-                offered = False
-            address = ctx.get(gate.result_address)
-            await ctx.tick()
-            cycle += 1
-            for lane in range(target.columns):
-                ctx.set(gate.result_data[lane], int(results[address, lane]))
-            offered = bool(waiting) and (offered or rng.random() >= pauses)
-            ctx.set(gate.state.valid, offered)
-            ctx.set(gate.state.payload, waiting[0] if offered else value())
-            ctx.set(gate.out.ready, rng.random() >= pauses)
-
-        words = table_words(*tables, target.data_width)
-        ctx.set(gate.table_fill.enable, 1)
-        for address, word in enumerate(words):
-            ctx.set(gate.table_fill.address, address)
-            for part in range(words_for(table_width(target.data_width))):
-                ctx.set(gate.table_fill.part, part)
-                ctx.set(gate.table_fill.data, word >> WORD * part & (1 << WORD) - 1)
-                await ctx.tick()
-        ctx.set(gate.table_fill.enable, 0)
-        for call, instruction in zip(calls, program, strict=True):
-            for _ in range(call.gap):
-                await tick()
-            ctx.set(gate.instruction.as_value(), record.pack(instruction))
-            ctx.set(gate.final_step, call.final)
-            ctx.set(gate.every_h, call.every_h)
-            ctx.set(gate.initial, call.initial)
-            ctx.set(gate.start, 1)
-            starts.append(cycle)
-            seen.append(Seen())
-            while not ctx.get(gate.done):
-                await tick()
-                ctx.set(gate.start, 0)
-                assert cycle - starts[-1] < 5000, "never done"
-            seen[-1].done = cycle - starts[-1] - seen[-1].lost
-            await tick()
-        before = seen[-1].lost
-        for _ in range(QUIET + int(QUIET * 10 * pauses)):
-            assert not ctx.get(gate.done)
-            await tick()
-        assert seen[-1].lost == before, "lost cycles are counted while nothing is executed"
-        for unit in range(target.hidden):
-            ctx.set(gate.h_address, unit)
-            for _ in range(timing.hidden(target)):
-                await ctx.tick()
-            kept.append(ctx.get(gate.h_data))
-
-    simulator = Simulator(gate)
+    bench = Bench(target, calls, seed, pauses, real)
+    simulator = Simulator(bench.gate)
     simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
+    simulator.add_testbench(bench.run)
     simulator.run()
-
-    golden, state, words = Golden(target, tables, results), deque(supply), []
-    for call, instruction, got, start in zip(calls, program, seen, starts, strict=True):
-        hidden, cells, out = golden.execute(call, instruction, state)
-        times = timing.gate(target, call.op, call.count)
-        assert got.hidden == list(zip(times.hidden.tolist(), hidden, strict=True))
-        assert got.cell == list(zip(times.cell.tolist(), cells, strict=True))
-        assert got.done == times.done
-        if not pauses and call.op is not GateOp.STATE and got.lost == 0 and out:
-            kinds = len(out) // call.count
-            exact = [start + int(time) + 3 * kind for time in times.sent for kind in range(kinds)]
-            assert [cycle for cycle, _ in sent[len(words) : len(words) + len(out)]] == exact
-        words += out
-    assert [word for _, word in sent] == words
-    assert kept == golden.hidden.tolist()
-    assert len(waiting) == 1, f"{len(waiting) - 1} words of state too few were taken"
-    return seen
+    bench.compare()
+    return bench.seen
 
 
 def calls(hidden: int) -> st.SearchStrategy[Call]:

@@ -10,11 +10,11 @@ from amaranth.hdl import Module, Value
 from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
 
-from fdht.compiler.machine import UNITS, schedule
+from fdht.compiler.schedule import schedule
 from fdht.hw.component import Component
 from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.spec import timing
-from fdht.spec.instructions import GateOp, LoaderOp, Segment, Token
+from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment, Token
 from fdht.spec.target import Levels, Target
 
 TARGETS = {

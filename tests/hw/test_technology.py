@@ -13,16 +13,14 @@ from amaranth.back import verilog
 from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
 
+from fdht.hw.primitives.ice40 import MAC16_WIDTH
 from fdht.hw.technology import (
-    MAC16_WIDTH,
-    SPRAM_WIDTH,
-    SPRAM_WORDS,
     BankMemory,
     Multiplier,
     MultiplyAccumulate,
     RegisteredMemory,
-    mult18_site,
 )
+from fdht.spec.costs import SPRAM_WIDTH, SPRAM_WORDS
 from fdht.spec.errors import SpecError
 from fdht.spec.target import Technology
 from fdht.spec.timing import MULTIPLY, multiply
@@ -400,12 +398,6 @@ def test_a_collision_stops_the_simulation(single_port, read_at, stops):
             _simulate(dut, bench)
     else:
         _simulate(dut, bench)
-
-
-def test_every_element_of_an_array_has_a_place_of_its_own():
-    places = [mult18_site(8, row, column) for row in range(16) for column in range(8)]
-    assert len(set(places)) == len(places)
-    assert places[0] == "X4/Y10/MULT18_0" and places[-1] == "X109/Y58/MULT18_4"
 
 
 def test_what_primitives_cannot_hold_is_refused():

@@ -11,7 +11,7 @@ from bundles import random_bundle
 from planted import FAULTS, Fault, planted, watch
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.machine import UNITS, decode
+from fdht.compiler.machine import decode
 from fdht.compiler.nest import walk
 from fdht.compiler.planner import plan
 from fdht.hw.engine.accelerator import Accelerator
@@ -19,7 +19,7 @@ from fdht.sim.build import TOP, build_verilog, to_verilog
 from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import timing
 from fdht.spec.activation import table_words
-from fdht.spec.instructions import LoaderOp, Segment, Token
+from fdht.spec.instructions import UNITS, LoaderOp, Segment, Token
 from fdht.spec.lstm import dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import balanced_tree, dense_network, ht_network
 from fdht.spec.target import Target

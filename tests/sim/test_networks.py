@@ -11,7 +11,8 @@ from bundles import MODELS, random_bundle, random_image, random_layers, random_s
 from occurrences import SEED, assert_occurred, occurrences
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.mapping import choose_lanes, map_step
+from fdht.compiler.lanes import choose_lanes
+from fdht.compiler.mapping import map_step
 from fdht.compiler.pace import cycles_per_step, step_ends
 from fdht.compiler.planner import plan
 from fdht.compiler.tiling import tilings

@@ -1,6 +1,6 @@
 """Writes the register map in docs/ip-block.md, from fdht.spec.registers.
 
-.venv/bin/python -m docs.registers
+.venv/bin/python -m docs.register_map
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from fdht.export.integration import registers_page
 
 PAGE = Path(__file__).with_name("ip-block.md")
-BEGIN, END = "<!-- registers: python -m docs.registers -->", "<!-- end of registers -->"
+BEGIN, END = "<!-- registers: python -m docs.register_map -->", "<!-- end of registers -->"
 
 
 def page() -> str:

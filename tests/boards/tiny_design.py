@@ -6,10 +6,10 @@ from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal, unsigned
 
 from fdht.boards import find_board
 from fdht.boards.board import Board
-from fdht.boards.top import Resources
 from fdht.hw.component import ask
 from fdht.hw.shell.uart import UARTReceiver, UARTTransmitter, divisor
 from fdht.hw.technology import BankMemory, MultiplyAccumulate
+from fdht.spec.costs import Resources
 
 BOARD = find_board("icebreaker")
 

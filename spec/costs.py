@@ -1,0 +1,173 @@
+"""What engines and their memories take of a part: multiplier blocks, block RAMs, SPRAMs.
+
+Boxes of the gateware say these numbers of themselves, a search of engines asks for them without building one, and every
+netlist is held against them.
+"""
+
+from dataclasses import dataclass
+
+from fdht.spec import timing
+from fdht.spec.activation import SEGMENTS, table_width
+from fdht.spec.instructions import WORD, words_for
+from fdht.spec.target import Target, Technology
+
+SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
+"""Shape of one SB_SPRAM256KA."""
+
+DP16K_WIDTH = 18
+"""Bits of a DP16KD's word at most, with a port to read and another to write."""
+
+_18_KBIT = ((512, 36, 9), (1024, 18, 9), (2048, 9, 9), (4096, 4, 4), (8192, 2, 2), (16384, 1, 1))
+_BLOCK_RAM_SHAPES = {
+    Technology.GENERIC: (),
+    Technology.ECP5: _18_KBIT,
+    Technology.ICE40: ((256, 16, 1), (512, 8, 1), (1024, 4, 1), (2048, 2, 1)),
+    Technology.GOWIN: _18_KBIT,
+}
+"""Depth, width and bits per write enable of one block RAM (DP16KD, SB_RAM40_4K, SDPB or SDPX9B) in each
+configuration."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Blocks of a part.
+
+    Attributes:
+        multipliers, block_rams, sprams: how many of each kind of block.
+    """
+
+    multipliers: int = 0
+    block_rams: int = 0
+    sprams: int = 0
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(
+            self.multipliers + other.multipliers, self.block_rams + other.block_rams, self.sprams + other.sprams
+        )
+
+
+def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) -> int:
+    """Block RAMs of a memory with one read and one write port.
+
+    Args:
+        technology: whose block RAM; a generic one counts 0, since nothing is known about it.
+        depth: words.
+        width: bits that are written together.
+        groups: how many of them, each with a write enable of its own, a word has.
+    """
+    counts = []
+    for words, bits, enable in _BLOCK_RAM_SHAPES[technology]:
+        enables = -(-width // enable) * groups
+        counts.append(-(-depth // words) * -(-enables * enable // bits))
+    return min(counts, default=0)
+
+
+def dp16k_width(technology: Technology, depth: int) -> int:
+    """Bits of a word of the DP16KDs that a memory with a register behind it is made of; 0 if it is not made of these.
+
+    Args:
+        depth: words.
+    """
+    shapes = _BLOCK_RAM_SHAPES[technology] if technology is Technology.ECP5 else ()
+    return next((bits for words, bits, _ in shapes if words >= depth and bits <= DP16K_WIDTH), 0)
+
+
+def registered_block_rams(technology: Technology, depth: int, width: int) -> int:
+    """Block RAMs of a memory with a register behind it (fdht.hw.technology.RegisteredMemory).
+
+    Args:
+        depth: words. width: bits of a word.
+    """
+    bits = dp16k_width(technology, depth)
+    return -(-width // bits) if bits else block_rams(technology, depth, width)
+
+
+def bank(technology: Technology, width: int, lanes: int, depth: int, single_port: bool, registered: bool) -> Resources:
+    """A bank of the scratchpad; its arguments are those of fdht.hw.technology.BankMemory."""
+    if technology is Technology.ICE40 and single_port:
+        return Resources(sprams=lanes * (depth // SPRAM_WORDS))
+    if registered:
+        return Resources(block_rams=lanes * registered_block_rams(technology, depth, width))
+    return Resources(block_rams=block_rams(technology, depth, width, lanes))
+
+
+def image_memory(technology: Technology, width: int, depth: int, registered: bool) -> Resources:
+    """A memory that an image fills 16 bits at a time (fdht.hw.engine.memories.ImageMemory).
+
+    Args:
+        width: bits of a word. depth: words. registered: there is a register behind it.
+    """
+    parts = words_for(width)
+    if registered:
+        return Resources(block_rams=parts * registered_block_rams(technology, depth, WORD))
+    return Resources(block_rams=block_rams(technology, depth, WORD, parts))
+
+
+def lanes_together(target: Target) -> int:
+    """Lanes of the scratchpad that share a memory.
+
+    In a compact engine two do where that takes fewer block RAMs, as in banks of 512 words of 16 bits on Gowin's parts.
+    """
+    alone, pair = (block_rams(target.technology, target.bank_words, target.data_width, lanes) for lanes in (1, 2))
+    return 2 if target.compact and target.columns % 2 == 0 and pair < 2 * alone else 1
+
+
+def scratchpad(target: Target) -> Resources:
+    """Banks × lanes memories, or half as many where two lanes share one."""
+    together = lanes_together(target)
+    memory = bank(
+        target.technology, target.data_width, together, target.bank_words, target.single_port, not target.compact
+    )
+    memories = target.banks * (target.columns // together)
+    return Resources(block_rams=memories * memory.block_rams, sprams=memories * memory.sprams)
+
+
+def factor_memory(target: Target) -> Resources:
+    """Words of P factors."""
+    return image_memory(
+        target.technology, target.rows * target.factor_width, target.factor_words, registered=not target.compact
+    )
+
+
+def result_memory(target: Target) -> Resources:
+    """Words of Q lanes; where the array is not compact, with a copy for the gate unit."""
+    one = block_rams(target.technology, target.result_words, target.columns * target.data_width)
+    return Resources(block_rams=one if target.compact else 2 * one)
+
+
+def bias_memory(target: Target) -> Resources:
+    """Words of Q biases."""
+    return image_memory(
+        target.technology, target.columns * target.data_width, target.bias_words, registered=timing.bias(target) > 1
+    )
+
+
+def program_memory(target: Target) -> Resources:
+    """The program of one of the three units."""
+    return image_memory(target.technology, WORD, target.program_words, registered=timing.program(target) > 1)
+
+
+def gate_unit(target: Target) -> Resources:
+    """A multiplier (of LUTs on iCE40, whose multipliers the array needs), the tables, and memories of c and of h."""
+    technology, width = target.technology, target.data_width
+    tables = image_memory(technology, table_width(width), 2 * SEGMENTS, registered=not target.compact)
+    cells = block_rams(technology, target.hidden, width)
+    hidden = cells if target.compact else registered_block_rams(technology, target.hidden, width)
+    return tables + Resources(0 if technology is Technology.ICE40 else 1, cells + hidden)
+
+
+def engine(target: Target) -> Resources:
+    """All that an engine takes, without what surrounds it."""
+    programs = program_memory(target)
+    return sum(
+        (
+            Resources(multipliers=target.multipliers),
+            scratchpad(target),
+            factor_memory(target),
+            result_memory(target),
+            bias_memory(target),
+            gate_unit(target),
+            *(programs, programs, programs),
+        ),
+        Resources(),
+    )
