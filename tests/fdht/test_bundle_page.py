@@ -161,13 +161,16 @@ def trace(name: str) -> Trace:
 
 
 def same_words(names: dict[str, Any], name: str, path: Path) -> bool:
-    """Whether a program computes the golden model's logits, classes, and h of every layer after every step."""
+    """Whether a program computes the golden model's logits, classes, and z, c and h of every layer and step."""
     _, description, tensors = names["read"](path)
-    logits, h = names["run"](description, tensors, tensors["clips"])
+    logits, words = names["run"](description, tensors, tensors["clips"])
     golden = trace(name)
     return (
         np.array_equal(logits, golden.logits.numpy())
-        and np.array_equal(h, torch.stack([layer.h for layer in golden.layers], 2).numpy())
+        and all(
+            np.array_equal(words[part], torch.stack([getattr(layer, part) for layer in golden.layers], 2).numpy())
+            for part in ("z", "c", "h")
+        )
         and np.array_equal(names["classify"](logits), golden.classes.numpy())
     )
 
