@@ -124,7 +124,7 @@ def test_places(computed):
     (x_start, x_shape), (h_start, h_shape) = (((0, 0, 0, 0), (2, 2, 2, 2)), ((2, 0, 0, 0), (1, 2, 2, 2)))
     assert says(f"x from `{x_start}` with shape `{x_shape}`, h from `{h_start}` with shape `{h_shape}`")
     assert prod(x_shape) == INPUTS and says(f"the {HIDDEN} units fill the first {HIDDEN} places; the rest is zero")
-    points = [dict(zip(("n1", "n2", "n3", "n4"), point, strict=True)) for point in np.ndindex(*N)]
+    points: list[dict[str, int]] = [dict(zip(("n1", "n2", "n3", "n4"), point, strict=True)) for point in np.ndindex(*N)]
     (layer,), places = computed.description["layers"], program()["places"]
     filled = [*places(layer["x"], N), *places(layer["h"], N)]
     assert filled == [k for k, point in enumerate(points) if placed(point)] == list(range(INPUTS + HIDDEN))
