@@ -123,8 +123,8 @@ def _placement(bundle: Bundle) -> str:
 
 Each step's data tensor is filled from two boxes: x from `{spec.x.start}` with shape `{spec.x.shape}`, h from
 `{spec.h.start}` with shape `{spec.h.shape}`, of which the {spec.h.count} units fill the first {spec.h.count} places;
-the rest is zero. So h needs no stage of its own: as one more index of the first mode it adds {of_h} terms to each sum of
-the first stage below, {terms} in place of {terms - of_h}. The result tensor's boxes are the gates:
+the rest is zero. So h needs no stage of its own: as one more index of the first mode it adds {of_h} terms to each sum
+of the first stage below, {terms} in place of {terms - of_h}. The result tensor's boxes are the gates:
 
 {_table(("gate", "start", "shape"), gates)}"""
 
