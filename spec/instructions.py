@@ -256,14 +256,14 @@ def array_instruction(target: Target) -> Record:
     """One stage or a tile of one.
 
     The read nest walks data and factor addresses together; its innermost `reduction` + 1 levels are K. Each full
-    turn of them is one output tile of P rows (the factor word's lanes) × Q columns (the data word's).
-    Of the rows of consecutive tiles only `rows` + 1 are kept, then counting starts anew: padding is dropped.
+    turn of them is one pass: P rows (the factor word's lanes) × Q columns (the data word's) of results.
+    Of the rows of consecutive passes only `rows` + 1 are kept, then counting starts anew: padding is dropped.
     The write nest steps once per word written. With `transpose`, every Q rows become words whose lanes are
     rows, of which the first `emit` + 1 (old lanes) are written.
     Result = saturate(round(accumulator >> shift) + bias): for the first row kept the bias at `bias`, then, with
     `bias_step`, the following ones, else always the same. With `add`, what a result word held is added, saturated.
     With `early` the token Z_READY is given when the instruction starts, not when it is done.
-    With `hidden` the factors of a tile's first row are h of the units that the factor addresses number, and only
+    With `hidden` the factors of a pass's first row are h of the units that the factor addresses number, and only
     that row may be kept.
     """
     w = Widths(target)

@@ -81,20 +81,20 @@ class SystolicArray(Component):
     """P × Q processing elements with the skew of their operands and the drain of their results.
 
     A word of P factors and a word of Q data enter together; row p sees its factor timing.row_skew(), column q its data
-    timing.column_skew() cycles later. Tiles may follow each other every timing.period() cycles.
+    timing.column_skew() cycles later. Passes may follow each other every timing.period() cycles.
 
     Finished sums move down their column one row per cycle. Operands take two cycles per row, so a row's sum is
     finished just when that of the row above has passed: the sums leave in the order of rows, and nothing waits. In a
     compact array all rows finish together and the last one leaves first. Either way no sum meets another, also of the
-    next tile, for every period >= P. Words leave in the reverse order of the factors, which the compiler undoes by
+    next pass, for every period >= P. Words leave in the reverse order of the factors, which the compiler undoes by
     loading lane P - 1 - p with the factors of row p; an array that is not compact takes its lanes from last to first.
 
     Members:
         factors (In): P factors. data (In): Q data lanes.
-        control (In): valid and last of a tile's K operand pairs, in consecutive cycles.
+        control (In): valid and last of a pass's K operand pairs, in consecutive cycles.
         o (Out): one row of Q accumulators; o_valid (Out): in this cycle.
 
-    Costs: P × Q multipliers; first row of a tile timing.drain() less address() and read() after its `last`
+    Costs: P × Q multipliers; first row of a pass timing.drain() less address() and read() after its `last`
     operands, then one row per cycle.
     """
 
@@ -139,7 +139,7 @@ class SystolicArray(Component):
                     m.d.comb += element.data_i.eq(skewed)
             control = delay(m, control, timing.row_skew(target, 1), f"control_{p}", keep=True)
 
-        # Rows left to leave; set a cycle before a tile's first one does.
+        # Rows left to leave; set a cycle before a pass's first one does.
         last = self.control.valid & self.control.last
         latency = timing.drain(target) - timing.address(target) - timing.read(target) - 1
         first = delay(m, last, latency, "first", reset_less=False)

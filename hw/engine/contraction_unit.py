@@ -17,9 +17,9 @@ from fdht.spec.target import Target
 
 
 class ContractionUnit(Component):
-    """One stage: reads tiles of operands, multiplies, requantises, writes rows or transposed words.
+    """One stage: reads operands pass by pass, multiplies, requantises, writes rows or transposed words.
 
-    Tiles follow each other every timing.period() cycles, and the results of one leave while the next accumulates.
+    Passes follow each other every timing.period() cycles, and the results of one leave while the next accumulates.
     `done` comes timing.DONE after the last write, or when the last rows of padding have left. Where the array is not
     compact, the next instruction may start before that, once `issued` was seen, if its first rows leave the array
     timing.LATCH after `done` or later.
@@ -37,7 +37,7 @@ class ContractionUnit(Component):
             `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
         saturated (Out): lanes clipped in the word that leaves the requantisers.
 
-    Costs: P × Q multipliers; start to first operands' step 1 cycle; step to a tile's last operands to its first word
+    Costs: P × Q multipliers; start to first operands' step 1 cycle; step to a pass's last operands to its first word
     written timing.drain() + timing.requantise() + timing.write().
     """
 
@@ -84,11 +84,11 @@ class ContractionUnit(Component):
         for q, requantiser in enumerate(requantisers):
             m.submodules[f"requantiser_{q}"] = requantiser
 
-        # Operands: one pair of words per cycle, and rest after a tile until the array can take the next.
+        # Operands: one pair of words per cycle, and rest after a pass until the array can take the next.
         reading = Signal()
         resting = Signal()
         elapsed = Signal(range(target.rows))
-        ready = Signal()  # for the next tile, from the next cycle on
+        ready = Signal()  # for the next pass, from the next cycle on
         issue = Signal()
         tile_ends = Signal()
         m.d.comb += [
@@ -137,7 +137,7 @@ class ContractionUnit(Component):
             with m.If(latched):
                 m.d.sync += drained.eq(instruction)
 
-        # Rows: padding is dropped; rows kept are counted over the tiles of a column.
+        # Rows: padding is dropped; rows kept are counted over the passes of a column.
         rows_left = Signal.like(drained.rows)
         row = Signal(range(target.rows))
         dropped = Signal()
