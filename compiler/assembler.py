@@ -143,10 +143,10 @@ def stage_nests(
     if transpose:
         assert result.lane is not None
         rows = (*rows, result.lane)
-    tiles = -(-kept_rows(network, stage, source.lane, result.lane, target) // target.rows)
+    passes = -(-kept_rows(network, stage, source.lane, result.lane, target) // target.rows)
     depth = prod(network.shape(reduction))
 
-    # Read nest: K, then row tiles, then columns, then batch. Factor words follow each other in that order.
+    # Read nest: K, then passes over the rows, then columns, then batch. Factor words follow each other in that order.
     factor_stride, inner = {}, 1
     for index in reversed(reduction):
         factor_stride[index] = inner
@@ -155,12 +155,12 @@ def stage_nests(
         [Loop(size[i], {"data": source.stride[i], "factor": factor_stride[i]}) for i in reversed(reduction)],
         longest(target),
     ) or [Loop(1, {"data": 0, "factor": 0})]
-    outer = [Loop(tiles, {"data": 0, "factor": depth})]
+    outer = [Loop(passes, {"data": 0, "factor": depth})]
     outer += [
         Loop(lane_words(network, i, source.lane, target), {"data": source.stride[i], "factor": 0})
         for i in reversed(columns)
     ]
-    inner = tiles * depth
+    inner = passes * depth
     for index in reversed(stage.batch):
         outer.append(Loop(size[index], {"data": source.stride[index], "factor": inner}))
         inner *= size[index]
@@ -254,9 +254,9 @@ def factor_words(work: Work, weight: np.ndarray, target: Target) -> np.ndarray:
     real = np.flatnonzero((coordinates >= 0).all(axis=1))
     flat = np.ravel_multi_index(tuple(coordinates[real].T), network.shape(rows)) if rows else np.zeros(1, dtype=int)
     padded[:, real] = matrix[:, flat]
-    # The array's rows leave in reverse order, so each tile is loaded upside down.
-    tiles = padded.reshape(batch, -1, target.rows, depth)[:, :, ::-1]
-    return tiles.transpose(0, 1, 3, 2).reshape(-1, target.rows)
+    # The array's rows leave in reverse order, so the factors of each pass are loaded upside down.
+    passes = padded.reshape(batch, -1, target.rows, depth)[:, :, ::-1]
+    return passes.transpose(0, 1, 3, 2).reshape(-1, target.rows)
 
 
 def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:

@@ -36,8 +36,10 @@ def kept_rows(network: TensorNetwork, stage: Stage, lane_in: str | None, lane_ou
     return rows
 
 
-def stage_tiles(network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target) -> int:
-    """Output tiles of a stage."""
+def stage_passes(
+    network: TensorNetwork, stage: Stage, lane_in: str | None, lane_out: str | None, target: Target
+) -> int:
+    """Passes of the array in a stage, or in what a tile has of it."""
     columns = prod(lane_words(network, index, lane_in, target) for index in stage.columns)
     rows = kept_rows(network, stage, lane_in, lane_out, target)
     return prod(network.shape(stage.batch)) * columns * -(-rows // target.rows)
@@ -48,7 +50,7 @@ def stage_cycles(
 ) -> int:
     """Cycles in which a stage occupies the array."""
     reduction = prod(network.shape(stage.reduction))
-    return stage_tiles(network, stage, lane_in, lane_out, target) * timing.period(target, reduction)
+    return stage_passes(network, stage, lane_in, lane_out, target) * timing.period(target, reduction)
 
 
 def stage_factor_words(

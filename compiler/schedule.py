@@ -132,18 +132,18 @@ class Contraction:
 
     @cached_property
     def kept(self) -> np.ndarray:
-        """For each tile, which of its P rows are kept."""
+        """For each pass, which of its P rows are kept."""
         rows, size = self.instruction["rows"] + 1, self.target.rows
-        tiles = -(-rows // size)
-        column = np.arange(tiles * size) < rows
-        return np.tile(column.reshape(tiles, size), (len(self.data_addresses) // tiles, 1))
+        passes = -(-rows // size)
+        column = np.arange(passes * size) < rows
+        return np.tile(column.reshape(passes, size), (len(self.data_addresses) // passes, 1))
 
     @cached_property
     def _rows(self) -> np.ndarray:
-        """Cycle in which each tile's rows leave the array, relative to `start`: tiles × P."""
+        """Cycle in which each pass's rows leave the array, relative to `start`: passes × P."""
         period = timing.period(self.target, self.depth)
-        tile_end = 1 + np.arange(len(self.data_addresses)) * period + self.depth - 1
-        return tile_end[:, None] + timing.drain(self.target) + np.arange(self.target.rows)
+        pass_end = 1 + np.arange(len(self.data_addresses)) * period + self.depth - 1
+        return pass_end[:, None] + timing.drain(self.target) + np.arange(self.target.rows)
 
     @cached_property
     def offsets(self) -> np.ndarray:
@@ -167,7 +167,7 @@ class Contraction:
 
     @property
     def busy(self) -> int:
-        """Cycles in which the array is fed or rests between tiles."""
+        """Cycles in which the array is fed or rests between passes."""
         return len(self.data_addresses) * timing.period(self.target, self.depth)
 
 

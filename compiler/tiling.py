@@ -87,7 +87,7 @@ def left_over(of_tile: Sequence[Part | None], tile: int, slots: int) -> Region |
 
 
 def streamed(region: Region, names: Sequence[str], lane: str | None, lanes: int) -> Region:
-    """The order in which the inputs are best sent: with the lane mode last, so that a beat is a word, if it can be.
+    """The order in which the inputs are best sent: with the lane index last, so that a beat is a word, if it can be.
 
     Args:
         lanes: raw words of a beat.

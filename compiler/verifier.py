@@ -99,13 +99,13 @@ def _check_contraction(machine: Machine, instruction: dict, hidden: int) -> None
     each = prod(level["count"] + 1 for level in levels[instruction["reduction"] + 1 :])
     if each * target.multipliers > MOST_RESULTS:
         raise SpecError(
-            f"{each:,} tiles of {target.rows} × {target.columns}; at most {MOST_RESULTS:,} sums are followed"
+            f"{each:,} passes of {target.rows} × {target.columns}; at most {MOST_RESULTS:,} sums are followed"
         )
     work = machine.contraction(instruction)
-    tiles, of_rows = len(work.data_addresses), -(-rows // target.rows)
-    if tiles % of_rows:
-        raise SpecError(f"{tiles} tiles for {rows} rows on {target.rows}")
-    kept = tiles // of_rows * rows
+    passes, of_rows = len(work.data_addresses), -(-rows // target.rows)
+    if passes % of_rows:
+        raise SpecError(f"{passes} passes for {rows} rows on {target.rows}")
+    kept = passes // of_rows * rows
     if instruction["transpose"] and (kept % target.columns or instruction["emit"] >= target.columns):
         raise SpecError(f"{kept} rows transposed, {instruction['emit'] + 1} of {target.columns} lanes kept")
     words = kept // target.columns * (instruction["emit"] + 1) if instruction["transpose"] else kept

@@ -256,14 +256,14 @@ def array_instruction(target: Target) -> Record:
     """One stage or a tile of one.
 
     The read nest walks data and factor addresses together; its innermost `reduction` + 1 levels are K. Each full
-    turn of them is one output tile of P rows (the factor word's lanes) × Q columns (the data word's).
-    Rows are counted over consecutive tiles: `rows` + 1 are kept, the rest of the tile in which they end is padding and
+    turn of them is one pass: P rows (the factor word's lanes) × Q columns (the data word's).
+    Rows are counted over consecutive passes: `rows` + 1 are kept, the rest of the pass in which they end is padding and
     dropped, and counting starts anew. The write nest steps once per word written. With `transpose`, every Q rows become
     Q words whose lanes are these rows, one per old lane; the first `emit` + 1 of them are written.
     Result = saturate(round(accumulator >> shift) + bias). The first row kept takes the bias word at `bias`, and each
     further one the next, with `bias_step`, or the same one, without. With `add`, the sum of the result and what the
     result word held is stored, saturated. With `early` the token Z_READY is given when the instruction starts, not when
-    it is done. With `hidden` the factor addresses are numbers of units, whose h are the factors of a tile's first row;
+    it is done. With `hidden` the factor addresses are numbers of units, whose h are the factors of a pass's first row;
     only that row may be kept.
     """
     w = Widths(target)

@@ -67,7 +67,7 @@ def read(target: Target) -> int:
 
 
 def drain(target: Target) -> int:
-    """Step to a tile's last operands to its first row at the array's output: address, read, the first sum's way past
+    """Step to a pass's last operands to its first row at the array's output: address, read, the first sum's way past
     the other rows, the skew of columns, multiply and accumulate, one register.
     """
     rise = 0 if target.compact else target.rows - 1
@@ -135,7 +135,7 @@ def rest(target: Target) -> int:
 
 
 def period(target: Target, depth: int) -> int:
-    """Cycles from a tile with K = depth to the next: its operands and rest, but never less than its P rows take to
+    """Cycles from a pass with K = depth to the next: its operands and rest, but never less than its P rows take to
     leave.
     """
     return max(depth + rest(target), target.rows)

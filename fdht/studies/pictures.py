@@ -108,8 +108,8 @@ def activity(contender: Contender, way: Way, first: int, last: int) -> Activity:
             of, text = label[id(instruction)]
             work = Contraction(instruction, target)
             period = timing.period(target, work.depth)
-            tile = np.arange(len(work.data_addresses))[:, None] * period
-            when = start + 1 + tile + np.arange(work.depth)
+            of_pass = np.arange(len(work.data_addresses))[:, None] * period
+            when = start + 1 + of_pass + np.arange(work.depth)
             colour = "#999999" if of == HEAD else COLOURS[of[1] % len(COLOURS)]
             result.spans["array"].append((start + 1, work.busy, colour, text))
             note(result.reads, work.data_addresses, when)

@@ -83,26 +83,26 @@ class SystolicArray(Component):
     """P × Q processing elements with the skew of their operands and the drain of their results.
 
     A word of P factors and a word of Q data enter together; row p sees its factor timing.row_skew(), column q its data
-    timing.column_skew() cycles later. Tiles may follow each other every timing.period() cycles.
+    timing.column_skew() cycles later. Passes may follow each other every timing.period() cycles.
 
     Finished sums move down their column one row per cycle. In a pipelined array operands take two cycles per row, so a
     row's sum is finished just when that of the row above has passed: row 0 leaves first, and nothing waits. In a
     compact array all rows finish together, and row P - 1 leaves first. Either way no sum meets another, nor one of the
-    next tile, as long as tiles are P cycles apart or more.
+    next pass, as long as passes are P cycles apart or more.
 
     Rows so leave in the reverse order of the factor lanes: a compact array feeds row p from lane p, a pipelined one
-    from lane P - 1 - p. The compiler makes up for it by loading every tile's factors upside down.
+    from lane P - 1 - p. The compiler makes up for it by loading every pass's factors upside down.
 
     Args:
         target: of the engine.
 
     Members:
         factors (In): P factors. data (In): Q data lanes.
-        control (In): `valid` and `last` of a tile's K operand pairs, in consecutive cycles.
+        control (In): `valid` and `last` of a pass's K operand pairs, in consecutive cycles.
         o (Out): one row of Q accumulators. o_valid (Out): there is one in this cycle.
 
-    Costs: latency timing.drain() - timing.address() - timing.read() from a tile's last operands to its first row, then
-    a row per cycle; a tile every timing.period() cycles; P × Q multipliers.
+    Costs: latency timing.drain() - timing.address() - timing.read() from a pass's last operands to its first row, then
+    a row per cycle; a pass every timing.period() cycles; P × Q multipliers.
     """
 
     def __init__(self, target: Target):
@@ -146,7 +146,7 @@ class SystolicArray(Component):
                     m.d.comb += element.data_i.eq(skewed)
             control = delay(m, control, timing.row_skew(target, 1), f"control_{p}", keep=True)
 
-        # Rows left to leave; set a cycle before a tile's first one does.
+        # Rows left to leave; set a cycle before a pass's first one does.
         last = self.control.valid & self.control.last
         latency = timing.drain(target) - timing.address(target) - timing.read(target) - 1
         first = delay(m, last, latency, "first", reset_less=False)

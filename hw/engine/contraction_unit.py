@@ -17,9 +17,9 @@ from fdht.spec.target import Target
 
 
 class ContractionUnit(Component):
-    """One stage: reads tiles of operands, multiplies, requantises, writes rows or transposed words.
+    """One stage: reads operands pass by pass, multiplies, requantises, writes rows or transposed words.
 
-    Tiles follow each other every timing.period() cycles, and the results of one leave while the next accumulates.
+    Passes follow each other every timing.period() cycles, and the results of one leave while the next accumulates.
     `done` comes timing.DONE after the last write, or when the last rows of padding have left. Where the array is not
     compact, a chained instruction may start after `issued`, if its first row leaves the array at least timing.LATCH
     cycles after its predecessor's `done`.
@@ -40,7 +40,7 @@ class ContractionUnit(Component):
         saturated (Out): lanes clipped in the word that leaves the requantisers.
 
     Costs: latency 1 from `start` to the first step of the operands' addresses, and timing.drain() +
-    timing.requantise() + timing.write() from the step to a tile's last operands to the write of its first row; a tile
+    timing.requantise() + timing.write() from the step to a pass's last operands to the write of its first row; a pass
     every timing.period() cycles; P × Q multipliers.
     """
 
@@ -87,11 +87,11 @@ class ContractionUnit(Component):
         for q, requantiser in enumerate(requantisers):
             m.submodules[f"requantiser_{q}"] = requantiser
 
-        # Operands: one pair of words per cycle, and rest after a tile until the array can take the next.
+        # Operands: one pair of words per cycle, and rest after a pass until the array can take the next.
         reading = Signal()
         resting = Signal()
         elapsed = Signal(range(target.rows))
-        ready = Signal()  # for the next tile, from the next cycle on
+        ready = Signal()  # for the next pass, from the next cycle on
         issue = Signal()
         tile_ends = Signal()
         m.d.comb += [
@@ -140,7 +140,7 @@ class ContractionUnit(Component):
             with m.If(latched):
                 m.d.sync += drained.eq(instruction)
 
-        # Rows: padding is dropped; rows kept are counted over the tiles of a column.
+        # Rows: padding is dropped; rows kept are counted over the passes of a column.
         rows_left = Signal.like(drained.rows)
         row = Signal(range(target.rows))
         dropped = Signal()

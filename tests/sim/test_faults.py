@@ -132,7 +132,7 @@ def forget_wait(instructions: list[dict]) -> None:
 
 
 FIRST_ROW = TARGET.factor_width * TARGET.rows - 2
-"""A bit of the factor of a tile's first row, which is never padding."""
+"""A bit of the factor of a pass's first row, which is never padding."""
 
 IMAGE_FAULTS = {
     "a bit of the first factor word": flip(Segment.FACTORS, 0, FIRST_ROW),
