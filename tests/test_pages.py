@@ -1,10 +1,8 @@
 """Pages against the tree: links, paths, modules and names in them exist; READMEs name the files of their folders."""
 
 import ast
-import io
 import re
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 
@@ -149,26 +147,3 @@ def test_decisions_stand_on_their_own_pages_newest_first():
         assert page.name == "README.md" or dates, page.name
     readmes = [ROOT / "README.md", *(ROOT / folder / "README.md" for folder in (*ROOMS, "tests"))]
     assert not [page for page in readmes if re.search("^#+ Decisions", page.read_text(), re.MULTILINE)]
-
-
-def examples() -> Iterator:
-    """The Python examples of READMEs."""
-    for page in PAGES:
-        for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)):
-            yield pytest.param(code, id=f"{page.relative_to(ROOT)}:{number}")
-
-
-@pytest.mark.parametrize("code", [each for each in examples() if "README" in str(each.id)])
-def test_an_example_runs_and_prints_what_the_page_says(code, tmp_path, monkeypatch):
-    """What stands behind a print begins with what is printed. Those that need a bundle or a board are only parsed."""
-    ast.parse(code)
-    if re.search("build/|/dev/|board", code) and "BoardTop" not in code:
-        return
-    monkeypatch.chdir(tmp_path)
-    printed = io.StringIO()
-    with redirect_stdout(printed):
-        exec(compile(code, "example", "exec"), {"__name__": "example"})
-    said = re.findall(r"^print\(.*\)  # (.+)$", code, re.MULTILINE)
-    assert said and len(said) == code.count("print(")
-    lines = printed.getvalue().splitlines()
-    assert [text for text, line in zip(said, lines, strict=True) if not text.startswith(line)] == []
