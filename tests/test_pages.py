@@ -129,12 +129,15 @@ def test_every_module_and_name_of_fdht_exists(page):
 
 @pytest.mark.parametrize("folder", [*ROOMS, "docs"])
 def test_a_readme_names_every_file_of_its_folder(folder):
+    """Or the folder within that holds them, as `data/`."""
     page = (ROOT / folder / "README.md").read_text()
     files = of(folder, "*.py") if folder != "docs" else [*(ROOT / folder).glob("*.py"), *(ROOT / folder).glob("*.md")]
     assert not [
         str(file.relative_to(ROOT))
         for file in files
-        if file.name not in ("__init__.py", "README.md") and not re.search(rf"[`(]{re.escape(file.name)}[`)]", page)
+        if file.name not in ("__init__.py", "README.md")
+        and not re.search(rf"[`(]{re.escape(file.name)}[`)]", page)
+        and f"`{file.parent.name}/`" not in page
     ]
 
 
