@@ -65,7 +65,7 @@ def test_every_link_leads_somewhere(page):
 def test_every_path_exists(page):
     """Words such as `spec/fixed.py`, from the root or from the page's folder, and file names such as `fixed.py`."""
     text = re.sub(r"\]\([^)]*\)|https?://\S+", "", page.read_text())
-    paths = [word.rstrip(".-") for word in re.findall(r"(?<![\w/.{*-])(?:[\w.-]+/)+[\w.-]*", text)]
+    paths = [word.removeprefix("./").rstrip(".-") for word in re.findall(r"(?<![\w/.{*-])(?:[\w.-]+/)+[\w.-]*", text)]
     ours = [path for path in paths if any((base / path.split("/")[0]).is_dir() for base in (ROOT, page.parent))]
     ours = [path for path in ours if path.split("/")[0] != "build"]
     missing = [path for path in ours if not any((base / path).exists() for base in (ROOT, page.parent))]
