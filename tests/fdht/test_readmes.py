@@ -56,3 +56,30 @@ def test_an_example_on_digits_prints_what_the_page_says(code, digits, board, tmp
 
 def test_there_are_such_examples():
     assert len(examples(needs_files=False)) >= 4 and len(examples(needs_files=True)) >= 2
+
+
+def commands() -> dict[str, dict[str, set[str]]]:
+    """The commands that pages show: by name, then by page, with the options that stand on the same line."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for page in PAGES:
+        for text in re.findall(r"(?:^ {4}|`|-m )fdht ([^`\n]+)", page.read_text(), re.MULTILINE):
+            words = re.split(r" #| {2,}|[|;]", text)[0].split()
+            if words and re.fullmatch("[a-z]+", words[0]):
+                options = {word.partition("=")[0].rstrip(",.") for word in words if re.match("--?[a-z]", word)}
+                found.setdefault(words[0], {}).setdefault(str(page.relative_to(ROOT)), set()).update(options)
+    return found
+
+
+def test_every_command_and_option_of_a_page_exists(fdht, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    unknown = []
+    for name, pages in commands().items():
+        outcome = fdht(name, "--help")
+        known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", outcome.out)) if outcome.code == 0 else set()
+        unknown += [
+            f"{page}: fdht {name} {option}"
+            for page, options in pages.items()
+            for option in sorted(options or {"--help"})
+            if option not in known
+        ]
+    assert not unknown and len(commands()) > 12
