@@ -179,7 +179,7 @@ def _video(classes: int) -> LSTMSpec:
     h is in the last three of them, which the array comes to when the gate unit is done.
 
     Rank 16 of mode 1 gives the first stage 16 rows; the smaller ranks of modes 2 and 4 keep all weights few enough for
-    the block RAM of an iCE40 (see the table in README.md).
+    the block RAM of an iCE40 (see the table in docs/decisions/model.md).
     """
     ranks = {"1": 16, "2": 6, "3": 8, "4": 3, "12": 8, "34": 8}
     spec = fdht_lstm(57600, 256, classes, (61, 15, 8, 8), (1, 2, 16, 32), ranks)
@@ -190,7 +190,7 @@ def _video(classes: int) -> LSTMSpec:
 
 
 _OF_PHOTOS = Augmentation(rotation=0.15, scale=0.1, shift=0.1, contrast=0.2, brightness=0.2, per="picture")
-"""For clips of single photographs, which gain nothing from moving alike (measured, see README.md)."""
+"""For clips of single photographs, which gain nothing from moving alike (measured, see docs/decisions/model.md)."""
 
 _OF_FILMS = replace(_OF_PHOTOS, per="clip")
 
