@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from fdht.extras import lacking
 from fdht.spec.errors import FdhtError, SpecError
+from fdht.spec.version import VERSION
 
 app = typer.Typer(
     name="fdht",
@@ -28,6 +30,23 @@ it.""",
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fdht {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def fdht(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    # Its docstring would take the place of the application's help.
+    pass
+
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON alone on stdout, one object or one list; all else goes to stderr.")
@@ -588,12 +607,9 @@ def compare(
 
     output = Output(json)
     loaded, image = comparison.load(bundle, target)
-    runs = comparison.run_clips(output, loaded, image, comparison.spread(loaded, clips), pauses=pauses)
-    figures = {
-        "bundle": str(bundle),
-        **comparison.figures(loaded, image, runs),
-        **comparison.accuracy_figures(output, loaded),
-    }
+    chosen, judged = comparison.spread(loaded, clips), comparison.accuracy_figures(output, loaded)
+    runs = comparison.run_clips(output, loaded, image, chosen, pauses=pauses)
+    figures = {"bundle": str(bundle), **comparison.figures(loaded, image, runs), **judged}
     comparison.report(output, figures)
     comparison.report_accuracy(output, figures)
     output.result(figures)
@@ -1050,6 +1066,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), 130 if isinstance(error.__context__, KeyboardInterrupt) else 1)
     except TyperException as error:
         return _usage(error)
+    except ModuleNotFoundError as error:
+        if (sentence := lacking(error)) is None:
+            raise
+        return _fail(sentence, 1)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}:{where}; choose another file or folder", 1)
