@@ -1,14 +1,13 @@
 """Clips out of video files and pictures, decoded once and kept as arrays."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from fdht.model.data.sets import FRAME_HEIGHT, FRAME_WIDTH
+from fdht.spec.container import replacing
 from fdht.spec.errors import FileError
 
 CACHE = Path("build") / "data"
@@ -66,15 +65,8 @@ def cached(cache: Path | None, key: str, make: Callable[[], np.ndarray]) -> np.n
     except (OSError, ValueError, EOFError):  # not there, or damaged
         array = make()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, array, allow_pickle=False)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as file:
+            np.save(file, array, allow_pickle=False)
     except OSError as error:
         raise FileError(
             f"cannot keep decoded clips in {cache}: {error.strerror}; make room there (those decoded so far are kept)"
