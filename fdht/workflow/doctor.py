@@ -16,6 +16,7 @@ from fdht.boards.tools import PACKAGES as PACKAGE_OF
 from fdht.boards.tools import ToolError, find_tool, version
 from fdht.extras import INSTALL_TRAIN, TRAIN
 from fdht.hw.yosys import LEAST, passed_over
+from fdht.spec.cache import cache_bytes, cache_folder
 from fdht.spec.errors import FdhtError
 
 SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
@@ -60,6 +61,8 @@ def examine() -> list[Tool]:
         tools.append(Tool(f"{name} used", _used(name), "bitstreams", f"make setup, or pip install {PACKAGE_OF[name]}"))
     for old in passed_over():
         tools.append(Tool("yosys passed over", old, f"nothing: older than {'.'.join(map(str, LEAST))}", ""))
+    kept = f"{cache_bytes() / 1e6:,.1f} MB in {cache_folder()}"
+    tools.append(Tool("cache", kept, "simulators, builds, clips; may be removed", ""))
     purpose = "a second opinion on an iCE40's clock (not needed)"
     tools.append(Tool("icetime", _used("icetime"), purpose, ""))
     tools.append(Tool("graphics processor", _gpu(), "faster training (not needed)", ""))

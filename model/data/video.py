@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from fdht.model.data.sets import FRAME_HEIGHT, FRAME_WIDTH
+from fdht.spec.cache import cache_folder
 from fdht.spec.container import replacing
 from fdht.spec.errors import FileError
 
-CACHE = Path("build") / "data"
+CACHE = cache_folder() / "data"
 """Where decoded clips are kept when nothing else is said."""
 
 VIDEOS = frozenset({".avi", ".mpg", ".mpeg", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".wmv"})
