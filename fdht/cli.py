@@ -14,6 +14,7 @@ from typer.exceptions import TyperException
 from fdht.extras import lacking
 from fdht.spec.errors import FdhtError, SpecError
 from fdht.spec.version import VERSION
+from fdht.streams import close_pipes, print_what_can_be
 
 app = typer.Typer(
     name="fdht",
@@ -1059,7 +1060,21 @@ def doctor(json: Json = False) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    """Runs the command and returns its exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted.
+
+    Whoever reads what it prints may go before the end, as head does: the exit code is then 1, without a word.
+    """
+    print_what_can_be()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        close_pipes()
+        return 1
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         code = app(arguments, prog_name="fdht", standalone_mode=False)
     except FdhtError as error:
@@ -1070,6 +1085,8 @@ def main(arguments: list[str] | None = None) -> int:
         if (sentence := lacking(error)) is None:
             raise
         return _fail(sentence, 1)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}:{where}; choose another file or folder", 1)
