@@ -72,6 +72,7 @@ lock() {
     mkdir "$fresh/project"
     cp pyproject.toml README.md "$fresh/project"
     for package in fdht $rooms; do mkdir -p "$fresh/project/$package"; done
+    cp spec/version.py "$fresh/project/spec"
     "$fresh/bin/pip" install --quiet --upgrade pip
     "$fresh/bin/pip" install --quiet "torch==$torch" "$fresh/project[dev]"
     {

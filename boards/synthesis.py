@@ -19,10 +19,11 @@ from amaranth.build.run import BuildPlan
 from fdht.boards import static_timing, tools
 from fdht.boards.board import Board, Family
 from fdht.boards.top import BoardTop
+from fdht.spec.cache import cache_folder
 from fdht.spec.costs import Resources
 from fdht.spec.errors import CapacityError, FdhtError
 
-CACHE = Path("build/boards")
+CACHE = cache_folder() / "boards"
 """Where finished builds are kept, below the current directory, each in a folder named by what it was made of."""
 
 _REPORT = 3

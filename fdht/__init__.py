@@ -3,6 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from fdht.extras import lacking
+from fdht.spec.version import VERSION
+
 if TYPE_CHECKING:
     from fdht.host.device import Device
     from fdht.model.decompose import from_dense, linear_from_dense, lstm_from_dense
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
         tree_from,
         tt_network,
     )
+
+__version__ = VERSION
 
 __all__ = [
     "FDHTLSTM",
@@ -66,7 +71,12 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names}
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'fdht' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_HOME[name]), name)
+    try:
+        return getattr(import_module(_HOME[name]), name)
+    except ModuleNotFoundError as error:
+        if (sentence := lacking(error)) is None:
+            raise
+        raise ImportError(f"{name} needs what this installation lacks: {sentence}", name=error.name) from None
 
 
 def __dir__() -> list[str]:

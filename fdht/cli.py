@@ -1,6 +1,7 @@
 """The command `fdht`: which commands there are (each has a file in fdht/commands), and how it ends."""
 
 import sys
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -22,7 +23,10 @@ from fdht.commands.run import run
 from fdht.commands.simulate import simulate
 from fdht.commands.synth import synth
 from fdht.commands.train import train
+from fdht.extras import lacking
 from fdht.spec.errors import FdhtError
+from fdht.spec.version import VERSION
+from fdht.streams import close_pipes, print_what_can_be
 
 COMMANDS = (
     demo,
@@ -60,18 +64,56 @@ it.""",
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fdht {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def fdht(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    # Its docstring would take the place of the application's help.
+    pass
+
+
 for _command in COMMANDS:
     app.command(_command.name, rich_help_panel=_command.panel, epilog=_command.epilog)(_command.run)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    """Runs the command and returns its exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted.
+
+    Whoever reads what it prints may go before the end, as head does: the exit code is then 1, without a word.
+    """
+    print_what_can_be()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        close_pipes()
+        return 1
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     try:
         code = app(arguments, prog_name="fdht", standalone_mode=False)
     except FdhtError as error:
         return _fail(str(error), 130 if isinstance(error.__context__, KeyboardInterrupt) else 1)
     except TyperException as error:
         return _usage(error)
+    except ModuleNotFoundError as error:
+        if (sentence := lacking(error)) is None:
+            raise
+        return _fail(sentence, 1)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
         return _fail(f"{error.strerror or error}:{where}; choose another file or folder", 1)

@@ -53,6 +53,21 @@ def find_yosys(path: str | None = None) -> str:
     return found
 
 
+def passed_over() -> list[str]:
+    """Each yosys on the path that is too old and comes before the one that is taken: its path, with its version."""
+    if os.environ.get("YOSYS"):
+        return []
+    old = []
+    for place in os.environ.get("PATH", "").split(os.pathsep):
+        found = shutil.which("yosys", path=place) if place else None
+        if found is not None and _new_enough(found):
+            break
+        if found is not None:
+            said = _version(found, Path(found).stat().st_mtime_ns)
+            old.append(f"{_dotted(said) if said > (0,) else 'unknown'} ({found})")
+    return old
+
+
 def _new_enough(command: str) -> bool:
     if Path(command).name == PACKAGE:  # what the project installs is; the first start of a wheel takes a minute
         return True

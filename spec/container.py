@@ -9,12 +9,13 @@ the description.
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -22,8 +23,16 @@ from safetensors.numpy import save
 
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.record import Plain, parse
+from fdht.spec.version import VERSION as FDHT_VERSION
 
 VERSION = 5
+"""Of the format. Until fdht 1.0 no other is read: `ANEW` says how to make a file again."""
+
+ANEW = {"checkpoint": "fdht train PRESET", "bundle": "fdht compile CHECKPOINT", "image": "fdht compile CHECKPOINT"}
+"""The command that makes a file, by kind."""
+
+WRITER = "fdht"
+"""The key of the metadata under which the version of fdht that wrote the file stands, see `_signed`."""
 
 LARGEST = {"checkpoint": 1 << 30, "bundle": 1 << 29, "image": 1 << 26}
 """Most bytes of a file, by kind: the dense LSTM of 57,600 inputs has checkpoints of 0.9 GB and bundles of 0.25."""
@@ -115,6 +124,7 @@ def write(path: Path | str, kind: str, description: dict, arrays: dict[str, np.n
     """Writes a file in one step (a reader sees the old one or the whole new one) and returns its content hash."""
     digest = content_hash(kind, description, arrays)
     metadata = {"kind": kind, "version": str(VERSION), "hash": digest, "description": json.dumps(description)}
+    metadata[WRITER] = _signed(FDHT_VERSION, digest)
     if len(metadata["description"]) > HEADER_BYTES // 2:  # its quotes are escaped there
         raise FileError(f"{path} would have {len(metadata['description']):,} bytes of description, too many to be read")
     blob = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=metadata)
@@ -130,19 +140,27 @@ def write_whole(path: Path | str, content: bytes) -> None:
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}; choose another place") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with replacing(path) as file:
             file.write(content)
-        os.replace(temporary, path)
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise FileError(f"cannot write {path}: {error.strerror}; choose another place") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file beside `path` that takes its place when all is written, with the mode that the umask gives.
+
+    Raises:
+        OSError: no permission, no room. Whatever is raised inside, too; the old file is then left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+        os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -153,6 +171,16 @@ def kind_of(path: Path | str) -> str:
         FileError: missing, damaged, or none of fdht's.
     """
     return _header(Path(path))[0]["kind"]
+
+
+def written_by(path: Path | str) -> str | None:
+    """The version of fdht that wrote a file; None if it does not say.
+
+    Raises:
+        FileError: missing, damaged, or none of fdht's.
+    """
+    writer = _header(Path(path))[0].get(WRITER)
+    return None if writer is None else writer.partition(" ")[0]
 
 
 def hash_of(path: Path | str) -> str:
@@ -234,10 +262,31 @@ def _header(path: Path) -> tuple[dict[str, str], Tensors]:
             f"{path} is {kind[:40]!r}, none of {', '.join(LARGEST)}; make one with fdht train or fdht compile"
         )
     if version != str(VERSION):
-        raise FileError(f"{path} has format version {version[:40]}, this fdht reads {VERSION}; make it anew")
+        raise FileError(
+            f"{path} has format version {version[:40]}, fdht {FDHT_VERSION} reads {VERSION}; make the {kind} anew "
+            f"with: {ANEW[kind]}"
+        )
+    _check_signature(path, metadata)
     if size > LARGEST[kind]:
         raise FileError(f"{path} has {size:,} bytes; {_a(kind)} has at most {LARGEST[kind]:,}, choose a smaller model")
     return metadata, dict(sorted(tensors.items()))
+
+
+def _signed(version: str, digest: str) -> str:
+    """A version of fdht with a check of its own, since the content hash does not depend on who writes a content."""
+    return f"{version} {hashlib.sha256(f'{version} {digest}'.encode()).hexdigest()[:16]}"
+
+
+def _check_signature(path: Path, metadata: dict[str, str]) -> None:
+    strange = sorted(metadata.keys() - {"kind", "version", "hash", "description", WRITER})
+    if strange:
+        raise FileError(
+            f"{path} is damaged (nobody knows what {strange[0][:40]!r} of its metadata means); make it anew"
+        )
+    writer = metadata.get(WRITER, "")
+    version = writer.partition(" ")[0]
+    if writer and not (len(version) <= 40 and version.isprintable() and writer == _signed(version, metadata["hash"])):
+        raise FileError(f"{path} is damaged (the version of fdht that wrote it was changed); make it anew")
 
 
 def _parsed(text: bytes) -> dict:

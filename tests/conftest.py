@@ -1,10 +1,15 @@
 """Settings of every test: random tests repeat themselves, parallel workers share the cores fairly, and none hangs."""
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
 from long_tests import record
+
+# Before anything of fdht is imported: simulators and clips are kept from one run of the tests to the next, and workers
+# share them, but not with the user's own.
+os.environ.setdefault("FDHT_CACHE", str(Path(__file__).parent.parent / "build" / "cache"))
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fdht.extras import TRAIN
+
 ROOT = Path(__file__).parent.parent
 BELOW = {
     "spec": set(),
@@ -121,7 +123,7 @@ def test_compiler_and_gateware_never_import_torch(package):
 
 
 def test_spec_imports_nothing_heavy():
-    allowed = {*sys.stdlib_module_names, "spec", "numpy", "pydantic", "safetensors"}
+    allowed = {*sys.stdlib_module_names, "spec", "numpy", "pydantic", "safetensors", "platformdirs"}
     assert not [(path.name, name) for path in sources("spec") for name, _ in imports(path) if name not in allowed]
 
 
@@ -181,12 +183,18 @@ def test_every_dependency_has_its_reason():
     assert not [line for line in dependencies if not re.search(r"[,\]] +# \S", line)]
 
 
+def test_who_lacks_a_package_of_training_is_told_the_extra():
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["train"]
+    assert sorted(TRAIN.values()) == sorted(re.split("[><=]", name)[0] for name in named)
+
+
 def test_the_lock_names_exact_versions_of_every_dependency():
     lock = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lock), "one name==version per line"
     locked = {re.sub(r"[-_.]+", "-", line.partition("==")[0]).lower() for line in lock}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    named = [*project["dependencies"], *extras["train"], *(name for name in extras["dev"] if name != "fdht[train]")]
     assert {re.split("[><=]", name)[0].lower() for name in named} <= locked
     assert not [name for name in locked if name.startswith(("nvidia", "triton", "cuda"))], "a lock for every machine"
 

@@ -36,12 +36,9 @@ def compare(
 
     output = Output(json)
     loaded, image = comparison.load(bundle, target)
-    runs = comparison.run_clips(output, loaded, image, spread(loaded, clips), pauses=pauses)
-    figures = {
-        "bundle": str(bundle),
-        **comparison.figures(loaded, image, runs),
-        **comparison.accuracy_figures(output, loaded),
-    }
+    chosen, judged = spread(loaded, clips), comparison.accuracy_figures(output, loaded)
+    runs = comparison.run_clips(output, loaded, image, chosen, pauses=pauses)
+    figures = {"bundle": str(bundle), **comparison.figures(loaded, image, runs), **judged}
     comparison.report(output, figures)
     comparison.report_accuracy(output, figures)
     output.result(figures)

@@ -30,7 +30,8 @@ def data(
 ) -> None:
     """Which data sets there are, or what one is: sizes, protocol, and a contact sheet of its pictures.
 
-    Clips of your own need no more than a folder with one folder per class. Decoded clips are kept in build/data.
+    Clips of your own need no more than a folder with one folder per class. Decoded clips are kept in the user's cache
+    (fdht doctor says where).
     """
     from fdht.console import Output
     from fdht.workflow import datasets

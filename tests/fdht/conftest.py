@@ -19,7 +19,6 @@ from fdht.model.golden import GoldenLSTM
 from fdht.model.layers import Classifier
 from fdht.model.presets import PRESETS
 from fdht.model.quantise import quantise
-from fdht.sim import build
 from fdht.sim.simulated_board import SimulatedBoard
 from fdht.spec.bundle import Bundle
 from fdht.spec.lstm import fdht_lstm
@@ -114,15 +113,7 @@ def digits(board) -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def simulators() -> Iterator[None]:
-    """Simulators are kept where other tests find them, whatever the current folder is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "CACHE", Path(__file__).parent.parent.parent / build.CACHE)
-        yield
-
-
-@pytest.fixture(scope="session")
-def simulated(board, simulators) -> Iterator[SimulatedBoard]:
+def simulated(board) -> Iterator[SimulatedBoard]:
     """A board that is switched on once."""
     with SimulatedBoard(*running.simulator(board)) as simulated:
         yield simulated

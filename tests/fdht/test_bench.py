@@ -14,7 +14,6 @@ from fdht.compiler.pace import STEPS, WARM_UP, step_ends
 from fdht.compiler.planner import candidates, plan
 from fdht.console import Output
 from fdht.model.layers import FDHTLSTM
-from fdht.sim import build
 from fdht.spec.errors import FdhtError
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.target import Target, find_target
@@ -48,9 +47,8 @@ REPORT = {
 
 
 @pytest.fixture
-def contender(monkeypatch) -> Contender:
+def contender() -> Contender:
     """The tiny model on an engine that is compiled in seconds, once for all tests that use it."""
-    monkeypatch.setattr(build, "CACHE", ROOT / build.CACHE)
     return Contender(TINY.name, "ht", TINY.spec, TARGET, "digits")
 
 

@@ -33,7 +33,7 @@ def assert_golden(bundle: Bundle, device: Device, clips: np.ndarray) -> list:
 
 
 @pytest.mark.slow
-def test_spi_carries_real_frames_in_real_time(board, simulators):
+def test_spi_carries_real_frames_in_real_time(board):
     """57,600 bytes each, through the pins at the fastest clock that the board's file names, into the real engine."""
     spec = paper_spec()
     bundle = random_bundle(np.random.default_rng(1), spec, plan(spec, board.engine), factor_width=9)
@@ -48,7 +48,7 @@ def test_spi_carries_real_frames_in_real_time(board, simulators):
 
 
 @pytest.mark.slow
-def test_a_clip_of_faces(simulators):
+def test_a_clip_of_faces():
     """The demo's model on the demo's board, its weights drawn."""
     board, spec = find_board("ulx3s-85f"), PRESETS["faces"].spec
     bundle = random_bundle(np.random.default_rng(1), spec, plan(spec, board.engine))
@@ -58,7 +58,7 @@ def test_a_clip_of_faces(simulators):
 
 
 @pytest.mark.synth
-def test_the_netlist_gives_the_same_answers(board, digits, simulators):
+def test_the_netlist_gives_the_same_answers(board, digits):
     """After synthesis, with Yosys's models of SB_MAC16, SB_SPRAM256KA and SB_RAM40_4K; through both ports."""
     pins = Pins(divisor=board.clock_hz // board.baud, spi_mhz=board.spi_mhz, clock_mhz=board.clock_mhz)
     sources = b"".join(path.read_bytes() for path in sorted(Path(boards.__path__[0]).glob("*.py")))

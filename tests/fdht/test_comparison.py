@@ -7,7 +7,6 @@ import pytest
 
 from docs.worked_example import TARGET
 from fdht.compiler.arithmetic import useful_macs
-from fdht.sim import build
 from fdht.spec.errors import FdhtError
 from fdht.spec.target import TARGETS
 from fdht.studies.accuracy import load
@@ -20,7 +19,6 @@ ROOT = Path(__file__).parent.parent.parent
 def engine(monkeypatch) -> str:
     """A target that is compiled in seconds, once for all tests that use it."""
     monkeypatch.setitem(TARGETS, TARGET.name, TARGET)
-    monkeypatch.setattr(build, "CACHE", ROOT / build.CACHE)
     return TARGET.name
 
 

@@ -200,7 +200,7 @@ def test_spi_pins(digits, board, simulated):
 
 
 @pytest.mark.slow
-def test_bytes(simulators):
+def test_bytes():
     """A small engine behind the link, a byte every few cycles."""
     bundle, pins = small_bundle(), Pins(divisor=None)
     with SimulatedBoard(build_system(SMALL, pins), pins) as board:

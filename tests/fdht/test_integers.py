@@ -57,7 +57,7 @@ def test_the_bundle_keeps_the_stages_of_training(fdht, integers_file):
     assert Bundle.load("c.bundle").stage_lists == factor_by_factor
 
 
-def test_simulated_words_are_those_of_training(fdht, integers_file, simulators):
+def test_simulated_words_are_those_of_training(fdht, integers_file):
     assert fdht("compile", integers_file, "-t", "icebreaker", "-o", ".").code == 0
     outcome = fdht("simulate", "tiny.bundle", "-t", "icebreaker", "--clips", "2", "--json")
     assert outcome.code == 0 and outcome.figures["mismatches"] == 0 < outcome.figures["words_compared"]

@@ -47,7 +47,7 @@ def image(bundle) -> Image:
 
 
 @pytest.fixture(scope="module")
-def device(simulators) -> Iterator[Device]:
+def device() -> Iterator[Device]:
     with SimulatedBoard(build_system(TARGET, PINS), PINS) as board, Device(board.url, timeout=TIMEOUT) as device:
         yield device
 

@@ -16,7 +16,7 @@ def digits_file(digits, tmp_path):
 
 
 @pytest.mark.parametrize("spi", [(), ("--spi",)])
-def test_run_on_a_simulated_board(fdht, digits_file, digits, simulators, spi):
+def test_run_on_a_simulated_board(fdht, digits_file, digits, spi):
     outcome = fdht("run", digits_file, "--simulate", "-b", "icebreaker", "--clips", 2, "--compare", "--json", *spi)
     assert outcome.code == 0, outcome.err
     figures = outcome.figures
