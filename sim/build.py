@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from fdht import hw, spec
 from fdht.hw.yosys import YosysError, find_yosys
+from fdht.sim.runtime import objcache
 from fdht.spec.errors import FdhtError
 from fdht.spec.target import Target, Technology
 
@@ -166,7 +167,8 @@ def _compile(directory: Path, top: str, sources: list[Path], simulator: str, wav
     from cocotb_tools.runner import get_runner  # slow to import
 
     log = directory / "build.log"
-    with environment(toolchain_environment()):
+    shared = {"OBJCACHE": objcache(directory.parent / f"runtime-{_version(simulator)}")}
+    with environment(shared | toolchain_environment()):  # who has a cache of objects keeps it
         runner = get_runner(simulator)
         try:
             runner.build(
