@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fdht import hw, spec
 from fdht.hw.yosys import YosysError, find_yosys
+from fdht.sim.runtime import objcache
 from fdht.spec.cache import VARIABLE, cache_folder
 from fdht.spec.errors import FdhtError
 from fdht.spec.target import Target, Technology
@@ -197,7 +198,8 @@ def _public_ports(path: Path, top: str, verilog: str) -> Path:
 def _compile(directory: Path, top: str, sources: list[Path], simulator: str, waves: bool, log: Path) -> None:
     from cocotb_tools.runner import get_runner  # slow to import
 
-    with environment(toolchain_environment()):
+    shared = {"OBJCACHE": objcache(CACHE / f"runtime-{_version(simulator)}")}
+    with environment(shared | toolchain_environment()):  # who has a cache of objects keeps it
         runner = get_runner(simulator)
         try:
             runner.build(

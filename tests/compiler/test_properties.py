@@ -1,6 +1,7 @@
 """What holds for every plan: nothing overlaps, every address exists, every token given is taken."""
 
 from collections import Counter
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -12,25 +13,33 @@ from test_planner import SEED, SHAPES, target
 
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.machine import decode
+from fdht.compiler.mapping import StepMap
 from fdht.compiler.nest import walk
 from fdht.compiler.planner import map_model, plan
 from fdht.hw.engine.sequencer import TOKEN_BITS
 from fdht.spec import timing
 from fdht.spec.instructions import UNITS, Array, GateOp, Int, LoaderOp, Record, Segment, Token
+from fdht.spec.lstm import LSTMSpec
 from fdht.spec.target import Target
 
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str, scope="module")
+"""All tests of one shape run before those of the next, so that its models are compiled once."""
 
-def compiled(shape: tuple[int, int]):
+
+@lru_cache(maxsize=1)
+def compiled(shape: tuple[int, int]) -> tuple[tuple[Image, StepMap, tuple[LSTMSpec, ...]], ...]:
     """Models of all kinds on a shape, with and without single-port banks: (image, memory map, layers)."""
-    rng = np.random.default_rng([SEED, *shape, 2])
+    rng, made = np.random.default_rng([SEED, *shape, 2]), []
     for number, kind in enumerate(MODELS * 2):
         layers = random_layers(rng, kind, (1, 5))
         on = target(*shape, single_port=bool(number % 2), bank_words=2048)
         stage_lists = plan(layers, on)
-        yield compile_bundle(random_bundle(rng, layers, stage_lists), on), map_model(layers, stage_lists, on), layers
+        image = compile_bundle(random_bundle(rng, layers, stage_lists), on)
+        made.append((image, map_model(layers, stage_lists, on), layers))
+    return tuple(made)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@every_shape
 def test_tensors_do_not_overlap(shape):
     """What a stage reads and writes, what lasts and the head lie apart; with single-port banks, in other banks."""
     for image, step, _ in compiled(shape):
@@ -57,7 +66,7 @@ def test_tensors_do_not_overlap(shape):
             assert chain.tensors[-1].end <= on.result_words
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@every_shape
 def test_addresses_exist_and_results_are_written_once(shape):
     """Read from the encoded programs: every address is inside its memory and inside its tensor."""
     for image, step, layers in compiled(shape):
@@ -103,7 +112,7 @@ def test_addresses_exist_and_results_are_written_once(shape):
         assert len(set(written)) == len(written) or len(step.slots) < len(step.chains[0].tiles)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@every_shape
 def test_array_and_loader_keep_apart(shape):
     """While the loader writes to a bank, the array does not; nor does it read there, if the bank has one port."""
     rng = np.random.default_rng([SEED, *shape, 3])
@@ -135,7 +144,7 @@ def test_array_and_loader_keep_apart(shape):
     assert beside > 5
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@every_shape
 def test_z_is_written_before_it_is_read(shape):
     """Every word the gate unit asks for is there, though it often begins while the array still writes others."""
     early = 0
@@ -166,7 +175,7 @@ def _places(instruction: dict, on: Target) -> list[tuple[int, int]]:
     return [(word, lane) for word, each in zip(at["word"].tolist(), lanes, strict=True) for lane in each]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@every_shape
 def test_tokens_are_balanced(shape):
     """Equally many of each token are left over for any number of steps, and never more wait than a counter holds."""
     for image, _, _ in compiled(shape):
@@ -218,7 +227,7 @@ def test_instructions_survive_encoding(data):
     assert record.decode(record.encode(value)) == value
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@every_shape
 def test_programs_survive_disassembly(shape):
     """Decoding a program and encoding it again gives the same words."""
     for image, _, _ in compiled(shape):
