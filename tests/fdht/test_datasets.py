@@ -9,7 +9,7 @@ from fdht.model.presets import PRESETS, find_preset, fitted
 from fdht.spec.errors import SpecError
 from fdht.workflow import datasets
 from fdht.workflow.datasets import contact_sheet
-from tests.model.clips import write_garbage, write_video
+from tests.model.videos import write_garbage, write_video
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from PIL import Image
 from fdht.model.data import FOLDERS, Source, VideoFolder, load, own, video
 from fdht.model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, YouTubeFaces, dealt
 from fdht.spec.errors import FileError, SpecError
-from tests.model.clips import write_garbage, write_video
+from tests.model.videos import write_garbage, write_video
 
 
 def levels(split) -> list[list[int]]:
