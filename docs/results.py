@@ -1,8 +1,8 @@
 """Writes the tables of results in README.md: the performance table from what fdht bench left in docs/results, and, if
 they are given, those of other commands from what these printed. Those of accuracies go to docs/accuracy.md.
 
-fdht bench
-fdht baselines --data faces-hard --data clip-segments
+fdht bench -o docs/results
+fdht baselines --data faces-hard --data clip-segments -o docs/results/accuracy.json
 fdht demo --json > build/demo.json
 fdht synth --board icebreaker --json > build/icebreaker.json
 fdht synth --board ulx3s-85f --json > build/ulx3s-85f.json

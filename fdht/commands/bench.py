@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import WHOLE, command
-from fdht.commands.options import Json
+from fdht.commands.options import BUILD, Json
 
 
 @command(
@@ -39,15 +39,15 @@ def bench(
     no_rtl: Annotated[
         bool, typer.Option("--no-rtl", help="Take the cycles of the schedule alone, without simulating them.")
     ] = False,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of results and pictures.")] = Path("docs/results"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of results and pictures.")] = BUILD / "results",
     json: Json = False,
 ) -> None:
     """The performance table: cycles from the RTL, the clock from place and route.
 
     Needs no training: weights are random (seed 0), quantised on real pictures; cycles do not depend on them, and every
-    word is compared with the golden model all the same. Simulations and builds are kept below build/, so a run that
-    was interrupted goes on where it was. Rows go to bench.json and builds to builds.json in the folder of results;
-    python -m docs.results puts them into the README.
+    word is compared with the golden model all the same. Simulators and builds are kept in the cache, so a run
+    that was interrupted goes on where it was. The clock is that of builds.json in the folder of results, or else of the
+    board's baseline. Rows go to bench.json and builds (with --synth) to builds.json.
     """
     from fdht.console import Output
     from fdht.studies import bench as benchmark

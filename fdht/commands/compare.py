@@ -12,7 +12,7 @@ from fdht.commands.options import DEFAULT_TARGET, AlsoRows, BundlePath, Json, Pa
     ENGINE,
     "fdht compare build/faces.bundle",
     "fdht compare build/small/digits.bundle -t icebreaker --json",
-    "fdht compare build/faces.bundle --clips 10 --results docs/results/accuracy.json",
+    "fdht compare build/faces.bundle --clips 10 --results build/results/accuracy.json",
 )
 def compare(
     bundle: BundlePath,

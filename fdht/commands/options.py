@@ -43,7 +43,7 @@ OtherData = Annotated[
 AlsoRows = Annotated[
     Path | None, typer.Option("--results", metavar="FILE", help="Also put rows into this file of results.")
 ]
-RowsFile = Annotated[Path | None, typer.Option("--out", "-o", help="The file of rows [docs/results/accuracy.json].")]
+RowsFile = Annotated[Path | None, typer.Option("--out", "-o", help="The file of rows [build/results/accuracy.json].")]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Accuracies on test splits: the rows of docs/results/accuracy.json, and differences paired over clips."""
+"""Accuracies on test splits: the rows of a file of results, and differences paired over clips."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,8 @@ from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec
 from fdht.spec.record import Checked, Count, Seed, Text, read_rows
 
-RESULTS = Path("docs/results/accuracy.json")
+RESULTS = Path("build/results/accuracy.json")
+"""Where commands leave rows; those of this project's own pages are kept in docs/results."""
 """Where rows are kept, below the current directory."""
 
 FORMATS = ("dense", "tt", "tr", "bt", "ht-input", "fdht")

@@ -36,7 +36,7 @@ from fdht.studies.measurements import load, load_builds, store
 CACHE = Path("build/bench")
 """Where simulations are kept, below the current directory, each named by what it was made of."""
 
-RESULTS = Path("docs/results")
+RESULTS = Path("build/results")
 """Where results are written, below the current directory."""
 
 SEEDS = (1, 2, 3)
@@ -150,6 +150,17 @@ def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) 
             builds.record(report, f"{build_id(board):08x}")
 
 
+def recorded_fmax(target: Target) -> float | None:
+    """The clock in MHz that the baseline of the board reached which a target is named after; None without one."""
+    from fdht.boards import baseline
+    from fdht.boards.catalogue import BOARDS
+
+    try:
+        return baseline.load(BOARDS[target.name])["fmax_mhz_median"] if target.name in BOARDS else None
+    except baseline.BaselineError:
+        return None
+
+
 def gateware(target: Target) -> str | None:
     """What a build of the board that a target is named after would be made of now."""
     from fdht.boards.catalogue import BOARDS
@@ -232,7 +243,7 @@ def _derived(contender: Contender, builds: Builds, stage_lists: StageLists, coun
     cycles, multipliers = counted["cycles_per_step"], target.multipliers
     fewest, _ = fewest_macs(spec)
     record = builds.of(target)
-    fmax = record["fmax_mhz"] if record else None
+    fmax = record["fmax_mhz"] if record else recorded_fmax(target)
     step_us = cycles / fmax if fmax else None
     dense = 4 * spec.hidden * (spec.inputs + spec.hidden)
     latency = counted["latency_cycles"]

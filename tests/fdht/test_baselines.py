@@ -17,7 +17,7 @@ from fdht.studies.accuracy import FORMATS, Row, hits, load
 from fdht.studies.baselines import Training, standings
 from tests.fdht.tiny import TINY
 
-RESULTS = Path("docs/results/accuracy.json")
+RESULTS = Path("build/results/accuracy.json")
 QUICK = ("baselines", "--data", "digits", "--training-clips", 12, "--seed", 3, "--seed", 4)
 
 

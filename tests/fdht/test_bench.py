@@ -110,10 +110,10 @@ def test_the_table_without_tools_or_simulation(fdht):
     dense = next(row for row in rows if (row["preset"], row["format"]) == ("ucf11", "dense"))
     assert not dense["fits"] and "57856 needed" in dense["refusal"] and dense["planned_on"] == "the array alone"
     assert dense["cycles_per_step"] == 57856 * 1024 // 16 and dense["mismatches"] is None
-    assert json.loads(Path("docs/results/bench.json").read_text()) == rows
+    assert json.loads(Path("build/results/bench.json").read_text()) == rows
     again = fdht("bench", "--no-rtl", "--part", "table", "--preset", TINY.name, "-t", "icebreaker")
     assert again.code == 0 and "A step in steady state" in again.out
-    assert json.loads(Path("docs/results/bench.json").read_text()) == rows, "in place of those that were there"
+    assert json.loads(Path("build/results/bench.json").read_text()) == rows, "in place of those that were there"
     assert bench_table(rows).count("\n") == len(rows) + 1 and "does not fit" in bench_table(rows)
 
 
@@ -132,7 +132,7 @@ def test_what_is_not_there_is_named(fdht, option, complaint):
 
 
 def test_damaged_results_are_not_overwritten(fdht, tmp_path):
-    path = tmp_path / "docs" / "results" / "bench.json"
+    path = tmp_path / "build" / "results" / "bench.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")
     outcome = fdht("bench", "--no-rtl", "--part", "table", "--preset", TINY.name)
@@ -214,12 +214,12 @@ def test_a_picture_shows_what_the_machine_does():
 def test_pictures_are_drawn(fdht, tmp_path):
     options = ("--preset", "digits", "--target", "ulx3s-85f")
     assert fdht("bench", *options, "--part", "pictures").code == 0
-    files = sorted(path.name for path in (tmp_path / "docs" / "results").glob("*.png"))
+    files = sorted(path.name for path in (tmp_path / "build" / "results").glob("*.png"))
     assert files == ["floor-plan-ulx3s-85f.png", "step-digits-ulx3s-85f.png"]
     assert fdht("bench", "--no-rtl", "--part", "scaling", "--part", "pictures").code == 0
-    for path in (tmp_path / "docs" / "results").glob("*.png"):
+    for path in (tmp_path / "build" / "results").glob("*.png"):
         assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size < 300_000
-    assert (tmp_path / "docs" / "results" / "cost-against-n.png").is_file()
+    assert (tmp_path / "build" / "results" / "cost-against-n.png").is_file()
 
 
 def test_layers_are_timed_on_one_thread(monkeypatch):
