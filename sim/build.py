@@ -198,8 +198,11 @@ def _public_ports(path: Path, top: str, verilog: str) -> Path:
 def _compile(directory: Path, top: str, sources: list[Path], simulator: str, waves: bool, log: Path) -> None:
     from cocotb_tools.runner import get_runner  # slow to import
 
-    shared = {"OBJCACHE": objcache(CACHE / f"runtime-{_version(simulator)}")}
-    with environment(shared | toolchain_environment()):  # who has a cache of objects keeps it
+    shared = {"OBJCACHE": objcache(CACHE / f"runtime-{_version(simulator)}")}  # who has a cache of objects keeps it
+    # Verilator's makefile runs scripts with whatever `python` is found first, which may be another than this one, and
+    # cocotb tells it where this one has its modules.
+    flags = f"{os.environ.get('MAKEFLAGS', '')} PYTHON3={sys.executable}".strip()
+    with environment(shared | toolchain_environment() | {"MAKEFLAGS": flags}):
         runner = get_runner(simulator)
         try:
             runner.build(

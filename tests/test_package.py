@@ -71,7 +71,8 @@ def small_bundle() -> Bundle:
 @pytest.mark.slow
 def test_installed_among_files_of_other_names(built, tmp_path):
     """The base installation does all that needs no training, without torch, and says what the rest needs; with the
-    extra, the demo runs. The folder, and that of the cache, have a space and a # in their names.
+    extra, the demo runs. The folder, and that of the cache, have a space and a # in their names, and the `python` that
+    is found first is another one.
     """
     here = tmp_path / "sp ace #1"
     here.mkdir()
@@ -82,6 +83,11 @@ def test_installed_among_files_of_other_names(built, tmp_path):
     python = str(tmp_path / "environment" / "bin" / "python")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("FDHT_", "PYTHON"))}
     environment["XDG_CACHE_HOME"] = str(here / "cache")
+    other = tmp_path / "another" / "python"
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\necho another Python, without the environment's modules >&2; exit 1\n")
+    other.chmod(0o755)
+    environment["PATH"] = os.pathsep.join((str(other.parent), environment["PATH"]))
 
     def install(what: str) -> None:
         pip = [python, "-m", "pip", "install", "--quiet", what, "-c", str(ROOT / "requirements.lock")]
