@@ -1,6 +1,7 @@
 """Runs an image on the RTL and compares every result it writes with the image's own execution."""
 
 import json
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -12,7 +13,8 @@ import numpy as np
 from fdht.compiler.image import Image
 from fdht.sim.build import Simulator, ToolError, build, environment, toolchain_environment
 from fdht.spec.clips import classes_of
-from fdht.spec.errors import SpecError
+from fdht.spec.container import replacing
+from fdht.spec.errors import FdhtError, FileError, SpecError
 
 LOG, RESULTS = "simulation.log", "results.xml"
 """Files a simulation leaves where it runs: what was printed, and what became of each test."""
@@ -131,6 +133,7 @@ def simulate_jobs(
 
     Raises:
         ToolError: a tool is missing or the simulator failed.
+        FileError: the trace cannot be written.
     """
     built = built or build(jobs[0].image.target, simulator, waves=waves is not None)
     with tempfile.TemporaryDirectory(prefix="fdht-") as folder:
@@ -152,11 +155,11 @@ def simulate_jobs(
         return [job.read(work / str(number)) for number, job in enumerate(jobs)]
 
 
-def _run(built: Simulator, work: Path, waves: Path | None, errors: list[ToolError]) -> None:
+def _run(built: Simulator, work: Path, waves: Path | None, errors: list[FdhtError]) -> None:
     """Runs the bench in the simulator; an error is left in `errors`, since this is a thread's body."""
     try:
         _run_bench(built, work, waves)
-    except ToolError as error:
+    except FdhtError as error:
         errors.append(error)
 
 
@@ -178,6 +181,7 @@ def run_module(built: Simulator, module: str, work: Path, variables: dict[str, s
 
     Raises:
         ToolError: the simulator failed, or wrote no trace; what a test says is in `RESULTS`.
+        FileError: the trace cannot be written.
     """
     from cocotb_tools.runner import get_runner
 
@@ -204,5 +208,8 @@ def run_module(built: Simulator, module: str, work: Path, variables: dict[str, s
         traces = [*work.glob("*.vcd"), *(built.directory / "sim").glob("*.vcd")]
         if not traces:
             raise ToolError(f"{built.name} wrote no trace")
-        waves.parent.mkdir(parents=True, exist_ok=True)
-        waves.write_bytes(traces[0].read_bytes())
+        try:
+            with replacing(waves) as file, traces[0].open("rb") as trace:
+                shutil.copyfileobj(trace, file)
+        except OSError as error:
+            raise FileError(f"cannot write {waves}: {error.strerror}; choose another place") from None

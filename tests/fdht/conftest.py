@@ -59,7 +59,9 @@ def fdht(tmp_path, monkeypatch, capfd) -> Command:
     def run(*arguments: object) -> Outcome:
         capfd.readouterr()
         code = main([str(argument) for argument in arguments])
-        return Outcome(code, *capfd.readouterr())
+        outcome = Outcome(code, *capfd.readouterr())
+        assert "Warning" not in outcome.err  # of a library: the user can do nothing about it
+        return outcome
 
     return run
 

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import subprocess
 import zlib
@@ -230,20 +229,6 @@ def test_an_image_for_another_target_is_refused(fdht, image_file, tmp_path):
 def test_a_bundle_is_no_image(fdht, bundle_file, tmp_path):
     outcome = fdht("export", "--axi", "-o", "ip", "-t", SMALL, "--image", bundle_file)
     assert outcome.code == 1 and "is a bundle, not an image; pass the image instead" in outcome.sentence
-
-
-def test_an_old_yosys_on_the_path_is_passed_over(fdht, tmp_path, monkeypatch):
-    """A distribution's may be too old for Amaranth."""
-    old = tmp_path / "bin" / "yosys"
-    old.parent.mkdir()
-    old.write_text("#!/bin/sh\necho 'Yosys 0.23 (git sha1 7ce5011c2)'\n")
-    old.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{old.parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("YOSYS", raising=False)
-    assert fdht("export", "--axi", "-t", SMALL, "-o", "ip").code == 0
-    monkeypatch.setenv("YOSYS", str(old))
-    outcome = fdht("export", "--axi", "-t", SMALL, "-o", "ip")
-    assert outcome.code == 1 and "is no Yosys of at least 0.40; unset it" in outcome.sentence
 
 
 def test_an_interface_must_be_named(fdht):

@@ -39,6 +39,7 @@ def check(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", examples(needs_files=False))
+@pytest.mark.filterwarnings("ignore:.*created but never used")  # a page that makes a part does not elaborate it
 def test_an_example_prints_what_the_page_says(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check(code)
