@@ -1,6 +1,7 @@
 """Settings of every test: random tests repeat themselves, parallel workers share the cores fairly, and none hangs."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +11,9 @@ from long_tests import record
 # Before anything of fdht is imported: simulators and clips are kept from one run of the tests to the next, and workers
 # share them, but not with the user's own.
 os.environ.setdefault("FDHT_CACHE", str(Path(__file__).parent.parent / "build" / "cache"))
+
+# A shell starts what runs in its background deaf to interrupts, and tests interrupt what they test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -166,6 +166,7 @@ def test_interrupted_training_leaves_a_whole_checkpoint(tmp_path):
         _, errors = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors and "--resume" in errors.splitlines()[-1]
     assert files(tmp_path) == {path.name, "tiny.csv"}
