@@ -24,7 +24,7 @@ def build_id(board: Board) -> int:
         multiplier_site(platform, engine.columns, row, column)
         for row in range(engine.rows)
         for column in range(engine.columns)
-        if engine.pinned
+        if engine.build.pinned
     ]
     what = repr((board.name, board.clock_hz, board.baud, board.spi_mhz, places)).encode() + _gateware(engine, spi)
     return int.from_bytes(hashlib.sha256(what).digest()[:4], "little")

@@ -409,7 +409,7 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Tar
                 give.add(Token.Z_READY)
         back = 0 if number + 1 == in_loop else None
         program.append(_header(wait, give, back, halt=number + 1 == len(works)) | lower(work, target, *bases[work.of]))
-    if not target.compact:
+    if target.pipeline.prefetch:
         for previous, instruction in [*pairwise(program), (program[in_loop - 1], program[0])]:
             instruction["chained"] = int(_can_chain(previous, instruction, target))
     return program

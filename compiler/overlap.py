@@ -9,6 +9,7 @@ import numpy as np
 from fdht.compiler.nest import walk
 from fdht.compiler.schedule import Contraction, Instructions
 from fdht.spec import timing
+from fdht.spec.gate_schedule import BEAT
 from fdht.spec.instructions import GateOp, Segment, Token, gate_instruction
 from fdht.spec.target import Target
 
@@ -35,6 +36,6 @@ def earliest_step(contraction: Contraction, step: dict) -> int:
     there = np.full(target.result_words, -(1 << 62))
     there[contraction.write_addresses] = contraction.offsets + timing.visible(target)
     z = walk(step["z"], units)["word"]
-    asked = timing.GATE_UNIT * np.arange(units)
+    asked = BEAT * np.arange(units)
     words = {"i": 0, **{gate: step[gate] for gate in ("f", "g", "o")}}
-    return max(int((there[z + words[gate]] - asked - cycle).max()) for gate, cycle in timing.asks(target).items())
+    return max(int((there[z + words[gate]] - asked - cycle).max()) for gate, cycle in target.pipeline.gate.asks.items())

@@ -91,7 +91,7 @@ def schedule(
                     early = token is Token.Z_READY and instruction.get("early")
                     given[token].append(start if early else done)
             past[unit] = [past[unit][1], (start + span[0], done)]
-            fetched[unit] = (done if target.compact else start) + 1 + fetch[unit]
+            fetched[unit] = (start if target.pipeline.prefetch else done) + 1 + fetch[unit]
             position[unit] += 1
             result.append((unit, step, instruction, start, done))
             break

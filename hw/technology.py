@@ -14,9 +14,9 @@ from fdht.hw.component import Component, delay
 from fdht.hw.primitives import ecp5, gowin, ice40
 from fdht.spec import costs
 from fdht.spec.errors import SpecError
+from fdht.spec.gate_schedule import MULTIPLY
 from fdht.spec.instructions import bits_for
 from fdht.spec.target import MULTIPLIERS, Technology
-from fdht.spec.timing import MULTIPLY, multiply
 
 
 def multiplier_site(platform: Any, columns: int, row: int, column: int) -> str:
@@ -100,7 +100,7 @@ class LutMultiplier(Component):
     Members:
         a, b (In): operands. o (Out): their product.
 
-    Costs: latency timing.MULTIPLY; a product per cycle; LUTs: 16 × 16 bits take 334 LUT4 of an iCE40, less than half of
+    Costs: latency fdht.spec.gate_schedule.MULTIPLY; a product per cycle; LUTs: 16 × 16 bits take 334 LUT4 of an iCE40, less than half of
     what synthesis makes of the operator alone (777).
     """
 
@@ -158,16 +158,18 @@ class MultiplyAccumulate(Component):
 
     Args:
         a_width, b_width, width: bits of the operands and of the sum, which wraps.
-        compact: the sum is registered and stays inside the multiplier block; two sums must be a cycle apart.
-        technology: ICE40 (compact only) makes it one SB_MAC16 with all registers inside; the others: see Multiplier.
+        latency: operands to product, at least 2.
+        inside: the sum is registered and stays inside the multiplier block; two sums must be a cycle apart.
+        technology: ICE40 (`inside` and with a latency of 2 only) makes it one SB_MAC16 with all registers inside; the
+            others: see Multiplier.
         site: see Multiplier.
 
     Members:
         a, b (In): operands, taken while `valid` (In), a sum's in consecutive cycles. last (In): they are a sum's last.
         o (Out): the sum while `finished` (Out).
 
-    Costs: latency timing.accumulate() from a sum's last operands; a product per cycle, and if compact a cycle of rest
-    between sums; 1 multiplier.
+    Costs: latency as given from a sum's last operands, one more if `inside`; a product per cycle, and if `inside` a
+    cycle of rest between sums; 1 multiplier.
 
     Raises:
         SpecError: operands or sums wider than the primitive's.
@@ -178,7 +180,8 @@ class MultiplyAccumulate(Component):
         a_width: int,
         b_width: int,
         width: int,
-        compact: bool = False,
+        latency: int = MULTIPLY,
+        inside: bool = False,
         technology: Technology = Technology.GENERIC,
         site: str = "",
     ):
@@ -188,10 +191,10 @@ class MultiplyAccumulate(Component):
                 f"a multiplier of {a_width} x {b_width} bits does not fit {technology.value}'s {limit} x {limit};"
                 " choose narrower data or factors"
             )
-        if technology is Technology.ICE40 and (width > ice40.MAC16_SUM or not compact):
+        if technology is Technology.ICE40 and (width > ice40.MAC16_SUM or (latency, inside) != (MULTIPLY, True)):
             raise SpecError(
-                f"{technology.value} sums up to {ice40.MAC16_SUM} bits in its multipliers, not {width}, and compactly;"
-                " choose a compact array with narrower accumulators"
+                f"{technology.value} sums up to {ice40.MAC16_SUM} bits, {MULTIPLY} cycles after the operands and inside "
+                f"its multipliers; choose narrower accumulators than {width} bits, and a pipeline like COMPACT"
             )
         super().__init__(
             {
@@ -203,7 +206,7 @@ class MultiplyAccumulate(Component):
                 "finished": Out(1),
             }
         )
-        self._compact = compact
+        self._latency, self._inside = latency, inside
         self._technology = technology
         self._site = site
 
@@ -213,10 +216,10 @@ class MultiplyAccumulate(Component):
 
     def elaborate(self, platform):
         m = Module()
-        if not self._compact:
-            self._elaborate_pipelined(m)
+        if not self._inside:
+            self._elaborate_behind(m)
             return m
-        valid, last = Signal(MULTIPLY), Signal(MULTIPLY)
+        valid, last = Signal(self._latency), Signal(self._latency)
         m.d.sync += [valid.eq(Cat(self.valid, valid)), last.eq(Cat(self.valid & self.last, last))]
         if self._technology is Technology.ICE40:
             total = Signal(signed(ice40.MAC16_SUM))
@@ -226,16 +229,16 @@ class MultiplyAccumulate(Component):
             return m
 
         m.submodules.multiplier = multiplier = Multiplier(
-            len(self.a), len(self.b), multiply(self._compact), self._technology, self._site
+            len(self.a), len(self.b), self._latency, self._technology, self._site
         )
         total = Signal.like(self.o)
         m.d.sync += [total.eq(Mux(valid[-1], total + multiplier.o, 0)), self.finished.eq(last[-1])]
         m.d.comb += [multiplier.a.eq(self.a), multiplier.b.eq(self.b), self.o.eq(total)]
         return m
 
-    def _elaborate_pipelined(self, m: Module) -> None:
+    def _elaborate_behind(self, m: Module) -> None:
         """Registers are not reset: without operands, the sum is cleared."""
-        latency = multiply(compact=False)
+        latency = self._latency
         m.submodules.multiplier = multiplier = Multiplier(
             len(self.a), len(self.b), latency, self._technology, self._site
         )

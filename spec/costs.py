@@ -106,17 +106,19 @@ def image_memory(technology: Technology, width: int, depth: int, registered: boo
 def lanes_together(target: Target) -> int:
     """Lanes of the scratchpad that share a memory.
 
-    In a compact engine two do where that takes fewer block RAMs, as in banks of 512 words of 16 bits on Gowin's parts.
+    Without registers around the memories two do where that takes fewer block RAMs, as in banks of 512 words of 16 bits on
+    Gowin's parts.
     """
-    alone, pair = (block_rams(target.technology, target.bank_words, target.data_width, lanes) for lanes in (1, 2))
-    return 2 if target.compact and target.columns % 2 == 0 and pair < 2 * alone else 1
+    technology, registered = target.build.technology, target.pipeline.request or target.pipeline.bank
+    alone, pair = (block_rams(technology, target.bank_words, target.data_width, lanes) for lanes in (1, 2))
+    return 2 if not registered and target.columns % 2 == 0 and pair < 2 * alone else 1
 
 
 def scratchpad(target: Target) -> Resources:
     """Banks × lanes memories, or half as many where two lanes share one."""
-    together = lanes_together(target)
+    together, registered = lanes_together(target), target.pipeline.bank > 0
     memory = bank(
-        target.technology, target.data_width, together, target.bank_words, target.single_port, not target.compact
+        target.build.technology, target.data_width, together, target.bank_words, target.single_port, registered
     )
     memories = target.banks * (target.columns // together)
     return Resources(block_rams=memories * memory.block_rams, sprams=memories * memory.sprams)
@@ -124,35 +126,40 @@ def scratchpad(target: Target) -> Resources:
 
 def factor_memory(target: Target) -> Resources:
     """Words of P factors."""
+    registered = target.pipeline.factors > 1
     return image_memory(
-        target.technology, target.rows * target.factor_width, target.factor_words, registered=not target.compact
+        target.build.technology, target.rows * target.factor_width, target.factor_words, registered=registered
     )
 
 
 def result_memory(target: Target) -> Resources:
-    """Words of Q lanes; where the array is not compact, with a copy for the gate unit."""
-    one = block_rams(target.technology, target.result_words, target.columns * target.data_width)
-    return Resources(block_rams=one if target.compact else 2 * one)
+    """Words of Q lanes; if the gate unit reads a copy, that too."""
+    one = block_rams(target.build.technology, target.result_words, target.columns * target.data_width)
+    return Resources(block_rams=2 * one if target.pipeline.result_copy else one)
 
 
 def bias_memory(target: Target) -> Resources:
     """Words of Q biases."""
     return image_memory(
-        target.technology, target.columns * target.data_width, target.bias_words, registered=timing.bias(target) > 1
+        target.build.technology,
+        target.columns * target.data_width,
+        target.bias_words,
+        registered=timing.bias(target) > 1,
     )
 
 
 def program_memory(target: Target) -> Resources:
     """The program of one of the three units."""
-    return image_memory(target.technology, WORD, target.program_words, registered=timing.program(target) > 1)
+    registered = target.pipeline.program > 0
+    return image_memory(target.build.technology, WORD, target.program_words, registered=registered)
 
 
 def gate_unit(target: Target) -> Resources:
     """A multiplier (of LUTs on iCE40, whose multipliers the array needs), the tables, and memories of c and of h."""
-    technology, width = target.technology, target.data_width
-    tables = image_memory(technology, table_width(width), 2 * SEGMENTS, registered=not target.compact)
+    technology, width, pipeline = target.build.technology, target.data_width, target.pipeline
+    tables = image_memory(technology, table_width(width), 2 * SEGMENTS, registered=pipeline.gate.tables > 0)
     cells = block_rams(technology, target.hidden, width)
-    hidden = cells if target.compact else registered_block_rams(technology, target.hidden, width)
+    hidden = registered_block_rams(technology, target.hidden, width) if pipeline.hidden else cells
     return tables + Resources(0 if technology is Technology.ICE40 else 1, cells + hidden)
 
 

@@ -227,7 +227,7 @@ def _header(target: Target) -> dict[str, Int]:
         "loop_end": Int(1),
         "back": Int(back),
         "halt": Int(1),
-        "chained": Int(0 if target.compact else 1),
+        "chained": Int(int(target.pipeline.prefetch)),
     }
 
 

@@ -57,7 +57,7 @@ import zlib
 from dataclasses import dataclass, replace
 from enum import IntEnum, unique
 
-from fdht.spec.target import Target, Technology
+from fdht.spec.target import GENERIC, Target
 
 VERSION = 3
 FLAG, ESCAPE, INVERT = 0x7E, 0x7D, 0x20
@@ -123,7 +123,7 @@ class Reason(IntEnum):
 
 def target_id(target: Target) -> int:
     """32 bits that tell apart targets with different images; neither names nor primitives matter."""
-    target = replace(target, name="", technology=Technology.GENERIC, pinned=False)
+    target = replace(target, name="", build=GENERIC)
     return int.from_bytes(hashlib.sha256(repr(target).encode()).digest()[:4], "little")
 
 

@@ -7,6 +7,8 @@ from typing import ClassVar
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import GateFormats
+from fdht.spec.gate_schedule import MULTIPLY
+from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
 from fdht.spec.record import Checked, JsonRecord, check_name
 
 
@@ -44,15 +46,31 @@ class Levels(Checked):
 
 
 @dataclass(frozen=True)
+class Build(Checked):
+    """How an engine is built; no image depends on it.
+
+    Attributes:
+        technology: which primitives are used.
+        pinned: on a board whose part has a floor plan, multipliers have fixed places.
+    """
+
+    technology: Technology = Technology.GENERIC
+    pinned: bool = False
+
+
+GENERIC = Build()
+"""Of no part's own primitives."""
+
+
+@dataclass(frozen=True)
 class Target(JsonRecord):
-    """Build parameters of one engine.
+    """What an engine is: all that an image depends on, and, in `build`, how it is made.
 
     Attributes:
         name: how users call it; "" where only the rest counts.
         rows, columns: P and Q of the systolic array.
         data_width, factor_width, accumulator_width: bits of a data word's lane, a factor, an accumulator.
-        compact: an array for small and slow parts. All rows of a column see their operands at once, not two cycles
-            after the row above; sums stay inside the multiplier blocks, which rest a cycle between two of them.
+        pipeline: where it has registers.
         banks, bank_words: scratchpad banks, and words of Q lanes in each (a power of two).
         single_port: a bank serves one access per cycle, read or write, instead of one of each.
         factor_words: factor memory, words of P factors.
@@ -64,8 +82,7 @@ class Target(JsonRecord):
         count_width: bits of the number of iterations of one loop, at most.
         input_width: bits of a raw input word.
         input_lanes: raw input words that come at once: 1, or as many as there are columns.
-        technology: which primitives are used.
-        pinned: on a board whose part has a floor plan, multipliers have fixed places.
+        build: how it is made.
 
     Raises:
         SpecError: a value outside its range.
@@ -79,7 +96,7 @@ class Target(JsonRecord):
     data_width: int = 16
     factor_width: int = 16
     accumulator_width: int = 40
-    compact: bool = False
+    pipeline: Pipeline = PIPELINED
     banks: int = 4
     bank_words: int = 4096
     single_port: bool = False
@@ -92,8 +109,7 @@ class Target(JsonRecord):
     count_width: int = 16
     input_width: int = 8
     input_lanes: int = 1
-    technology: Technology = Technology.GENERIC
-    pinned: bool = False
+    build: Build = GENERIC
 
     def __post_init__(self):
         if self.name:
@@ -120,14 +136,18 @@ class Target(JsonRecord):
         for name, levels in vars(self.levels).items():
             if not 1 <= levels <= 12:
                 raise SpecError(f"target {self.name}: {levels} levels of {name} are outside 1..12")
-        operand, total = MULTIPLIERS.get(self.technology, (18, 63))
+        technology = self.build.technology
+        operand, total = MULTIPLIERS.get(technology, (18, 63))
         if max(self.data_width, self.factor_width) > operand or self.accumulator_width > total:
             raise SpecError(
-                f"target {self.name}: a multiplier of {self.technology.value} takes {operand} × {operand} bits and "
+                f"target {self.name}: a multiplier of {technology.value} takes {operand} × {operand} bits and "
                 f"sums up to {total}, not {self.data_width} × {self.factor_width} and {self.accumulator_width}"
             )
-        if self.technology is Technology.ICE40 and not self.compact:
-            raise SpecError(f"target {self.name}: on {self.technology.value} the array must be compact")
+        if technology is Technology.ICE40 and not (self.pipeline.sums_inside and self.pipeline.multiply == MULTIPLY):
+            raise SpecError(
+                f"target {self.name}: multipliers of {technology.value} sum inside, {MULTIPLY} cycles after their "
+                "operands; choose a pipeline with sums_inside and that multiply, like COMPACT"
+            )
         if self.input_lanes not in (1, self.columns):
             raise SpecError(f"target {self.name}: input_lanes = {self.input_lanes} is neither 1 nor {self.columns}")
         if self.scratchpad_words > 1 << 16:  # counted by 16-bit words of the image
@@ -163,7 +183,7 @@ TARGETS = {
             columns=1,
             factor_width=12,
             accumulator_width=32,
-            compact=True,
+            pipeline=COMPACT,
             banks=4,
             bank_words=16384,
             single_port=True,
@@ -174,7 +194,7 @@ TARGETS = {
             program_words=256,
             levels=Levels(read=4, write=4, x=4, z=2),
             count_width=12,
-            technology=Technology.ICE40,
+            build=Build(Technology.ICE40),
         ),
         Target(
             "ulx3s-85f",
@@ -189,8 +209,7 @@ TARGETS = {
             program_words=1024,
             levels=Levels(read=5, write=5, x=4, z=4),
             input_lanes=8,
-            technology=Technology.ECP5,
-            pinned=True,
+            build=Build(Technology.ECP5, pinned=True),
         ),
         Target(
             "orangecrab-25f",
@@ -204,13 +223,13 @@ TARGETS = {
             hidden=256,
             program_words=1024,
             input_lanes=4,
-            technology=Technology.ECP5,
+            build=Build(Technology.ECP5),
         ),
         Target(
             "tangnano9k",
             rows=16,
             columns=1,
-            compact=True,
+            pipeline=COMPACT,
             banks=4,
             bank_words=1024,
             factor_words=512,
@@ -218,13 +237,13 @@ TARGETS = {
             bias_words=512,
             hidden=256,
             program_words=512,
-            technology=Technology.GOWIN,
+            build=Build(Technology.GOWIN),
         ),
         Target(
             "tangnano20k",
             rows=8,
             columns=4,
-            compact=True,
+            pipeline=COMPACT,
             banks=14,
             bank_words=512,
             factor_words=512,
@@ -233,7 +252,7 @@ TARGETS = {
             hidden=256,
             program_words=1024,
             input_lanes=4,
-            technology=Technology.GOWIN,
+            build=Build(Technology.GOWIN),
         ),
     )
 }

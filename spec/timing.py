@@ -1,14 +1,14 @@
-"""Latencies in clock cycles, used by the cycle model and by the components that have them."""
+"""Latencies in clock cycles, used by the cycle model and by the components that have them: each is composed of the
+registers of the target's pipeline.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from fdht.spec.gate_schedule import BEAT, MOVE, WRITE_CELL
 from fdht.spec.instructions import GateOp, Record
 from fdht.spec.target import Target
-
-MULTIPLY = 2
-"""Operands at the gate unit's multiplier to product: input registers, output register."""
 
 TRANSPOSE = 2
 """Last row of a block to the block's first transposed word: input register, block register."""
@@ -21,24 +21,18 @@ KEPT = 1
 
 
 def token(target: Target) -> int:
-    """A unit's `done` to the tokens it gives being seen. Where the array is not compact, what is given and taken waits
-    in two registers in front of the counters.
-    """
-    return 1 if target.compact else 3
+    """A unit's `done` to the tokens it gives being seen: registers, counter."""
+    return target.pipeline.tokens + 1
 
 
 def address(target: Target) -> int:
-    """Step of an address generator to the address it is taken from. Where the array is not compact, the level that
-    stepped and its jump wait in registers on the way to the adder.
-    """
-    return 0 if target.compact else 2
+    """Step of the address generators of array and loader to the address it is taken from."""
+    return target.pipeline.address
 
 
 def hidden(target: Target) -> int:
-    """Number of a unit at the gate unit's memory to its h: memory and, where the array is not compact, the register
-    behind it.
-    """
-    return 1 if target.compact else 2
+    """Number of a unit at the gate unit's memory to its h."""
+    return 1 + target.pipeline.hidden
 
 
 TAKEN = 1
@@ -46,92 +40,75 @@ TAKEN = 1
 
 
 def load(target: Target) -> int:
-    """`start` of the loader to its first write: count, address, write register. Where the array is not compact, also
-    two registers in front of the address generator.
-    """
-    return 2 if target.compact else 2 + address(target) + 2
+    """`start` of the loader to its first write: count, address, write register."""
+    return TAKEN + target.pipeline.loading + 1
 
 
 def copy(target: Target) -> int:
-    """`start` of the loader to its first write of h, which is read from a memory first. Where the array is not compact,
-    that is done while the address is on its way.
+    """`start` of the loader to its first write of h, which is read from a memory first, while the address is on its
+    way.
     """
-    return max(3, load(target))
+    return max(TAKEN + hidden(target) + 1, load(target))
 
 
 def read(target: Target) -> int:
-    """Address of a scratchpad or factor word to operand at the array's edge: memory, output register. Where the array
-    is not compact, also three registers at the address and two behind each block RAM.
-    """
-    return 2 if target.compact else 7
+    """Address of a scratchpad or factor word to operand at the array's edge."""
+    return target.pipeline.read
 
 
 def drain(target: Target) -> int:
     """Step to a pass's last operands to its first row at the array's output: address, read, the first sum's way past
     the other rows, the skew of columns, multiply and accumulate, one register.
     """
-    rise = 0 if target.compact else target.rows - 1
+    rise = target.rows - 1 if target.pipeline.row_hop else 0
     return address(target) + read(target) + rise + column_skew(target, target.columns - 1) + accumulate(target) + 1
 
 
 def row_skew(target: Target, row: int) -> int:
-    """Cycles a row of the array sees its operands later than row 0: two per hop, of which sums on their way down
-    need one.
-    """
-    return 0 if target.compact else 2 * row
+    """Cycles a row of the array sees its operands later than row 0."""
+    return target.pipeline.row_hop * row
 
 
 def column_skew(target: Target, column: int) -> int:
     """Cycles a column of the array sees its operands later than column 0."""
-    return column if target.compact else 2 * column
-
-
-def multiply(compact: bool) -> int:
-    """Operands at a multiplier of the array to product: input and output registers. Where the array is not compact,
-    also one in the middle of the multiplier and one near the adder.
-    """
-    return 2 if compact else 4
+    return target.pipeline.column_hop * column
 
 
 def accumulate(target: Target) -> int:
     """Last operands of a sum at a multiplier to the finished sum."""
-    return multiply(target.compact) + int(target.compact)
+    return target.pipeline.multiply + rest(target)
 
 
 def bias(target: Target) -> int:
-    """Address of a bias word, which comes with the accumulators at the requantisers, to the word: memory and, where the
-    array is not compact, registers at the address and behind the memory.
+    """Address of a bias word, which comes with the accumulators at the requantisers, to the word, which is needed when
+    they have been shifted.
     """
-    return 1 if target.compact else 4
+    return target.pipeline.requantise + target.pipeline.shift
 
 
 def requantise(target: Target) -> int:
-    """Accumulator at the requantiser to result: shift, round and add the bias, saturate. Where the array is not
-    compact, also a register in front, two in the shift and one in the middle of the saturation.
-    """
-    return 3 if target.compact else 7
+    """Accumulator at the requantiser to result: shift, round and add the bias, saturate."""
+    return bias(target) + 1 + target.pipeline.saturate
 
 
 def write(target: Target) -> int:
-    """Result to the write port: its address and, where the array is not compact, a register on either side."""
-    return 0 if target.compact else address(target) + 2
+    """Result to the write port: its address, and registers on either side."""
+    return target.pipeline.write_request + address(target) + target.pipeline.write_port
 
 
 def store(target: Target) -> int:
-    """A result word at the result memory to it being stored: what was there, to be added, is read. Where the array is
-    not compact, also a register behind the memory and one for the sum.
-    """
-    return 1 if target.compact else 3
+    """A result word at the result memory to it being stored: what was there, to be added, is read."""
+    return 1 + target.pipeline.result_read + target.pipeline.result_sum
 
 
 def visible(target: Target) -> int:
     """A result word at the result memory to the first cycle in which the gate unit may ask for it."""
-    return store(target) + (1 if target.compact else 2)
+    return store(target) + 1 + int(target.pipeline.result_copy)
 
 
 def rest(target: Target) -> int:
     """Cycles without operands between two sums."""
-    return int(target.compact)
+    return int(target.pipeline.sums_inside)
 
 
 def period(target: Target, depth: int) -> int:
@@ -142,13 +119,13 @@ def period(target: Target, depth: int) -> int:
 
 
 def begin(target: Target) -> int:
-    """`start` of a run to `run` of its sequencers: where the array is not compact, a register."""
-    return 0 if target.compact else 1
+    """`start` of a run to `run` of its sequencers."""
+    return target.pipeline.begin
 
 
 def program(target: Target) -> int:
-    """Address of a program word to the word: memory and, where the array is not compact, the register behind it."""
-    return 1 if target.compact else 2
+    """Address of a program word to the word."""
+    return 1 + target.pipeline.program
 
 
 def fetch(target: Target, instruction: Record) -> int:
@@ -157,10 +134,10 @@ def fetch(target: Target, instruction: Record) -> int:
 
 
 def start(target: Target) -> int:
-    """The last of what an instruction waits for (its fetch, its tokens, the unit) to its `start`. Where the array is
-    not compact, a register for the decision and one for `start`.
+    """The last of what an instruction waits for (its fetch, its tokens, the unit) to its `start`. Where instructions
+    are fetched ahead, a register for the decision and one for `start`.
     """
-    return 0 if target.compact else 2
+    return 2 if target.pipeline.prefetch else 0
 
 
 LATCH = 3
@@ -178,24 +155,6 @@ def least_chained(target: Target, transposed: bool) -> int:
     transposing = TRANSPOSE + target.columns if transposed else 0
     last_rows = target.rows - 1 + requantise(target) + transposing + write(target) + DONE
     return last_rows + LATCH - start(target)
-
-
-def lookahead(target: Target) -> int:
-    """Cycles by which the gate unit asks for z earlier than in a compact engine: the address comes late, there are
-    registers for the offset, behind the result memory (two) and behind the tables, and g has another slot.
-    """
-    return 0 if target.compact else address(target) + 5
-
-
-GATE_UNIT = 8
-"""Cycles per hidden unit in the gate unit's STEP (its products, on one multiplier), and per logit in EMIT."""
-
-
-def asks(target: Target) -> dict[str, int]:
-    """`start` of STEP to the cycle in which it asks the result memory for each gate of its first unit; those of the
-    others follow every GATE_UNIT.
-    """
-    return {"g": 2, "f": 3, "i": 4, "o": 6} if target.compact else {"g": 4, "f": 6, "i": 7, "o": 8}
 
 
 GATE_STATE = 2
@@ -220,16 +179,18 @@ class GateTiming:
 
 
 def gate(target: Target, op: GateOp, count: int) -> GateTiming:
-    """Times of a gate instruction over `count` units or logits."""
+    """Times of a gate instruction over `count` units or logits: c of a unit is written in the beat after that of its
+    lookups, h in the one after that.
+    """
     units = np.arange(count)
     nothing = units[:0]
-    late = lookahead(target)
+    beats = target.pipeline.gate.begins + BEAT * units
     if op is GateOp.EMIT:
-        sent = late + 9 + GATE_UNIT * units
+        sent = beats + MOVE + 1
         return GateTiming(nothing, nothing, sent, int(sent[-1]))
     if op is GateOp.STATE:
-        first, cell, sent = 4 + GATE_STATE * units, 5 + GATE_STATE * units, nothing
+        first, cell, sent = MOVE + 1 + GATE_STATE * units, MOVE + 2 + GATE_STATE * units, nothing
     else:
-        first, cell = late + 25 + GATE_UNIT * units, late + 19 + GATE_UNIT * units
+        first, cell = beats + 2 * BEAT + MOVE + 1, beats + BEAT + WRITE_CELL
         sent = first
     return GateTiming(first, cell, sent, int(first[-1]) + 1)

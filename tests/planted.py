@@ -18,13 +18,14 @@ from fdht.compiler.image import Image
 from fdht.compiler.machine import Machine, Run
 from fdht.compiler.schedule import Contraction, schedule
 from fdht.hw.component import Component
-from fdht.hw.engine.gate_unit import GateUnit
+from fdht.hw.engine.gate_unit import Arithmetic
 from fdht.hw.engine.loader import InputLoader
 from fdht.hw.engine.requantise import Requantiser
 from fdht.hw.engine.sequencer import TokenCounters
 from fdht.hw.technology import MultiplyAccumulate
 from fdht.spec.fixed import round_shift
 from fdht.spec.instructions import LoaderOp, Segment, Token
+from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
 from fdht.spec.target import Target
 
 
@@ -76,7 +77,7 @@ class Fault:
         change: what is assigned instead; None where the assignment stays.
         bites: whether an input that makes a difference occurs.
         needs: that input, in words.
-        compact: of a compact array.
+        pipeline: of the engine.
     """
 
     component: type[Component]
@@ -84,7 +85,7 @@ class Fault:
     change: Callable[[Value], Value | None]
     needs: str
     bites: Callable[[Seen], bool]
-    compact: bool = False
+    pipeline: Pipeline = PIPELINED
 
 
 def _unsigned_shift(value: Value) -> Value:
@@ -158,7 +159,7 @@ FAULTS = {
         _unsigned_shift,
         "an accumulator below zero that is shifted",
         _shifts_negative(~0),
-        compact=True,
+        pipeline=COMPACT,
     ),
     "nothing is added for rounding": Fault(
         Requantiser,
@@ -189,7 +190,7 @@ FAULTS = {
         _waits_for(Token.H_DONE),
     ),
     "o in the place of g": Fault(
-        GateUnit,
+        Arithmetic,
         "operand",
         lambda value: C(3, 2) if isinstance(value, Const) and value.value == 2 else None,
         "a unit with tanh(g) other than sigmoid(o)",

@@ -200,7 +200,7 @@ class Space:
 
     def _engine(self, trial: Chooser) -> tuple[Target, int]:
         engine = self.board.engine
-        widest = engine.factor_width if self.own_engine else MULTIPLIERS[engine.technology][0]
+        widest = engine.factor_width if self.own_engine else MULTIPLIERS[engine.build.technology][0]
         factor_width = trial.suggest_categorical("factor_width", [w for w in FACTOR_WIDTHS if w <= widest])
         if self.own_engine:
             return engine, factor_width
@@ -242,7 +242,7 @@ def _resized(own: Target, rows: int, columns: int, data_width: int, factor_width
 
     lanes = own.columns * own.data_width, columns * data_width
     banks, bank_words = own.banks, own.bank_words
-    if own.technology is Technology.ICE40 and own.single_port:  # SPRAMs have one depth, and one width
+    if own.build.technology is Technology.ICE40 and own.single_port:  # SPRAMs have one depth, and one width
         banks = max(2, banks * own.columns // columns)
     else:
         bank_words = 1 << words(bank_words, *lanes, MOST_SCRATCHPAD // banks).bit_length() - 1
@@ -259,7 +259,7 @@ def _resized(own: Target, rows: int, columns: int, data_width: int, factor_width
         result_words=words(own.result_words, *lanes),
         bias_words=words(own.bias_words, *lanes),
         input_lanes=1 if own.input_lanes == 1 else columns,
-        pinned=own.pinned and (rows, columns) == (own.rows, own.columns),
+        build=replace(own.build, pinned=own.build.pinned and (rows, columns) == (own.rows, own.columns)),
     )
 
 

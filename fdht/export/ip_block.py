@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from fdht.spec.errors import FileError, SpecError
 from fdht.spec.protocol import image_check, target_id
 from fdht.spec.record import Text, read_kept
 from fdht.spec.registers import MAP_VERSION, OFFSET, REGISTERS
-from fdht.spec.target import Target, Technology, find_target
+from fdht.spec.target import Build, Target, Technology, find_target
 
 if TYPE_CHECKING:
     from fdht.compiler.image import Image
@@ -39,11 +39,11 @@ def with_technology(target: Target, technology: str | None) -> Target:
         SpecError: no such technology, or one that the target cannot be made of.
     """
     if technology is None:
-        return replace(target, pinned=False)
+        return replace(target, build=replace(target.build, pinned=False))
     if technology not in list(Technology):
         known = ", ".join(each.value for each in Technology)
         raise SpecError(f"there is no technology {technology!r}; known: {known}")
-    return replace(target, technology=Technology(technology), pinned=False)
+    return replace(target, build=Build(Technology(technology)))
 
 
 def run(
@@ -95,14 +95,14 @@ def run(
 def describe(block: AXIAccelerator, name: str, verilog: str, files: dict[str, bytes]) -> dict[str, Any]:
     """What the block is, for programs."""
     target = block.target
-    buffered = 0 if target.compact else 1
+    buffered = target.pipeline.ports
     return {
         "module": name,
         "target": target.name,
         "target_id": target_id(target),
         "register_map_version": MAP_VERSION,
         "build_id": build_id(),
-        "parameters": {**asdict(target), "technology": target.technology.value},
+        "parameters": dump(target),
         "formats": {
             "h": integration.number_format(target.gate_formats.hidden),
             "c": integration.number_format(target.gate_formats.cell),
@@ -118,7 +118,7 @@ def describe(block: AXIAccelerator, name: str, verilog: str, files: dict[str, by
         "latency_cycles": {"s_axis_x to engine": 1 + buffered, "engine to m_axis_result": 1 + buffered},
         "resources": {
             "multipliers": block.multipliers,
-            "block_rams": block.block_rams if target.technology is not Technology.GENERIC else None,
+            "block_rams": block.block_rams if target.build.technology is not Technology.GENERIC else None,
             "sprams": block.sprams,
         },
         "verilog_sha256": hashlib.sha256(verilog.encode()).hexdigest(),
@@ -230,7 +230,7 @@ def report(output: Output, figures: dict) -> None:
         {
             "folder": figures["folder"],
             "files": ", ".join(figures["files"]),
-            "technology": figures["parameters"]["technology"],
+            "technology": figures["parameters"]["build"]["technology"],
             "multipliers": blocks["multipliers"],
             "block RAMs, SPRAMs": f"{rams}, {blocks['sprams']}",
             "build, target": f"{figures['build_id']:08x}, {figures['target_id']:08x}",

@@ -46,7 +46,7 @@ def draw(output: Output, folder: Path, presets: Sequence[str], targets: Sequence
         path = folder / f"step-{contender.name}-{contender.target.name}.png"
         write(step(contender, way), path)
         files.append(path)
-    for target in {c.target.name: c.target for c in every if c.target.pinned}.values():
+    for target in {c.target.name: c.target for c in every if c.target.build.pinned}.values():
         files.append(folder / f"floor-plan-{target.name}.png")
         write(floor_plan(target), files[-1])
     results = folder / "bench.json"

@@ -62,7 +62,7 @@ class Accelerator(Component):
             Segment.LOADER_PROGRAM: Sequencer(target, loader_instruction(target)),
             Segment.GATE_PROGRAM: Sequencer(target, gate_instruction(target)),
         }
-        self._bias = ImageMemory(target.technology, word, target.bias_words, timing.bias(target))
+        self._bias = ImageMemory(target.build.technology, word, target.bias_words, timing.bias(target))
         super().__init__(
             {
                 "image": In(stream.Signature(WORD)),
@@ -151,9 +151,8 @@ class Accelerator(Component):
                 ("part", image_loader.part[: len(fill.part)]),
                 ("data", image_loader.data),
             ):
-                far = 0 if target.compact else 1  # registers of its own for every memory
                 name = f"{segment.name.lower()}_{member}"
-                m.d.comb += getattr(fill, member).eq(delay(m, value, far, name, keep=True))
+                m.d.comb += getattr(fill, member).eq(delay(m, value, target.pipeline.fill, name, keep=True))
         wiring.connect(m, wiring.flipped(self.image), image_loader.image)
         wiring.connect(m, wiring.flipped(self.x), loader.x)
         wiring.connect(m, wiring.flipped(self.state), gate.state)

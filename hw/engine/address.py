@@ -10,9 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component
 from fdht.hw.engine.layout import layout
-from fdht.spec import timing
 from fdht.spec.instructions import Array, Record
-from fdht.spec.target import Target
 
 
 class AddressGenerator(Component):
@@ -23,21 +21,21 @@ class AddressGenerator(Component):
 
     Args:
         nest: record of the nest (see fdht.spec.instructions): bases, levels, and optionally a tail.
-        target: says whether which level stepped, and its jump, wait in registers (timing.address()).
+        registers: between a step and its address: 0, or 2 (which level stepped, and its jump).
 
     Members:
         nest (In): the nest; must be stable from `load` to the last step.
         load (In): start over; the first step may come in the next cycle.
         step (In): advance; at most one per cycle.
-        address (Out): one registered field per address: where a step is taken from, timing.address() after it.
+        address (Out): one registered field per address: where a step is taken from, `registers` after it.
         ends (Out): bit l: level l and all levels inside it are in their last iteration. They change in the cycle after
             `load` or `step`.
         last (Out): the whole nest is.
 
-    Costs: latency 1 + timing.address(); an address per cycle; an adder for each address of the nest.
+    Costs: latency 1 + `registers`; an address per cycle; an adder for each address of the nest.
     """
 
-    def __init__(self, nest: Record, target: Target):
+    def __init__(self, nest: Record, registers: int):
         levels = nest.fields["levels"]
         assert isinstance(levels, Array)
         self._bases = {name: nest.fields[name].bits for name in levels.element.fields if name != "count"}
@@ -54,7 +52,7 @@ class AddressGenerator(Component):
             }
         )
         self._levels = levels.length
-        self._late = timing.address(target) > 0
+        self._late = registers > 0
 
     def elaborate(self, platform):
         m = Module()

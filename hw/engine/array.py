@@ -14,10 +14,10 @@ from fdht.spec.target import Target
 class ProcessingElement(Component):
     """One multiply-accumulator and its place in the drain chain of its column.
 
-    Factors come from the left, data from above; both leave two cycles later, in a compact array factors after one and
-    data at once. `valid` and `last` ride with the factors, so the element needs no other control: a finished sum goes
-    to the drain register, which in all other cycles takes over the one above. Elements of a diagonal have equal
-    controls; where the array is not compact each keeps registers of its own, so that wires are short.
+    Factors come from the left, data from above; factors leave timing.column_skew(), data timing.row_skew() of a hop
+    later. `valid` and `last` ride with the factors, so the element needs no other control: a finished sum goes to the
+    drain register, which in all other cycles takes over the one above. Elements of a diagonal have equal controls;
+    where rows are skewed each keeps registers of its own, so that wires are short.
 
     Args:
         target: of the engine.
@@ -58,9 +58,10 @@ class ProcessingElement(Component):
             target.data_width,
             Widths(target).operand,
             target.accumulator_width,
-            target.compact,
-            target.technology,
-            multiplier_site(platform, target.columns, *self._at) if target.pinned else "",
+            target.pipeline.multiply,
+            target.pipeline.sums_inside,
+            target.build.technology,
+            multiplier_site(platform, target.columns, *self._at) if target.build.pinned else "",
         )
         drain = Signal.like(self.drain_o, reset_less=True)
         m.d.sync += drain.eq(Mux(mac.finished, mac.o, self.drain_i))
@@ -73,7 +74,7 @@ class ProcessingElement(Component):
             self.factor_o.eq(delay(m, self.factor_i, timing.column_skew(target, 1), "factor")),
             self.data_o.eq(delay(m, self.data_i, timing.row_skew(target, 1), "data")),
             self.control_o.eq(
-                delay(m, self.control_i, timing.column_skew(target, 1), "control", keep=not target.compact)
+                delay(m, self.control_i, timing.column_skew(target, 1), "control", keep=timing.row_skew(target, 1) > 0)
             ),
         ]
         return m
@@ -85,13 +86,13 @@ class SystolicArray(Component):
     A word of P factors and a word of Q data enter together; row p sees its factor timing.row_skew(), column q its data
     timing.column_skew() cycles later. Passes may follow each other every timing.period() cycles.
 
-    Finished sums move down their column one row per cycle. In a pipelined array operands take two cycles per row, so a
-    row's sum is finished just when that of the row above has passed: row 0 leaves first, and nothing waits. In a
-    compact array all rows finish together, and row P - 1 leaves first. Either way no sum meets another, nor one of the
-    next pass, as long as passes are P cycles apart or more.
+    Finished sums move down their column one row per cycle. Where rows are skewed, operands take two cycles per row, so
+    a row's sum is finished just when that of the row above has passed: row 0 leaves first, and nothing waits. Without
+    skew all rows finish together, and row P - 1 leaves first. Either way no sum meets another, nor one of the next
+    pass, as long as passes are P cycles apart or more.
 
-    Rows so leave in the reverse order of the factor lanes: a compact array feeds row p from lane p, a pipelined one
-    from lane P - 1 - p. The compiler makes up for it by loading every pass's factors upside down.
+    Rows so leave in the reverse order of the factor lanes: without skew row p is fed from lane p, with it from lane
+    P - 1 - p. The compiler makes up for it by loading every pass's factors upside down.
 
     Args:
         target: of the engine.
@@ -128,7 +129,7 @@ class SystolicArray(Component):
         elements = [[ProcessingElement(target, (p, q)) for q in range(columns)] for p in range(rows)]
         control = self.control
         for p in range(rows):
-            factor = self.factors[p if target.compact else rows - 1 - p]
+            factor = self.factors[rows - 1 - p if timing.row_skew(target, 1) else p]
             for q in range(columns):
                 element = elements[p][q]
                 m.submodules[f"element_{p}_{q}"] = element

@@ -20,8 +20,8 @@ class ContractionUnit(Component):
     """One stage: reads operands pass by pass, multiplies, requantises, writes rows or transposed words.
 
     Passes follow each other every timing.period() cycles, and the results of one leave while the next accumulates.
-    `done` comes timing.DONE after the last write, or when the last rows of padding have left. Where the array is not
-    compact, a chained instruction may start after `issued`, if its first row leaves the array at least timing.LATCH
+    `done` comes timing.DONE after the last write, or when the last rows of padding have left. Where instructions are
+    fetched ahead, a chained one may start after `issued`, if its first row leaves the array at least timing.LATCH
     cycles after its predecessor's `done`.
 
     Args:
@@ -80,8 +80,8 @@ class ContractionUnit(Component):
     def elaborate(self, platform):
         m = Module()
         target, instruction = self._target, self.instruction
-        m.submodules.read = read = AddressGenerator(self._record.record("read"), target)
-        m.submodules.write = write = AddressGenerator(self._record.record("write"), target)
+        m.submodules.read = read = AddressGenerator(self._record.record("read"), target.pipeline.address)
+        m.submodules.write = write = AddressGenerator(self._record.record("write"), target.pipeline.address)
         m.submodules.array = array = self._array
         requantisers = [Requantiser(target) for _ in range(target.columns)]
         for q, requantiser in enumerate(requantisers):
@@ -93,14 +93,14 @@ class ContractionUnit(Component):
         elapsed = Signal(range(target.rows))
         ready = Signal()  # for the next pass, from the next cycle on
         issue = Signal()
-        tile_ends = Signal()
+        pass_ends = Signal()
         m.d.comb += [
             read.nest.eq(instruction.read),
             read.load.eq(self.start),
             issue.eq(reading & ~resting),
             read.step.eq(issue),
             ready.eq((elapsed == target.rows - 1) & (resting if timing.rest(target) else 1)),
-            tile_ends.eq(Array(read.ends)[instruction.reduction]),
+            pass_ends.eq(Array(read.ends)[instruction.reduction]),
             self.data_enable.eq(delay(m, issue, timing.address(target), "enable", reset_less=False)),
             self.data_address.eq(read.address.data),
             self.factor_address.eq(read.address.factor),
@@ -112,13 +112,13 @@ class ContractionUnit(Component):
         with m.Elif(reading):
             with m.If(elapsed != target.rows - 1):
                 m.d.sync += elapsed.eq(elapsed + 1)
-            with m.If(issue & tile_ends):
+            with m.If(issue & pass_ends):
                 m.d.sync += [resting.eq(1), reading.eq(~read.last)]
-            with m.If((issue & tile_ends | resting) & ready):
+            with m.If((issue & pass_ends | resting) & ready):
                 m.d.sync += [resting.eq(0), elapsed.eq(0)]
         control: Any = Signal(array.control.shape())
         late = timing.address(target) + timing.read(target)
-        m.d.comb += [control.valid.eq(issue), control.last.eq(tile_ends)]
+        m.d.comb += [control.valid.eq(issue), control.last.eq(pass_ends)]
         m.d.comb += [
             array.control.eq(delay(m, control, late, "control", reset_less=False)),
             array.factors.eq(self.factor_word),
@@ -128,7 +128,7 @@ class ContractionUnit(Component):
         # The drain has the instruction to itself, so that operands of the next may follow at once.
         written = Signal()
         drained, drain_starts = instruction, self.start
-        if not target.compact:
+        if target.pipeline.prefetch:
             drained = Signal.like(instruction, name="drained", reset_less=True)
             waiting, draining, drain_starts = Signal(), Signal(), Signal()
             latched = waiting & ~draining
@@ -176,10 +176,8 @@ class ContractionUnit(Component):
             ]
         straight_valid = requantisers[0].o_valid
         valid, word = Signal(), Signal.like(self.write_data)
-        port = timing.write(target)
-        before = 0 if target.compact else 1  # a register in front of the address generator
+        port, before, behind = timing.write(target), target.pipeline.write_request, target.pipeline.write_port
         steps = delay(m, valid, before, "write_step", reset_less=False)
-        behind = port - before - timing.address(target)
         m.d.comb += [
             write.nest.eq(drained.write),
             write.load.eq(drain_starts),

@@ -1,6 +1,6 @@
 """The gate unit: sigmoid, tanh and the cell update of an LSTM, one hidden unit every eight cycles."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
@@ -16,66 +16,10 @@ from fdht.hw.technology import LutMultiplier, Multiplier, RegisteredMemory
 from fdht.spec import costs
 from fdht.spec.activation import SEGMENTS, table_width
 from fdht.spec.fixed import signed_bits
+from fdht.spec.gate_schedule import BEAT, MOVE, MULTIPLY, WRITE_CELL
 from fdht.spec.instructions import GateOp, Widths, bits_for, gate_instruction
 from fdht.spec.protocol import OutputKind
 from fdht.spec.target import Target, Technology
-from fdht.spec.timing import MULTIPLY, lookahead
-
-
-class Slots(NamedTuple):
-    """A beat is eight slots, one cycle each: in which of them each of a unit's eight products enters the multiplier.
-
-    Five products are lookups (slope × offset within a segment of a table), three belong to the update: `forget` is
-    sigmoid(f) × c, `input` is sigmoid(i) × tanh(g), `output` is sigmoid(o) × tanh(c). A product's result is in the
-    register `result` RESULT cycles after its slot. Lookups are placed so that sigmoid(f), sigmoid(i) and tanh(c) are
-    there in the slots `forget`, `input` and `output`; tanh(g) and sigmoid(o) wait in registers of their own.
-    """
-
-    tanh_g: int
-    sigmoid_f: int
-    sigmoid_i: int
-    tanh_c: int
-    sigmoid_o: int
-    forget: int
-    input: int
-    output: int
-
-
-COMPACT = Slots(0, 1, 2, 3, 4, 5, 6, 7)
-"""tanh_c and output belong to the unit of the beat before: c is looked up as soon as it is known."""
-
-REGISTERED = Slots(6, 0, 1, 3, 2, 4, 5, 7)
-"""With a register behind the tables. tanh_g belongs to the unit of the beat after; sigmoid(o) is kept another beat."""
-
-
-class CellReads(NamedTuple):
-    """Slots in which c is read from its memory.
-
-    Attributes:
-        update: c of the unit in update, in time for slot `forget`.
-        send: c of the unit in write, which follows its h to `out`.
-    """
-
-    update: int
-    send: int
-
-    @property
-    def send_bit(self) -> int:
-        """The lowest bit of a slot's number that is set in `send` and not in `update`."""
-        return next(bit for bit in range(3) if self.send >> bit & 1 and not self.update >> bit & 1)
-
-
-COMPACT_READS, REGISTERED_READS = CellReads(update=4, send=5), CellReads(update=2, send=4)
-
-MOVE = 3
-"""Slot in which what is to be written or sent moves to the output register."""
-
-RESULT = MULTIPLY + 2
-"""Operands to result: multiply, add, shift and saturate."""
-
-for _slots in (COMPACT, REGISTERED):
-    assert _slots.forget - _slots.sigmoid_f == _slots.input - _slots.sigmoid_i == RESULT and _slots.output == 7
-    assert _slots.output - _slots.tanh_c == RESULT and _slots.input == _slots.forget + 1
 
 
 class GateUnit(Component):
@@ -87,9 +31,10 @@ class GateUnit(Component):
         c' = saturate(round((sigmoid(f) * c << forget_shift) + sigmoid(i) * tanh(g) >> cell_shift))
         h  = saturate(round(sigmoid(o) * tanh(c') >> hidden_shift))
 
-    All eight products share one multiplier. A unit takes part in three beats of eight slots (see Slots): lookups and
-    c'; tanh(c') and h; writing and sending. Where the array is not compact there is a register behind every memory, z
-    is fetched in a beat of its own, and the slots are others.
+    All eight products share one multiplier. A unit takes part in three beats of eight slots (fdht.spec.gate_schedule):
+    lookups and c'; tanh(c') and h; writing and sending. `Pace` says which slot it is and which units are in the beat,
+    `Lookup` fetches z and what the tables hold of it, `Arithmetic` multiplies and rounds, `Sender` writes and sends. In
+    which slots, and where there are registers, is the schedule of the target's pipeline.
 
     Everything in front of the multiplier stops as a whole when `out` is full at the start of a beat or `state`
     has no word; the arithmetic behind it runs on, and its last results wait in their registers.
@@ -122,9 +67,10 @@ class GateUnit(Component):
         self._target = target
         w = Widths(target)
         width = target.data_width
-        entry = data.StructLayout({"base": signed(width), "slope": signed(width)})
-        self._tables = ImageMemory(target.technology, entry, 2 * SEGMENTS, 1 if target.compact else 2)
-        self._hidden = None if target.compact else RegisteredMemory(width, target.hidden, target.technology)
+        self._lookup = Lookup(target)
+        self._hidden = (
+            RegisteredMemory(width, target.hidden, target.build.technology) if target.pipeline.hidden else None
+        )
         super().__init__(
             {
                 "instruction": In(layout(gate_instruction(target))),
@@ -163,220 +109,446 @@ class GateUnit(Component):
 
     def elaborate(self, platform):
         m = Module()
-        target = self._target
-        width = target.data_width
-        instruction = self.instruction
-        record = gate_instruction(target)
-
-        is_state, is_step, is_emit = (Signal(name=f"is_{op.name.lower()}") for op in GateOp)  # from `start` + 1 on
-        state_next = instruction.op == GateOp.STATE
-        late = not target.compact
-        slots = REGISTERED if late else COMPACT
-        running, go = Signal(), Signal()
-        go_operands = Signal(attrs={"keep": 1}) if late else go  # a register of their own for so many that it enables
-        blocked = Signal()  # in slot 0, or with the first unit's operands, while a word is to be sent
-        slot = Signal(3)
-        fill, early = Signal(), Signal()  # the first unit's operands are on their way; for another beat
-        in_lookup, in_update, in_write = Signal(), Signal(), Signal()  # the beat's three stages hold a unit
-        unit = Signal(Widths(target).unit)  # in lookup
-        written = Signal.like(unit)  # in write
-        moving = Signal()  # slot MOVE, and there is something to be written or sent
-        wrap, last_unit = Signal(), Signal()
-        cells_due = Signal()  # c has to follow its h
-        writes, wrote, finishing = Signal(), Signal(), Signal()  # h is written in this cycle, was in the last one
-
-        kept = Signal()
-        takes_state = Signal()  # STATE that takes its values from `state`, with a unit in lookup
-        taken = Signal.like(self.state.payload, reset_less=True)
+        target, instruction = self._target, self.instruction
+        schedule = target.pipeline.gate
+        m.submodules.pace = pace = Pace(target)
+        m.submodules.lookup = lookup = self._lookup
+        m.submodules.arithmetic = arithmetic = Arithmetic(target)
+        m.submodules.sender = sender = Sender(target)
         m.d.comb += [
-            wrap.eq(Mux(is_state, slot[0], slot == 7)),
-            last_unit.eq(unit == instruction.last),
-            self.stalled.eq(running & ~self.done & (~go | (is_emit & finishing))),
+            pace.start.eq(self.start),
+            pace.op.eq(instruction.op),
+            pace.first.eq(instruction.first),
+            pace.last.eq(instruction.last),
+            pace.initial.eq(self.initial),
+            pace.keep.eq(self.keep),
+            pace.state_valid.eq(self.state.valid),
+            pace.waiting.eq((self.out.valid & ~self.out.ready) | sender.cells_due),
+            pace.done.eq(self.done),
+            self.state.ready.eq(pace.state_ready),
+            self.done.eq(pace.kept | (pace.running & sender.done)),
+            self.stalled.eq(pace.running & ~self.done & (~pace.go | (pace.is_emit & sender.finishing))),
+            self.sending.eq(self.out.valid | sender.cells_due),
         ]
-        # Decided a cycle ahead: nothing begins to be sent at the end of these slots.
-        held = self.start | fill | (slot == 7) | ((slot == 0) & blocked)
-        running_next, blocked_next, takes_next = Signal(), Signal(), Signal()
+        for part in (lookup, arithmetic, sender):
+            for name in ("go", "slot", "is_state", "is_step", "is_emit", "in_update", "moving", "last_unit"):
+                if name in part.signature.members:
+                    m.d.comb += getattr(part, name).eq(getattr(pace, name))
+        wiring.connect(m, wiring.flipped(self.table_fill), lookup.fill)
+        wiring.connect(m, sender.out, wiring.flipped(self.out))
         m.d.comb += [
-            running_next.eq(Mux(self.start, ~(state_next & self.keep), running & ~self.done)),
-            blocked_next.eq(held & ((self.out.valid & ~self.out.ready) | cells_due)),
-            takes_next.eq(takes_state),
+            lookup.instruction.eq(instruction),
+            lookup.start.eq(self.start),
+            lookup.enable.eq(pace.enable),
+            lookup.initial.eq(self.initial),
+            lookup.state.eq(self.state.payload),
+            lookup.state_taken.eq(pace.state_ready),
+            lookup.cell.eq(arithmetic.cell),
+            self.result_address.eq(lookup.result_address),
+            lookup.result_data.eq(self.result_data),
+            arithmetic.slope.eq(lookup.slope),
+            arithmetic.base.eq(lookup.base),
+            arithmetic.fraction.eq(lookup.fraction),
+            arithmetic.code.eq(lookup.code),
+            sender.start.eq(self.start),
+            sender.first.eq(instruction.first),
+            sender.top.eq(instruction.top),
+            sender.final_step.eq(self.final_step),
+            sender.every_h.eq(self.every_h),
+            sender.result.eq(arithmetic.result),
+            sender.code.eq(lookup.code),
         ]
-        m.d.sync += [running.eq(running_next), blocked.eq(blocked_next), takes_state.eq(takes_next)]
-        state = self.state.payload
-        if late:  # the next cycle's word waits in a register, and with it that the unit goes on
-            goes = running_next & ~blocked_next & ~(takes_next & ~self.state.valid)
-            m.d.comb += self.state.ready.eq(running_next & ~blocked_next & takes_next)
-            m.d.sync += [go.eq(goes), go_operands.eq(goes)]
-            with m.If(self.state.ready):
-                m.d.sync += taken.eq(state)
-            state = taken
-        else:
+
+        # Cell states. Slots keep reads and writes apart: no cycle has both.
+        m.submodules.cells = cells = Memory(
+            shape=signed(target.data_width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
+        )
+        store, fetch = cells.write_port(), cells.read_port()
+        sends = pace.slot == schedule.send_cell
+        m.d.comb += [
+            self.cell_valid.eq(
+                pace.go & Mux(pace.is_state, sender.wrote, pace.is_step & pace.in_update & (pace.slot == WRITE_CELL))
+            ),
+            self.cell_address.eq(sender.unit),
+            self.cell_data.eq(arithmetic.cell),
+            store.en.eq(self.cell_valid),
+            store.addr.eq(self.cell_address),
+            store.data.eq(self.cell_data),
+            fetch.en.eq(pace.go & ((pace.slot == schedule.read_cell) | (sends & sender.cells_due))),
+            fetch.addr.eq(Mux(sends, sender.unit, pace.unit)),
+        ]
+        cell = delay(m, fetch.data, schedule.cell, "cell")
+        m.d.comb += [arithmetic.cell_before.eq(cell), sender.cell.eq(cell)]
+
+        # Hidden states.
+        m.d.comb += [
+            self.hidden_valid.eq(sender.hidden_valid),
+            self.hidden_address.eq(sender.unit),
+            self.hidden_data.eq(sender.out.payload.value),
+        ]
+        if self._hidden is None:
+            m.submodules.hidden = hidden = Memory(
+                shape=signed(target.data_width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
+            )
+            keep_h, read_h = hidden.write_port(), hidden.read_port()
             m.d.comb += [
-                go.eq(running & ~blocked & ~(takes_state & ~self.state.valid)),
-                self.state.ready.eq(running & takes_state),
+                keep_h.en.eq(self.hidden_valid),
+                keep_h.addr.eq(self.hidden_address),
+                keep_h.data.eq(self.hidden_data),
+                read_h.addr.eq(self.h_address),
+                self.h_data.eq(read_h.data),
             ]
+        else:
+            m.submodules.hidden = hidden = self._hidden
+            m.d.comb += [
+                hidden.write_enable.eq(self.hidden_valid),
+                hidden.write_address.eq(self.hidden_address),
+                hidden.write_data.eq(self.hidden_data),
+                hidden.read_address.eq(self.h_address),
+                self.h_data.eq(hidden.read_data),
+            ]
+        return m
+
+
+class Pace(Component):
+    """Which slot it is, which of the beat's three stages hold a unit, and whether the gate unit goes on.
+
+    Args:
+        target: of the engine.
+
+    Members:
+        start (In), op, first, last (In): of the instruction: its first and last unit or logit.
+        initial, keep (In): see GateUnit. done (In): the instruction is.
+        state_valid (In), state_ready (Out): flow of `state`.
+        waiting (In): a word is to be sent before more may be.
+        kept (Out): the instruction does nothing, and is done. running (Out): one is under way.
+        is_state, is_step, is_emit (Out): what it is, from the cycle after `start`.
+        go (Out): what is in front of the multiplier goes on in this cycle. enable (Out): the same; if that is decided a
+            cycle ahead, from a register of its own for all that wait with the operands.
+        slot (Out): 0 to 7; STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c.
+        in_update (Out): a unit is in the beat's second stage.
+        unit, last_unit (Out): the one in lookup, and whether it is the last.
+        moving (Out): it is slot MOVE, and there is something to be written or sent.
+
+    Costs: latency 1.
+    """
+
+    def __init__(self, target: Target):
+        self._schedule = target.pipeline.gate
+        unit = Widths(target).unit
+        super().__init__(
+            {
+                "start": In(1),
+                "op": In(GateOp),
+                "first": In(unit),
+                "last": In(unit),
+                "initial": In(1),
+                "keep": In(1),
+                "done": In(1),
+                "state_valid": In(1),
+                "state_ready": Out(1),
+                "waiting": In(1),
+                "kept": Out(1),
+                "running": Out(1),
+                "is_state": Out(1),
+                "is_step": Out(1),
+                "is_emit": Out(1),
+                "go": Out(1),
+                "enable": Out(1),
+                "slot": Out(range(BEAT)),
+                "in_update": Out(1),
+                "unit": Out(unit),
+                "last_unit": Out(1),
+                "moving": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        schedule, slot = self._schedule, self.slot
+        state_next = self.op == GateOp.STATE
+        fill, early = Signal(), Signal()  # the first unit's operands are on their way; slot 0 comes twice before it
+        in_lookup, in_write = Signal(), Signal()
+        wrap, advance = Signal(), Signal()
+        m.d.comb += [
+            wrap.eq(Mux(self.is_state, slot[0], slot == BEAT - 1)),
+            advance.eq(self.go & wrap & ~early),
+            self.last_unit.eq(self.unit == self.last),
+        ]
+        self._decide(m, fill, takes=self.is_state & self.initial & (fill | (in_lookup & ~self.last_unit)), on=advance)
         m.d.sync += [
-            kept.eq(self.start & state_next & self.keep),
-            is_state.eq(state_next),
-            is_step.eq(instruction.op == GateOp.STEP),
-            is_emit.eq(instruction.op == GateOp.EMIT),
+            self.kept.eq(self.start & state_next & self.keep),
+            self.is_state.eq(state_next),
+            self.is_step.eq(self.op == GateOp.STEP),
+            self.is_emit.eq(self.op == GateOp.EMIT),
         ]
         with m.If(self.start):
             m.d.sync += [
-                # STATE alternates between MOVE - 1, in which it takes h, and MOVE, in which it takes c. The others
-                # begin so many slots before one of number 0; slots are numbered modulo 8.
-                slot.eq(Mux(state_next, MOVE, -RESULT - lookahead(target))),
+                slot.eq(Mux(state_next, MOVE, schedule.first_slot)),
                 fill.eq(1),
-                early.eq(late & ~state_next),
-                moving.eq(0),
+                early.eq(schedule.early & ~state_next),
+                self.moving.eq(0),
                 in_lookup.eq(0),
-                in_update.eq(0),
+                self.in_update.eq(0),
                 in_write.eq(0),
-                unit.eq(instruction.first),
-                written.eq(instruction.first),
-                finishing.eq(0),
+                self.unit.eq(self.first),
             ]
-        with m.Elif(go):
+        with m.Elif(self.go):
             m.d.sync += [
-                slot.eq(Mux(is_state, Cat(~slot[0], C(MOVE >> 1, 2)), slot + 1)),
-                moving.eq((slot == MOVE - 1) & Mux(is_step, in_write, in_lookup)),
+                slot.eq(Mux(self.is_state, Cat(~slot[0], C(MOVE >> 1, 2)), slot + 1)),
+                self.moving.eq((slot == MOVE - 1) & Mux(self.is_step, in_write, in_lookup)),
             ]
             with m.If(wrap):
                 m.d.sync += early.eq(0)
-            with m.If(wrap & ~early):
+            with m.If(advance):
                 m.d.sync += [
                     fill.eq(0),
-                    in_lookup.eq(fill | (in_lookup & ~last_unit)),
-                    in_update.eq(in_lookup),
-                    in_write.eq(in_update),
-                    unit.eq(unit + ~fill),
+                    in_lookup.eq(fill | (in_lookup & ~self.last_unit)),
+                    self.in_update.eq(in_lookup),
+                    in_write.eq(self.in_update),
+                    self.unit.eq(self.unit + ~fill),
                 ]
+        return m
+
+    def _decide(self, m: Module, fill: Value, takes: Value, on: Value) -> None:
+        """Whether the unit goes on: not in slot 0, nor with the first unit's operands, while a word is to be sent, nor
+        while STATE, from the cycle after `on` if it then `takes` a value, finds none.
+        """
+        running_next, blocked_next, takes_next = Signal(), Signal(), Signal()
+        blocked, taking = Signal(), Signal()
+        # Decided a cycle ahead: nothing begins to be sent at the end of these slots.
+        held = self.start | fill | (self.slot == BEAT - 1) | ((self.slot == 0) & blocked)
+        state_next = self.op == GateOp.STATE
+        m.d.comb += [
+            running_next.eq(Mux(self.start, ~(state_next & self.keep), self.running & ~self.done)),
+            blocked_next.eq(held & self.waiting),
+            takes_next.eq(taking),
+        ]
+        m.d.sync += [self.running.eq(running_next), blocked.eq(blocked_next), taking.eq(takes_next)]
         with m.If(self.start):
             m.d.comb += takes_next.eq(0)
-        with m.Elif(go & wrap & ~early):
-            m.d.comb += takes_next.eq(is_state & self.initial & (fill | (in_lookup & ~last_unit)))
+        with m.Elif(on):
+            m.d.comb += takes_next.eq(takes)
+        if self._schedule.ahead:  # the next cycle's word waits in a register, and with it that the unit goes on
+            goes = running_next & ~blocked_next & ~(takes_next & ~self.state_valid)
+            enable = Signal(attrs={"keep": 1})
+            m.d.comb += [self.state_ready.eq(running_next & ~blocked_next & takes_next), self.enable.eq(enable)]
+            m.d.sync += [self.go.eq(goes), enable.eq(goes)]
+        else:
+            m.d.comb += [
+                self.go.eq(self.running & ~blocked & ~(taking & ~self.state_valid)),
+                self.enable.eq(self.go),
+                self.state_ready.eq(self.running & taking),
+            ]
 
-        # Operands: z (or a word on its way through) and the tables.
-        m.submodules.z = z = AddressGenerator(record.record("z"), target)
-        offset = Signal(Widths(target).result)
-        code = Signal(signed(width))
-        squash = Signal(signed(width))  # c in the format of z
-        cell_next, cell_now = Signal(signed(width)), Signal(signed(width))
-        formats = target.gate_formats
-        lane = z.address.lane
-        steps: Any = go & (slot == MOVE)
-        if late:  # a logit is taken in slot MOVE, later than o is looked up
-            steps = delay(m, go & ~is_state & (slot == MOVE + is_emit), 1, "steps", reset_less=False)
+
+class Lookup(Component):
+    """Fetches z of a unit's gates, or another word on its way through, and what the tables hold of it.
+
+    Args:
+        target: of the engine.
+
+    Members:
+        start, instruction, initial (In): see GateUnit. go, enable, slot, is_state, is_step, is_emit (In): see Pace.
+        state (In), state_taken (In): a word of `state`, and that it is taken.
+        cell (In): c', which is looked up once a beat.
+        result_address (Out), result_data (In): the result memory, data one cycle after the address.
+        code (Out): z, a logit, or a value of STATE.
+        slope, base (Out): what a table holds of the segment in which z or c' lies; `fraction` (Out): where in it.
+        fill (In): of the tables, see fdht.hw.engine.signatures.image_write.
+
+    Costs: latency as GateSchedule.ask from a gate's slot to its slope; block RAM of the tables.
+    """
+
+    def __init__(self, target: Target):
+        self._target = target
+        width = target.data_width
+        entry = data.StructLayout({"base": signed(width), "slope": signed(width)})
+        self._tables = ImageMemory(target.build.technology, entry, 2 * SEGMENTS, 1 + target.pipeline.gate.tables)
+        super().__init__(
+            {
+                "start": In(1),
+                "instruction": In(layout(gate_instruction(target))),
+                "initial": In(1),
+                "go": In(1),
+                "enable": In(1),
+                "slot": In(range(BEAT)),
+                "is_state": In(1),
+                "is_step": In(1),
+                "is_emit": In(1),
+                "state": In(signed(width)),
+                "state_taken": In(1),
+                "cell": In(signed(width)),
+                "result_address": Out(Widths(target).result),
+                "result_data": In(data.ArrayLayout(signed(width), target.columns)),
+                "code": Out(signed(width)),
+                "slope": Out(signed(width)),
+                "base": Out(signed(width)),
+                "fraction": Out(fraction_bits(target)),
+                "fill": In(image_write(2 * SEGMENTS, table_width(width))),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        target, schedule, slot = self._target, self._target.pipeline.gate, self.slot
+        state = self.state
+        if schedule.ahead:
+            state = Signal.like(self.state, name="taken", reset_less=True)
+            with m.If(self.state_taken):
+                m.d.sync += state.eq(self.state)
+        word = self._z(m)
+        with m.If(self.enable):
+            with m.If(~self.is_state):
+                m.d.sync += self.code.eq(word)
+            with m.Elif(self.initial):
+                m.d.sync += self.code.eq(state)
+            with m.Else():
+                m.d.sync += self.code.eq(0)
+
+        m.submodules.tables = tables = self._tables
+        table: Any = tables.read_data
+        wiring.connect(m, wiring.flipped(self.fill), tables.fill)
+        bits = fraction_bits(target)
+        squash, lookup = Signal.like(self.cell), Signal.like(self.cell)  # squash: c in the format of z
+        of_c, of_g = (slot == (of - schedule.lookup) % BEAT for of in (schedule.slots.tanh_c, schedule.slots.tanh_g))
+        m.d.comb += [
+            squash.eq(_requantise(self.cell, target.gate_formats.tanh_shift, target.data_width)),
+            lookup.eq(Mux(of_c, squash, self.code)),
+            tables.read_enable.eq(self.enable),
+            tables.read_address.eq(Cat(lookup[bits:-1], ~lookup[-1], of_c | of_g)),
+            self.slope.eq(table.slope),
+            self.base.eq(table.base),
+        ]
+        fraction: Value = lookup[:bits]
+        for k in range(schedule.lookup):  # as late as the table's entry
+            register = Signal(bits, name=f"fraction_{k}")
+            with m.If(self.enable):
+                m.d.sync += register.eq(fraction)
+            fraction = register
+        m.d.comb += self.fraction.eq(fraction)
+        return m
+
+    def _z(self, m: Module) -> Value:
+        """Asks the result memory for each gate of a unit in turn, or for a logit; the word that it answered."""
+        target, schedule, slot = self._target, self._target.pipeline.gate, self.slot
+        instruction, record = self.instruction, gate_instruction(target)
+        m.submodules.z = z = AddressGenerator(record.record("z"), schedule.address)
+        ahead = int(schedule.ahead)  # also this is decided a cycle ahead
+        steps = self.go & ~self.is_state & (slot == Mux(self.is_emit, schedule.step_logit, schedule.step) - ahead)
         m.d.comb += [
             z.nest.eq(instruction.z),
             z.load.eq(self.start),
-            z.step.eq(steps),
-            squash.eq(_requantise(cell_next, formats.tanh_shift, width)),
+            z.step.eq(delay(m, steps, ahead, "steps", reset_less=False)),
         ]
-        asked: Any = Signal.like(offset) if late else offset
-        ahead = 8 if late else 4  # of the product: address, memory, code, table; or offset, each, word and lane
-        # Without the registers, the address of i stays on through slot 7, so that its data stays when the unit stops
-        # in slot 0.
-        with m.If(is_step), m.Switch(slot):
-            with m.Case((slots.tanh_g - ahead) % 8):
-                m.d.comb += asked.eq(instruction.g)
-            with m.Case((slots.sigmoid_f - ahead) % 8):
-                m.d.comb += asked.eq(instruction.f)
-            with m.Case((slots.sigmoid_i - ahead) % 8, *(() if late else (7,))):
-                m.d.comb += asked.eq(0)
-            with m.Default():
-                m.d.comb += asked.eq(instruction.o)
-        word = Signal(signed(width))
-        if late:
-            with_address, with_data, with_kept = (Signal.like(lane, name=f"lane_{k}") for k in range(3))
-            kept_word = Signal.like(self.result_data)
-            with m.If(go_operands):
-                m.d.sync += [
-                    offset.eq(asked),
-                    with_address.eq(lane),
-                    with_data.eq(with_address),
-                    with_kept.eq(with_data),
-                    kept_word.eq(self.result_data),
-                    word.eq(kept_word[with_kept] if target.columns > 1 else kept_word[0]),
-                ]
-        else:
-            m.d.comb += word.eq(self.result_data[lane] if target.columns > 1 else self.result_data[0])
-        with m.If(go_operands):
+        asked = Signal(Widths(target).result)
+        offsets = {"g": instruction.g, "f": instruction.f, "i": C(0, 1), "o": instruction.o}
+        with m.If(self.is_step), m.Switch(slot):
+            for number, gate in enumerate(schedule.asked):
+                with m.Case(number):
+                    m.d.comb += asked.eq(offsets[gate])
+        lane = z.address.lane
+        offset: Value = asked
+        if schedule.offset:
+            offset = Signal.like(asked, name="offset")
+            with m.If(self.enable):
+                m.d.sync += offset.eq(asked)
+        with m.If(self.enable):
             m.d.sync += self.result_address.eq(z.address.word + offset)
-            with m.If(~is_state):
-                m.d.sync += code.eq(word)
-            with m.Elif(self.initial):
-                m.d.sync += code.eq(state)
-            with m.Else():
-                m.d.sync += code.eq(0)
+        word: Any = self.result_data
+        if schedule.data:  # the word stays when the unit stops, and its lane goes along with it
+            for k in range(2 + schedule.data - 1):
+                register = Signal.like(lane, name=f"lane_{k}")
+                with m.If(self.enable):
+                    m.d.sync += register.eq(lane)
+                lane = register
+            for _ in range(schedule.data - 1):
+                register = Signal.like(word, name="kept_word")
+                with m.If(self.enable):
+                    m.d.sync += register.eq(word)
+                word = register
+        chosen: Value = word[lane] if target.columns > 1 else word[0]
+        if schedule.data:
+            register = Signal(signed(target.data_width), name="word")
+            with m.If(self.enable):
+                m.d.sync += register.eq(chosen)
+            chosen = register
+        return chosen
 
-        fraction_bits = width - bits_for(SEGMENTS)
-        align = max(0, min(formats.hidden_shift - fraction_bits, width - 1 - fraction_bits))
-        lookup = Signal(signed(width))
-        fraction = Signal(fraction_bits)
-        m.submodules.tables = tables = self._tables
-        table: Any = tables.read_data
-        wiring.connect(m, wiring.flipped(self.table_fill), tables.fill)
-        looks_up = 2 if late else 1  # cycles before the product
-        of_c = slot == (slots.tanh_c - looks_up) % 8
-        m.d.comb += [
-            lookup.eq(Mux(of_c, squash, code)),
-            tables.read_enable.eq(go_operands),
-            tables.read_address.eq(
-                Cat(lookup[fraction_bits:-1], ~lookup[-1], of_c | (slot == (slots.tanh_g - looks_up) % 8))
-            ),
-        ]
-        with m.If(go_operands):
-            m.d.sync += fraction.eq(lookup[:fraction_bits])
-        if late:  # as late as the table's entry
-            low = Signal.like(fraction, name="fraction_1")
-            with m.If(go_operands):
-                m.d.sync += low.eq(fraction)
-            fraction = low
 
-        # The arithmetic, which never stops: multiply, add, shift and saturate.
-        result, tanh_g, sigmoid_o = (Signal(signed(width), name=n) for n in ("result", "tanh_g", "sigmoid_o"))
-        in_luts = target.technology is Technology.ICE40
+class Arithmetic(Component):
+    """One multiplier, which never stops: multiply, add, shift and saturate.
+
+    Args:
+        target: of the engine.
+
+    Members:
+        go, slot, is_state, is_step (In): see Pace.
+        slope, base, fraction (In): a lookup's, see Lookup. code (In): c, while STATE takes it.
+        cell_before (In): c of the unit in update, in slot `forget`.
+        result (Out): of the product whose slot was RESULT cycles ago. cell (Out): c', or what STATE gave.
+
+    Costs: latency RESULT; a product per cycle; 1 multiplier, of LUTs on iCE40.
+    """
+
+    def __init__(self, target: Target):
+        self._target = target
+        width = target.data_width
+        super().__init__(
+            {
+                "go": In(1),
+                "slot": In(range(BEAT)),
+                "is_state": In(1),
+                "is_step": In(1),
+                "slope": In(signed(width)),
+                "base": In(signed(width)),
+                "fraction": In(fraction_bits(target)),
+                "code": In(signed(width)),
+                "cell_before": In(signed(width)),
+                "result": Out(signed(width)),
+                "cell": Out(signed(width)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        target, schedule, slot = self._target, self._target.pipeline.gate, self.slot
+        width, formats, slots = target.data_width, target.gate_formats, schedule.slots
+        align = max(0, min(formats.hidden_shift - fraction_bits(target), width - 1 - fraction_bits(target)))
+        tanh_g, sigmoid_o = (Signal(signed(width), name=n) for n in ("tanh_g", "sigmoid_o"))
+        technology = target.build.technology
         m.submodules.multiplier = multiplier = (
-            LutMultiplier(width) if in_luts else Multiplier(width, width, MULTIPLY, target.technology)
+            LutMultiplier(width) if technology is Technology.ICE40 else Multiplier(width, width, MULTIPLY, technology)
         )
         waiting = sigmoid_o
-        if late:
+        if schedule.keeps_o:
             waiting = Signal.like(sigmoid_o, name="waiting_o")
             with m.If(slot == slots.forget):
                 m.d.sync += waiting.eq(sigmoid_o)
         # What meets the table's slope, or the result: a number that goes along with the slot.
-        operands = (Cat(C(0, align), fraction, C(0, 1)), cell_now, tanh_g, waiting)
+        operands = (Cat(C(0, align), self.fraction, C(0, 1)), self.cell_before, tanh_g, waiting)
         operand = Signal(range(len(operands)))
-        with m.If(go), m.Switch(slot):
+        with m.If(self.go), m.Switch(slot):
             for number, of in enumerate((slots.forget, slots.input, slots.output), start=1):
                 with m.Case(of - 1):
                     m.d.sync += operand.eq(number)
             with m.Default():
                 m.d.sync += operand.eq(0)
         m.d.comb += [
-            multiplier.a.eq(Mux(operand == 0, table.slope, result)),
+            multiplier.a.eq(Mux(operand == 0, self.slope, self.result)),
             multiplier.b.eq(Array(Value.cast(value).as_unsigned()[:width] for value in operands)[operand]),
         ]
 
-        at, base = [slot], table.base
-        for stage in range(MULTIPLY):
-            at.append(Signal.like(slot, name=f"slot_{stage + 1}", reset_less=True))
-            m.d.sync += at[-1].eq(at[-2])
-        for stage in range(MULTIPLY):
-            delayed = Signal(signed(width), name=f"base_{stage + 1}", reset_less=True)
-            m.d.sync += delayed.eq(base)
-            base = delayed
+        at_add = delay(m, slot, MULTIPLY, "slot")
+        base = delay(m, self.base, MULTIPLY, "base")
         present = Signal(MULTIPLY + 1)
-        m.d.sync += present.eq(Cat(go & is_step, present))
-
-        at_add = at[MULTIPLY]
+        m.d.sync += present.eq(Cat(self.go & self.is_step, present))
         # What is rounded is known a cycle ahead.
         rounds_g, rounds_o, rounds_cell, rounds_hidden = (
             delay(m, at_add == of, 1, f"rounds_{of}")
             for of in (slots.tanh_g, slots.sigmoid_o, slots.input, slots.output)
         )
-        table_shift = fraction_bits + align
+        table_shift = fraction_bits(target) + align
         forget_half = _half(formats.cell_shift) >> formats.forget_shift
         greatest = 1 << 2 * width - 2
         largest = max(
@@ -409,98 +581,113 @@ class GateUnit(Component):
             with m.Elif(~rounds_hidden):
                 m.d.comb += shifted.eq(total >> table_shift)
         with m.If(present[-1]):
-            m.d.sync += result.eq(rounded)
+            m.d.sync += self.result.eq(rounded)
             with m.If(rounds_g):
                 m.d.sync += tanh_g.eq(rounded)
             with m.If(rounds_o):
                 m.d.sync += sigmoid_o.eq(rounded)
             with m.If(rounds_cell):
-                m.d.sync += cell_next.eq(rounded)
-        with m.If(is_state & go & ~slot[0]):
-            m.d.sync += cell_next.eq(code)
+                m.d.sync += self.cell.eq(rounded)
+        with m.If(self.is_state & self.go & ~slot[0]):
+            m.d.sync += self.cell.eq(self.code)
+        return m
 
-        # Cell states. Slots keep reads and writes apart: no cycle has both.
-        cell_ready = Signal()
-        m.submodules.cells = cells = Memory(
-            shape=signed(width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
+
+class Sender(Component):
+    """Results leave: h to its memory, words to the output stream; c follows its h where that is asked for.
+
+    Args:
+        target: of the engine.
+
+    Members:
+        start, first, top, final_step, every_h (In): see GateUnit, and fdht.spec.instructions.gate_instruction.
+        go, slot, is_step, is_emit, in_update, moving, last_unit (In): see Pace.
+        result (In): h in slot MOVE. code (In): a logit, or h of STATE. cell (In): c of `unit`, from slot WRITE_CELL on.
+        unit (Out): whose h is written next or was in the last cycle. hidden_valid (Out): `out.payload.value` is to be
+            written as its h. wrote (Out): h was written in the cycle before.
+        out (Out): see GateUnit. cells_due (Out): c has to follow its h.
+        finishing (Out): the last word is being written or sent. done (Out): in this cycle, if a run is under way.
+
+    Costs: latency 1 from `moving` to `hidden_valid` and `out`; a word per beat, or two with c.
+    """
+
+    def __init__(self, target: Target):
+        width, unit = target.data_width, Widths(target).unit
+        super().__init__(
+            {
+                "start": In(1),
+                "first": In(unit),
+                "top": In(1),
+                "final_step": In(1),
+                "every_h": In(1),
+                "go": In(1),
+                "slot": In(range(BEAT)),
+                "is_step": In(1),
+                "is_emit": In(1),
+                "in_update": In(1),
+                "moving": In(1),
+                "last_unit": In(1),
+                "result": In(signed(width)),
+                "code": In(signed(width)),
+                "cell": In(signed(width)),
+                "unit": Out(unit),
+                "hidden_valid": Out(1),
+                "wrote": Out(1),
+                "out": Out(stream.Signature(output_word(target))),
+                "cells_due": Out(1),
+                "finishing": Out(1),
+                "done": Out(1),
+            }
         )
-        store, fetch = cells.write_port(), cells.read_port()
-        reads = REGISTERED_READS if late else COMPACT_READS
-        m.d.comb += [
-            self.cell_valid.eq(go & Mux(is_state, wrote, is_step & in_update & (slot == 6))),
-            self.cell_address.eq(written),
-            self.cell_data.eq(cell_next),
-            store.en.eq(self.cell_valid),
-            store.addr.eq(self.cell_address),
-            store.data.eq(self.cell_data),
-            fetch.en.eq(go & ((slot == reads.update) | ((slot == reads.send) & cells_due))),
-            fetch.addr.eq(Mux(slot[reads.send_bit], written, unit)),
-            cell_now.eq(delay(m, fetch.data, int(late), "cell")),
-        ]
 
-        # Results leave: h to its memory, words to the output stream.
-        if self._hidden is None:
-            m.submodules.hidden = hidden = Memory(
-                shape=signed(width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
-            )
-            keep_h, read_h = hidden.write_port(), hidden.read_port()
-            m.d.comb += [
-                keep_h.en.eq(self.hidden_valid),
-                keep_h.addr.eq(self.hidden_address),
-                keep_h.data.eq(self.hidden_data),
-                read_h.addr.eq(self.h_address),
-                self.h_data.eq(read_h.data),
-            ]
-        else:
-            m.submodules.hidden = hidden = self._hidden
-            m.d.comb += [
-                hidden.write_enable.eq(self.hidden_valid),
-                hidden.write_address.eq(self.hidden_address),
-                hidden.write_data.eq(self.hidden_data),
-                hidden.read_address.eq(self.h_address),
-                self.h_data.eq(hidden.read_data),
-            ]
-        move = Signal()
-        value = Signal(signed(width))
+    def elaborate(self, platform):
+        m = Module()
+        move, writes, cell_ready = Signal(), Signal(), Signal()
+        value = Signal.like(self.result)
         kind = Signal(OutputKind)
+        last = Mux(self.is_step, ~self.in_update, self.last_unit)
         m.d.comb += [
-            move.eq(go & moving),
-            self.sending.eq(self.out.valid | cells_due),
-            self.hidden_valid.eq(go & writes),
-            self.hidden_address.eq(written),
-            self.hidden_data.eq(value),
+            move.eq(self.go & self.moving),
+            self.hidden_valid.eq(self.go & writes),
             self.out.payload.kind.eq(kind),
             self.out.payload.value.eq(value),
-            self.done.eq(kept | (running & finishing & Mux(is_emit, self.out.valid & self.out.ready, wrote))),
+            self.done.eq(self.finishing & Mux(self.is_emit, self.out.valid & self.out.ready, self.wrote)),
         ]
-        with m.If(go):
-            m.d.sync += [writes.eq(move & ~is_emit), wrote.eq(writes)]
-            with m.If(wrote):
-                m.d.sync += written.eq(written + 1)
-            with m.If(slot == 5):
-                m.d.sync += cell_ready.eq(cells_due)
+        with m.If(self.start):
+            m.d.sync += [self.unit.eq(self.first), self.finishing.eq(0)]
+        with m.If(self.go):
+            m.d.sync += [writes.eq(move & ~self.is_emit), self.wrote.eq(writes)]
+            with m.If(self.wrote):
+                m.d.sync += self.unit.eq(self.unit + 1)
+            with m.If(self.slot == WRITE_CELL - 1):
+                m.d.sync += cell_ready.eq(self.cells_due)
         with m.If(self.out.ready):
             m.d.sync += self.out.valid.eq(0)
-        with m.If(moving):  # never stopped, or with nothing that changes
-            m.d.sync += value.eq(Mux(is_step, result, code))
+        with m.If(self.moving):  # never stopped, or with nothing that changes
+            m.d.sync += value.eq(Mux(self.is_step, self.result, self.code))
         with m.Elif(cell_ready & (~self.out.valid | self.out.ready)):
-            m.d.sync += value.eq(cell_now)
+            m.d.sync += value.eq(self.cell)
         with m.If(move):
             m.d.sync += [
-                finishing.eq(Mux(is_step, ~in_update, last_unit)),
-                self.out.payload.last.eq(Mux(is_step, ~in_update, last_unit)),
-                self.out.valid.eq(is_emit | (is_step & (self.every_h & instruction.top | self.final_step))),
-                cells_due.eq(is_step & self.final_step),
-                kind.eq(Mux(is_emit, OutputKind.LOGIT, OutputKind.HIDDEN)),
+                self.finishing.eq(last),
+                self.out.payload.last.eq(last),
+                self.out.valid.eq(self.is_emit | (self.is_step & (self.every_h & self.top | self.final_step))),
+                self.cells_due.eq(self.is_step & self.final_step),
+                kind.eq(Mux(self.is_emit, OutputKind.LOGIT, OutputKind.HIDDEN)),
             ]
         with m.Elif(cell_ready & (~self.out.valid | self.out.ready)):
             m.d.sync += [
                 kind.eq(OutputKind.CELL),
                 self.out.valid.eq(1),
-                cells_due.eq(0),
+                self.cells_due.eq(0),
                 cell_ready.eq(0),
             ]
         return m
+
+
+def fraction_bits(target: Target) -> int:
+    """Bits of a code that say where in its segment it lies."""
+    return target.data_width - bits_for(SEGMENTS)
 
 
 def _half(shift: int) -> int:

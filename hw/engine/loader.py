@@ -62,10 +62,9 @@ class InputLoader(Component):
     def elaborate(self, platform):
         m = Module()
         instruction, target = self.instruction, self._target
-        m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"), target)
-        extra = timing.load(target) - 2  # cycles by which a write is later than without registers on its way
-        lead = extra - timing.address(target)  # of these, in front of the address generator
-        active, asked = Signal(), Signal()  # asked: h of a unit comes in this cycle
+        m.submodules.addresses = addresses = AddressGenerator(self._record.record("nest"), target.pipeline.address)
+        lead, extra = target.pipeline.load, target.pipeline.loading  # registers in front of the address, and of a word
+        active = Signal()
         count = Signal.like(instruction.count)
         loading, copying = instruction.op == LoaderOp.LOAD, instruction.op == LoaderOp.COPY
         taken, stepped, last = Signal(), Signal(), Signal()
@@ -75,7 +74,6 @@ class InputLoader(Component):
         m.d.comb += [
             last.eq(count == instruction.count),
             taken.eq(active & (self.x.valid | ~loading)),
-            stepped.eq(delay(m, taken, lead, "step", reset_less=False) if lead else Mux(copying, asked, taken)),
             addresses.nest.eq(instruction.nest),
             addresses.load.eq(self.start),
             addresses.step.eq(stepped),
@@ -83,25 +81,33 @@ class InputLoader(Component):
             self.starved.eq(active & loading & ~self.x.valid),
         ]
 
+        # The address waits for h if that comes later than inputs.
+        step = delay(m, taken, lead, "step", reset_less=False)
+        asked = [Signal(name=f"asked_{k}") for k in range(timing.hidden(target) - extra)]
+        for register, before in zip(asked, (step & copying, *asked), strict=False):
+            m.d.sync += register.eq(before)
+        m.d.comb += stepped.eq(Mux(copying, asked[-1], step) if asked else step)
+
         # While the address is on its way, so is what is placed there: as it came, chosen, less its offset, shifted.
-        wait = min(extra, 1)
-        beat, turn = delay(m, self.x.payload, wait, "beat"), delay(m, position, wait, "turn")
+        chosen, widening, shifting = (int(extra > k) for k in range(3))
+        placing = extra - chosen - widening - shifting
+        beat, turn = delay(m, self.x.payload, chosen, "beat"), delay(m, position, chosen, "turn")
         words = Signal.like(self.x.payload)
         single = beat[turn] if target.input_lanes > 1 else beat[0]
         m.d.comb += [word.eq(Mux(whole, beat[k], single)) for k, word in enumerate(words)]
-        words = delay(m, words, wait, "words")
+        words = delay(m, words, widening, "words")
 
         def widened(lane: int) -> Value:
             raw = words[lane]
             difference = Cat(raw, instruction.signed & raw[-1]).as_signed() - instruction.offset
             value = Signal(signed(target.data_width), name=f"value_{lane}")
-            m.d.comb += value.eq(delay(m, difference, wait, f"difference_{lane}") << instruction.shift)
-            return delay(m, value, wait, f"value_{lane}")
+            m.d.comb += value.eq(delay(m, difference, shifting, f"difference_{lane}") << instruction.shift)
+            return delay(m, value, placing, f"value_{lane}")
 
         values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
         h = delay(m, self.h_data, max(extra - timing.hidden(target), 0), "h")
         placed = delay(m, stepped, timing.address(target), "placed", reset_less=False)
-        loads, copies = (delay(m, op, wait, name) for op, name in ((loading, "loads"), (copying, "copies")))
+        loads, copies = (delay(m, op, min(extra, 1), name) for op, name in ((loading, "loads"), (copying, "copies")))
         m.d.sync += [
             self.write_address.eq(addresses.address.word),
             self.write_mask.eq(Mux((loads & ~whole) | copies, 1 << addresses.address.lane, ~0)),
@@ -111,12 +117,15 @@ class InputLoader(Component):
         with m.If(self.fill.enable):
             m.d.sync += [self.write_address.eq(self.fill.address), self.write_mask.eq(1 << self.fill.part)]
             m.d.sync += [lane.eq(self.fill.data.as_signed()) for lane in self.write_data]
-        m.d.sync += [self.write_valid.eq(placed | self.fill.enable), asked.eq(taken & copying)]
+        m.d.sync += self.write_valid.eq(placed | self.fill.enable)
 
         kept = self.keep & (instruction.op == LoaderOp.ZERO)
-        finished = self.write_valid & ~active & ~asked
         if extra:
             finished = delay(m, taken & last, extra + 1, "finished", reset_less=False)
+            if asked:
+                finished = Mux(copying, delay(m, finished, len(asked), "h_finished", reset_less=False), finished)
+        else:
+            finished = self.write_valid & ~active & ~Cat(asked).any()
         m.d.sync += self.done.eq(finished | (self.start & kept))
         with m.If(self.start):
             m.d.sync += [active.eq(~kept), count.eq(0), self.h_address.eq(instruction.first)]

@@ -61,8 +61,8 @@ class Scratchpad(Component):
                     self._together,
                     target.bank_words,
                     target.single_port,
-                    target.technology,
-                    not target.compact,
+                    target.build.technology,
+                    target.pipeline.bank > 0,
                 )
                 for _ in range(target.columns // self._together)
             ]
@@ -88,14 +88,15 @@ class Scratchpad(Component):
         collisions = []
         words = data.ArrayLayout(self.read_data.shape(), len(self._banks))
         read = Signal(words)
-        # Banks of large parts lie far apart. A request waits in registers of its bank, before and behind the choice
+        # Banks of large parts lie far apart. A request may wait in registers of its bank, before and behind the choice
         # between array and loader, then in one of each lane; the answer in the memory's own register and another. Which
         # bank answers is known all the while, and needed two cycles before the end: to select, and to register.
-        lanes = self._target.columns
-        port = 0 if self._target.compact else 1
+        lanes, pipeline = self._target.columns, self._target.pipeline
+        asking, choosing, reaching = (int(pipeline.request > k) for k in range(3))
+        spread = pipeline.request > 0
         read_bank = delay(m, self.read_address[offset:], timing.read(self._target) - 2, "read_bank")
         for lane in range(lanes):
-            select = delay(m, read_bank, 1, f"select_{lane}", keep=bool(port))
+            select = delay(m, read_bank, 1, f"select_{lane}", keep=spread)
             chosen = Array(read[k][lane] for k in range(len(self._banks)))[select]
             m.d.comb += self.read_data[lane].eq(delay(m, chosen, 1, f"read_data_{lane}"))
         for number, bank in enumerate(self._banks):
@@ -104,7 +105,7 @@ class Scratchpad(Component):
                 return valid & (address[offset:] == number)
 
             def own_copy(value, name, number=number):
-                return delay(m, value, port, f"{name}_{number}", keep=bool(port))
+                return delay(m, value, asking, f"{name}_{number}", keep=spread)
 
             array_asks = own_copy(asks(self.array_valid, self.array_address), "array_asks")
             loader_asks = own_copy(asks(self.loader_valid, self.loader_address), "loader_asks")
@@ -126,7 +127,7 @@ class Scratchpad(Component):
                 access.write_mask.eq(Mux(array_asks, ~0, own_copy(self.loader_mask, "loader_mask"))),
                 access.write_data.eq(Mux(array_asks, array_data, loader_data)),
             ]
-            access = delay(m, access, port, f"access_{number}", keep=bool(port))
+            access = delay(m, access, choosing, f"access_{number}", keep=spread)
             for lane, memory in zip(range(0, lanes, self._together), bank, strict=True):
                 m.submodules[f"bank_{number}_{lane}"] = memory
                 own: Any = Signal(self._lane_access, name=f"access_{number}_{lane}")
@@ -138,7 +139,7 @@ class Scratchpad(Component):
                     own.write_address.eq(access.write_address),
                 ]
                 m.d.comb += [own.write_data[k].eq(access.write_data[lane + k]) for k in range(self._together)]
-                own = delay(m, own, port, f"access_{number}_{lane}", keep=bool(port))
+                own = delay(m, own, reaching, f"access_{number}_{lane}", keep=spread)
                 m.d.comb += [
                     memory.read_enable.eq(own.read_enable),
                     memory.read_address.eq(own.read_address),
@@ -147,9 +148,11 @@ class Scratchpad(Component):
                     memory.write_mask.eq(mask if self._together > 1 else 1),  # nothing is late where lanes share
                     memory.write_data.eq(own.write_data),
                 ]
-                answer = delay(m, memory.read_data, port, f"read_{number}_{lane}")
+                answer = delay(m, memory.read_data, pipeline.answer, f"read_{number}_{lane}")
                 m.d.comb += [read[number][lane + k].eq(answer[k]) for k in range(self._together)]
-                collisions.append(delay(m, memory.collision, port, f"collision_{number}_{lane}", reset_less=False))
+                collisions.append(
+                    delay(m, memory.collision, int(spread), f"collision_{number}_{lane}", reset_less=False)
+                )
             collisions.append(array_asks & loader_asks)
         m.d.comb += self.collision.eq(Cat(collisions).any())
         return m
@@ -158,8 +161,8 @@ class Scratchpad(Component):
 class ResultMemory(Component):
     """z and logits, in block RAM: words are stored, or added to what is there, saturated.
 
-    Nothing is read while words are added, nor an address in the cycle in which it is stored. Where the array is not
-    compact, reads are served by a copy, which may lie near the reader and is written a cycle later.
+    Nothing is read while words are added, nor an address in the cycle in which it is stored. If the pipeline says
+    `result_copy`, reads are served by a copy, which may lie near the reader and is written a cycle later.
 
     Args:
         target: of the engine.
@@ -205,10 +208,10 @@ class ResultMemory(Component):
         )
         write, read = memory.write_port(), memory.read_port()
         late = timing.store(target)
-        summed = 0 if target.compact else 1  # the sum waits in a register before it is clipped
-        adding = delay(m, self.write_add, late - summed, "adding")
-        new = delay(m, self.write_data, late - summed, "new")
-        old = delay(m, read.data, late - summed - 1, "old")
+        registered, summed = target.pipeline.result_read, target.pipeline.result_sum
+        adding = delay(m, self.write_add, 1 + registered, "adding")
+        new = delay(m, self.write_data, 1 + registered, "new")
+        old = delay(m, read.data, registered, "old")
         m.d.comb += [
             self.stored_valid.eq(delay(m, self.write_valid, late, "stored_valid", reset_less=False)),
             self.stored_address.eq(delay(m, self.write_address, late, "stored_address")),
@@ -225,7 +228,7 @@ class ResultMemory(Component):
             write.addr.eq(self.stored_address),
             write.data.eq(self.stored_data),
         ]
-        if target.compact:
+        if not target.pipeline.result_copy:
             m.d.comb += [
                 read.addr.eq(Mux(self.write_valid & self.write_add, self.write_address, self.read_address)),
                 self.read_data.eq(read.data),
@@ -251,12 +254,12 @@ class ImageMemory(Component):
 
     Args:
         technology: of the part. shape: of a word. depth: words.
-        latency: 1; 2: every 16 bits have a RegisteredMemory of their own; 4: also registers in front of and behind it.
+        latency: 1; 2: every 16 bits have a RegisteredMemory of their own; 3: also registers behind it; 4: also in front.
 
     Members:
         fill (In): see fdht.hw.engine.signatures.image_write.
         read_enable (In): reads go on; in a cycle without, what has been read so far stays where it is. With a latency
-            of 4 it must always be high.
+            above 2 it must always be high.
         read_address (In), read_data (Out): `latency` cycles later, of those with `read_enable`.
 
     Costs: latency as given; a read and 16 bits of a write per cycle; block RAM as fdht.spec.costs.image_memory.
@@ -303,18 +306,18 @@ class ImageMemory(Component):
 
     def _elaborate_registered(self, m: Module) -> None:
         words = []
-        far = (self._latency - 2) // 2
+        behind, before = (int(self._latency > least) for least in (2, 3))
         for part, memory in enumerate(self._registered):
             m.submodules[f"memory_{part}"] = memory
             enable = self.fill.enable & (self.fill.part == part)
             m.d.comb += [
-                memory.write_enable.eq(delay(m, enable, far, f"write_enable_{part}")),
-                memory.write_address.eq(delay(m, self.fill.address, far, f"write_address_{part}", keep=True)),
-                memory.write_data.eq(delay(m, self.fill.data, far, f"write_data_{part}", keep=True)),
-                memory.read_address.eq(delay(m, self.read_address, far, f"read_address_{part}", keep=True)),
+                memory.write_enable.eq(delay(m, enable, before, f"write_enable_{part}")),
+                memory.write_address.eq(delay(m, self.fill.address, before, f"write_address_{part}", keep=True)),
+                memory.write_data.eq(delay(m, self.fill.data, before, f"write_data_{part}", keep=True)),
+                memory.read_address.eq(delay(m, self.read_address, before, f"read_address_{part}", keep=True)),
             ]
-            m.d.comb += memory.enable.eq(self.read_enable if not far else 1)
-            words.append(delay(m, memory.read_data, far, f"word_{part}"))
+            m.d.comb += memory.enable.eq(1 if behind else self.read_enable)
+            words.append(delay(m, memory.read_data, behind, f"word_{part}"))
         m.d.comb += Value.cast(self.read_data).eq(Cat(words))
 
 
@@ -337,7 +340,7 @@ class FactorMemory(Component):
         self._target = target
         w = Widths(target)
         word = data.ArrayLayout(signed(target.factor_width), target.rows)
-        self._memory = ImageMemory(target.technology, word, target.factor_words, 1 if target.compact else 4)
+        self._memory = ImageMemory(target.build.technology, word, target.factor_words, target.pipeline.factors)
         super().__init__(
             {
                 "fill": In(image_write(target.factor_words, target.rows * target.factor_width)),
@@ -358,7 +361,7 @@ class FactorMemory(Component):
         m = Module()
         m.submodules.memory = memory = self._memory
         wiring.connect(m, wiring.flipped(self.fill), memory.fill)
-        early = 0 if self._target.compact else 2
+        early = self._target.pipeline.before_factors
         address = delay(m, self.read_address, early, "address")
         asked = delay(m, self.hidden, early, "asked", reset_less=False)
         late = timing.read(self._target) - 1 - early

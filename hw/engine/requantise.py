@@ -1,6 +1,6 @@
 """From accumulators to data words."""
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -42,52 +42,35 @@ class Requantiser(Component):
 
     def elaborate(self, platform):
         m = Module()
-        if not self._target.compact:
-            self._elaborate_pipelined(m)
-            return m
-        data = self._target.data
-        half = Signal(signed(self._target.accumulator_width + 1), reset_less=True)  # halves of the result's last bit
-        total = Signal(signed(self._target.accumulator_width + 2), reset_less=True)
-        valid = Signal(timing.requantise(self._target))
-        above = total[data.width - 1 :]
-        clipped = above != total[-1].replicate(len(above))
-        m.d.comb += self.o_valid.eq(valid[-1])
-        m.d.sync += [
-            valid.eq((valid << 1) | self.i_valid),
-            half.eq((self.i << 1) >> self.shift),
-            total.eq((half + Cat(C(1, 1), self.bias).as_signed()) >> 1),
-            self.o.eq(Mux(clipped, Mux(total[-1], data.min, data.max), total)),
-            self.o_saturated.eq(clipped),
-        ]
-        return m
+        width, result, pipeline = self._target.accumulator_width, self._target.data, self._target.pipeline
+        m.d.comb += self.o_valid.eq(delay(m, self.i_valid, timing.requantise(self._target), "valid", reset_less=False))
 
-    def _elaborate_pipelined(self, m: Module) -> None:
-        width, data = self._target.accumulator_width, self._target.data
-        valid = delay(m, self.i_valid, timing.requantise(self._target), "valid", reset_less=False)
-        i = delay(m, self.i, 1, "i")
-        shift = delay(m, self.shift, 1, "shift", keep=True)  # constant: a copy near by
-        coarse, middle, half = (
-            Signal(signed(width + 1), name=name, reset_less=True) for name in ("coarse", "middle", "half")
-        )
+        # Shifted in parts, the upper bits of the shift first, to halves of the result's last bit.
+        value: Value = delay(m, self.i, pipeline.requantise, "i") << 1
+        shift = delay(m, self.shift, pipeline.requantise, "shift", keep=True)  # constant: a copy near by
+        above = len(shift)
+        for name, later in (("coarse", 4), ("middle", 2), ("half", 0))[-pipeline.shift :]:
+            part = Signal(signed(width + 1), name=name, reset_less=True)
+            m.d.sync += part.eq(value >> Cat(C(0, later), shift[later:above]))
+            value, above = part, later
+
         total = Signal(signed(width + 2), reset_less=True)
-        low = Signal(signed(data.width), reset_less=True)
-        negative, clipped = Signal(reset_less=True), Signal(reset_less=True)
-        above = total[data.width - 1 :]
-        m.d.sync += [
-            coarse.eq((i << 1) >> Cat(C(0, 4), shift[4:])),
-            middle.eq(coarse >> Cat(C(0, 2), shift[2:4])),
-            half.eq(middle >> shift[:2]),
-            total.eq((half + Cat(C(1, 1), self.bias).as_signed()) >> 1),
-            low.eq(total),
-            negative.eq(total[-1]),
-            clipped.eq(above != total[-1].replicate(len(above))),
-        ]
-        result = Mux(clipped, Mux(negative, data.min, data.max), low)
+        m.d.sync += total.eq((value + Cat(C(1, 1), self.bias).as_signed()) >> 1)
+        outside = total[result.width - 1 :]
+        judged = pipeline.saturate - 1
+        low, negative, clipped = (
+            delay(m, part, judged, name)
+            for part, name in (
+                (total[: result.width].as_signed(), "low"),
+                (total[-1], "negative"),
+                (outside != total[-1].replicate(len(outside)), "clipped"),
+            )
+        )
         m.d.comb += [
-            self.o_valid.eq(valid),
-            self.o.eq(delay(m, result, 1, "o")),
+            self.o.eq(delay(m, Mux(clipped, Mux(negative, result.min, result.max), low), 1, "o")),
             self.o_saturated.eq(delay(m, clipped, 1, "o_saturated")),
         ]
+        return m
 
 
 class Transposer(Component):

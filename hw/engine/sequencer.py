@@ -29,7 +29,7 @@ class Sequencer(Component):
     that some have: with `early` the token Z_READY is given when the unit starts; `delay` is the number of cycles
     between the tokens and the start.
 
-    Where the array is not compact, the next instruction is fetched while the unit is at work, and what decides a start
+    If the pipeline says `prefetch`, the next instruction is fetched while the unit is at work, and what decides a start
     is registered. A `chained` instruction then starts as soon as the one before is issued; two are under way at most.
 
     Args:
@@ -54,7 +54,7 @@ class Sequencer(Component):
         self._target = target
         self._depth = target.program_words
         self._record = record
-        self._memory = ImageMemory(target.technology, WORD, target.program_words, timing.program(target))
+        self._memory = ImageMemory(target.build.technology, WORD, target.program_words, timing.program(target))
         tokens = len(Token)
         super().__init__(
             {
@@ -119,7 +119,7 @@ class Sequencer(Component):
                 m.d.sync += [address.eq(address + asked), fetched.eq(fetched + 1)]
                 with m.If(fetched == last):
                     m.next = "WAIT"
-            if self._target.compact:
+            if not self._target.pipeline.prefetch:
                 with m.State("WAIT"), m.If(due):
                     m.d.comb += dispatch.eq(1)
                     m.next = "EXECUTE"
@@ -148,7 +148,7 @@ class Sequencer(Component):
                 m.d.sync += waited.eq(waited + 1)
 
         early, late = self._gives(self.instruction)
-        if self._target.compact:  # the instruction stays in the buffer until it is done
+        if not self._target.pipeline.prefetch:  # the instruction stays in the buffer until it is done
             m.d.comb += [
                 self.start.eq(dispatch),
                 self.instruction.eq(record),

@@ -286,7 +286,7 @@ class AXIAccelerator(Component):
         s_axis_x_*, s_axis_state_* (In), m_axis_result_* (Out): AXI4-Stream.
         interrupt (Out): high while an enabled bit of IRQ_STATUS is set.
 
-    Costs: latency 1, or 2 if the array is not compact, of a beat of x to the engine and of a result to its stream; the
+    Costs: latency 1, or 2 if the pipeline has registers at the ports, of a beat of x to the engine and of a result to its stream; the
     engine's multipliers and block RAM, and no more.
     """
 
@@ -369,7 +369,7 @@ class AXIAccelerator(Component):
             faulty.append(source.valid & source.ready & source.payload.faulty)
         waiting: Value = C(0, 1)  # a word has left the engine, but not the buffer behind it
         out = engine.out
-        if not self.target.compact:
+        if self.target.pipeline.ports:
             m.submodules.out_slice = out_slice = DomainRenamer("engine")(RegisterSlice(output_word(self.target)))
             wiring.connect(m, engine.out, out_slice.i)
             out, waiting = out_slice.o, out_slice.o.valid
@@ -473,7 +473,7 @@ class AXIAccelerator(Component):
                 given.i.payload.keep[k].eq(tkeep.word_select(k, size).all()),
             ]
         wiring.connect(m, given.o, gate.i)
-        if self.target.compact:
+        if not self.target.pipeline.ports:
             return gate.o, gate
         buffer = RegisterSlice(checked_beat(width, lanes))
         m.submodules[f"{name}_buffer"] = DomainRenamer("engine")(buffer)

@@ -153,7 +153,7 @@ class ResultBuffer(Component):
 
     def __init__(self, target: Target):
         self._bytes = result_bytes(target.data_width)
-        self._store = RegisteredMemory(8, self._DEPTH, target.technology)
+        self._store = RegisteredMemory(8, self._DEPTH, target.build.technology)
         super().__init__(
             {
                 "out": In(stream.Signature(output_word(target))),
@@ -272,7 +272,7 @@ class HostLink(Component):
     def elaborate(self, platform):
         m = Module()
         target = self._target
-        m.submodules.receiver = receiver = FrameReceiver(target.technology)
+        m.submodules.receiver = receiver = FrameReceiver(target.build.technology)
         m.submodules.crc = crc = CRC32()
         m.submodules.check = check = CRC32()  # of the image
         m.submodules.results = results = ResultBuffer(target)

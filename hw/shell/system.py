@@ -96,7 +96,7 @@ class LinkedEngine(Component):
             ("state", link.state, engine.state),
             ("out", engine.out, link.out),
         ):
-            if not self._target.compact:
+            if self._target.pipeline.ports:
                 buffer = StreamBuffer(source.payload.shape())
                 m.submodules[f"{name}_buffer"] = DomainRenamer("engine")(buffer)
                 wiring.connect(m, source, buffer.i)
@@ -106,7 +106,7 @@ class LinkedEngine(Component):
         for name in ("start", "steps", "use_state", "every_h", "keep"):
             m.d.comb += getattr(engine, name).eq(getattr(link, name))
         busy = engine.busy | waiting  # so many states that the link looks at them a cycle later
-        m.d.comb += link.busy.eq(busy if self._target.compact else delay(m, busy, 1, "busy", reset_less=False))
+        m.d.comb += link.busy.eq(delay(m, busy, self._target.pipeline.ports, "busy", reset_less=False))
         for name in ("cycles", "stalls", "saturations", "collision"):
             m.d.comb += getattr(link, name).eq(getattr(engine, name))
         return m

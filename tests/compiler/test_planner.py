@@ -29,8 +29,9 @@ from fdht.spec.errors import CapacityError
 from fdht.spec.instructions import Segment, Token
 from fdht.spec.lstm import LSTMSpec, chains, fdht_lstm, lstm_on
 from fdht.spec.network import Factor, TensorNetwork, dense_network
+from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.stages import stage_macs
-from fdht.spec.target import Levels, Target, Technology, find_target
+from fdht.spec.target import GENERIC, Levels, Target, find_target
 
 SHAPES = [(8, 1), (4, 4), (2, 4), (5, 3), (3, 8), (16, 8), (1, 1)]
 
@@ -83,7 +84,7 @@ def check_random_network(rng: np.random.Generator, shape: tuple[int, int], numbe
     """Plans (one in two at random), compiles and executes a network from its encoded image; returns what occurred."""
     layers = random_layers(rng, MODELS[number % len(MODELS)], orders)
     lanes = shape[1] if number % 5 < 3 else 1
-    on = target(*shape, single_port=bool(number % 2), compact=number % 3 == 0, input_lanes=lanes)
+    on = target(*shape, single_port=bool(number % 2), pipeline=PIPELINED if number % 3 else COMPACT, input_lanes=lanes)
     bundle = image = None
     if number % 4 < 2:
         with suppress(CapacityError):
@@ -149,7 +150,7 @@ def test_many_random_networks_equal_golden(shape):
 
 
 TIGHT = {
-    "icebreaker": replace(find_target("icebreaker"), technology=Technology.GENERIC),
+    "icebreaker": replace(find_target("icebreaker"), build=GENERIC),
     "ulx3s-85f": find_target("ulx3s-85f"),
     "few loops": target(4, 4, levels=Levels.each(4), count_width=5),
     "few factors": target(4, 4, factor_words=96),

@@ -18,6 +18,7 @@ from fdht.compiler.nest import walk
 from fdht.compiler.planner import map_model, plan
 from fdht.hw.engine.sequencer import TOKEN_BITS
 from fdht.spec import timing
+from fdht.spec.gate_schedule import BEAT
 from fdht.spec.instructions import UNITS, Array, GateOp, Int, LoaderOp, Record, Segment, Token
 from fdht.spec.lstm import LSTMSpec
 from fdht.spec.target import Target
@@ -160,8 +161,8 @@ def test_z_is_written_before_it_is_read(shape):
             elif unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.STEP:
                 units = np.arange(instruction["last"] - instruction["first"] + 1)
                 words = walk(instruction["z"], len(units))["word"]
-                beats = start + timing.GATE_UNIT * units
-                for gate, cycle in timing.asks(on).items():
+                beats = start + BEAT * units
+                for gate, cycle in on.pipeline.gate.asks.items():
                     assert (there[words + instruction.get(gate, 0)] <= beats + cycle).all()
                 early += writer[0] < start < writer[1]
     assert early > 10

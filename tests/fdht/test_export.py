@@ -183,9 +183,10 @@ def test_primitives_are_those_asked_for(fdht, tmp_path):
     assert len(macros) > 50 and all(macro.startswith("CLASSIFIER_") for macro in macros)
     for target in TARGETS.values():
         assert (
-            not with_technology(target, None).pinned and with_technology(target, None).technology is target.technology
+            not with_technology(target, None).build.pinned
+            and with_technology(target, None).build.technology is target.build.technology
         )
-        assert with_technology(target, "generic").technology is Technology.GENERIC
+        assert with_technology(target, "generic").build.technology is Technology.GENERIC
 
 
 def test_a_second_export_replaces_the_first_and_nothing_else(fdht, tmp_path):

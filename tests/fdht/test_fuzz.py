@@ -16,6 +16,7 @@ from fdht.model.golden import GoldenLSTM
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec.bundle import Bundle
 from fdht.spec.lstm import fdht_lstm
+from fdht.spec.pipeline import COMPACT
 from fdht.spec.protocol import ESCAPE, FLAG, MAX_PAYLOAD, Request, decode, encode, start_payload
 from fdht.spec.target import Target
 
@@ -37,7 +38,7 @@ SMALL = Target(
     1,
     factor_width=8,
     accumulator_width=32,
-    compact=True,
+    pipeline=COMPACT,
     bank_words=256,
     single_port=True,
     factor_words=256,

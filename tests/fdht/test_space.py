@@ -110,7 +110,7 @@ class Chosen(Drawn):
 @pytest.mark.parametrize("name", [board.name for board in BOARDS.values() if board.name == board.target])
 def test_engines_take_no_more_of_the_part_than_the_boards_own(name):
     board, draws = find_board(name), random.Random(SEED)
-    own, most = board.engine, MULTIPLIERS[board.engine.technology][0]
+    own, most = board.engine, MULTIPLIERS[board.engine.build.technology][0]
     assert engine_for(board, own.rows, own.columns, own.data_width, own.factor_width) is own
     found = 0
     for _ in range(6):

@@ -10,10 +10,11 @@ from fdht.compiler.nest import Loop, encode_nest, walk
 from fdht.hw.engine.address import AddressGenerator
 from fdht.spec import timing
 from fdht.spec.instructions import array_instruction, loader_instruction
+from fdht.spec.pipeline import COMPACT
 from fdht.spec.target import Target
 
 TARGETS = {
-    "compact": Target("test", 4, 5, compact=True, bank_words=256),
+    "compact": Target("test", 4, 5, pipeline=COMPACT, bank_words=256),
     "late": Target("test", 4, 5, bank_words=256),
 }
 LEVELS = TARGETS["late"].levels.read
@@ -21,7 +22,7 @@ LEVELS = TARGETS["late"].levels.read
 
 def drive(target: Target, record, nests: list[dict], pause: float, seed: int) -> list[list[tuple[int, ...]]]:
     """Addresses of each nest in turn, stepping with random pauses."""
-    dut = AddressGenerator(record, target)
+    dut = AddressGenerator(record, timing.address(target))
     names = [name for name in nests[0]["levels"][0] if name != "count"]
     seen: list[list[tuple[int, ...]]] = []
     rng = random.Random(seed)

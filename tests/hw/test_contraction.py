@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+from pipelines import BETWEEN
 
 from fdht.compiler.assembler import Work, factor_words, lower
 from fdht.compiler.lanes import lane_words
@@ -13,6 +14,7 @@ from fdht.hw.engine.contraction_unit import ContractionUnit
 from fdht.spec import timing
 from fdht.spec.instructions import array_instruction
 from fdht.spec.network import Factor, TensorNetwork
+from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
 from fdht.spec.stages import stages
 from fdht.spec.target import Levels, Target
 
@@ -22,9 +24,9 @@ SHAPES = [(1, 1), (8, 1), (2, 4), (4, 4), (3, 2), (5, 3), (4, 8)]
 HEADER = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0, "chained": 0}
 
 
-def small_target(shape: tuple[int, int], compact: bool = False) -> Target:
+def small_target(shape: tuple[int, int], pipeline: Pipeline = PIPELINED) -> Target:
     levels = Levels.each(8)
-    return Target("test", *shape, 10, 8, accumulator_width=32, compact=compact, bank_words=1024, levels=levels)
+    return Target("test", *shape, 10, 8, accumulator_width=32, pipeline=pipeline, bank_words=1024, levels=levels)
 
 
 def random_work(rng: np.random.Generator, target: Target, transpose: bool, depth: int = 1) -> tuple[Work, np.ndarray]:
@@ -121,8 +123,8 @@ def test_random_stage_matches_machine(shape, transpose):
     rng = np.random.default_rng([*shape, transpose])
     if transpose and shape[1] == 1:
         transpose = False
-    for compact in (False, True, False, True):
-        target = small_target(shape, compact)
+    for pipeline in (PIPELINED, COMPACT, *BETWEEN.values()):
+        target = small_target(shape, pipeline)
         work, weight = random_work(rng, target, transpose)
         scratchpad = rng.integers(-512, 512, (target.scratchpad_words, target.columns))
         factors = np.concatenate([rng.integers(-128, 128, (3, target.rows)), factor_words(work, weight, target)])

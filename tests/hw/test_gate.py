@@ -10,6 +10,7 @@ import pytest
 from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pipelines import BETWEEN
 
 from fdht.hw.engine.gate_unit import GateUnit
 from fdht.hw.technology import LutMultiplier
@@ -17,9 +18,11 @@ from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, table_width, table_words, tanh_table
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import GateFormats
+from fdht.spec.gate_schedule import MULTIPLY
 from fdht.spec.instructions import WORD, GateOp, Widths, gate_instruction, words_for
+from fdht.spec.pipeline import COMPACT
 from fdht.spec.protocol import OutputKind
-from fdht.spec.target import Levels, Target, Technology
+from fdht.spec.target import Build, Levels, Target, Technology
 
 QUIET = 40
 """Cycles watched after the last instruction."""
@@ -40,7 +43,8 @@ TARGETS = {
     "3x16": replace(SMALL, columns=3, hidden=13),
     "4x8": replace(SMALL, columns=4, data_width=8, levels=Levels.each(2), hidden=32),
     "8x18": replace(SMALL, columns=8, data_width=18),
-    "1x16 in luts": replace(SMALL, technology=Technology.ICE40, compact=True, accumulator_width=32),
+    "1x16 in luts": replace(SMALL, build=Build(Technology.ICE40), pipeline=COMPACT, accumulator_width=32),
+    **{f"2x16, {name}": replace(SMALL, columns=2, pipeline=pipeline) for name, pipeline in BETWEEN.items()},
     "odd": OddFormats(
         "odd", rows=2, columns=2, data_width=13, bank_words=32, result_words=64, hidden=16, levels=Levels.each(3)
     ),
@@ -394,13 +398,13 @@ def test_the_multiplier_in_luts(width):
     multiplier = LutMultiplier(width)
 
     async def bench(ctx):
-        for n in range(len(pairs) + timing.MULTIPLY - 1):
+        for n in range(len(pairs) + MULTIPLY - 1):
             a, b = pairs[min(n, len(pairs) - 1)]
             ctx.set(multiplier.a, a)
             ctx.set(multiplier.b, b)
             await ctx.tick()
-            if n >= timing.MULTIPLY - 1:
-                a, b = pairs[n - timing.MULTIPLY + 1]
+            if n >= MULTIPLY - 1:
+                a, b = pairs[n - MULTIPLY + 1]
                 assert ctx.get(multiplier.o) == a * b
 
     simulator = Simulator(multiplier)

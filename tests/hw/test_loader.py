@@ -2,16 +2,19 @@
 
 import random
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+from pipelines import BETWEEN
 
 from fdht.compiler.nest import Loop, encode_nest, walk
 from fdht.hw.engine.loader import ImageLoader, InputLoader, InputPacker
 from fdht.spec import timing
 from fdht.spec.activation import table_width
 from fdht.spec.instructions import WORD, LoaderOp, Segment, segment_width, words_for
+from fdht.spec.pipeline import COMPACT
 from fdht.spec.target import Target
 
 PAUSES = (0.0, 0.5)
@@ -100,10 +103,17 @@ def test_the_image_loader_writes_every_word_to_its_place(shape, pause):
 
 
 TARGETS = {
-    "compact": Target("test", 4, 4, compact=True, bank_words=64),
-    "compact, 4 lanes": Target("test", 4, 4, compact=True, bank_words=64, input_lanes=4),
-    "compact, a column": Target("test", 4, 1, compact=True, bank_words=64),
+    "compact": Target("test", 4, 4, pipeline=COMPACT, bank_words=64),
+    "compact, 4 lanes": Target("test", 4, 4, pipeline=COMPACT, bank_words=64, input_lanes=4),
+    "compact, a column": Target("test", 4, 1, pipeline=COMPACT, bank_words=64),
     "late": Target("test", 4, 3, bank_words=64),
+    **{name: Target("test", 4, 3, pipeline=pipeline, bank_words=64) for name, pipeline in BETWEEN.items()},
+    "h alone late": Target(
+        "test", 4, 2, pipeline=replace(COMPACT, request=1, bank=1, factors=2, hidden=1), bank_words=64
+    ),
+    "h later": Target(
+        "test", 4, 2, pipeline=replace(COMPACT, request=1, bank=1, factors=2, hidden=1, load=1), bank_words=64
+    ),
     "late, 4 lanes": Target("test", 4, 4, bank_words=64, input_lanes=4),
 }
 

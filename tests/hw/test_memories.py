@@ -8,18 +8,21 @@ import pytest
 from amaranth.hdl import Elaboratable, Value
 from amaranth.hdl._ir import Fragment
 from amaranth.sim import Simulator
+from pipelines import BETWEEN
 
 from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
 from fdht.spec import timing
 from fdht.spec.instructions import WORD, bits_for, words_for
-from fdht.spec.target import Target, Technology
+from fdht.spec.pipeline import COMPACT, PIPELINED
+from fdht.spec.target import Build, Target, Technology
 
 TARGETS = {
-    "compact, one port": Target("test", 4, 1, 10, 8, compact=True, bank_words=16, single_port=True),
+    "compact, one port": Target("test", 4, 1, 10, 8, pipeline=COMPACT, bank_words=16, single_port=True),
     "compact, lanes in pairs": Target(
-        "test", 4, 4, compact=True, banks=3, bank_words=512, technology=Technology.GOWIN, input_lanes=4
+        "test", 4, 4, pipeline=COMPACT, banks=3, bank_words=512, build=Build(Technology.GOWIN), input_lanes=4
     ),
     "registered": Target("test", 4, 3, 10, 8, banks=5, bank_words=16),
+    **{name: Target("test", 4, 2, 10, 8, pipeline=pipeline, bank_words=16) for name, pipeline in BETWEEN.items()},
     "registered, one port": Target("test", 4, 2, 10, 8, bank_words=16, single_port=True),
 }
 
@@ -166,9 +169,9 @@ def test_an_image_memory_is_filled_in_parts_and_read_as_words(latency, width):
     assert counts["moved"] > 100 and (counts["stopped"] > 30) == (latency < 4)
 
 
-@pytest.mark.parametrize("compact", [True, False])
-def test_factors_come_with_h_in_their_last_lane(compact):
-    target = Target("test", 3, 2, 16, 8, compact=compact, factor_words=20, hidden=24)
+@pytest.mark.parametrize("pipeline", [COMPACT, PIPELINED, *BETWEEN.values()])
+def test_factors_come_with_h_in_their_last_lane(pipeline):
+    target = Target("test", 3, 2, 16, 8, pipeline=pipeline, factor_words=20, hidden=24)
     dut, draw = FactorMemory(target), random.Random(3)
     factors = [[draw.randrange(-128, 128) for _ in range(3)] for _ in range(20)]
     states = [draw.randint(target.data.min, target.data.max) for _ in range(24)]

@@ -9,16 +9,22 @@ import pytest
 from amaranth.hdl import Module, Value
 from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
+from pipelines import BETWEEN
 
 from fdht.compiler.schedule import schedule
 from fdht.hw.component import Component
 from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.spec import timing
 from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment, Token
+from fdht.spec.pipeline import COMPACT
 from fdht.spec.target import Levels, Target
 
 TARGETS = {
-    "compact": Target("test", 2, 2, compact=True, levels=Levels.each(1), program_words=512),
+    "compact": Target("test", 2, 2, pipeline=COMPACT, levels=Levels.each(1), program_words=512),
+    **{
+        name: Target("test", 2, 2, pipeline=pipeline, levels=Levels.each(1), program_words=512)
+        for name, pipeline in BETWEEN.items()
+    },
     "pipelined": Target("test", 2, 2, levels=Levels.each(1), program_words=512),
 }
 
@@ -91,7 +97,9 @@ def random_programs(draw: random.Random, target: Target) -> dict[Segment, list[d
             given.subtract(waits)
             given.update(gives)
             fields |= {"wait": sum(1 << t for t in waits), "give": sum(1 << t for t in gives), "loop_end": 0, "halt": 0}
-            fields |= {"chained": draw.randrange(2) if unit is Segment.ARRAY_PROGRAM and not target.compact else 0}
+            fields |= {
+                "chained": draw.randrange(2) if unit is Segment.ARRAY_PROGRAM and target.pipeline.prefetch else 0
+            }
             if unit is Segment.GATE_PROGRAM:
                 units = draw.randrange(1, 4)
                 fields |= {"op": draw.choice(list(GateOp)), "delay": draw.choice([0, 0, 1, 5, 40])}
@@ -114,7 +122,7 @@ def test_every_instruction_in_its_cycle(target):
     for seed in range(10):
         check_random_programs(random.Random(seed), target, seen)
     few = {name for name in ("late by a token", "given early", "delayed", "steps", "given twice") if seen[name] < 3}
-    assert not few and (seen["two under way"] >= 3) != target.compact
+    assert not few and (seen["two under way"] >= 3) == target.pipeline.prefetch
 
 
 def check_random_programs(draw: random.Random, target: Target, seen: Counter[str]) -> None:

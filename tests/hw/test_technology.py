@@ -13,6 +13,7 @@ import pytest
 from amaranth.back import verilog
 from amaranth.hdl import Elaboratable
 from amaranth.sim import Simulator
+from pipelines import BETWEEN
 
 from fdht.hw.primitives.ice40 import MAC16_WIDTH
 from fdht.hw.technology import (
@@ -21,10 +22,12 @@ from fdht.hw.technology import (
     MultiplyAccumulate,
     RegisteredMemory,
 )
+from fdht.spec import timing
 from fdht.spec.costs import SPRAM_WIDTH, SPRAM_WORDS
 from fdht.spec.errors import SpecError
-from fdht.spec.target import Technology
-from fdht.spec.timing import MULTIPLY, multiply
+from fdht.spec.gate_schedule import MULTIPLY
+from fdht.spec.pipeline import COMPACT, PIPELINED
+from fdht.spec.target import Target, Technology
 
 BIN = Path(sys.executable).parent
 CYCLES = 5000
@@ -276,15 +279,17 @@ def _yosys(monkeypatch):
 def test_vendor_primitives_do_what_their_generic_versions_do(tmp_path):
     pairs = []
     for a_width, b_width, width in ((16, 16, 32), (16, 12, 32), (5, 9, 20)):
-        vendor = MultiplyAccumulate(a_width, b_width, width, True, Technology.ICE40)
+        vendor = MultiplyAccumulate(a_width, b_width, width, inside=True, technology=Technology.ICE40)
         miter = MAC_MITER.format(n="{n}", a_width=a_width, b_width=b_width, width=width)
-        pairs.append((vendor, MultiplyAccumulate(a_width, b_width, width, True), miter))
-    for technology, compact, (a_width, b_width, width) in product(
-        (Technology.ECP5, Technology.GOWIN), (False, True), ((16, 16, 40), (18, 18, 48), (5, 9, 20))
+        pairs.append((vendor, MultiplyAccumulate(a_width, b_width, width, inside=True), miter))
+    for technology, (latency, inside), (a_width, b_width, width) in product(
+        (Technology.ECP5, Technology.GOWIN),
+        ((4, False), (2, True), (3, True)),
+        ((16, 16, 40), (18, 18, 48), (5, 9, 20)),
     ):
-        vendor = MultiplyAccumulate(a_width, b_width, width, compact, technology)
+        vendor = MultiplyAccumulate(a_width, b_width, width, latency, inside, technology)
         miter = MAC_MITER.format(n="{n}", a_width=a_width, b_width=b_width, width=width)
-        pairs.append((vendor, MultiplyAccumulate(a_width, b_width, width, compact), miter))
+        pairs.append((vendor, MultiplyAccumulate(a_width, b_width, width, latency, inside), miter))
     for width, lanes, blocks in ((16, 1, 1), (12, 2, 2)):
         depth = blocks * SPRAM_WORDS
         miter = BANK_MITER.format(n="{n}", width=width, lanes=lanes, address_bits=(depth - 1).bit_length())
@@ -299,7 +304,7 @@ def test_vendor_primitives_do_what_their_generic_versions_do(tmp_path):
     assert all(compared > CYCLES // 20 for compared, _ in found)
 
 
-@pytest.mark.parametrize("latency", [MULTIPLY, multiply(compact=False)])
+@pytest.mark.parametrize("latency", [MULTIPLY, PIPELINED.multiply])
 def test_multiplier_multiplies_after_its_latency(latency):
     dut = Multiplier(16, 12, latency)
     draw = random.Random(1)
@@ -318,10 +323,11 @@ def test_multiplier_multiplies_after_its_latency(latency):
     _simulate(dut, bench)
 
 
-@pytest.mark.parametrize("compact", [False, True])
-def test_products_are_summed(compact):
-    """Sums back to back, a cycle apart if compact, appear finished when fdht.spec.timing says."""
-    dut = MultiplyAccumulate(16, 12, 20, compact)
+@pytest.mark.parametrize("pipeline", [COMPACT, PIPELINED, *BETWEEN.values()])
+def test_products_are_summed(pipeline):
+    """Sums back to back, a cycle apart if they stay inside, appear finished when fdht.spec.timing says."""
+    dut = MultiplyAccumulate(16, 12, 20, pipeline.multiply, pipeline.sums_inside)
+    target = Target("test", 1, 1, pipeline=pipeline)
     draw = random.Random(2)
     sums = [[(draw.randint(-99, 99), draw.randint(-99, 99)) for _ in range(draw.randint(1, 5))] for _ in range(30)]
 
@@ -340,8 +346,8 @@ def test_products_are_summed(compact):
         for terms in sums:
             for k, (a, b) in enumerate(terms):
                 await tick(1, k == len(terms) - 1, a, b)
-            expected[cycle - 1 + multiply(compact) + compact] = sum(a * b for a, b in terms)
-            for _ in range(compact + draw.choice([0, 0, 3])):
+            expected[cycle - 1 + timing.accumulate(target)] = sum(a * b for a, b in terms)
+            for _ in range(timing.rest(target) + draw.choice([0, 0, 3])):
                 await tick(0, draw.randint(0, 1), 1, 1)
         for _ in range(7):
             await tick(0, 0, 0, 0)

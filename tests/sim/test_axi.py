@@ -25,6 +25,7 @@ from fdht.spec.errors import CapacityError
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import PIXELS, InputFormat
 from fdht.spec.lstm import fdht_lstm
+from fdht.spec.pipeline import COMPACT
 from fdht.spec.target import Levels, Target
 
 TARGETS = {
@@ -32,7 +33,7 @@ TARGETS = {
     for target in (
         Target("wide", 2, 4, factor_width=8, input_lanes=4, bank_words=256, factor_words=1024, result_words=128,
                bias_words=128, hidden=32, program_words=512, levels=Levels.each(8)),
-        Target("compact", 4, 1, factor_width=8, compact=True, single_port=True, input_width=12, bank_words=256,
+        Target("compact", 4, 1, factor_width=8, pipeline=COMPACT, single_port=True, input_width=12, bank_words=256,
                factor_words=1024, result_words=256, bias_words=256, hidden=32, program_words=512,
                levels=Levels.each(8)),
     )

@@ -22,6 +22,7 @@ from fdht.spec.activation import table_words
 from fdht.spec.instructions import UNITS, LoaderOp, Segment, Token
 from fdht.spec.lstm import dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import balanced_tree, dense_network, ht_network
+from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.target import Target
 
 TARGET = Target("test-2x2", 2, 2, bank_words=256, factor_words=512, result_words=128, hidden=16)
@@ -38,7 +39,7 @@ def make_job(target: Target) -> Job:
 @pytest.fixture(scope="module")
 def jobs() -> dict[bool, Job]:
     """A job for the compact array, and for the other."""
-    return {compact: make_job(replace(TARGET, compact=compact)) for compact in (False, True)}
+    return {pipeline: make_job(replace(TARGET, pipeline=pipeline)) for pipeline in (PIPELINED, COMPACT)}
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +61,9 @@ def with_segment(image: Image, segment: Segment, words: np.ndarray) -> Image:
     return replace(image, segments={**image.segments, segment: words})
 
 
-@pytest.mark.parametrize("compact", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_without_a_fault_nothing_is_reported(jobs, compact):
-    result = simulate(jobs[compact])
+@pytest.mark.parametrize("pipeline", [PIPELINED, pytest.param(COMPACT, marks=pytest.mark.slow)])
+def test_without_a_fault_nothing_is_reported(jobs, pipeline):
+    result = simulate(jobs[pipeline])
     assert result.mismatches == [] and result.words_compared == result.words_expected > 0
 
 
@@ -246,14 +247,14 @@ ORDINARY = {"a shift without the sign, coarse"}
 
 
 def engine_for(fault: Fault) -> Target:
-    return replace(TARGET, compact=fault.compact)
+    return replace(TARGET, pipeline=fault.pipeline)
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_the_gateware_has_its_place_and_its_input(jobs, name):
     """Before anything is built: there is what it changes, and the job holds an input that makes a difference."""
     fault = FAULTS[name]
-    job = jobs[fault.compact]
+    job = jobs[fault.pipeline]
     assert fault.bites(watch(job.image, job.clips[0])), f"no run of the job has {fault.needs}"
     with planted(fault) as places:
         Fragment.get(Accelerator(engine_for(fault)), None)
@@ -265,7 +266,7 @@ def test_a_fault_in_the_gateware_has_its_place_and_its_input(jobs, name):
 )
 def test_a_fault_in_the_gateware(jobs, name):
     fault = FAULTS[name]
-    job = jobs[fault.compact]
+    job = jobs[fault.pipeline]
     assert fault.bites(watch(job.image, job.clips[0])), f"no run of the job has {fault.needs}"
     with planted(fault) as places:
         verilog = to_verilog(engine_for(fault))
