@@ -100,8 +100,8 @@ class LutMultiplier(Component):
     Members:
         a, b (In): operands. o (Out): their product.
 
-    Costs: latency fdht.spec.gate_schedule.MULTIPLY; a product per cycle; LUTs: 16 × 16 bits take 334 LUT4 of an iCE40, less than half of
-    what synthesis makes of the operator alone (777).
+    Costs: latency gate_schedule.MULTIPLY; a product per cycle; LUTs: 16 × 16 bits take 334 LUT4 of an iCE40, less than
+    half of what synthesis makes of the operator alone (777).
     """
 
     def __init__(self, width: int):
@@ -193,8 +193,8 @@ class MultiplyAccumulate(Component):
             )
         if technology is Technology.ICE40 and (width > ice40.MAC16_SUM or (latency, inside) != (MULTIPLY, True)):
             raise SpecError(
-                f"{technology.value} sums up to {ice40.MAC16_SUM} bits, {MULTIPLY} cycles after the operands and inside "
-                f"its multipliers; choose narrower accumulators than {width} bits, and a pipeline like COMPACT"
+                f"multipliers of {technology.value} sum inside, up to {ice40.MAC16_SUM} bits, {MULTIPLY} cycles after "
+                f"their operands; choose narrower accumulators than {width} bits, and a pipeline like COMPACT"
             )
         super().__init__(
             {

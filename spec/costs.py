@@ -106,8 +106,8 @@ def image_memory(technology: Technology, width: int, depth: int, registered: boo
 def lanes_together(target: Target) -> int:
     """Lanes of the scratchpad that share a memory.
 
-    Without registers around the memories two do where that takes fewer block RAMs, as in banks of 512 words of 16 bits on
-    Gowin's parts.
+    Without registers around the memories two do where that takes fewer block RAMs, as in banks of 512 words of 16 bits
+    on Gowin's parts.
     """
     technology, registered = target.build.technology, target.pipeline.request or target.pipeline.bank
     alone, pair = (block_rams(technology, target.bank_words, target.data_width, lanes) for lanes in (1, 2))

@@ -89,8 +89,12 @@ class GateSchedule(Checked):
             "tanh_g before input": RESULT < (at.input - at.tanh_g) % BEAT <= BEAT,
             "c before tanh_c": (at.tanh_c - self.lookup - at.input - RESULT) % BEAT < WRITE_CELL,
             "fewer than two beats to begin": self.begins <= 2 * BEAT,
+            "what is read in slot 0 stays": not self._held or (
+                self._held + 1 not in self._chosen and (self.step + STEP_PATH + self.address) % BEAT != BEAT - 1
+            ),
             "step between two units": self._stepped(self.step, STEP_PATH) in self._step_window,
-            "step between two logits": self._stepped(self.step_logit, LOGIT_PATH + self.data) in self._logit_window,
+            "step between two logits": self._stepped(self.step_logit, LOGIT_PATH + self.data) in self._logit_window
+            and (self.data > 0 or self._stepped(self.step_logit, STEP_PATH + 1) in self._logit_window),
         }
         broken = [rule for rule, kept in rules.items() if not kept]
         if broken:
@@ -139,17 +143,24 @@ class GateSchedule(Checked):
 
     @property
     def asked(self) -> list[str]:
-        """The gate whose offset is chosen in each slot.
-
-        Without registers behind the memory its data must stay when the unit stops in slot 0, and so its address: what
-        is read in slot 0 is asked for twice.
+        """The gate whose offset is chosen in each slot. What is read in slot 0 is asked for twice: nothing stops the
+        memory, so that only an address that stays lets the data stay when the unit stops there.
         """
-        found = ["o"] * BEAT
-        for gate, at in self.products.items():
-            found[(at - self.ask) % BEAT] = gate
-        if not self.data:
-            found[BEAT - 1 - self.offset] = found[BEAT - 2 - self.offset]
+        found = [self._chosen.get(slot, "o") for slot in range(BEAT)]
+        if self._held:
+            found[self._held + 1] = found[self._held]
         return found
+
+    @property
+    def _chosen(self) -> dict[int, str]:
+        """The gate whose offset must be chosen in a slot, by slot."""
+        return {(at - self.ask) % BEAT: gate for gate, at in self.products.items()}
+
+    @property
+    def _held(self) -> int:
+        """The slot in which a gate's offset is chosen that is read in slot 0; 0 if there is none."""
+        slot = BEAT - 2 - self.offset
+        return slot if slot in self._chosen else 0
 
     @property
     def keeps_o(self) -> bool:
@@ -173,15 +184,17 @@ class GateSchedule(Checked):
 
     @property
     def _step_window(self) -> range:
-        """Cycles in which the address may change: the first unit's last gate has been asked for, the next unit's first
-        not yet.
+        """Cycles in which the address may change: the first unit's last gate has been asked for and, without registers
+        that keep its lane, taken; the next unit's first has not yet been asked for.
         """
-        return range(max(self.asks.values()), min(self.asks.values()) + BEAT)
+        return range(max(self.asks.values()) + (0 if self.data else 2), min(self.asks.values()) + BEAT)
 
     @property
     def _logit_window(self) -> range:
-        """Cycles in which the code may change: the first logit has moved on, the next is not yet to."""
-        return range(self.begins + MOVE + 1, self.begins + MOVE + 1 + BEAT)
+        """Cycles in which the code may change: the first logit has moved on, the next is not yet to. When the unit
+        stops in slot 0 the memory's data, which nothing stops, may come a slot early.
+        """
+        return range(self.begins + MOVE + 2, self.begins + MOVE + 1 + BEAT)
 
 
 STEP_PATH = 1

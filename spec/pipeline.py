@@ -23,8 +23,8 @@ class Pipeline(Checked):
             behind it.
         request: in front of each of the scratchpad's memories, 0 to 3.
         bank: 1 if each of them has an output register. answer: 1 if there is another one behind it.
-        factors: address to word of the factor memory itself: 1, 2 with an output register, 3 with another one behind it,
-            4 also with one in front. The rest of `read` is in front.
+        factors: address to word of the factor memory itself: 1, 2 with an output register, 3 with another one behind
+            it, 4 also with one in front. The rest of `read` is in front.
         hidden: 1 if the memory of h has an output register.
         program: 1 if program memories have one.
         result_read: 1 if what is added to is registered. result_sum: 1 if the sum is, before it is clipped.
@@ -110,8 +110,8 @@ class Pipeline(Checked):
 
     @property
     def read(self) -> int:
-        """Address of a scratchpad or factor word to operand at the array's edge: registers on the way, the memory's own,
-        and that of the choice between banks.
+        """Address of a scratchpad or factor word to operand at the array's edge: registers on the way, the memory's
+        own, and that of the choice between banks.
         """
         return self.request + 1 + self.bank + self.answer + 1
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fdht.spec.gate_schedule import REGISTERED
 from fdht.spec.pipeline import COMPACT, PIPELINED
 
-REGISTERED_GATES = replace(COMPACT, gate=replace(REGISTERED, address=0, step_logit=6))
+REGISTERED_GATES = replace(COMPACT, gate=REGISTERED)
 """A compact array beside a registered gate unit."""
 
 MIXED = replace(

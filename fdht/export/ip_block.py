@@ -19,7 +19,7 @@ from fdht.hw.yosys import find_yosys
 from fdht.sim.build import convert, gateware_sources
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.protocol import image_check, target_id
-from fdht.spec.record import Text, read_kept
+from fdht.spec.record import Text, dump, read_kept
 from fdht.spec.registers import MAP_VERSION, OFFSET, REGISTERS
 from fdht.spec.target import Build, Target, Technology, find_target
 

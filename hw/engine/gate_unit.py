@@ -435,7 +435,8 @@ class Lookup(Component):
         instruction, record = self.instruction, gate_instruction(target)
         m.submodules.z = z = AddressGenerator(record.record("z"), schedule.address)
         ahead = int(schedule.ahead)  # also this is decided a cycle ahead
-        steps = self.go & ~self.is_state & (slot == Mux(self.is_emit, schedule.step_logit, schedule.step) - ahead)
+        step, step_logit = ((at - ahead) % BEAT for at in (schedule.step, schedule.step_logit))
+        steps = self.go & ~self.is_state & (slot == Mux(self.is_emit, step_logit, step))
         m.d.comb += [
             z.nest.eq(instruction.z),
             z.load.eq(self.start),

@@ -254,7 +254,8 @@ class ImageMemory(Component):
 
     Args:
         technology: of the part. shape: of a word. depth: words.
-        latency: 1; 2: every 16 bits have a RegisteredMemory of their own; 3: also registers behind it; 4: also in front.
+        latency: 1; 2: every 16 bits have a RegisteredMemory of their own; 3: also registers behind it; 4: also in
+            front.
 
     Members:
         fill (In): see fdht.hw.engine.signatures.image_write.

@@ -15,7 +15,8 @@ def sb_mac16(a: Value, b: Value, valid: Value, total: Value) -> Instance:
 
     Args:
         a, b: operands, at most 16 bits.
-        valid: the product counts, fdht.spec.gate_schedule.MULTIPLY cycles after its operands; without, the accumulator is loaded with 0.
+        valid: the product counts, gate_schedule.MULTIPLY cycles after its operands; without, the accumulator is loaded
+            with 0.
         total: 32 bits: the accumulator.
 
     Parameters after Lattice's iCE40 Technology Library, "MAC16 configurations".

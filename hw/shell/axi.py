@@ -286,8 +286,8 @@ class AXIAccelerator(Component):
         s_axis_x_*, s_axis_state_* (In), m_axis_result_* (Out): AXI4-Stream.
         interrupt (Out): high while an enabled bit of IRQ_STATUS is set.
 
-    Costs: latency 1, or 2 if the pipeline has registers at the ports, of a beat of x to the engine and of a result to its stream; the
-    engine's multipliers and block RAM, and no more.
+    Costs: latency 1, or 2 if the pipeline has registers at the ports, of a beat of x to the engine and of a result to
+    its stream; the engine's multipliers and block RAM, and no more.
     """
 
     def __init__(self, target: Target, build: int = 0):
