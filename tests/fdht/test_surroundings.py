@@ -109,6 +109,33 @@ def test_files_have_the_modes_that_the_umask_gives(fdht, tmp_path, checkpoint_fi
     assert not {path: mode for path in made if (mode := stat.S_IMODE(path.stat().st_mode)) != expected[path.is_dir()]}
 
 
+def without(module: str, *words: object, cwd: Path) -> subprocess.CompletedProcess:
+    """A command where a module is not installed."""
+    program = f"import sys; sys.modules[{module!r}] = None; from fdht.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("matplotlib", ("bench", "--preset", "digits", "--no-rtl")),
+        ("torch", ("bench", "--preset", "digits", "--part", "table")),
+        ("torch", ("bench", "--part", "cpu")),
+        ("torch", ("compare", "small.bundle")),
+    ],
+)
+def test_what_is_lacking_is_said_before_anything_is_measured(bundle_file, module, words):
+    done = without(module, *words, cwd=bundle_file.parent)
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr == f"fdht: error: {module} is not installed; pip install 'fdht[train]' brings it\n"
+
+
+def test_a_model_for_pytorch_needs_no_pictures(checkpoint_file, tmp_path):
+    done = without("matplotlib", "export", "--dense", checkpoint_file, "-o", "dense.pt", cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "dense.pt").is_file(), done.stderr
+
+
 @pytest.fixture
 def old_yosys(tmp_path, monkeypatch) -> Path:
     """A distribution's, first on the path: too old for Amaranth."""
