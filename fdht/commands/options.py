@@ -82,8 +82,8 @@ class ClipFolder(OptionGroup):
         typer.Option(
             "--split",
             metavar="NAME",
-            help="How the clips of a folder are divided into training and test: by group (what one video gave stays together), by clip, "
-            "or official-1 to -3 (HMDB51).",
+            help="How the clips of a folder are divided into training and test: by group (what one video gave stays "
+            "together), by clip, or official-1 to -3 (HMDB51).",
         ),
     ] = "group"
     fold: Annotated[
@@ -112,8 +112,8 @@ class Modes(OptionGroup):
     input_modes: Annotated[
         str | None,
         typer.Option(
-            help="Other input modes n, like 61,10,4,8, which x fills in C order. Their product must hold "
-            "x and h. Since h begins at a new index of one mode, it is often larger than N + H.",
+            help="Other input modes n, like 61,10,4,8, which x fills in C order. Their product must hold x and h. "
+            "Since h begins at a new index of one mode, it is often larger than N + H.",
             rich_help_panel=MODEL,
         ),
     ] = None

@@ -37,9 +37,10 @@ def precision(
 ) -> None:
     """Accuracy on the test split against widths of factors and data words, rounded after training and trained on them.
 
-    Order of contraction and accumulators are those of the engine; its own widths are not taken. Rows go into the file of results, a picture beside it. Trainings and measurements are kept in build/precision: what
-    was interrupted goes on where it was, and nothing is trained twice. All logits of models trained on integers are
-    held against the golden model's.
+    Order of contraction and accumulators are those of the engine; its own widths are not taken. Rows go into the file
+    of results, a picture beside it. Trainings and measurements are kept in build/precision: what was interrupted goes
+    on where it was, and nothing is trained twice. All logits of models trained on integers are held against the golden
+    model's.
     """
     from fdht.console import Output
     from fdht.model.presets import find_preset

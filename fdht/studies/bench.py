@@ -144,7 +144,7 @@ def run(
 def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) -> None:
     """Builds the boards of the contenders' targets with every seed, or finds them built, and records them.
 
-    Of the boards that share a target the one that it is named after.
+    Where boards share a target, the one that it is named after is built.
     """
     from fdht.boards.catalogue import BOARDS
     from fdht.boards.synthesis import synthesise as make
