@@ -34,6 +34,19 @@ def path_of(board: Board) -> Path:
     return FOLDER / f"{board.name}.json"
 
 
+def refuse_installed() -> None:
+    """Makes sure that a baseline would be recorded in fdht's sources, before anything is built for one.
+
+    Raises:
+        BaselineError: this is an installed copy.
+    """
+    if not (FOLDER.resolve().parents[1] / "pyproject.toml").is_file():
+        raise BaselineError(
+            "baselines are recorded in fdht's sources, and this is an installed copy; "
+            "call .venv/bin/fdht in a clone, after make setup"
+        )
+
+
 def record(board: Board, report: dict, cycles: dict[str, float | None]) -> Path:
     """Makes a build the baseline.
 

@@ -65,7 +65,7 @@ class Family:
 
     @property
     def routed_suffix(self) -> str:
-        """Of a routed design that is kept."""
+        """How the name of the routed design that is kept ends."""
         return self.routed.removeprefix("{seed}")
 
 

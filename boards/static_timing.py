@@ -144,7 +144,7 @@ def critical_paths(graph: TimingGraph) -> dict[Pin, CriticalPath]:
 
 
 _Edge = tuple[Pin, bool]
-"""Of which clock, and whether it falls."""
+"""A clock's pin, and whether the edge falls."""
 
 
 class _Analysis:

@@ -1,7 +1,11 @@
 """The front door: the command `fdht`, and the public Python names, each loaded when it is first used."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+if not (Path(__file__).parent / "spec").exists():  # sources as git keeps them: the rooms lie beside this folder
+    __path__.append(str(Path(__file__).parents[1]))
 
 from fdht.extras import lacking
 from fdht.spec.version import VERSION

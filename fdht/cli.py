@@ -115,8 +115,8 @@ def _run(arguments: list[str] | None) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        return _fail(f"{error.strerror or error}:{where}; choose another file or folder", 1)
+        where = f": {error.filename}; choose another file or folder" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}", 1)
     except (MemoryError, RuntimeError) as error:
         if not _lacks_memory(error):
             raise

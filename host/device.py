@@ -46,8 +46,8 @@ class Result:
     status: Status
 
     @property
-    def label(self) -> int:
-        """The class: the first of the largest logits, -1 without a head."""
+    def predicted(self) -> int:
+        """The class that the logits give: the first of the largest logits, -1 without a head."""
         return int(classes_of(self.logits))
 
 

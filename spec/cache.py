@@ -11,7 +11,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 VARIABLE = "FDHT_CACHE"
-"""Of the environment: another folder."""
+"""Environment variable that names another folder."""
 
 
 def cache_folder() -> Path:

@@ -100,7 +100,7 @@ class Region(Checked):
         return self._walk([prod(shape[mode + 1 :]) for mode in range(len(shape))])
 
     def _walk(self, weights: Sequence[int]) -> np.ndarray:
-        """Of the vector's entries, the sum over all modes of coordinate × weight."""
+        """For each entry of the vector, the sum over all modes of coordinate × weight."""
         result = np.array([sum(first * weight for first, weight in zip(self.start, weights, strict=True))])
         for position, ((mode, size), stride) in enumerate(zip(self.parts, self.strides, strict=True)):
             faster = prod(later for _, later in self.parts[position + 1 :])

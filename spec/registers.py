@@ -9,7 +9,7 @@ from enum import Enum, unique
 from fdht.spec.errors import SpecError
 
 BYTES = 4
-"""Of a register."""
+"""Bytes of a register."""
 
 
 @unique
@@ -101,14 +101,14 @@ def whole(name: str, access: Access, text: str, width: int = 8 * BYTES) -> Regis
 
 
 FRAME_BITS = 24
-"""Of the number of words in a frame."""
+"""Bits of the number of words in a frame."""
 
 IDENTIFICATION = 0x46444854
 """The letters FDHT."""
 
 MAP_VERSION = 2
-"""Of this map; a change that old software does not understand raises it. Registers keep their addresses, so new ones
-come last.
+"""Version of this map; a change that old software does not understand raises it. Registers keep their addresses, so
+new ones come last.
 """
 
 REGISTERS: tuple[Register, ...] = (
@@ -252,7 +252,7 @@ OFFSET = {register.name: BYTES * k for k, register in enumerate(REGISTERS)}
 """Byte address of each register."""
 
 ADDRESS_BITS = 8
-"""Of a byte address in the block."""
+"""Bits of a byte address in the block."""
 
 _BY_NAME = {register.name: register for register in REGISTERS}
 

@@ -18,7 +18,7 @@ from fdht.spec.instructions import LoaderOp, Segment, Token, gate_instruction
 from fdht.spec.target import Target
 
 SEED = int(os.environ.get("FDHT_SEED", "20261123"))
-"""Of the random tests."""
+"""Seed of the random tests."""
 
 
 def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter[str]:

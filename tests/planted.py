@@ -100,7 +100,7 @@ def _without_subtrahend(value: Value) -> Value:
 
 
 def _least(value: Value) -> int:
-    """Of all values of its shape."""
+    """The least of all values of its shape."""
     return -(1 << len(value) - 1)
 
 

@@ -63,17 +63,97 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
             yield room if first == "fdht" and room in BELOW else first, node.lineno
 
 
-@pytest.mark.parametrize("folder", [*BELOW, "tests", "docs"])
-def test_no_room_is_imported_by_a_bare_name(folder):
+ROOM = rf"(?:{'|'.join(sorted(BELOW.keys() - {'fdht'}))})\b"
+IN_TEXT = re.compile(rf"\bimport +(?:[\w.]+, *)*{ROOM}(?!-)|\bfrom +{ROOM}[\w.]* +import\b|(?<!\S)-m +{ROOM}(?!-)")
+"""An import by a bare name, or a module that is run by one, in what is no Python: pages, scripts, shell commands."""
+
+
+def bare_in_text(text: str) -> list[int]:
+    """The lines of a page or a script that name a room without fdht."""
+    return [number for number, line in enumerate(text.splitlines(), 1) if IN_TEXT.search(line)]
+
+
+def bare_in_code(text: str) -> list[int]:
+    """The lines of a module that name a room without fdht: imports anywhere, and strings that are modules' names."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Import(names=aliases):
+                names = [alias.name for alias in aliases]
+            case ast.ImportFrom(module=str(module), level=0):
+                names = [module]
+            case ast.Call(func=ast.Name(id=called) | ast.Attribute(attr=called)) if called in (
+                "__import__",
+                "import_module",
+            ):
+                given = [*node.args, *(each.value for each in node.keywords if each.arg == "name")]
+                names = [each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            case ast.Constant(value=str(word)) if re.fullmatch(rf"{ROOM}(?:\.[A-Za-z_]\w*)+", word):
+                place = ROOT.joinpath(*word.split(".")[:2])
+                names = [word] if place.is_dir() or place.with_suffix(".py").is_file() else []
+            case _:
+                continue
+        found += [node.lineno for name in names if re.match(rf"{ROOM}(?:\.|$)", name)]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(
+    ("snippet", "line"),
+    [
+        ("import hw", 1),
+        ("import os, hw", 1),
+        ("x = 1; import hw.engine as e", 1),
+        ("import os, \\\n    hw", 1),
+        ("if x:\n    from spec.fixed import Fixed", 2),
+        ("def f():\n    from spec import (\n        fixed,\n    )", 2),
+        ("__import__('hw')", 1),
+        ("import_module('hw.engine.array')", 1),
+        ("importlib.import_module(name='hw')", 1),
+        ("x = 1\nrunner.test(module='sim.engine_bench')", 2),
+        ("patch('hw.engine.array.Array')", 1),
+        ("[python, '-m', 'sim.build']", 1),
+    ],
+)
+def test_a_bare_name_in_code_is_noticed(snippet, line):
+    """And the same with fdht before it is none."""
+    assert bare_in_code(snippet) == [line]
+    rooms = rf"(?<!\.)\b({ROOM})"
+    assert bare_in_code(re.sub(rooms, r"fdht.\1", snippet)) == []
+
+
+@pytest.mark.parametrize(
+    "snippet", ["model = hw = 1", "'spec.json'", "from fdht import hw", "'model'", "x.import_(hw)"]
+)
+def test_a_word_that_is_no_import_is_none(snippet):
+    assert bare_in_code(snippet) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import hw",
+        ">>> from hw.engine import array",
+        'python -c "import os, hw; print(hw)"',
+        "write `from hw import engine` there",
+        "\t$(BIN)/python -m sim.build",
+        ".venv/bin/python -m sim",
+    ],
+)
+def test_a_bare_name_in_a_page_or_script_is_noticed(line):
+    assert bare_in_text(f"above\n{line}\nbelow") == [2]
+    assert bare_in_text(re.sub(ROOM, r"fdht.\g<0>", line)) == []
+
+
+def test_no_room_is_imported_by_a_bare_name():
     """`import hw` would find the folder from the project's root, and make a second module of every file in it."""
-    bare = re.compile(rf"\s*(?:from|import) +(?:{'|'.join(BELOW.keys() - {'fdht'})})\b(?!\s*=)")
-    files = [file for kind in ("*.py", "*.md") for file in (ROOT / folder).rglob(kind) if file.is_file()]
-    assert not [
-        f"{file.relative_to(ROOT)}:{number}: {line.strip()}"
-        for file in [*files, *ROOT.glob("*.md")]
-        for number, line in enumerate(file.read_text().splitlines(), 1)
-        if bare.match(line) or re.search(r"import_module\(.(?:spec|model|compiler|hw|sim|boards|host)\b", line)
-    ]
+    modules = [*ROOT.glob("*.py"), *(path for folder in (*BELOW, "tests", "docs") for path in sources(folder))]
+    pages = [page for folder in (*BELOW, "tests", "docs") for page in (ROOT / folder).rglob("*.md")]
+    scripts = [ROOT / name for name in ("Makefile", "setup.sh", "pyproject.toml", ".ci/run")]
+    changes = ROOT / "CHANGELOG.md"  # says how it was
+    texts = [*scripts, *pages, *(page for page in ROOT.glob("*.md") if page != changes)]
+    assert len(modules) > 150 and len(texts) > 30
+    assert not [f"{path.relative_to(ROOT)}:{line}" for path in modules for line in bare_in_code(path.read_text())]
+    assert not [f"{path.relative_to(ROOT)}:{line}" for path in texts for line in bare_in_text(path.read_text())]
 
 
 def test_the_description_of_the_package_names_every_folder_of_it():

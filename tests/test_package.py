@@ -36,15 +36,22 @@ def build(kind: str, source: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> tuple[Path, Path]:
-    """The wheel and the source archive, out of a copy of what git keeps."""
-    copy, dist = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("dist")
+def clone(tmp_path_factory) -> Path:
+    """A copy of what git keeps, without the links of make setup."""
+    copy = tmp_path_factory.mktemp("copy")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_file():
             shutil.copy(ROOT / name, copy / name)
-    return build("wheel", copy, dist), build("sdist", copy, dist)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(clone, tmp_path_factory) -> tuple[Path, Path]:
+    """The wheel and the source archive."""
+    dist = tmp_path_factory.mktemp("dist")
+    return build("wheel", clone, dist), build("sdist", clone, dist)
 
 
 def in_wheel(wheel: Path) -> set[str]:
@@ -69,10 +76,10 @@ def small_bundle() -> Bundle:
 
 
 @pytest.mark.slow
-def test_installed_among_files_of_other_names(built, tmp_path):
+def test_installed_among_files_of_other_names(built, clone, tmp_path):
     """The base installation does all that needs no training, without torch, and says what the rest needs; with the
     extra, the demo runs. The folder, and that of the cache, have a space and a # in their names, and the `python` that
-    is found first is another one.
+    is found first is another one. In the clone that it was installed from, the sources run.
     """
     here = tmp_path / "sp ace #1"
     here.mkdir()
@@ -94,8 +101,8 @@ def test_installed_among_files_of_other_names(built, tmp_path):
         made = subprocess.run(pip, capture_output=True, text=True, env=environment)
         assert made.returncode == 0, made.stderr
 
-    def run(*words: str, code: int = 0) -> subprocess.CompletedProcess:
-        result = subprocess.run([python, *words], cwd=here, capture_output=True, text=True, env=environment)
+    def run(*words: str, code: int = 0, cwd: Path = here) -> subprocess.CompletedProcess:
+        result = subprocess.run([python, *words], cwd=cwd, capture_output=True, text=True, env=environment)
         assert result.returncode == code, (words, result.stdout, result.stderr)
         return result
 
@@ -103,6 +110,8 @@ def test_installed_among_files_of_other_names(built, tmp_path):
     run("-c", "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is not None)")
     run("-c", "from fdht import Bundle, Device; print(Bundle.load('small.bundle').spec)")
     assert run("-m", "fdht", "--version").stdout == f"fdht {VERSION}\n"
+    assert run("-m", "fdht", "--version", cwd=clone).stdout == f"fdht {VERSION}\n"
+    run("-c", f"from fdht import Device, Bundle; Bundle.load({str(here / 'small.bundle')!r})", cwd=clone)
     script = Path(python).with_name("fdht")
     shown = subprocess.run([script, "synth", "--list"], cwd=here, capture_output=True, text=True, env=environment)
     assert shown.stdout == run("-m", "fdht", "synth", "--list").stdout and "ulx3s-85f" in shown.stdout

@@ -16,29 +16,33 @@ from fdht.commands.options import LAST_SEED, Json, RowsFile
 )
 def baselines(
     data: Annotated[
-        list[str] | None, typer.Option(help="A data set with a preset of its name; repeat for several [faces-hard].")
+        list[str] | None,
+        typer.Option(help="A data set with a preset of its name; repeat for several [default: faces-hard]."),
     ] = None,
     format: Annotated[
         list[str] | None,
-        typer.Option(help="dense, tt, tr, bt, ht-input (HT for the inputs alone) or fdht; repeat for several [all]."),
+        typer.Option(
+            help="dense, tt, tr, bt, ht-input (HT for the inputs alone) or fdht; repeat for several [default: all]."
+        ),
     ] = None,
     seed: Annotated[
         list[int] | None,
         typer.Option(
             help="Seed of a training; repeat for several. All formats are trained with all, dense with the first alone "
-            "[0, 1, 2].",
+            "[default: 0, 1, 2].",
             min=0,
             max=LAST_SEED,
         ),
     ] = None,
     training_clips: Annotated[
-        int | None, typer.Option(help="Training clips of each model, all epochs together [the preset's].", min=1)
+        int | None,
+        typer.Option(help="Training clips of each model, all epochs together [default: the preset's].", min=1),
     ] = None,
     learning_rate: Annotated[
         list[float] | None,
         typer.Option(
             help="Peak learning rate; of several the best on the validation split, over all seeds, is taken for each "
-            "format [0.01, 0.003, 0.001]."
+            "format [default: 0.01, 0.003, 0.001]."
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Trainings at a time, each in a process with one thread.", min=1)] = 1,

@@ -22,7 +22,7 @@ def bench(
         list[str] | None,
         typer.Option(
             help="table, scaling (cost against N), cpu (PyTorch), epoch (the same in training) or pictures; "
-            "repeat for several [all]."
+            "repeat for several [default: all]."
         ),
     ] = None,
     preset: Annotated[list[str] | None, typer.Option(help="Only rows of this preset; repeat for several.")] = None,
@@ -34,7 +34,11 @@ def bench(
         typer.Option(help="Only rows of this format: ht (FDHT), tt, tr, bt, dense; repeat for several."),
     ] = None,
     synth: Annotated[
-        bool, typer.Option("--synth", help="First build the boards, 3 seeds each: hours. Else recorded builds count.")
+        bool,
+        typer.Option(
+            "--synth",
+            help="Build the boards first, with 3 seeds each (hours). Without it, clocks are those of recorded builds.",
+        ),
     ] = False,
     no_rtl: Annotated[
         bool, typer.Option("--no-rtl", help="Take the cycles of the schedule alone, without simulating them.")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import DEFAULT_TARGET, Json, TargetName
+from fdht.commands.options import DEFAULT_TARGET, FactorWidth, Json, TargetName
 
 
 @command(
@@ -21,12 +21,7 @@ def compile_(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of bundle and image [default: the checkpoint's].")
     ] = None,
-    factor_width: Annotated[
-        int | None,
-        typer.Option(
-            help="Bits of a factor, 4 to the engine's [default: the engine's, or those it was trained on with --qat]."
-        ),
-    ] = None,
+    factor_width: FactorWidth = None,
     data: Annotated[
         str | None,
         typer.Option(

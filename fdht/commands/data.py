@@ -20,7 +20,7 @@ def data(
     *,
     name: Annotated[
         str | None,
-        typer.Argument(help="A data set, or module:name of your own; all are listed without.", metavar="NAME"),
+        typer.Argument(help="A data set, or module:name of your own. Without one, all are listed.", metavar="NAME"),
     ] = None,
     clips: ClipFolder,
     out: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, command
-from fdht.commands.options import BUILD, ClipFolder, Json, OtherData, Seed
+from fdht.commands.options import BOARD, BUILD, ClipFolder, Json, OtherData, Seed
 
 
 @command(
@@ -19,12 +19,12 @@ from fdht.commands.options import BUILD, ClipFolder, Json, OtherData, Seed
 def explore(
     *,
     preset: Annotated[
-        str, typer.Argument(help="faces, digits, ...: gives the data, the hidden units, and how a model is trained.")
-    ],
-    board: Annotated[
         str,
-        typer.Option("--board", "-b", help="The board it is to run on: a name in fdht synth --list.", metavar="NAME"),
+        typer.Argument(
+            metavar="PRESET", help="faces, digits, ...: gives the data, the hidden units, and how a model is trained."
+        ),
     ],
+    board: Annotated[str, BOARD],
     data: OtherData = None,
     clips: ClipFolder,
     trials: Annotated[

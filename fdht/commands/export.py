@@ -64,10 +64,10 @@ def export(
     if axi == (dense is not None):
         raise typer.BadParameter("say what to export: either --axi or --dense CHECKPOINT", param_hint="--axi")
     if dense is not None:
-        from fdht.studies import compression
+        from fdht.export import state_dict
 
-        figures = compression.to_dense(output, dense, out)
-        compression.report_dense(output, figures)
+        figures = state_dict.run(output, dense, out)
+        state_dict.report(output, figures)
     else:
         from fdht.export import ip_block
 

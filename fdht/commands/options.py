@@ -19,8 +19,8 @@ DEFAULT_TARGET = "ulx3s-85f"
 
 LAST_SEED = 2**32 - 1
 
-MODEL = "The model's shape"
-"""A group of options in the help of a command."""
+MODEL, INTEGERS = "The model's shape", "An engine's integers"
+"""Groups of options in the help of a command."""
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON alone on stdout, one object or one list; all else goes to stderr.")
@@ -35,15 +35,31 @@ TargetName = Annotated[
         metavar="NAME",
     ),
 ]
+FactorWidth = Annotated[
+    int | None,
+    typer.Option(
+        help="Bits of a factor, 4 to 18; more than the engine's do not compile [default: the engine's, or, of a model "
+        "trained with --qat, its own].",
+        rich_help_panel=INTEGERS,
+    ),
+]
+BOARD = typer.Option("--board", "-b", help="The board: a name in fdht synth --list.", metavar="NAME")
+"""As `Annotated[str, BOARD]`, or `str | None` where there need not be one."""
+
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
-Pauses = Annotated[bool, typer.Option("--pauses", help="Leave random gaps in the input: values stay, cycles grow.")]
+Pauses = Annotated[
+    bool,
+    typer.Option("--pauses", help="Leave random gaps in the input: values stay the same, the run takes more cycles."),
+]
 OtherData = Annotated[
     str | None, typer.Option("--data", metavar="NAME", help="Other data than the preset's, see fdht data.")
 ]
 AlsoRows = Annotated[
     Path | None, typer.Option("--results", metavar="FILE", help="Also put rows into this file of results.")
 ]
-RowsFile = Annotated[Path | None, typer.Option("--out", "-o", help="The file of rows [build/results/accuracy.json].")]
+RowsFile = Annotated[
+    Path | None, typer.Option("--out", "-o", help="The file of rows [default: build/results/accuracy.json].")
+]
 
 
 @dataclass(frozen=True)
@@ -66,8 +82,8 @@ class ClipFolder(OptionGroup):
         typer.Option(
             "--split",
             metavar="NAME",
-            help="How clips in a folder come to train or test: by group (what one video gave stays together), by clip, "
-            "or official-1 to -3 (HMDB51).",
+            help="How the clips of a folder are divided into training and test: by group (what one video gave stays "
+            "together), by clip, or official-1 to -3 (HMDB51).",
         ),
     ] = "group"
     fold: Annotated[
@@ -96,8 +112,8 @@ class Modes(OptionGroup):
     input_modes: Annotated[
         str | None,
         typer.Option(
-            help="Other input modes n, like 61,10,4,8, which x fills in C order. x and h each fill whole indices of "
-            "one mode, so the product is often more than both.",
+            help="Other input modes n, like 61,10,4,8, which x fills in C order. Their product must hold x and h. "
+            "Since h begins at a new index of one mode, it is often larger than N + H.",
             rich_help_panel=MODEL,
         ),
     ] = None

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, command
-from fdht.commands.options import DEFAULT_TARGET, LAST_SEED, Json, RowsFile
+from fdht.commands.options import DEFAULT_TARGET, LAST_SEED, Json, RowsFile, TargetName
 
 
 @command(
@@ -15,39 +15,32 @@ from fdht.commands.options import DEFAULT_TARGET, LAST_SEED, Json, RowsFile
     "fdht precision digits --seed 0",
 )
 def precision(
-    preset: Annotated[str, typer.Argument(help="The preset that is trained: digits, faces, ...")],
-    target: Annotated[
-        str,
-        typer.Option(
-            "--target",
-            "-t",
-            metavar="NAME",
-            help="The engine whose order of contraction and accumulators are taken; its own widths are not.",
-        ),
-    ] = DEFAULT_TARGET,
+    preset: Annotated[str, typer.Argument(metavar="PRESET", help="The preset that is trained: digits, faces, ...")],
+    target: TargetName = DEFAULT_TARGET,
     seed: Annotated[
         list[int] | None,
         typer.Option(
             help="Seed of a training; repeat for several. Pairs of the widths 4, 8 and 16 are trained with all, other "
-            "pairs with the first alone [0, 1, 2].",
+            "pairs with the first alone [default: 0, 1, 2].",
             min=0,
             max=LAST_SEED,
         ),
     ] = None,
     factor_width: Annotated[
-        list[int] | None, typer.Option(help="Bits of a factor; repeat for several [4, 6, 8, 10, 12, 16].")
+        list[int] | None, typer.Option(help="Bits of a factor; repeat for several [default: 4, 6, 8, 10, 12, 16].")
     ] = None,
     data_width: Annotated[
-        list[int] | None, typer.Option(help="Bits of a data word; repeat for several [4, 6, 8, 10, 12, 16].")
+        list[int] | None, typer.Option(help="Bits of a data word; repeat for several [default: 4, 6, 8, 10, 12, 16].")
     ] = None,
     out: RowsFile = None,
     json: Json = False,
 ) -> None:
     """Accuracy on the test split against widths of factors and data words, rounded after training and trained on them.
 
-    Rows go into the file of results, a picture beside it. Trainings and measurements are kept in build/precision: what
-    was interrupted goes on where it was, and nothing is trained twice. All logits of models trained on integers are
-    held against the golden model's.
+    Order of contraction and accumulators are those of the engine; its own widths are not taken. Rows go into the file
+    of results, a picture beside it. Trainings and measurements are kept in build/precision: what was interrupted goes
+    on where it was, and nothing is trained twice. All logits of models trained on integers are held against the golden
+    model's.
     """
     from fdht.console import Output
     from fdht.model.presets import find_preset

@@ -6,14 +6,12 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BUILD, Json
+from fdht.commands.options import BOARD, BUILD, Json
 
 
 @command(ENGINE, "fdht program --board icebreaker", "fdht program --board ulx3s-85f --bitstream other.bit")
 def program(
-    board: Annotated[
-        str, typer.Option("--board", "-b", help="The board to load: a name in fdht synth --list.", metavar="NAME")
-    ],
+    board: Annotated[str, BOARD],
     bitstream: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The bitstream [default: build/BOARD, as fdht synth leaves it].")
     ] = None,

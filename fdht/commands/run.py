@@ -47,8 +47,8 @@ def run(
 ) -> None:
     """Run clips on a board: classes, frames per second.
 
-    The board says which engine it has; an image for it is made of the bundle, which fdht compile must have made for
-    that target, and loaded if it is not there yet. With --simulate, the same driver talks to the pins of the board's
+    The board says which engine it has. The bundle, compiled for that target, is made into an image, and loaded if the
+    board does not have it yet. With --simulate, the same driver talks to the pins of the board's
     design in simulation.
     """
     from fdht.console import Output

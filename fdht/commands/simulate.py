@@ -28,7 +28,7 @@ def simulate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Run clips through the RTL, cycle by cycle, every word against the golden execution.
+    """Run clips through the RTL, cycle by cycle, and compare every word with the prediction.
 
     Needs no torch: the bundle carries its golden vectors.
     """

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BUILD, Json
+from fdht.commands.options import BOARD, BUILD, Json
 
 
 @command(
@@ -17,10 +17,7 @@ from fdht.commands.options import BUILD, Json
     "fdht synth --board icebreaker --check",
 )
 def synth(
-    board: Annotated[
-        str | None,
-        typer.Option("--board", "-b", help="The board to build for; --list shows those there are.", metavar="NAME"),
-    ] = None,
+    board: Annotated[str | None, BOARD] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the boards and build nothing.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the build [default: build/BOARD].")] = None,
     seed: Annotated[
@@ -39,8 +36,9 @@ def synth(
     """Make a bitstream: the engine behind its UART, with what it uses and how fast it is.
 
     One bitstream runs every model that fits the board's target. A board's baseline is a recorded build: it says what it
-    took, how fast it was and how many cycles the presets need; --check fails if a build takes more multipliers, block
-    RAM or cycles at all, 5 % more LUTs or flip-flops, or is 5 % slower.
+    took, how fast it was and how many cycles the presets need; --check fails if
+    multipliers, block RAMs or SPRAMs differ, if a preset takes more cycles or does not fit any more, if there are 5 %
+    more LUTs or flip-flops, or if the median clock is 5 % lower.
     """
     from fdht.console import Output
     from fdht.workflow import bitstream

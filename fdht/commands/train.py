@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, OptionGroup, command
-from fdht.commands.options import BUILD, DEFAULT_TARGET, MODEL, ClipFolder, Json, Modes, Seed
+from fdht.commands.options import BUILD, DEFAULT_TARGET, INTEGERS, MODEL, ClipFolder, FactorWidth, Json, Modes, Seed
 from fdht.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fdht.model.qat import Arithmetic
 
 RECIPE, MACHINE = "How it is trained (as the preset says, unless given)", "The machine"
-INTEGERS = "Training on an engine's integers"
 """Groups of options in fdht train --help."""
 
 
@@ -96,13 +95,7 @@ class Integers(OptionGroup):
             rich_help_panel=INTEGERS,
         ),
     ] = None
-    factor_width: Annotated[
-        int | None,
-        typer.Option(
-            help="Bits of a factor, 4 to 18; more than the engine's do not compile [default: the engine's].",
-            rich_help_panel=INTEGERS,
-        ),
-    ] = None
+    factor_width: FactorWidth = None
     data_width: Annotated[
         int | None,
         typer.Option(
@@ -148,7 +141,7 @@ def train(
     preset: Annotated[
         str | None,
         typer.Argument(
-            help="What to train, or a file that fdht explore --take wrote; all presets are listed without.",
+            help="What to train, or a file that fdht explore --take wrote. Without one, all presets are listed.",
             metavar="PRESET",
         ),
     ] = None,

@@ -1,1 +1,1 @@
-"""The engine as an IP block for other designs: its files and what an integrator needs beside them."""
+"""What others take: the engine as an IP block, with what an integrator needs beside it; a model as a state dict."""

@@ -18,6 +18,7 @@ from fdht.compiler.lanes import stage_cycles
 from fdht.compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
 from fdht.compiler.planner import candidates
 from fdht.console import Output, rounded
+from fdht.extras import need
 from fdht.model.presets import PRESETS
 from fdht.sim.build import build
 from fdht.sim.simulate import Job, Simulation, simulate_jobs
@@ -101,6 +102,7 @@ def run(
 
     Raises:
         SpecError: a part, preset, target or format that is none.
+        ModuleNotFoundError: what a wanted part needs, which is found before anything is measured.
         Mismatch and what builds and simulations raise; rows measured before are written.
     """
     for name in parts:
@@ -109,23 +111,29 @@ def run(
     wanted, builds, results = parts or PARTS, Builds(folder / "builds.json"), folder / "bench.json"
     chosen = find(presets, targets, formats, [*contenders(), *scaling()])
     chosen = [c for c in chosen if {"engine": "table"}.get(c.kind, c.kind) in wanted]
+    timed = next(PRESETS[name] for name in TIMED if name in PRESETS)
+    of_times = not (targets or formats) and (not presets or timed.name in presets)
+    times = {"cpu", "epoch"} & set(wanted) if of_times else set()
+    if times or (chosen and rtl):
+        need("torch")
+    if "pictures" in wanted:
+        need("matplotlib")
     if synth:
         synthesise(output, chosen, builds)
     rows = measure(output, chosen, builds, results, rtl)
     report(output, rows)
-    timed = next(PRESETS[name] for name in TIMED if name in PRESETS)
-    if not (targets or formats) and (not presets or timed.name in presets):
+    if times:
         from fdht.studies import stopwatch
 
         for part, time, show in (
             ("cpu", stopwatch.measure, stopwatch.report),
             ("epoch", stopwatch.measure_epoch, stopwatch.report_epoch),
         ):
-            if part in wanted:
-                times = time(output, timed)
-                show(output, times)
-                merge(results, times)
-                rows += times
+            if part in times:
+                measured = time(output, timed)
+                show(output, measured)
+                merge(results, measured)
+                rows += measured
     if "pictures" in wanted:
         from fdht.studies import pictures
 
@@ -136,7 +144,7 @@ def run(
 def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) -> None:
     """Builds the boards of the contenders' targets with every seed, or finds them built, and records them.
 
-    Of the boards that share a target the one that it is named after.
+    Where boards share a target, the one that it is named after is built.
     """
     from fdht.boards.catalogue import BOARDS
     from fdht.boards.synthesis import synthesise as make

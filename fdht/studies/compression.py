@@ -10,7 +10,7 @@ from fdht.console import Advance, Output, percent
 from fdht.drawing import plain, write
 from fdht.model.checkpoint import Checkpoint, digest, load_checkpoint, write_checkpoint
 from fdht.model.data import DataSet, Source, load
-from fdht.model.dense import DenseModel, read_dense, write_dense
+from fdht.model.dense import DenseModel, read_dense
 from fdht.model.layers import Classifier
 from fdht.model.presets import PRESETS, Preset, find_preset
 from fdht.model.train import TrainingOptions, predict, train
@@ -277,21 +277,3 @@ def draw(figures: dict) -> Figure:
     axes.set_title(f"{Path(figures['file']).name} on {figures['data']}, rank by rank", loc="left", fontsize=11)
     axes.legend(frameon=False, fontsize=9)
     return figure
-
-
-def to_dense(output: Output, checkpoint: Path, out: Path) -> dict:
-    """Writes a checkpoint's model as plain PyTorch's state dict; returns what is in it."""
-    trained = load_checkpoint(checkpoint)
-    with output.progress("multiplying out the factors"):
-        shapes = write_dense(out, trained.model)
-    return {
-        "checkpoint": str(checkpoint),
-        "file": str(out),
-        "parameters": {name: list(s) for name, s in shapes.items()},
-    }
-
-
-def report_dense(output: Output, figures: dict) -> None:
-    """What was written."""
-    rows = [(name, " × ".join(f"{size:,}" for size in shape)) for name, shape in figures["parameters"].items()]
-    output.table(f"{figures['file']}: a state dict of plain PyTorch", ("parameter", "shape"), rows)

@@ -36,9 +36,11 @@ def run(
         accept: make it the baseline; `cycles_per_step` and `baseline` join the figures.
 
     Raises:
-        BaselineError: the build is worse than its baseline.
+        BaselineError: the build is worse than its baseline, or this is an installed copy, which keeps none.
     """
     board = find_board(board_name)
+    if accept:
+        baseline.refuse_installed()
     if not seeds:
         seeds = baseline.load(board)["seeds"] if check else [1]
     with output.progress(f"bitstream for {board.name}") as advance:

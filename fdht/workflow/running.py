@@ -168,7 +168,7 @@ def figures(bundle: Bundle, made: Run, clock_mhz: float | None, compare: bool) -
                 "label": int(bundle.labels[clip]),
                 "float": float_class(bundle, clip),
                 "golden": int(golden[clip]),
-                "device": result.label,
+                "device": result.predicted,
                 "cycles": result.status.cycles,
             }
             for clip, result in zip(made.clips, made.results, strict=True)

@@ -52,7 +52,7 @@ from fdht.spec.registers import ADDRESS_BITS, FRAME_BITS, IDENTIFICATION, MAP_VE
 from fdht.spec.target import Target
 
 NAME = "fdht_axi"
-"""Of the Verilog module."""
+"""Name of the Verilog module, unless another is given."""
 
 RESULT_WIDTH = 32
 """Bits of a result on m_axis_result."""

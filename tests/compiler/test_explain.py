@@ -68,7 +68,7 @@ def test_blocks_of_what_lasts_do_not_overlap():
 
 
 def test_the_runners_up_are_slower_or_do_not_fit():
-    """Of a model that is cut: another way to cut it, other stages, and stages that do not fit."""
+    """A model that is cut has among them another way to cut it, other stages, and stages that do not fit."""
     spec, on = banded_spec(), target(8, 1)
     why = explain(spec, on)
     assert why.tiling != "not cut" and len(why.runners_up) >= 2

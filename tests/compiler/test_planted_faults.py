@@ -39,7 +39,7 @@ class Fault:
 
 
 def _changed(fault: Callable) -> Callable[..., bool]:
-    """Of a function without effects: its result is another."""
+    """Whether the fault bites a function without effects: its result is another."""
     return lambda right, *args: not np.array_equal(right(*args), fault(right, *args))
 
 

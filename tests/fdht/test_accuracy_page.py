@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from docs import accuracy_page
-from fdht.studies.accuracy import Row, hits, merge
+from fdht.studies.accuracy import Row, hits, load, merge
+from fdht.studies.standings import standings
 
 CORRECT = np.arange(50) % 5 > 0
 OURS = Row("baselines", "faces", "fdht", "whole", 4224, 15528, 4800, 0, **hits(CORRECT))
@@ -65,6 +66,20 @@ def test_the_page_has_every_table_and_keeps_its_words(page):
     assert accuracy_page.PICTURE.read_bytes().startswith(b"\x89PNG")
     accuracy_page.write()
     assert page.read_text() == text, "written twice is written once"
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"), [("faces-hard", "With two training photos"), ("clip-segments", "On films")]
+)
+def test_the_words_name_every_format_beside_a_matrix_with_its_accuracy(data, sentence):
+    every = [row for row in load(accuracy_page.ROWS) if row.study == accuracy_page.BASELINES and row.data == data]
+    ((_, models),) = standings(every).items()
+    said = accuracy_page.PAGE.read_text().partition(sentence)[2].partition(" FDHT is ")[0]
+    said = " ".join(said.replace("%", "").split()).replace("reaches ", "")
+    beside = [model for model in models if model.rows[0].recurrent == "dense" or model.rows[0].format == "fdht"]
+    assert len(beside) == 5
+    for model in beside:
+        assert f"{accuracy_page.NAMES[model.rows[0].format]} {100 * model.mean:.1f}" in said
 
 
 def test_rtl_that_differs_from_the_golden_model_shows(page):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from inspect import signature
 from typing import Annotated
@@ -37,6 +38,7 @@ def test_every_option_says_what_it_is():
     ]
     assert len(lines) > 100
     assert not [line for line in lines if line.endswith((": None", ": ")) or ": Of " in line]
+    assert not [line for line in lines if re.search(r"\[(?!default: )", line)]
 
 
 def test_options_that_belong_together_arrive_as_one_value():

@@ -326,7 +326,7 @@ def test_the_driver_speaks_byte_for_byte_as_recorded(monkeypatch):
         initial = np.array([exchange.STATE])
         (result,) = device.run(np.array([exchange.FRAMES], dtype=np.uint8), initial=initial)
     assert not left and not asked, f"next was to come: {left[:1]}, but it sent {asked.hex()}"
-    assert result.logits.tolist() == list(exchange.LOGITS) and result.label == 0
+    assert result.logits.tolist() == list(exchange.LOGITS) and result.predicted == 0
     assert result.hidden.tolist() == [exchange.HIDDEN] and result.cells.tolist() == [exchange.CELL]
     status = result.status
     counts = (status.cycles, status.stalls, status.saturations)

@@ -50,13 +50,47 @@ def test_what_an_encoding_lacks_is_replaced(bundle_file, encoding):
     assert b"U2 ? B12" in done.stdout
 
 
-def test_a_closed_pipe_ends_a_command_quietly(bundle_file):
+SHOWS = pytest.mark.parametrize(
+    "words",
+    [("--help",), ("--version",), ("synth", "--list"), ("train",), ("info", "small.bundle", "--json")],
+    ids=" ".join,
+)
+"""Commands that print much, little, as help, as tables and as JSON."""
+
+
+def printing_to(stdout: int | str, words: tuple[str, ...], folder: Path) -> subprocess.CompletedProcess:
+    """Runs a command whose output goes to a descriptor, or where a shell is told."""
+    command = [sys.executable, "-m", "fdht", *words]
+    if isinstance(stdout, str):
+        command, stdout = ["sh", "-c", f'"$@" {stdout}', "sh", *command], subprocess.PIPE
+    return subprocess.run(command, cwd=folder, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+@SHOWS
+def test_a_closed_pipe_ends_a_command_quietly(bundle_file, words):
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "fdht", "info", str(bundle_file)]
-    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE)
+    done = printing_to(write, words, bundle_file.parent)
     os.close(write)
-    assert done.stderr == b"", done.stderr
+    assert done.returncode == 1
+    assert "error" not in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr == "" or "--json" in words
+
+
+@SHOWS
+def test_who_wants_no_output_gets_none(bundle_file, words):
+    done = printing_to(">&-", words, bundle_file.parent)
+    assert done.returncode == 0 and done.stdout == ""
+    assert done.stderr == "" or "--json" in words
+    assert printing_to(">&- 2>&-", words, bundle_file.parent).returncode == 0
+
+
+@SHOWS
+def test_a_full_device_is_named_alone(bundle_file, words):
+    """Output has no name that the sentence could give."""
+    done = printing_to(">/dev/full", words, bundle_file.parent)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "fdht: error: No space left on device"
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077])
@@ -73,6 +107,33 @@ def test_files_have_the_modes_that_the_umask_gives(fdht, tmp_path, checkpoint_fi
     assert {path.suffix for path in made} >= {".bundle", ".image", ".vcd", ".v", ".h", ".md"}
     expected = {True: 0o777 & ~mask, False: 0o666 & ~mask}
     assert not {path: mode for path in made if (mode := stat.S_IMODE(path.stat().st_mode)) != expected[path.is_dir()]}
+
+
+def without(module: str, *words: object, cwd: Path) -> subprocess.CompletedProcess:
+    """A command where a module is not installed."""
+    program = f"import sys; sys.modules[{module!r}] = None; from fdht.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("matplotlib", ("bench", "--preset", "digits", "--no-rtl")),
+        ("torch", ("bench", "--preset", "digits", "--part", "table")),
+        ("torch", ("bench", "--part", "cpu")),
+        ("torch", ("compare", "small.bundle")),
+    ],
+)
+def test_what_is_lacking_is_said_before_anything_is_measured(bundle_file, module, words):
+    done = without(module, *words, cwd=bundle_file.parent)
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr == f"fdht: error: {module} is not installed; pip install 'fdht[train]' brings it\n"
+
+
+def test_a_model_for_pytorch_needs_no_pictures(checkpoint_file, tmp_path):
+    done = without("matplotlib", "export", "--dense", checkpoint_file, "-o", "dense.pt", cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "dense.pt").is_file(), done.stderr
 
 
 @pytest.fixture

@@ -40,7 +40,9 @@ def build(monkeypatch, tmp_path):
         "seconds": 1.0,
         "tools": {"yosys": "1"},
     }
-    monkeypatch.setattr(baseline, "FOLDER", tmp_path / "baselines")
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.setattr(baseline, "FOLDER", tmp_path / "boards" / "baselines")
     monkeypatch.setattr(bitstream, "preset_cycles", lambda board: dict(CYCLES))
     monkeypatch.setattr(bitstream, "synthesise", lambda board, out, seeds, progress: figures | {"seeds": list(seeds)})
     return figures
@@ -56,8 +58,8 @@ def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_pa
     check = ("synth", "--board", BOARD.name, "--check")
     assert "has no baseline" in fdht(*check).sentence
     outcome = fdht("synth", "--board", BOARD.name, "--seed", 1, "--seed", 2, "--accept", "--json")
-    kept = json.loads((tmp_path / "baselines" / "icebreaker.json").read_text())
-    assert outcome.figures["baseline"] == str(tmp_path / "baselines" / "icebreaker.json")
+    kept = json.loads((tmp_path / "boards" / "baselines" / "icebreaker.json").read_text())
+    assert outcome.figures["baseline"] == str(tmp_path / "boards" / "baselines" / "icebreaker.json")
     assert kept["seeds"] == [1, 2] and kept["cycles_per_step"] == CYCLES
 
     outcome = fdht(*check)
@@ -73,6 +75,20 @@ def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_pa
     build["ffs"] = 3000
     outcome = fdht(*check, "--json")
     assert outcome.code == 1 and "ffs: 3000, not 2400" in outcome.sentence and not outcome.out
+
+
+def test_an_installed_copy_records_no_baseline(fdht, build, tmp_path, monkeypatch):
+    """And says so before it builds; the sources are told also where a link of fdht/ leads to them."""
+    (tmp_path / "boards" / "baselines").mkdir()
+    (tmp_path / "fdht").mkdir()
+    (tmp_path / "fdht" / "boards").symlink_to("../boards")
+    monkeypatch.setattr(baseline, "FOLDER", tmp_path / "fdht" / "boards" / "baselines")
+    accept = ("synth", "--board", BOARD.name, "--accept")
+    assert fdht(*accept).code == 0
+    (tmp_path / "pyproject.toml").unlink()
+    monkeypatch.setattr(bitstream, "synthesise", lambda *_, **__: pytest.fail("built"))
+    outcome = fdht(*accept)
+    assert outcome.code == 1 and "this is an installed copy" in outcome.sentence
 
 
 @pytest.mark.parametrize("options", [(), ("--board", BOARD.name, "--check", "--accept")])

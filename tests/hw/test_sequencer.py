@@ -55,7 +55,7 @@ class Span:
 
 
 class Sequencers(Component):
-    """Of the three units, around their tokens."""
+    """The sequencers of the three units, around their tokens."""
 
     def __init__(self, target: Target):
         self._target = target

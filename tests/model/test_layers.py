@@ -218,7 +218,7 @@ def test_default_stage_list():
     "split", [(1, (2, (3, 4))), (1, ((2, 3), 4)), ((1, 2), (3, 4)), ((1, (2, 3)), 4), (((1, 2), 3), 4)]
 )
 def test_default_stage_list_leaves_one_bond_open(split):
-    """Of every tree of four modes: two open ones would multiply what a stage takes by a rank."""
+    """On every tree of four modes: two open ones would multiply what a stage takes by a rank."""
     network = ht_network((2, 2, 2, 2), (2, 2, 2, 2), tree_from(split, 2))
     modes = {*network.inputs, *network.outputs}
     *before, last = (set(stage.result) - modes for stage in stages(network, left_to_right(network)))

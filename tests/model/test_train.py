@@ -254,6 +254,7 @@ def test_products_in_bfloat16(tiny, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those that torch.compile makes within torch
 def test_compiling_without_a_compiler(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
@@ -263,6 +264,7 @@ def test_compiling_without_a_compiler(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those that torch.compile makes within torch
 def test_compiled_training_is_training(tiny, tmp_path):
     losses = [
         train("tiny", tmp_path / "c", TrainingOptions(epochs=1, compiled=way)).history[0]["loss"]

@@ -16,7 +16,7 @@ from fdht.spec.errors import CapacityError
 
 @pytest.mark.parametrize("shape", [(2, 4), (4, 4)], ids=lambda shape: f"{shape[0]}x{shape[1]}")
 def test_step_ends_and_latency(shape):
-    """Of models of all kinds, cut at random, with beats of one word and of four."""
+    """For models of all kinds, cut at random, with beats of one word and of four."""
     target = small_target(*shape)
     rng = np.random.default_rng([SEED, 21, target.input_lanes])
     images, jobs = [], []

@@ -16,7 +16,7 @@ from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.target import find_target
 
 STEPS, WIDTH = 4, 9
-"""Of a clip; of factors drawn evenly, with which no sum can leave 32 bits."""
+"""Steps of a clip; bits of factors drawn evenly, with which no sum can leave 32 bits."""
 
 
 def test_the_small_board_is_kept_busy():

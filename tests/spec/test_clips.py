@@ -19,8 +19,8 @@ def test_without_a_head_the_class_is_minus_one():
 
 def test_a_device_names_the_first_of_equal_logits():
     none, status = np.zeros(0, dtype=np.int64), Status.parse(bytes(Status.SIZE))
-    assert Result(np.array([2, 5, 5]), none, none, None, status).label == 1
-    assert Result(none, none, none, None, status).label == -1
+    assert Result(np.array([2, 5, 5]), none, none, None, status).predicted == 1
+    assert Result(none, none, none, None, status).predicted == -1
 
 
 def test_words_are_sent_in_the_order_that_names_their_positions():
