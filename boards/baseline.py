@@ -1,6 +1,6 @@
 """Recorded figures of the boards, and how a build is held against them.
 
-A baseline is `baselines/<board>.json`: what the board's engine took, how fast it was, with which tools and seeds, and
+A baseline is `baselines/<board>/<target>.json`: what that engine took on the board, how fast it was, with which tools and seeds, and
 the cycles of a step of every preset. What the specification predicts must be met exactly; logic and clock depend on the
 placer's luck, so they have margins.
 """
@@ -31,7 +31,8 @@ class BaselineError(FdhtError):
 
 
 def path_of(board: Board) -> Path:
-    return FOLDER / f"{board.name}.json"
+    """The baseline of a board with the engine it has; of another engine on the same board it says nothing."""
+    return FOLDER / board.name / f"{board.engine.name}.json"
 
 
 def refuse_installed() -> None:
@@ -56,7 +57,7 @@ def record(board: Board, report: dict, cycles: dict[str, float | None]) -> Path:
     """
     kept = {name: report[name] for name in (*SETTINGS, *EXACT, *MARGINS, *TOLD)}
     path = path_of(board)
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"board": board.name, **kept, "cycles_per_step": cycles}, indent=2) + "\n")
     return path
 

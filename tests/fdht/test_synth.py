@@ -58,8 +58,8 @@ def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_pa
     check = ("synth", "--board", BOARD.name, "--check")
     assert "has no baseline" in fdht(*check).sentence
     outcome = fdht("synth", "--board", BOARD.name, "--seed", 1, "--seed", 2, "--accept", "--json")
-    kept = json.loads((tmp_path / "boards" / "baselines" / "icebreaker.json").read_text())
-    assert outcome.figures["baseline"] == str(tmp_path / "boards" / "baselines" / "icebreaker.json")
+    kept = json.loads((tmp_path / "boards" / "baselines" / "icebreaker" / "icebreaker.json").read_text())
+    assert outcome.figures["baseline"] == str(tmp_path / "boards" / "baselines" / "icebreaker" / "icebreaker.json")
     assert kept["seeds"] == [1, 2] and kept["cycles_per_step"] == CYCLES
 
     outcome = fdht(*check)
