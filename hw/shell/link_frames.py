@@ -129,10 +129,10 @@ class FrameWalker(Component):
         ended (In): while `checking` or `replying`: there is no byte `index` in this part.
         done (Out): while `checking`, `replying` or `closing`: that part is through; `index` begins anew.
         index (Out): of the next byte; the header's is -1. Changes while the byte before is on its way.
-        i (In): byte `index`, at the latest 5 cycles after that changed.
+        i (In): byte `index`, at the latest 5 cycles after that went on.
         load (Out): `i` is taken, and `index` goes on.
         take (In): take `i` for its own sake: neither CRC nor `index` know of it.
-        byte (Out): what was taken last, while neither `checking` nor `replying`.
+        byte (Out): what was taken last, except while it goes to the CRC.
         match (Out): the received frame's CRC was right.
         tx (Out): bytes to the host.
 

@@ -218,8 +218,8 @@ class Dispatcher(Component):
         reset (Out): the engine is to be reset: a pulse, also after power-up. anew (Out): the same, but not after
             power-up, and a cycle earlier.
 
-    Costs: latency 6 from the end of a frame's check to its first byte, or to the reply to one without a payload; 3
-    cycles per byte that is gathered, 2 more per word that the engine takes at once.
+    Costs: latency from the end of a frame's check 7 to `gather` of its first byte, 5 to a reply, 6 to that to READ and
+    RESET; 3 cycles per byte that is gathered, 2 more per word that the engine takes at once.
     """
 
     def __init__(self):
