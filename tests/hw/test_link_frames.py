@@ -85,7 +85,7 @@ def source(dut: FrameWalker, data: bytes):
 @pytest.mark.parametrize("payload", PAYLOADS, ids=len)
 @pytest.mark.parametrize("ready", [1.0, 0.4])
 def test_a_reply_is_sent_as_the_protocol_has_it(payload, ready):
-    """Twice, with 6 cycles per byte and one more for each that is escaped if the host waits for nothing."""
+    """Twice, each time after a check. A host that always takes it has a byte in 6 cycles, one more if it is escaped."""
     dut, frame, draw = FrameWalker(), encode(Request.READ, 3, payload), random.Random(7)
     sent, cycles = [], []
 
@@ -102,6 +102,7 @@ def test_a_reply_is_sent_as_the_protocol_has_it(payload, ready):
             await ctx.tick().repeat(2)
             ctx.set(dut.idle, 0)
             for phase, over in (
+                (dut.checking, dut.done),
                 (dut.opening, dut.tx.ready),
                 (dut.replying, dut.done),
                 (dut.closing, dut.done),
@@ -116,11 +117,10 @@ def test_a_reply_is_sent_as_the_protocol_has_it(payload, ready):
     simulate(dut, bench, source(dut, frame_body(payload)), sink)
     assert bytes(sent) == 2 * frame
     if ready == 1.0:
-        escapes = len(frame) - 2 - len(plain(frame))
-        assert cycles[:4] == cycles[4:]
-        assert (
-            sum(cycles[1:3]) == 6 * len(plain(frame)) + escapes + 1
-        )  # a cycle to see its end, for payload and CRC each
+        size, ends = len(plain(frame)), 2  # an end, of payload or CRC, is seen in a cycle of its own
+        escapes, begun = len(frame) - 2 - size, 1  # a cycle that the opening flag has already spent
+        assert cycles[:5] == cycles[5:]
+        assert sum(cycles[2:4]) == 6 * size + escapes + ends - begun
 
 
 def frame_body(payload: bytes) -> bytes:
