@@ -10,7 +10,8 @@ from amaranth.hdl import ClockDomain, DomainRenamer, Module
 from amaranth.sim import Simulator
 from exchange import CELL, CYCLES, FRAMES, HIDDEN, IMAGE, LOGITS, REFUSALS, SATURATIONS, SESSION, STALLS, STATE
 
-from fdht.hw.shell.link import CRC32, HostLink
+from fdht.hw.shell.link import HostLink
+from fdht.hw.shell.link_frames import CRC32
 from fdht.hw.shell.uart import UARTReceiver, UARTTransmitter, divisor
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import (

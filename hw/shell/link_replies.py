@@ -1,0 +1,227 @@
+"""Replies of the host link, byte by byte: results, and what STATUS reports."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import stream
+from amaranth.lib.wiring import In, Out
+
+from fdht.hw.component import Component
+from fdht.hw.engine.signatures import output_word
+from fdht.hw.technology import RegisteredMemory
+from fdht.spec.protocol import MAX_PAYLOAD, REFUSED, VERSION, Request, Status, result_bytes
+from fdht.spec.target import Target
+
+
+class ResultBuffer(Component):
+    """The engine's results as bytes, kept until the host is known to have them.
+
+    Args:
+        target: of the engine.
+
+    Members:
+        out (In): results.
+        data (Out): the byte to read next, two cycles after it changed. more (Out): there is one.
+        take (In): pulse: go on to the next.
+        forget (In): pulse: the host has what was taken. rewind (In): pulse: it has not, go back to it.
+        clear (In): pulse: forget everything; once before any use.
+
+    Costs: latency 2 of `data`; a word per 1 + ceil(data width / 8) cycles; 512 bytes of block RAM, of which up to 32
+    stay unused, so that whether it is full needs no subtraction.
+    """
+
+    _DEPTH, _BLOCK = 512, 4
+
+    def __init__(self, target: Target):
+        self._bytes = result_bytes(target.data_width)
+        self._store = RegisteredMemory(8, self._DEPTH, target.build.technology)
+        super().__init__(
+            {
+                "out": In(stream.Signature(output_word(target))),
+                "data": Out(8),
+                "more": Out(1),
+                "take": In(1),
+                "forget": In(1),
+                "rewind": In(1),
+                "clear": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.store = store = self._store
+        width = range(self._DEPTH)
+        head, at, tail = (Signal(width, name=name, reset_less=True) for name in ("head", "at", "tail"))
+        word = self.out.payload
+        value = Signal(signed(8 * (self._bytes - 1)))
+        image = Cat(word.kind, word.last, Const(0, 5), value)
+        part = Signal(range(self._bytes), reset_less=True)
+        room = Signal()
+        m.d.comb += [
+            value.eq(word.value),
+            room.eq((head[self._BLOCK :] + 1)[: len(head) - self._BLOCK] != tail[self._BLOCK :]),
+            store.write_address.eq(head),
+            store.write_data.eq(image.word_select(part, 8)),
+            store.write_enable.eq(self.out.valid & room),
+            self.out.ready.eq(room & (part == self._bytes - 1)),
+            store.read_address.eq(at),
+            self.data.eq(store.read_data),
+            self.more.eq(at != head),
+        ]
+        with m.If(store.write_enable):
+            m.d.sync += [head.eq(head + 1), part.eq(Mux(part == self._bytes - 1, 0, part + 1))]
+        with m.If(self.rewind | self.take):
+            m.d.sync += at.eq(Mux(self.rewind, tail, at + Cat(Const(1, 1), self.rewind.replicate(len(at) - 1))))
+        with m.If(self.forget):
+            m.d.sync += tail.eq(at)
+        with m.If(self.clear):
+            m.d.sync += [head.eq(0), at.eq(0), tail.eq(0), part.eq(0)]
+        return m
+
+
+def _select(m: Module, index: Value, a: Value, b: Value, c: Value, d: Value) -> Value:
+    """One of four bytes, two cycles late, in two LUT4 per bit.
+
+    Between `a` and `b` the first LUT chooses, and the second passes its result on. Between `c` and `d` the second
+    chooses, by the index's lower bit, which the first passes on. Each LUT is followed by the flip-flop of its own cell,
+    so synthesis cannot make one larger multiplexer of the two.
+    """
+    first, second = Signal(8, reset_less=True), Signal(8, reset_less=True)
+    m.d.sync += first.eq(Mux(index[1], index[0].replicate(8), Mux(index[0], b, a)))
+    m.d.sync += second.eq(Mux(index[1], (first & d) | (~first & c), first))
+    return second
+
+
+class StatusBytes(Component):
+    """What STATUS reports, byte by byte (see fdht.spec.protocol); its first byte, the `state`, begins every reply.
+
+    Args:
+        target_id: that of the target, see fdht.spec.protocol.target_id.
+        build: 32 bits that identify the bitstream.
+
+    Members:
+        index (In): of a byte.
+        active (In): it is wanted.
+        o (Out): the byte `index` of 5 cycles before, or, if not `active` 2 cycles before, 0.
+        reason, busy, last, errors, collision, cycles, stalls, saturations, image (In): what is reported; the CRC of the
+            image is `image`.
+
+    Costs: as above; a byte per 5 cycles.
+    """
+
+    def __init__(self, target_id: int, build: int):
+        self._identity = Const(target_id, 32), Const(build, 32)
+        super().__init__(
+            {
+                "index": In(5),
+                "active": In(1),
+                "o": Out(8),
+                "reason": In(3),
+                "busy": In(1),
+                "last": In(4),
+                "errors": In(8),
+                "collision": In(1),
+                "cycles": In(32),
+                "stalls": In(32),
+                "saturations": In(32),
+                "image": In(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        index = self.index
+
+        def byte_of(count: Value) -> Value:
+            return _select(m, index[:2], *(count[8 * k : 8 * k + 8] for k in range(4)))
+
+        counts = [byte_of(count) for count in (self.cycles, self.stalls, self.saturations)]
+        identity, image = Cat(*self._identity), byte_of(self.image)
+        misc = Cat(self.reason, self.busy, self.last, self.errors, self.collision, Const(0, 7), Const(VERSION, 8))
+        other = Signal(8, reset_less=True)  # not a count of the engine's
+        constant = Mux(index[4], identity.word_select(index[:3], 8), misc.word_select(index[:2], 8))
+        m.d.sync += other.eq(Mux(index[3:5].all(), image, constant))
+        place = index[2:4] & (self.active & ~index[4]).replicate(2)
+        m.d.comb += self.o.eq(_select(m, place, other & self.active.replicate(8), *counts))
+        return m
+
+
+class ReplyBytes(Component):
+    """The bytes of a reply's header and payload: which they are, and how many.
+
+    Args:
+        target_id: that of the target, see fdht.spec.protocol.target_id.
+        build: 32 bits that identify the bitstream.
+
+    Members:
+        kind (In): of the request in work. reason (In): why it was refused, or 0.
+        replying (In): the reply is sent.
+        index (In), load (In): the next byte, and a pulse when it is taken, see FrameWalker.
+        frame (In): byte `index` of the request.
+        result, more (In), take (Out): see ResultBuffer.
+        o (Out): while `replying`: byte `index` of the reply; else `frame`.
+        ended (Out): the reply has no byte `index`; not to be asked for its header.
+        granted (Out): pulse: the header of a reply to a request that was not refused is taken.
+        busy, last, errors, collision, cycles, stalls, saturations, image (In): see StatusBytes.
+
+    Costs: latency 5 from `index` to `o`; 0 from `frame` and `result`; a byte per 5 cycles.
+    """
+
+    def __init__(self, target_id: int, build: int):
+        self._status = StatusBytes(target_id, build)
+        super().__init__(
+            {
+                "kind": In(3),
+                "reason": In(3),
+                "replying": In(1),
+                "index": In(8),
+                "load": In(1),
+                "frame": In(8),
+                "result": In(8),
+                "more": In(1),
+                "take": Out(1),
+                "o": Out(8),
+                "ended": Out(1),
+                "granted": Out(1),
+                "busy": In(1),
+                "last": In(4),
+                "errors": In(8),
+                "collision": In(1),
+                "cycles": In(32),
+                "stalls": In(32),
+                "saturations": In(32),
+                "image": In(32),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.status = status = self._status
+        for name in ("reason", "busy", "last", "errors", "collision", "cycles", "stalls", "saturations", "image"):
+            m.d.comb += getattr(status, name).eq(getattr(self, name))
+        index, refused = self.index, self.reason.any()
+        reading = (self.kind == Request.READ) & ~refused
+        assert MAX_PAYLOAD == 0xF0
+        beyond = index[4:].all()  # MAX_PAYLOAD, unless it is -1
+        header = beyond & index[0]
+        payload, results, frame = (Signal(name=name) for name in ("payload", "results", "from_frame"))
+        m.d.comb += [
+            payload.eq(self.replying & ~header),
+            results.eq(payload & reading),
+            frame.eq(~payload),
+            status.index.eq(index),
+            status.active.eq(payload & ~reading),
+        ]
+        byte = (self.frame | Mux(self.replying & refused, REFUSED, 0)) & frame.replicate(8)
+        byte |= self.result & results.replicate(8)
+        m.d.comb += [
+            self.o.eq(status.o | byte),
+            self.take.eq(self.load & results),
+            self.granted.eq(self.load & self.replying & header & ~refused),
+        ]
+        with m.If(reading):
+            m.d.comb += self.ended.eq(~self.more | beyond)
+        with m.Elif(self.kind[1:] == Request.STATUS >> 1):  # or IDENTIFY
+            assert Status.SIZE == 0b11100
+            m.d.comb += self.ended.eq(index[2:5].all())
+        with m.Else():
+            m.d.comb += self.ended.eq(index[0])
+        return m
