@@ -1,8 +1,8 @@
 """Recorded figures of the boards, and how a build is held against them.
 
 A baseline is `baselines/<board>/<target>.json`: what that engine took on the board, how fast it was, with which tools
-and seeds, and the cycles of a step of every preset. What the specification predicts must be met exactly; logic and clock
-depend on the placer's luck, so they have margins.
+and seeds, and the cycles of a step of every preset. What the specification predicts must be met exactly; logic and
+clock depend on the placer's luck, so they have margins.
 """
 
 import json

@@ -410,11 +410,12 @@ def test_a_collision_stops_the_simulation(single_port, read_at, stops):
 def test_what_primitives_cannot_hold_is_refused():
     # Components that are refused are made and never elaborated, of which the first line keeps Amaranth from warning.
     with pytest.raises(SpecError, match="16 x 16"):
-        MultiplyAccumulate(MAC16_WIDTH + 1, 4, 32, True, Technology.ICE40)
-    with pytest.raises(SpecError, match="sums up to 32 bits"):
-        MultiplyAccumulate(16, 16, 33, True, Technology.ICE40)
+        MultiplyAccumulate(MAC16_WIDTH + 1, 4, 32, inside=True, technology=Technology.ICE40)
+    for width, latency, inside in ((33, MULTIPLY, True), (32, MULTIPLY + 1, True), (32, MULTIPLY, False)):
+        with pytest.raises(SpecError, match="sum inside, up to 32 bits, 2 cycles after"):
+            MultiplyAccumulate(16, 16, width, latency, inside, Technology.ICE40)
     with pytest.raises(SpecError, match="18 x 18"):
-        MultiplyAccumulate(4, 19, 40, False, Technology.ECP5)
+        MultiplyAccumulate(4, 19, 40, technology=Technology.ECP5)
     with pytest.raises(SpecError, match="multiple of 16384"):
         BankMemory(16, 1, 4096, True, Technology.ICE40)
     with pytest.raises(SpecError, match="at most 16 bits"):
