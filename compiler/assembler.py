@@ -7,14 +7,14 @@ from math import prod
 
 import numpy as np
 
-from fdht.compiler.lanes import kept_rows, lane_words, stage_factor_words
+from fdht.compiler.lanes import SMALLER, factor_words_named, kept_rows, lane_words, stage_factor_words
 from fdht.compiler.mapping import Layout, StepMap, head_words, longest, region_nest
 from fdht.compiler.nest import Loop, encode_nest, merge, walk
 from fdht.compiler.schedule import Instructions
 from fdht.spec import timing
 from fdht.spec.activation import table_words
 from fdht.spec.bundle import Bundle
-from fdht.spec.errors import CapacityError, SpecError
+from fdht.spec.errors import CapacityError, Resource, SpecError
 from fdht.spec.formats import Formats
 from fdht.spec.instructions import (
     UNITS,
@@ -217,10 +217,11 @@ def check_accumulator(work: Work, weight: np.ndarray, target: Target) -> None:
     need = accumulator_bits(weight, prod(work.network.shape(work.stage.reduction)), target.data_width)
     if need > target.accumulator_width:
         raise CapacityError(
-            f"accumulator bits for stage {'+'.join(work.stage.factors)}",
+            Resource.ACCUMULATOR_BITS,
             need,
             target.accumulator_width,
             "choose a target with wider accumulators or quantise to fewer bits",
+            f"accumulator bits for stage {'+'.join(work.stage.factors)}",
         )
 
 
@@ -290,6 +291,13 @@ def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
 
 Programs = Mapping[Segment, np.ndarray]
 
+PROGRAM_WORDS = {
+    Segment.ARRAY_PROGRAM: Resource.ARRAY_PROGRAM_WORDS,
+    Segment.LOADER_PROGRAM: Resource.LOADER_PROGRAM_WORDS,
+    Segment.GATE_PROGRAM: Resource.GATE_PROGRAM_WORDS,
+}
+"""What there is too little of where a program is too long."""
+
 
 def instructions(
     layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
@@ -336,8 +344,8 @@ def memory_bases(
             columns = (*work.stage.batch, *work.stage.columns)
             words = prod(lane_words(work.network, index, lanes[0], target) for index in columns)
             biases += words * kept_rows(work.network, work.stage, *lanes, target)
-    check_room(f"factor words of {target.rows} factors", factors, target.factor_words)
-    check_room("bias memory words", biases, target.bias_words)
+    check_room(Resource.FACTOR_WORDS, factors, target.factor_words, factor_words_named(target))
+    check_room(Resource.BIAS_WORDS, biases, target.bias_words)
     return bases
 
 
@@ -358,8 +366,7 @@ def assemble(bundle: Bundle, step: StepMap, programs: Instructions, target: Targ
             biases.append(bias_words(work, bias, target))
     segments = {segment: _encode(record(target), programs[segment]) for segment, record in UNITS.items()}
     for segment, words in segments.items():
-        unit = segment.name.split("_")[0].lower()
-        check_room(f"{unit} program words", len(words), target.program_words)
+        check_room(PROGRAM_WORDS[segment], len(words), target.program_words)
     return segments | {
         Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
         Segment.BIAS: _pack(np.concatenate(biases), target.data_width),
@@ -561,10 +568,10 @@ def _words_in_a_row(words: int, target: Target) -> list[Loop]:
     return loops
 
 
-def check_room(name: str, need: int, limit: int) -> None:
+def check_room(memory: Resource, needed: int, available: int, named: str = "") -> None:
     """Refuses what is larger than its memory."""
-    if need > limit:
-        raise CapacityError(name, need, limit, "choose a larger target, or smaller modes or ranks")
+    if needed > available:
+        raise CapacityError(memory, needed, available, SMALLER, named)
 
 
 def _header(wait, give, back: int | None = None, halt: bool = False) -> dict[str, int]:

@@ -304,7 +304,7 @@ def order_text(stage_list: StageList) -> str:
 
 def _lack(refusal: CapacityError | None) -> str:
     assert refusal is not None
-    return f"{refusal.need:,} {refusal.resource}, {refusal.limit:,} available"
+    return f"{refusal.needed:,} {refusal.named}, {refusal.available:,} available"
 
 
 def _runners_up(layers: tuple[LSTMSpec, ...], chosen: Candidate, looked_at: Sequence[Candidate]) -> Iterator[RunnerUp]:

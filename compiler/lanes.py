@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from math import prod
 
 from fdht.spec import timing
-from fdht.spec.errors import CapacityError
+from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.lstm import Chain, LSTMSpec, chains
 from fdht.spec.network import TensorNetwork
 from fdht.spec.stages import Stage
@@ -20,6 +20,15 @@ Lanes = tuple[str | None, ...]
 
 FACTOR_PRICES = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 """Cycles a word of factor memory is taken to cost, tried in turn until a plan fits."""
+
+
+SMALLER = "choose a larger target, or smaller modes or ranks"
+"""The way out where a memory is too small."""
+
+
+def factor_words_named(target: Target) -> str:
+    """Factor words as sentences call them: they differ from target to target."""
+    return f"factor words of {target.rows} factors"
 
 
 def lane_words(network: TensorNetwork, index: str, lane: str | None, target: Target) -> int:
@@ -121,19 +130,18 @@ def choose_lanes(
             common = [form for form in parts[0] if all(form in part for part in parts)]
             if not common:
                 raise CapacityError(
-                    f"lane indices for the stages of layer {number}", 1, 0, "choose another order of contraction"
+                    Resource.LANE_INDICES,
+                    1,
+                    0,
+                    "choose another order of contraction",
+                    f"lane indices for the stages of layer {number}",
                 )
             best = min(common, key=lambda form: sum(part[form][0] for part in parts))
             words += sum(part[best][1] for part in parts)
             lanes += [part[best][2] for part in parts]
         if words <= target.factor_words:
             return tuple(lanes)
-    raise CapacityError(
-        f"factor words of {target.rows} factors",
-        words,
-        target.factor_words,
-        "choose a larger target, or smaller modes or ranks",
-    )
+    raise CapacityError(Resource.FACTOR_WORDS, words, target.factor_words, SMALLER, factor_words_named(target))
 
 
 _Form = tuple[str | None, frozenset[str]]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
-from fdht.compiler.lanes import Lanes, choose_lanes, keeps_padding, lane_words
+from fdht.compiler.lanes import SMALLER, Lanes, choose_lanes, keeps_padding, lane_words
 from fdht.compiler.nest import Loop, encode_nest, merge
 from fdht.compiler.tiling import Part, Tiling, left_over, parts, streamed
-from fdht.spec.errors import CapacityError
+from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import Widths
 from fdht.spec.lstm import Chain, LSTMSpec, Region, chains, stack
 from fdht.spec.network import TensorNetwork
@@ -135,9 +135,9 @@ def map_step(
     lanes = choose_lanes(layers, listed, target)
     units = sum(spec.hidden for spec in layers)
     if units > target.hidden:
-        raise CapacityError("hidden units", units, target.hidden, "choose a larger target or a smaller model")
+        raise CapacityError(Resource.HIDDEN_UNITS, units, target.hidden, "choose a larger target or a smaller model")
     if layers[-1].classes > 1 << Widths(target).unit:  # logits are sent as units are
-        raise CapacityError("classes", layers[-1].classes, 1 << Widths(target).unit, "choose a larger target")
+        raise CapacityError(Resource.CLASSES, layers[-1].classes, 1 << Widths(target).unit, "choose a larger target")
 
     x = streamed(layers[0].x, layers[0].network.inputs, lanes[0][0], target.input_lanes)
     every = (replace(every[0], x=x), *every[1:])
@@ -166,7 +166,7 @@ def map_step(
     results = max([-(-layers[-1].classes // target.columns), *(z.end for z in zs)])
     if results > target.result_words:
         raise CapacityError(
-            "result memory words", results, target.result_words, "choose a larger target or fewer outputs"
+            Resource.RESULT_WORDS, results, target.result_words, "choose a larger target or fewer outputs"
         )
 
     maps = list[ChainMap]()
@@ -359,12 +359,13 @@ def _too_small(shapes, room: range, target: Target, apart: Layout | None = None)
     for of_chain in shapes:
         pairs = [(taken(source(0).words), taken(result(0).words)) for source, result in pairwise(of_chain)]
         worst = max([worst, *(sum(pair) - (s == 0) * pair[0] for s, pair in enumerate(pairs))])
-    separate = " (a stage's data and its result in separate banks)" if target.single_port else ""
+    named = "scratchpad words (a stage's data and its result in separate banks)" if target.single_port else ""
     return CapacityError(
-        f"scratchpad words{separate}",
+        Resource.SCRATCHPAD_WORDS,
         target.scratchpad_words - (room.stop - room.start) + worst + (taken(apart.words) if apart else 0),
         target.scratchpad_words,
-        "choose a larger target, or smaller modes or ranks",
+        SMALLER,
+        named,
     )
 
 

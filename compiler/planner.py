@@ -15,9 +15,10 @@ from itertools import count, islice, pairwise
 from typing import NamedTuple
 
 from fdht.compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
-from fdht.compiler.assembler import check_room, instructions, stage_nests
+from fdht.compiler.assembler import PROGRAM_WORDS, check_room, instructions, stage_nests
 from fdht.compiler.lanes import (
     FACTOR_PRICES,
+    SMALLER,
     choose_lanes,
     first_lanes,
     last_lane_ok,
@@ -31,7 +32,7 @@ from fdht.compiler.overlap import overlapped
 from fdht.compiler.pace import cycles_per_step, step_ends
 from fdht.compiler.schedule import Instructions
 from fdht.compiler.tiling import Tiling, cut_index, tilings
-from fdht.spec.errors import CapacityError
+from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import UNITS, Segment
 from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
 from fdht.spec.stages import StageList, StageLists, stages_of
@@ -152,10 +153,11 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
             break
     if best == UNKNOWN and not looked_at:
         raise CapacityError(
-            "scratchpad words for any order of contraction",
+            Resource.SCRATCHPAD_WORDS,
             max(each.smallest_refused for each in edges if each.smallest_refused < UNKNOWN),
             target.scratchpad_words,
-            "choose a larger target, or smaller modes or ranks",
+            SMALLER,
+            "scratchpad words for any order of contraction",
         )
     failures = [each.refusal for each in looked_at.values() if each.refusal]
     # The one with the fewest multiplications may merge more than MERGE_LIMIT factors.
@@ -171,7 +173,8 @@ def _farther(error: CapacityError) -> tuple[bool, bool, float]:
     """Sort key of failures, the nearest miss first: any shortage before one of factor memory, then the smallest need ÷
     limit; last what would fit by size, but not where it has to lie.
     """
-    return error.need <= error.limit, error.resource.startswith("factor words"), error.need / error.limit
+    unplaced, factors = error.needed <= error.available, error.resource is Resource.FACTOR_WORDS
+    return unplaced, factors, error.needed / error.available
 
 
 def _look(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, limit: float) -> Candidate:
@@ -251,7 +254,7 @@ def ways(
 def _check_programs(programs: Instructions, target: Target) -> None:
     for segment, program in programs.items():
         words = len(program) * UNITS[segment](target).words
-        check_room(f"{segment.name.split('_')[0].lower()} program words", words, target.program_words)
+        check_room(PROGRAM_WORDS[segment], words, target.program_words)
 
 
 _Forbidden = set[tuple[frozenset[str], tuple[str, ...]]]
