@@ -364,9 +364,8 @@ def assemble(bundle: Bundle, step: StepMap, programs: Instructions, target: Targ
             factors.append(factor_words(work, weight, target))
         if work.biased:
             biases.append(bias_words(work, bias, target))
+    check_programs(programs, target)
     segments = {segment: _encode(record(target), programs[segment]) for segment, record in UNITS.items()}
-    for segment, words in segments.items():
-        check_room(PROGRAM_WORDS[segment], len(words), target.program_words)
     return segments | {
         Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
         Segment.BIAS: _pack(np.concatenate(biases), target.data_width),
@@ -566,6 +565,12 @@ def _words_in_a_row(words: int, target: Target) -> list[Loop]:
         loops.append(Loop(min(longest(target), -(-words // stride)), {"word": stride, "lane": 0}))
         stride *= longest(target)
     return loops
+
+
+def check_programs(programs: Instructions, target: Target) -> None:
+    """Refuses programs that are longer than their memories."""
+    for segment, program in programs.items():
+        check_room(PROGRAM_WORDS[segment], len(program) * UNITS[segment](target).words, target.program_words)
 
 
 def check_room(memory: Resource, needed: int, available: int, named: str = "") -> None:

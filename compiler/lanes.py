@@ -116,7 +116,7 @@ def choose_lanes(
     Raises:
         CapacityError: they fit with none, or the stages can run with none.
     """
-    words = 0
+    fewest = None
     for price in FACTOR_PRICES:
         words, lanes = 0, list[Lanes]()
         for number, spec in enumerate(layers):
@@ -141,7 +141,9 @@ def choose_lanes(
             lanes += [part[best][2] for part in parts]
         if words <= target.factor_words:
             return tuple(lanes)
-    raise CapacityError(Resource.FACTOR_WORDS, words, target.factor_words, SMALLER, factor_words_named(target))
+        fewest = min(fewest or words, words)
+    assert fewest is not None
+    raise CapacityError(Resource.FACTOR_WORDS, fewest, target.factor_words, SMALLER, factor_words_named(target))
 
 
 _Form = tuple[str | None, frozenset[str]]

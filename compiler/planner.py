@@ -15,10 +15,9 @@ from itertools import count, islice, pairwise
 from typing import NamedTuple
 
 from fdht.compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
-from fdht.compiler.assembler import PROGRAM_WORDS, check_room, instructions, stage_nests
+from fdht.compiler.assembler import check_programs, instructions, stage_nests
 from fdht.compiler.lanes import (
     FACTOR_PRICES,
-    SMALLER,
     choose_lanes,
     first_lanes,
     last_lane_ok,
@@ -33,7 +32,7 @@ from fdht.compiler.pace import cycles_per_step, step_ends
 from fdht.compiler.schedule import Instructions
 from fdht.compiler.tiling import Tiling, cut_index, tilings
 from fdht.spec.errors import CapacityError, Resource
-from fdht.spec.instructions import UNITS, Segment
+from fdht.spec.instructions import Segment
 from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
 from fdht.spec.stages import StageList, StageLists, stages_of
 from fdht.spec.target import Target
@@ -44,6 +43,10 @@ MERGE_LIMIT = 3
 LOOKED_AT = 64
 """Stage lists that are looked at for one price of factor memory, at most. Few have their schedules worked out: most
 need too many factor words."""
+
+
+REFUSED = 4
+"""As many, if each has a stage that alone is larger than the scratchpad: to say what the nearest lacks."""
 
 
 class Search(NamedTuple):
@@ -125,7 +128,6 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
     every = chains(layers)
     for chain in every:
         connected_groups(chain.network, len(chain.network.factors))  # says if there are too many
-    edges = [_Edges(layers[chain.layer], chain, target) for chain in every]
     looked_at: dict[StageLists, Candidate] = {}
     best: float = UNKNOWN
 
@@ -135,30 +137,30 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
         best = min(best, candidate.cycles or best)
         return candidate
 
-    largest = max(each.everything for each in edges)
+    largest = max(len(chain.network.factors) for chain in every)
     search = next(search for search in SEARCHES if largest <= search.factors)
-    for price in FACTOR_PRICES:
-        forbidden: list[_Forbidden] = [set() for _ in edges]
-        scheduled = 0
-        for bound, stage_lists in islice(_together(edges, price, forbidden, search.paths), LOOKED_AT):
-            if scheduled == search.schedules or (price == 0 and bound >= best):
+
+    def go_through(edges: list[_Edges], most: int) -> None:
+        """Looks at `most` stage lists for every price of factor memory, until some fit."""
+        for price in FACTOR_PRICES:
+            forbidden: list[_Forbidden] = [set() for _ in edges]
+            scheduled = 0
+            for bound, stage_lists in islice(_together(edges, price, forbidden, search.paths), most):
+                if scheduled == search.schedules or (price == 0 and bound >= best):
+                    break
+                if stage_lists in looked_at:
+                    continue
+                candidate = look(stage_lists)
+                scheduled += bool(candidate.ways)
+                if candidate.refusal and not candidate.ways:
+                    _forbid(layers, stage_lists, target, forbidden)
+            if best < UNKNOWN:
                 break
-            if stage_lists in looked_at:
-                continue
-            candidate = look(stage_lists)
-            scheduled += bool(candidate.ways)
-            if candidate.refusal and not candidate.ways:
-                _forbid(layers, stage_lists, target, forbidden)
-        if best < UNKNOWN:
-            break
-    if best == UNKNOWN and not looked_at:
-        raise CapacityError(
-            Resource.SCRATCHPAD_WORDS,
-            max(each.smallest_refused for each in edges if each.smallest_refused < UNKNOWN),
-            target.scratchpad_words,
-            SMALLER,
-            "scratchpad words for any order of contraction",
-        )
+
+    room, most = target.scratchpad_words, LOOKED_AT
+    while not looked_at:
+        go_through([_Edges(layers[chain.layer], chain, target, room) for chain in every], most)
+        room, most = 2 * room, REFUSED
     failures = [each.refusal for each in looked_at.values() if each.refusal]
     # The one with the fewest multiplications may merge more than MERGE_LIMIT factors.
     _, stage_lists = fewest_macs(layers)
@@ -169,12 +171,11 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
     return sorted(looked_at.values(), key=lambda each: (each.cycles is None, each.cycles or each.array_cycles or 0))
 
 
-def _farther(error: CapacityError) -> tuple[bool, bool, float]:
-    """Sort key of failures, the nearest miss first: any shortage before one of factor memory, then the smallest need ÷
-    limit; last what would fit by size, but not where it has to lie.
+def _farther(error: CapacityError) -> tuple[bool, float]:
+    """Sort key of failures, the nearest miss first: any shortage before one of factor memory, then the least of what is
+    needed ÷ what there is.
     """
-    unplaced, factors = error.needed <= error.available, error.resource is Resource.FACTOR_WORDS
-    return unplaced, factors, error.needed / error.available
+    return error.resource is Resource.FACTOR_WORDS, error.needed / max(error.available, 1)
 
 
 def _look(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, limit: float) -> Candidate:
@@ -243,18 +244,12 @@ def ways(
         try:
             step = map_step(layers, stage_lists, target, tiling)
             programs = overlapped(instructions(layers, step, target), target)
-            _check_programs(programs, target)
+            check_programs(programs, target)
         except CapacityError as error:
             refusal = min(refusal or error, error, key=_farther)
         else:
             found.append(Way(tiling, step, programs, cycles_per_step(step_ends(programs, target))))
     return sorted(found, key=lambda way: (way.cycles, len(way.programs[Segment.ARRAY_PROGRAM]))), refusal
-
-
-def _check_programs(programs: Instructions, target: Target) -> None:
-    for segment, program in programs.items():
-        words = len(program) * UNITS[segment](target).words
-        check_room(PROGRAM_WORDS[segment], words, target.program_words)
 
 
 _Forbidden = set[tuple[frozenset[str], tuple[str, ...]]]
@@ -298,16 +293,19 @@ class _Edge:
 
 
 class _Edges:
-    """The stages of a chain that may follow a set of absorbed factors, worked out once."""
+    """The stages of a chain that may follow a set of absorbed factors, worked out once.
 
-    def __init__(self, spec: LSTMSpec, chain: Chain, target: Target):
-        self._spec, self.target, self._network = spec, target, chain.network
+    Args:
+        room: words of scratchpad that the data and the result of a stage may take.
+    """
+
+    def __init__(self, spec: LSTMSpec, chain: Chain, target: Target, room: int):
+        self._spec, self.target, self._network, self._room = spec, target, chain.network, room
         self._absorptions = Absorptions(chain.network, MERGE_LIMIT)
         self._cut = cut_index(chain) if chain.layer == 0 else None  # only the first chain is
         self._part = self._network if self._cut is None else Tiling(self._cut, 1, 0, 0).network(self._network)
         self.everything = len(chain.network.factors)
         self.first_lanes = first_lanes(chain, target)
-        self.smallest_refused = UNKNOWN
         self._known: dict[tuple[frozenset[str], str | None], list[_Edge]] = {}
 
     def after(self, done: frozenset[str], lane: str | None) -> list[_Edge]:
@@ -324,10 +322,7 @@ class _Edges:
                 if is_last and not last_lane_ok(self._spec, out, target):
                     continue
                 part = self._part if self._cut not in stage.weight else network
-                words = stage_words(part, stage, lane, out, is_last, target)
-                if words > target.scratchpad_words:
-                    self.smallest_refused = min(self.smallest_refused, words)
-                else:
+                if stage_words(part, stage, lane, out, is_last, target) <= self._room:
                     yield _Edge(
                         stage.factors,
                         out,
