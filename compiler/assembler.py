@@ -10,6 +10,7 @@ import numpy as np
 from fdht.compiler.lanes import SMALLER, factor_words_named, kept_rows, lane_words, stage_factor_words
 from fdht.compiler.mapping import Layout, StepMap, head_words, longest, region_nest
 from fdht.compiler.nest import Loop, encode_nest, merge, walk
+from fdht.compiler.resolved import Resolved
 from fdht.compiler.schedule import Instructions
 from fdht.spec import timing
 from fdht.spec.activation import table_words
@@ -61,9 +62,7 @@ class Work:
     shift: int = 0
 
 
-def contractions(
-    layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
-) -> list[Work]:
+def contractions(step: StepMap, formats: Formats | None = None) -> list[Work]:
     """The contractions of a step in their order, then the head (if any). Without `formats`, shifts stay 0."""
     result = []
     for c, of_chain in enumerate(step.chains):
@@ -86,9 +85,10 @@ def contractions(
                     shift,
                 )
             )
-    if layers[-1].classes:
+    top = step.resolved.layers[-1]
+    if top.classes:
         shift = formats.head_shift if formats else 0
-        result.append(Work(*head_contraction(layers[-1], target), biased=True, to_results=True, shift=shift))
+        result.append(Work(*head_contraction(top, step.resolved.target), biased=True, to_results=True, shift=shift))
     return result
 
 
@@ -299,21 +299,18 @@ PROGRAM_WORDS = {
 """What there is too little of where a program is too long."""
 
 
-def instructions(
-    layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
-) -> Instructions:
+def instructions(step: StepMap, formats: Formats | None = None) -> Instructions:
     """The three programs. Without `formats`, shifts and offsets stay 0: timing is right, values are not. Planning uses
     this.
 
     Raises:
         CapacityError: too many loop levels, factors or biases.
     """
-    works = contractions(layers, step, target, formats)
-    bases = memory_bases(layers, works, target)
+    works = contractions(step, formats)
     return {
-        Segment.ARRAY_PROGRAM: _array_program(works, bases, step, target),
-        Segment.LOADER_PROGRAM: _loader_program(layers, step, target, formats),
-        Segment.GATE_PROGRAM: _gate_program(layers, step, target),
+        Segment.ARRAY_PROGRAM: _array_program(works, memory_bases(step.resolved, works), step),
+        Segment.LOADER_PROGRAM: _loader_program(step, formats),
+        Segment.GATE_PROGRAM: _gate_program(step),
     }
 
 
@@ -322,21 +319,19 @@ def first_of_each(works: list[Work]) -> list[Work]:
     return list({work.of: work for work in reversed(works)}.values())[::-1]
 
 
-def memory_bases(
-    layers: tuple[LSTMSpec, ...], works: list[Work], target: Target
-) -> dict[tuple[int, int], tuple[int, int]]:
+def memory_bases(resolved: Resolved, works: list[Work]) -> dict[tuple[int, int], tuple[int, int]]:
     """First factor word (of the head: first unit of h) and first bias word of each stage; bias word 0 is for those
     without.
 
     Raises:
         CapacityError: too many factors or biases.
     """
-    bases: dict[tuple[int, int], tuple[int, int]] = {}
+    target, bases = resolved.target, dict[tuple[int, int], tuple[int, int]]()
     factors, biases = 0, 1
     for work in first_of_each(works):
         lanes = work.source.lane, work.result.lane
         if work.of == HEAD:
-            bases[HEAD] = sum(spec.hidden for spec in layers[:-1]), biases
+            bases[HEAD] = sum(spec.hidden for spec in resolved.layers[:-1]), biases
         else:
             bases[work.of] = factors, biases
             factors += stage_factor_words(work.network, work.stage, *lanes, target)
@@ -349,15 +344,15 @@ def memory_bases(
     return bases
 
 
-def assemble(bundle: Bundle, step: StepMap, programs: Instructions, target: Target) -> Programs:
+def assemble(bundle: Bundle, step: StepMap, programs: Instructions) -> Programs:
     """Every segment of the image: memory words as Python integers in object arrays, index = address.
 
     Raises:
         CapacityError: a program, the factors or the biases do not fit, or an accumulator is too narrow.
     """
-    layers, formats = bundle.layers, bundle.formats
+    target, formats = step.resolved.target, bundle.formats
     factors, biases = [], [np.zeros((1, target.columns), dtype=np.int64)]
-    for work in first_of_each(contractions(layers, step, target)):
+    for work in first_of_each(contractions(step)):
         weight, bias = _contents(bundle, work.of)
         check_accumulator(work, weight, target)
         if work.of != HEAD:
@@ -395,8 +390,9 @@ def _contents(bundle: Bundle, of: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
     return bundle.weights[chain][stage], bias.reshape(spec.network.output_shape)
 
 
-def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Target) -> list[dict]:
+def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[dict]:
     """The contractions of a step, in the loop, then the head."""
+    target = step.resolved.target
     layer_of = [of_chain.chain.layer for of_chain in step.chains]
     numbered = [(chain, stage) for chain, of_chain in enumerate(step.chains) for stage in range(len(of_chain.stages))]
     last_reader = (0, 0) if step.chains[0].tiled else numbered[step.x_free_after]  # after it, x is free
@@ -435,11 +431,12 @@ def _can_chain(previous: dict, instruction: dict, target: Target) -> bool:
     return len(np.intersect1d(written, wanted, assume_unique=True)) == 0
 
 
-def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None) -> list[dict]:
+def _loader_program(step: StepMap, formats: Formats | None) -> list[dict]:
     """Before the loop, ZERO of every word that is kept from step to step; in it, LOAD of the first layer's inputs, tile
     by tile, and COPY of h of each layer to where it is read.
     """
-    units = np.cumsum([0, *(spec.hidden for spec in layers)])
+    target = step.resolved.target
+    units = np.cumsum([0, *(spec.hidden for spec in step.resolved.layers)])
     zeros = [(*slot, {Token.X_FREE}) for slot in step.slots]
     zeros += [(step.others, step.others_end - step.others, set())] if step.others_end > step.others else []
     program = []
@@ -515,8 +512,9 @@ def _loader(op: LoaderOp, count: int, nest: dict, wait=(), give=()) -> dict:
     return _header(wait, give) | plain | {"op": op, "count": count - 1, "nest": nest}
 
 
-def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -> list[dict]:
+def _gate_program(step: StepMap) -> list[dict]:
     """STATE of every layer, then in the loop STEP of every layer, then EMIT."""
+    layers, target = step.resolved.layers, step.resolved.target
     zs = {of_chain.chain.layer: of_chain.tensors[-1] for of_chain in step.chains}
     top, first, units = layers[-1], 0, []
     for number, spec in enumerate(layers):

@@ -10,7 +10,7 @@ from math import prod
 
 from fdht.spec import timing
 from fdht.spec.errors import CapacityError, Resource
-from fdht.spec.lstm import Chain, LSTMSpec, chains
+from fdht.spec.lstm import Chain, LSTMSpec
 from fdht.spec.network import TensorNetwork
 from fdht.spec.stages import Stage
 from fdht.spec.target import Target
@@ -109,9 +109,12 @@ def next_lanes(stage: Stage, lane: str | None, target: Target) -> list[str | Non
 
 
 def choose_lanes(
-    layers: tuple[LSTMSpec, ...], listed: Sequence[tuple[Stage, ...]], target: Target
+    layers: tuple[LSTMSpec, ...], every: Sequence[Chain], listed: Sequence[tuple[Stage, ...]], target: Target
 ) -> tuple[Lanes, ...]:
     """The lanes of every chain, with the fewest array cycles for which the factors fit.
+
+    Args:
+        every: the chains of all layers. listed: the stages of each.
 
     Raises:
         CapacityError: they fit with none, or the stages can run with none.
@@ -121,8 +124,8 @@ def choose_lanes(
         words, lanes = 0, list[Lanes]()
         for number, spec in enumerate(layers):
             parts = [
-                _cheapest_lanes(spec, chain, listed[k], target, price)
-                for k, chain in enumerate(chains(layers))
+                _cheapest_lanes(spec, chain, own, target, price)
+                for chain, own in zip(every, listed, strict=True)
                 if chain.layer == number
             ]
             # Earlier choices of lanes decide where z has padding. The second chain of a layer adds its z to that of the

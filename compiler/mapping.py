@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fdht.compiler.allocation import allocate, allocate_tiled, banks, least, whole_banks
-from fdht.compiler.lanes import SMALLER, Lanes, choose_lanes, keeps_padding, lane_words
+from fdht.compiler.lanes import SMALLER, Lanes, keeps_padding, lane_words
 from fdht.compiler.nest import Loop, encode_nest, merge
+from fdht.compiler.resolved import Resolved
 from fdht.compiler.tiling import Part, Tiling, left_over, parts, streamed
 from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import Widths
-from fdht.spec.lstm import Chain, LSTMSpec, Region, chains, stack
+from fdht.spec.lstm import Chain, LSTMSpec, Region
 from fdht.spec.network import TensorNetwork
-from fdht.spec.stages import Stage, StageLists, stages_of
+from fdht.spec.stages import Stage
 from fdht.spec.target import Target
 
 
@@ -94,6 +95,7 @@ class StepMap:
     then the data tensors of the others. The head's weights, which the image brings, are its last words.
 
     Attributes:
+        resolved: the model.
         chains: all chains, in the order they are carried out; x of the first in the order in which it is sent.
         slots: first address and words of each place of the first chain's data tensor.
         others: first address of the other data tensors.
@@ -103,6 +105,7 @@ class StepMap:
             the first chain is not tiled; else a tile's first stage.
     """
 
+    resolved: Resolved
     chains: tuple[ChainMap, ...]
     slots: tuple[tuple[int, int], ...]
     others: int
@@ -121,21 +124,16 @@ def head_words(spec: LSTMSpec, target: Target) -> int:
     return spec.hidden * -(-spec.classes // target.columns)
 
 
-def map_step(
-    layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target, tiling: Tiling | None = None
-) -> StepMap:
+def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
     """Lays out every tensor of a step.
 
     Args:
         tiling: how the first chain is cut; not at all when left out.
 
     Raises:
-        CapacityError: the scratchpad, the factor or result memory or the gate unit is too small.
+        CapacityError: the scratchpad, the result memory or the gate unit is too small.
     """
-    layers = stack(layers)
-    every = chains(layers)
-    listed = stages_of(every, stage_lists)
-    lanes = choose_lanes(layers, listed, target)
+    layers, listed, lanes, target = resolved.layers, resolved.stages, resolved.lanes, resolved.target
     units = sum(spec.hidden for spec in layers)
     if units > target.hidden:
         raise CapacityError(Resource.HIDDEN_UNITS, units, target.hidden, "choose a larger target or a smaller model")
@@ -143,7 +141,7 @@ def map_step(
         raise CapacityError(Resource.CLASSES, layers[-1].classes, 1 << Widths(target).unit, "choose a larger target")
 
     x = streamed(layers[0].x, layers[0].network.inputs, lanes[0][0], target.input_lanes)
-    every = (replace(every[0], x=x), *every[1:])
+    every = (replace(resolved.chains[0], x=x), *resolved.chains[1:])
     shapes = [
         [_shape(chain.network, own, s, stage.data, of_chain, target) for s, stage in enumerate(own)]
         for chain, own, of_chain in zip(every, listed, lanes, strict=True)
@@ -231,7 +229,7 @@ def map_step(
                 x_free_after = number
             number += 1
     slots = tuple((slot.base, slot.words) for slot in data)
-    return StepMap(tuple(maps), slots, start, others_end, end, x_free_after)
+    return StepMap(resolved, tuple(maps), slots, start, others_end, end, x_free_after)
 
 
 def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, target: Target) -> list[Layout]:

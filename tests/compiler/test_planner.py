@@ -24,6 +24,7 @@ from occurrences import SEED, assert_occurred, occurrences
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.mapping import map_step
 from fdht.compiler.planner import MERGE_LIMIT, plan, ways
+from fdht.compiler.resolved import resolve
 from fdht.model.golden import GoldenLSTM
 from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import Segment, Token
@@ -49,7 +50,7 @@ def target(rows: int, columns: int, **options) -> Target:
 def cost(spec: LSTMSpec, stage_list, on: Target) -> float:
     """Cycles per step of the best way to cut it."""
     try:
-        found, _ = ways(spec, (stage_list,), on)
+        found, _ = ways(resolve(spec, (stage_list,), on))
     except CapacityError:
         return inf
     return found[0].cycles if found else inf
@@ -72,7 +73,9 @@ def test_no_stage_list_is_faster(shape):
     rng = np.random.default_rng(1)
     specs = [spec for spec in (random_spec(rng) for _ in range(40)) if len(spec.network.factors) == 3][:4]
     cut = banded_spec()
-    assert (ways(cut, plan(cut, on), on)[0][0].tiling is None) == (shape == (4, 4))  # there mode 2 is in the lanes
+    assert (ways(resolve(cut, plan(cut, on), on))[0][0].tiling is None) == (
+        shape == (4, 4)
+    )  # there mode 2 is in the lanes
     for spec in [*specs, cut, fdht_lstm(60, 10, 0, (4, 5, 4), (2, 2, 10), 3)]:
         best = min(cost(spec, stage_list, on) for stage_list in every_stage_list(tuple(spec.network.factor)))
         (planned,) = plan(spec, on)
@@ -253,7 +256,7 @@ def test_more_classes_than_units_are_refused():
 def test_single_port_banks_are_never_shared():
     """What a stage reads and what it writes lie in different banks."""
     on = target(4, 4, single_port=True, bank_words=128)
-    step = map_step(SPEC, plan(SPEC, on), on)
+    step = map_step(resolve(SPEC, plan(SPEC, on), on))
     (chain,) = step.chains
     for source, result in zip(chain.tensors[:-2], chain.tensors[1:-1], strict=True):
         banks = [set(range(t.base // on.bank_words, (t.end - 1) // on.bank_words + 1)) for t in (source, result)]
@@ -303,13 +306,13 @@ def test_a_scratchpad_of_just_enough_words_is_enough():
         stage_lists = plan(layers, roomy)
         small = replace(roomy, banks=2, bank_words=2)
         with pytest.raises(CapacityError, match="scratchpad words") as refusal:
-            map_step(layers, stage_lists, small)
+            map_step(resolve(layers, stage_lists, small))
         for words in (2, 4, 8, 16):
             size = {"bank_words": words, "banks": -(-refusal.value.needed // words)}
             if not 3 <= size["banks"] <= 16:
                 continue
-            map_step(layers, stage_lists, replace(roomy, **size))
+            map_step(resolve(layers, stage_lists, replace(roomy, **size)))
             with pytest.raises(CapacityError, match=rf"scratchpad words.*: {refusal.value.needed} needed"):
-                map_step(layers, stage_lists, replace(roomy, **size | {"banks": size["banks"] - 1}))
+                map_step(resolve(layers, stage_lists, replace(roomy, **size | {"banks": size["banks"] - 1})))
             seen, exact = seen + 1, exact + (size["banks"] * words == refusal.value.needed)
     assert seen > 20 and exact > 5

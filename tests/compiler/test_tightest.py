@@ -15,6 +15,7 @@ from fdht.compiler.allocation import allocate, banks, least
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.mapping import map_step
 from fdht.compiler.planner import plan, ways
+from fdht.compiler.resolved import resolve
 from fdht.compiler.tiling import Tiling
 from fdht.model.golden import GoldenLSTM
 from fdht.spec.bundle import Bundle
@@ -72,7 +73,7 @@ DERIVED = (Resource.CLASSES, Resource.LOOP_ITERATIONS)
 
 def tried(bundle: Bundle, on: Target, tiling: Tiling | None) -> Image | CapacityError:
     try:
-        return compile_bundle(bundle, on, step=map_step(bundle.layers, bundle.stage_lists, on, tiling))
+        return compile_bundle(bundle, on, step=map_step(resolve(bundle.layers, bundle.stage_lists, on), tiling))
     except CapacityError as refusal:
         return refusal
 
@@ -101,7 +102,7 @@ def test_exactly_enough_fits_and_one_less_is_refused(name):
     for number in range(20):
         layers = random_layers(rng, MODELS[number % len(MODELS)], (1, 4)) if number % 5 else (banded_spec(),)
         stage_lists, roomy = planned(layers, number)
-        tilings = [way.tiling for way in ways(layers, stage_lists, roomy)[0]]
+        tilings = [way.tiling for way in ways(resolve(layers, stage_lists, roomy))[0]]
         tiling = next((each for each in tilings if each is not None), None) if number % 2 else tilings[0]
         bundle = random_bundle(rng, layers, stage_lists, factor_width=16)
         if name != "banks":  # with fewer factor words, other lanes are chosen
@@ -202,6 +203,6 @@ def test_the_tensor_ring_lacks_half_the_words_it_needs():
     with pytest.raises(CapacityError, match="scratchpad words: 21160 needed, 10240 available"):
         plan(ring.spec, ring.target)
     enough = replace(ring.target, banks=-(-21160 // ring.target.bank_words))
-    assert ways(ring.spec, plan(ring.spec, enough), enough)[0]
+    assert ways(resolve(ring.spec, plan(ring.spec, enough), enough))[0]
     with pytest.raises(CapacityError, match="scratchpad words: 21160 needed"):
         plan(ring.spec, replace(enough, banks=enough.banks - 1))
