@@ -30,8 +30,8 @@ from fdht.compiler.lanes import (
 from fdht.compiler.mapping import StepMap, map_step
 from fdht.compiler.overlap import overlapped
 from fdht.compiler.pace import cycles_per_step, step_ends
+from fdht.compiler.program import StepPrograms
 from fdht.compiler.resolved import Resolved, resolve
-from fdht.compiler.schedule import Instructions
 from fdht.compiler.tiling import Tiling, cut_index, tilings
 from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import Segment
@@ -84,7 +84,7 @@ class Way:
 
     tiling: Tiling | None
     step: StepMap
-    programs: Instructions
+    programs: StepPrograms
     cycles: float
 
 
