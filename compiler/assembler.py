@@ -12,6 +12,7 @@ from fdht.compiler.mapping import Layout, StepMap, head_words, longest, region_n
 from fdht.compiler.nest import Loop, encode_nest, merge, walk
 from fdht.compiler.program import ArrayInstruction, GateInstruction, LoaderInstruction, StepPrograms
 from fdht.compiler.resolved import Resolved
+from fdht.compiler.segments import Segments, pack
 from fdht.spec import timing
 from fdht.spec.activation import table_words
 from fdht.spec.bundle import Bundle
@@ -26,8 +27,6 @@ from fdht.spec.instructions import (
     Token,
     gate_instruction,
     loader_instruction,
-    segment_width,
-    words_for,
 )
 from fdht.spec.lstm import Chain, LSTMSpec, Region
 from fdht.spec.network import TensorNetwork, dense_network
@@ -288,8 +287,6 @@ def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
     return words.reshape(-1, target.columns)
 
 
-Programs = Mapping[Segment, np.ndarray]
-
 PROGRAM_WORDS = {
     Segment.ARRAY_PROGRAM: Resource.ARRAY_PROGRAM_WORDS,
     Segment.LOADER_PROGRAM: Resource.LOADER_PROGRAM_WORDS,
@@ -343,7 +340,7 @@ def memory_bases(resolved: Resolved, works: list[Work]) -> dict[tuple[int, int],
     return bases
 
 
-def assemble(bundle: Bundle, step: StepMap, programs: StepPrograms) -> Programs:
+def assemble(bundle: Bundle, step: StepMap, programs: StepPrograms) -> Segments:
     """Every segment of the image: memory words as Python integers in object arrays, index = address.
 
     Raises:
@@ -361,10 +358,10 @@ def assemble(bundle: Bundle, step: StepMap, programs: StepPrograms) -> Programs:
     check_programs(programs, target)
     segments = {segment: _encode(record(target), programs[segment]) for segment, record in UNITS.items()}
     return segments | {
-        Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
-        Segment.BIAS: _pack(np.concatenate(biases), target.data_width),
+        Segment.FACTORS: pack(np.concatenate(factors), target.factor_width),
+        Segment.BIAS: pack(np.concatenate(biases), target.data_width),
         Segment.TABLES: np.array(table_words(formats.sigmoid, formats.tanh, target.data_width), dtype=object),
-        Segment.SCRATCHPAD: _pack(head_data(bundle, target), WORD),
+        Segment.SCRATCHPAD: pack(head_data(bundle, target), WORD),
     }
 
 
@@ -570,33 +567,3 @@ def check_room(memory: Resource, needed: int, available: int, named: str = "") -
 
 def _encode(record, instructions) -> np.ndarray:
     return np.array([word for instruction in instructions for word in record.encode(instruction)], dtype=object)
-
-
-def _pack(lanes: np.ndarray, width: int) -> np.ndarray:
-    """Words × lanes of signed integers as one integer per word, lane 0 in the least significant bits."""
-    mask = (1 << width) - 1
-    result = np.zeros(len(lanes), dtype=object)
-    for lane in range(lanes.shape[1]):
-        result += np.array([(int(value) & mask) << lane * width for value in lanes[:, lane]], dtype=object)
-    return result
-
-
-def unpack(words: np.ndarray, lanes: int, width: int) -> np.ndarray:
-    """The inverse of packing: signed integers, words × lanes."""
-    mask, sign = (1 << width) - 1, 1 << width - 1
-    rows = [[((word >> lane * width & mask) ^ sign) - sign for lane in range(lanes)] for word in words]
-    return np.array(rows, dtype=np.int64).reshape(len(words), lanes)
-
-
-def stream_words(segments: Programs, target: Target, table_width: int) -> np.ndarray:
-    """The image as the 16-bit words fdht.hw.engine.loader.ImageLoader takes: per segment number, address, count,
-    words."""
-    words: list[int] = []
-    for segment, content in segments.items():
-        if not len(content):
-            continue
-        parts = words_for(segment_width(target, segment, table_width))
-        first = target.scratchpad_words - len(content) if segment is Segment.SCRATCHPAD else 0
-        words += [int(segment), first, len(content)]
-        words += [int(word) >> WORD * part & (1 << WORD) - 1 for word in content for part in range(parts)]
-    return np.array(words, dtype=np.uint16)

@@ -9,12 +9,13 @@ import numpy as np
 from pydantic import Field
 
 from fdht.compiler.arithmetic import macs_of
-from fdht.compiler.assembler import Programs, assemble, instructions, stream_words
+from fdht.compiler.assembler import assemble, instructions
 from fdht.compiler.machine import Machine
 from fdht.compiler.mapping import StepMap
 from fdht.compiler.overlap import overlapped
 from fdht.compiler.planner import map_model
 from fdht.compiler.resolved import resolve
+from fdht.compiler.segments import Segments, stream_words
 from fdht.compiler.verifier import verify
 from fdht.spec import container
 from fdht.spec.activation import SEGMENTS, PiecewiseLinear, check_tables, table_width, table_words
@@ -48,7 +49,7 @@ class Image:
     """
 
     target: Target
-    segments: Programs
+    segments: Segments
     sigmoid: PiecewiseLinear
     tanh: PiecewiseLinear
     inputs: int

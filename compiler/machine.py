@@ -2,7 +2,7 @@
 
 A machine is given the words of an image and nothing else of what the compiler knew: memory contents, addresses and
 shifts come out of them, so that a wrong encoding is executed wrongly here and disagrees with the golden model. With the
-compiler it shares what words mean (fdht.spec.instructions, `unpack`, `walk`) and when instructions run
+compiler it shares what words mean (fdht.spec.instructions, fdht.compiler.segments, `walk`) and when instructions run
 (fdht.compiler.schedule); the RTL is held against both.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fdht.compiler.assembler import Programs, unpack
 from fdht.compiler.nest import walk
 from fdht.compiler.schedule import Contraction, Executed, Fields, schedule, sets_state, units_of
+from fdht.compiler.segments import Segments, unpack
 from fdht.spec import timing
 from fdht.spec.activation import PiecewiseLinear
 from fdht.spec.clips import in_sending_order
@@ -138,7 +138,7 @@ class Machine:
     def __init__(
         self,
         target: Target,
-        segments: Programs,
+        segments: Segments,
         sigmoid: PiecewiseLinear,
         tanh: PiecewiseLinear,
         order: np.ndarray | None = None,
