@@ -21,7 +21,7 @@ from fdht.boards.board import Board, Family
 from fdht.boards.top import BoardTop
 from fdht.spec.cache import cache_folder
 from fdht.spec.costs import Resources
-from fdht.spec.errors import CapacityError, FdhtError
+from fdht.spec.errors import CapacityError, FdhtError, Resource
 
 CACHE = cache_folder() / "boards"
 """Where finished builds are kept, below the current directory, each in a folder named by what it was made of."""
@@ -130,7 +130,11 @@ def check_fit(board: Board, log: str) -> None:
         used = re.search(r"Info:\s+(\w+):\s*(\d+)/\s*(\d+)\s", line)
         if used and int(used[2]) > int(used[3]):
             raise CapacityError(
-                f"{used[1]} of {board.name}", int(used[2]), int(used[3]), "choose a target with less of everything"
+                Resource.CELLS,
+                int(used[2]),
+                int(used[3]),
+                "choose a target with less of everything",
+                f"{used[1]} of {board.name}",
             )
 
 

@@ -118,8 +118,13 @@ class Occupancy:
 def useful_macs(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists) -> tuple[tuple[int, ...], ...]:
     """Per chain the useful multiplications of each stage."""
     every = chains(stack(layers))
+    return macs_of(every, stages_of(every, stage_lists))
+
+
+def macs_of(every: Sequence[Chain], stages: Sequence[Sequence[Stage]]) -> tuple[tuple[int, ...], ...]:
+    """The same of chains and their stages."""
     result = []
-    for chain, of_chain in zip(every, stages_of(every, stage_lists), strict=True):
+    for chain, of_chain in zip(every, stages, strict=True):
         occupancy = Occupancy(chain)
         result.append(tuple(occupancy.macs(stage) for stage in of_chain))
     return tuple(result)

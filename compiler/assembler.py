@@ -1,20 +1,22 @@
 """From a bundle and a memory map to the three programs and the words of factor, bias and table memory."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
 import numpy as np
 
-from fdht.compiler.lanes import kept_rows, lane_words, stage_factor_words
+from fdht.compiler.lanes import SMALLER, factor_words_named, kept_rows, lane_words, stage_factor_words
 from fdht.compiler.mapping import Layout, StepMap, head_words, longest, region_nest
 from fdht.compiler.nest import Loop, encode_nest, merge, walk
-from fdht.compiler.schedule import Instructions
+from fdht.compiler.program import ArrayInstruction, GateInstruction, LoaderInstruction, StepPrograms
+from fdht.compiler.resolved import Resolved
+from fdht.compiler.segments import Segments, pack
 from fdht.spec import timing
 from fdht.spec.activation import table_words
 from fdht.spec.bundle import Bundle
-from fdht.spec.errors import CapacityError, SpecError
+from fdht.spec.errors import CapacityError, Resource, SpecError
 from fdht.spec.formats import Formats
 from fdht.spec.instructions import (
     UNITS,
@@ -25,8 +27,6 @@ from fdht.spec.instructions import (
     Token,
     gate_instruction,
     loader_instruction,
-    segment_width,
-    words_for,
 )
 from fdht.spec.lstm import Chain, LSTMSpec, Region
 from fdht.spec.network import TensorNetwork, dense_network
@@ -61,9 +61,7 @@ class Work:
     shift: int = 0
 
 
-def contractions(
-    layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
-) -> list[Work]:
+def contractions(step: StepMap, formats: Formats | None = None) -> list[Work]:
     """The contractions of a step in their order, then the head (if any). Without `formats`, shifts stay 0."""
     result = []
     for c, of_chain in enumerate(step.chains):
@@ -86,9 +84,10 @@ def contractions(
                     shift,
                 )
             )
-    if layers[-1].classes:
+    top = step.resolved.layers[-1]
+    if top.classes:
         shift = formats.head_shift if formats else 0
-        result.append(Work(*head_contraction(layers[-1], target), biased=True, to_results=True, shift=shift))
+        result.append(Work(*head_contraction(top, step.resolved.target), biased=True, to_results=True, shift=shift))
     return result
 
 
@@ -187,29 +186,28 @@ def stage_nests(
     return Nests(read, write, len(k_loops) - 1, emit, rows, reduction, columns)
 
 
-def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> dict:
-    """An array instruction without its header.
+def lower(work: Work, target: Target, factor_base: int, bias_base: int) -> ArrayInstruction:
+    """An array instruction that waits for nothing.
 
     Raises:
         CapacityError: too many loop levels.
     """
     network, stage, source, result = work.network, work.stage, work.source, work.result
     nests = stage_nests(network, stage, source, result, target, factor_base)
-    return {
-        "read": nests.read,
-        "reduction": nests.reduction,
-        "hidden": int(work.of == HEAD),
-        "rows": kept_rows(network, stage, source.lane, result.lane, target) - 1,
-        "to_results": int(work.to_results),
-        "early": 0,
-        "add": int(work.add),
-        "write": nests.write,
-        "transpose": int(source.lane != result.lane),
-        "emit": nests.emit - 1,
-        "shift": work.shift,
-        "bias": bias_base if work.biased else 0,
-        "bias_step": int(work.biased),
-    }
+    return ArrayInstruction(
+        read=nests.read,
+        reduction=nests.reduction,
+        hidden=int(work.of == HEAD),
+        rows=kept_rows(network, stage, source.lane, result.lane, target) - 1,
+        to_results=int(work.to_results),
+        add=int(work.add),
+        write=nests.write,
+        transpose=int(source.lane != result.lane),
+        emit=nests.emit - 1,
+        shift=work.shift,
+        bias=bias_base if work.biased else 0,
+        bias_step=int(work.biased),
+    )
 
 
 def check_accumulator(work: Work, weight: np.ndarray, target: Target) -> None:
@@ -217,10 +215,11 @@ def check_accumulator(work: Work, weight: np.ndarray, target: Target) -> None:
     need = accumulator_bits(weight, prod(work.network.shape(work.stage.reduction)), target.data_width)
     if need > target.accumulator_width:
         raise CapacityError(
-            f"accumulator bits for stage {'+'.join(work.stage.factors)}",
+            Resource.ACCUMULATOR_BITS,
             need,
             target.accumulator_width,
             "choose a target with wider accumulators or quantise to fewer bits",
+            f"accumulator bits for stage {'+'.join(work.stage.factors)}",
         )
 
 
@@ -288,25 +287,27 @@ def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
     return words.reshape(-1, target.columns)
 
 
-Programs = Mapping[Segment, np.ndarray]
+PROGRAM_WORDS = {
+    Segment.ARRAY_PROGRAM: Resource.ARRAY_PROGRAM_WORDS,
+    Segment.LOADER_PROGRAM: Resource.LOADER_PROGRAM_WORDS,
+    Segment.GATE_PROGRAM: Resource.GATE_PROGRAM_WORDS,
+}
+"""What there is too little of where a program is too long."""
 
 
-def instructions(
-    layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None = None
-) -> Instructions:
+def instructions(step: StepMap, formats: Formats | None = None) -> StepPrograms:
     """The three programs. Without `formats`, shifts and offsets stay 0: timing is right, values are not. Planning uses
     this.
 
     Raises:
         CapacityError: too many loop levels, factors or biases.
     """
-    works = contractions(layers, step, target, formats)
-    bases = memory_bases(layers, works, target)
-    return {
-        Segment.ARRAY_PROGRAM: _array_program(works, bases, step, target),
-        Segment.LOADER_PROGRAM: _loader_program(layers, step, target, formats),
-        Segment.GATE_PROGRAM: _gate_program(layers, step, target),
-    }
+    works = contractions(step, formats)
+    return StepPrograms(
+        tuple(_array_program(works, memory_bases(step.resolved, works), step)),
+        tuple(_loader_program(step, formats)),
+        tuple(_gate_program(step)),
+    )
 
 
 def first_of_each(works: list[Work]) -> list[Work]:
@@ -314,21 +315,19 @@ def first_of_each(works: list[Work]) -> list[Work]:
     return list({work.of: work for work in reversed(works)}.values())[::-1]
 
 
-def memory_bases(
-    layers: tuple[LSTMSpec, ...], works: list[Work], target: Target
-) -> dict[tuple[int, int], tuple[int, int]]:
+def memory_bases(resolved: Resolved, works: list[Work]) -> dict[tuple[int, int], tuple[int, int]]:
     """First factor word (of the head: first unit of h) and first bias word of each stage; bias word 0 is for those
     without.
 
     Raises:
         CapacityError: too many factors or biases.
     """
-    bases: dict[tuple[int, int], tuple[int, int]] = {}
+    target, bases = resolved.target, dict[tuple[int, int], tuple[int, int]]()
     factors, biases = 0, 1
     for work in first_of_each(works):
         lanes = work.source.lane, work.result.lane
         if work.of == HEAD:
-            bases[HEAD] = sum(spec.hidden for spec in layers[:-1]), biases
+            bases[HEAD] = sum(spec.hidden for spec in resolved.layers[:-1]), biases
         else:
             bases[work.of] = factors, biases
             factors += stage_factor_words(work.network, work.stage, *lanes, target)
@@ -336,35 +335,33 @@ def memory_bases(
             columns = (*work.stage.batch, *work.stage.columns)
             words = prod(lane_words(work.network, index, lanes[0], target) for index in columns)
             biases += words * kept_rows(work.network, work.stage, *lanes, target)
-    check_room(f"factor words of {target.rows} factors", factors, target.factor_words)
-    check_room("bias memory words", biases, target.bias_words)
+    check_room(Resource.FACTOR_WORDS, factors, target.factor_words, factor_words_named(target))
+    check_room(Resource.BIAS_WORDS, biases, target.bias_words)
     return bases
 
 
-def assemble(bundle: Bundle, step: StepMap, programs: Instructions, target: Target) -> Programs:
+def assemble(bundle: Bundle, step: StepMap, programs: StepPrograms) -> Segments:
     """Every segment of the image: memory words as Python integers in object arrays, index = address.
 
     Raises:
         CapacityError: a program, the factors or the biases do not fit, or an accumulator is too narrow.
     """
-    layers, formats = bundle.layers, bundle.formats
+    target, formats = step.resolved.target, bundle.formats
     factors, biases = [], [np.zeros((1, target.columns), dtype=np.int64)]
-    for work in first_of_each(contractions(layers, step, target)):
+    for work in first_of_each(contractions(step)):
         weight, bias = _contents(bundle, work.of)
         check_accumulator(work, weight, target)
         if work.of != HEAD:
             factors.append(factor_words(work, weight, target))
         if work.biased:
             biases.append(bias_words(work, bias, target))
+    check_programs(programs, target)
     segments = {segment: _encode(record(target), programs[segment]) for segment, record in UNITS.items()}
-    for segment, words in segments.items():
-        unit = segment.name.split("_")[0].lower()
-        check_room(f"{unit} program words", len(words), target.program_words)
     return segments | {
-        Segment.FACTORS: _pack(np.concatenate(factors), target.factor_width),
-        Segment.BIAS: _pack(np.concatenate(biases), target.data_width),
+        Segment.FACTORS: pack(np.concatenate(factors), target.factor_width),
+        Segment.BIAS: pack(np.concatenate(biases), target.data_width),
         Segment.TABLES: np.array(table_words(formats.sigmoid, formats.tanh, target.data_width), dtype=object),
-        Segment.SCRATCHPAD: _pack(head_data(bundle, target), WORD),
+        Segment.SCRATCHPAD: pack(head_data(bundle, target), WORD),
     }
 
 
@@ -389,64 +386,69 @@ def _contents(bundle: Bundle, of: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
     return bundle.weights[chain][stage], bias.reshape(spec.network.output_shape)
 
 
-def _array_program(works: list[Work], bases: Mapping, step: StepMap, target: Target) -> list[dict]:
+def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[ArrayInstruction]:
     """The contractions of a step, in the loop, then the head."""
+    target = step.resolved.target
     layer_of = [of_chain.chain.layer for of_chain in step.chains]
     numbered = [(chain, stage) for chain, of_chain in enumerate(step.chains) for stage in range(len(of_chain.stages))]
     last_reader = (0, 0) if step.chains[0].tiled else numbered[step.x_free_after]  # after it, x is free
     in_loop = sum(work.of != HEAD for work in works)
     program = []
     for number, work in enumerate(works):
-        (chain, stage), wait, give = work.of, set(), set()
+        (chain, stage), instruction = work.of, lower(work, target, *bases[work.of])
         if work.of == HEAD:
-            wait, give = {Token.H_DONE}, {Token.LOGITS_READY}
+            instruction = instruction.waiting(Token.H_DONE).giving(Token.LOGITS_READY)
         else:
             if stage == 0 and (chain == 0 or layer_of[chain - 1] < layer_of[chain]):
-                wait.add(Token.H_READY if chain else Token.X_READY)
+                instruction = instruction.waiting(Token.H_READY if chain else Token.X_READY)
             if work.of == last_reader:
-                give.add(Token.X_FREE)
+                instruction = instruction.giving(Token.X_FREE)
             if work.to_results and layer_of[chain + 1 : chain + 2] != [layer_of[chain]]:
-                give.add(Token.Z_READY)
-        back = 0 if number + 1 == in_loop else None
-        program.append(_header(wait, give, back, halt=number + 1 == len(works)) | lower(work, target, *bases[work.of]))
+                instruction = instruction.giving(Token.Z_READY)
+        program.append(instruction.ending_loop(0) if number + 1 == in_loop else instruction)
+    program[-1] = program[-1].halting()
     if target.pipeline.prefetch:
-        for previous, instruction in [*pairwise(program), (program[in_loop - 1], program[0])]:
-            instruction["chained"] = int(_can_chain(previous, instruction, target))
+        previous = [program[in_loop - 1], *program[:-1]]  # the loop's first follows its last
+        program = [
+            replace(instruction, chained=int(_can_chain(other, instruction, target)))
+            for other, instruction in zip(previous, program, strict=True)
+        ]
     return program
 
 
-def _can_chain(previous: dict, instruction: dict, target: Target) -> bool:
+def _can_chain(previous: ArrayInstruction, instruction: ArrayInstruction, target: Target) -> bool:
     """Whether an array instruction may read its operands while the one before it drains."""
-    read = instruction["read"]
-    depth = prod(level["count"] + 1 for level in read["levels"][: instruction["reduction"] + 1])
-    if depth < timing.least_chained(target, bool(previous["transpose"])):
+    read = instruction.read
+    depth = prod(level["count"] + 1 for level in read["levels"][: instruction.reduction + 1])
+    if depth < timing.least_chained(target, bool(previous.transpose)):
         return False
-    if previous["to_results"]:
+    if previous.to_results:
         return True
-    written, wanted = np.unique(walk(previous["write"])["word"]), np.unique(walk(read)["data"])
+    written, wanted = np.unique(walk(previous.write)["word"]), np.unique(walk(read)["data"])
     if target.single_port:
         written, wanted = np.unique(written // target.bank_words), np.unique(wanted // target.bank_words)
     return len(np.intersect1d(written, wanted, assume_unique=True)) == 0
 
 
-def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target, formats: Formats | None) -> list[dict]:
+def _loader_program(step: StepMap, formats: Formats | None) -> list[LoaderInstruction]:
     """Before the loop, ZERO of every word that is kept from step to step; in it, LOAD of the first layer's inputs, tile
     by tile, and COPY of h of each layer to where it is read.
     """
-    units = np.cumsum([0, *(spec.hidden for spec in layers)])
-    zeros = [(*slot, {Token.X_FREE}) for slot in step.slots]
-    zeros += [(step.others, step.others_end - step.others, set())] if step.others_end > step.others else []
+    target = step.resolved.target
+    units = np.cumsum([0, *(spec.hidden for spec in step.resolved.layers)])
+    zeros = [(*slot, (Token.X_FREE,)) for slot in step.slots]
+    zeros += [(step.others, step.others_end - step.others, ())] if step.others_end > step.others else []
     program = []
     for base, words, give in zeros:
         nest = encode_nest(_words_in_a_row(words, target), {"word": base, "lane": 0}, target.levels.x)
-        program.append(_loader(LoaderOp.ZERO, words, nest, (), give))
+        program.append(LoaderInstruction(op=LoaderOp.ZERO, count=words - 1, nest=nest).giving(*give))
 
-    def copy(chain: Chain, region: Region, data: Layout, unit: int, wait=(), give=()) -> dict:
+    def copy(chain: Chain, region: Region, data: Layout, unit: int, wait: Iterable[Token]) -> LoaderInstruction:
         nest = region_nest(region, chain.network.inputs, data, target, target.levels.x)
-        return _loader(LoaderOp.COPY, region.count, nest, wait, give) | {"first": unit}
+        return LoaderInstruction(op=LoaderOp.COPY, first=unit, count=region.count - 1, nest=nest).waiting(*wait)
 
-    body = []
-    done: Iterable[Token] = {Token.H_DONE}  # of the last layer's h, which the first copy of a step waits for
+    body = list[LoaderInstruction]()
+    done: Iterable[Token] = (Token.H_DONE,)  # of the last layer's h, which the first copy of a step waits for
     for of_chain in step.chains:
         chain = of_chain.chain
         if chain.layer and chain.h is not None:
@@ -459,83 +461,73 @@ def _loader_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target,
         own = [_clear(box, step.chains[0].chain, data, target) for box in tile.clear]
         if part is not None:
             own.append(_load(part.region, step.chains[0].chain, data, target, formats, number + 1 == len(tiles)))
-        own[0]["wait"] |= 1 << Token.X_FREE
-        body += own
+        body += [own[0].waiting(Token.X_FREE), *own[1:]]
         # h of a chain of its own is needed when x has been contracted: with the last tile.
         with_h = tile if of_h is step.chains[0] else of_h.tiles[0] if number + 1 == len(tiles) else None
         if with_h is not None and with_h.h is not None:
             body.append(copy(of_h.chain, with_h.h.region, with_h.tensors[0], with_h.h.first, done))
             done = ()
-        body[-1]["give"] |= 1 << Token.X_READY
+        body[-1] = body[-1].giving(Token.X_READY)
     for of_chain in step.chains:
         chain = of_chain.chain
         if chain.layer and chain.x is not None:
             data, below = of_chain.tiles[0].tensors[0], int(units[chain.layer - 1])
-            body.append(copy(chain, chain.x, data, below, {Token.H_DONE}, {Token.H_READY}))
-    body[-1] |= {"loop_end": 1, "back": len(program) * loader_instruction(target).words}
-    program += body
-    program[-1]["halt"] = 1
-    return program
+            body.append(copy(chain, chain.x, data, below, (Token.H_DONE,)).giving(Token.H_READY))
+    body[-1] = body[-1].ending_loop(len(program) * loader_instruction(target).words).halting()
+    return [*program, *body]
 
 
-def _clear(box: Region, chain: Chain, data: Layout, target: Target) -> dict:
+def _clear(box: Region, chain: Chain, data: Layout, target: Target) -> LoaderInstruction:
     """CLEAR of the words that hold a box of the data tensor."""
     names = chain.network.inputs
     nest = region_nest(box, names, data, target, target.levels.x, by_word=True)
     words = prod(-(-n // target.columns) if name == data.lane else n for name, n in zip(names, box.shape, strict=True))
-    return _loader(LoaderOp.CLEAR, words, nest)
+    return LoaderInstruction(op=LoaderOp.CLEAR, count=words - 1, nest=nest)
 
 
-def _load(region: Region, chain: Chain, data: Layout, target: Target, formats: Formats | None, flush: bool) -> dict:
+def _load(
+    region: Region, chain: Chain, data: Layout, target: Target, formats: Formats | None, flush: bool
+) -> LoaderInstruction:
     """LOAD of a part of x: whole words at a time where a beat is one."""
     names = chain.network.inputs
     (mode, size), lanes = region.parts[-1], target.input_lanes
     whole = lanes > 1 and names[mode] == data.lane and size % lanes == 0 and region.count % lanes == 0
     nest = region_nest(region, names, data, target, target.levels.x, by_word=whole)
-    fields = _loader(LoaderOp.LOAD, region.count // lanes if whole else region.count, nest)
-    fields |= {"whole": int(whole), "flush": int(lanes > 1 and flush)}
+    load = LoaderInstruction(
+        op=LoaderOp.LOAD,
+        count=(region.count // lanes if whole else region.count) - 1,
+        whole=int(whole),
+        flush=int(lanes > 1 and flush),
+        nest=nest,
+    )
     if formats is None:
-        return fields
+        return load
     input = formats.input
-    return fields | {
-        "offset": input.offset,
-        "signed": int(input.raw.signed),
-        "shift": input.shift(formats.gate.hidden),
-    }
+    return replace(load, offset=input.offset, signed=int(input.raw.signed), shift=input.shift(formats.gate.hidden))
 
 
-def _loader(op: LoaderOp, count: int, nest: dict, wait=(), give=()) -> dict:
-    plain = {"first": 0, "whole": 0, "flush": 0, "offset": 0, "signed": 0, "shift": 0}
-    return _header(wait, give) | plain | {"op": op, "count": count - 1, "nest": nest}
-
-
-def _gate_program(layers: tuple[LSTMSpec, ...], step: StepMap, target: Target) -> list[dict]:
+def _gate_program(step: StepMap) -> list[GateInstruction]:
     """STATE of every layer, then in the loop STEP of every layer, then EMIT."""
+    layers, target = step.resolved.layers, step.resolved.target
     zs = {of_chain.chain.layer: of_chain.tensors[-1] for of_chain in step.chains}
-    top, first, units = layers[-1], 0, []
+    top, first = layers[-1], 0
+    states, steps = list[GateInstruction](), list[GateInstruction]()
     for number, spec in enumerate(layers):
         f, g, o = _gate_words(spec, zs[number], target)
         z = region_nest(spec.gates[0], spec.network.outputs, zs[number], target, target.levels.z)
         last = first + spec.hidden - 1
-        units.append(
-            {"first": first, "last": last, "delay": 0, "top": int(spec is top), "z": z, "f": f, "g": g, "o": o}
-        )
+        state = GateInstruction(op=GateOp.STATE, first=first, last=last, top=int(spec is top), z=z, f=f, g=g, o=o)
+        states.append(state.giving(Token.H_DONE) if spec is top else state)
+        steps.append(replace(state, op=GateOp.STEP).waiting(Token.Z_READY).giving(Token.H_DONE))
         first = last + 1
-    program = []
-    for spec, fields in zip(layers, units, strict=True):
-        program.append(_header((), {Token.H_DONE} if spec is top else ()) | {"op": GateOp.STATE} | fields)
-    start = len(layers) * gate_instruction(target).words
-    for spec, fields in zip(layers, units, strict=True):
-        back = start if spec is top else None
-        halt = spec is top and not top.classes
-        program.append(_header({Token.Z_READY}, {Token.H_DONE}, back, halt) | {"op": GateOp.STEP} | fields)
+    steps[-1] = steps[-1].ending_loop(len(layers) * gate_instruction(target).words)
+    program = [*states, *steps]
     if top.classes:
-        fields = {"first": 0, "last": top.classes - 1, "delay": 0, "top": 0, "f": 0, "g": 0, "o": 0}
         network, _, _, logits = head_contraction(top, target)
         all_of_them = Region((0,), (top.classes,), (0,), top.classes)
         z = region_nest(all_of_them, network.outputs, logits, target, target.levels.z)
-        program.append(_header({Token.LOGITS_READY}, (), halt=True) | {"op": GateOp.EMIT, "z": z} | fields)
-    return program
+        program.append(GateInstruction(op=GateOp.EMIT, first=0, last=top.classes - 1, z=z).waiting(Token.LOGITS_READY))
+    return [*program[:-1], program[-1].halting()]
 
 
 def _gate_words(spec: LSTMSpec, z: Layout, target: Target) -> list[int]:
@@ -561,53 +553,17 @@ def _words_in_a_row(words: int, target: Target) -> list[Loop]:
     return loops
 
 
-def check_room(name: str, need: int, limit: int) -> None:
+def check_programs(programs: StepPrograms, target: Target) -> None:
+    """Refuses programs that are longer than their memories."""
+    for segment, program in programs.items():
+        check_room(PROGRAM_WORDS[segment], len(program) * UNITS[segment](target).words, target.program_words)
+
+
+def check_room(memory: Resource, needed: int, available: int, named: str = "") -> None:
     """Refuses what is larger than its memory."""
-    if need > limit:
-        raise CapacityError(name, need, limit, "choose a larger target, or smaller modes or ranks")
-
-
-def _header(wait, give, back: int | None = None, halt: bool = False) -> dict[str, int]:
-    """A header; `back` ends the loop's body and is the address of its first instruction."""
-    return {
-        "wait": sum(1 << token for token in wait),
-        "give": sum(1 << token for token in give),
-        "loop_end": int(back is not None),
-        "back": back or 0,
-        "halt": int(halt),
-        "chained": 0,
-    }
+    if needed > available:
+        raise CapacityError(memory, needed, available, SMALLER, named)
 
 
 def _encode(record, instructions) -> np.ndarray:
     return np.array([word for instruction in instructions for word in record.encode(instruction)], dtype=object)
-
-
-def _pack(lanes: np.ndarray, width: int) -> np.ndarray:
-    """Words × lanes of signed integers as one integer per word, lane 0 in the least significant bits."""
-    mask = (1 << width) - 1
-    result = np.zeros(len(lanes), dtype=object)
-    for lane in range(lanes.shape[1]):
-        result += np.array([(int(value) & mask) << lane * width for value in lanes[:, lane]], dtype=object)
-    return result
-
-
-def unpack(words: np.ndarray, lanes: int, width: int) -> np.ndarray:
-    """The inverse of packing: signed integers, words × lanes."""
-    mask, sign = (1 << width) - 1, 1 << width - 1
-    rows = [[((word >> lane * width & mask) ^ sign) - sign for lane in range(lanes)] for word in words]
-    return np.array(rows, dtype=np.int64).reshape(len(words), lanes)
-
-
-def stream_words(segments: Programs, target: Target, table_width: int) -> np.ndarray:
-    """The image as the 16-bit words fdht.hw.engine.loader.ImageLoader takes: per segment number, address, count,
-    words."""
-    words: list[int] = []
-    for segment, content in segments.items():
-        if not len(content):
-            continue
-        parts = words_for(segment_width(target, segment, table_width))
-        first = target.scratchpad_words - len(content) if segment is Segment.SCRATCHPAD else 0
-        words += [int(segment), first, len(content)]
-        words += [int(word) >> WORD * part & (1 << WORD) - 1 for word in content for part in range(parts)]
-    return np.array(words, dtype=np.uint16)

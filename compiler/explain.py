@@ -7,11 +7,12 @@ from math import prod
 
 import numpy as np
 
-from fdht.compiler.arithmetic import fewest_macs, useful_macs
+from fdht.compiler.arithmetic import fewest_macs, macs_of
 from fdht.compiler.assembler import HEAD, contractions, head_contraction
 from fdht.compiler.mapping import Layout, head_words
 from fdht.compiler.nest import walk
 from fdht.compiler.planner import Candidate, Way, candidates, fitting_ways, ways
+from fdht.compiler.resolved import resolve
 from fdht.compiler.schedule import Contraction, Instructions
 from fdht.compiler.tiling import Tiling
 from fdht.spec.errors import CapacityError
@@ -135,9 +136,10 @@ def explain(
     looked_at = candidates(layers, target)
     chosen = looked_at[0]
     if stage_lists is not None and stage_lists != chosen.stage_lists:
-        chosen = Candidate(stage_lists, None, tuple(fitting_ways(layers, stage_lists, target)))
+        resolved = resolve(layers, stage_lists, target)
+        chosen = Candidate(stage_lists, None, resolved, tuple(fitting_ways(resolved)))
     way = chosen.ways[0]
-    stages = tuple(stage_costs(layers, chosen.stage_lists, way, target))
+    stages = tuple(stage_costs(way))
     macs, (fewest, leanest) = sum(stage.macs for stage in stages), fewest_macs(layers)
     array = sum(stage.cycles for stage in stages)
     return Explanation(
@@ -151,18 +153,19 @@ def explain(
         macs / (target.multipliers * way.cycles),
         fewest / (target.multipliers * way.cycles),
         _excess(layers, macs, fewest, leanest, way, target),
-        tuple(memory_map(layers, way, target)),
+        tuple(memory_map(way)),
         fill(way.programs, target),
         tuple(_runners_up(layers, chosen, looked_at)),
         len(looked_at),
     )
 
 
-def stage_costs(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, way: Way, target: Target) -> Iterator[StageCost]:
+def stage_costs(way: Way) -> Iterator[StageCost]:
     """The stages of a step in the order they are carried out, all tiles of one together."""
-    useful = useful_macs(layers, stage_lists)
+    resolved = way.step.resolved
+    useful, target = macs_of(resolved.chains, resolved.stages), resolved.target
     busy: dict[tuple[int, int], list[int]] = {}
-    works = contractions(layers, way.step, target)
+    works = contractions(way.step)
     for work, instruction in zip(works, way.programs[Segment.ARRAY_PROGRAM], strict=True):
         busy.setdefault(work.of, []).append(Contraction(instruction, target).busy)
     for c, of_chain in enumerate(way.step.chains):
@@ -201,9 +204,10 @@ def tiling_text(tiling: Tiling | None, size: Mapping[str, int]) -> str:
     )
 
 
-def memory_map(layers: tuple[LSTMSpec, ...], way: Way, target: Target) -> Iterator[Block]:
+def memory_map(way: Way) -> Iterator[Block]:
     """What lies where: first what lasts from step to step, then results of stages, which share what is left."""
     step = way.step
+    top, target = step.resolved.layers[-1], step.resolved.target
 
     def block(memory: str, first: int, words: int, content: str) -> Block:
         banks = (first // target.bank_words, (first + words - 1) // target.bank_words)
@@ -219,7 +223,7 @@ def memory_map(layers: tuple[LSTMSpec, ...], way: Way, target: Target) -> Iterat
     for of_chain in step.chains[1:]:
         what = "x" if of_chain.chain.h is None else "h" if of_chain.chain.x is None else "x and h"
         yield of(of_chain.tiles[0].tensors[0], f"{what} of layer {of_chain.chain.layer}")
-    if head := head_words(layers[-1], target):
+    if head := head_words(top, target):
         yield block("scratchpad", target.scratchpad_words - head, head, "weights of the head")
     for of_chain in step.chains:
         inner, tiled = of_chain.tiles[0].tensors, of_chain.tiled
@@ -233,11 +237,11 @@ def memory_map(layers: tuple[LSTMSpec, ...], way: Way, target: Target) -> Iterat
         z = of_chain.tensors[-1]
         if number == 0 or z != step.chains[number - 1].tensors[-1]:
             yield block("results", z.base, z.words, f"z of layer {of_chain.chain.layer} (lanes {z.lane or 'unused'})")
-    if layers[-1].classes:
-        *_, logits = head_contraction(layers[-1], target)
+    if top.classes:
+        *_, logits = head_contraction(top, target)
         yield block("results", logits.base, logits.words, "logits, when z has been read")
     seen = set[tuple[int, int]]()
-    for work, instruction in zip(contractions(layers, step, target), way.programs[Segment.ARRAY_PROGRAM], strict=True):
+    for work, instruction in zip(contractions(step), way.programs[Segment.ARRAY_PROGRAM], strict=True):
         if work.of not in seen and work.of != HEAD:
             seen.add(work.of)
             addresses = Contraction(instruction, target).factor_addresses
@@ -289,7 +293,7 @@ def _excess(layers: tuple[LSTMSpec, ...], macs: int, fewest: int, leanest: Stage
         return ""
     order = "; ".join(order_text(each) for each in leanest)
     try:
-        found, refusal = ways(layers, leanest, target)
+        found, refusal = ways(resolve(layers, leanest, target))
     except CapacityError as error:
         found, refusal = [], error
     if not found:
@@ -304,7 +308,7 @@ def order_text(stage_list: StageList) -> str:
 
 def _lack(refusal: CapacityError | None) -> str:
     assert refusal is not None
-    return f"{refusal.need:,} {refusal.resource}, {refusal.limit:,} available"
+    return f"{refusal.needed:,} {refusal.named}, {refusal.available:,} available"
 
 
 def _runners_up(layers: tuple[LSTMSpec, ...], chosen: Candidate, looked_at: Sequence[Candidate]) -> Iterator[RunnerUp]:

@@ -8,12 +8,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from fdht.compiler.arithmetic import step_macs
-from fdht.compiler.assembler import Programs, assemble, instructions, stream_words
+from fdht.compiler.arithmetic import macs_of
+from fdht.compiler.assembler import assemble, instructions
 from fdht.compiler.machine import Machine
 from fdht.compiler.mapping import StepMap
 from fdht.compiler.overlap import overlapped
 from fdht.compiler.planner import map_model
+from fdht.compiler.resolved import resolve
+from fdht.compiler.segments import Segments, stream_words
 from fdht.compiler.verifier import verify
 from fdht.spec import container
 from fdht.spec.activation import SEGMENTS, PiecewiseLinear, check_tables, table_width, table_words
@@ -47,7 +49,7 @@ class Image:
     """
 
     target: Target
-    segments: Programs
+    segments: Segments
     sigmoid: PiecewiseLinear
     tanh: PiecewiseLinear
     inputs: int
@@ -217,8 +219,8 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
             f"factors of {factor_width} bits do not fit target {target.name}'s {target.factor_width}; "
             f"quantise with --factor-width {target.factor_width}"
         )
-    step = step or map_model(bundle.layers, bundle.stage_lists, target)
-    programs = overlapped(instructions(bundle.layers, step, target, formats), target)
+    step = step or map_model(resolve(bundle.layers, bundle.stage_lists, target))
+    programs = overlapped(instructions(step, formats), target)
     x, sent = bundle.layers[0].x, step.chains[0].chain.x
     assert sent is not None
     order = None
@@ -227,14 +229,14 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         order = np.argsort(x.flat(shape))[np.searchsorted(np.sort(x.flat(shape)), sent.flat(shape))]
     return Image(
         target,
-        assemble(bundle, step, programs, target),
+        assemble(bundle, step, programs),
         formats.sigmoid,
         formats.tanh,
         bundle.layers[0].inputs,
         bundle.spec.hidden,
         bundle.spec.classes,
         len(bundle.layers),
-        step_macs(bundle.layers, bundle.stage_lists),
+        sum(map(sum, macs_of(step.resolved.chains, step.resolved.stages))),
         bundle.clips.shape[1],
         formats.input,
         formats.head and formats.head.result,

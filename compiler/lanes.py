@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from math import prod
 
 from fdht.spec import timing
-from fdht.spec.errors import CapacityError
-from fdht.spec.lstm import Chain, LSTMSpec, chains
+from fdht.spec.errors import CapacityError, Resource
+from fdht.spec.lstm import Chain, LSTMSpec
 from fdht.spec.network import TensorNetwork
 from fdht.spec.stages import Stage
 from fdht.spec.target import Target
@@ -20,6 +20,15 @@ Lanes = tuple[str | None, ...]
 
 FACTOR_PRICES = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 """Cycles a word of factor memory is taken to cost, tried in turn until a plan fits."""
+
+
+SMALLER = "choose a larger target, or smaller modes or ranks"
+"""The way out where a memory is too small."""
+
+
+def factor_words_named(target: Target) -> str:
+    """Factor words as sentences call them: they differ from target to target."""
+    return f"factor words of {target.rows} factors"
 
 
 def lane_words(network: TensorNetwork, index: str, lane: str | None, target: Target) -> int:
@@ -100,20 +109,23 @@ def next_lanes(stage: Stage, lane: str | None, target: Target) -> list[str | Non
 
 
 def choose_lanes(
-    layers: tuple[LSTMSpec, ...], listed: Sequence[tuple[Stage, ...]], target: Target
+    layers: tuple[LSTMSpec, ...], every: Sequence[Chain], listed: Sequence[tuple[Stage, ...]], target: Target
 ) -> tuple[Lanes, ...]:
     """The lanes of every chain, with the fewest array cycles for which the factors fit.
+
+    Args:
+        every: the chains of all layers. listed: the stages of each.
 
     Raises:
         CapacityError: they fit with none, or the stages can run with none.
     """
-    words = 0
+    fewest = None
     for price in FACTOR_PRICES:
         words, lanes = 0, list[Lanes]()
         for number, spec in enumerate(layers):
             parts = [
-                _cheapest_lanes(spec, chain, listed[k], target, price)
-                for k, chain in enumerate(chains(layers))
+                _cheapest_lanes(spec, chain, own, target, price)
+                for chain, own in zip(every, listed, strict=True)
                 if chain.layer == number
             ]
             # Earlier choices of lanes decide where z has padding. The second chain of a layer adds its z to that of the
@@ -121,19 +133,20 @@ def choose_lanes(
             common = [form for form in parts[0] if all(form in part for part in parts)]
             if not common:
                 raise CapacityError(
-                    f"lane indices for the stages of layer {number}", 1, 0, "choose another order of contraction"
+                    Resource.LANE_INDICES,
+                    1,
+                    0,
+                    "choose another order of contraction",
+                    f"lane indices for the stages of layer {number}",
                 )
             best = min(common, key=lambda form: sum(part[form][0] for part in parts))
             words += sum(part[best][1] for part in parts)
             lanes += [part[best][2] for part in parts]
         if words <= target.factor_words:
             return tuple(lanes)
-    raise CapacityError(
-        f"factor words of {target.rows} factors",
-        words,
-        target.factor_words,
-        "choose a larger target, or smaller modes or ranks",
-    )
+        fewest = min(fewest or words, words)
+    assert fewest is not None
+    raise CapacityError(Resource.FACTOR_WORDS, fewest, target.factor_words, SMALLER, factor_words_named(target))
 
 
 _Form = tuple[str | None, frozenset[str]]

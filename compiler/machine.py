@@ -2,7 +2,7 @@
 
 A machine is given the words of an image and nothing else of what the compiler knew: memory contents, addresses and
 shifts come out of them, so that a wrong encoding is executed wrongly here and disagrees with the golden model. With the
-compiler it shares what words mean (fdht.spec.instructions, `unpack`, `walk`) and when instructions run
+compiler it shares what words mean (fdht.spec.instructions, fdht.compiler.segments, `walk`) and when instructions run
 (fdht.compiler.schedule); the RTL is held against both.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fdht.compiler.assembler import Programs, unpack
 from fdht.compiler.nest import walk
-from fdht.compiler.schedule import Contraction, Executed, schedule, sets_state, units_of
+from fdht.compiler.schedule import Contraction, Executed, Fields, schedule, sets_state, units_of
+from fdht.compiler.segments import Segments, unpack
 from fdht.spec import timing
 from fdht.spec.activation import PiecewiseLinear
 from fdht.spec.clips import in_sending_order
@@ -138,7 +138,7 @@ class Machine:
     def __init__(
         self,
         target: Target,
-        segments: Programs,
+        segments: Segments,
         sigmoid: PiecewiseLinear,
         tanh: PiecewiseLinear,
         order: np.ndarray | None = None,
@@ -152,7 +152,7 @@ class Machine:
         self.constants = unpack(segments[Segment.SCRATCHPAD], target.columns, WORD)
         self._contractions: dict[int, Contraction] = {}
 
-    def contraction(self, instruction: dict) -> Contraction:
+    def contraction(self, instruction: Fields) -> Contraction:
         key = id(instruction)
         if key not in self._contractions:
             self._contractions[key] = Contraction(instruction, self.target)
@@ -219,7 +219,7 @@ class Machine:
         )
         return run
 
-    def _contract(self, instruction: dict, start: int, run: Run, memory: Memory, events: "_EventLists") -> None:
+    def _contract(self, instruction: Fields, start: int, run: Run, memory: Memory, events: "_EventLists") -> None:
         contraction = self.contraction(instruction)
         factors = self.factors
         if instruction["hidden"]:  # of the first row; the others are dropped
@@ -239,7 +239,7 @@ class Machine:
         run.saturations += clipped
         run.array_busy += contraction.busy
 
-    def _load(self, instruction: dict, frame: np.ndarray, loaded: int, memory: Memory) -> int:
+    def _load(self, instruction: Fields, frame: np.ndarray, loaded: int, memory: Memory) -> int:
         """Executes a loader instruction; returns how many raw words of the frame are placed, 0 after the last."""
         count = instruction["count"] + 1
         nest = walk(instruction["nest"], count)
@@ -260,7 +260,7 @@ class Machine:
 
     def _gate(
         self,
-        instruction: dict,
+        instruction: Fields,
         start: int,
         final: bool,
         sends: bool,

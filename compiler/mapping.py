@@ -1,19 +1,18 @@
 """Where every tensor of a step lies: order of dimensions, addresses. Lane indices come from fdht.compiler.lanes."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
 
-from fdht.compiler.lanes import Lanes, choose_lanes, keeps_padding, lane_words
+from fdht.compiler.allocation import allocate, allocate_tiled, banks, least, whole_banks
+from fdht.compiler.lanes import SMALLER, Lanes, keeps_padding, lane_words
 from fdht.compiler.nest import Loop, encode_nest, merge
+from fdht.compiler.resolved import Resolved
 from fdht.compiler.tiling import Part, Tiling, left_over, parts, streamed
-from fdht.spec.errors import CapacityError
+from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import Widths
-from fdht.spec.lstm import Chain, LSTMSpec, Region, chains, stack
+from fdht.spec.lstm import Chain, LSTMSpec, Region
 from fdht.spec.network import TensorNetwork
-from fdht.spec.stages import Stage, StageLists, stages_of
+from fdht.spec.stages import Stage
 from fdht.spec.target import Target
 
 
@@ -38,6 +37,11 @@ class Layout:
     @property
     def end(self) -> int:
         return self.base + self.words
+
+    @property
+    def place(self) -> range:
+        """Its words."""
+        return range(self.base, self.end)
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class StepMap:
     then the data tensors of the others. The head's weights, which the image brings, are its last words.
 
     Attributes:
+        resolved: the model.
         chains: all chains, in the order they are carried out; x of the first in the order in which it is sent.
         slots: first address and words of each place of the first chain's data tensor.
         others: first address of the other data tensors.
@@ -100,6 +105,7 @@ class StepMap:
             the first chain is not tiled; else a tile's first stage.
     """
 
+    resolved: Resolved
     chains: tuple[ChainMap, ...]
     slots: tuple[tuple[int, int], ...]
     others: int
@@ -118,46 +124,38 @@ def head_words(spec: LSTMSpec, target: Target) -> int:
     return spec.hidden * -(-spec.classes // target.columns)
 
 
-def map_step(
-    layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target, tiling: Tiling | None = None
-) -> StepMap:
+def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
     """Lays out every tensor of a step.
 
     Args:
         tiling: how the first chain is cut; not at all when left out.
 
     Raises:
-        CapacityError: the scratchpad, the factor or result memory or the gate unit is too small.
+        CapacityError: the scratchpad, the result memory or the gate unit is too small.
     """
-    layers = stack(layers)
-    every = chains(layers)
-    listed = stages_of(every, stage_lists)
-    lanes = choose_lanes(layers, listed, target)
+    layers, listed, lanes, target = resolved.layers, resolved.stages, resolved.lanes, resolved.target
     units = sum(spec.hidden for spec in layers)
     if units > target.hidden:
-        raise CapacityError("hidden units", units, target.hidden, "choose a larger target or a smaller model")
+        raise CapacityError(Resource.HIDDEN_UNITS, units, target.hidden, "choose a larger target or a smaller model")
     if layers[-1].classes > 1 << Widths(target).unit:  # logits are sent as units are
-        raise CapacityError("classes", layers[-1].classes, 1 << Widths(target).unit, "choose a larger target")
+        raise CapacityError(Resource.CLASSES, layers[-1].classes, 1 << Widths(target).unit, "choose a larger target")
 
     x = streamed(layers[0].x, layers[0].network.inputs, lanes[0][0], target.input_lanes)
-    every = (replace(every[0], x=x), *every[1:])
+    every = (replace(resolved.chains[0], x=x), *resolved.chains[1:])
     shapes = [
         [_shape(chain.network, own, s, stage.data, of_chain, target) for s, stage in enumerate(own)]
         for chain, own, of_chain in zip(every, listed, lanes, strict=True)
     ]
     data = [shapes[0][0](0)] if tiling is None else _slots(tiling, every[0], listed[0], lanes[0], target)
     # Inputs come while the array works on other tiles, so nothing else may be in their banks.
-    end = data[-1].end if tiling is None else _whole_banks(target, data[-1].end)
+    end = data[-1].end if tiling is None else whole_banks(data[-1].end, target)
     start, others = end, list[Layout]()
     for first, *_ in shapes[1:]:
         others.append(first(end))
         end = others[-1].end
     others_end = end
     if tiling is not None and layers[0].recurrent is not None:  # h comes to its data tensor in the same way
-        end = _whole_banks(target, end)
-    room = range(end, target.scratchpad_words - head_words(layers[-1], target))
-    if room.start > room.stop:
-        raise _too_small(shapes, room, target)
+        end = whole_banks(end, target)
 
     zs = [
         _result(layers[chain.layer], chain, of_chain, len(own), target)
@@ -166,32 +164,72 @@ def map_step(
     results = max([-(-layers[-1].classes // target.columns), *(z.end for z in zs)])
     if results > target.result_words:
         raise CapacityError(
-            "result memory words", results, target.result_words, "choose a larger target or fewer outputs"
+            Resource.RESULT_WORDS, results, target.result_words, "choose a larger target or fewer outputs"
         )
 
+    in_tile = list[Callable[[int], Layout]]()
+    if tiling is not None:
+        network = tiling.network(every[0].network)
+        in_tile = [_shape(network, listed[0], s, listed[0][s].data, lanes[0], target) for s in range(1, tiling.stages)]
+    sizes = [[shape(0).words for shape in of_chain[1:]] for of_chain in shapes]
+
+    def placed(words: int) -> tuple[list[range], list[list[range]]] | None:
+        """In a scratchpad of so many words, the results within a tile, and those of the stages of each chain; all tiled
+        stages together have one there.
+        """
+        room = range(end, words - head_words(layers[-1], target))
+        if room.start > room.stop:
+            return None
+        inner, results = list[range](), list[list[range]]()
+        for source, of_chain in zip((data[0], *others), sizes, strict=True):
+            if tiling is not None and not results:
+                whole, after = of_chain[tiling.stages - 1], of_chain[tiling.stages :]
+                found = allocate_tiled(whole, [shape(0).words for shape in in_tile], after, source.place, room, target)
+                if found is None:
+                    return None
+                result, inner, after = found
+                results.append([result, *after])
+            else:
+                found = allocate(of_chain, source.place, room, target)
+                if found is None:
+                    return None
+                results.append(found)
+        return inner, results
+
+    found = placed(target.scratchpad_words)
+    if found is None:
+        raise CapacityError(
+            Resource.SCRATCHPAD_WORDS,
+            least(lambda words: placed(words) is not None, target.scratchpad_words),
+            target.scratchpad_words,
+            SMALLER,
+            "scratchpad words (a stage's data and its result in separate banks)" if target.single_port else "",
+        )
+    inner, places = found
     maps = list[ChainMap]()
-    for number, (chain, own) in enumerate(zip(every, listed, strict=True)):
+    for number, (chain, own, of_chain) in enumerate(zip(every, listed, places, strict=True)):
         if number == 0 and tiling is not None:
-            tiles, tensors = _tiles(tiling, chain, own, lanes[0], data, shapes[0], room, target)
+            tensors = _at(shapes[0][tiling.stages :], of_chain)
+            tiles = _tiles(tiling, chain, data, _at(in_tile, inner), tensors[0])
         else:
             source = others[number - 1] if number else data[0]
-            tensors = _allocate_all(shapes[number], source, room, target)
+            tensors = [source, *_at(shapes[number][1:], of_chain)]
             x, h = (None if region is None else Part(0, region) for region in (chain.x, chain.h))
             tiles = [Tile(chain.network, (source,), x, h, 0)]
         maps.append(ChainMap(chain, own, tuple(tiles), (*tensors, zs[number])))
 
-    x_banks = _banks(data[0], target)
+    x_banks = set(banks(data[0].place, target))
     x_free_after = number = 0
     for each in maps:
         for s, source in enumerate(each.tensors[:-1]):
-            touched = set() if s + 2 == len(each.tensors) else _banks(each.tensors[s + 1], target)
+            touched = set() if s + 2 == len(each.tensors) else set(banks(each.tensors[s + 1].place, target))
             if target.single_port:
-                touched |= _banks(source, target)
+                touched |= set(banks(source.place, target))
             if touched & x_banks:
                 x_free_after = number
             number += 1
     slots = tuple((slot.base, slot.words) for slot in data)
-    return StepMap(tuple(maps), slots, start, others_end, room.start, x_free_after)
+    return StepMap(resolved, tuple(maps), slots, start, others_end, end, x_free_after)
 
 
 def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, target: Target) -> list[Layout]:
@@ -199,32 +237,22 @@ def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, tar
     place = _shape(tiling.network(chain.network), own, 0, own[0].data, lanes, target)
     distance = place(0).words
     if target.single_port:
-        distance = _whole_banks(target, distance)
+        distance = whole_banks(distance, target)
     return [place(slot * distance) for slot in range(tiling.slots)]
 
 
-def _tiles(
-    tiling: Tiling,
-    chain: Chain,
-    own: tuple[Stage, ...],
-    lanes: Lanes,
-    data: list[Layout],
-    shapes,
-    room: range,
-    target: Target,
-) -> tuple[list[Tile], list[Layout]]:
-    """The tiles of a chain, and the tensors of the stages after them."""
+def _at(shapes: Sequence[Callable[[int], Layout]], places: Sequence[range]) -> list[Layout]:
+    return [shape(place.start) for shape, place in zip(shapes, places, strict=True)]
+
+
+def _tiles(tiling: Tiling, chain: Chain, data: list[Layout], inner: list[Layout], whole: Layout) -> list[Tile]:
+    """The tiles of a chain.
+
+    Args:
+        data: the places of its data tensor. inner: the results within a tile. whole: what the tiles leave together.
+    """
     assert chain.x is not None
     network, count = tiling.network(chain.network), tiling.count(chain.network)
-    (whole,) = _allocate_all([None, shapes[tiling.stages]], data[0], room, target)[1:]
-    tensors = _allocate_all(shapes[tiling.stages :], whole, room, target)
-    inner = _allocate_all(
-        [_shape(network, own, s, own[s].data, lanes, target) for s in range(tiling.stages)],
-        data[0],
-        room,
-        target,
-        apart=whole,
-    )
     mode = chain.network.inputs.index(tiling.index)
     xs, hs = (
         [None] * count if region is None else parts(region, mode, tiling.group, count) for region in (chain.x, chain.h)
@@ -236,8 +264,8 @@ def _tiles(
         slot = tile % tiling.slots
         clear = (left_over(of_tile, tile, tiling.slots) for of_tile in (xs, hs))
         boxes = tuple(box for box in clear if box is not None)
-        tiles.append(Tile(network, (data[slot], *inner[1:], result), x, h, slot, boxes))
-    return tiles, tensors
+        tiles.append(Tile(network, (data[slot], *inner, result), x, h, slot, boxes))
+    return tiles
 
 
 def _extent(network: TensorNetwork, index: str, s: int, lanes: tuple[str | None, ...], target: Target) -> int:
@@ -264,13 +292,17 @@ def _result(spec: LSTMSpec, chain: Chain, lanes: Lanes, s: int, target: Target) 
     outputs = chain.network.outputs
     starts = zip(*(gate.start for gate in spec.gates), strict=True)
     of_gates = {index for index, start in zip(outputs, starts, strict=True) if len(set(start)) > 1}
+    needed = dict[int, Layout]()
     for inner in (of_gates, set[str]()):
         order = sorted(outputs, key=lambda index: (index == lanes[s], index in inner))
         layout = _contiguous(chain.network, order, lanes, s, target)
-        with suppress(CapacityError):
+        try:
             region_nest(spec.gates[0], outputs, layout, target, target.levels.z)
-            break
-    return layout
+        except CapacityError as refusal:
+            needed.setdefault(refusal.needed, layout)
+        else:
+            return layout
+    return needed[min(needed)]  # is refused
 
 
 def _shape(network, chain, s: int, indices, lanes, target: Target):
@@ -293,79 +325,6 @@ def _shape(network, chain, s: int, indices, lanes, target: Target):
         *sorted(stage.reduction, key=padding),
     )
     return lambda base: _contiguous(network, order, lanes, s, target, base)
-
-
-def _whole_banks(target: Target, words: int) -> int:
-    """Words of the banks that so many words fill."""
-    return -(-words // target.bank_words) * target.bank_words
-
-
-def _banks(layout: Layout, target: Target) -> set[int]:
-    return set(range(layout.base // target.bank_words, (layout.end - 1) // target.bank_words + 1))
-
-
-def _allocate_all(shapes, x: Layout, room: range, target: Target, apart: Layout | None = None) -> list[Layout]:
-    """The data tensor of a chain, and bases for the results of all its stages but the last.
-
-    First each result in the first free place outside the banks of x, so that the next inputs can come early; if
-    that leaves too little, results alternate between the bottom and the top of what is free.
-
-    Args:
-        shapes: each tensor as a function of its base.
-        x: the data tensor.
-        room: words that may be used.
-        apart: a tensor that is in use all the time, and written by the last of the stages.
-    """
-
-    def spread(s: int, source: Layout) -> list[Layout]:
-        starts = {
-            source.end,
-            room.start,
-            *([apart.end] if apart else []),
-            *(bank * target.bank_words for bank in range(target.banks)),
-        }
-        places = [shapes[s](base) for base in sorted(starts)]
-        return sorted(places, key=lambda place: bool(_banks(place, target) & _banks(x, target)))
-
-    def compact(s: int, source: Layout) -> list[Layout]:
-        return [shapes[s](room.start if s % 2 == 0 else room.stop - shapes[s](0).words)]
-
-    def free(s: int, place: Layout, source: Layout) -> bool:
-        for other, at_once in ((source, True), (apart, s + 1 == len(shapes))):  # at work in the same cycles
-            if other is None:
-                continue
-            if place.base < other.end and other.base < place.end:
-                return False
-            if at_once and target.single_port and not _banks(place, target).isdisjoint(_banks(other, target)):
-                return False
-        return room.start <= place.base and place.end <= room.stop
-
-    for places in (spread, compact):
-        result = [x]
-        for s in range(1, len(shapes)):
-            fitting = [place for place in places(s, result[-1]) if free(s, place, result[-1])]
-            if not fitting:
-                break
-            result.append(fitting[0])
-        else:
-            return result
-    raise _too_small([[shape for shape in shapes if shape]], room, target, apart)
-
-
-def _too_small(shapes, room: range, target: Target, apart: Layout | None = None) -> CapacityError:
-    """What to say when tensors (per chain each as a function of its base) do not fit the scratchpad."""
-    worst = 0
-    taken = partial(_whole_banks, target) if target.single_port else int
-    for of_chain in shapes:
-        pairs = [(taken(source(0).words), taken(result(0).words)) for source, result in pairwise(of_chain)]
-        worst = max([worst, *(sum(pair) - (s == 0) * pair[0] for s, pair in enumerate(pairs))])
-    separate = " (a stage's data and its result in separate banks)" if target.single_port else ""
-    return CapacityError(
-        f"scratchpad words{separate}",
-        target.scratchpad_words - (room.stop - room.start) + worst + (taken(apart.words) if apart else 0),
-        target.scratchpad_words,
-        "choose a larger target, or smaller modes or ranks",
-    )
 
 
 def longest(target: Target) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fdht.spec.errors import CapacityError
+from fdht.spec.errors import CapacityError, Resource
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def merge(loops: Sequence[Loop], longest: int) -> list[Loop]:
     """
     most = max((loop.count for loop in loops), default=0)
     if most > longest:
-        raise CapacityError("iterations of a loop", most, longest, "choose a larger target or smaller modes")
+        raise CapacityError(Resource.LOOP_ITERATIONS, most, longest, "choose a larger target or smaller modes")
     kept: list[Loop] = []
     for loop in loops:
         if loop.fixed:
@@ -54,9 +54,7 @@ def encode_nest(kept: Sequence[Loop], bases: Mapping[str, int], levels: int, tai
         CapacityError: more loops than levels.
     """
     if len(kept) > levels:
-        raise CapacityError(
-            "loop levels of an address generator", len(kept), levels, "choose a target with more levels"
-        )
+        raise CapacityError(Resource.LOOP_LEVELS, len(kept), levels, "choose a target with more levels")
     tailed = next((k for k, loop in enumerate(kept) if loop.fixed), 0) if tail is not None else None
     records = []
     covered = dict.fromkeys(bases, 0)

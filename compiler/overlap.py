@@ -4,38 +4,43 @@ The array never waits once it has started, and the gate unit can only be late (w
 the schedule keeps every read behind its write, the hardware does.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from fdht.compiler.nest import walk
-from fdht.compiler.schedule import Contraction, Instructions
+from fdht.compiler.program import GateInstruction, StepPrograms
+from fdht.compiler.schedule import Contraction, units_of
 from fdht.spec import timing
 from fdht.spec.gate_schedule import BEAT
-from fdht.spec.instructions import GateOp, Segment, Token, gate_instruction
+from fdht.spec.instructions import GateOp, Token, gate_instruction
 from fdht.spec.target import Target
 
 
-def overlapped(programs: Instructions, target: Target) -> Instructions:
+def overlapped(programs: StepPrograms, target: Target) -> StepPrograms:
     """The programs with Z_READY given when the stage that writes z starts, and the gate unit's STEP delayed as long as
     it must be, wherever that is sooner.
     """
-    array = [i for i in programs[Segment.ARRAY_PROGRAM] if i["give"] >> Token.Z_READY & 1]
-    steps = [i for i in programs[Segment.GATE_PROGRAM] if i["op"] == GateOp.STEP]
+    array, gates = list(programs.array), list(programs.gates)
+    writers = [number for number, instruction in enumerate(array) if instruction.give >> Token.Z_READY & 1]
+    steps = [number for number, instruction in enumerate(gates) if instruction.op == GateOp.STEP]
     longest = (1 << gate_instruction(target).fields["delay"].bits) - 1
-    for writer, step in zip(array, steps, strict=True):
+    for of_array, of_gates in zip(writers, steps, strict=True):
+        writer, step = array[of_array], gates[of_gates]
         contraction = Contraction(writer, target)
         delay = max(0, earliest_step(contraction, step) - timing.token(target) - timing.start(target))
         # What is added to is read in the place of the gate unit's z.
-        if not writer["add"] and delay <= longest and delay < contraction.done:
-            writer["early"], step["delay"] = 1, delay
-    return programs
+        if not writer.add and delay <= longest and delay < contraction.done:
+            array[of_array], gates[of_gates] = replace(writer, early=1), replace(step, delay=delay)
+    return replace(programs, array=tuple(array), gates=tuple(gates))
 
 
-def earliest_step(contraction: Contraction, step: dict) -> int:
+def earliest_step(contraction: Contraction, step: GateInstruction) -> int:
     """First cycle, counted from the start of a contraction, in which a STEP may start that reads its results."""
-    target, units = contraction.target, step["last"] - step["first"] + 1
+    target, units = contraction.target, units_of(step)
     there = np.full(target.result_words, -(1 << 62))
     there[contraction.write_addresses] = contraction.offsets + timing.visible(target)
-    z = walk(step["z"], units)["word"]
+    z = walk(step.z, units)["word"]
     asked = BEAT * np.arange(units)
     words = {"i": 0, **{gate: step[gate] for gate in ("f", "g", "o")}}
     return max(int((there[z + words[gate]] - asked - cycle).max()) for gate, cycle in target.pipeline.gate.asks.items())

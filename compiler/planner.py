@@ -14,11 +14,12 @@ from heapq import heappop, heappush
 from itertools import count, islice, pairwise
 from typing import NamedTuple
 
+from fdht.compiler.allocation import least
 from fdht.compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
-from fdht.compiler.assembler import check_room, instructions, stage_nests
+from fdht.compiler.assembler import check_programs, instructions, stage_nests
 from fdht.compiler.lanes import (
     FACTOR_PRICES,
-    choose_lanes,
+    SMALLER,
     first_lanes,
     last_lane_ok,
     next_lanes,
@@ -29,12 +30,13 @@ from fdht.compiler.lanes import (
 from fdht.compiler.mapping import StepMap, map_step
 from fdht.compiler.overlap import overlapped
 from fdht.compiler.pace import cycles_per_step, step_ends
-from fdht.compiler.schedule import Instructions
+from fdht.compiler.program import StepPrograms
+from fdht.compiler.resolved import Resolved, resolve
 from fdht.compiler.tiling import Tiling, cut_index, tilings
-from fdht.spec.errors import CapacityError
-from fdht.spec.instructions import UNITS, Segment
+from fdht.spec.errors import CapacityError, Resource
+from fdht.spec.instructions import Segment
 from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
-from fdht.spec.stages import StageList, StageLists, stages_of
+from fdht.spec.stages import StageList, StageLists
 from fdht.spec.target import Target
 
 MERGE_LIMIT = 3
@@ -43,6 +45,10 @@ MERGE_LIMIT = 3
 LOOKED_AT = 64
 """Stage lists that are looked at for one price of factor memory, at most. Few have their schedules worked out: most
 need too many factor words."""
+
+
+REFUSED = 4
+"""As many, if each has a stage that alone is larger than the scratchpad: to say what the nearest lacks."""
 
 
 class Search(NamedTuple):
@@ -78,7 +84,7 @@ class Way:
 
     tiling: Tiling | None
     step: StepMap
-    programs: Instructions
+    programs: StepPrograms
     cycles: float
 
 
@@ -88,13 +94,16 @@ class Candidate:
 
     Attributes:
         stage_lists: one per chain.
-        array_cycles: cycles the array is fed in a step; None if its stages can run with no lanes.
+        array_cycles: cycles the array is fed in a step; None if its stages can run with no lanes, or its factors do
+            not fit.
+        resolved: what they mean on the target, if that is so.
         ways: every way to cut that fits, the best first; empty if none does, or if there was no need to look.
         refusal: of the ways that do not fit, what the nearest lacks.
     """
 
     stage_lists: StageLists
     array_cycles: int | None
+    resolved: Resolved | None = None
     ways: tuple[Way, ...] = ()
     refusal: CapacityError | None = None
 
@@ -124,7 +133,6 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
     every = chains(layers)
     for chain in every:
         connected_groups(chain.network, len(chain.network.factors))  # says if there are too many
-    edges = [_Edges(layers[chain.layer], chain, target) for chain in every]
     looked_at: dict[StageLists, Candidate] = {}
     best: float = UNKNOWN
 
@@ -134,113 +142,113 @@ def candidates(layers: LSTMSpec | Sequence[LSTMSpec], target: Target) -> list[Ca
         best = min(best, candidate.cycles or best)
         return candidate
 
-    largest = max(each.everything for each in edges)
+    largest = max(len(chain.network.factors) for chain in every)
     search = next(search for search in SEARCHES if largest <= search.factors)
-    for price in FACTOR_PRICES:
-        forbidden: list[_Forbidden] = [set() for _ in edges]
-        scheduled = 0
-        for bound, stage_lists in islice(_together(edges, price, forbidden, search.paths), LOOKED_AT):
-            if scheduled == search.schedules or (price == 0 and bound >= best):
+
+    def go_through(edges: Sequence[_Edges], most: int) -> None:
+        """Looks at `most` stage lists for every price of factor memory, until some fit."""
+        for price in FACTOR_PRICES:
+            forbidden: list[_Forbidden] = [set() for _ in edges]
+            scheduled = 0
+            for bound, stage_lists in islice(_together(edges, price, forbidden, search.paths), most):
+                if scheduled == search.schedules or (price == 0 and bound >= best):
+                    break
+                if stage_lists in looked_at:
+                    continue
+                candidate = look(stage_lists)
+                scheduled += bool(candidate.ways)
+                if candidate.refusal and not candidate.ways:
+                    _forbid(candidate, forbidden)
+            if best < UNKNOWN:
                 break
-            if stage_lists in looked_at:
-                continue
-            candidate = look(stage_lists)
-            scheduled += bool(candidate.ways)
-            if candidate.refusal and not candidate.ways:
-                _forbid(layers, stage_lists, target, forbidden)
-        if best < UNKNOWN:
-            break
-    if best == UNKNOWN and not looked_at:
-        raise CapacityError(
-            "scratchpad words for any order of contraction",
-            max(each.smallest_refused for each in edges if each.smallest_refused < UNKNOWN),
-            target.scratchpad_words,
-            "choose a larger target, or smaller modes or ranks",
-        )
+
+    def edges(room: int) -> list[_Edges]:
+        return [_Edges(layers[chain.layer], chain, target, room) for chain in every]
+
+    room = target.scratchpad_words
+    go_through(edges(room), LOOKED_AT)
+    while not looked_at:
+        room *= 2
+        go_through(edges(room), REFUSED)
     failures = [each.refusal for each in looked_at.values() if each.refusal]
     # The one with the fewest multiplications may merge more than MERGE_LIMIT factors.
     _, stage_lists = fewest_macs(layers)
     if stage_lists not in looked_at:
         look(stage_lists)
     if best == UNKNOWN:
-        raise min(failures, key=_farther)
+        nearest = min(failures, key=_farther)
+        if nearest.resource is Resource.FACTOR_WORDS and room > target.scratchpad_words:  # none was mapped
+            raise CapacityError(
+                Resource.SCRATCHPAD_WORDS,
+                least(lambda words: all(any(_paths(each, 0, set(), 1)) for each in edges(words)), room // 2),
+                target.scratchpad_words,
+                SMALLER,
+                "scratchpad words for any order of contraction",
+            )
+        raise nearest
     return sorted(looked_at.values(), key=lambda each: (each.cycles is None, each.cycles or each.array_cycles or 0))
 
 
-def _farther(error: CapacityError) -> tuple[bool, bool, float]:
-    """Sort key of failures, the nearest miss first: any shortage before one of factor memory, then the smallest need ÷
-    limit; last what would fit by size, but not where it has to lie.
+def _farther(error: CapacityError) -> tuple[bool, float]:
+    """Sort key of failures, the nearest miss first: any shortage before one of factor memory, then the least of what is
+    needed ÷ what there is.
     """
-    return error.need <= error.limit, error.resource.startswith("factor words"), error.need / error.limit
+    return error.resource is Resource.FACTOR_WORDS, error.needed / max(error.available, 1)
 
 
 def _look(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, limit: float) -> Candidate:
     """Works out what stage lists take, unless their array cycles alone are as many as the limit."""
     try:
-        cycles = array_cycles(layers, stage_lists, target)
+        resolved = resolve(layers, stage_lists, target)
     except CapacityError as error:
         return Candidate(stage_lists, None, refusal=error)
+    cycles = array_cycles(resolved)
     if cycles >= limit:
-        return Candidate(stage_lists, cycles)
-    found, refusal = ways(layers, stage_lists, target)
-    return Candidate(stage_lists, cycles, tuple(found), refusal)
+        return Candidate(stage_lists, cycles, resolved)
+    found, refusal = ways(resolved)
+    return Candidate(stage_lists, cycles, resolved, tuple(found), refusal)
 
 
-def array_cycles(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target) -> int:
-    """Cycles in which the array is fed in a step.
-
-    Raises:
-        CapacityError: the stages can run with no lanes, or the factors do not fit.
-    """
-    every = chains(layers)
-    listed = stages_of(every, stage_lists)
+def array_cycles(resolved: Resolved) -> int:
+    """Cycles in which the array is fed in a step."""
     return sum(
-        stage_cycles(chain.network, stage, *pair, target)
-        for chain, own, lanes in zip(every, listed, choose_lanes(layers, listed, target), strict=True)
+        stage_cycles(chain.network, stage, *pair, resolved.target)
+        for chain, own, lanes in zip(resolved.chains, resolved.stages, resolved.lanes, strict=True)
         for stage, pair in zip(own, pairwise(lanes), strict=True)
     )
 
 
-def map_model(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> StepMap:
+def map_model(resolved: Resolved) -> StepMap:
     """The memory map, tiled or not, with the fewest cycles per step in steady state, from the schedule of its programs.
 
     Raises:
         CapacityError: nothing fits; says what the nearest way lacks.
     """
-    return fitting_ways(layers, stage_lists, target)[0].step
+    return fitting_ways(resolved)[0].step
 
 
-def fitting_ways(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> list[Way]:
+def fitting_ways(resolved: Resolved) -> list[Way]:
     """Every way to cut a step that fits, the cheapest first.
 
     Raises:
         CapacityError: none does; says what the nearest lacks.
     """
-    found, refusal = ways(layers, stage_lists, target)
+    found, refusal = ways(resolved)
     if not found:
         assert refusal is not None
         raise refusal
     return found
 
 
-def ways(
-    layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target
-) -> tuple[list[Way], CapacityError | None]:
-    """Every way to cut a step that fits, the cheapest first; and of those that do not fit, what the nearest lacks.
-
-    Raises:
-        CapacityError: the stages can run with no lanes, or the factors do not fit.
-    """
-    layers = stack(layers)
-    chain = chains(layers)[0]
-    listed = stages_of(chains(layers), stage_lists)
-    found, refusal = list[Way](), None
-    tilings_: list[Tiling | None] = [None, *tilings(chain, listed[0], choose_lanes(layers, listed, target)[0])]
-    for tiling in tilings_:
+def ways(resolved: Resolved) -> tuple[list[Way], CapacityError | None]:
+    """Every way to cut a step that fits, the cheapest first; and of those that do not fit, what the nearest lacks."""
+    found, refusal, target = list[Way](), None, resolved.target
+    cuts = tilings(resolved.chains[0], resolved.stages[0], resolved.lanes[0])
+    for tiling in (None, *cuts):
         try:
-            step = map_step(layers, stage_lists, target, tiling)
-            programs = overlapped(instructions(layers, step, target), target)
-            _check_programs(programs, target)
+            step = map_step(resolved, tiling)
+            programs = overlapped(instructions(step), target)
+            check_programs(programs, target)
         except CapacityError as error:
             refusal = min(refusal or error, error, key=_farther)
         else:
@@ -248,37 +256,34 @@ def ways(
     return sorted(found, key=lambda way: (way.cycles, len(way.programs[Segment.ARRAY_PROGRAM]))), refusal
 
 
-def _check_programs(programs: Instructions, target: Target) -> None:
-    for segment, program in programs.items():
-        words = len(program) * UNITS[segment](target).words
-        check_room(f"{segment.name.split('_')[0].lower()} program words", words, target.program_words)
-
-
 _Forbidden = set[tuple[frozenset[str], tuple[str, ...]]]
 """Stages, by the set of factors before them, that are avoided."""
 
 
-def _forbid(layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, forbidden: list[_Forbidden]) -> None:
+def _forbid(candidate: Candidate, forbidden: list[_Forbidden]) -> None:
     """Avoids a stage that has too many loops, if that is why stage lists do not fit."""
+    stage_lists = candidate.stage_lists
+    if candidate.resolved is None:
+        return
     try:
-        step = map_step(layers, stage_lists, target)
+        step = map_step(candidate.resolved)
     except CapacityError:
         return
-    wrong = _stage_with_too_many_loops(step, target)
+    wrong = _stage_with_too_many_loops(step)
     if wrong is not None:
         chain, number = wrong
         before = frozenset(name for group in stage_lists[chain][:number] for name in group)
         forbidden[chain].add((before, stage_lists[chain][number]))
 
 
-def _stage_with_too_many_loops(step: StepMap, target: Target) -> tuple[int, int] | None:
+def _stage_with_too_many_loops(step: StepMap) -> tuple[int, int] | None:
     """Chain and stage."""
     for chain, of_chain in enumerate(step.chains):
         for number, (stage, (source, result)) in enumerate(
             zip(of_chain.stages, pairwise(of_chain.tensors), strict=True)
         ):
             try:
-                stage_nests(of_chain.chain.network, stage, source, result, target)
+                stage_nests(of_chain.chain.network, stage, source, result, step.resolved.target)
             except CapacityError:
                 return chain, number
     return None
@@ -295,16 +300,19 @@ class _Edge:
 
 
 class _Edges:
-    """The stages of a chain that may follow a set of absorbed factors, worked out once."""
+    """The stages of a chain that may follow a set of absorbed factors, worked out once.
 
-    def __init__(self, spec: LSTMSpec, chain: Chain, target: Target):
-        self._spec, self.target, self._network = spec, target, chain.network
+    Args:
+        room: words of scratchpad that the data and the result of a stage may take.
+    """
+
+    def __init__(self, spec: LSTMSpec, chain: Chain, target: Target, room: int):
+        self._spec, self.target, self._network, self._room = spec, target, chain.network, room
         self._absorptions = Absorptions(chain.network, MERGE_LIMIT)
         self._cut = cut_index(chain) if chain.layer == 0 else None  # only the first chain is
         self._part = self._network if self._cut is None else Tiling(self._cut, 1, 0, 0).network(self._network)
         self.everything = len(chain.network.factors)
         self.first_lanes = first_lanes(chain, target)
-        self.smallest_refused = UNKNOWN
         self._known: dict[tuple[frozenset[str], str | None], list[_Edge]] = {}
 
     def after(self, done: frozenset[str], lane: str | None) -> list[_Edge]:
@@ -321,10 +329,7 @@ class _Edges:
                 if is_last and not last_lane_ok(self._spec, out, target):
                     continue
                 part = self._part if self._cut not in stage.weight else network
-                words = stage_words(part, stage, lane, out, is_last, target)
-                if words > target.scratchpad_words:
-                    self.smallest_refused = min(self.smallest_refused, words)
-                else:
+                if stage_words(part, stage, lane, out, is_last, target) <= self._room:
                     yield _Edge(
                         stage.factors,
                         out,

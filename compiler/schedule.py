@@ -4,8 +4,9 @@ The planner counts cycles with this, and fdht.compiler.machine executes by it. N
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +16,21 @@ from fdht.spec.errors import SpecError
 from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment, Token
 from fdht.spec.target import Target
 
-Instructions = Mapping[Segment, list[dict]]
-"""The programs of a step, unit by unit, as records to be encoded."""
+Fields = Mapping[str, Any]
+"""An instruction by the names of its fields: one of the compiler's, or a decoded one."""
+
+Instructions = Mapping[Segment, Sequence[Fields]]
+"""The programs of a step, unit by unit."""
 
 
-def parts(program: list[dict], size: int) -> tuple[list[dict], list[dict], list[dict]]:
+def parts(program: Sequence[Fields], size: int) -> tuple[Sequence[Fields], Sequence[Fields], Sequence[Fields]]:
     """The instructions, of `size` words each, before, in and after the loop over time steps."""
     last = next(k for k, instruction in enumerate(program) if instruction["loop_end"])
     first = program[last]["back"] // size
     return program[:first], program[first : last + 1], program[last + 1 :]
 
 
-def unroll(program: list[dict], size: int, steps: int) -> Iterator[tuple[int, dict]]:
+def unroll(program: Sequence[Fields], size: int, steps: int) -> Iterator[tuple[int, Fields]]:
     """The instructions, of `size` words each, in the order a sequencer runs them, with the time step of each (0
     before the loop).
     """
@@ -37,7 +41,7 @@ def unroll(program: list[dict], size: int, steps: int) -> Iterator[tuple[int, di
     yield from ((steps - 1, instruction) for instruction in after)
 
 
-Executed = tuple[Segment, int, dict, int, int]
+Executed = tuple[Segment, int, Fields, int, int]
 """Unit, time step, instruction, start and done cycle."""
 
 
@@ -46,7 +50,7 @@ def schedule(
     target: Target,
     steps: int,
     keep: bool = False,
-    contraction: Callable[[dict], "Contraction"] | None = None,
+    contraction: Callable[[Fields], "Contraction"] | None = None,
 ) -> list[Executed]:
     """Start and done cycle of every instruction of a run.
 
@@ -73,8 +77,8 @@ def schedule(
             waits = [token for token in Token if instruction["wait"] >> token & 1]
             if any(taken[token] >= len(given[token]) for token in waits):
                 continue
-            (_, before), (issued, last) = past[unit]
-            free = max(before, issued) if instruction["chained"] else last
+            (_, earlier), (issued, last) = past[unit]
+            free = max(earlier, issued) if instruction["chained"] else last
             there = max([fetched[unit], *(given[token][taken[token]] + timing.token(target) for token in waits)])
             start = max(there + instruction.get("delay", 0), free) + timing.start(target)
             for token in waits:
@@ -105,7 +109,7 @@ _NEVER: tuple[int, int] = (0, 0)
 
 
 def _span(
-    unit: Segment, instruction: dict, target: Target, contraction: Callable[[dict], "Contraction"]
+    unit: Segment, instruction: Fields, target: Target, contraction: Callable[[Fields], "Contraction"]
 ) -> tuple[int, int]:
     """Cycles from an instruction's start to it being issued, and to its `done`."""
     if unit is Segment.ARRAY_PROGRAM:
@@ -121,7 +125,7 @@ def _span(
 class Contraction:
     """An array instruction: what it reads and writes, and when, relative to its start."""
 
-    def __init__(self, instruction: dict, target: Target):
+    def __init__(self, instruction: Fields, target: Target):
         self.instruction, self.target = instruction, target
         read = walk(instruction["read"])
         levels = instruction["read"]["levels"]
@@ -171,12 +175,12 @@ class Contraction:
         return len(self.data_addresses) * timing.period(self.target, self.depth)
 
 
-def units_of(instruction: dict) -> int:
+def units_of(instruction: Fields) -> int:
     """Units, or logits, of a gate instruction."""
     return instruction["last"] - instruction["first"] + 1
 
 
-def sets_state(unit: Segment, instruction: dict) -> bool:
+def sets_state(unit: Segment, instruction: Fields) -> bool:
     """Whether a run that keeps its states skips an instruction."""
     setting = {Segment.LOADER_PROGRAM: LoaderOp.ZERO, Segment.GATE_PROGRAM: GateOp.STATE}
     return unit in setting and instruction["op"] == setting[unit]

@@ -4,14 +4,14 @@ The compiler's own programs need none of this. Those of an image may have been c
 machine here nor an engine should be sent to places that do not exist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 
 import numpy as np
 
 from fdht.compiler.machine import Machine
 from fdht.compiler.nest import walk
-from fdht.compiler.schedule import Contraction, parts
+from fdht.compiler.schedule import Contraction, Fields, parts
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import LARGEST_SHIFT
 from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment
@@ -51,7 +51,7 @@ def verify(machine: Machine, *, inputs: int, hidden: int, classes: int) -> None:
     machine.schedule(1)  # says if they wait for each other
 
 
-def _check_order(name: str, program: list[dict], size: int) -> None:
+def _check_order(name: str, program: Sequence[Fields], size: int) -> None:
     """One loop, one end."""
     ends = [k for k, instruction in enumerate(program) if instruction["loop_end"]]
     halts = [k for k, instruction in enumerate(program) if instruction["halt"]]
@@ -66,7 +66,7 @@ def _nests(instruction: Mapping) -> list[Mapping]:
     return [instruction[name] for name in ("read", "write", "nest", "z") if name in instruction]
 
 
-def _check_turns(name: str, program: list[dict]) -> None:
+def _check_turns(name: str, program: Sequence[Fields]) -> None:
     """So few turns that they can be walked."""
     turns = sum(_turns(nest) for instruction in program for nest in _nests(instruction))
     if turns > MOST_TURNS:
@@ -89,7 +89,7 @@ def _within(what: str, addresses: np.ndarray, limit: int) -> None:
         raise SpecError(f"{what} {addresses.min()}..{addresses.max()} of 0..{limit - 1}")
 
 
-def _check_contraction(machine: Machine, instruction: dict, hidden: int) -> None:
+def _check_contraction(machine: Machine, instruction: Fields, hidden: int) -> None:
     target, rows = machine.target, instruction["rows"] + 1
     if instruction["reduction"] >= target.levels.read:
         raise SpecError(f"K is {instruction['reduction'] + 1} of {target.levels.read} loops")
@@ -136,7 +136,7 @@ def _check_sums(machine: Machine, work: Contraction) -> None:
         raise SpecError(f"factors that sum up to {largest} do not fit {target.accumulator_width} bits of accumulator")
 
 
-def _check_load(machine: Machine, instruction: dict, hidden: int) -> None:
+def _check_load(machine: Machine, instruction: Fields, hidden: int) -> None:
     target, count = machine.target, instruction["count"] + 1
     nest = walk(instruction["nest"], count)
     if len(nest["word"]) != count:
@@ -148,7 +148,7 @@ def _check_load(machine: Machine, instruction: dict, hidden: int) -> None:
         _within("units", instruction["first"] + np.arange(count), hidden)
 
 
-def _check_gate(machine: Machine, instruction: dict, hidden: int) -> None:
+def _check_gate(machine: Machine, instruction: Fields, hidden: int) -> None:
     target, count = machine.target, instruction["last"] - instruction["first"] + 1
     if instruction["op"] not in list(GateOp):
         raise SpecError(f"there is no operation {instruction['op']}")
@@ -190,7 +190,7 @@ def _check_counts(machine: Machine, inputs: int, classes: int) -> None:
         raise SpecError(f"{sent} logits are sent before, in and after the steps; there are {classes} classes")
 
 
-def _raw_words(target: Target, program: list[dict]) -> int:
+def _raw_words(target: Target, program: Sequence[Fields]) -> int:
     """Words of frames that instructions of the loader take."""
     loads = [instruction for instruction in program if instruction["op"] == LoaderOp.LOAD]
     return sum((i["count"] + 1) * (target.columns if i["whole"] else 1) for i in loads)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,11 @@ class Bundle:
         """The last layer, which has the head."""
         return self.layers[-1]
 
-    @property
+    @cached_property
     def chains(self) -> tuple[Chain, ...]:
         return chains(self.layers)
 
-    @property
+    @cached_property
     def stages(self) -> tuple[tuple[Stage, ...], ...]:
         """Per chain its stages."""
         return stages_of(self.chains, self.stage_lists)

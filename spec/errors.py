@@ -1,5 +1,7 @@
 """The errors a user can cause, each one sentence: the value, the limit, the way out."""
 
+from enum import Enum, unique
+
 LONGEST = 1000
 """Characters of a message that are shown; what is longer is cut in its middle."""
 
@@ -33,12 +35,42 @@ class SpecError(FdhtError, ValueError):
         super().__init__(printable(message))
 
 
-class CapacityError(FdhtError):
-    """Something valid that does not fit a target; names the resource, the need and the limit."""
+@unique
+class Resource(Enum):
+    """What a target, or the part it is built for, may have too little of; each with its name in sentences."""
 
-    def __init__(self, resource: str, need: int, limit: int, way_out: str):
-        super().__init__(printable(f"{resource}: {need} needed, {limit} available; {way_out}"))
-        self.resource, self.need, self.limit = resource, need, limit
+    SCRATCHPAD_WORDS = "scratchpad words"
+    FACTOR_WORDS = "factor words"
+    BIAS_WORDS = "bias memory words"
+    RESULT_WORDS = "result memory words"
+    ARRAY_PROGRAM_WORDS = "array program words"
+    LOADER_PROGRAM_WORDS = "loader program words"
+    GATE_PROGRAM_WORDS = "gate program words"
+    LOOP_LEVELS = "loop levels of an address generator"
+    LOOP_ITERATIONS = "iterations of a loop"
+    ACCUMULATOR_BITS = "accumulator bits"
+    LANE_INDICES = "lane indices"
+    HIDDEN_UNITS = "hidden units"
+    CLASSES = "classes"
+    MULTIPLIERS = "multipliers of the part"
+    BLOCK_RAMS = "block RAMs of the part"
+    SPRAMS = "SPRAMs of the part"
+    CELLS = "cells of the part"
+
+
+class CapacityError(FdhtError):
+    """Something valid that does not fit.
+
+    Args:
+        resource: what there is too little of. needed, available: how much.
+        way_out: what to do about it.
+        named: the resource as this sentence calls it, where that says more than its name.
+    """
+
+    def __init__(self, resource: Resource, needed: int, available: int, way_out: str, named: str = ""):
+        self.resource, self.needed, self.available = resource, needed, available
+        self.named = named or resource.value
+        super().__init__(printable(f"{self.named}: {needed} needed, {available} available; {way_out}"))
 
 
 class FileError(FdhtError):

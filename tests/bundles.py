@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.lanes import choose_lanes
 from fdht.compiler.mapping import map_step
+from fdht.compiler.resolved import resolve
 from fdht.compiler.tiling import tilings
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import CapacityError, SpecError
@@ -224,12 +224,11 @@ def random_image(rng: np.random.Generator, bundle: Bundle, target: Target) -> Im
     Raises:
         CapacityError: it does not fit.
     """
-    listed = bundle.stages
-    lanes = choose_lanes(bundle.layers, listed, target)
-    ways = list(tilings(bundle.chains[0], listed[0], lanes[0], slots=(1, 2)))
+    resolved = resolve(bundle.layers, bundle.stage_lists, target)
+    ways = list(tilings(resolved.chains[0], resolved.stages[0], resolved.lanes[0], slots=(1, 2)))
     for way in (ways[k] for k in rng.permutation(len(ways))[:3]):
         with suppress(CapacityError):
-            step = map_step(bundle.layers, bundle.stage_lists, target, way)
+            step = map_step(resolved, way)
             return compile_bundle(bundle, target, step=step)
     return compile_bundle(bundle, target)
 

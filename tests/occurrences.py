@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from fdht.compiler.assembler import Instructions
 from fdht.compiler.image import Image
 from fdht.compiler.machine import Run
+from fdht.compiler.schedule import Fields, Instructions
 from fdht.model.golden import Trace
 from fdht.spec import timing
 from fdht.spec.bundle import Bundle
@@ -61,7 +61,7 @@ def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter
     return Counter(seen | _schedule(image, run, target))
 
 
-def _neighbours(frees: list[dict], programs: Instructions) -> bool:
+def _neighbours(frees: list[Fields], programs: Instructions) -> bool:
     """Whether the first two instructions that free inputs follow each other."""
     array = programs[Segment.ARRAY_PROGRAM]
     first, second = (next(k for k, i in enumerate(array) if i is free) for free in frees[:2])

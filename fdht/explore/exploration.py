@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from math import log, prod
 from pathlib import Path
-from re import split
 from typing import Annotated, Any
 
 from optuna.study import StudyDirection
@@ -283,8 +282,8 @@ def memory(way: Way, target: Target) -> int:
 
 def _refused(error: CapacityError) -> Refused:
     """The refusal of a candidate that does not fit, by resource alone: whichever stage or lanes lack it."""
-    reason, *_ = split(" (?:of [0-9]|for )", error.resource)
-    return Refused(reason, str(error), log(error.need / error.limit) if error.need > error.limit > 0 else 1.0)
+    distance = log(error.needed / error.available) if error.needed > error.available > 0 else 1.0
+    return Refused(error.resource.value, str(error), distance)
 
 
 def _picture(source: DataSet) -> tuple[int, int, int] | None:

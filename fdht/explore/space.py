@@ -15,7 +15,7 @@ from optuna.trial import FixedTrial
 
 from fdht.boards.board import Board
 from fdht.spec import costs
-from fdht.spec.errors import CapacityError, FdhtError
+from fdht.spec.errors import CapacityError, FdhtError, Resource
 from fdht.spec.lstm import LSTMSpec, Region, lstm_on
 from fdht.spec.network import Split, ht_network, ht_tree, tree_from
 from fdht.spec.target import MULTIPLIERS, Target, Technology
@@ -226,12 +226,14 @@ def engine_for(board: Board, rows: int, columns: int, data_width: int, factor_wi
     refusal = None
     for share in SHARES:
         engine = _resized(own, rows, columns, data_width, factor_width, share)
-        lacks = [(name, need) for name, need in resources(engine).items() if need > resources(own)[name]]
+        lacks = [
+            (resource, needed) for resource, needed in resources(engine).items() if needed > resources(own)[resource]
+        ]
         if not lacks:
             return engine
-        name, need = lacks[0]
+        resource, needed = lacks[0]
         way_out = f"choose a smaller array or narrower words, the engine of {board.name} takes no more"
-        refusal = CapacityError(f"{name} of the part", need, resources(own)[name], way_out)
+        refusal = CapacityError(resource, needed, resources(own)[resource], way_out)
     assert refusal is not None
     raise refusal
 
@@ -264,10 +266,14 @@ def _resized(own: Target, rows: int, columns: int, data_width: int, factor_width
 
 
 @cache
-def resources(target: Target) -> dict[str, int]:
+def resources(target: Target) -> dict[Resource, int]:
     """Multipliers and memories that an engine takes of its part."""
     engine = costs.engine(target)
-    return {"multipliers": engine.multipliers, "block RAMs": engine.block_rams, "SPRAMs": engine.sprams}
+    return {
+        Resource.MULTIPLIERS: engine.multipliers,
+        Resource.BLOCK_RAMS: engine.block_rams,
+        Resource.SPRAMS: engine.sprams,
+    }
 
 
 def tree_text(spec: LSTMSpec) -> str:

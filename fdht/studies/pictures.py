@@ -20,7 +20,6 @@ from fdht.drawing import COLOURS, plain, write
 from fdht.spec import timing
 from fdht.spec.errors import CapacityError
 from fdht.spec.instructions import GateOp, LoaderOp, Segment
-from fdht.spec.lstm import stack
 from fdht.spec.target import Target
 from fdht.studies.contenders import Contender, contenders
 from fdht.studies.measurements import load
@@ -79,8 +78,7 @@ class Activity:
 def activity(contender: Contender, way: Way, first: int, last: int) -> Activity:
     """What every unit and every memory does from cycle `first` to `last`, from the machine's schedule."""
     target, programs = contender.target, way.programs
-    layers = stack(contender.spec)
-    works = contractions(layers, way.step, target)
+    works = contractions(way.step)
     tiles = {}
     for work in works:
         tiles.setdefault(work.of, []).append(work)

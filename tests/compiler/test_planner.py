@@ -24,8 +24,9 @@ from occurrences import SEED, assert_occurred, occurrences
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.mapping import map_step
 from fdht.compiler.planner import MERGE_LIMIT, plan, ways
+from fdht.compiler.resolved import resolve
 from fdht.model.golden import GoldenLSTM
-from fdht.spec.errors import CapacityError
+from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import Segment, Token
 from fdht.spec.lstm import LSTMSpec, chains, fdht_lstm, lstm_on
 from fdht.spec.network import Factor, TensorNetwork, dense_network
@@ -50,7 +51,7 @@ def target(rows: int, columns: int, **options) -> Target:
 def cost(spec: LSTMSpec, stage_list, on: Target) -> float:
     """Cycles per step of the best way to cut it."""
     try:
-        found, _ = ways(spec, (stage_list,), on)
+        found, _ = ways(resolve(spec, (stage_list,), on))
     except CapacityError:
         return inf
     return found[0].cycles if found else inf
@@ -73,7 +74,9 @@ def test_no_stage_list_is_faster(shape):
     rng = np.random.default_rng(1)
     specs = [spec for spec in (random_spec(rng) for _ in range(40)) if len(spec.network.factors) == 3][:4]
     cut = banded_spec()
-    assert (ways(cut, plan(cut, on), on)[0][0].tiling is None) == (shape == (4, 4))  # there mode 2 is in the lanes
+    assert (ways(resolve(cut, plan(cut, on), on))[0][0].tiling is None) == (
+        shape == (4, 4)
+    )  # there mode 2 is in the lanes
     for spec in [*specs, cut, fdht_lstm(60, 10, 0, (4, 5, 4), (2, 2, 10), 3)]:
         best = min(cost(spec, stage_list, on) for stage_list in every_stage_list(tuple(spec.network.factor)))
         (planned,) = plan(spec, on)
@@ -174,7 +177,7 @@ def test_what_is_planned_fits(name):
         try:
             image = compile_bundle(bundle, on)
         except CapacityError as error:  # a matter of weights, and of how many stages there are
-            assert error.resource.startswith(("accumulator bits", "array program words")), error
+            assert error.resource in (Resource.ACCUMULATOR_BITS, Resource.ARRAY_PROGRAM_WORDS), error
             continue
         words = np.array(image.machine.run(bundle.clips[0]).outputs)
         hidden = words[words[:, 0] == 0, 1][-layers[-1].hidden :]
@@ -225,25 +228,25 @@ SPEC = fdht_lstm(300, 12, 4, (5, 9, 8), (2, 2, 12), 4)
 
 
 @pytest.mark.parametrize(
-    ("change", "resource"),
+    ("change", "resource", "named"),
     [
-        ({"factor_words": 16}, "factor words of 4 factors"),
-        ({"bank_words": 8}, "scratchpad words"),
-        ({"hidden": 8}, "hidden units"),
-        ({"result_words": 8}, "result memory words"),
-        ({"program_words": 64}, "array program words"),
-        ({"accumulator_width": 33}, "accumulator bits"),
-        ({"levels": Levels.each(2)}, "loop levels"),
+        ({"factor_words": 16}, Resource.FACTOR_WORDS, "factor words of 4 factors"),
+        ({"bank_words": 8}, Resource.SCRATCHPAD_WORDS, "scratchpad words"),
+        ({"hidden": 8}, Resource.HIDDEN_UNITS, "hidden units"),
+        ({"result_words": 8}, Resource.RESULT_WORDS, "result memory words"),
+        ({"program_words": 64}, Resource.ARRAY_PROGRAM_WORDS, "array program words"),
+        ({"accumulator_width": 33}, Resource.ACCUMULATOR_BITS, "accumulator bits"),
+        ({"levels": Levels.each(2)}, Resource.LOOP_LEVELS, "loop levels"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_does_not_fit_is_refused(change, resource):
+def test_what_does_not_fit_is_refused(change, resource, named):
     """Each refusal names the resource, the need and the limit."""
     small = replace(target(4, 4), **change)
-    with pytest.raises(CapacityError, match=rf"{resource}.*: \d+ needed, \d+ available; .+") as refusal:
+    with pytest.raises(CapacityError, match=rf"{named}.*: \d+ needed, \d+ available; .+") as refusal:
         bundle = random_bundle(np.random.default_rng(0), SPEC, plan(SPEC, small), factor_width=16)
         compile_bundle(bundle, small)
-    assert refusal.value.need > refusal.value.limit
+    assert refusal.value.needed > refusal.value.available and refusal.value.resource is resource
 
 
 def test_more_classes_than_units_are_refused():
@@ -254,7 +257,7 @@ def test_more_classes_than_units_are_refused():
 def test_single_port_banks_are_never_shared():
     """What a stage reads and what it writes lie in different banks."""
     on = target(4, 4, single_port=True, bank_words=128)
-    step = map_step(SPEC, plan(SPEC, on), on)
+    step = map_step(resolve(SPEC, plan(SPEC, on), on))
     (chain,) = step.chains
     for source, result in zip(chain.tensors[:-2], chain.tensors[1:-1], strict=True):
         banks = [set(range(t.base // on.bank_words, (t.end - 1) // on.bank_words + 1)) for t in (source, result)]
@@ -262,13 +265,13 @@ def test_single_port_banks_are_never_shared():
 
 
 EXACT = {
-    "factor_words": ("factor words of 4 factors", Segment.FACTORS),
-    "bias_words": ("bias memory words", Segment.BIAS),
-    "result_words": ("result memory words", None),
-    "hidden": ("hidden units", None),
-    "program_words": ("array program words", Segment.ARRAY_PROGRAM),
+    "factor_words": (Resource.FACTOR_WORDS, Segment.FACTORS),
+    "bias_words": (Resource.BIAS_WORDS, Segment.BIAS),
+    "result_words": (Resource.RESULT_WORDS, None),
+    "hidden": (Resource.HIDDEN_UNITS, None),
+    "program_words": (Resource.ARRAY_PROGRAM_WORDS, Segment.ARRAY_PROGRAM),
 }
-"""Fields of a target that are sizes, what a refusal calls them, and the segment that fills them."""
+"""Fields of a target that are sizes, the resource that a refusal names, and the segment that fills them."""
 
 
 @pytest.mark.parametrize("field", EXACT)
@@ -289,7 +292,7 @@ def test_what_needs_exactly_what_there_is_fits_and_a_word_less_is_refused(field)
         low, high = (low, middle) if isinstance(fits(middle), Image) else (middle + 1, high)
     image, refusal = fits(low), fits(low - 1)
     assert isinstance(image, Image) and isinstance(refusal, CapacityError)
-    assert (refusal.need, refusal.limit) == (low, low - 1) and refusal.resource.startswith(resource)
+    assert (refusal.needed, refusal.available) == (low, low - 1) and refusal.resource is resource
     assert segment is None or len(image.segments[segment]) == low
     run, trace = image.machine.run(bundle.clips[0]), GoldenLSTM(bundle).run(bundle.clips)
     assert [value for kind, value, _ in run.outputs if kind == 2] == trace.logits[0].tolist()
@@ -304,13 +307,13 @@ def test_a_scratchpad_of_just_enough_words_is_enough():
         stage_lists = plan(layers, roomy)
         small = replace(roomy, banks=2, bank_words=2)
         with pytest.raises(CapacityError, match="scratchpad words") as refusal:
-            map_step(layers, stage_lists, small)
+            map_step(resolve(layers, stage_lists, small))
         for words in (2, 4, 8, 16):
-            size = {"bank_words": words, "banks": -(-refusal.value.need // words)}
+            size = {"bank_words": words, "banks": -(-refusal.value.needed // words)}
             if not 3 <= size["banks"] <= 16:
                 continue
-            map_step(layers, stage_lists, replace(roomy, **size))
-            with pytest.raises(CapacityError, match=rf"scratchpad words.*: {refusal.value.need} needed"):
-                map_step(layers, stage_lists, replace(roomy, **size | {"banks": size["banks"] - 1}))
-            seen, exact = seen + 1, exact + (size["banks"] * words == refusal.value.need)
+            map_step(resolve(layers, stage_lists, replace(roomy, **size)))
+            with pytest.raises(CapacityError, match=rf"scratchpad words.*: {refusal.value.needed} needed"):
+                map_step(resolve(layers, stage_lists, replace(roomy, **size | {"banks": size["banks"] - 1})))
+            seen, exact = seen + 1, exact + (size["banks"] * words == refusal.value.needed)
     assert seen > 20 and exact > 5

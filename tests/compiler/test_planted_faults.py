@@ -1,6 +1,6 @@
 """Faults in compiler and golden model are seen where the encoded image is executed in numpy beside the golden model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,14 +43,13 @@ def _changed(fault: Callable) -> Callable[..., bool]:
     return lambda right, *args: not np.array_equal(right(*args), fault(right, *args))
 
 
-def _in_all(**changes: Callable[[dict], int]) -> Callable:
+def _in_all(**changes: Callable[[Mapping], int]) -> Callable:
     """A program with fields of every instruction changed."""
 
     def wrong(right, *args):
-        program = right(*args)
-        for fields in program:
-            fields |= {name: change(fields) for name, change in changes.items()}
-        return program
+        return [
+            replace(fields, **{name: change(fields) for name, change in changes.items()}) for fields in right(*args)
+        ]
 
     return wrong
 

@@ -16,6 +16,7 @@ from fdht.compiler.machine import decode
 from fdht.compiler.mapping import StepMap
 from fdht.compiler.nest import walk
 from fdht.compiler.planner import map_model, plan
+from fdht.compiler.resolved import resolve
 from fdht.hw.engine.sequencer import TOKEN_BITS
 from fdht.spec import timing
 from fdht.spec.gate_schedule import BEAT
@@ -36,7 +37,7 @@ def compiled(shape: tuple[int, int]) -> tuple[tuple[Image, StepMap, tuple[LSTMSp
         on = target(*shape, single_port=bool(number % 2), bank_words=2048)
         stage_lists = plan(layers, on)
         image = compile_bundle(random_bundle(rng, layers, stage_lists), on)
-        made.append((image, map_model(layers, stage_lists, on), layers))
+        made.append((image, map_model(resolve(layers, stage_lists, on)), layers))
     return tuple(made)
 
 

@@ -129,9 +129,9 @@ def test_random_stage_matches_machine(shape, transpose):
         scratchpad = rng.integers(-512, 512, (target.scratchpad_words, target.columns))
         factors = np.concatenate([rng.integers(-128, 128, (3, target.rows)), factor_words(work, weight, target)])
         bias = rng.integers(-512, 512, (1 << 10, target.columns))
-        fields = lower(work, target, 3, 0) | {"bias": 7, "bias_step": int(rng.integers(2))}
+        fields = dict(lower(work, target, 3, 0)) | {"bias": 7, "bias_step": int(rng.integers(2))}
         record = array_instruction(target)
-        decoded = record.decode(record.encode(HEADER | fields))
+        decoded = record.decode(record.encode(fields | HEADER))
         contraction = Contraction(decoded, target)
         words, _ = results(contraction, scratchpad, factors, bias)
         expected = [
@@ -158,13 +158,13 @@ def test_chained_stages_do_not_mix(shape):
             work, weight = random_work(rng, target, transpose, depth)
             base = sum(len(words) for _, words in pair)
             pair.append(
-                (lower(work, target, base, 0) | {"bias": 7, "bias_step": 1}, factor_words(work, weight, target))
+                (dict(lower(work, target, base, 0)) | {"bias": 7, "bias_step": 1}, factor_words(work, weight, target))
             )
         scratchpad = rng.integers(-512, 512, (target.scratchpad_words, target.columns))
         factors, bias = np.concatenate([words for _, words in pair]), rng.integers(-512, 512, (1 << 10, target.columns))
         record, expected, done, start = array_instruction(target), [], [], 0
         for fields, _ in pair:
-            contraction = Contraction(record.decode(record.encode(HEADER | fields)), target)
+            contraction = Contraction(record.decode(record.encode(fields | HEADER)), target)
             words, _ = results(contraction, scratchpad, factors, bias)
             for cycle, address, word in zip(
                 contraction.offsets, contraction.write_addresses, words.tolist(), strict=True
@@ -187,9 +187,9 @@ def test_lowered_stage_computes_the_contraction(transpose):
         scratchpad = np.zeros((target.scratchpad_words, target.columns), dtype=np.int64)
         for at in np.ndindex(*data.shape):
             scratchpad[place(work.source, dict(zip(stage.data, at, strict=True)), target)] = data[at]
-        fields = lower(work, target, 0, 0)
+        fields = dict(lower(work, target, 0, 0))
         record = array_instruction(target)
-        contraction = Contraction(record.decode(record.encode(HEADER | fields)), target)
+        contraction = Contraction(record.decode(record.encode(fields | HEADER)), target)
         no_bias = np.zeros((1, target.columns), dtype=np.int64)
         words, _ = results(contraction, scratchpad, factor_words(work, weight, target), no_bias)
         assert len(words) == len(set(contraction.write_addresses)), "an address is written twice"

@@ -12,10 +12,10 @@ from occurrences import SEED, assert_occurred, occurrences
 from pipelines import BETWEEN
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.lanes import choose_lanes
 from fdht.compiler.mapping import map_step
 from fdht.compiler.pace import cycles_per_step, step_ends
 from fdht.compiler.planner import plan
+from fdht.compiler.resolved import resolve
 from fdht.compiler.tiling import tilings
 from fdht.model.golden import GoldenLSTM
 from fdht.sim.simulate import Job, simulate_jobs
@@ -161,12 +161,11 @@ def test_tiles(shape, simulator):
     order = (2, 1, 3, 0)
     spec = replace(spec, x=replace(spec.x, order=order), h=Region((15, 0, 2, 0), (1, 3, 2, 4), order, 16))
     bundle = random_bundle(rng, spec, plan(spec, target), clips=2, steps=2)
-    (chain,), (stages,) = bundle.chains, bundle.stages
-    (lanes,) = choose_lanes((spec,), bundle.stages, target)
+    resolved = resolve(spec, bundle.stage_lists, target)
     images = [compile_bundle(bundle, target)]
-    for way in tilings(chain, stages, lanes):
+    for way in tilings(resolved.chains[0], resolved.stages[0], resolved.lanes[0]):
         with suppress(CapacityError):
-            step = map_step(spec, bundle.stage_lists, target, way)
+            step = map_step(resolved, way)
             images.append(compile_bundle(bundle, target, step=step))
     steady = [cycles_per_step(step_ends(image.machine.programs, target)) for image in images]
     assert len(images) > 1 and steady[0] == min(steady)

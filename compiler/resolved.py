@@ -1,0 +1,42 @@
+"""What the layers and the stage lists of a model mean on a target, worked out once and passed along."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fdht.compiler.lanes import Lanes, choose_lanes
+from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
+from fdht.spec.stages import Stage, StageLists, stages_of
+from fdht.spec.target import Target
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model, in which order its chains are contracted, and for which target.
+
+    Attributes:
+        layers: the lowest first.
+        chains: of all layers, in the order they are carried out.
+        stage_lists, stages: per chain.
+        lanes: per chain the lane index of each stage's data and of z.
+        target: whose words the lanes are of.
+    """
+
+    layers: tuple[LSTMSpec, ...]
+    chains: tuple[Chain, ...]
+    stage_lists: StageLists
+    stages: tuple[tuple[Stage, ...], ...]
+    lanes: tuple[Lanes, ...]
+    target: Target
+
+
+def resolve(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> Resolved:
+    """A model on a target.
+
+    Raises:
+        CapacityError: the stages can run with no lanes, or the factors do not fit.
+        SpecError: layers that do not follow each other, or stage lists that are not those of their networks.
+    """
+    layers = stack(layers)
+    every = chains(layers)
+    stages = stages_of(every, stage_lists)
+    return Resolved(layers, every, stage_lists, stages, choose_lanes(layers, every, stages, target), target)
