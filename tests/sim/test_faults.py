@@ -44,7 +44,7 @@ def jobs() -> dict[bool, Job]:
 
 @pytest.fixture(scope="module")
 def job(jobs) -> Job:
-    return jobs[False]
+    return jobs[PIPELINED]
 
 
 def simulate(job: Job, **options) -> Simulation:
