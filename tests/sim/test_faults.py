@@ -22,7 +22,7 @@ from fdht.spec.activation import table_words
 from fdht.spec.instructions import UNITS, LoaderOp, Segment, Token
 from fdht.spec.lstm import dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import balanced_tree, dense_network, ht_network
-from fdht.spec.pipeline import COMPACT, PIPELINED
+from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
 from fdht.spec.target import Target
 
 TARGET = Target("test-2x2", 2, 2, bank_words=256, factor_words=512, result_words=128, hidden=16)
@@ -37,8 +37,8 @@ def make_job(target: Target) -> Job:
 
 
 @pytest.fixture(scope="module")
-def jobs() -> dict[bool, Job]:
-    """A job for the compact array, and for the other."""
+def jobs() -> dict[Pipeline, Job]:
+    """A job for either pipeline."""
     return {pipeline: make_job(replace(TARGET, pipeline=pipeline)) for pipeline in (PIPELINED, COMPACT)}
 
 
