@@ -2,8 +2,9 @@
 
 import random
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from fdht.hw.engine.gate_unit import GateUnit
 from fdht.hw.technology import LutMultiplier
 from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, PiecewiseLinear, sigmoid_table, table_width, table_words, tanh_table
+from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import GateFormats
-from fdht.spec.gate_schedule import MULTIPLY
+from fdht.spec.gate_schedule import BEAT, DIRECT, MULTIPLY, REGISTERED, GateSchedule
 from fdht.spec.instructions import WORD, GateOp, Widths, gate_instruction, words_for
 from fdht.spec.pipeline import COMPACT
 from fdht.spec.protocol import OutputKind
@@ -354,6 +356,30 @@ def calls(hidden: int) -> st.SearchStrategy[Call]:
 def test_any_instructions_back_to_back(name, data, seed, pauses):
     target = TARGETS[name]
     check(target, data.draw(st.lists(calls(target.hidden), min_size=1, max_size=6)), seed, pauses)
+
+
+def schedules() -> list[GateSchedule]:
+    """Those that the rules accept of registers anywhere in the slots of either preset."""
+    accepted = []
+    places = product((0, 2), (0, 1), (0, 1, 2), (0, 1), (0, 1), (False, True))
+    for (address, *registers), base, step, logit in product(places, (DIRECT, REGISTERED), range(BEAT), range(BEAT)):
+        with suppress(SpecError):
+            accepted.append(GateSchedule(base.slots, step, logit, address, *registers))
+    return accepted
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(120, marks=pytest.mark.slow)])
+def test_a_schedule_that_is_accepted_works(count):
+    """In exact cycles, with pauses and without."""
+    draw, accepted = random.Random(count), schedules()
+    assert len(accepted) > 300 and DIRECT in accepted and REGISTERED in accepted
+    for schedule in draw.sample(accepted, count):
+        target = replace(SMALL, columns=2, hidden=6, pipeline=replace(COMPACT, gate=schedule))
+        steps = [Call(GateOp.STEP, 6, every_h=True), Call(GateOp.STEP, 6), Call(GateOp.EMIT, 5)]
+        run = [Call(GateOp.STATE, 6, initial=True), *steps, Call(GateOp.STEP, 6, final=True)]
+        run += [Call(GateOp.EMIT, 1), Call(GateOp.EMIT, 4), Call(GateOp.STEP, 1, final=True)]
+        for pauses in (0.0, 0.85):
+            check(target, run, draw.randrange(1 << 16), pauses)
 
 
 @pytest.mark.parametrize("name", TARGETS)
