@@ -34,7 +34,7 @@ def test_what_is_refused(base, fields, message):
         (
             DIRECT,
             {"slots": REGISTERED.slots},
-            "do not fit its registers: step between two units, step between two logits",
+            "its registers: step between two units, step between two logits",
         ),
         (DIRECT, {"step": 4}, "step between two units"),
         (REGISTERED, {"step_logit": 4}, "step between two logits"),
