@@ -287,6 +287,8 @@ def test_vendor_primitives_do_what_their_generic_versions_do(tmp_path):
         ((4, False), (2, True), (3, True)),
         ((16, 16, 40), (18, 18, 48), (5, 9, 20)),
     ):
+        if latency == 3 and a_width != 16:  # of latencies between, one width is enough
+            continue
         vendor = MultiplyAccumulate(a_width, b_width, width, latency, inside, technology)
         miter = MAC_MITER.format(n="{n}", a_width=a_width, b_width=b_width, width=width)
         pairs.append((vendor, MultiplyAccumulate(a_width, b_width, width, latency, inside), miter))
