@@ -91,6 +91,9 @@ class GateSchedule(Checked):
             "fewer than two beats to begin": self.begins <= 2 * BEAT,
             "what is read in slot 0 stays": not self._held
             or (self._held + 1 not in self._chosen and (self.step + STEP_PATH + self.address) % BEAT != BEAT - 1),
+            "no address on its way in slot 0, in which the unit may stop": all(
+                1 <= step <= BEAT - STEP_PATH - self.address for step in (self.step, self.step_logit)
+            ),
             "step between two units": self._stepped(self.step, STEP_PATH) in self._step_window,
             "step between two logits": self._stepped(self.step_logit, LOGIT_PATH + self.data) in self._logit_window
             and (self.data > 0 or self._stepped(self.step_logit, STEP_PATH + 1) in self._logit_window),
