@@ -420,13 +420,8 @@ class Lookup(Component):
             self.slope.eq(table.slope),
             self.base.eq(table.base),
         ]
-        fraction: Value = lookup[:bits]
-        for k in range(schedule.lookup):  # as late as the table's entry
-            register = Signal(bits, name=f"fraction_{k}")
-            with m.If(self.enable):
-                m.d.sync += register.eq(fraction)
-            fraction = register
-        m.d.comb += self.fraction.eq(fraction)
+        # As late as the table's entry.
+        m.d.comb += self.fraction.eq(self._held(m, lookup[:bits], schedule.lookup, "fraction"))
         return m
 
     def _z(self, m: Module) -> Value:
@@ -449,32 +444,24 @@ class Lookup(Component):
                 with m.Case(number):
                     m.d.comb += asked.eq(offsets[gate])
         lane = z.address.lane
-        offset: Value = asked
-        if schedule.offset:
-            offset = Signal.like(asked, name="offset")
-            with m.If(self.enable):
-                m.d.sync += offset.eq(asked)
+        offset = self._held(m, asked, schedule.offset, "offset")
         with m.If(self.enable):
             m.d.sync += self.result_address.eq(z.address.word + offset)
         word: Any = self.result_data
         if schedule.data:  # the word stays when the unit stops, and its lane goes along with it
-            for k in range(2 + schedule.data - 1):
-                register = Signal.like(lane, name=f"lane_{k}")
-                with m.If(self.enable):
-                    m.d.sync += register.eq(lane)
-                lane = register
-            for _ in range(schedule.data - 1):
-                register = Signal.like(word, name="kept_word")
-                with m.If(self.enable):
-                    m.d.sync += register.eq(word)
-                word = register
-        chosen: Value = word[lane] if target.columns > 1 else word[0]
-        if schedule.data:
-            register = Signal(signed(target.data_width), name="word")
+            lane = self._held(m, lane, 2 + schedule.data - 1, "lane")
+            word = self._held(m, word, schedule.data - 1, "kept_word")
+        chosen = word[lane] if target.columns > 1 else word[0]
+        return self._held(m, chosen, min(schedule.data, 1), "word")
+
+    def _held(self, m: Module, value: Any, cycles: int, name: str) -> Any:
+        """A value some cycles later, in registers that stay as they are when the unit stops."""
+        for k in range(cycles):
+            register = Signal(value.shape(), name=f"{name}_{k}")
             with m.If(self.enable):
-                m.d.sync += register.eq(chosen)
-            chosen = register
-        return chosen
+                m.d.sync += register.eq(value)
+            value = register
+        return value
 
 
 class Arithmetic(Component):

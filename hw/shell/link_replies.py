@@ -90,6 +90,19 @@ def _select(m: Module, index: Value, a: Value, b: Value, c: Value, d: Value) -> 
     return second
 
 
+_REPORTED = {
+    "busy": In(1),
+    "last": In(4),
+    "errors": In(8),
+    "collision": In(1),
+    "cycles": In(32),
+    "stalls": In(32),
+    "saturations": In(32),
+    "image": In(32),
+}
+"""What STATUS reports beside the reason of a refusal."""
+
+
 class StatusBytes(Component):
     """What STATUS reports, byte by byte (see fdht.spec.protocol); its first byte, the `state`, begins every reply.
 
@@ -115,14 +128,7 @@ class StatusBytes(Component):
                 "active": In(1),
                 "o": Out(8),
                 "reason": In(3),
-                "busy": In(1),
-                "last": In(4),
-                "errors": In(8),
-                "collision": In(1),
-                "cycles": In(32),
-                "stalls": In(32),
-                "saturations": In(32),
-                "image": In(32),
+                **_REPORTED,
             }
         )
 
@@ -181,21 +187,14 @@ class ReplyBytes(Component):
                 "o": Out(8),
                 "ended": Out(1),
                 "granted": Out(1),
-                "busy": In(1),
-                "last": In(4),
-                "errors": In(8),
-                "collision": In(1),
-                "cycles": In(32),
-                "stalls": In(32),
-                "saturations": In(32),
-                "image": In(32),
+                **_REPORTED,
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.status = status = self._status
-        for name in ("reason", "busy", "last", "errors", "collision", "cycles", "stalls", "saturations", "image"):
+        for name in ("reason", *_REPORTED):
             m.d.comb += getattr(status, name).eq(getattr(self, name))
         index, refused = self.index, self.reason.any()
         reading = (self.kind == Request.READ) & ~refused
