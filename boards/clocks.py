@@ -3,6 +3,7 @@
 from abc import abstractmethod
 
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, ResetSignal, Signal
+from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
 RESET_CYCLES = 1 << 10
@@ -95,6 +96,7 @@ class ECP5Clock(Clock):
     def elaborate(self, platform):
         m = Module()
         clock, locked = Signal(), Signal()
+        m.submodules.pin = pin = io.Buffer("i", platform.request(self._resource, dir="-"))
         low = ("RST", "STDBY", "PHASESEL0", "PHASESEL1", "PLLWAKESYNC", "ENCLKOP")
         high = ("PHASEDIR", "PHASESTEP", "PHASELOADREG")
         m.submodules.pll = Instance(
@@ -112,7 +114,7 @@ class ECP5Clock(Clock):
             p_STDBY_ENABLE="DISABLED",
             p_DPHASE_SOURCE="DISABLED",
             **self._parameters,
-            i_CLKI=platform.request(self._resource, dir="i").i,
+            i_CLKI=pin.i,
             i_CLKFB=clock,
             **{f"i_{pin}": Const(0) for pin in low},
             **{f"i_{pin}": Const(1) for pin in high},
@@ -158,11 +160,12 @@ class GowinClock(Clock):
     def elaborate(self, platform):
         m = Module()
         clock, locked = Signal(), Signal()
+        m.submodules.pin = pin = io.Buffer("i", platform.request(self._resource, dir="-"))
         dynamic = {"FBDSEL": 6, "IDSEL": 6, "ODSEL": 6, "PSDA": 4, "DUTYDA": 4, "FDLY": 4}
         m.submodules.pll = Instance(
             "rPLL",
             **self._parameters,
-            i_CLKIN=platform.request(self._resource, dir="i").i,
+            i_CLKIN=pin.i,
             i_CLKFB=Const(0),
             i_RESET=Const(0),
             i_RESET_P=Const(0),

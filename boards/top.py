@@ -2,9 +2,11 @@
 
 import hashlib
 from functools import cache
+from typing import Any
 
 from amaranth.back import rtlil  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
+from amaranth.lib import io
 
 from fdht.boards.board import Board
 from fdht.hw.component import ask
@@ -59,18 +61,31 @@ class BoardTop(Elaboratable):
             build=build_id(self.board),
             spi=self.board.spi_mhz is not None,
         )
-        uart = platform.request("uart", 0)
-        m.d.comb += [system.rx.eq(uart.rx.i), uart.tx.o.eq(system.tx)]
+        uart = buffers(m, platform, "uart", "rx", "tx")
+        m.d.comb += [system.rx.eq(uart["rx"].i), uart["tx"].o.eq(system.tx)]
         if self.board.spi_mhz is not None:
-            spi = platform.request("spi", 0)
+            spi = buffers(m, platform, "spi", "clk", "cs", "copi", "cipo")
             clock = Signal(name="spi_clock", attrs={"keep": 1})  # else its name is lost, and the constraint with it
             platform.add_clock_constraint(clock, self.board.spi_mhz * 1e6)
             m.d.comb += [
-                clock.eq(spi.clk.i),
+                clock.eq(spi["clk"].i),
                 system.spi_clock.eq(clock),
-                system.spi_select.eq(spi.cs.i),
-                system.spi_copi.eq(spi.copi.i),
-                spi.cipo.o.eq(system.spi_cipo),
-                spi.cipo.oe.eq(spi.cs.i),
+                system.spi_select.eq(spi["cs"].i),
+                system.spi_copi.eq(spi["copi"].i),
+                spi["cipo"].o.eq(system.spi_cipo),
+                spi["cipo"].oe.eq(spi["cs"].i),
             ]
         return m
+
+
+def buffers(m: Module, platform, resource: str, *pins: str) -> dict[str, Any]:
+    """A buffer for each of some pins of a resource, in its direction, as submodules of `m`.
+
+    Args:
+        resource: its name; number 0 of it is taken.
+    """
+    ports = platform.request(resource, 0, dir="-")
+    made = {pin: io.Buffer(getattr(ports, pin).direction, getattr(ports, pin)) for pin in pins}
+    for pin, buffer in made.items():
+        m.submodules[f"{resource}_{pin}"] = buffer
+    return made

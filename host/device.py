@@ -152,7 +152,7 @@ class Device:
             Each clip's result as it is done.
 
         Raises:
-            SpecError: no image is loaded, or the clips do not fit it.
+            SpecError: no image is loaded, the clips do not fit it, or the engine takes no initial states.
             DeviceError: the device no longer answers, or is no longer loaded with the image.
         """
         image = self._image
@@ -161,7 +161,13 @@ class Device:
         if clips.ndim != 3 or clips.shape[2] != image.inputs or not 1 <= clips.shape[1] < 1 << 16:
             raise SpecError(f"clips of shape {clips.shape} are not clips x steps x {image.inputs}")
         self.reset()
-        if self.status().image != self._check:
+        status = self.status()
+        if initial is not None and not status.features.initial_state:
+            raise SpecError(
+                f"the engine on {self._connection.url} was built without initial_state; leave `initial` out, or load "
+                "a bitstream with it"
+            )
+        if status.image != self._check:
             raise DeviceError(f"another program has loaded the board on {self._connection.url}; load the image again")
         for number, clip in enumerate(clips):
             yield self._run(image, clip, initial, every_h, keep and number > 0)

@@ -78,6 +78,11 @@ class Job:
     def __post_init__(self):
         if self.clips.ndim != 3 or self.clips.shape[2] != self.image.inputs or self.clips.shape[1] < 1:
             raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.image.inputs}")
+        if self.initial is not None and not self.image.target.build.features.initial_state:
+            raise SpecError(
+                f"an engine like {self.image.target.name} is built without initial_state; leave `initial` out, or "
+                "take a target with it"
+            )
 
     def write(self, folder: Path) -> None:
         """Leaves the job where the bench finds it."""

@@ -32,7 +32,7 @@ A time step may be cut into frames anywhere between words.
 
 | request | payload | reply |
 |---|---|---|
-| STATUS | | state, errors, flags (bit 0 collision), version (1 each); |
+| STATUS | | state, errors, flags (bit 0 collision, bits 1-3 `lacking`), version (1 each); |
 | | | cycles, stalls, saturations, target, build, image (4 each) |
 | IDENTIFY | | as STATUS |
 | IMAGE | 16-bit words | state |
@@ -46,6 +46,9 @@ A time step may be cut into frames anywhere between words.
 RESET: what is loaded, or not what the host meant to load.
 
 The reply to a refused request begins with `state`. A repeated READ repeats its bytes; more may follow them.
+`lacking` says what the engine was built without: counters (bit 0), initial states (bit 1), the look for collisions
+(bit 2); see fdht.spec.target.Features. An engine without initial states never takes a STATE frame.
+
 `state` is the reason (bits 0-2), busy (bit 3) and the number of the last request done (bits 4-7). A result is kind
 (bits 0-1: `OutputKind`, bit 2: last) and value (2 bytes up to 16 bits, else 3, signed). All
 numbers are little-endian. `errors` counts damaged frames and lost bytes, and wraps; the engine's counts are read byte
@@ -57,7 +60,7 @@ import zlib
 from dataclasses import dataclass, replace
 from enum import IntEnum, unique
 
-from fdht.spec.target import GENERIC, Target
+from fdht.spec.target import ALL, GENERIC, Features, Target
 
 VERSION = 3
 FLAG, ESCAPE, INVERT = 0x7E, 0x7D, 0x20
@@ -72,6 +75,9 @@ RESULT_BYTES = 480
 """Result bytes the buffer holds at least."""
 
 CHECK = 4
+
+_FEATURES = ("counters", "initial_state", "collision")
+"""What an engine may lack, from bit 0 of `lacking` on."""
 
 WINDOW = 2
 """Frames that fit into the device: a host sends no more before it has replies."""
@@ -127,6 +133,11 @@ def target_id(target: Target) -> int:
     return int.from_bytes(hashlib.sha256(repr(target).encode()).digest()[:4], "little")
 
 
+def lacking(features: Features) -> int:
+    """What an engine was built without, as STATUS reports it: three bits."""
+    return sum(1 << bit for bit, name in enumerate(_FEATURES) if not getattr(features, name))
+
+
 def image_check(words: bytes) -> int:
     """What STATUS reports when an image of these words (2 bytes each) is loaded."""
     return zlib.crc32(words)
@@ -147,6 +158,7 @@ class Status:
     target: int
     build: int
     image: int
+    features: Features = ALL
 
     SIZE = 28
 
@@ -154,7 +166,10 @@ class Status:
     def parse(payload: bytes) -> "Status":
         """Reads the reply's payload."""
         counts = (int.from_bytes(payload[at : at + 4], "little") for at in range(4, Status.SIZE, 4))
-        return Status(bool(payload[0] & 8), payload[0] >> 4, payload[1], bool(payload[2] & 1), payload[3], *counts)
+        has = Features(**{name: not payload[2] >> 1 + bit & 1 for bit, name in enumerate(_FEATURES)})
+        return Status(
+            bool(payload[0] & 8), payload[0] >> 4, payload[1], bool(payload[2] & 1), payload[3], *counts, features=has
+        )
 
 
 def start_payload(steps: int, use_state: bool = False, every_h: bool = False, keep: bool = False) -> bytes:

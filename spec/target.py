@@ -46,16 +46,38 @@ class Levels(Checked):
 
 
 @dataclass(frozen=True)
+class Features(Checked):
+    """What an engine can be built without, for its cells. It computes the same; a device says what it lacks.
+
+    Attributes:
+        counters: it counts cycles, stalls and saturations of a run; without, all are 0.
+        initial_state: it can begin with h and c from the host; without, every run begins with zeros, or goes on with
+            the states of the run before.
+        collision: it notices a program that breaks the scratchpad's rules.
+    """
+
+    counters: bool = True
+    initial_state: bool = True
+    collision: bool = True
+
+
+ALL = Features()
+"""All that can be had."""
+
+
+@dataclass(frozen=True)
 class Build(Checked):
     """How an engine is built; no image depends on it.
 
     Attributes:
         technology: which primitives are used.
         pinned: on a board whose part has a floor plan, multipliers have fixed places.
+        features: what it has that can be left out.
     """
 
     technology: Technology = Technology.GENERIC
     pinned: bool = False
+    features: Features = ALL
 
 
 GENERIC = Build()

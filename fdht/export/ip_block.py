@@ -43,7 +43,7 @@ def with_technology(target: Target, technology: str | None) -> Target:
     if technology not in list(Technology):
         known = ", ".join(each.value for each in Technology)
         raise SpecError(f"there is no technology {technology!r}; known: {known}")
-    return replace(target, build=Build(Technology(technology)))
+    return replace(target, build=Build(Technology(technology), features=target.build.features))
 
 
 def run(

@@ -30,18 +30,21 @@ class Accelerator(Component):
     Members:
         image (In): image words (see fdht.hw.engine.loader.ImageLoader).
         x (In): raw inputs, N per step in their order, `input_lanes` at once; a step begins with a new beat.
-        state (In): initial h and c of each unit in turn, layer by layer; taken only if `use_state`.
+        state (In): initial h and c of each unit in turn, layer by layer; taken only if `use_state`, and by engines with
+            the feature `initial_state`.
         out (Out): h of the last layer of every step (`every_h`), but after the last step h and c of all layers, unit by
             unit, then the logits.
         start (In): begins a run. steps (In): its time steps; with 0, nothing begins. use_state, every_h (In): its
             options.
         keep (In): go on with the h and c that the run before ended with, whatever `use_state`; only after a run of the
             same image that was not cut short by a reset. All stable while `busy`.
-        busy (Out): a run is under way, or its last words wait for `out`.
+        busy (Out): a run is under way, or its last words wait for `out`. running (Out): the first of these alone; high
+            for as long as `cycles` counts, for simulation.
         cycles, stalls, saturations (Out): counts of the current or last run. Cycles begin with the one after `start`;
             stalls are those in which the loader waited for x, or the gate unit for state or out; saturations are words
-            of which a requantiser, or the sum in the result memory, clipped a lane.
-        collision (Out): set when a program has broken the scratchpad's rules, which a compiled one never does.
+            of which a requantiser, or the sum in the result memory, clipped a lane. All are 0 without `counters`.
+        collision (Out): set when a program has broken the scratchpad's rules, which a compiled one never does; only
+            with the feature of this name.
         array_trace, result_trace, hidden_trace, cell_trace: every result written, for simulation (see
         fdht.hw.engine.trace).
 
@@ -75,6 +78,7 @@ class Accelerator(Component):
                 "every_h": In(1),
                 "keep": In(1),
                 "busy": Out(1),
+                "running": Out(1),
                 "cycles": Out(32),
                 "stalls": Out(32),
                 "saturations": Out(32),
@@ -98,7 +102,7 @@ class Accelerator(Component):
 
     def elaborate(self, platform):
         m = Module()
-        target = self.target
+        target, features, running = self.target, self.target.build.features, self.running
         m.submodules.contraction = contraction = self._contraction
         m.submodules.gate = gate = self._gate
         m.submodules.loader = loader = InputLoader(target)
@@ -108,7 +112,7 @@ class Accelerator(Component):
         m.submodules.bias = bias = self._bias
         m.submodules.image_loader = image_loader = ImageLoader(target, table_width(target.data_width))
         m.submodules.tokens = tokens = TokenCounters(target, 3)
-        begin, running = Signal(), Signal()
+        begin = Signal()
         begun = delay(m, begin, timing.begin(target), "begun", reset_less=False)
 
         busy = []
@@ -177,7 +181,7 @@ class Accelerator(Component):
             results.write_data.eq(contraction.write_data),
             results.read_address.eq(gate.result_address),
             gate.result_data.eq(results.read_data),
-            gate.initial.eq(self.use_state),
+            gate.initial.eq(self.use_state & features.initial_state),
             gate.every_h.eq(self.every_h),
             gate.keep.eq(self.keep),
             loader.keep.eq(self.keep),
@@ -190,23 +194,25 @@ class Accelerator(Component):
             scratchpad.loader_data.eq(loader.write_data),
         ]
 
-        # A program ends well after the last result, so that nothing is missed by counting later.
-        clipped, stalled = Signal(2), Signal()
-        m.d.sync += [
-            clipped.eq(Cat(contraction.saturated.any(), results.saturated.any())),
-            stalled.eq(loader.starved | gate.stalled),
-        ]
-        with m.If(begin):
-            m.d.sync += [self.cycles.eq(0), self.stalls.eq(0), self.saturations.eq(0)]
-        with m.Elif(running):
+        if features.counters:
+            # A program ends well after the last result, so that nothing is missed by counting later.
+            clipped, stalled = Signal(2), Signal()
             m.d.sync += [
-                self.cycles.eq(self.cycles + 1),
-                self.stalls.eq(self.stalls + stalled),
-                self.saturations.eq(self.saturations + clipped[0] + clipped[1]),
+                clipped.eq(Cat(contraction.saturated.any(), results.saturated.any())),
+                stalled.eq(loader.starved | gate.stalled),
             ]
-        collided = delay(m, scratchpad.collision, 1, "collided", reset_less=False)
-        with m.If(collided):
-            m.d.sync += self.collision.eq(1)
+            with m.If(begin):
+                m.d.sync += [self.cycles.eq(0), self.stalls.eq(0), self.saturations.eq(0)]
+            with m.Elif(running):
+                m.d.sync += [
+                    self.cycles.eq(self.cycles + 1),
+                    self.stalls.eq(self.stalls + stalled),
+                    self.saturations.eq(self.saturations + clipped[0] + clipped[1]),
+                ]
+        if features.collision:
+            collided = delay(m, scratchpad.collision, 1, "collided", reset_less=False)
+            with m.If(collided):
+                m.d.sync += self.collision.eq(1)
 
         for name, valid, fields in (
             (

@@ -9,7 +9,7 @@ from fdht.hw.engine.signatures import output_word
 from fdht.hw.shell.link_frames import FrameReceiver, FrameWalker
 from fdht.hw.shell.link_replies import ReplyBytes, ResultBuffer
 from fdht.hw.shell.link_requests import Dispatcher, LoadedCRC, PayloadWords, RequestOrder
-from fdht.spec.protocol import Request, target_id
+from fdht.spec.protocol import Request, lacking, target_id
 from fdht.spec.target import Target
 
 
@@ -38,7 +38,7 @@ class HostLink(Component):
         self._receiver = FrameReceiver(target.build.technology)
         self._words = PayloadWords(target, patience)
         self._results = ResultBuffer(target)
-        self._reply = ReplyBytes(target_id(target), build)
+        self._reply = ReplyBytes(target_id(target), build, lacking(target.build.features))
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),

@@ -109,6 +109,7 @@ class StatusBytes(Component):
     Args:
         target_id: that of the target, see fdht.spec.protocol.target_id.
         build: 32 bits that identify the bitstream.
+        lacking: what the engine was built without, see fdht.spec.protocol.lacking.
 
     Members:
         index (In): of a byte.
@@ -120,8 +121,9 @@ class StatusBytes(Component):
     Costs: as above; a byte per 5 cycles.
     """
 
-    def __init__(self, target_id: int, build: int):
+    def __init__(self, target_id: int, build: int, lacking: int = 0):
         self._identity = Const(target_id, 32), Const(build, 32)
+        self._lacking = Const(lacking, 7)
         super().__init__(
             {
                 "index": In(5),
@@ -141,7 +143,7 @@ class StatusBytes(Component):
 
         counts = [byte_of(count) for count in (self.cycles, self.stalls, self.saturations)]
         identity, image = Cat(*self._identity), byte_of(self.image)
-        misc = Cat(self.reason, self.busy, self.last, self.errors, self.collision, Const(0, 7), Const(VERSION, 8))
+        misc = Cat(self.reason, self.busy, self.last, self.errors, self.collision, self._lacking, Const(VERSION, 8))
         other = Signal(8, reset_less=True)  # not a count of the engine's
         constant = Mux(index[4], identity.word_select(index[:3], 8), misc.word_select(index[:2], 8))
         m.d.sync += other.eq(Mux(index[3:5].all(), image, constant))
@@ -156,6 +158,7 @@ class ReplyBytes(Component):
     Args:
         target_id: that of the target, see fdht.spec.protocol.target_id.
         build: 32 bits that identify the bitstream.
+        lacking: what the engine was built without, see fdht.spec.protocol.lacking.
 
     Members:
         kind (In): of the request in work. reason (In): why it was refused, or 0.
@@ -171,8 +174,8 @@ class ReplyBytes(Component):
     Costs: latency 5 from `index` to `o`; 0 from `frame` and `result`; a byte per 5 cycles.
     """
 
-    def __init__(self, target_id: int, build: int):
-        self._status = StatusBytes(target_id, build)
+    def __init__(self, target_id: int, build: int, lacking: int = 0):
+        self._status = StatusBytes(target_id, build, lacking)
         super().__init__(
             {
                 "kind": In(3),

@@ -14,7 +14,7 @@ from fdht.boards.baseline import EXACT, load, path_of
 from fdht.boards.board import Board
 from fdht.boards.lfe5u_85f import SITES, multiplier_site
 from fdht.boards.synthesis import prepare
-from fdht.boards.top import BoardTop, build_id
+from fdht.boards.top import BoardTop, buffers, build_id
 from fdht.hw.engine.array import ProcessingElement
 from fdht.hw.shell.uart import divisor
 from fdht.spec.errors import SpecError
@@ -54,10 +54,10 @@ class Wire(Elaboratable):
         m = Module()
         m.domains += ClockDomain("sync")
         m.submodules.clock = self._board.clock()
-        uart = platform.request("uart", 0)
+        uart = buffers(m, platform, "uart", "rx", "tx")
         late = Signal()
-        m.d.sync += late.eq(uart.rx.i)
-        m.d.comb += uart.tx.o.eq(late)
+        m.d.sync += late.eq(uart["rx"].i)
+        m.d.comb += uart["tx"].o.eq(late)
         return m
 
 

@@ -6,6 +6,7 @@ from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal, unsigned
 
 from fdht.boards import find_board
 from fdht.boards.board import Board
+from fdht.boards.top import buffers
 from fdht.hw.component import ask
 from fdht.hw.shell.uart import UARTReceiver, UARTTransmitter, divisor
 from fdht.hw.technology import BankMemory, MultiplyAccumulate
@@ -39,7 +40,7 @@ class Tiny(Elaboratable):
             8, 8, 16, engine.pipeline.multiply, engine.pipeline.sums_inside, engine.build.technology
         )
         m.submodules.bank = bank = self.bank()
-        uart = platform.request("uart", 0)
+        uart = buffers(m, platform, "uart", "rx", "tx")
         byte = Signal(8)
         with m.If(receiver.bytes.valid):
             m.d.sync += byte.eq(receiver.bytes.payload)
@@ -47,9 +48,9 @@ class Tiny(Elaboratable):
         m.d.sync += product.eq(multiplier.o)
         m.d.comb += multiplier.valid.eq(receiver.bytes.valid)
         m.d.comb += [
-            receiver.pin.eq(uart.rx.i),
+            receiver.pin.eq(uart["rx"].i),
             receiver.bytes.ready.eq(1),
-            uart.tx.o.eq(transmitter.pin),
+            uart["tx"].o.eq(transmitter.pin),
             multiplier.a.eq(byte),
             multiplier.b.eq(byte),
             bank.write_enable.eq(byte[0]),

@@ -1,6 +1,7 @@
 """The driver on an engine of several lanes behind its link, where streams wait in registers and words become beats."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ from fdht import Device
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.model.golden import GoldenLSTM
+from fdht.sim.simulate import simulate
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec.bundle import Bundle
+from fdht.spec.errors import SpecError
 from fdht.spec.lstm import fdht_lstm
-from fdht.spec.target import Levels, Target
+from fdht.spec.protocol import target_id
+from fdht.spec.target import Build, Features, Levels, Target
 
 TARGET = Target(
     "linked-2x2",
@@ -29,6 +33,9 @@ TARGET = Target(
     hidden=32,
     levels=Levels.each(4),
 )
+BARE = replace(TARGET, build=Build(features=Features(counters=False, initial_state=False, collision=False)))
+"""The same engine without all that can be left out."""
+
 PINS = Pins(divisor=None)
 TIMEOUT = 10
 """Seconds, for a simulator on a busy machine."""
@@ -76,3 +83,25 @@ def test_states_go_in_and_every_h_comes_out(bundle, image, device):
         assert result.every_h is not None and result.every_h.tolist() == trace.h[0].tolist()
         assert result.cells.tolist() == trace.c[0, -1].tolist()
         assert result.logits.tolist() == trace.logits[0].tolist()
+
+
+def test_an_engine_without_its_features_computes_the_same(bundle, image):
+    """On its own ports in the same cycles, and behind its link; what it lacks is said and refused."""
+    bare = replace(image, target=BARE)
+    assert target_id(BARE) == target_id(TARGET), "images do not depend on features"
+    alone = simulate(bare, bundle.clips[:2], every_h=True, keep=True)
+    full = simulate(image, bundle.clips[:2], every_h=True, keep=True)
+    assert not alone.mismatches and alone.words_compared == full.words_compared > 0
+    assert alone.cycles_simulated == full.cycles_simulated == alone.cycles_predicted
+    assert any(full.saturations) and not any(alone.saturations) and not any(alone.stalls)
+    initial = np.ones((bundle.spec.hidden, 2), dtype=np.int64)
+    with pytest.raises(SpecError, match="is built without initial_state; leave `initial` out"):
+        simulate(bare, bundle.clips[:1], initial=initial)
+    with SimulatedBoard(build_system(BARE, PINS), PINS) as board, Device(board.url, timeout=TIMEOUT) as device:
+        device.load(image)
+        results = list(device.run(bundle.clips))
+        assert [result.logits.tolist() for result in results] == GoldenLSTM(bundle).run(bundle.clips).logits.tolist()
+        status = device.status()
+        assert status.features == BARE.build.features and status.cycles == status.saturations == 0
+        with pytest.raises(SpecError, match="was built without initial_state; leave `initial` out"):
+            list(device.run(bundle.clips[:1], initial=initial))

@@ -1,13 +1,24 @@
 """Replies of the host link: which bytes they are made of, and how many."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from amaranth.sim import Simulator
 
 from fdht.hw.shell.link_replies import ReplyBytes, ResultBuffer, StatusBytes
-from fdht.spec.protocol import MAX_PAYLOAD, REFUSED, RESULT_BYTES, VERSION, Reason, Request, Status, result_bytes
-from fdht.spec.target import Target
+from fdht.spec.protocol import (
+    MAX_PAYLOAD,
+    REFUSED,
+    RESULT_BYTES,
+    VERSION,
+    Reason,
+    Request,
+    Status,
+    lacking,
+    result_bytes,
+)
+from fdht.spec.target import Features, Target
 
 TARGET_ID, BUILD = 0x89ABCDEF, 0x12345678
 REPORTED = {
@@ -37,7 +48,8 @@ def report(ctx, dut, **others: int) -> None:
 
 def test_what_status_reports_is_there_five_cycles_later():
     """In any order of its bytes."""
-    dut = StatusBytes(TARGET_ID, BUILD)
+    has = Features(collision=False)
+    dut = StatusBytes(TARGET_ID, BUILD, lacking(has))
 
     async def bench(ctx):
         report(ctx, dut, reason=Reason.WAIT)
@@ -48,7 +60,7 @@ def test_what_status_reports_is_there_five_cycles_later():
             ctx.set(dut.index, index)
             await ctx.tick().repeat(5)
             got[index] = ctx.get(dut.o)
-        assert Status.parse(bytes(got)) == STATUS
+        assert Status.parse(bytes(got)) == replace(STATUS, features=has)
         assert got[0] & 7 == Reason.WAIT
         ctx.set(dut.active, 0)
         await ctx.tick().repeat(2)
