@@ -100,3 +100,13 @@ class OutputScaling(Checked):
     def values_of(self, integers: np.ndarray, format: Fixed) -> np.ndarray:
         """The numbers that integers of the head (… × K) stand for."""
         return self.values(format.dequantise(integers))
+
+
+def check_scaling(scaling: OutputScaling | None, task: Task, outputs: int) -> None:
+    """Whether a scaling belongs to a task with so many outputs; there need be none.
+
+    Raises:
+        SpecError: it does not.
+    """
+    if scaling is not None and (not task.real or scaling.outputs != outputs):
+        raise SpecError(f"a scaling of {scaling.outputs} outputs does not belong to {outputs} of the task {task}")

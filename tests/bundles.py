@@ -212,8 +212,8 @@ def random_bundle(
             dtype=np.uint8 if input_format == PIXELS else np.int32,
             endpoint=True,
         ),
-        labels=np.full(clips, -1),
-        logits=np.zeros((clips, spec.classes), dtype=np.int64),
+        labels=np.full((clips, *spec.task.truth_shape(steps, spec.classes)), np.nan if spec.task.real else -1),
+        logits=np.zeros((clips, *spec.task.shape(steps, spec.classes)), dtype=np.int64),
         hidden=np.zeros((clips, spec.hidden), dtype=np.int64),
     )
 
