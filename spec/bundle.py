@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from fdht.spec import container
 from fdht.spec.activation import check_tables
@@ -243,5 +244,7 @@ _ABOUT: dict[str, Any] = {
     "trained_on": Text,
     "float_classes": list[Count],
     "accuracy": dict[Text, Share],
+    "rmse": dict[Text, Annotated[float, Field(ge=0)]],
+    "r2": dict[Text, Annotated[float, Field(le=1)]],
 }
 """What `about` may say of the training and of the float model; anything else is for people alone."""
