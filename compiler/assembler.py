@@ -92,9 +92,7 @@ def contractions(step: StepMap, formats: Formats | None = None) -> list[Work]:
     return result
 
 
-def head_contraction(
-    spec: LSTMSpec, target: Target, logits: int = 0
-) -> tuple[TensorNetwork, Stage, Layout, Layout]:
+def head_contraction(spec: LSTMSpec, target: Target, logits: int = 0) -> tuple[TensorNetwork, Stage, Layout, Layout]:
     """The head as a stage: its network, and where it reads and writes.
 
     Its weights are the data (a column per class), h is the weight of one row: so they take no factor memory.

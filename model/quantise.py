@@ -67,7 +67,8 @@ def quantise(
         model: the float model.
         stage_lists: the order of contraction the integers are made for, one per chain.
         clips, labels: the golden vectors: raw words of the model's input format (B × T × N), and what is true of them
-            (see fdht.spec.task.Truth). Where the integers have a coarser input format, the bundle's clips are rounded to it.
+            (see fdht.spec.task.Truth). Where the integers have a coarser input format, the bundle's clips are rounded to
+            it.
         calibration: raw clips to choose formats on; `clips` when left out.
         factor_width, accumulator_width, gate: as for `choose_formats`.
         formats: every format, as a model trained on them has them; chosen when left out.

@@ -35,8 +35,8 @@ class Bundle:
         biases: per layer 4 × H integers, gate-major in the order i, f, g, o.
         head_weight, head_bias: classes × H and classes; None without a head.
         clips: raw input clips as golden vectors, clips × steps × N.
-        labels: what is true of each clip, as the last layer's task has it (see fdht.spec.task.Truth): its class, or that
-            of every step, -1 where there is none; or real numbers, float64, NaN where there is none.
+        labels: what is true of each clip, as the last layer's task has it (see fdht.spec.task.Truth): its class, or
+            that of every step, -1 where there is none; or real numbers, float64, NaN where there is none.
         logits, hidden: what the golden model makes of them: clips × classes, or clips × steps × classes of a task after
             every step, and clips × H (of the last layer after the last step).
         outputs: how the logits of a regression become real numbers; None: as the head's format has them.

@@ -168,7 +168,9 @@ class LSTMSpec(JsonRecord):
         if not 0 <= self.classes <= MOST_CLASSES:
             raise SpecError(f"{self.classes} classes; a head has 1 to {MOST_CLASSES:,}, 0 means no head")
         if self.task is not Task.CLASSIFY and not self.classes:
-            raise SpecError(f"a layer without a head for the task {self.task}; give it as many classes as it has outputs")
+            raise SpecError(
+                f"a layer without a head for the task {self.task}; give it as many classes as it has outputs"
+            )
         stored = sum(self.parameters.values())
         if stored > MOST_PARAMETERS:
             raise SpecError(

@@ -104,7 +104,9 @@ class Scaling(Checked):
 
     def to_values(self, words: np.ndarray) -> np.ndarray:
         """The values (float64) that raw words stand for."""
-        return np.asarray(self.centre) + np.asarray(self.step) * (np.asarray(words, np.int64) - self.input_format.offset)
+        return np.asarray(self.centre) + np.asarray(self.step) * (
+            np.asarray(words, np.int64) - self.input_format.offset
+        )
 
     def saturated(self, values: np.ndarray) -> int:
         """How many of the values (… × N) lie outside the words' range."""

@@ -11,8 +11,8 @@ from fdht.spec.fixed import Fixed
 from fdht.spec.record import Checked
 
 Truth = np.ndarray
-"""What is true of B clips of T steps: classes, B or B × T integers (-1 where nothing is known), or real numbers, B × K or
-B × T × K (NaN where nothing is known), as the task says.
+"""What is true of B clips of T steps: classes, B or B × T integers (-1 where nothing is known), or real numbers, B × K
+or B × T × K (NaN where nothing is known), as the task says.
 """
 
 
@@ -72,8 +72,11 @@ class OutputScaling(Checked):
 
     @staticmethod
     def fitted(values: np.ndarray) -> "OutputScaling":
-        """Mean and standard deviation of each output over real numbers (… × K) of which some are known (no NaN); a scale
-        of 1 for an output that is always the same.
+        """Mean and standard deviation of each output over real numbers (… × K), NaN where nothing is known; a scale of
+        1 for an output that is always the same.
+
+        Raises:
+            SpecError: an output of which nothing is known.
         """
         flat = np.asarray(values, dtype=np.float64).reshape(-1, values.shape[-1])
         known = np.isfinite(flat)

@@ -177,7 +177,7 @@ def test_z_is_written_before_it_is_read(shape):
 
 @every_shape
 def test_logits_are_sent_before_others_take_their_place(shape):
-    """From the head's first word of them until the last is sent, nothing else writes there; in either place for them."""
+    """Until the last is sent, nothing else writes to where the head has put them, in either place for them."""
     places, rng = Counter[bool](), np.random.default_rng([SEED, *shape, 5])
     for image, step, layers in compiled(shape):
         if not layers[-1].task.every_step:
@@ -232,7 +232,7 @@ def test_h_is_read_by_one_at_a_time(shape):
 
 @pytest.mark.parametrize("task", [Task.CLASSIFY, Task.LABEL_STEPS], ids=str)
 def test_inputs_wait_for_a_head_in_their_bank(task):
-    """A bank of one port that holds x and the head's weights: where the head is read in every step, x comes after it."""
+    """A bank of one port that holds x and the head's weights: where the head is read in every step, x waits."""
     rng, on = np.random.default_rng([SEED, 6]), target(8, 1, single_port=True, banks=2, bank_words=128)
     spec = replace(dense_lstm(120, 20, 5), task=task)
     step = map_model(resolve(spec, plan(spec, on), on))
