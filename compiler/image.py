@@ -28,6 +28,7 @@ from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, dump
 from fdht.spec.target import Target
+from fdht.spec.task import OutputScaling, Task, check_scaling
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,8 @@ class Image:
         logits: format of the logits; None without a head.
         order: positions in a frame of its raw words in the order they are to be sent; None for their own.
         bundle_hash: content hash of the bundle it was made from, "" if that was never saved.
+        task: what logits mean, and whether they are sent after every step.
+        outputs: how logits become real numbers, if the task has any; None: as they are.
     """
 
     target: Target
@@ -62,6 +65,8 @@ class Image:
     logits: Fixed | None = None
     order: np.ndarray | None = None
     bundle_hash: str = ""
+    task: Task = Task.CLASSIFY
+    outputs: OutputScaling | None = None
 
     @cached_property
     def machine(self) -> Machine:
@@ -128,7 +133,14 @@ class Image:
             raise SpecError(f"its order is none of {self.inputs} words")
         if self.input.raw.width > self.target.input_width or (self.logits is None) != (self.classes == 0):
             raise SpecError("its formats are not those of its target and its classes")
-        verify(self.machine, inputs=self.inputs, hidden=self.hidden * self.layers, classes=self.classes)
+        check_scaling(self.outputs, self.task, self.classes)
+        verify(
+            self.machine,
+            inputs=self.inputs,
+            hidden=self.hidden * self.layers,
+            classes=self.classes,
+            every_step=self.task.every_step,
+        )
 
 
 @dataclass(frozen=True)
@@ -147,6 +159,8 @@ class _Description(Checked):
     input: InputFormat
     logits: Fixed | None
     bundle_hash: Hex
+    task: Task
+    outputs: OutputScaling | None
 
 
 def _bytes(target: Target, segment: Segment) -> int:
@@ -242,4 +256,6 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         formats.head and formats.head.result,
         order,
         bundle_hash,
+        bundle.spec.task,
+        bundle.outputs,
     )

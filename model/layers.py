@@ -17,6 +17,7 @@ from fdht.spec.formats import PIXELS, InputFormat
 from fdht.spec.lstm import LSTMSpec, Region, stack
 from fdht.spec.network import TensorNetwork
 from fdht.spec.stages import StageList, check_sizes, stages
+from fdht.spec.task import OutputScaling, Task, check_scaling
 
 Device = torch.device | str | int | None
 """Where parameters are made, as torch's layers take it."""
@@ -416,7 +417,7 @@ class Masks(NamedTuple):
     Attributes:
         x: B × N, the same in every step.
         h: layers × B × H, the h that goes back into its layer, the same in every step.
-        head: B × H, the last hidden state before the head.
+        head: B × H, the hidden state before the head, the same in every step.
     """
 
     x: Tensor | None
@@ -433,17 +434,20 @@ NO_MASKS = Masks(None, None, None)
 
 
 class Classifier(nn.Module):
-    """Layers of FDHTLSTM and a linear head on the last hidden state: clips in, logits out.
+    """Layers of FDHTLSTM and a linear head on h: clips in, logits out, or the outputs of a regression.
 
     Args:
-        layers: one specification, or several, the lowest first; the last one with at least one class.
+        layers: one specification, or several, the lowest first; the last one with at least one class. Its task says
+            whether the head sees the last hidden state or that of every step.
         input_format: how raw words become numbers.
-        dropout: probability of zeroing an entry of the last hidden state before the head, in training.
+        dropout: probability of zeroing an entry of the hidden state before the head, in training; one mask for all
+            steps of a clip.
         input_dropout: the same of an entry of x, with one mask for all steps of a clip.
         hidden_dropout: the same of the h that goes back into its layer.
+        outputs: how the head's outputs become the numbers of a regression.
 
     Raises:
-        SpecError: a specification without classes, or layers that do not follow each other.
+        SpecError: a specification without classes, layers that do not follow each other, or a scaling of other outputs.
     """
 
     def __init__(
@@ -453,16 +457,23 @@ class Classifier(nn.Module):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         hidden_dropout: float = 0.0,
+        outputs: OutputScaling | None = None,
     ):
         super().__init__()
         self.layers = stack(layers)
         spec = self.layers[-1]
         if spec.classes < 1:
             raise SpecError("a classifier needs at least one class; the specification has none")
-        self.input_format = input_format
+        check_scaling(outputs, spec.task, spec.classes)
+        self.input_format, self.outputs = input_format, outputs
         self.lstm = StackedFDHTLSTM(self.layers, batch_first=True)
         self.dropout, self.input_dropout, self.hidden_dropout = dropout, input_dropout, hidden_dropout
         self.head = nn.Linear(spec.hidden, spec.classes)
+
+    @property
+    def task(self) -> Task:
+        """What the outputs mean, and when there are any."""
+        return self.layers[-1].task
 
     @property
     def lstm_layers(self) -> list[FDHTLSTM]:
@@ -499,7 +510,7 @@ class Classifier(nn.Module):
         return self.masks(len(x)).of(torch.arange(len(x)), x.device) if self.training else NO_MASKS
 
     def forward(self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None) -> Tensor:
-        """Logits (B × classes) of clips of real numbers (B × T × N).
+        """Logits (B × classes, or B × T × classes of a task after every step) of clips of real numbers (B × T × N).
 
         Args:
             zero_h: put 0 in place of the previous h in every step.
@@ -508,8 +519,15 @@ class Classifier(nn.Module):
         if masks is None:
             masks = self.masks_for(x)
         seen = x if masks.x is None else x * masks.x[:, None]
-        _, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
-        return self.head(h[-1] if masks.head is None else h[-1] * masks.head)
+        every, (last, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
+        return self.head(for_head(every, masks) if self.task.every_step else for_head(last[-1], masks))
+
+
+def for_head(h: Tensor, masks: Masks) -> Tensor:
+    """h of the last step (B × H) or of every step (B × T × H) as the head sees it."""
+    if masks.head is None:
+        return h
+    return h * (masks.head if h.dim() == 2 else masks.head[:, None])
 
 
 def _cut(network: TensorNetwork, box: Region) -> TensorNetwork:

@@ -4,9 +4,10 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from fdht.spec import container
 from fdht.spec.activation import check_tables
@@ -16,6 +17,7 @@ from fdht.spec.formats import Formats
 from fdht.spec.lstm import MOST_CLASSES, Chain, LSTMSpec, chains, stack
 from fdht.spec.record import Checked, Count, Plain, Seed, Share, Text, dump, parse
 from fdht.spec.stages import Stage, StageLists, check_sizes, stages_of
+from fdht.spec.task import OutputScaling, check_scaling
 
 MOST_STEPS = (1 << 16) - 1
 """Most steps of a clip: an engine counts them in 16 bits."""
@@ -33,9 +35,11 @@ class Bundle:
         biases: per layer 4 × H integers, gate-major in the order i, f, g, o.
         head_weight, head_bias: classes × H and classes; None without a head.
         clips: raw input clips as golden vectors, clips × steps × N.
-        labels: the true class of each clip, -1 where there is none.
-        logits, hidden: what the golden model makes of them: clips × classes, and clips × H (of the last layer after
-            the last step).
+        labels: what is true of each clip, as the last layer's task has it (see fdht.spec.task.Truth): its class, or
+            that of every step, -1 where there is none; or real numbers, float64, NaN where there is none.
+        logits, hidden: what the golden model makes of them: clips × classes, or clips × steps × classes of a task after
+            every step, and clips × H (of the last layer after the last step).
+        outputs: how the logits of a regression become real numbers; None: as the head's format has them.
         about: anything people may want to know (data set, accuracy); no code reads it for decisions.
 
     Raises:
@@ -54,6 +58,7 @@ class Bundle:
     logits: np.ndarray
     hidden: np.ndarray
     about: dict = field(default_factory=dict)
+    outputs: OutputScaling | None = None
 
     def __post_init__(self):
         shapes = _shapes(stack(self.layers), self.stages, self.formats)
@@ -71,10 +76,10 @@ class Bundle:
         inputs, shape = self.layers[0].inputs, self.clips.shape
         if len(shape) != 3 or not 1 <= shape[1] <= MOST_STEPS or shape[2] != inputs:
             raise SpecError(f"clips of shape {shape} are not clips x steps (1 to {MOST_STEPS:,}) x {inputs}")
-        count, classes = len(self.clips), self.spec.classes
+        count, classes, task = len(self.clips), self.spec.classes, self.spec.task
         for name, vectors, shape in (
-            ("labels", self.labels, (count,)),
-            ("logits", self.logits, (count, classes)),
+            ("labels", self.labels, (count, *task.truth_shape(self.clips.shape[1], classes))),
+            ("logits", self.logits, (count, *task.shape(self.clips.shape[1], classes))),
             ("hidden", self.hidden, (count, self.spec.hidden)),
         ):
             if vectors.shape != shape:
@@ -86,8 +91,13 @@ class Bundle:
             ("hidden", self.hidden, self.formats.gate.hidden),
         ):
             _check_range(name, vectors, fixed.min, fixed.max, f"their format {fixed}")
-        largest = (classes or MOST_CLASSES) - 1
-        _check_range("labels", self.labels, -1, largest, f"{classes} classes, or -1 for none")
+        if task.real:
+            if self.labels.dtype != np.float64 or np.isinf(self.labels).any():
+                raise SpecError(f"labels of the task {task} hold {self.labels.dtype}; they are float64, and finite")
+        else:
+            largest = (classes or MOST_CLASSES) - 1
+            _check_range("labels", self.labels, -1, largest, f"{classes} classes, or -1 for none")
+        check_scaling(self.outputs, task, classes)
         _check_about(self.about, count)
 
     @property
@@ -100,7 +110,7 @@ class Bundle:
 
     @property
     def spec(self) -> LSTMSpec:
-        """The last layer, which has the head."""
+        """The last layer, which has the head and its task."""
         return self.layers[-1]
 
     @cached_property
@@ -120,7 +130,7 @@ class Bundle:
 
     def save(self, path: Path | str) -> str:
         """Writes the bundle and returns its content hash."""
-        description = dump(_Description(self.layers, self.stage_lists, self.formats, self.about))
+        description = dump(_Description(self.layers, self.stage_lists, self.formats, self.outputs, self.about))
         vectors = {name: getattr(self, name) for name in ("clips", "labels", "logits", "hidden")}
         return container.write(path, "bundle", description, self._numbers | vectors)
 
@@ -143,6 +153,7 @@ class Bundle:
                 ),
                 biases=tuple(arrays.pop(f"bias.{number}") for number in range(len(description.layers))),
                 about=description.about,
+                outputs=description.outputs,
                 **{"head_weight": None, "head_bias": None, **arrays},
             )
         except SpecError as error:
@@ -156,6 +167,7 @@ class _Description(Checked):
     layers: tuple[LSTMSpec, ...]
     stage_lists: StageLists
     formats: Formats
+    outputs: OutputScaling | None
     about: dict[Text, Plain]
 
 
@@ -192,10 +204,15 @@ def _check_tensors(description: _Description, tensors: Tensors) -> None:
     shapes = _shapes(layers, stages_of(chains(layers), description.stage_lists), formats)
     for name, shape in shapes.items():
         expect(tensors, name, "i", shape)
-    (count, _, _), last = expect(tensors, "clips", "iu", (None, None, layers[0].inputs)), layers[-1]
-    vectors = {"labels": (count,), "logits": (count, last.classes), "hidden": (count, last.hidden)}
+    (count, steps, _), last = expect(tensors, "clips", "iu", (None, None, layers[0].inputs)), layers[-1]
+    task, classes = last.task, last.classes
+    vectors = {
+        "labels": (count, *task.truth_shape(steps, classes)),
+        "logits": (count, *task.shape(steps, classes)),
+        "hidden": (count, last.hidden),
+    }
     for name, shape in vectors.items():
-        expect(tensors, name, "i", shape)
+        expect(tensors, name, "f" if task.real and name == "labels" else "i", shape)
     expect_only(tensors, {*shapes, *vectors, "clips"})
 
 
@@ -227,5 +244,7 @@ _ABOUT: dict[str, Any] = {
     "trained_on": Text,
     "float_classes": list[Count],
     "accuracy": dict[Text, Share],
+    "rmse": dict[Text, Annotated[float, Field(ge=0)]],
+    "r2": dict[Text, Annotated[float, Field(le=1)]],
 }
 """What `about` may say of the training and of the float model; anything else is for people alone."""
