@@ -11,6 +11,7 @@ from fdht.extras import lacking
 from fdht.spec.version import VERSION
 
 if TYPE_CHECKING:
+    from fdht.accelerator import Accelerator, compile
     from fdht.host.device import Device
     from fdht.model.decompose import from_dense, linear_from_dense, lstm_from_dense
     from fdht.model.layers import FDHTLSTM, HTLinear, StackedFDHTLSTM
@@ -32,6 +33,7 @@ __version__ = VERSION
 
 __all__ = [
     "FDHTLSTM",
+    "Accelerator",
     "Bundle",
     "Device",
     "HTLinear",
@@ -39,6 +41,7 @@ __all__ = [
     "StackedFDHTLSTM",
     "balanced_tree",
     "bt_network",
+    "compile",
     "dense_lstm",
     "dense_network",
     "fdht_lstm",
@@ -55,6 +58,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "fdht.accelerator": ("Accelerator", "compile"),
     "fdht.host.device": ("Device",),
     "fdht.model.decompose": ("from_dense", "linear_from_dense", "lstm_from_dense"),
     "fdht.model.layers": ("FDHTLSTM", "HTLinear", "StackedFDHTLSTM"),

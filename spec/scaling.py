@@ -134,12 +134,15 @@ class Scaling(Checked):
             return np.floor(scaled + 0.5) + self.input_format.offset
 
     @staticmethod
-    def fit(rows: np.ndarray, bits: int = BITS[0]) -> "Scaling":
+    def fit(rows: np.ndarray, bits: int = BITS[0], alike: bool = False) -> "Scaling":
         """The scaling of values (rows × N, finite) of what trains.
 
         The centre of each is its mean. It reaches as far as the furthest value lies from it, but no further than
         `DEVIATIONS` standard deviations: single outliers saturate, and do not take the words from all others. A value
         that never changes reaches as far as its own size, at least 1.
+
+        Args:
+            alike: one step for all, the largest: what a model that was trained on the values themselves can take.
 
         Raises:
             SpecError: other bits than `BITS`, no row, or a value beyond `LARGEST_VALUE`.
@@ -168,6 +171,8 @@ class Scaling(Checked):
         signed = bits > 8
         furthest = 1 << (bits - 2) if signed else (1 << (bits - 1)) - 1  # words to either side of the centre's
         step = np.maximum(reach / furthest, np.maximum(FINEST * np.abs(mean), np.finfo(np.float64).tiny))
+        if alike:
+            step = np.full_like(step, step[~still].max() if (~still).any() else step.max())
         return Scaling(tuple(mean.tolist()), tuple(step.tolist()), bits, signed)
 
 

@@ -1,0 +1,334 @@
+"""From a PyTorch module to an accelerator: `fdht.compile`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.model.converted import converted
+from fdht.model.golden import GoldenLSTM
+from fdht.model.placed import Placed, place_module
+from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
+from fdht.spec.bundle import Bundle
+from fdht.spec.clips import spread_over
+from fdht.spec.errors import FdhtError, SpecError
+from fdht.spec.scaling import Scaling
+from fdht.spec.target import Target, find_target
+
+if TYPE_CHECKING:
+    from fdht.sim.simulate import Simulation
+
+Values = np.ndarray | Tensor | Sequence
+"""What a module is called with: samples × what it takes."""
+
+AT_ONCE = 64
+"""Samples that are run together."""
+
+TRACED = 4
+"""Samples that a module is looked at with."""
+
+VECTORS = 100
+"""Samples that are kept in a bundle with their results, for whoever checks an engine against them."""
+
+
+class MismatchError(FdhtError):
+    """The gateware computed something else than was predicted."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an accelerator is and takes.
+
+    Attributes:
+        figures: by name, as `--json` would have them.
+    """
+
+    figures: dict[str, Any]
+
+    def __str__(self) -> str:
+        width = max(map(len, self.figures))
+        return "\n".join(f"{name:{width}}  {_shown(value)}" for name, value in self.figures.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Accelerator:
+    """A module compiled for an engine: its integers, and the program that runs them.
+
+    `fdht.compile` makes one.
+
+    Attributes:
+        bundle: the integers, and what the golden model makes of some samples. image: the program for one engine.
+        scaling: how the values of a step become the engine's raw words.
+        placed: the module's parts.
+        saturation: what the formats clip, on the calibration samples.
+        agreement: what the float module and the integers have in common on the samples in the bundle, see `report`.
+    """
+
+    bundle: Bundle
+    image: Image
+    scaling: Scaling
+    placed: Placed
+    saturation: SaturationReport
+    agreement: dict[str, float]
+    class_names: tuple[str, ...] = ()
+    name: str = field(default="model")
+
+    @property
+    def target(self) -> Target:
+        return self.image.target
+
+    def words(self, x: Values) -> np.ndarray:
+        """The engine's raw words (B × T × N) for what the module is called with. Parts on the host are run here."""
+        values = _values(self.placed, _tensor(x))
+        return self.scaling.to_words(values)
+
+    def predict(self, x: Values) -> np.ndarray:
+        """What the engine's integers give, as the real numbers that they stand for: the outputs of the head, B × K, or
+        B × T × K of a head after every step. The golden model computes them, which the gateware equals in every bit.
+
+        Args:
+            x: what the module is called with, any number of samples.
+        """
+        return self._real(self._integers(self.words(x)))
+
+    def classify(self, x: Values) -> np.ndarray:
+        """The class of each sample, or of each step of each; the first of equal ones.
+
+        Raises:
+            SpecError: the model is a regression.
+        """
+        if self.bundle.spec.task.real:
+            raise SpecError("the model's outputs are real numbers; call predict")
+        return self.bundle.spec.task.classes_of(self._integers(self.words(x)))
+
+    def simulate(self, x: Values, *, simulator: str = "verilator", waves: Path | str | None = None) -> "Simulation":
+        """Runs samples on the gateware in simulation, and compares every word and every cycle with the prediction.
+
+        Args:
+            x: what the module is called with; a few samples, as each takes seconds.
+            simulator: `verilator` or `icarus`. waves: where to leave a VCD trace.
+
+        Raises:
+            MismatchError: a word or a cycle differs.
+            ToolError: the simulator is missing.
+        """
+        from fdht.sim.simulate import simulate
+
+        words = self.words(x)
+        result = simulate(self.image, words, simulator=simulator, waves=None if waves is None else Path(waves))
+        differing = list(result.mismatches)
+        if not np.array_equal(result.logits, self._integers(words)):
+            differing.append("the outputs are not the golden model's")
+        if differing:
+            raise MismatchError(f"{len(differing)} differences between gateware and prediction; first: {differing[0]}")
+        return result
+
+    def report(self) -> Report:
+        """Sizes, cycles, how full the memories are, and what the integers cost."""
+        from fdht.compiler.explain import fill
+
+        steps = self.bundle.clips.shape[1]
+        cycles, after = self.image.cycles(steps), self.image.cycles(steps + 1)
+        figures: dict[str, Any] = {
+            "model": self.name,
+            "target": self.target.name,
+            "layers": len(self.bundle.layers),
+            "inputs, hidden, outputs": f"{self.image.inputs}, {self.image.hidden}, {self.image.classes}",
+            "task": self.bundle.spec.task.value,
+            **{f"parameters, {name}": count for name, count in _parameters(self.bundle).items()},
+            "multiplications per step": self.image.macs,
+            "cycles per step": after - cycles,
+            f"cycles, {steps} steps": cycles,
+            **{
+                name.replace("_", " "): f"{used:,} of {there:,}"
+                for name, (used, there) in fill(self.image.machine.programs, self.target).items()
+            },
+            **{name: round(value, 6) for name, value in self.agreement.items()},
+            "clipped in calibration": sum(self.saturation.clipped.values()),
+        }
+        for board in _boards(self.target):
+            figures[f"steps/s on {board.name} at {board.clock_mhz:g} MHz"] = round(board.clock_hz / (after - cycles))
+        return Report(figures)
+
+    def save(self, path: Path | str) -> Path:
+        """Writes the bundle, and the image for the target beside it (`mine.bundle`, `mine.icebreaker.image`).
+
+        `fdht simulate`, `compare`, `run` and `export` take them.
+        """
+        path = Path(path)
+        image = replace(self.image, bundle_hash=self.bundle.save(path))
+        image.save(path.with_name(f"{path.stem}.{self.target.name or 'engine'}.image"))
+        return path
+
+    def build(self, board: str, folder: Path | str | None = None, *, seeds: Sequence[int] = (1,)) -> dict:
+        """Makes the board's bitstream with open tools; minutes, or seconds where an equal one was made before.
+
+        Args:
+            board: one of `fdht synth --list` whose engine is this accelerator's target.
+            folder: where bitstream and report go; build/BOARD when left out.
+            seeds: of place and route.
+
+        Returns:
+            The figures of the report (see boards/README.md).
+
+        Raises:
+            SpecError: the board has another engine. SynthesisError: too slow. ToolError: a tool is missing.
+        """
+        from fdht.boards import find_board
+        from fdht.boards.synthesis import synthesise
+
+        found = find_board(board)
+        if found.engine != self.target:
+            raise SpecError(
+                f"{board} has the engine {found.target}, and this was compiled for {self.target.name}; compile with "
+                f"target={found.target!r}"
+            )
+        return synthesise(found, Path("build") / board if folder is None else Path(folder), seeds)
+
+    def _integers(self, words: np.ndarray) -> np.ndarray:
+        golden = GoldenLSTM(self.bundle)
+        parts = [golden.run(words[at : at + AT_ONCE]).logits.numpy() for at in range(0, len(words), AT_ONCE)]
+        return np.concatenate(parts)
+
+    def _real(self, integers: np.ndarray) -> np.ndarray:
+        head = self.bundle.formats.head
+        assert head is not None
+        return head.result.dequantise(integers)
+
+
+def compile(
+    model: nn.Module,
+    calibration: Values,
+    target: Target | str = "icebreaker",
+    *,
+    labels: Values | None = None,
+    class_names: Sequence[str] = (),
+    regression: bool = False,
+    host: Sequence[str] = (),
+    ranks: int | None = None,
+    bits: int = 8,
+    name: str = "",
+) -> Accelerator:
+    """Compiles a trained module for an engine: number formats, program, and a check of the integers.
+
+    Args:
+        model: inputs → LSTM layers (`FDHTLSTM`, `nn.LSTM`, on top of each other) → the last step or every step → a
+            linear layer, however its `forward` is written. Dropout, reshapes and a softmax at the end may be there.
+        calibration: what the model is called with, samples × ...: some tens of the training's samples. Formats are
+            chosen on them.
+        target: an engine, or its name: `icebreaker`, `ulx3s-85f` and others (`fdht synth --list`).
+        labels: what is true of these samples, if the bundle is to say: classes, or real numbers of a regression.
+        class_names: of the classes, in their order.
+        regression: the outputs are real numbers, not logits.
+        host: names of submodules in front of the first LSTM that stay on the host.
+        ranks: that each nn.LSTM is brought to; left out, it stays dense.
+        bits: of a raw input word, 8 or 16; boards' engines take 8.
+        name: of the model, for reports.
+
+    Raises:
+        SpecError: a part that the engine cannot run, by its name in the module, with what to do; samples that are no
+            numbers. CapacityError: the model does not fit the engine; says what lacks.
+
+    Example:
+        accelerator = fdht.compile(model, calibration=x[:100], target="icebreaker")
+        accelerator.predict(x)
+    """
+    target = find_target(target) if isinstance(target, str) else target
+    x = _tensor(calibration)
+    if len(x) < 1:
+        raise SpecError("there are no samples to calibrate on; pass some tens of those that were trained on")
+    placed = place_module(model, x[:TRACED] if len(x) > 1 else torch.cat([x, x]), host)
+    values = _values(placed, x)
+    scaling = Scaling.fit(values.reshape(-1, values.shape[-1]), bits, alike=True)
+    network = converted(placed, scaling, regression, ranks)
+    words = scaling.to_words(values)
+    kept = spread_over(len(words), min(VECTORS, len(words)))
+    task, outputs = network.task, network.layers[-1].classes
+    bundle, saturation = quantise(
+        network,
+        plan(network.layers, target),
+        words[kept],
+        _truth(labels, kept, len(words), task.truth_shape(words.shape[1], outputs), task.real),
+        calibration=words[spread_over(len(words), min(CALIBRATION_CLIPS, len(words)))],
+        factor_width=target.factor_width,
+        accumulator_width=target.accumulator_width,
+        gate=target.gate_formats,
+        about={"model": name or type(model).__name__, "classes": list(class_names)},
+    )
+    if class_names and len(class_names) != outputs:
+        raise SpecError(f"{len(class_names)} names for {outputs} classes; give one each")
+    image = compile_bundle(bundle, target)
+    made = Accelerator(
+        bundle, image, scaling, placed, saturation, {}, tuple(map(str, class_names)), name or type(model).__name__
+    )
+    return replace(made, agreement=_agreement(made, network, words[kept]))
+
+
+def _agreement(made: Accelerator, network: nn.Module, words: np.ndarray) -> dict[str, float]:
+    """How far the integers lie from the float model, on the same words."""
+    with torch.no_grad():
+        floats = torch.cat([network(network.widen(part)) for part in torch.from_numpy(words).split(AT_ONCE)]).numpy()
+    task, integers = made.bundle.spec.task, made.bundle.logits
+    found = {"largest difference to the float model": float(np.abs(made._real(integers) - floats).max())}
+    if not task.real:
+        same = task.classes_of(integers) == task.classes_of(floats)
+        found["same class as the float model"] = float(np.mean(same))
+    return found
+
+
+def _truth(labels: Values | None, kept: np.ndarray, count: int, shape: tuple[int, ...], real: bool) -> np.ndarray:
+    if labels is None:
+        return np.full((len(kept), *shape), np.nan if real else -1)
+    array = np.asarray(labels)
+    if array.shape != (count, *shape):
+        raise SpecError(f"labels of shape {array.shape}, for {count} samples they are {(count, *shape)}")
+    return array[kept]
+
+
+def _tensor(x: Values) -> Tensor:
+    """What a module is called with, checked."""
+    try:
+        tensor = torch.as_tensor(np.asarray(x) if not isinstance(x, Tensor) else x).detach()
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"samples that are no array ({error}); pass one of samples × steps × values") from None
+    if tensor.dim() < 2 or tensor.dtype.is_complex:
+        raise SpecError(
+            f"samples of shape {tuple(tensor.shape)} and {tensor.dtype}; pass an array of real numbers, samples first"
+        )
+    if tensor.dtype == torch.float64:
+        tensor = tensor.float()
+    bad = ~torch.isfinite(tensor).flatten(1).all(1)
+    if bad.any():
+        raise SpecError(
+            f"sample {int(bad.nonzero()[0])} holds infinities or NaN; leave such samples out or fill them in"
+        )
+    return tensor
+
+
+def _values(placed: Placed, x: Tensor) -> np.ndarray:
+    """What the first layer is given, B × T × N."""
+    return torch.cat([placed.inputs(part) for part in x.split(AT_ONCE)]).cpu().numpy()
+
+
+def _parameters(bundle: Bundle) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for layer in bundle.layers:
+        for name, count in layer.parameters.items():
+            total[name] = total.get(name, 0) + count
+    return {name: count for name, count in total.items() if count}
+
+
+def _boards(target: Target) -> list:
+    from fdht.boards.catalogue import BOARDS
+
+    return [board for board in BOARDS.values() if board.engine == target]
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

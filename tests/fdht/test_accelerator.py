@@ -1,0 +1,177 @@
+"""A module of one's own to an accelerator: what it computes is what the module computes, and the gateware equals it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fdht
+from fdht import FDHTLSTM, fdht_lstm
+from fdht.accelerator import MismatchError
+from fdht.compiler.image import Image
+from fdht.spec import container
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import SpecError
+from fdht.spec.target import Levels, Target
+from fdht.spec.task import Task
+
+SMALL = Target(
+    "small", 2, 2, input_lanes=2, banks=3, bank_words=256, factor_words=512, result_words=128, bias_words=128,
+    hidden=32, levels=Levels.each(4),
+)  # fmt: skip
+SPEC = fdht_lstm(5, 6, 0, (4, 3), (4, 6), 3)
+
+
+class Model(nn.Module):
+    """A layer or two, the last step or all of them, and a head."""
+
+    def __init__(self, lstm: nn.Module, outputs: int = 3, each: bool = False):
+        super().__init__()
+        self.lstm, self.each = lstm, each
+        self.dropout = nn.Dropout(0.3)
+        self.head = nn.Linear(6, outputs)
+
+    def forward(self, x):
+        h = self.lstm(x)[0]
+        return self.head(self.dropout(h if self.each else h[:, -1]))
+
+
+def model(seed: int = 1, **options) -> Model:
+    torch.manual_seed(seed)
+    return Model(FDHTLSTM(SPEC, batch_first=True), **options)
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    """Samples off zero, and of a range of their own."""
+    rng = np.random.default_rng(4)
+    return (rng.normal(size=(30, 7, 5)) * 0.7 + np.arange(5) / 3).astype(np.float32)
+
+
+def outputs(of: nn.Module, x: np.ndarray) -> np.ndarray:
+    of.eval()
+    with torch.no_grad():
+        return of(torch.from_numpy(x)).numpy()
+
+
+LAYERS = {
+    "FDHT-LSTM": lambda: FDHTLSTM(SPEC, batch_first=True),
+    "nn.LSTM": lambda: nn.LSTM(5, 6, batch_first=True),
+    "two nn.LSTMs without bias": lambda: nn.LSTM(5, 6, 2, bias=False, batch_first=True),
+    "W_x apart": lambda: FDHTLSTM(fdht.lstm_on(SPEC.network, 5, 6, 0, fdht.dense_network(6, (4, 6))), batch_first=True),
+}
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_it_computes_what_the_module_computes(x, kind, each):
+    torch.manual_seed(2)
+    own = Model(LAYERS[kind](), each=each)
+    own.train()
+    made = fdht.compile(own, x, SMALL, bits=8)
+    assert own.training, "the module is left as it was"
+    wanted, found = outputs(own, x), made.predict(x)
+    assert found.shape == wanted.shape and np.abs(found - wanted).max() < 0.03
+    assert made.bundle.spec.task is (Task.LABEL_STEPS if each else Task.CLASSIFY)
+    assert (made.classify(x) == wanted.argmax(-1)).mean() > 0.9
+    assert made.agreement["same class as the float model"] > 0.9
+
+
+def test_the_gateware_equals_it_in_every_word_and_cycle(x):
+    made = fdht.compile(model(), x, SMALL)
+    result = made.simulate(x[:2])
+    assert result.words_compared > 0 and result.cycles_simulated == result.cycles_predicted
+    assert result.classes.tolist() == made.classify(x[:2]).tolist()
+
+
+def test_a_difference_is_no_secret(x, monkeypatch):
+    made = fdht.compile(model(), x, SMALL)
+    monkeypatch.setattr(type(made), "_integers", lambda self, words: np.zeros((len(words), 3), dtype=np.int64))
+    with pytest.raises(MismatchError, match=r"1 differences .* the outputs are not the golden model's"):
+        made.simulate(x[:1])
+
+
+def test_a_regression_gives_real_numbers(x):
+    own = model(outputs=2, each=True)
+    targets = np.random.default_rng(1).normal(size=(30, 7, 2))
+    made = fdht.compile(own, x, SMALL, regression=True, labels=targets)
+    assert made.bundle.spec.task is Task.REGRESS_STEPS and made.bundle.labels.shape == (30, 7, 2)
+    assert np.abs(made.predict(x) - outputs(own, x)).max() < 0.03
+    with pytest.raises(SpecError, match="real numbers; call predict"):
+        made.classify(x)
+
+
+def test_what_is_saved_is_a_bundle_and_its_image(x, tmp_path):
+    labels = np.arange(30) % 3
+    made = fdht.compile(model(), x, SMALL, labels=labels, class_names=["a", "b", "c"], name="mine")
+    made.save(tmp_path / "mine.bundle")
+    bundle, image = Bundle.load(tmp_path / "mine.bundle"), Image.load(tmp_path / "mine.small.image")
+    assert bundle.labels.tolist() == labels.tolist() and bundle.about["classes"] == ["a", "b", "c"]
+    assert image.bundle_hash == container.hash_of(tmp_path / "mine.bundle")
+    assert "mine" in str(made.report()) and made.report().figures["cycles per step"] > 0
+
+
+def test_parts_on_the_host_run_there(x):
+    class Behind(Model):
+        def __init__(self):
+            super().__init__(FDHTLSTM(SPEC, batch_first=True))
+            self.front = nn.Sequential(nn.Linear(5, 5), nn.Tanh())
+
+        def forward(self, x):
+            return super().forward(self.front(x))
+
+    torch.manual_seed(5)
+    own = Behind()
+    with pytest.raises(SpecError, match=r"keep it on the host: host=\['front\.0'\]"):
+        fdht.compile(own, x, SMALL)
+    made = fdht.compile(own, x, SMALL, host=["front"])
+    assert np.abs(made.predict(x) - outputs(own, x)).max() < 0.03
+
+
+@pytest.mark.parametrize("kind", ["list", "float64", "torch", "int"])
+def test_samples_come_as_people_have_them(x, kind):
+    whole = np.round(x * 2)
+    given = {
+        "list": whole.tolist(),
+        "float64": whole.astype(np.float64),
+        "torch": torch.from_numpy(whole).requires_grad_(),
+        "int": whole.astype(np.int16),
+    }[kind]
+    own = model()
+    assert np.abs(fdht.compile(own, whole, SMALL).predict(given) - outputs(own, whole.astype(np.float32))).max() < 0.05
+
+
+def refused(x, **options):
+    return fdht.compile(options.pop("of", model()), x, **{"target": SMALL} | options)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "words"),
+    [
+        (lambda x: x[:0], {}, "no samples to calibrate on; pass some tens"),
+        (lambda x: np.where(x == x[3, 2, 1], np.nan, x), {}, "sample 3 holds infinities or NaN"),
+        (lambda x: x.astype(str), {}, "samples that are no array"),
+        (lambda x: x[0, 0], {}, r"samples of shape \(5,\)"),
+        (lambda x: x, {"labels": [1, 2]}, r"labels of shape \(2,\), for 30 samples they are \(30,\)"),
+        (lambda x: x, {"class_names": ["a"]}, "1 names for 3 classes"),
+        (lambda x: x, {"target": "mine"}, "there is no target 'mine'; known: icebreaker"),
+        (lambda x: x, {"bits": 12}, "words of 12 bits; real values are scaled to 8 or 16"),
+        (lambda x: x, {"of": Model(nn.GRU(5, 6, batch_first=True))}, "lstm is a GRU"),
+    ],
+)
+def test_what_cannot_be_compiled_is_said_in_a_sentence(x, change, options, words):
+    with pytest.raises(SpecError, match=words):
+        refused(change(x), **options)
+
+
+def test_parameters_that_are_no_numbers_are_refused(x):
+    own = model()
+    with torch.no_grad():
+        own.head.bias[1] = torch.nan
+    with pytest.raises(SpecError, match=r"head\.bias holds infinities, NaN or nothing"):
+        refused(x, of=own)
+
+
+def test_a_board_with_another_engine_is_refused(x):
+    with pytest.raises(SpecError, match="icebreaker has the engine icebreaker, and this was compiled for small"):
+        fdht.compile(model(), x, SMALL).build("icebreaker")
