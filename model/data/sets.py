@@ -9,6 +9,8 @@ import numpy as np
 
 from fdht.spec.clips import spread_over
 from fdht.spec.formats import InputFormat
+from fdht.spec.scaling import Scaling
+from fdht.spec.task import Task
 
 FRAME_WIDTH, FRAME_HEIGHT = 160, 120
 """Frames are landscape like the published video sets: 160 pixels wide, 120 high, rows one after the other."""
@@ -23,13 +25,16 @@ class Split:
 
     Attributes:
         frames: raw words, F × N.
-        order: frame numbers of each clip, B × T.
-        labels: class of each clip, B.
+        order: frame numbers of each clip, B × T; where a clip has fewer steps, its last one is repeated.
+        labels: what is true of each clip, as the task says (see fdht.spec.task.Truth): its class, B integers, unless
+            the task is another.
+        lengths: steps of each clip, B of 1 to T; None where all have T.
     """
 
     frames: np.ndarray
     order: np.ndarray
     labels: np.ndarray
+    lengths: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.order)
@@ -46,12 +51,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A classification task on clips.
+    """Clips, what is to be said of them, and which of them train, validate and test.
 
     Attributes:
         name: how users call it.
         input_format: how raw words become numbers.
-        class_names: what the classes are called, in the order of the labels.
+        class_names: what the classes are called, in the order of the labels; none where targets are real numbers.
         train, validation: for choosing hyperparameters: train on the one, compare on the other.
         final: for the final training: everything but the test split.
         test: opened once.
@@ -60,6 +65,10 @@ class DataSet:
         skipped: files that could not be used, each with the reason.
         clip_names: what the clips of a folder are called, in the order of their frames; none for data that stay as
             they are.
+        task: what is asked of a clip.
+        scaling: how real values became raw words, fitted on `train`; None where raw words came.
+        saturated: share of the values of `validation` that the scaling saturates; None without one.
+        content: hash of what the clips show, where that may change unnoticed: data in a file.
     """
 
     name: str
@@ -72,19 +81,27 @@ class DataSet:
     image_shape: tuple[int, ...]
     skipped: tuple[str, ...] = ()
     clip_names: tuple[str, ...] = ()
+    task: Task = Task.CLASSIFY
+    scaling: Scaling | None = None
+    saturated: float | None = None
+    content: str = ""
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of names, classes and splits: a checkpoint notes it, so that no clip changes sides unnoticed."""
         digest = hashlib.sha256(json.dumps([self.class_names, self.clip_names]).encode())
+        digest.update(self.content.encode())
         for split in (self.train, self.validation, self.final, self.test):
-            for numbers in (split.order, split.labels):
-                digest.update(f"{numbers.shape}".encode() + numbers.astype("<i8").tobytes())
+            for numbers in (split.order, split.labels, split.lengths):
+                if numbers is not None:
+                    kept = "<f8" if numbers.dtype.kind == "f" else "<i8"
+                    digest.update(f"{numbers.shape}".encode() + numbers.astype(kept).tobytes())
         return digest.hexdigest()
 
     @property
     def classes(self) -> int:
-        return len(self.class_names)
+        """What a head has for them: a class each, or a number each where targets are real numbers."""
+        return self.test.labels.shape[-1] if self.task.real else len(self.class_names)
 
     @property
     def inputs(self) -> int:
