@@ -5,8 +5,8 @@ from enum import StrEnum, unique
 import numpy as np
 
 Truth = np.ndarray
-"""What is true of B clips of T steps: classes, B or B × T integers (-1 where nothing is known), or real numbers, B × K or
-B × T × K (NaN where nothing is known), as the task says.
+"""What is true of B clips of T steps: classes, B or B × T integers (-1 where nothing is known), or real numbers, B × K
+or B × T × K (NaN where nothing is known), as the task says.
 """
 
 
