@@ -498,18 +498,27 @@ class Classifier(nn.Module):
         """Masks of its own draw for clips x in training, none otherwise."""
         return self.masks(len(x)).of(torch.arange(len(x)), x.device) if self.training else NO_MASKS
 
-    def forward(self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
         """Logits (B × classes) of clips of real numbers (B × T × N).
 
         Args:
             zero_h: put 0 in place of the previous h in every step.
+            lengths: steps of each clip that are its own, B; all when left out.
             masks: of dropout, on x's device; in training they are drawn when left out, otherwise there are none.
         """
         if masks is None:
             masks = self.masks_for(x)
         seen = x if masks.x is None else x * masks.x[:, None]
-        _, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
-        return self.head(h[-1] if masks.head is None else h[-1] * masks.head)
+        each, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
+        last = h[-1] if lengths is None else own_last(each, lengths)
+        return self.head(last if masks.head is None else last * masks.head)
+
+
+def own_last(each: Tensor, lengths: Tensor) -> Tensor:
+    """Of what there is after each step (B × T × H), what is there after each clip's own last one (B × H)."""
+    return each[torch.arange(len(each), device=each.device), lengths.to(each.device) - 1]
 
 
 def _cut(network: TensorNetwork, box: Region) -> TensorNetwork:

@@ -367,32 +367,41 @@ def _labels(
         whole[ending] = own.astype(np.int64) if own.dtype.kind == "f" else own
     if len({of.dtype.kind == "U" for of in whole.values()}) > 1:
         raise SpecError(f"some labels of {name} are words and some are numbers; make all of one kind")
-    if names is not None:
-        names = tuple(str(each) for each in _plain(names, f"class_names of {name}").ravel())
-        used = np.unique(np.concatenate([np.unique(of) for of in whole.values()]))
-        if used.dtype.kind == "U" or used[0] < 0 or used[-1] >= len(names):
+    used = np.unique(np.concatenate([np.unique(of) for of in whole.values()]))
+    if names is None:
+        known = np.array(sorted(used.tolist(), key=_by_number)) if used.dtype.kind == "U" else used
+        names = tuple(str(each) for each in known.tolist())
+    else:
+        names = tuple(str(each) for each in _plain(names, f"class_names of {name}").ravel().tolist())
+        known = np.array(names) if used.dtype.kind == "U" else np.arange(len(names))
+        strange = np.setdiff1d(used, known)
+        if len(strange):
             raise SpecError(
-                f"labels of {name} are {used[0]} to {used[-1]}; with {len(names)} class_names they are whole numbers "
+                f"{name} has a label {strange[0]}; with {len(names)} class_names it is one of these, or a whole number "
                 f"from 0 to {len(names) - 1}"
             )
-        classes = np.arange(len(names))
-    else:
-        classes = np.unique(np.concatenate([np.unique(of) for of in whole.values()]))
-        names = tuple(str(each) for each in classes.tolist())
     if len(names) < 2:
         raise SpecError(f"y of {name} has one class, {names[0]}; there must be two or more to tell apart")
-    new = np.setdiff1d(np.concatenate([np.unique(of) for e, of in whole.items() if e] or [classes[:0]]), whole[""])
+    new = np.setdiff1d(used, whole[""])
     if len(new):
         raise SpecError(f"class {new[0]} of {name} is in no sample that trains; give some, or leave it out")
-    found = dict[str, np.ndarray]()
+    found, by_value = dict[str, np.ndarray](), np.argsort(known)
     for ending, part in parts.items():
-        numbers = np.searchsorted(classes, whole[ending])
+        numbers = by_value[np.searchsorted(known, whole[ending], sorter=by_value)]
         if task.every_step:
             found[ending] = np.full(part.own.shape, -1)
             found[ending][part.own] = numbers
         else:
             found[ending] = numbers
     return names, found
+
+
+def _by_number(word: str) -> tuple[float, str]:
+    """Words that are numbers in their order, before all others."""
+    try:
+        return float(word), word
+    except ValueError:
+        return np.inf, word
 
 
 def _check_like(y: np.ndarray, part: _Sequences, task: Task, what: str) -> None:
