@@ -27,6 +27,7 @@ from fdht.spec.formats import InputFormat
 from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, dump
+from fdht.spec.scaling import Scaling
 from fdht.spec.target import Target
 
 
@@ -46,6 +47,7 @@ class Image:
         logits: format of the logits; None without a head.
         order: positions in a frame of its raw words in the order they are to be sent; None for their own.
         bundle_hash: content hash of the bundle it was made from, "" if that was never saved.
+        scaling: how real values become raw words; None where these are what there is.
     """
 
     target: Target
@@ -62,6 +64,7 @@ class Image:
     logits: Fixed | None = None
     order: np.ndarray | None = None
     bundle_hash: str = ""
+    scaling: Scaling | None = None
 
     @cached_property
     def machine(self) -> Machine:
@@ -128,6 +131,8 @@ class Image:
             raise SpecError(f"its order is none of {self.inputs} words")
         if self.input.raw.width > self.target.input_width or (self.logits is None) != (self.classes == 0):
             raise SpecError("its formats are not those of its target and its classes")
+        if self.scaling is not None:
+            self.scaling.check(self.inputs, self.input)
         verify(self.machine, inputs=self.inputs, hidden=self.hidden * self.layers, classes=self.classes)
 
 
@@ -147,6 +152,7 @@ class _Description(Checked):
     input: InputFormat
     logits: Fixed | None
     bundle_hash: Hex
+    scaling: Scaling | None
 
 
 def _bytes(target: Target, segment: Segment) -> int:
@@ -195,7 +201,8 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         )
     if formats.input.raw.width > target.input_width:
         raise SpecError(
-            f"inputs of {formats.input.raw.width} bits do not pass target {target.name}'s {target.input_width}-bit port"
+            f"inputs of {formats.input.raw.width} bits do not pass target {target.name}'s {target.input_width}-bit "
+            "port; train on words of so few (--input-bits 8), or take a target with a wider one"
         )
     low, high = (
         formats.input.widen(np.array(raw), formats.gate.hidden)
@@ -242,4 +249,5 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         formats.head and formats.head.result,
         order,
         bundle_hash,
+        bundle.scaling,
     )

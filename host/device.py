@@ -1,7 +1,7 @@
 """An engine at a port: a board, or a board in simulation."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,7 +134,7 @@ class Device:
 
     def run(
         self,
-        clips: np.ndarray,
+        clips: np.ndarray | Sequence[np.ndarray],
         *,
         initial: np.ndarray | None = None,
         every_h: bool = False,
@@ -143,7 +143,8 @@ class Device:
         """Streams clips through the engine, frame by frame.
 
         Args:
-            clips: raw input words, clips × steps × N.
+            clips: raw input words, clips × steps × N, or a clip each, steps × N, where they differ in length. Where the
+                image says how real values are scaled, floating-point clips are such values, and become words here.
             initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
             every_h: have h sent after every step.
             keep: each clip but the first goes on with the states the clip before ended with.
@@ -158,8 +159,12 @@ class Device:
         image = self._image
         if image is None:
             raise SpecError("no image is loaded; call load before run")
-        if clips.ndim != 3 or clips.shape[2] != image.inputs or not 1 <= clips.shape[1] < 1 << 16:
+        if isinstance(clips, np.ndarray) and (clips.ndim != 3 or clips.shape[2] != image.inputs):
             raise SpecError(f"clips of shape {clips.shape} are not clips x steps x {image.inputs}")
+        for clip in clips:
+            if clip.ndim != 2 or clip.shape[1] != image.inputs or not 1 <= len(clip) < 1 << 16:
+                raise SpecError(f"a clip of shape {clip.shape} is not steps (1 to {(1 << 16) - 1:,}) x {image.inputs}")
+        words = [_raw(clip, image) for clip in clips]
         self.reset()
         status = self.status()
         if initial is not None and not status.features.initial_state:
@@ -169,7 +174,7 @@ class Device:
             )
         if status.image != self._check:
             raise DeviceError(f"another program has loaded the board on {self._connection.url}; load the image again")
-        for number, clip in enumerate(clips):
+        for number, clip in enumerate(words):
             yield self._run(image, clip, initial, every_h, keep and number > 0)
 
     def _run(self, image: Image, clip: np.ndarray, initial: np.ndarray | None, every_h: bool, keep: bool) -> Result:
@@ -214,6 +219,22 @@ class Device:
             last = hidden[len(hidden) - image.hidden :]
             each = np.concatenate([hidden[: (steps - 1) * image.hidden], last]).reshape(steps, image.hidden)
         return Result(logits, hidden[len(hidden) - units :], cells, each, self.status())
+
+
+def _raw(clip: np.ndarray, image: Image) -> np.ndarray:
+    """A clip's raw words: itself, or its real values scaled.
+
+    Raises:
+        SpecError: real values where the image says no scaling, or no numbers.
+    """
+    if clip.dtype.kind != "f":
+        return clip
+    if image.scaling is None:
+        raise SpecError(
+            f"clips of {clip.dtype}, and the image says nothing of how real values are scaled; pass raw words of "
+            f"{image.input.raw}"
+        )
+    return image.scaling.to_words(clip)
 
 
 def _parts(data: bytes, progress: Callable[[int, int], None] | None = None) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fdht.model.contraction import absorb, stage_weights
-from fdht.model.layers import NO_MASKS, Classifier, Masks, place
+from fdht.model.layers import NO_MASKS, Classifier, Masks, own_last, place
 from fdht.model.quantise import choose_formats, real_weights, within
 from fdht.model.rounding import Table, parted, product, rounded
 from fdht.spec.errors import SpecError
@@ -171,15 +171,18 @@ class QuantisedClassifier(nn.Module):
             raise SpecError("this model has no formats yet; calibrate it")
         return self.formats
 
-    def forward(self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
         """Logits (B × classes) of clips of real numbers (B × T × N); arguments as for `Classifier`."""
         if self.formats is None:
-            return self.model(x, zero_h=zero_h, masks=masks)
+            return self.model(x, zero_h=zero_h, masks=masks, lengths=lengths)
         head = self.formats.head
         assert head is not None
         if masks is None:
             masks = self.model.masks_for(x)
-        h = self.hidden(x, zero_h=zero_h, masks=masks)[:, -1]
+        each = self.hidden(x, zero_h=zero_h, masks=masks)
+        h = each[:, -1] if lengths is None else own_last(each, lengths)
         h = h if masks.head is None else h * masks.head
         weight = rounded(self.model.head.weight.double(), head.weight, torch.float32)
         bias = rounded(self.model.head.bias.double(), head.result)

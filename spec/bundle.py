@@ -15,6 +15,7 @@ from fdht.spec.errors import SpecError
 from fdht.spec.formats import Formats
 from fdht.spec.lstm import MOST_CLASSES, Chain, LSTMSpec, chains, stack
 from fdht.spec.record import Checked, Count, Plain, Seed, Share, Text, dump, parse
+from fdht.spec.scaling import Scaling
 from fdht.spec.stages import Stage, StageLists, check_sizes, stages_of
 
 MOST_STEPS = (1 << 16) - 1
@@ -37,6 +38,9 @@ class Bundle:
         logits, hidden: what the golden model makes of them: clips × classes, and clips × H (of the last layer after
             the last step).
         about: anything people may want to know (data set, accuracy); no code reads it for decisions.
+        lengths: steps of each clip that are its own, where they differ; labels, logits and hidden are of the last of
+            these. None where all clips have all steps.
+        scaling: how real values become raw words; None where these are what there is.
 
     Raises:
         SpecError: parts that do not belong together, or numbers outside their formats.
@@ -54,6 +58,8 @@ class Bundle:
     logits: np.ndarray
     hidden: np.ndarray
     about: dict = field(default_factory=dict)
+    lengths: np.ndarray | None = None
+    scaling: Scaling | None = None
 
     def __post_init__(self):
         shapes = _shapes(stack(self.layers), self.stages, self.formats)
@@ -86,6 +92,12 @@ class Bundle:
             ("hidden", self.hidden, self.formats.gate.hidden),
         ):
             _check_range(name, vectors, fixed.min, fixed.max, f"their format {fixed}")
+        if self.lengths is not None:
+            if self.lengths.shape != (count,):
+                raise SpecError(f"lengths of shape {self.lengths.shape} do not belong to {count} clips")
+            _check_range("lengths", self.lengths, 1, self.clips.shape[1], "clips of so many steps")
+        if self.scaling is not None:
+            self.scaling.check(inputs, self.formats.input)
         largest = (classes or MOST_CLASSES) - 1
         _check_range("labels", self.labels, -1, largest, f"{classes} classes, or -1 for none")
         _check_about(self.about, count)
@@ -112,6 +124,10 @@ class Bundle:
         """Per chain its stages."""
         return stages_of(self.chains, self.stage_lists)
 
+    def clip(self, number: int) -> np.ndarray:
+        """A clip's own steps, steps × N."""
+        return self.clips[number] if self.lengths is None else self.clips[number, : self.lengths[number]]
+
     @property
     def macs(self) -> int:
         """Multiplications per step of the stage lists, also with those entries of the data tensor that stay zero."""
@@ -120,8 +136,9 @@ class Bundle:
 
     def save(self, path: Path | str) -> str:
         """Writes the bundle and returns its content hash."""
-        description = dump(_Description(self.layers, self.stage_lists, self.formats, self.about))
+        description = dump(_Description(self.layers, self.stage_lists, self.formats, self.about, self.scaling))
         vectors = {name: getattr(self, name) for name in ("clips", "labels", "logits", "hidden")}
+        vectors |= {} if self.lengths is None else {"lengths": self.lengths}
         return container.write(path, "bundle", description, self._numbers | vectors)
 
     @staticmethod
@@ -143,6 +160,7 @@ class Bundle:
                 ),
                 biases=tuple(arrays.pop(f"bias.{number}") for number in range(len(description.layers))),
                 about=description.about,
+                scaling=description.scaling,
                 **{"head_weight": None, "head_bias": None, **arrays},
             )
         except SpecError as error:
@@ -157,6 +175,7 @@ class _Description(Checked):
     stage_lists: StageLists
     formats: Formats
     about: dict[Text, Plain]
+    scaling: Scaling | None
 
 
 def _shapes(
@@ -194,6 +213,7 @@ def _check_tensors(description: _Description, tensors: Tensors) -> None:
         expect(tensors, name, "i", shape)
     (count, _, _), last = expect(tensors, "clips", "iu", (None, None, layers[0].inputs)), layers[-1]
     vectors = {"labels": (count,), "logits": (count, last.classes), "hidden": (count, last.hidden)}
+    vectors |= {"lengths": (count,)} if "lengths" in tensors else {}
     for name, shape in vectors.items():
         expect(tensors, name, "i", shape)
     expect_only(tensors, {*shapes, *vectors, "clips"})
@@ -227,5 +247,6 @@ _ABOUT: dict[str, Any] = {
     "trained_on": Text,
     "float_classes": list[Count],
     "accuracy": dict[Text, Share],
+    "saturated": Share,
 }
 """What `about` may say of the training and of the float model; anything else is for people alone."""

@@ -25,7 +25,7 @@ from fdht.spec.errors import FileError, SpecError
 from fdht.spec.record import Plain, parse
 from fdht.spec.version import VERSION as FDHT_VERSION
 
-VERSION = 5
+VERSION = 6
 """Version of the format. Until fdht 1.0 no other is read: `ANEW` says how to make a file again."""
 
 ANEW = {"checkpoint": "fdht train PRESET", "bundle": "fdht compile CHECKPOINT", "image": "fdht compile CHECKPOINT"}

@@ -90,8 +90,8 @@ class ClipFolder(OptionGroup):
     fold: Annotated[
         int,
         typer.Option(
-            help="Which fifth of the clips in a folder, or samples in a file, is the test, 0 to 4; with official splits, "
-            "which fifth of the training clips validates."
+            help="Which fifth of the clips in a folder, or samples in a file, is the test, 0 to 4; with official "
+            "splits, which fifth of the training clips validates."
         ),
     ] = 0
     input_bits: Annotated[

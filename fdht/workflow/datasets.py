@@ -44,8 +44,10 @@ def source(
     given = {"frames": frames, "split": split, "fold": fold, "bits": BITS[0] if bits is None else bits}
     options = Source(**{"name": "folder", **named}, **given)
     if not named:
+        if bits is not None:
+            raise SpecError("--input-bits is about real values in a file; add --data")
         if options != Source("folder"):
-            raise SpecError("--frames, --split, --fold and --input-bits are about data of your own; add --data-folder")
+            raise SpecError("--frames, --split and --fold are about clips in a folder; add --data-folder")
         return None
     return options
 
@@ -144,8 +146,8 @@ def file_protocol(chosen: Source, data: DataSet) -> str:
     """What the data set of a file is, and how it is split, as `protocol` says of others."""
     return (
         f"Sequences in {chosen.file}, to {data.task}.\n\nWhat the file does not give apart is dealt into 5 folds, "
-        f"shuffled with seed 0, class by class and groups whole: fold {chosen.fold} tests, the next validates, the rest "
-        "trains."
+        f"shuffled with seed 0, class by class and groups whole: fold {chosen.fold} tests, the next validates, the "
+        "rest trains."
     )
 
 
