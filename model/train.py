@@ -206,22 +206,29 @@ def ensure_trained(
     return done
 
 
-def evaluate(model: Network, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False) -> float:
+def evaluate(
+    model: Network, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None
+) -> float:
     """Fraction of raw clips (B × T × N) whose largest logit is that of their label (B).
 
     Args:
         zero_h: put 0 in place of the previous hidden state in every step.
+        lengths: steps of each clip that are its own, B; all when left out.
     """
-    return float((predict(model, clips, zero_h) == labels).mean())
+    return float((predict(model, clips, zero_h, lengths) == labels).mean())
 
 
-def predict(model: Network, clips: np.ndarray, zero_h: bool = False) -> np.ndarray:
-    """The classes (B) that a model, in floating point or on integers, gives raw clips (B × T × N)."""
+def predict(model: Network, clips: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None) -> np.ndarray:
+    """The classes (B) that a model, in floating point or on integers, gives raw clips (B × T × N); see `evaluate`."""
     device, training = model.head.weight.device, model.training
     model.eval()
+    own = torch.full((len(clips),), clips.shape[1]) if lengths is None else torch.from_numpy(lengths)
     with torch.no_grad():
-        batches = torch.from_numpy(clips).split(EVALUATION_BATCH)
-        classes = [model(model.widen(batch.to(device)), zero_h=zero_h).argmax(1).cpu() for batch in batches]
+        batches = zip(torch.from_numpy(clips).split(EVALUATION_BATCH), own.split(EVALUATION_BATCH), strict=True)
+        classes = [
+            model(model.widen(batch.to(device)), zero_h=zero_h, lengths=steps).argmax(1).cpu()
+            for batch, steps in batches
+        ]
     model.train(training)
     return torch.cat(classes).numpy()
 
@@ -338,6 +345,7 @@ class _Run:
         self.calibration = split.spread(CALIBRATION_CLIPS)
         self.frames = torch.from_numpy(split.frames).to(self.device)
         self.order, self.labels = torch.from_numpy(split.order), torch.from_numpy(split.labels).long()
+        self.lengths = None if split.lengths is None else torch.from_numpy(split.lengths)
 
     def _new_model(self) -> Classifier:
         preset = self.preset
@@ -367,8 +375,9 @@ class _Run:
             labels = self.labels[batch[share]].to(self.device)
             clips = self._clips(batch, share, generator)
             masks = self.model.masks(len(batch), of_dropout).of(share, self.device)
+            lengths = None if self.lengths is None else self.lengths[batch[share]]
             with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
-                logits = self.logits(clips, masks=masks).float()
+                logits = self.logits(clips, masks=masks, lengths=lengths).float()
             loss = counts * functional.cross_entropy(logits, labels, reduction="sum")
             self.optimiser.zero_grad()
             # The processes' gradients are averaged, so each is of the mean loss of the batch, times the processes.
@@ -425,7 +434,9 @@ class _Run:
     def _measured(self, model: Classifier, split: Split) -> float:
         """The accuracy on a split, as the first process finds it."""
         network = model if self.quantised is None else QuantisedClassifier(model, self.quantised.quantisation)
-        found = evaluate(network, split.clips, split.labels) if self.processes.rank == 0 else 0.0
+        found = 0.0
+        if self.processes.rank == 0:
+            found = evaluate(network, split.clips, split.labels, lengths=split.lengths)
         return self.processes.agreed(found)
 
     def left(self, path: Path | str) -> str:
@@ -447,6 +458,7 @@ class _Run:
             preset=self.preset.name,
             data=self.source,
             fingerprint=self.data.fingerprint,
+            scaling=self.data.scaling,
             spec=self.preset.spec,
             model=self.best,
             seed=self.seed,

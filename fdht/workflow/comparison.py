@@ -72,7 +72,7 @@ def run_clips(
     golden = golden_classes(bundle)
     with output.progress(f"building the simulator of {image.target.name} (kept for the next time)"):
         built = build(image.target, simulator, waves=waves is not None)
-    jobs = [Job(image, bundle.clips[clip : clip + 1], pauses=PAUSES_SEED if pauses else None) for clip in clips]
+    jobs = [Job(image, bundle.clip(clip)[None], pauses=PAUSES_SEED if pauses else None) for clip in clips]
     with output.progress("simulating clips", len(clips)) as advance:
         results = simulate_jobs(jobs, built=built, waves=waves, progress=advance)
     return [
@@ -92,11 +92,11 @@ def figures(bundle: Bundle, image: Image, runs: list[ClipRun]) -> dict:
 
     Utilisation is useful MACs ÷ (multipliers × cycles), over whole clips: first step, last step and head included.
     """
-    steps = bundle.clips.shape[1]
     cycles = sum(sum(run.result.cycles_simulated) for run in runs)
+    steps = sum(len(bundle.clip(run.clip)) for run in runs)
     return {
         "target": image.target.name,
-        "steps": steps,
+        "steps": bundle.clips.shape[1],
         "words_compared": sum(run.result.words_compared for run in runs),
         "words_expected": sum(run.result.words_expected for run in runs),
         "mismatches": sum(len(run.mismatches) for run in runs),
@@ -108,7 +108,7 @@ def figures(bundle: Bundle, image: Image, runs: list[ClipRun]) -> dict:
         },
         "macs": image.macs,
         "multipliers": image.target.multipliers,
-        "utilisation": image.macs * steps * len(runs) / (image.target.multipliers * cycles),
+        "utilisation": image.macs * steps / (image.target.multipliers * cycles),
         "agreement": sum(run.rtl == run.golden for run in runs) / len(runs),
         "clips": [clip_figures(bundle, image, run) for run in runs],
     }
@@ -116,7 +116,7 @@ def figures(bundle: Bundle, image: Image, runs: list[ClipRun]) -> dict:
 
 def clip_figures(bundle: Bundle, image: Image, run: ClipRun) -> dict:
     """The figures of one clip."""
-    steps, result = bundle.clips.shape[1], run.result
+    steps, result = len(bundle.clip(run.clip)), run.result
     (predicted,), (simulated,), (stalls,) = result.cycles_predicted, result.cycles_simulated, result.stalls
     return {
         "clip": run.clip,

@@ -24,6 +24,9 @@ from fdht.spec.target import Target
 from fdht.workflow.explanation import stage_rows, stage_table
 from fdht.workflow.golden_vectors import golden_classes
 
+SATURATED = "input values of validation saturated"
+"""What a table calls the share of real values that their scaling saturates."""
+
 WIDTHS = (4, 18)
 """Fewest and most bits of a factor or a data word that a model can be trained on."""
 
@@ -91,7 +94,9 @@ def compile_checkpoint(
     trained = load_checkpoint(checkpoint)
     source = data.load(replace(trained.data, **(clips or {})))
     trained.check(source)
-    tested, labels = source.test.clips[:vectors], source.test.labels[:vectors]
+    test = source.test
+    tested, labels = test.clips[:vectors], test.labels[:vectors]
+    lengths = None if test.lengths is None else test.lengths[:vectors]
     stage_lists, formats = _trained_on(checkpoint, trained.quantisation, factor_width)
     bundle, saturation = quantise(
         trained.model,
@@ -103,9 +108,13 @@ def compile_checkpoint(
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
         formats=formats,
+        lengths=lengths,
+        scaling=source.scaling,
     )
     about = {"preset": trained.preset, "data": trained.data.name, "seed": trained.seed, "epochs": trained.epoch}
     about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(source.final))
+    if source.saturated is not None:
+        about["saturated"] = source.saturated
     if trained.quantisation is not None:
         about["trained_on"] = str(trained.quantisation.arithmetic)
     bundle = replace(bundle, about={**about, **measure(trained.model, tested, bundle)})
@@ -137,8 +146,8 @@ def _trained_on(
 
 def measure(model: Classifier, clips: np.ndarray, bundle: Bundle) -> dict:
     """What raw clips show of the float model: its classes, and accuracies with and without h."""
-    float_classes = predict(model, clips)
-    without_h = predict(model, clips, zero_h=True)
+    float_classes = predict(model, clips, lengths=bundle.lengths)
+    without_h = predict(model, clips, zero_h=True, lengths=bundle.lengths)
     golden = golden_classes(bundle)
     return {
         "float_classes": float_classes.tolist(),
@@ -164,6 +173,7 @@ def figures(compiled: Compiled) -> dict:
         "cycles": {"predicted": image.cycles(bundle.clips.shape[1])},
         "accuracy": bundle.about["accuracy"],
         "saturation": compiled.saturation.rates,
+        "saturated": bundle.about.get("saturated"),
     }
 
 
@@ -179,6 +189,7 @@ def report(output: Output, compiled: Compiled) -> None:
             "bundle": compiled.bundle_path,
             "image": compiled.image_path,
             "clips in the bundle": len(bundle.clips),
+            **({} if "saturated" not in bundle.about else {SATURATED: percent(bundle.about["saturated"])}),
             "accuracy, float": percent(accuracy["float"]),
             "accuracy, integers": percent(accuracy["golden"]),
             "accuracy, float with h = 0": percent(accuracy["float_zero_h"]),

@@ -83,8 +83,8 @@ def run_again(bundle: Bundle, progress: Callable[[int], None]) -> dict[str, floa
     model, clipped, values = GoldenLSTM(bundle), Counter[str](), Counter[str]()
     for start in range(0, len(bundle.clips), CLIPS_AT_ONCE):
         some = slice(start, start + CLIPS_AT_ONCE)
-        trace = model.run(bundle.clips[some])
-        vectors = (trace.logits.numpy(), bundle.logits[some]), (trace.h[:, -1].numpy(), bundle.hidden[some])
+        trace = model.run(bundle.clips[some], lengths=None if bundle.lengths is None else bundle.lengths[some])
+        vectors = (trace.logits.numpy(), bundle.logits[some]), (trace.last.numpy(), bundle.hidden[some])
         if not all(np.array_equal(found, kept) for found, kept in vectors):
             raise Disagreement(
                 "the golden model no longer gives the vectors of this bundle; compile the checkpoint anew"

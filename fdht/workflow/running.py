@@ -119,7 +119,7 @@ def run(output: Output, path: Path, place: Place, count: int | None) -> tuple[Bu
             loaded = device.load(image, lambda done, total: advance(done, total))
         results, begin = [], time.monotonic()
         with output.progress("running clips", len(clips)) as advance:
-            for result in device.run(bundle.clips[clips]):
+            for result in device.run([bundle.clip(clip) for clip in clips]):
                 results.append(result)
                 advance(len(results))
         return bundle, Run(target.name, loaded, clips, results, time.monotonic() - begin)
@@ -143,7 +143,7 @@ def figures(bundle: Bundle, made: Run, clock_mhz: float | None, compare: bool) -
         clock_mhz: of a simulated board: rates are then those of its own time, not of the simulator's.
         compare: hold everything against the golden model's vectors in the bundle.
     """
-    golden, frames = golden_classes(bundle), bundle.clips.shape[1] * len(made.clips)
+    golden, frames = golden_classes(bundle), sum(len(bundle.clip(clip)) for clip in made.clips)
     cycles = sum(result.status.cycles for result in made.results)
     seconds = made.seconds if clock_mhz is None else cycles / (1e6 * clock_mhz)
     texts = [
