@@ -38,8 +38,8 @@ class Trace:
     Attributes:
         layers: of each layer; `z`, `h` and `c` are those of the last.
         last: B × H, h of the last layer after each clip's own last step.
-        logits: B × classes, of that h, or B × T × classes, of h of every step, as the task says; B × 0 without a head. Of a
-            regression its outputs, as integers of the head's format.
+        logits: B × classes, of that h, or B × T × classes, of h of every step, as the task says; B × 0 without a head.
+            Of a regression its outputs, as integers of the head's format.
         classes: B, or B × T, the lowest index of the largest logit; -1 without a head, and of a regression.
         stage_results: per step and stage (of all chains), B × `Stage.result`; empty unless asked for.
         saturations: how often a value was clipped: "x", "stage 0", ..., "z" (the last stage), "c", "tanh(c)" (c in

@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from fdht.spec import container
 from fdht.spec.activation import check_tables
@@ -17,6 +16,7 @@ from fdht.spec.formats import Formats
 from fdht.spec.lstm import MOST_CLASSES, Chain, LSTMSpec, chains, stack
 from fdht.spec.record import Checked, Count, Plain, Seed, Share, Text, dump, parse
 from fdht.spec.scaling import Scaling
+from fdht.spec.score import R2, RMSE
 from fdht.spec.stages import Stage, StageLists, check_sizes, stages_of
 from fdht.spec.task import OutputScaling, check_outputs
 
@@ -266,8 +266,8 @@ _ABOUT: dict[str, Any] = {
     "trained_on": Text,
     "float_classes": list[Count],
     "accuracy": dict[Text, Share],
-    "rmse": dict[Text, Annotated[float, Field(ge=0)]],
-    "r2": dict[Text, Annotated[float, Field(le=1)]],
+    "rmse": dict[Text, RMSE],
+    "r2": dict[Text, R2],
     "saturated": Share,
 }
 """What `about` may say of the training and of the float model; anything else is for people alone."""
