@@ -27,8 +27,9 @@ from fdht.spec.formats import InputFormat
 from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, dump
+from fdht.spec.scaling import Scaling
 from fdht.spec.target import Target
-from fdht.spec.task import OutputScaling, Task, check_scaling
+from fdht.spec.task import OutputScaling, Task, check_outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +50,7 @@ class Image:
         bundle_hash: content hash of the bundle it was made from, "" if that was never saved.
         task: what logits mean, and whether they are sent after every step.
         outputs: how logits become real numbers, if the task has any; None: as they are.
+        scaling: how real values become raw words; None where these are what there is.
     """
 
     target: Target
@@ -67,6 +69,7 @@ class Image:
     bundle_hash: str = ""
     task: Task = Task.CLASSIFY
     outputs: OutputScaling | None = None
+    scaling: Scaling | None = None
 
     @cached_property
     def machine(self) -> Machine:
@@ -133,7 +136,9 @@ class Image:
             raise SpecError(f"its order is none of {self.inputs} words")
         if self.input.raw.width > self.target.input_width or (self.logits is None) != (self.classes == 0):
             raise SpecError("its formats are not those of its target and its classes")
-        check_scaling(self.outputs, self.task, self.classes)
+        check_outputs(self.outputs, self.task, self.classes)
+        if self.scaling is not None:
+            self.scaling.check(self.inputs, self.input)
         verify(
             self.machine,
             inputs=self.inputs,
@@ -161,6 +166,7 @@ class _Description(Checked):
     bundle_hash: Hex
     task: Task
     outputs: OutputScaling | None
+    scaling: Scaling | None
 
 
 def _bytes(target: Target, segment: Segment) -> int:
@@ -209,7 +215,8 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         )
     if formats.input.raw.width > target.input_width:
         raise SpecError(
-            f"inputs of {formats.input.raw.width} bits do not pass target {target.name}'s {target.input_width}-bit port"
+            f"inputs of {formats.input.raw.width} bits do not pass target {target.name}'s {target.input_width}-bit "
+            "port; train on words of so few (--input-bits 8), or take a target with a wider one"
         )
     low, high = (
         formats.input.widen(np.array(raw), formats.gate.hidden)
@@ -258,4 +265,5 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         bundle_hash,
         bundle.spec.task,
         bundle.outputs,
+        bundle.scaling,
     )

@@ -1,7 +1,7 @@
 """An engine at a port: a board, or a board in simulation."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -165,7 +165,7 @@ class Device:
 
     def run(
         self,
-        clips: np.ndarray,
+        clips: np.ndarray | Sequence[np.ndarray],
         *,
         initial: np.ndarray | None = None,
         every_h: bool = False,
@@ -174,7 +174,8 @@ class Device:
         """Streams clips through the engine, frame by frame.
 
         Args:
-            clips: raw input words, clips × steps × N.
+            clips: raw input words, clips × steps × N, or a clip each, steps × N, where they differ in length. Where the
+                image says how real values are scaled, floating-point clips are such values, and become words here.
             initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
             every_h: have h sent after every step.
             keep: each clip but the first goes on with the states the clip before ended with.
@@ -187,10 +188,14 @@ class Device:
             DeviceError: the device no longer answers, or is no longer loaded with the image.
         """
         image = self._loaded()
-        if clips.ndim != 3 or clips.shape[2] != image.inputs or not 1 <= clips.shape[1] <= MOST_STEPS:
+        if isinstance(clips, np.ndarray) and (clips.ndim != 3 or clips.shape[2] != image.inputs):
             raise SpecError(f"clips of shape {clips.shape} are not clips x steps x {image.inputs}")
+        for clip in clips:
+            if clip.ndim != 2 or clip.shape[1] != image.inputs or not 1 <= len(clip) <= MOST_STEPS:
+                raise SpecError(f"a clip of shape {clip.shape} is not steps (1 to {MOST_STEPS:,}) x {image.inputs}")
+        words = [_raw(clip, image) for clip in clips]
         self._make_ready(initial)
-        for number, clip in enumerate(clips):
+        for number, clip in enumerate(words):
             yield self._run(image, clip, initial, every_h, keep and number > 0)
 
     def stream(self, frames: Iterable[np.ndarray], *, initial: np.ndarray | None = None) -> Iterator[Outputs]:
@@ -200,7 +205,7 @@ class Device:
         The engine keeps its states from frame to frame. A run counts up to `MOST_STEPS`; then another goes on.
 
         Args:
-            frames: raw input words, N each.
+            frames: raw input words, or real values as for `run`, N each.
             initial: h and c of each unit at the start, H × 2; zero when left out.
 
         Yields:
@@ -227,7 +232,7 @@ class Device:
                 if steps == 0:
                     self._start(image, MOST_STEPS, initial, False, kept, results)
                 steps += 1
-                self._send(image, frame[None], results)
+                self._send(image, _raw(frame[None], image), results)
                 states = 2 * image.layers * image.hidden if steps == MOST_STEPS else 0
                 of_step = self._parted(results.first(states + image.classes, image), image)[OutputKind.LOGIT]
                 if len(of_step) != image.classes:
@@ -330,6 +335,22 @@ class _Results:
         while len(self._bytes) < size:
             self.collect()
         return bytes(self._bytes)
+
+
+def _raw(clip: np.ndarray, image: Image) -> np.ndarray:
+    """A clip's raw words: itself, or its real values scaled.
+
+    Raises:
+        SpecError: real values where the image says no scaling, or no numbers.
+    """
+    if clip.dtype.kind != "f":
+        return clip
+    if image.scaling is None:
+        raise SpecError(
+            f"clips of {clip.dtype}, and the image says nothing of how real values are scaled; pass raw words of "
+            f"{image.input.raw}"
+        )
+    return image.scaling.to_words(clip)
 
 
 def _parts(data: bytes, progress: Callable[[int, int], None] | None = None) -> Iterator[bytes]:

@@ -37,7 +37,8 @@ class Trace:
 
     Attributes:
         layers: of each layer; `z`, `h` and `c` are those of the last.
-        logits: B × classes, of the last step, or B × T × classes of every step, as the task says; B × 0 without a head.
+        last: B × H, h of the last layer after each clip's own last step.
+        logits: B × classes, of that h, or B × T × classes, of h of every step, as the task says; B × 0 without a head.
             Of a regression its outputs, as integers of the head's format.
         classes: B, or B × T, the lowest index of the largest logit; -1 without a head, and of a regression.
         stage_results: per step and stage (of all chains), B × `Stage.result`; empty unless asked for.
@@ -48,6 +49,7 @@ class Trace:
     """
 
     layers: list[LayerTrace]
+    last: torch.Tensor
     logits: torch.Tensor
     classes: torch.Tensor
     stage_results: list[list[torch.Tensor]]
@@ -97,6 +99,7 @@ class GoldenLSTM:
         *,
         zero_h: bool = False,
         stage_results: bool = False,
+        lengths: np.ndarray | None = None,
     ) -> Trace:
         """Runs clips from their initial state.
 
@@ -105,15 +108,22 @@ class GoldenLSTM:
             h0, c0: layers × B × H integers in the formats of h and c; zero when left out.
             zero_h: put 0 where h would be placed (the ablation: what is h worth?).
             stage_results: keep every stage's result (much memory for many clips).
+            lengths: steps of each clip that are its own, B of 1 to T, after the last of which the head looks; all when
+                left out.
 
         Raises:
-            SpecError: clips or states of a shape that does not fit the network, or without a step.
+            SpecError: clips, lengths or states of a shape that does not fit the network, or without a step.
         """
         raw = torch.as_tensor(clips).to(torch.int64)
         layers, gate = self.bundle.layers, self.bundle.formats.gate
         if raw.ndim != 3 or raw.shape[1] < 1 or raw.shape[2] != layers[0].inputs:
             raise SpecError(
                 f"clips of shape {tuple(raw.shape)} are not clips x steps x {layers[0].inputs} with a step or more"
+            )
+        own = np.full(len(raw), raw.shape[1]) if lengths is None else np.asarray(lengths)
+        if own.shape != (len(raw),) or (len(own) and not 1 <= own.min() <= own.max() <= raw.shape[1]):
+            raise SpecError(
+                f"lengths {own.shape} for {len(raw)} clips of {raw.shape[1]} steps; each has 1 of them or more"
             )
         state = (len(layers), raw.shape[0], layers[0].hidden)
         h = torch.zeros(state, dtype=torch.int64) if h0 is None else h0.to(torch.int64)
@@ -125,7 +135,7 @@ class GoldenLSTM:
             if not torch.equal(tensor, format.saturate(tensor)):
                 raise SpecError(f"{name} leaves the range of its format {format}, {format.min}..{format.max}")
 
-        clipping, kept, logits = _Clipping(), [], []
+        clipping, kept = _Clipping(), []
         task = self.bundle.spec.task
         hs, cs, steps = list(h), list(c), [[] for _ in layers]
         for step in range(raw.shape[1]):
@@ -141,13 +151,14 @@ class GoldenLSTM:
             clipping.prefix = ""
             if stage_results:
                 kept.append(results)
-            if task.every_step or step == raw.shape[1] - 1:
-                logits.append(self._head_outputs(hs[-1], clipping))
-        outputs = torch.stack(logits, 1) if task.every_step else logits[0]
+        every = torch.stack([h for _, h, _ in steps[-1]], 1)
+        last = every[torch.arange(len(raw)), torch.from_numpy(own) - 1]
+        logits = self._head_outputs(every if task.every_step else last, clipping)
         return Trace(
             layers=[LayerTrace(*(torch.stack(parts, 1) for parts in zip(*each, strict=True))) for each in steps],
-            logits=outputs,
-            classes=torch.from_numpy(task.classes_of(outputs.numpy())),
+            last=last,
+            logits=logits,
+            classes=torch.from_numpy(task.classes_of(logits.numpy())),
             stage_results=kept,
             saturations=dict(clipping.clipped),
             values=dict(clipping.values),

@@ -17,7 +17,7 @@ from fdht.spec.formats import PIXELS, InputFormat
 from fdht.spec.lstm import LSTMSpec, Region, stack
 from fdht.spec.network import TensorNetwork
 from fdht.spec.stages import StageList, check_sizes, stages
-from fdht.spec.task import OutputScaling, Task, check_scaling
+from fdht.spec.task import OutputScaling, Task, check_outputs
 
 Device = torch.device | str | int | None
 """Where parameters are made, as torch's layers take it."""
@@ -464,7 +464,7 @@ class Classifier(nn.Module):
         spec = self.layers[-1]
         if spec.classes < 1:
             raise SpecError("a classifier needs at least one class; the specification has none")
-        check_scaling(outputs, spec.task, spec.classes)
+        check_outputs(outputs, spec.task, spec.classes)
         self.input_format, self.outputs = input_format, outputs
         self.lstm = StackedFDHTLSTM(self.layers, batch_first=True)
         self.dropout, self.input_dropout, self.hidden_dropout = dropout, input_dropout, hidden_dropout
@@ -509,25 +509,29 @@ class Classifier(nn.Module):
         """Masks of its own draw for clips x in training, none otherwise."""
         return self.masks(len(x)).of(torch.arange(len(x)), x.device) if self.training else NO_MASKS
 
-    def forward(self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
         """Logits (B × classes, or B × T × classes of a task after every step) of clips of real numbers (B × T × N).
 
         Args:
             zero_h: put 0 in place of the previous h in every step.
+            lengths: steps of each clip that are its own, B; all when left out.
             masks: of dropout, on x's device; in training they are drawn when left out, otherwise there are none.
         """
         if masks is None:
             masks = self.masks_for(x)
         seen = x if masks.x is None else x * masks.x[:, None]
-        every, (last, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
-        return self.head(for_head(every, masks) if self.task.every_step else for_head(last[-1], masks))
+        each, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
+        if self.task.every_step:
+            return self.head(each if masks.head is None else each * masks.head[:, None])
+        last = h[-1] if lengths is None else own_last(each, lengths)
+        return self.head(last if masks.head is None else last * masks.head)
 
 
-def for_head(h: Tensor, masks: Masks) -> Tensor:
-    """h of the last step (B × H) or of every step (B × T × H) as the head sees it."""
-    if masks.head is None:
-        return h
-    return h * (masks.head if h.dim() == 2 else masks.head[:, None])
+def own_last(each: Tensor, lengths: Tensor) -> Tensor:
+    """Of what there is after each step (B × T × H), what is there after each clip's own last one (B × H)."""
+    return each[torch.arange(len(each), device=each.device), lengths.to(each.device) - 1]
 
 
 def _cut(network: TensorNetwork, box: Region) -> TensorNetwork:

@@ -281,7 +281,7 @@ def find_preset(name: str) -> Preset:
 
 
 def fitted(preset: Preset, data: DataSet) -> Preset:
-    """The preset with as many classes as a data set has.
+    """The preset for the task of a data set, with as many classes, or outputs, as that has.
 
     Raises:
         SpecError: its steps have another size than the preset's model takes.
@@ -292,4 +292,4 @@ def fitted(preset: Preset, data: DataSet) -> Preset:
             f"a step of {data.name} has {data.inputs:,} values, the model of preset {preset.name} takes "
             f"{preset.spec.inputs:,}; presets of that size: {there or 'none'}"
         )
-    return replace(preset, spec=replace(preset.spec, classes=data.classes))
+    return replace(preset, spec=replace(preset.spec, classes=data.classes, task=data.task))

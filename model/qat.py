@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fdht.model.contraction import absorb, stage_weights
-from fdht.model.layers import NO_MASKS, Classifier, Masks, for_head, place
+from fdht.model.layers import NO_MASKS, Classifier, Masks, own_last, place
 from fdht.model.quantise import choose_formats, real_weights, within
 from fdht.model.rounding import Table, parted, product, rounded
 from fdht.spec.errors import SpecError
@@ -182,16 +182,21 @@ class QuantisedClassifier(nn.Module):
             raise SpecError("this model has no formats yet; calibrate it")
         return self.formats
 
-    def forward(self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
         """Logits of clips of real numbers (B × T × N); arguments and shape as for `Classifier`."""
         if self.formats is None:
-            return self.model(x, zero_h=zero_h, masks=masks)
+            return self.model(x, zero_h=zero_h, masks=masks, lengths=lengths)
         head = self.formats.head
         assert head is not None
         if masks is None:
             masks = self.model.masks_for(x)
-        every = self.hidden(x, zero_h=zero_h, masks=masks)
-        h = for_head(every if self.model.task.every_step else every[:, -1], masks)
+        h = self.hidden(x, zero_h=zero_h, masks=masks)
+        if not self.task.every_step:
+            h = h[:, -1] if lengths is None else own_last(h, lengths)
+        if masks.head is not None:
+            h = h * (masks.head[:, None] if self.task.every_step else masks.head)
         weight = rounded(self.model.head.weight.double(), head.weight, torch.float32)
         bias = rounded(self.model.head.bias.double(), head.result)
         sums = product(h.flatten(0, -2), weight.t()).unflatten(0, h.shape[:-1])

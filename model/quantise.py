@@ -15,6 +15,7 @@ from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import Formats, GateFormats, InputFormat, StageFormat
 from fdht.spec.lstm import Chain, chains
+from fdht.spec.scaling import Scaling
 from fdht.spec.stages import Stage, StageLists, accumulator_bits, stages_of
 
 HEADROOM = 2.0
@@ -60,19 +61,24 @@ def quantise(
     gate: GateFormats | None = None,
     formats: Formats | None = None,
     about: dict | None = None,
+    lengths: np.ndarray | None = None,
+    scaling: Scaling | None = None,
 ) -> tuple[Bundle, SaturationReport]:
     """Quantises a classifier after training.
 
     Args:
         model: the float model.
         stage_lists: the order of contraction the integers are made for, one per chain.
-        clips, labels: the golden vectors: raw words of the model's input format (B × T × N), and what is true of them
-            (see fdht.spec.task.Truth). Where the integers have a coarser input format, the bundle's clips are rounded to
-            it.
+        clips, labels: the golden vectors: raw words of the model's input format (B × T × N), and what is true of
+            them (see fdht.spec.task.Truth). Where the integers have a coarser input format, the bundle's clips are
+            rounded to it.
         calibration: raw clips to choose formats on; `clips` when left out.
         factor_width, accumulator_width, gate: as for `choose_formats`.
         formats: every format, as a model trained on them has them; chosen when left out.
         about: goes into the bundle as it is.
+        lengths: steps of each golden vector that are its own; all when left out.
+        scaling: how real values become raw words of the model's input format, if they do. Of a coarser input format the
+            bundle has a coarser scaling.
 
     Returns:
         The bundle with the golden model's logits and hidden states, and the saturations on the calibration clips.
@@ -116,6 +122,8 @@ def quantise(
         hidden=np.zeros((len(clips), spec.hidden), dtype=np.int32),
         about=about or {},
         outputs=model.outputs,
+        lengths=lengths,
+        scaling=scaling if scaling is None or formats.input == model.input_format else scaling.fitted(formats.input),
     )
     clipped_weights = {
         (f"chain {c} " if several else "") + f"stage {s}": _clipped(f.weight, weight)
@@ -128,7 +136,7 @@ def quantise(
     clipped_weights["head bias"] = _clipped(head.result, head_bias)
     trace = GoldenLSTM(bundle).run(calibration)
     report = SaturationReport(trace.saturations, trace.values, clipped_weights)
-    return with_vectors(bundle, clips, labels), report
+    return with_vectors(bundle, clips, labels, lengths), report
 
 
 def choose_formats(
@@ -214,15 +222,18 @@ def within(fixed: Fixed, weight: np.ndarray, depth: int, data_width: int, accumu
     return fixed
 
 
-def with_vectors(bundle: Bundle, clips: np.ndarray, labels: np.ndarray) -> Bundle:
-    """The same bundle with other golden vectors: raw clips (B × T × N) and what is true of them."""
-    trace = GoldenLSTM(bundle).run(clips)
+def with_vectors(bundle: Bundle, clips: np.ndarray, labels: np.ndarray, lengths: np.ndarray | None = None) -> Bundle:
+    """The same bundle with other golden vectors: raw clips (B × T × N), what is true of them and, if they differ, own
+    steps (B).
+    """
+    trace = GoldenLSTM(bundle).run(clips, lengths=lengths)
     return replace(
         bundle,
         clips=clips,
         labels=np.asarray(labels, dtype=np.float64 if bundle.spec.task.real else np.int64),
         logits=trace.logits.numpy().astype(np.int32),
-        hidden=trace.h[:, -1].numpy().astype(np.int32),
+        hidden=trace.last.numpy().astype(np.int32),
+        lengths=lengths,
     )
 
 

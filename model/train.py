@@ -4,14 +4,14 @@ import copy
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from fdht.model import objective
 from fdht.model.checkpoint import (
     LATEST,
     OPTIMISER,
@@ -32,6 +32,7 @@ from fdht.model.qat import Arithmetic, Network, Quantisation, QuantisedClassifie
 from fdht.model.quantise import CALIBRATION_CLIPS
 from fdht.model.watch import troubles
 from fdht.spec.errors import FdhtError, FileError, SpecError
+from fdht.spec.score import Score, score
 
 EVALUATION_BATCH = 50
 
@@ -93,9 +94,9 @@ class TrainingResult:
     """What came out of a training.
 
     Attributes:
-        history: a record per epoch: `loss`, `accuracy` in training, `validation` accuracy or None if there is no
-            patience, `learning_rate`, `seconds`.
-        accuracy: of the weights that were kept, on the split `split`.
+        history: a record per epoch: `loss`, `accuracy` in training (None of a regression), `validation` accuracy (of a
+            regression r2) or None if there is no patience, `learning_rate`, `seconds`.
+        accuracy, rmse, r2: of the weights that were kept, on the split `split`; see fdht.model.Score.
         split: `test`, or `validation` if hyperparameters are chosen.
         parameters: how many there are, by part of the model.
         seed, epochs: what was trained with.
@@ -107,7 +108,9 @@ class TrainingResult:
     """
 
     history: list[dict]
-    accuracy: float
+    accuracy: float | None
+    rmse: float | None
+    r2: float | None
     split: str
     parameters: dict[str, int]
     seed: int
@@ -161,10 +164,10 @@ def train(
         with joined() as processes:
             run = _begun(preset, path, replace(options, source=source), data, processes)
             _finish(run, path, options.compiled, progress)
-    assert run.accuracy is not None
+    assert run.score is not None
     return TrainingResult(
         history=run.history,
-        accuracy=run.accuracy,
+        **asdict(run.score),
         split="validation" if options.choose else "test",
         parameters=preset.spec.parameters,
         seed=options.seed,
@@ -180,7 +183,8 @@ def train(
 def seen(history: list[dict], preset: Preset) -> list[str]:
     """What goes wrong in a training of a preset, from the records of its epochs."""
     losses = [record["loss"] for record in history]
-    return troubles(losses, preset.epochs, preset.spec.classes, preset.learning_rate)
+    guessing = 1.0 if preset.spec.task.real else None  # the mean of what was scaled to a variance of 1
+    return troubles(losses, preset.epochs, preset.spec.classes, preset.learning_rate, guessing)
 
 
 def ensure_trained(
@@ -206,24 +210,48 @@ def ensure_trained(
     return done
 
 
-def evaluate(model: Network, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False) -> float:
-    """Fraction of raw clips (B × T × N) whose largest logit is that of their label (B).
+def evaluate(
+    model: Network, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None
+) -> float:
+    """Fraction of raw clips (B × T × N), or of their steps, whose largest logit is that of their label; of a regression
+    r2.
 
     Args:
+        labels: what is true of them, see fdht.spec.task.Truth.
         zero_h: put 0 in place of the previous hidden state in every step.
+        lengths: steps of each clip that are its own, B; all when left out.
     """
-    return float((predict(model, clips, zero_h) == labels).mean())
+    return measure(model, clips, labels, zero_h, lengths).figure
 
 
-def predict(model: Network, clips: np.ndarray, zero_h: bool = False) -> np.ndarray:
-    """The classes (B) that a model, in floating point or on integers, gives raw clips (B × T × N)."""
+def measure(
+    model: Network, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None
+) -> Score:
+    """How good a model is on raw clips; arguments as for `evaluate`."""
+    return score(model.task, outputs_of(model, clips, zero_h, lengths), labels, model.outputs)
+
+
+def predict(model: Network, clips: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None) -> np.ndarray:
+    """The classes (B, or B × T of a task after every step) that a model, in floating point or on integers, gives raw
+    clips (B × T × N); see `evaluate`.
+    """
+    return model.task.classes_of(outputs_of(model, clips, zero_h, lengths))
+
+
+def outputs_of(
+    model: Network, clips: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None
+) -> np.ndarray:
+    """What the head of a model, in floating point or on integers, makes of raw clips, as real numbers: B × classes, or
+    B × T × classes of a task after every step; see `evaluate`.
+    """
     device, training = model.head.weight.device, model.training
     model.eval()
+    own = torch.full((len(clips),), clips.shape[1]) if lengths is None else torch.from_numpy(lengths)
     with torch.no_grad():
-        batches = torch.from_numpy(clips).split(EVALUATION_BATCH)
-        classes = [model(model.widen(batch.to(device)), zero_h=zero_h).argmax(1).cpu() for batch in batches]
+        batches = zip(torch.from_numpy(clips).split(EVALUATION_BATCH), own.split(EVALUATION_BATCH), strict=True)
+        outputs = [model(model.widen(batch.to(device)), zero_h=zero_h, lengths=steps).cpu() for batch, steps in batches]
     model.train(training)
-    return torch.cat(classes).numpy()
+    return torch.cat(outputs).numpy()
 
 
 def _begin(path: Path | str, preset: Preset, source: Source, data: DataSet, choose: bool) -> Checkpoint:
@@ -318,7 +346,7 @@ class _Run:
         self.epoch = self.saved_epoch = 0
         self.history: list[dict] = []
         self.best_epoch: int | None = None
-        self.accuracy: float | None = None
+        self.score: Score | None = None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = self._new_model()
@@ -337,16 +365,19 @@ class _Run:
         split = data.final if preset.patience is None and not choose else data.train
         self.calibration = split.spread(CALIBRATION_CLIPS)
         self.frames = torch.from_numpy(split.frames).to(self.device)
-        self.order, self.labels = torch.from_numpy(split.order), torch.from_numpy(split.labels).long()
+        self.order = torch.from_numpy(split.order)
+        self.labels = objective.learnt(preset.spec.task, split.labels, self.model.outputs)
+        self.lengths = None if split.lengths is None else torch.from_numpy(split.lengths)
 
     def _new_model(self) -> Classifier:
         preset = self.preset
         dropouts = preset.dropout, preset.input_dropout, preset.hidden_dropout
-        return Classifier(preset.spec, self.data.input_format, *dropouts).to(self.device)
+        outputs = objective.scaling_of(preset.spec.task, self.data.train.labels)
+        return Classifier(preset.spec, self.data.input_format, *dropouts, outputs=outputs).to(self.device)
 
     @property
     def done(self) -> bool:
-        return self.accuracy is not None
+        return self.score is not None
 
     def one_epoch(self) -> None:
         """Trains one epoch, adds its record to the history and, after the last, measures the accuracy."""
@@ -367,9 +398,10 @@ class _Run:
             labels = self.labels[batch[share]].to(self.device)
             clips = self._clips(batch, share, generator)
             masks = self.model.masks(len(batch), of_dropout).of(share, self.device)
+            lengths = None if self.lengths is None else self.lengths[batch[share]]
             with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
-                logits = self.logits(clips, masks=masks).float()
-            loss = counts * functional.cross_entropy(logits, labels, reduction="sum")
+                logits = self.logits(clips, masks=masks, lengths=lengths).float()
+            loss = counts * objective.loss(self.model.task, logits, labels)
             self.optimiser.zero_grad()
             # The processes' gradients are averaged, so each is of the mean loss of the batch, times the processes.
             (loss / (len(batch) / self.processes.count)).backward()
@@ -382,14 +414,14 @@ class _Run:
                 )
             self.optimiser.step()
             loss_sum += loss.item()
-            correct += counts * (logits.argmax(1) == labels).sum().item()
+            correct += counts * objective.right(self.model.task, logits, labels)
         loss_sum, correct = self.processes.total(loss_sum, correct)
         self.epoch += 1
         if self.quantised is not None and self.quantised.formats is not None:
             self.quantised.fit_accumulators()
         record = {
             "loss": loss_sum / len(chosen),
-            "accuracy": correct / len(chosen),
+            "accuracy": None if self.model.task.real else correct / len(chosen),
             "validation": self._validate(),
             "learning_rate": rate,
             "seconds": time.monotonic() - start,
@@ -397,7 +429,7 @@ class _Run:
         self.history.append(record)
         waited = 0 if self.best_epoch is None else self.epoch - self.best_epoch
         if self.epoch == self.preset.epochs or (self.preset.patience is not None and waited >= self.preset.patience):
-            self.accuracy = self._measured(self.best, self.data.validation if self.choose else self.data.test)
+            self.score = self._measured(self.best, self.data.validation if self.choose else self.data.test)
 
     def _clips(self, batch: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
         """Some clips of a batch as real numbers, changed by what is drawn for the whole batch."""
@@ -411,10 +443,12 @@ class _Run:
         return self.preset.augmentation(pictures, drawn[share]).reshape(clips.shape)
 
     def _validate(self) -> float | None:
-        """The accuracy on the validation split, if there is a patience; keeps the weights if it is the best so far."""
+        """The accuracy, or r2, on the validation split, if there is a patience; keeps the weights if it is the best so
+        far.
+        """
         if self.preset.patience is None:
             return None
-        accuracy = self._measured(self.model, self.data.validation)
+        accuracy = self._measured(self.model, self.data.validation).figure
         if self.epoch <= self.floating and self.quantised is not None:  # not what is trained yet
             return accuracy
         if self.best_epoch is None or accuracy > self.history[self.best_epoch - 1]["validation"]:
@@ -422,11 +456,14 @@ class _Run:
             self.best.load_state_dict(self.model.state_dict())
         return accuracy
 
-    def _measured(self, model: Classifier, split: Split) -> float:
-        """The accuracy on a split, as the first process finds it."""
+    def _measured(self, model: Classifier, split: Split) -> Score:
+        """How good a model is on a split, as the first process finds it."""
         network = model if self.quantised is None else QuantisedClassifier(model, self.quantised.quantisation)
-        found = evaluate(network, split.clips, split.labels) if self.processes.rank == 0 else 0.0
-        return self.processes.agreed(found)
+        found = Score()
+        if self.processes.rank == 0:
+            found = measure(network, split.clips, split.labels, lengths=split.lengths)
+        accuracy, rmse, r2 = (self.processes.agreed(figure or 0.0) for figure in (found.accuracy, found.rmse, found.r2))
+        return Score(rmse=rmse, r2=r2) if self.model.task.real else Score(accuracy)
 
     def left(self, path: Path | str) -> str:
         """What is on disk when training ends early."""
@@ -447,6 +484,7 @@ class _Run:
             preset=self.preset.name,
             data=self.source,
             fingerprint=self.data.fingerprint,
+            scaling=self.data.scaling,
             spec=self.preset.spec,
             model=self.best,
             seed=self.seed,
@@ -456,7 +494,7 @@ class _Run:
             recipe=self.recipe,
             history=self.history,
             best_epoch=self.best_epoch,
-            accuracy=self.accuracy,
+            **({} if self.score is None else asdict(self.score)),
             quantisation=None if self.quantised is None else self.quantised.quantisation,
         )
         if self.processes.rank == 0:
@@ -497,5 +535,5 @@ class _Run:
                 for key in keys
             }
         self.epoch = self.saved_epoch = checkpoint.epoch
-        self.history, self.accuracy = list(checkpoint.history), checkpoint.accuracy
+        self.history, self.score = list(checkpoint.history), checkpoint.score
         self.best_epoch = checkpoint.best_epoch

@@ -13,14 +13,17 @@ NOTHING = 0.95
 """A loss that stays above this part of guessing's has learnt nothing."""
 
 
-def troubles(losses: Sequence[float], epochs: int, classes: int, learning_rate: float) -> list[str]:
+def troubles(
+    losses: Sequence[float], epochs: int, classes: int, learning_rate: float, guessing: float | None = None
+) -> list[str]:
     """Sentences about a training that runs away or learns nothing, each with a way out; usually none.
 
     Args:
-        losses: of the epochs so far: mean cross entropies.
+        losses: of the epochs so far: mean cross entropies, or squared errors.
         epochs: that there will be.
         classes: guessing one of so many has a cross entropy of ln(classes).
         learning_rate: at its peak.
+        guessing: the loss of guessing, where it is another.
     """
     found = []
     patience = max(RISING, epochs // 10)
@@ -30,7 +33,8 @@ def troubles(losses: Sequence[float], epochs: int, classes: int, learning_rate: 
             f"the loss has been above its best for {patience} epochs: {best:.3g} after epoch "
             f"{losses.index(best) + 1}, {losses[-1]:.3g} now; train anew with --learning-rate {learning_rate / 3:.2g}"
         )
-    guessing = log(classes) if classes > 1 else 0.0
+    if guessing is None:
+        guessing = log(classes) if classes > 1 else 0.0
     if len(losses) == epochs > 1 and losses[-1] > NOTHING * guessing > 0:
         found.append(
             f"after {epochs} epochs the loss is {losses[-1]:.3g}, that of guessing {guessing:.3g}: nothing was learnt; "

@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from fdht.spec import container
 from fdht.spec.activation import check_tables
@@ -16,8 +15,10 @@ from fdht.spec.errors import SpecError
 from fdht.spec.formats import Formats
 from fdht.spec.lstm import MOST_CLASSES, Chain, LSTMSpec, chains, stack
 from fdht.spec.record import Checked, Count, Plain, Seed, Share, Text, dump, parse
+from fdht.spec.scaling import Scaling
+from fdht.spec.score import R2, RMSE
 from fdht.spec.stages import Stage, StageLists, check_sizes, stages_of
-from fdht.spec.task import OutputScaling, check_scaling
+from fdht.spec.task import OutputScaling, check_outputs
 
 MOST_STEPS = (1 << 16) - 1
 """Most steps of a clip: an engine counts them in 16 bits."""
@@ -41,6 +42,9 @@ class Bundle:
             every step, and clips × H (of the last layer after the last step).
         outputs: how the logits of a regression become real numbers; None: as the head's format has them.
         about: anything people may want to know (data set, accuracy); no code reads it for decisions.
+        lengths: steps of each clip that are its own, where they differ; labels, logits and hidden are of the last of
+            these. None where all clips have all steps.
+        scaling: how real values become raw words; None where these are what there is.
 
     Raises:
         SpecError: parts that do not belong together, or numbers outside their formats.
@@ -59,6 +63,8 @@ class Bundle:
     hidden: np.ndarray
     about: dict = field(default_factory=dict)
     outputs: OutputScaling | None = None
+    lengths: np.ndarray | None = None
+    scaling: Scaling | None = None
 
     def __post_init__(self):
         shapes = _shapes(stack(self.layers), self.stages, self.formats)
@@ -91,13 +97,19 @@ class Bundle:
             ("hidden", self.hidden, self.formats.gate.hidden),
         ):
             _check_range(name, vectors, fixed.min, fixed.max, f"their format {fixed}")
+        if self.lengths is not None:
+            if self.lengths.shape != (count,):
+                raise SpecError(f"lengths of shape {self.lengths.shape} do not belong to {count} clips")
+            _check_range("lengths", self.lengths, 1, self.clips.shape[1], "clips of so many steps")
+        if self.scaling is not None:
+            self.scaling.check(inputs, self.formats.input)
         if task.real:
             if self.labels.dtype != np.float64 or np.isinf(self.labels).any():
                 raise SpecError(f"labels of the task {task} hold {self.labels.dtype}; they are float64, and finite")
         else:
             largest = (classes or MOST_CLASSES) - 1
             _check_range("labels", self.labels, -1, largest, f"{classes} classes, or -1 for none")
-        check_scaling(self.outputs, task, classes)
+        check_outputs(self.outputs, task, classes)
         _check_about(self.about, count)
 
     @property
@@ -122,6 +134,10 @@ class Bundle:
         """Per chain its stages."""
         return stages_of(self.chains, self.stage_lists)
 
+    def clip(self, number: int) -> np.ndarray:
+        """A clip's own steps, steps × N."""
+        return self.clips[number] if self.lengths is None else self.clips[number, : self.lengths[number]]
+
     @property
     def macs(self) -> int:
         """Multiplications per step of the stage lists, also with those entries of the data tensor that stay zero."""
@@ -130,8 +146,11 @@ class Bundle:
 
     def save(self, path: Path | str) -> str:
         """Writes the bundle and returns its content hash."""
-        description = dump(_Description(self.layers, self.stage_lists, self.formats, self.outputs, self.about))
+        description = dump(
+            _Description(self.layers, self.stage_lists, self.formats, self.outputs, self.about, self.scaling)
+        )
         vectors = {name: getattr(self, name) for name in ("clips", "labels", "logits", "hidden")}
+        vectors |= {} if self.lengths is None else {"lengths": self.lengths}
         return container.write(path, "bundle", description, self._numbers | vectors)
 
     @staticmethod
@@ -154,6 +173,7 @@ class Bundle:
                 biases=tuple(arrays.pop(f"bias.{number}") for number in range(len(description.layers))),
                 about=description.about,
                 outputs=description.outputs,
+                scaling=description.scaling,
                 **{"head_weight": None, "head_bias": None, **arrays},
             )
         except SpecError as error:
@@ -169,6 +189,7 @@ class _Description(Checked):
     formats: Formats
     outputs: OutputScaling | None
     about: dict[Text, Plain]
+    scaling: Scaling | None
 
 
 def _shapes(
@@ -211,6 +232,7 @@ def _check_tensors(description: _Description, tensors: Tensors) -> None:
         "logits": (count, *task.shape(steps, classes)),
         "hidden": (count, last.hidden),
     }
+    vectors |= {"lengths": (count,)} if "lengths" in tensors else {}
     for name, shape in vectors.items():
         expect(tensors, name, "f" if task.real and name == "labels" else "i", shape)
     expect_only(tensors, {*shapes, *vectors, "clips"})
@@ -244,7 +266,8 @@ _ABOUT: dict[str, Any] = {
     "trained_on": Text,
     "float_classes": list[Count],
     "accuracy": dict[Text, Share],
-    "rmse": dict[Text, Annotated[float, Field(ge=0)]],
-    "r2": dict[Text, Annotated[float, Field(le=1)]],
+    "rmse": dict[Text, RMSE],
+    "r2": dict[Text, R2],
+    "saturated": Share,
 }
 """What `about` may say of the training and of the float model; anything else is for people alone."""

@@ -104,9 +104,8 @@ class Scaling(Checked):
 
     def to_values(self, words: np.ndarray) -> np.ndarray:
         """The values (float64) that raw words stand for."""
-        return np.asarray(self.centre) + np.asarray(self.step) * (
-            np.asarray(words, np.int64) - self.input_format.offset
-        )
+        steps = np.asarray(words, np.int64) - self.input_format.offset
+        return np.asarray(self.centre) + np.asarray(self.step) * steps
 
     def saturated(self, values: np.ndarray) -> int:
         """How many of the values (… × N) lie outside the words' range."""
@@ -134,8 +133,10 @@ class Scaling(Checked):
             return np.floor(scaled + 0.5) + self.input_format.offset
 
     @staticmethod
-    def fit(rows: np.ndarray, bits: int = BITS[0], alike: bool = False) -> "Scaling":
-        """The scaling of values (rows × N, finite) of what trains.
+    def fit(
+        rows: np.ndarray, bits: int = BITS[0], chosen: np.ndarray | None = None, *, alike: bool = False
+    ) -> "Scaling":
+        """The scaling of values (rows × N, finite) of what trains: of all rows, or of the chosen ones, by number.
 
         The centre of each is its mean. It reaches as far as the furthest value lies from it, but no further than
         `DEVIATIONS` standard deviations: single outliers saturate, and do not take the words from all others. A value
@@ -151,20 +152,25 @@ class Scaling(Checked):
             raise SpecError(f"words of {bits} bits; real values are scaled to {' or '.join(map(str, BITS))}")
         if rows.ndim != 2 or not rows.size:
             raise SpecError(f"values of shape {rows.shape} to fit a scaling to; there must be rows of values")
+        chosen = np.arange(len(rows)) if chosen is None else chosen
         shared = rows.shape[1] > MOST_CHANNELS
-        rows = rows.reshape(-1, 1) if shared else rows
-        low, high, mean = (np.full(rows.shape[1], start) for start in (np.inf, -np.inf, 0.0))
-        for part in blocks(rows):
-            values = rows[part].astype(np.float64)
+        channels = 1 if shared else rows.shape[1]
+        count = len(chosen) * (rows.shape[1] if shared else 1)
+
+        def pieces() -> Iterator[np.ndarray]:
+            each = max(1, _BLOCK // rows.shape[1])
+            for start in range(0, len(chosen), each):
+                yield rows[chosen[start : start + each]].astype(np.float64).reshape(-1, channels)
+
+        low, high, mean = (np.full(channels, start) for start in (np.inf, -np.inf, 0.0))
+        for values in pieces():
             low, high = np.minimum(low, values.min(0)), np.maximum(high, values.max(0))
-            mean += values.sum(0) / len(rows)
+            mean += values.sum(0) / count
         largest = max(abs(low.min()), abs(high.max()))
         if not largest <= LARGEST_VALUE:
             raise SpecError(f"values up to {largest:.3g}; up to {LARGEST_VALUE:g} are scaled: divide them before")
         mean = np.clip(mean, low, high)  # that of equal values, too, is exactly theirs
-        variance = np.zeros(rows.shape[1])
-        for part in blocks(rows):
-            variance += np.square(rows[part] - mean).sum(0) / len(rows)
+        variance = sum(np.square(values - mean).sum(0) / count for values in pieces())
         reach = np.minimum(np.maximum(mean - low, high - mean), DEVIATIONS * np.sqrt(variance))
         still = (low == high) | (reach == 0)
         reach = np.where(still, np.maximum(np.abs(mean), 1.0), reach)

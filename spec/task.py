@@ -105,7 +105,7 @@ class OutputScaling(Checked):
         return self.values(format.dequantise(integers))
 
 
-def check_scaling(scaling: OutputScaling | None, task: Task, outputs: int) -> None:
+def check_outputs(scaling: OutputScaling | None, task: Task, outputs: int) -> None:
     """Whether a scaling belongs to a task with so many outputs; there need be none.
 
     Raises:

@@ -25,8 +25,8 @@ def compile_(
     data: Annotated[
         str | None,
         typer.Option(
-            help="The data it was trained on, if that is module:name of your own (no file may name code to be run) or "
-            "has another name now [default: what the checkpoint says].",
+            help="The data it was trained on, if that is module:name of your own (no file may name code to be run), a "
+            "file that has moved, or has another name now [default: what the checkpoint says].",
             metavar="NAME",
         ),
     ] = None,

@@ -24,7 +24,9 @@ def compress(
             metavar="FILE", help="The state dict of a torch.nn.LSTM and its linear head: .pt, .pth or .safetensors."
         ),
     ],
-    data: Annotated[str | None, typer.Option(help="The data it was trained on, see fdht data.", metavar="NAME")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="The data it was trained on: a name or a file, see fdht data.", metavar="NAME")
+    ] = None,
     clips: ClipFolder,
     ranks: Annotated[
         str, typer.Option(help="Ranks to try: one model each, with that rank at every node of the dimension tree.")

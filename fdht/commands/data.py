@@ -15,12 +15,16 @@ from fdht.commands.options import BUILD, ClipFolder, Json
     "fdht data faces-hard",
     "fdht data ucf11 --data-folder UCF11_updated_mpg --fold 1",
     "fdht data --data-folder my-clips --frames 8",
+    "fdht data mine.npz",
 )
 def data(
     *,
     name: Annotated[
         str | None,
-        typer.Argument(help="A data set, or module:name of your own. Without one, all are listed.", metavar="NAME"),
+        typer.Argument(
+            help="A data set, a file (.npz, .npy, .ts, .csv), or module:name of your own. Without one, all are listed.",
+            metavar="NAME",
+        ),
     ] = None,
     clips: ClipFolder,
     out: Annotated[
@@ -30,8 +34,8 @@ def data(
 ) -> None:
     """Which data sets there are, or what one is: sizes, protocol, and a contact sheet of its pictures.
 
-    Clips of your own need no more than a folder with one folder per class. Decoded clips are kept in the user's cache
-    (fdht doctor says where).
+    Clips of your own need no more than a folder with one folder per class, sequences a file with arrays x and y.
+    Decoded clips are kept in the user's cache (fdht doctor says where).
     """
     from fdht.console import Output
     from fdht.workflow import datasets

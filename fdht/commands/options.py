@@ -52,7 +52,8 @@ Pauses = Annotated[
     typer.Option("--pauses", help="Leave random gaps in the input: values stay the same, the run takes more cycles."),
 ]
 OtherData = Annotated[
-    str | None, typer.Option("--data", metavar="NAME", help="Other data than the preset's, see fdht data.")
+    str | None,
+    typer.Option("--data", metavar="NAME", help="Other data than the preset's: a name or a file, see fdht data."),
 ]
 AlsoRows = Annotated[
     Path | None, typer.Option("--results", metavar="FILE", help="Also put rows into this file of results.")
@@ -64,7 +65,7 @@ RowsFile = Annotated[
 
 @dataclass(frozen=True)
 class ClipFolder(OptionGroup):
-    """Clips in a folder, and how they are read."""
+    """Data of one's own, in a folder or a file, and how they are read."""
 
     data_folder: Annotated[
         str | None,
@@ -89,20 +90,27 @@ class ClipFolder(OptionGroup):
     fold: Annotated[
         int,
         typer.Option(
-            help="Which fifth of the clips in a folder is the test, 0 to 4; with official splits, which fifth of the "
-            "training clips validates."
+            help="Which fifth of the clips in a folder, or samples in a file, is the test, 0 to 4; with official "
+            "splits, which fifth of the training clips validates."
         ),
     ] = 0
+    input_bits: Annotated[
+        int | None,
+        typer.Option(
+            help="Bits of the words that real values in a file are scaled to: 8, or 16 for an engine that takes such "
+            "[default: 8]."
+        ),
+    ] = None
 
     def source(self, name: str | None) -> "Source | None":
         """The data set that these options and a name say; None if they say none.
 
         Raises:
-            SpecError: options about clips in a folder, and no folder; code of one's own that cannot be imported.
+            SpecError: options about data of one's own, and none; code of one's own that cannot be imported.
         """
         from fdht.workflow import datasets
 
-        return datasets.source(name, self.data_folder, self.frames, self.split, self.fold)
+        return datasets.source(name, self.data_folder, self.frames, self.split, self.fold, self.input_bits)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,8 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Other data than the preset's, see fdht data. Without, ucf11 and youtube-faces have ORL faces.",
+            help="Other data than the preset's: a name or a file (.npz, .npy, .ts, .csv), see fdht data. Without, "
+            "ucf11 and youtube-faces have ORL faces.",
             metavar="NAME",
         ),
     ] = None,

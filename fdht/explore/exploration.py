@@ -241,6 +241,7 @@ class Exploration:
                     factor_width=candidate.factor_width,
                     accumulator_width=target.accumulator_width,
                     gate=target.gate_formats,
+                    lengths=validation.lengths,
                 )
             compile_bundle(bundle, target, step=way.step)
         except CapacityError as error:

@@ -118,7 +118,7 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
         ]
     if outputs := facts["outputs"]:
         lines += [
-            "/* Logit k stands for its value / 2^MODEL_LOGIT_FRACTION * MODEL_OUTPUT_SCALES[k] + MODEL_OUTPUT_MEANS[k]. */",
+            "/* Logit k / 2^MODEL_LOGIT_FRACTION * MODEL_OUTPUT_SCALES[k] + MODEL_OUTPUT_MEANS[k] is the number. */",
             *(f"#define {{}}MODEL_OUTPUT_{name.upper()} {_initialiser(outputs[name])}" for name in ("scales", "means")),
         ]
     return _header(f"{name}_image", f"The image in {name}_image.bin", lines, prefix=name)

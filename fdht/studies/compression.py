@@ -189,6 +189,7 @@ def _store(
         preset=preset.name,
         data=source,
         fingerprint=data.fingerprint,
+        scaling=data.scaling,
         spec=preset.spec,
         model=model,
         seed=seed,
@@ -227,7 +228,7 @@ def _row(
         clips=clips,
         seconds=seconds,
         **sizes(spec),
-        **hits(predict(model, data.test.clips) == data.test.labels),
+        **hits(predict(model, data.test.clips, lengths=data.test.lengths) == data.test.labels),
     )
 
 

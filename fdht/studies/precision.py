@@ -126,7 +126,7 @@ class Point:
         data, compared = packaged(self.training.preset.data), {}
         trained.check(data)
         if self.on is None:
-            classes = predict(trained.model, data.test.clips)
+            classes = predict(trained.model, data.test.clips, lengths=data.test.lengths)
         else:
             logits = golden_logits(trained, self.on, data)
             classes = classes_of(logits)
@@ -164,6 +164,7 @@ def golden_logits(trained: Checkpoint, on: Arithmetic, data: DataSet) -> np.ndar
         accumulator_width=on.accumulator_width,
         gate=on.gate,
         formats=None if trained.quantisation is None else trained.quantisation.formats,
+        lengths=data.test.lengths,
     )
     return bundle.logits
 

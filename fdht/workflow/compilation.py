@@ -14,15 +14,20 @@ from fdht.model.checkpoint import load_checkpoint, stem
 from fdht.model.layers import Classifier
 from fdht.model.qat import Arithmetic, Quantisation
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
-from fdht.model.train import predict
+from fdht.model.train import outputs_of
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.formats import Formats, GateFormats
 from fdht.spec.lstm import LSTMSpec
+from fdht.spec.score import score
 from fdht.spec.stages import StageLists
 from fdht.spec.target import Target
+from fdht.spec.task import Task
 from fdht.workflow.explanation import stage_rows, stage_table
-from fdht.workflow.golden_vectors import golden_classes
+from fdht.workflow.golden_vectors import golden_score, score_facts
+
+SATURATED = "input values of validation saturated"
+"""What a table calls the share of real values that their scaling saturates."""
 
 WIDTHS = (4, 18)
 """Fewest and most bits of a factor or a data word that a model can be trained on."""
@@ -91,7 +96,9 @@ def compile_checkpoint(
     trained = load_checkpoint(checkpoint)
     source = data.load(replace(trained.data, **(clips or {})))
     trained.check(source)
-    tested, labels = source.test.clips[:vectors], source.test.labels[:vectors]
+    test = source.test
+    tested, labels = test.clips[:vectors], test.labels[:vectors]
+    lengths = None if test.lengths is None else test.lengths[:vectors]
     stage_lists, formats = _trained_on(checkpoint, trained.quantisation, factor_width)
     bundle, saturation = quantise(
         trained.model,
@@ -103,9 +110,13 @@ def compile_checkpoint(
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
         formats=formats,
+        lengths=lengths,
+        scaling=source.scaling,
     )
     about = {"preset": trained.preset, "data": trained.data.name, "seed": trained.seed, "epochs": trained.epoch}
     about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(source.final))
+    if source.saturated is not None:
+        about["saturated"] = source.saturated
     if trained.quantisation is not None:
         about["trained_on"] = str(trained.quantisation.arithmetic)
     bundle = replace(bundle, about={**about, **measure(trained.model, tested, bundle)})
@@ -136,18 +147,17 @@ def _trained_on(
 
 
 def measure(model: Classifier, clips: np.ndarray, bundle: Bundle) -> dict:
-    """What raw clips show of the float model: its classes, and accuracies with and without h."""
-    float_classes = predict(model, clips)
-    without_h = predict(model, clips, zero_h=True)
-    golden = golden_classes(bundle)
-    return {
-        "float_classes": float_classes.tolist(),
-        "accuracy": {
-            "float": float((float_classes == bundle.labels).mean()),
-            "golden": float((golden == bundle.labels).mean()),
-            "float_zero_h": float((without_h == bundle.labels).mean()),
-        },
+    """What raw clips show of the float model: its classes, and accuracies (or rmse and r2) with and without h."""
+    task, outputs = model.task, outputs_of(model, clips, lengths=bundle.lengths)
+    without_h = outputs_of(model, clips, zero_h=True, lengths=bundle.lengths)
+    scores = {
+        "float": score(task, outputs, bundle.labels, model.outputs),
+        "golden": golden_score(bundle),
+        "float_zero_h": score(task, without_h, bundle.labels, model.outputs),
     }
+    kinds = ("rmse", "r2") if task.real else ("accuracy",)
+    found: dict = {kind: {name: getattr(each, kind) for name, each in scores.items()} for kind in kinds}
+    return found | ({"float_classes": task.classes_of(outputs).tolist()} if task is Task.CLASSIFY else {})
 
 
 def figures(compiled: Compiled) -> dict:
@@ -162,8 +172,9 @@ def figures(compiled: Compiled) -> dict:
         "multipliers": image.target.multipliers,
         "stages": stage_rows(bundle),
         "cycles": {"predicted": image.cycles(bundle.clips.shape[1])},
-        "accuracy": bundle.about["accuracy"],
+        **{kind: bundle.about[kind] for kind in ("accuracy", "rmse", "r2") if kind in bundle.about},
         "saturation": compiled.saturation.rates,
+        "saturated": bundle.about.get("saturated"),
     }
 
 
@@ -171,7 +182,7 @@ def report(output: Output, compiled: Compiled) -> None:
     """The tables of a compilation."""
     bundle, image = compiled.bundle, compiled.image
     stage_table(output, bundle)
-    accuracy, steps = bundle.about["accuracy"], bundle.clips.shape[1]
+    steps = bundle.clips.shape[1]
     clipped = {place: rate for place, rate in compiled.saturation.rates.items() if rate}
     output.facts(
         f"Compiled for {image.target.name}",
@@ -179,9 +190,8 @@ def report(output: Output, compiled: Compiled) -> None:
             "bundle": compiled.bundle_path,
             "image": compiled.image_path,
             "clips in the bundle": len(bundle.clips),
-            "accuracy, float": percent(accuracy["float"]),
-            "accuracy, integers": percent(accuracy["golden"]),
-            "accuracy, float with h = 0": percent(accuracy["float_zero_h"]),
+            **({} if "saturated" not in bundle.about else {SATURATED: percent(bundle.about["saturated"])}),
+            **score_facts(bundle.about, {"golden": "integers", "float_zero_h": "float with h = 0"}),
             "clipped in calibration": ", ".join(f"{p} {percent(r)}" for p, r in clipped.items()) or "nothing",
             f"predicted cycles, {steps} steps": image.cycles(steps),
         },

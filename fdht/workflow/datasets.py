@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fdht.console import Output
-from fdht.model.data import DATA_SETS, FOLDERS, DataSet, Source, Split, load, own, protocol
+from fdht.console import Output, percent
+from fdht.model.data import DATA_SETS, FOLDERS, DataSet, Source, Split, is_file_name, load, own, protocol
 from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError
+from fdht.spec.scaling import BITS
+from fdht.spec.task import Task
 
 PARTS = ("train", "validation", "final", "test")
 
@@ -24,19 +26,26 @@ SHOWN_CLASSES, SHOWN_CLIPS = 8, 8
 LINES, MARGIN, GAP = 72, 130, 4
 """Pixels of a contact sheet: height of a picture, width of the names, space between."""
 
+WIDEST = 288
+"""Pixels of a contact sheet that the steps of a sequence of values may take."""
 
-def source(name: str | None, folder: str | None, frames: int, split: str, fold: int) -> Source | None:
+
+def source(
+    name: str | None, folder: str | None, frames: int, split: str, fold: int, bits: int | None = None
+) -> Source | None:
     """The data set that options name; None if they name none. A folder alone holds clips of the user's own.
 
     This is where code of the user's own comes in: options name it, no file does.
 
     Raises:
-        SpecError: options about clips in a folder, and no folder; code of one's own that cannot be imported.
+        SpecError: options about data of one's own, and none; code of one's own that cannot be imported.
     """
-    if name is not None and ":" in name:
-        own(name)
-    options = Source(name or "folder", folder and str(Path(folder).resolve()), frames, split, fold)
-    if name is None and folder is None:
+    named = moved(name, folder)
+    given = {"frames": frames, "split": split, "fold": fold, "bits": BITS[0] if bits is None else bits}
+    options = Source(**{"name": "folder", **named}, **given)
+    if not named:
+        if bits is not None:
+            raise SpecError("--input-bits is about real values in a file; add --data")
         if options != Source("folder"):
             raise SpecError("--frames, --split and --fold are about clips in a folder; add --data-folder")
         return None
@@ -44,11 +53,14 @@ def source(name: str | None, folder: str | None, frames: int, split: str, fold: 
 
 
 def moved(name: str | None, folder: str | None) -> dict[str, str]:
-    """What options say of where the clips of a checkpoint are now, as fields of its `Source`.
+    """What options say of where data are, as fields of `Source`: a name, a folder, or the path of a file.
 
     Raises:
         SpecError: code of one's own that cannot be imported.
     """
+    if name is not None and is_file_name(name):
+        path = Path(folder or "", name).resolve()
+        return {"name": path.name, "folder": str(path.parent)}
     if name is not None and ":" in name:
         own(name)
     given = {"name": name, "folder": folder and str(Path(folder).resolve())}
@@ -56,7 +68,11 @@ def moved(name: str | None, folder: str | None) -> dict[str, str]:
 
 
 def options(chosen: Source) -> list[str]:
-    """The command line's options for a data set that a preset's file does not name: code of one's own, a folder."""
+    """The command line's options for a data set that a preset's file does not name: one's own."""
+    if chosen.file is not None:
+        given = {"data": chosen.file, "fold": chosen.fold or None, "input-bits": chosen.bits}
+        given |= {"input-bits": None} if chosen.bits == BITS[0] else {}
+        return [part for name, value in given.items() if value for part in (f"--{name}", shlex.quote(str(value)))]
     packaged_or_folder = chosen.name in DATA_SETS or chosen.name == Source("folder").name
     named = [] if packaged_or_folder else ["--data", shlex.quote(chosen.name)]
     if chosen.folder is None:
@@ -93,16 +109,20 @@ def run(output: Output, chosen: Source, path: Path | None, build: Path) -> dict:
     """
     with output.progress(f"reading {chosen.name}") as advance:
         data = load(chosen, progress=lambda done, total: advance(done, total))
-    words = inspect.cleandoc(protocol(chosen.name))
+    words = inspect.cleandoc(protocol(chosen.name)) if chosen.file is None else file_protocol(chosen, data)
     path = build / f"{data.name}.png" if path is None else path
     write(contact_sheet(data), path)
     sizes = {part: len(getattr(data, part)) for part in PARTS}
     output.text(words)
+    scaled = {} if data.scaling is None else {"scaled to": f"{data.scaling.bits} bits", **saturation(data)}
     output.facts(
         str(chosen),
         {
-            "classes": f"{data.classes}: {', '.join(data.class_names)}",
-            "a clip": f"{data.steps} steps of {data.inputs:,} values",
+            "task": str(data.task),
+            **({} if data.task.real else {"classes": f"{data.classes}: {', '.join(data.class_names)}"}),
+            **({"targets": data.classes} if data.task.real else {}),
+            "a clip": f"{steps(data)} of {data.inputs:,} values",
+            **scaled,
             **{f"{part} clips": size for part, size in sizes.items()},
             "clips skipped": skipped(data.skipped),
             "contact sheet": path,
@@ -111,13 +131,36 @@ def run(output: Output, chosen: Source, path: Path | None, build: Path) -> dict:
     return {
         "name": data.name,
         "classes": list(data.class_names),
+        "task": str(data.task),
         "steps": data.steps,
         "inputs": data.inputs,
+        "saturated": data.saturated,
         "clips": sizes,
         "skipped": list(data.skipped),
         "protocol": words,
         "sheet": str(path),
     }
+
+
+def file_protocol(chosen: Source, data: DataSet) -> str:
+    """What the data set of a file is, and how it is split, as `protocol` says of others."""
+    return (
+        f"Sequences in {chosen.file}, to {data.task}.\n\nWhat the file does not give apart is dealt into 5 folds, "
+        f"shuffled with seed 0, class by class and groups whole: fold {chosen.fold} tests, the next validates, the "
+        "rest trains."
+    )
+
+
+def steps(data: DataSet) -> str:
+    """How many steps its clips have."""
+    splits = (data.train, data.validation, data.test)
+    least = min(data.steps if split.lengths is None else int(split.lengths.min()) for split in splits)
+    return f"{data.steps} steps" if least == data.steps else f"{least} to {data.steps} steps"
+
+
+def saturation(data: DataSet) -> dict[str, str]:
+    """The row of a table that says how much the scaling of real values saturates; none where nothing was scaled."""
+    return {} if data.saturated is None else {"saturated in validation": percent(data.saturated)}
 
 
 def skipped(reasons: Sequence[str]) -> str:
@@ -128,14 +171,18 @@ def skipped(reasons: Sequence[str]) -> str:
 def contact_sheet(data: DataSet) -> Image.Image:
     """Pictures of up to 8 classes, spread over all: of each a row of training and a row of the test.
 
-    A row is a clip, step by step; or some clips, if a clip is one picture.
+    A row is a clip, step by step; or some clips, if a clip is one picture. Where a clip has no class of its own, there
+    is one row of any clips.
     """
+    shown: list[int | None] = [None]
+    if data.task is Task.CLASSIFY:
+        shown = [*map(int, np.linspace(0, data.classes - 1, min(SHOWN_CLASSES, data.classes)))]
     rows = [
-        (f"{data.class_names[number]}\n{part}", _row(data, getattr(data, part), number))
-        for number in np.unique(np.linspace(0, data.classes - 1, min(SHOWN_CLASSES, data.classes)).astype(int))
+        (part if number is None else f"{data.class_names[number]}\n{part}", _row(data, getattr(data, part), number))
+        for number in shown
         for part in ("train", "test")
     ]
-    width, height = rows[0][1][0].size
+    width, height = next(pictures for _, pictures in rows if pictures)[0].size
     columns = max(len(pictures) for _, pictures in rows)
     size = (MARGIN + columns * (width + GAP), len(rows) * (height + GAP))
     sheet = Image.new("RGB", size, "white")
@@ -148,17 +195,26 @@ def contact_sheet(data: DataSet) -> Image.Image:
     return sheet
 
 
-def _row(data: DataSet, split: Split, label: int) -> list[Image.Image]:
-    """Pictures of one class: the steps of its first clip, or its first clips."""
+def _row(data: DataSet, split: Split, label: int | None) -> list[Image.Image]:
+    """Pictures of one class, or of any: the steps of its first clip, or its first clips."""
     a_clip_is_a_picture = prod(data.image_shape) != data.inputs
-    clips = np.flatnonzero(split.labels == label)[: SHOWN_CLIPS if a_clip_is_a_picture else 1]
-    pictures = split.frames[split.order[clips]].reshape(-1, *data.image_shape)
+    of_class = np.arange(len(split)) if label is None else np.flatnonzero(split.labels == label)
+    clips = of_class[: SHOWN_CLIPS if a_clip_is_a_picture else 1]
+    raw = data.input_format.raw
+    grey = (split.frames[split.order[clips]].astype(np.int64) - raw.min) >> max(0, raw.width - 8)
+    pictures = grey.astype(np.uint8).reshape(-1, *data.image_shape)
+    if a_clip_is_a_picture and data.scaling is not None:  # steps run to the right, whatever the sizes
+        size = min(WIDEST, max(LINES, data.steps)), LINES
+        turned = (Image.fromarray(np.ascontiguousarray(picture.T)) for picture in pictures)
+        return [picture.resize(size, Image.Resampling.NEAREST).convert("RGB") for picture in turned]
+    if pictures.ndim == 4 and pictures.shape[3] != len("RGB"):
+        pictures = pictures[..., 0]
     height, width = data.image_shape[:2]
     enlarged = LINES // height
     if enlarged:
         size, way = (width * enlarged, height * enlarged), Image.Resampling.NEAREST
     else:
-        size, way = (width * LINES // height, LINES), Image.Resampling.BILINEAR
+        size, way = (max(1, width * LINES // height), LINES), Image.Resampling.BILINEAR
     return [Image.fromarray(picture).resize(size, way).convert("RGB") for picture in pictures]
 
 

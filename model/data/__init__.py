@@ -1,13 +1,15 @@
-"""The data sets, by name: those that come inside packages, those in folders, and a user's own."""
+"""The data sets, by name: those that come inside packages, in folders, in files, and a user's own."""
 
 import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import cast
 
+from fdht.model.data.arrays import from_arrays, from_dataset
+from fdht.model.data.checking import checked
+from fdht.model.data.files import is_file_name, read_file
 from fdht.model.data.films import clip_segments, playing_direction
 from fdht.model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, VideoFolder, YouTubeFaces
 from fdht.model.data.numerals import digits, spoken_digits
@@ -16,6 +18,7 @@ from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet
 from fdht.model.data.video import CACHE
 from fdht.spec.errors import SpecError
 from fdht.spec.record import Checked, Count, Text
+from fdht.spec.scaling import BITS
 
 __all__ = [
     "CACHE",
@@ -29,6 +32,9 @@ __all__ = [
     "Source",
     "Split",
     "VideoFolder",
+    "from_arrays",
+    "from_dataset",
+    "is_file_name",
     "load",
     "own",
     "protocol",
@@ -61,12 +67,15 @@ class Source(Checked):
     """Which data set, and how it is read; a checkpoint notes it, so that the clips are found again.
 
     Attributes:
-        name: of `DATA_SETS` or `FOLDERS`, or `module:name` of one's own, see `own`.
-        folder: where the clips lie; None for data sets that need none.
-        frames, split, fold: of clips in a folder, see `VideoFolder.load`.
+        name: of `DATA_SETS` or `FOLDERS`, a data file (see fdht.model.data.files), or `module:name` of one's own, see
+            `own`.
+        folder: where the clips or the file lie; None for data sets that need none, and for the current folder.
+        frames, split: of clips in a folder, see `VideoFolder.load`.
+        fold: of these, and of the samples in a file.
+        bits: of the raw words that real values in a file are scaled to.
 
     Raises:
-        SpecError: no frames, or more than `MOST_FRAMES`.
+        SpecError: no frames, or more than `MOST_FRAMES`, or words of other than 8 or 16 bits.
     """
 
     name: Text
@@ -74,12 +83,23 @@ class Source(Checked):
     frames: Count = 6
     split: Text = "group"
     fold: Count = 0
+    bits: Count = BITS[0]
 
     def __post_init__(self):
+        if self.bits not in BITS:
+            raise SpecError(f"input words of {self.bits} bits; they have {' or '.join(map(str, BITS))}")
         if not 1 <= self.frames <= MOST_FRAMES:
             raise SpecError(f"{self.frames} frames in a clip; it has 1 to {MOST_FRAMES:,}")
 
+    @property
+    def file(self) -> Path | None:
+        """The data file, if it is one."""
+        return Path(self.folder or "", self.name) if is_file_name(self.name) else None
+
     def __str__(self) -> str:
+        if self.file is not None:
+            changed = [f"fold {self.fold}"] * (self.fold > 0) + [f"{self.bits} bits"] * (self.bits != BITS[0])
+            return f"{self.file} ({', '.join(changed)})" if changed else str(self.file)
         if self.folder is None:
             return self.name
         return f"{self.name} in {self.folder} ({self.frames} frames, split by {self.split}, fold {self.fold})"
@@ -88,7 +108,7 @@ class Source(Checked):
 def load(
     source: Source | str, *, cache: Path | None = CACHE, progress: Callable[[int, int], None] | None = None
 ) -> DataSet:
-    """A data set by name, or from a folder.
+    """A data set by name, from a folder or from a file.
 
     Args:
         cache: where decoded clips are kept, None for nowhere.
@@ -97,9 +117,16 @@ def load(
     Raises:
         SpecError: no such data set; names those there are. Or one of somebody's own that `own` was not told. Or a
             folder is missing, or given where none is used.
-        FileError: the package that ships it is missing, or the folder holds nothing of the kind.
+        FileError: the package that ships it is missing, the folder holds nothing of the kind, or the file cannot be
+            read.
     """
     source = Source(source) if isinstance(source, str) else source
+    if source.file is not None:
+        if source != Source(source.name, source.folder, fold=source.fold, bits=source.bits):
+            raise SpecError(f"{source.name} has whole sequences; leave out --frames and --split")
+        return checked(source.name, read_file(source.file, bits=source.bits, fold=source.fold))
+    if source.bits != BITS[0]:
+        raise SpecError(f"{source.name} has input words of its own; leave out --input-bits")
     found = _find(source.name)
     if isinstance(found, type) and issubclass(found, VideoFolder):
         if source.folder is None:
@@ -111,7 +138,7 @@ def load(
         raise SpecError(
             f"{source.name} has clips and splits of its own; leave out --data-folder, --frames, --split and --fold"
         )
-    return _checked(source.name, found())
+    return checked(source.name, found())
 
 
 def protocol(name: str) -> str:
@@ -151,40 +178,6 @@ def own(name: str) -> None:
     if not callable(found):
         raise SpecError(f"{name} is a {type(found).__name__}; name a function or a VideoFolder of yours")
     _OWN[name] = cast("Callable[[], DataSet] | type[VideoFolder]", found)
-
-
-_FOR = {"train": "train", "validation": "validate", "final": "train finally", "test": "test"}
-
-
-def _checked(name: str, data: object) -> DataSet:
-    if not isinstance(data, DataSet):
-        raise SpecError(f"{name} gives a {type(data).__name__}; a function for a data set returns a DataSet")
-    for what in ("train", "validation", "final", "test"):
-        if not len(getattr(data, what)):
-            raise SpecError(f"{name} has no clips to {_FOR[what]}; its split {what} must have at least one")
-        if fault := _fault(data, getattr(data, what)):
-            raise SpecError(f"the split {what} of {name} {fault}")
-    return data
-
-
-def _fault(data: DataSet, split: Split) -> str | None:
-    """What is wrong with a split of one's own, in words that follow its name."""
-    frames, order, labels, raw = split.frames, split.order, split.labels, data.input_format.raw
-    if frames.ndim != 2 or order.ndim != 2 or labels.shape != order.shape[:1]:
-        return f"has frames {frames.shape}, order {order.shape} and labels {labels.shape}; make them F × N, B × T and B"
-    if frames.shape[1] != data.inputs or order.shape[1] != data.steps:
-        return f"has other steps than the test's, which are {data.steps} of {data.inputs} words"
-    if any(array.dtype.kind not in "iu" for array in (frames, order, labels)):
-        return f"has frames of {frames.dtype}, order of {order.dtype}, labels of {labels.dtype}; all are whole numbers"
-    if frames.min() < raw.min or frames.max() > raw.max:
-        return f"has words from {frames.min()} to {frames.max()}; its format has {raw.min} to {raw.max}"
-    if order.min() < 0 or order.max() >= len(frames):
-        return f"asks for frames {order.min()} to {order.max()} of 0 to {len(frames) - 1}"
-    if labels.min() < 0 or labels.max() >= data.classes:
-        return f"has labels from {labels.min()} to {labels.max()}; {data.classes} classes are 0 to {data.classes - 1}"
-    if prod(data.image_shape) not in (data.inputs, data.inputs * data.steps):
-        return f"has pictures of {data.image_shape}, which are neither a step of {data.inputs} words nor a clip"
-    return None
 
 
 def _find(name: str) -> Callable[[], DataSet] | type[VideoFolder]:

@@ -176,7 +176,7 @@ def trace(name: str) -> Trace:
 
 
 def same_words(names: dict[str, Any], name: str, path: Path) -> bool:
-    """Whether a program computes the golden model's logits, classes or numbers, and z, c and h of every layer and step."""
+    """Whether a program has the golden model's logits, classes or numbers, and z, c and h of every layer and step."""
     _, description, tensors = names["read"](path)
     logits, words = names["run"](description, tensors, tensors["clips"])
     golden, bundle = trace(name), bundles()[name]
