@@ -64,7 +64,6 @@ class Accelerator:
 
     Attributes:
         bundle: the integers, and what the golden model makes of some samples. image: the program for one engine.
-        scaling: how the values of a step become the engine's raw words.
         placed: the module's parts.
         saturation: what the formats clip, on the calibration samples.
         agreement: what the float module and the integers have in common on the samples in the bundle, see `report`.
@@ -72,7 +71,6 @@ class Accelerator:
 
     bundle: Bundle
     image: Image
-    scaling: Scaling
     placed: Placed
     saturation: SaturationReport
     agreement: dict[str, float]
@@ -82,6 +80,12 @@ class Accelerator:
     @property
     def target(self) -> Target:
         return self.image.target
+
+    @property
+    def scaling(self) -> Scaling:
+        """How the values of a step become the engine's raw words; bundle, image and driver have it too."""
+        assert self.bundle.scaling is not None
+        return self.bundle.scaling
 
     def words(self, x: Values) -> np.ndarray:
         """The engine's raw words (B × T × N) for what the module is called with. Parts on the host are run here."""
@@ -259,13 +263,14 @@ def compile(
         factor_width=target.factor_width,
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
+        scaling=scaling,
         about={"model": name or type(model).__name__, "classes": list(class_names)},
     )
     if class_names and len(class_names) != outputs:
         raise SpecError(f"{len(class_names)} names for {outputs} classes; give one each")
     image = compile_bundle(bundle, target)
     made = Accelerator(
-        bundle, image, scaling, placed, saturation, {}, tuple(map(str, class_names)), name or type(model).__name__
+        bundle, image, placed, saturation, {}, tuple(map(str, class_names)), name or type(model).__name__
     )
     return replace(made, agreement=_agreement(made, network, words[kept]))
 

@@ -158,17 +158,27 @@ class Project(Checked):
             SpecError: what `spec` refuses, or a setting that cannot be trained with.
         """
         given = {field.name: getattr(self.training, field.name) for field in fields(Training)}
-        return Preset(
-            self.name, data=str(folder / self.data.file), spec=self.spec, clips_per_epoch=10**9, **given
-        )
+        return Preset(self.name, data=str(folder / self.data.file), spec=self.spec, clips_per_epoch=10**9, **given)
 
     def to_toml(self, comments: tuple[str, ...] = ()) -> str:
         """The file's text: what `read` reads, with words for people."""
-        lines = [*(f"# {comment}" for comment in comments), f"name = {_toml(self.name)}", f"board = {_toml(self.board)}"]
+        lines = [
+            *(f"# {comment}" for comment in comments),
+            f"name = {_toml(self.name)}",
+            f"board = {_toml(self.board)}",
+        ]
         for title, part, about in (
             ("data", self.data, "where it lies, relative to this file, and what it holds"),
-            ("network", self.network, "the product of the input modes holds inputs + hidden, of the output modes 4 × hidden"),
-            ("training", self.training, "a rate says by how much the network changes per step; three times more or less do"),
+            (
+                "network",
+                self.network,
+                "the product of the input modes holds inputs + hidden, of the output modes 4 × hidden",
+            ),
+            (
+                "training",
+                self.training,
+                "a rate says by how much the network changes per step; three times more or less do",
+            ),
         ):
             lines += ["", f"[{title}] # {about}"]
             values = {field.name: getattr(part, field.name) for field in fields(part)}

@@ -9,6 +9,7 @@ import fdht
 from fdht import FDHTLSTM, fdht_lstm
 from fdht.accelerator import MismatchError
 from fdht.compiler.image import Image
+from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
@@ -175,3 +176,14 @@ def test_parameters_that_are_no_numbers_are_refused(x):
 def test_a_board_with_another_engine_is_refused(x):
     with pytest.raises(SpecError, match="icebreaker has the engine icebreaker, and this was compiled for small"):
         fdht.compile(model(), x, SMALL).build("icebreaker")
+
+
+def test_the_driver_takes_real_values_and_gives_them(x):
+    """On a board in simulation, with the image alone."""
+    own = model(outputs=2)
+    made = fdht.compile(own, x, SMALL, regression=True)
+    pins = Pins(divisor=None)
+    with SimulatedBoard(build_system(SMALL, pins), pins) as board, fdht.Device(board.url, timeout=10) as device:
+        device.load(made.image)
+        results = list(device.run(x[:2]))
+    np.testing.assert_array_equal(np.stack([result.values for result in results]), made.predict(x[:2]))
