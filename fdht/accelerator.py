@@ -167,8 +167,12 @@ class Accelerator:
         """
         path = Path(path)
         image = replace(self.image, bundle_hash=self.bundle.save(path))
-        image.save(path.with_name(f"{path.stem}.{self.target.name or 'engine'}.image"))
+        image.save(self.image_path(path))
         return path
+
+    def image_path(self, path: Path) -> Path:
+        """Where `save` puts the image of a bundle at `path`."""
+        return path.with_name(f"{path.stem}.{self.target.name or 'engine'}.image")
 
     def build(self, board: str, folder: Path | str | None = None, *, seeds: Sequence[int] = (1,)) -> dict:
         """Makes the board's bitstream with open tools; minutes, or seconds where an equal one was made before.
@@ -211,6 +215,7 @@ def compile(
     calibration: Values,
     target: Target | str = "icebreaker",
     *,
+    vectors: Values | None = None,
     labels: Values | None = None,
     class_names: Sequence[str] = (),
     regression: bool = False,
@@ -227,7 +232,8 @@ def compile(
         calibration: what the model is called with, samples × ...: some tens of the training's samples. Formats are
             chosen on them.
         target: an engine, or its name: `icebreaker`, `ulx3s-85f` and others (`fdht synth --list`).
-        labels: what is true of these samples, if the bundle is to say: classes, or real numbers of a regression.
+        vectors: samples that go into the bundle with their results; those of the calibration when left out.
+        labels: what is true of these, if the bundle is to say: classes, or real numbers of a regression.
         class_names: of the classes, in their order.
         regression: the outputs are real numbers, not logits.
         host: names of submodules in front of the first LSTM that stay on the host.
@@ -252,13 +258,14 @@ def compile(
     scaling = Scaling.fit(values.reshape(-1, values.shape[-1]), bits, alike=True)
     network = converted(placed, scaling, regression, ranks)
     words = scaling.to_words(values)
-    kept = spread_over(len(words), min(VECTORS, len(words)))
+    tested = words if vectors is None else scaling.to_words(_values(placed, _tensor(vectors)))
+    kept = spread_over(len(tested), min(VECTORS, len(tested)))
     task, outputs = network.task, network.layers[-1].classes
     bundle, saturation = quantise(
         network,
         plan(network.layers, target),
-        words[kept],
-        _truth(labels, kept, len(words), task.truth_shape(words.shape[1], outputs), task.real),
+        tested[kept],
+        _truth(labels, kept, len(tested), task.truth_shape(tested.shape[1], outputs), task.real),
         calibration=words[spread_over(len(words), min(CALIBRATION_CLIPS, len(words)))],
         factor_width=target.factor_width,
         accumulator_width=target.accumulator_width,
@@ -272,7 +279,7 @@ def compile(
     made = Accelerator(
         bundle, image, placed, saturation, {}, tuple(map(str, class_names)), name or type(model).__name__
     )
-    return replace(made, agreement=_agreement(made, network, words[kept]))
+    return replace(made, agreement=_agreement(made, network, tested[kept]))
 
 
 def _agreement(made: Accelerator, network: nn.Module, words: np.ndarray) -> dict[str, float]:

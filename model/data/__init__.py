@@ -1,7 +1,5 @@
 """The data sets, by name: those that come inside packages, in folders, in files, and a user's own."""
 
-import importlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from fdht.model.data.numerals import digits, spoken_digits
 from fdht.model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
 from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
 from fdht.model.data.video import CACHE
+from fdht.model.named import named
 from fdht.spec.errors import SpecError
 from fdht.spec.record import Checked, Count, Text
 from fdht.spec.scaling import BITS
@@ -166,15 +165,7 @@ def own(name: str) -> None:
     Raises:
         SpecError: it cannot be imported, or is neither.
     """
-    module, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)  # the installed command does not look where it is called
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise SpecError(f"{name} cannot be imported ({error}); name a function or a VideoFolder of yours") from None
-    finally:
-        sys.path.remove(here)
+    found = named(name, "a function or a VideoFolder")
     if not callable(found):
         raise SpecError(f"{name} is a {type(found).__name__}; name a function or a VideoFolder of yours")
     _OWN[name] = cast("Callable[[], DataSet] | type[VideoFolder]", found)

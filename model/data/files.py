@@ -8,6 +8,7 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -56,20 +57,38 @@ def read_file(path: Path, *, bits: int = BITS[0], fold: int = 0) -> DataSet:
         FileError: missing, damaged, too large for this machine, of another form, or without what is needed.
         SpecError: data that no model can be trained on.
     """
-    if not path.is_file():
-        raise FileError(f"there is no file {path}; check the path, or pass where it is with --data")
     name = path.stem.removesuffix("_TRAIN")
     try:
         check_name("a data set", name)
     except SpecError as error:
         raise FileError(f"{path} names no data set ({error})") from None
-    try:
+    with _reading(path):
         files, given = _READERS[path.suffix.lower()](path)
         content = hashlib.sha256()
         for file in files:
             with file.open("rb") as opened:
                 content.update(hashlib.file_digest(opened, "sha256").digest())
         return from_arrays(**given, bits=bits, fold=fold, name=name, content=content.hexdigest())
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of a file as they are, by the names of `NAMES`.
+
+    Raises:
+        FileError: as for `read_file`.
+    """
+    with _reading(path):
+        return _READERS[path.suffix.lower()](path)[1]
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    if not path.is_file():
+        raise FileError(f"there is no file {path}; check the path, or pass where it is with --data")
+    if not is_file_name(path.name):
+        raise FileError(f"{path} is no data file; its name ends in {', '.join(_READERS)}")
+    try:
+        yield
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror or error}; check the path") from None
     except MemoryError:
