@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fdht.model.contraction import absorb, stage_weights
-from fdht.model.layers import NO_MASKS, Classifier, Masks, place
+from fdht.model.contraction import absorb, place, stage_weights
+from fdht.model.layers import NO_MASKS, Classifier, Masks
 from fdht.model.quantise import choose_formats, real_weights, within
 from fdht.model.rounding import Table, parted, product, rounded
 from fdht.spec.errors import SpecError

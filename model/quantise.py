@@ -308,7 +308,7 @@ def _observe(model: Classifier, parts: list[_Part], clips: np.ndarray) -> tuple[
     vectors = [x]
     with torch.no_grad():
         for layer in model.lstm_layers:
-            vectors.append(layer(vectors[-1])[0])
+            vectors.append(layer(vectors[-1], batch_first=True)[0])
         logits = model.head(vectors[-1][:, -1])
     vectors = [vector.cpu().double() for vector in vectors]
     largest = [[0.0] * len(part.stages) for part in parts]
