@@ -249,9 +249,9 @@ def cut_network(network: TensorNetwork, box: Region) -> TensorNetwork:
 
 
 def cut(network: TensorNetwork, box: Region, tensor: torch.Tensor, indices: tuple[str, ...]) -> torch.Tensor:
-    """A tensor of a network with its input modes cut to a box: a view."""
+    """A tensor of a network with its input modes cut to a box (if they are not yet): a view."""
     for name, start, size in zip(network.inputs, box.start, box.shape, strict=True):
-        if name in indices and size < network.size[name]:
+        if name in indices and size < tensor.shape[indices.index(name)]:
             tensor = tensor.narrow(indices.index(name), start, size)
     return tensor
 
@@ -335,7 +335,11 @@ class BoxContraction:
         )
 
     def matrices(self, weights: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-        """Merged weights of the stages, of the whole network (dimensions as `Stage.weight`), as `__call__` takes them."""
+        """Merged weights of the stages, of the whole network or of the box, as `__call__` takes them.
+
+        Args:
+            weights: dimensions as `Stage.weight`.
+        """
         result = []
         for stage, step, weight in zip(self.stages, self._steps, weights, strict=True):
             own = _ordered(cut(self._whole, self._box, weight, stage.weight).reshape(step.split), step.weight)
@@ -377,24 +381,27 @@ def _step(
     return step, result
 
 
+def in_order(tensor: torch.Tensor, region: Region, first: int) -> torch.Tensor:
+    """A region's box, its modes the dimensions from `first` on, with its parts in the vector's order: a view."""
+    _, sizes, by_mode = _filling(region)
+    if len(sizes) == len(region.shape) and by_mode is None:
+        return tensor
+    end, split = first + len(region.shape), sizes if by_mode is None else tuple(sizes[k] for k in by_mode)
+    tensor = tensor.view(*tensor.shape[:first], *split, *tensor.shape[end:])
+    if by_mode is None:
+        return tensor
+    back = sorted(range(len(by_mode)), key=by_mode.__getitem__)
+    dims = range(tensor.dim())
+    return tensor.permute(*dims[:first], *(first + k for k in back), *dims[first + len(back) :])
+
+
 def take(tensor: torch.Tensor, region: Region, first: int) -> torch.Tensor:
     """What a region holds, as one dimension: the modes are the tensor's dimensions from `first` on."""
-    modes = len(region.shape)
     for mode, (start, size) in enumerate(zip(region.start, region.shape, strict=True)):
         if tensor.shape[first + mode] != size:
             tensor = tensor.narrow(first + mode, start, size)
-    missing, sizes, by_mode = _filling(region)
-    if len(sizes) > modes or by_mode is not None:
-        split = sizes if by_mode is None else tuple(sizes[k] for k in by_mode)
-        tensor = tensor.reshape(*tensor.shape[:first], *split, *tensor.shape[first + modes :])
-        if by_mode is not None:
-            back = sorted(range(len(by_mode)), key=lambda k: by_mode[k])
-            dims = range(tensor.dim())
-            tensor = tensor.permute(
-                *dims[:first], *(first + k for k in back), *dims[first + len(back) :]
-            )
-    tensor = tensor.flatten(first, first + len(sizes) - 1)
-    return tensor.narrow(first, 0, region.count) if missing else tensor
+    parts = in_order(tensor, region, first).flatten(first, first + len(region.order) - 1)
+    return parts.narrow(first, 0, region.count) if prod(region.shape) > region.count else parts
 
 
 def place(vectors: torch.Tensor, region: Region) -> torch.Tensor:

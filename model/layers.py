@@ -14,9 +14,9 @@ from torch.nn.utils.rnn import PackedSequence
 from fdht.model.contraction import (
     START,
     BoxContraction,
-    contract,
     cut,
     cut_network,
+    in_order,
     join_stages,
     joining,
     left_to_right,
@@ -25,7 +25,7 @@ from fdht.model.contraction import (
     stage_weights,
     take,
 )
-from fdht.model.recurrence import autocast_off, can_fuse, fused, steps
+from fdht.model.recurrence import Kept, autocast_off, can_fuse, fused, steps
 from fdht.spec.choose import Modes, Ranks, Tree, chosen_network, chosen_stack
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import PIXELS, InputFormat
@@ -39,8 +39,8 @@ Device = torch.device | str | int | None
 MOST_FORMED = 1 << 17
 """Most entries of a W that is formed for x; beyond, x is contracted with the factors (measured: decisions)."""
 
-MOST_RECURRENT = 1 << 20
-"""Most entries of a W_h that is formed (measured: decisions)."""
+MOST_ON_THE_WAY = 1 << 20
+"""Most entries of a tensor on the way to such a W."""
 
 
 class NetworkWeight(nn.Module):
@@ -114,7 +114,9 @@ class NetworkWeight(nn.Module):
         """The mean square entry of the dense matrix, or of its columns in a box of the input modes."""
         network, factors = self.network, dict(self.factors.items())
         if box is not None:
-            factors = {name: cut(network, box, factors[name], factor.indices) for name, factor in network.factor.items()}
+            factors = {
+                name: cut(network, box, factors[name], factor.indices) for name, factor in network.factor.items()
+            }
             network = cut_network(network, box)
         return mean_square(network, factors)
 
@@ -128,24 +130,31 @@ class NetworkWeight(nn.Module):
         return next(iter(self.factors.values())).dtype
 
     @property
-    def largest(self) -> int:
-        """Entries of the largest tensor on the way to the dense weight."""
+    def small(self) -> bool:
+        """Whether the dense weight is small enough to form it in every call."""
         network = self.network
+        if prod(network.input_shape) * prod(network.output_shape) > MOST_FORMED:
+            return False
         names = tuple(factor.indices for factor in network.factors)
-        return joining(
-            names, tuple(map(network.shape, names)), (*network.outputs, *network.inputs), MOST_PARAMETERS
-        ).largest
+        order = (*network.outputs, *network.inputs)
+        return joining(names, tuple(map(network.shape, names)), order, MOST_PARAMETERS).largest <= MOST_ON_THE_WAY
 
     @property
     def whole(self) -> tuple[Stage, ...]:
         """The stage list that merges all factors."""
         return stages(self.network, (tuple(self.network.factor),))
 
-    def formed(self, groups: Iterable[Stage], merged: Iterable[Tensor], box: Region) -> Tensor:
-        """The columns of the dense weight in a box, out of `merged` factors: output modes × the box's modes."""
-        network = self.network
-        parts = [(cut(network, box, of, stage.weight), stage.weight) for stage, of in zip(groups, merged, strict=True)]
-        return contract(parts, (*network.outputs, *network.inputs))
+    def formed(self, merged: Iterable[Tensor], box: Region) -> Tensor:
+        """The columns of the dense weight in a box, out of all factors merged: output modes × the box's modes."""
+        (tensor,), (stage,) = merged, self.whole
+        network, indices = self.network, stage.weight
+        return cut(network, box, tensor, indices).permute(
+            [indices.index(name) for name in (*network.outputs, *network.inputs)]
+        )
+
+    def on(self, box: Region, start: int) -> BoxContraction:
+        """The contraction of vectors in a box, in fewer stages where that takes less time (see `join_stages`)."""
+        return BoxContraction(self.network, box, join_stages(self.network, box, self.stage_list, start))
 
     def dense(self) -> Tensor:
         """The dense matrix: prod(output modes) × prod(input modes), both in C order."""
@@ -217,7 +226,7 @@ class HTLinear(nn.Module):
             for shape, count in ((network.input_shape, inputs), (network.output_shape, outputs))
         )
         self.weight = NetworkWeight(network, stage_list, 1 / inputs, None, device, dtype)
-        self._forms, self._of_x = _contraction_of(self.weight, self._x)
+        self._of_x, self._kept = self.weight.on(self._x, START // 20), Kept()
         self.register_parameter(
             "bias", nn.Parameter(torch.zeros(outputs, device=device, dtype=dtype)) if bias else None
         )
@@ -231,12 +240,10 @@ class HTLinear(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
         """Maps the input, any leading dimensions × in_features, to the same × out_features."""
         _check_vectors("input", input, self.in_features, "features", self.weight)
-        if self._forms:
-            with autocast_off(input.device):
-                matrix = self.to_dense()
-            return functional.linear(input, matrix, self.bias)
         with autocast_off(input.device):
-            matrices = self._of_x.matrices(self.weight.merged(self._of_x.stages))
+            matrices = self._kept(self.weight.factors.values(), self._weights)
+        if self.weight.small:
+            return functional.linear(input, matrices[0], self.bias)
         data = input.reshape(-1, self.in_features)
         y = take(self._of_x(data, matrices), self._y, 1).reshape(*input.shape[:-1], self.out_features)
         return y if self.bias is None else y + self.bias
@@ -244,8 +251,11 @@ class HTLinear(nn.Module):
     def to_dense(self) -> Tensor:
         """W as a matrix: out_features × in_features."""
         whole = self.weight.whole
-        dense = self.weight.formed(whole, self.weight.merged(whole), self._x)
-        return take(take(dense, self._y, 0), self._x, 1)
+        return take(take(self.weight.formed(self.weight.merged(whole), self._x), self._y, 0), self._x, 1)
+
+    def _weights(self) -> list[Tensor]:
+        """What the input meets: W, or the matrices of a contraction."""
+        return [self.to_dense()] if self.weight.small else self._of_x.matrices(self.weight.merged(self._of_x.stages))
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -294,11 +304,11 @@ class FDHTLSTMLayer(nn.Module):
         )
         self._spread()
         self._gates_in_order = spec.z_positions.tolist() == list(range(prod(spec.network.output_shape)))
-        self._forms_x, self._of_x = _contraction_of(self.weight, spec.x)
-        self._forms_h = 4 * spec.hidden**2 <= MOST_RECURRENT
-        source = self.recurrent or self.weight
-        joined = join_stages(source.network, spec.h, source.stage_list, START)
-        self._of_h = BoxContraction(source.network, spec.h, joined)
+        of_h = self.recurrent or self.weight
+        self._forms = self.weight.small and of_h.small
+        self._of_x = self.weight.on(spec.x, START // 20)
+        self._of_h = of_h.on(spec.h, START)
+        self._kept = Kept()
 
     def reset_parameters(self) -> None:
         """Draws the parameters anew."""
@@ -343,59 +353,54 @@ class FDHTLSTMLayer(nn.Module):
             state = zeros, zeros
         h, c = state
         with autocast_off(x.device):
-            of_x, of_h = self._weights(zero_h)
+            of_x, of_h = self._kept(self._factors(), self._weights)
         bias = None if self.bias is None else self.bias.flatten()
-        if isinstance(of_x, Tensor) and isinstance(of_h, Tensor) and mask_h is None and can_fuse(x):
+        if self._forms and not zero_h and mask_h is None and can_fuse(x):
             biases = () if bias is None else (bias,)
-            output, h, c = fused(x, batch_sizes, h, c, (of_x, of_h, *biases), batch_first)
+            output, h, c = fused(x, batch_sizes, h, c, (*of_x, *of_h, *biases), batch_first)
             return output, (h, c)
         data = x if batch_sizes is not None else x.flatten(0, 1)
-        if isinstance(of_x, Tensor):
-            z = functional.linear(data, of_x)
-        else:
-            z = self._gates(self._of_x(data, of_x), 1)
+        z = functional.linear(data, of_x[0]) if self._forms else self._gates(self._of_x(data, of_x), 1)
         z = z if bias is None else z + bias
         every = z.split(batch_sizes.tolist()) if batch_sizes is not None else z.unflatten(0, x.shape[:2]).unbind(time)
-        if isinstance(of_h, list):
-            matrices = of_h
-            outputs, h, c = steps(every, h, c, lambda h: self._gates(self._of_h(h, matrices), 1), mask_h)
-        else:
-            outputs, h, c = steps(every, h, c, of_h, mask_h)
+
+        def feedback(h: Tensor) -> Tensor:
+            return functional.linear(h, of_h[0]) if self._forms else self._gates(self._of_h(h, of_h), 1)
+
+        outputs, h, c = steps(every, h, c, None if zero_h else feedback, mask_h)
         return torch.stack(outputs, time) if batch_sizes is None else torch.cat(outputs), (h, c)
 
     def to_dense(self) -> Tensor:
         """W as torch.nn.LSTM knows it: 4H × (N + H), columns [weight_ih | weight_hh]."""
         source = self.recurrent or self.weight
         of_x, of_h = self.weight.merged(self.weight.whole), source.merged(source.whole)
-        return torch.cat(
-            [
-                self._matrix(self.weight, self.weight.whole, of_x, self.spec.x),
-                self._matrix(source, source.whole, of_h, self.spec.h),
-            ],
-            1,
-        )
+        return torch.cat([self._matrix(self.weight, of_x, self.spec.x), self._matrix(source, of_h, self.spec.h)], 1)
 
-    def _weights(self, zero_h: bool) -> tuple[Tensor | list[Tensor], Tensor | list[Tensor] | None]:
-        """What x and h meet: each a matrix (4H × N, 4H × H), or those of a contraction; None for h with `zero_h`."""
+    def _factors(self) -> list[Tensor]:
+        every = (self.weight, self.recurrent)
+        return [factor for weight in every if weight is not None for factor in weight.factors.values()]
+
+    def _weights(self) -> tuple[list[Tensor], list[Tensor]]:
+        """What x and h meet: each a matrix (4H × N, 4H × H), or those of a contraction."""
+        of_h = self.recurrent or self.weight
+        if self._forms:
+            merged = self.weight.merged(self.weight.whole)
+            x = self._matrix(self.weight, merged, self.spec.x)
+            if self.recurrent is not None:
+                merged = of_h.merged(of_h.whole)
+            return [x], [self._matrix(of_h, merged, self.spec.h)]
         merged = self.weight.merged(self._of_x.stages)
-        if self._forms_x:
-            of_x = self._matrix(self.weight, self._of_x.stages, merged, self.spec.x)
-        else:
-            of_x = self._of_x.matrices(merged)
-        if zero_h:
-            return of_x, None
-        source, groups = self.weight, self._of_x.stages
-        if self.recurrent is not None or not self._forms_h:
-            source = self.recurrent or self.weight
-            groups = source.whole if self._forms_h else self._of_h.stages
-            merged = source.merged(groups)
-        if self._forms_h:
-            return of_x, self._matrix(source, groups, merged, self.spec.h)
-        return of_x, self._of_h.matrices(merged)
+        x = self._of_x.matrices(merged)
+        if self._of_h.stages != self._of_x.stages or self.recurrent is not None:
+            merged = of_h.merged(self._of_h.stages)
+        return x, self._of_h.matrices(merged)
 
-    def _matrix(self, weight: NetworkWeight, groups: Sequence[Stage], merged: list[Tensor], box: Region) -> Tensor:
-        """4H × what is in a box, out of merged factors."""
-        return take(self._gates(weight.formed(groups, merged, box), 0), box, 1)
+    def _matrix(self, weight: NetworkWeight, merged: list[Tensor], box: Region) -> Tensor:
+        """4H × what is in a box, out of all factors merged."""
+        parts = in_order(weight.formed(merged, box), box, len(self.spec.network.outputs))
+        rows = parts if self._gates_in_order else self._gates(parts, 0)
+        matrix = rows.reshape(4 * self.spec.hidden, -1)
+        return matrix.narrow(1, 0, box.count) if matrix.shape[1] > box.count else matrix
 
     def _gates(self, tensor: Tensor, first: int) -> Tensor:
         """The output modes, dimensions from `first` on, as one dimension of 4H."""
@@ -408,8 +413,8 @@ class FDHTLSTMLayer(nn.Module):
 class FDHTLSTM(nn.Module):
     """`torch.nn.LSTM` whose weights are tensor networks (FDHT-LSTM, CVPR 2021).
 
-    Arguments are those of `torch.nn.LSTM`, by the same names and in the same order, and the size of the networks: `rank`
-    or `max_factors`. So are the conventions: gates in the order i, f, g, o, sequences T × B × N (or B × T × N with
+    Arguments are those of `torch.nn.LSTM`, by the same names and in the same order, and the size of the networks:
+    `rank` or `max_factors`. So are the conventions: gates in the order i, f, g, o, sequences T × B × N (or B × T × N with
     `batch_first`, or T × N unbatched) or packed, states layers × B × H (layers × H unbatched).
 
     Args:
@@ -430,8 +435,8 @@ class FDHTLSTM(nn.Module):
         stage_lists: one order of contraction per layer; simple ones when left out.
 
     Raises:
-        SpecError: sizes, modes or ranks that make no layer, layers that do not follow each other, a stage list that does
-            not name every factor once, `bidirectional` or `proj_size`.
+        SpecError: sizes, modes or ranks that make no layer, layers that do not follow each other, a stage list that
+            does not name every factor once, `bidirectional` or `proj_size`.
     """
 
     def __init__(
@@ -528,8 +533,9 @@ class FDHTLSTM(nn.Module):
             input: T × B × N, B × T × N with `batch_first`, or T × N; or a PackedSequence of B sequences of any lengths.
             hx: (h_0, c_0), each layers × B × H, or layers × H for an unbatched input; zeros when left out.
             zero_h: put 0 in place of the previous h in every step (the ablation: what is h worth?).
-            mask_h: as h_0 (or without its first dimension, for one layer): what the previous h is multiplied by in every
-                step, before it meets its weights (dropout in the sense of Gal & Ghahramani 2016: one mask per sequence).
+            mask_h: as h_0 (or without its first dimension, for one layer): what the previous h is multiplied by in
+                every step, before it meets its weights (dropout in the sense of Gal & Ghahramani 2016: one mask per
+                sequence).
 
         Returns:
             output, (h_n, c_n): the last layer's h of every step laid out like the input, and all layers' states after
@@ -552,7 +558,10 @@ class FDHTLSTM(nn.Module):
         size = (self.num_layers, batch, self.hidden_size) if batched else (self.num_layers, self.hidden_size)
         state, mask = _state_of(hx, size, data), _mask_of(mask_h, size)
         if not batched:
-            state, mask = state and (state[0].unsqueeze(1), state[1].unsqueeze(1)), mask and [m.unsqueeze(0) for m in mask]
+            state, mask = (
+                state and (state[0].unsqueeze(1), state[1].unsqueeze(1)),
+                mask and [m.unsqueeze(0) for m in mask],
+            )
         if packed is not None and packed.sorted_indices is not None:
             order = packed.sorted_indices
             state, mask = state and (state[0][:, order], state[1][:, order]), mask and [m[order] for m in mask]
@@ -685,14 +694,6 @@ class Classifier(nn.Module):
         seen = x if masks.x is None else x * masks.x[:, None]
         _, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
         return self.head(h[-1] if masks.head is None else h[-1] * masks.head)
-
-
-def _contraction_of(weight: NetworkWeight, box: Region) -> tuple[bool, BoxContraction]:
-    """Whether a weight is formed for vectors in a box, and how they are contracted with it otherwise."""
-    network = weight.network
-    if prod(network.input_shape) * prod(network.output_shape) <= MOST_FORMED and weight.largest <= MOST_RECURRENT:
-        return True, BoxContraction(network, box, (tuple(network.factor),))
-    return False, BoxContraction(network, box, join_stages(network, box, weight.stage_list, START // 20))
 
 
 def _refuse(bidirectional: bool, proj_size: int) -> None:

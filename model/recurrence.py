@@ -1,13 +1,15 @@
 """The recurrence of an LSTM: step by step in few operations, or by torch's own fused one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import _VF, Tensor  # pyright: ignore[reportPrivateUsage]
 from torch.autograd import forward_ad
-from torch.nn import functional
+from torch.nn import Parameter, functional
+
+T = TypeVar("T")
 
 Matrix = Tensor | Callable[[Tensor], Tensor]
 """W_h: a matrix (4H × H), or what maps b × H to b × 4H."""
@@ -51,19 +53,53 @@ def autocast_off(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, enabled=False)
 
 
+def unwatched() -> bool:
+    """Whether a call is only carried out: no transform of functions, tracing or compilation looks at it."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()  # pyright: ignore[reportPrivateUsage]
+        and forward_ad._current_level < 0  # pyright: ignore[reportPrivateUsage]
+    )
+
+
 def can_fuse(x: Tensor) -> bool:
-    """Whether torch's own LSTM does all that is asked for: on the CPU, with derivatives as `backward` takes them.
+    """Whether torch's own LSTM does all that is asked for: on the CPU, in one precision, for plain autograd.
 
     What transforms a function, or traces it, sees the operations of `steps`: oneDNN's LSTM has no forward derivative
     and no batching rule. On a GPU, cuDNN's would want its weights in one piece of memory, and has no second derivative.
     """
-    return (
-        x.device.type == "cpu"
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()  # pyright: ignore[reportPrivateUsage]
-        and forward_ad._current_level < 0  # pyright: ignore[reportPrivateUsage]
-    )
+    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and unwatched()
+
+
+class Kept:
+    """What was made of some tensors, as long as they hold the same numbers: for calls that need no gradients.
+
+    The numbers themselves are compared. torch counts the changes of a tensor, but not those by way of its `data`, as
+    moving averages of weights are often written.
+    """
+
+    def __init__(self):
+        self._kept: tuple[list[Tensor], Any] | None = None
+
+    def __reduce__(self):
+        return Kept, ()
+
+    def __call__(self, tensors: Iterable[Tensor], make: Callable[[], T]) -> T:
+        """What `make` returns, perhaps of an earlier call."""
+        given = [*tensors]
+        if torch.is_grad_enabled() or not unwatched() or not all(_plain(tensor) for tensor in given):
+            self._kept = None
+            return make()
+        kept = self._kept
+        if kept is None or not all(
+            a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(kept[0], given, strict=True)
+        ):
+            kept = self._kept = [tensor.detach().clone() for tensor in given], make()
+        return kept[1]
+
+
+def _plain(tensor: Tensor) -> bool:
+    return type(tensor) in (Tensor, Parameter) and tensor.device.type == "cpu"
 
 
 def fused(

@@ -412,8 +412,6 @@ STACK = [
 """Three layers of three kinds: 20 inputs, 5 hidden units."""
 
 
-
-
 @pytest.mark.parametrize("with_state", [False, True])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_a_stack_is_torchs_stack(layers, with_state):
