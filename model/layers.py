@@ -182,7 +182,7 @@ class HTLinear(nn.Module):
         SpecError: sizes, modes or ranks that make no network, a stage list that does not name every factor once.
     """
 
-    bias: Tensor | None
+    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -195,7 +195,7 @@ class HTLinear(nn.Module):
         rank: Ranks | None = None,
         max_factors: int | None = None,
         modes: Modes | None = None,
-        tree: Tree | None = None,
+        tree: Tree = None,
         format: str = "ht",
         network: TensorNetwork | None = None,
         stage_list: StageList | None = None,
@@ -283,7 +283,7 @@ class FDHTLSTMLayer(nn.Module):
         SpecError: a stage list that does not name every factor once.
     """
 
-    bias: Tensor | None
+    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -370,6 +370,11 @@ class FDHTLSTMLayer(nn.Module):
         outputs, h, c = steps(every, h, c, None if zero_h else feedback, mask_h)
         return torch.stack(outputs, time) if batch_sizes is None else torch.cat(outputs), (h, c)
 
+    @property
+    def biases(self) -> Tensor:
+        """The bias, 4 × H; zeros if there is none."""
+        return self._factors()[0].new_zeros(4, self.spec.hidden) if self.bias is None else self.bias
+
     def to_dense(self) -> Tensor:
         """W as torch.nn.LSTM knows it: 4H × (N + H), columns [weight_ih | weight_hh]."""
         source = self.recurrent or self.weight
@@ -413,9 +418,9 @@ class FDHTLSTMLayer(nn.Module):
 class FDHTLSTM(nn.Module):
     """`torch.nn.LSTM` whose weights are tensor networks (FDHT-LSTM, CVPR 2021).
 
-    Arguments are those of `torch.nn.LSTM`, by the same names and in the same order, and the size of the networks:
-    `rank` or `max_factors`. So are the conventions: gates in the order i, f, g, o, sequences T × B × N (or B × T × N with
-    `batch_first`, or T × N unbatched) or packed, states layers × B × H (layers × H unbatched).
+    Arguments are those of `torch.nn.LSTM`, by the same names and in the same order, and the size of the network:
+    `rank` or `max_factors`. So are the conventions: gates in the order i, f, g, o, sequences T × B × N (or B × T × N
+    with `batch_first`, or T × N unbatched) or packed, states layers × B × H (layers × H unbatched).
 
     Args:
         input_size, hidden_size: N and H; or, in place of both, a specification, or one per layer.
@@ -455,7 +460,7 @@ class FDHTLSTM(nn.Module):
         rank: Ranks | None = None,
         max_factors: int | None = None,
         modes: Modes | None = None,
-        tree: Tree | None = None,
+        tree: Tree = None,
         format: str = "ht",
         spec: LSTMSpec | Sequence[LSTMSpec] | None = None,
         stage_lists: Sequence[StageList | None] | None = None,

@@ -214,7 +214,7 @@ class QuantisedClassifier(nn.Module):
                 _Pass(each, weights[c], formats, c) for c, each in enumerate(self._chains) if each.chain.layer == number
             ]
             mask = x.new_zeros(()) if zero_h else None if masks.h is None else masks.h[number]
-            vectors = _layer(spec, layer.bias, parts, formats.gate, tables, vectors, mask)
+            vectors = _layer(spec, layer.biases, parts, formats.gate, tables, vectors, mask)
         return vectors
 
     def _raw(self, x: Tensor) -> Tensor:
