@@ -161,7 +161,7 @@ def test_a_linear_layer_of_any_size(inputs, outputs, way):
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_formed_is_contracted(data):
-    """Outputs, states and gradients of both ways, with states, masks, in packed sequences, for every kind of network."""
+    """Outputs, states and gradients of both ways: states, masks, packed sequences, every kind of network."""
     specs = data.draw(models())
     batch_first, form = data.draw(st.booleans()), data.draw(st.sampled_from(["batch", "packed", "alone"]))
     masked, with_state = data.draw(st.booleans()), data.draw(st.booleans())
