@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from fdht.accelerator import Accelerator, compile
     from fdht.host.device import Device
     from fdht.model.decompose import from_dense, linear_from_dense, lstm_from_dense
-    from fdht.model.layers import FDHTLSTM, HTLinear, StackedFDHTLSTM
+    from fdht.model.layers import FDHTLSTM, HTLinear
     from fdht.model.optimiser import parameter_groups
     from fdht.spec.bundle import Bundle
+    from fdht.spec.choose import choose_modes, chosen_lstm
     from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
     from fdht.spec.network import (
         balanced_tree,
@@ -38,9 +39,10 @@ __all__ = [
     "Device",
     "HTLinear",
     "LSTMSpec",
-    "StackedFDHTLSTM",
     "balanced_tree",
     "bt_network",
+    "choose_modes",
+    "chosen_lstm",
     "compile",
     "dense_lstm",
     "dense_network",
@@ -61,9 +63,10 @@ _NAMES = {
     "fdht.accelerator": ("Accelerator", "compile"),
     "fdht.host.device": ("Device",),
     "fdht.model.decompose": ("from_dense", "linear_from_dense", "lstm_from_dense"),
-    "fdht.model.layers": ("FDHTLSTM", "HTLinear", "StackedFDHTLSTM"),
+    "fdht.model.layers": ("FDHTLSTM", "HTLinear"),
     "fdht.model.optimiser": ("parameter_groups",),
     "fdht.spec.bundle": ("Bundle",),
+    "fdht.spec.choose": ("choose_modes", "chosen_lstm"),
     "fdht.spec.lstm": ("LSTMSpec", "dense_lstm", "fdht_lstm", "lstm_on"),
     "fdht.spec.network": (
         "balanced_tree",

@@ -1,14 +1,15 @@
 """A user's own module as a `Classifier` of raw words: its layers as they are, its inputs' scaling folded in."""
 
-import copy
 from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import nn
 
-from fdht.model.layers import FDHTLSTM, Classifier, HTLinear, StackedFDHTLSTM
+from fdht.model.decompose import lstm_from_dense
+from fdht.model.layers import FDHTLSTM, Classifier, FDHTLSTMLayer, HTLinear
 from fdht.model.placed import EACH, Placed
+from fdht.spec.choose import chosen_lstm
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import dense_lstm
 from fdht.spec.scaling import Scaling
@@ -39,33 +40,29 @@ def converted(placed: Placed, scaling: Scaling, regression: bool = False, ranks:
     Raises:
         SpecError: layers that do not fit each other, or steps that differ.
     """
-    layers = [layer for name, part in placed.layers for layer in _layers(name, part, ranks)]
-    layers[0] = _on_words(layers[0], scaling)
+    layers = [layer for _, part in placed.layers for layer in _layers(part, ranks)]
     head = placed.head[1]
     assert isinstance(head, nn.Linear | HTLinear)
-    task = TASKS[placed.steps == EACH, regression]
     specs = [replace(layer.spec, classes=0, task=Task.CLASSIFY) for layer in layers]
-    specs[-1] = replace(specs[-1], classes=head.out_features, task=task)
+    specs[-1] = replace(specs[-1], classes=head.out_features, task=TASKS[placed.steps == EACH, regression])
     model = Classifier(specs, scaling.input_format)
     with torch.no_grad():
         for own, layer in zip(model.lstm_layers, layers, strict=True):
-            own.load_state_dict(layer.state_dict())
+            own.load_state_dict({"bias": own.bias.zero_(), **layer.state_dict()})
         model.head.weight.copy_(head.to_dense() if isinstance(head, HTLinear) else head.weight)
         model.head.bias.copy_(torch.zeros(head.out_features) if head.bias is None else head.bias)
+        _fold(model.lstm_layers[0], scaling)
     return model.eval()
 
 
-def _layers(name: str, part: nn.Module, ranks: int | None) -> Iterator[FDHTLSTM]:
-    """The layers of a part, on the CPU in single precision."""
-    if isinstance(part, StackedFDHTLSTM):
-        for number, layer in enumerate(part.layers):
-            yield from _layers(f"{name}.{number}", layer, ranks)
-    elif isinstance(part, FDHTLSTM):
-        yield copy.deepcopy(part).to("cpu", torch.float32)
+def _layers(part: nn.Module, ranks: int | None) -> Iterator[FDHTLSTMLayer]:
+    """The layers of a part."""
+    if isinstance(part, FDHTLSTM):
+        yield from part.lstm_layers
     else:
         assert isinstance(part, nn.LSTM)
         for number in range(part.num_layers):
-            yield _of_dense(_single(part, number), ranks)
+            yield from _of_dense(_single(part, number), ranks).lstm_layers
 
 
 def _single(lstm: nn.LSTM, number: int) -> nn.LSTM:
@@ -79,38 +76,31 @@ def _single(lstm: nn.LSTM, number: int) -> nn.LSTM:
 
 
 def _of_dense(lstm: nn.LSTM, ranks: int | None) -> FDHTLSTM:
-    """An nn.LSTM of one layer on one matrix, or brought to a rank."""
+    """An nn.LSTM of one layer, on one matrix or brought to a rank."""
+    if ranks is not None:
+        return lstm_from_dense(lstm, chosen_lstm(lstm.input_size, lstm.hidden_size, rank=ranks), ranks)[0]
     layer = FDHTLSTM(dense_lstm(lstm.input_size, lstm.hidden_size, 0))
     of_x, of_h, *biases = (parameter.detach() for parameter in lstm.all_weights[0])
     with torch.no_grad():
-        (factor,) = layer.weight.factors.values()
+        (own,) = layer.lstm_layers
+        (factor,) = own.weight.factors.values()
         factor.copy_(torch.cat([of_x, of_h], 1).reshape(factor.shape))
-        layer.bias.copy_(sum(biases, of_x.new_zeros(4 * lstm.hidden_size)).unflatten(0, (4, lstm.hidden_size)))
+        own.bias.copy_(sum(biases, of_x.new_zeros(4 * lstm.hidden_size)).unflatten(0, (4, lstm.hidden_size)))
     return layer
 
 
-def _on_words(layer: FDHTLSTM, scaling: Scaling) -> FDHTLSTM:
-    """The layer for x in the numbers that words stand for: x = centre + scale × number."""
+def _fold(layer: FDHTLSTMLayer, scaling: Scaling) -> None:
+    """Makes the layer one of the numbers that words stand for: x = centre + scale × number."""
     if min(scaling.step) != max(scaling.step):
         raise SpecError("a layer takes words of one step for all values; fit the scaling with `alike`")
-    scale = scaling.step[0] / float(scaling.input_format.raw.lsb)
-    centre = torch.tensor(scaling.centre, dtype=torch.float64)
-    with torch.no_grad():
-        of_x = layer.to_dense()[:, : layer.spec.inputs].double()
-        shift = of_x @ centre.expand(layer.spec.inputs)
-        layer.bias += shift.unflatten(0, (4, layer.spec.hidden)).float()
-        _scale_x(layer, scale)
-    return layer
-
-
-def _scale_x(layer: FDHTLSTM, by: float) -> None:
-    """Multiplies the columns of x: a factor of W_x, or of the common weight what meets x and not h."""
     spec, network = layer.spec, layer.spec.network
-    name = network.factors[0].name
-    part = layer.weight.factors[name]
+    centre = torch.tensor(scaling.centre, dtype=torch.float64).expand(spec.inputs)
+    shift = layer.to_dense()[:, : spec.inputs].double() @ centre
+    layer.bias += shift.unflatten(0, (4, spec.hidden)).float()
+    part = layer.weight.factors[network.factors[0].name]
     if layer.recurrent is None:  # boxes that do not overlap have no index in common in some mode
         modes = zip(network.inputs, spec.x.start, spec.x.shape, spec.h.start, spec.h.shape, strict=True)
         mode, start, size = next((mode, a, m) for mode, a, m, b, n in modes if a + m <= b or b + n <= a)
         factor = next(factor for factor in network.factors if mode in factor.indices)
         part = layer.weight.factors[factor.name].narrow(factor.indices.index(mode), start, size)
-    part.mul_(by)
+    part.mul_(scaling.step[0] / scaling.input_format.raw.lsb)

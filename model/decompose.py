@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod, sqrt
+from math import frexp, ldexp, prod, sqrt
 
 import numpy as np
 import torch
@@ -86,6 +86,8 @@ def from_dense(
         raise SpecError(f"a relative error of {error} is outside 0 <= error < 1; to truncate further give ranks")
 
     order = len(inputs)
+    size = ldexp(1.0, frexp(tensor.abs().max().item() or 1.0)[1] - 1)
+    tensor = tensor / size  # exactly; squares of what is very large or small are no numbers
     truncation = _Truncation(tree, ranks, error, tensor.norm().item())
     factors: dict[str, Tensor] = {}
 
@@ -122,7 +124,7 @@ def from_dense(
         store(top[0], left[:, :rank])
         store(top[1], right[:rank].T)
         core = values[:rank].diag()
-    store(tree, core.reshape(-1, 1))
+    store(tree, size * core.reshape(-1, 1))
     network = ht_network(inputs, outputs, _with_ranks(tree, truncation.kept))
     return Decomposition(network, {factor.name: factors[factor.name] for factor in network.factors}, truncation.errors)
 
@@ -146,9 +148,11 @@ def lstm_from_dense(
         which takes W_h over as it is.
 
     Raises:
-        SpecError: an LSTM of another kind or size than the specification, a network that is not HT, a recurrent one
-            that is not dense, or what `from_dense` refuses.
+        SpecError: no LSTM, one of another kind or size than the specification, a network that is not HT, a recurrent
+            one that is not dense, or what `from_dense` refuses.
     """
+    if not isinstance(lstm, nn.LSTM):
+        raise SpecError(f"a {type(lstm).__name__} is no torch.nn.LSTM; only its cell can be taken over")
     if lstm.num_layers != 1 or lstm.bidirectional or lstm.proj_size:
         raise SpecError(
             f"an LSTM of {lstm.num_layers} layers, bidirectional={lstm.bidirectional}, proj_size={lstm.proj_size} is "
@@ -163,6 +167,8 @@ def lstm_from_dense(
     if recurrent is not None and recurrent.kind != "dense":
         raise SpecError(f"a recurrent network of kind {recurrent.kind} cannot take over W_h; make it dense")
     of_x, of_h, *biases = (parameter.detach() for parameter in lstm.all_weights[0])
+    if not all(bool(tensor.isfinite().all()) for tensor in (of_h, *biases)):
+        raise SpecError("the LSTM holds infinities or NaN; a decomposition needs finite entries")
 
     def placed(of: TensorNetwork, *columns: tuple[np.ndarray, torch.Tensor]) -> torch.Tensor:
         matrix = torch.zeros(prod(of.output_shape), prod(of.input_shape), dtype=torch.float64)
@@ -174,14 +180,15 @@ def lstm_from_dense(
     matrix = placed(network, x, h) if recurrent is None else placed(network, x)
     result = from_dense(matrix, network.input_shape, network.output_shape, ht_tree(network), ranks, error)
 
-    layer = FDHTLSTM(replace(spec, network=result.network), lstm.batch_first).to(of_x)
+    layers = FDHTLSTM(replace(spec, network=result.network), batch_first=lstm.batch_first).to(of_x)
+    (layer,) = layers.lstm_layers
     _fill(layer.weight, result)
     with torch.no_grad():
         if recurrent is not None and layer.recurrent is not None:
             factor = layer.recurrent.factors["W"]
             factor.copy_(placed(recurrent, h).reshape(factor.shape))
-        layer.bias.copy_(sum(biases, of_x.new_zeros(4 * spec.hidden)).unflatten(0, (4, spec.hidden)))
-    return layer, result
+        layer.biases.copy_(sum(biases, of_x.new_zeros(4 * spec.hidden)).unflatten(0, (4, spec.hidden)))
+    return layers, result
 
 
 def linear_from_dense(
@@ -202,10 +209,12 @@ def linear_from_dense(
         decomposition of its weight.
 
     Raises:
-        SpecError: a network that is not HT, or what `from_dense` refuses.
+        SpecError: no linear layer, a network that is not HT, or what `from_dense` refuses.
     """
+    if not isinstance(linear, nn.Linear):
+        raise SpecError(f"a {type(linear).__name__} is no torch.nn.Linear; only that can be taken over")
     result = from_dense(linear.weight, network.input_shape, network.output_shape, ht_tree(network), ranks, error)
-    layer = HTLinear(result.network, bias=linear.bias is not None).to(linear.weight)
+    layer = HTLinear(network=result.network, bias=linear.bias is not None).to(linear.weight)
     _fill(layer.weight, result)
     if layer.bias is not None:
         with torch.no_grad():
@@ -225,15 +234,21 @@ class _Truncation:
         nodes = [node for node in tree.walk() if node is not tree]
         if ranks is None and error is None:
             ranks = {node.name: node.rank for node in nodes}
-        limits = {node.name: ranks for node in nodes} if isinstance(ranks, int) else dict(ranks or {})
+        if isinstance(ranks, int | np.integer):
+            ranks = {node.name: int(ranks) for node in nodes}
+        if not isinstance(ranks, Mapping | None):
+            raise SpecError(f"ranks = {ranks!r} are none; give an integer, or one per node by name")
+        limits = dict[str, int](ranks or {})
         for name, limit in limits.items():
+            if not isinstance(limit, int | np.integer):
+                raise SpecError(f"node {name} has rank {limit!r}, which is no integer")
             if name not in {node.name for node in nodes}:
                 raise SpecError(f"no rank can be set for node {name}; the tree has {', '.join(n.name for n in nodes)}")
             if limit < 1:
                 raise SpecError(f"node {name} has rank {limit}; ranks start at 1")
         self.kept: dict[str, int] = {}
         self.errors = {node.name: 0.0 for node in nodes}
-        self._limits, self._norm = limits, norm
+        self._limits, self._norm = {name: int(limit) for name, limit in limits.items()}, norm
         self._budget = None if error is None else (error * norm) ** 2
         self._waiting = len(nodes) - 1
 

@@ -55,7 +55,7 @@ class DenseModel:
         with torch.no_grad():
             factor = layer.weight.factors["W"]
             factor.copy_(torch.cat([of_x, of_h], 1).reshape(factor.shape))
-            layer.bias.copy_(sum(biases, torch.zeros(4 * self.lstm.hidden_size)).reshape(layer.bias.shape))
+            layer.biases.copy_(sum(biases, torch.zeros(4 * self.lstm.hidden_size)).reshape(layer.biases.shape))
         _copy(model.head, self.head)
         return model.eval()
 
@@ -101,9 +101,8 @@ class DenseModel:
             raise SpecError(f"a head of {self.head.out_features} outputs does not fit {spec.classes} classes")
         layer, decomposition = lstm_from_dense(self.lstm, spec, ranks)
         model = Classifier(layer.spec, input_format)
-        (own,) = model.lstm_layers
-        own.load_state_dict(layer.state_dict())
-        _balance(own.weight)
+        model.lstm.load_state_dict(layer.state_dict())
+        _balance(model.networks[0])
         if self.head is not None:
             _copy(model.head, self.head)
         return model.eval(), decomposition
@@ -189,7 +188,7 @@ def write_dense(path: Path | str, model: Classifier) -> dict[str, tuple[int, ...
         raise SpecError(f"as dense matrices the model has {numbers:,} numbers; at most {MOST_PARAMETERS:,} are written")
     state = {}
     for k, layer in enumerate(model.lstm_layers):
-        inputs, bias = layer.spec.inputs, layer.bias.detach().flatten().cpu()
+        inputs, bias = layer.spec.inputs, layer.biases.detach().flatten().cpu()
         weight = layer.to_dense().detach().cpu()
         state[f"lstm.weight_ih_l{k}"] = weight[:, :inputs].contiguous()
         state[f"lstm.weight_hh_l{k}"] = weight[:, inputs:].contiguous()

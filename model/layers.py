@@ -1,56 +1,47 @@
-"""Torch layers whose weight is a tensor network: forward and backward never form the dense matrix."""
+"""Torch layers whose weight is a tensor network; the dense matrix is formed only where it is small."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache
+import warnings
+from collections.abc import Iterable, Sequence
 from math import prod, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from fdht.model.contraction import absorb, join_stages, left_to_right, mean_square, merge, stage_weights
+from fdht.model.contraction import (
+    START,
+    BoxContraction,
+    cut,
+    cut_network,
+    in_order,
+    join_stages,
+    joining,
+    left_to_right,
+    mean_square,
+    merge,
+    stage_weights,
+    take,
+)
+from fdht.model.recurrence import Kept, autocast_off, can_fuse, fused, steps
+from fdht.spec.choose import Modes, Ranks, Tree, chosen_network, chosen_stack
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import PIXELS, InputFormat
-from fdht.spec.lstm import LSTMSpec, Region, stack
+from fdht.spec.lstm import MOST_PARAMETERS, LSTMSpec, Region, stack
 from fdht.spec.network import TensorNetwork
-from fdht.spec.stages import StageList, check_sizes, stages
+from fdht.spec.stages import Stage, StageList, check_sizes, stages
 from fdht.spec.task import OutputScaling, Task, check_outputs
 
 Device = torch.device | str | int | None
 """Where parameters are made, as torch's layers take it."""
 
+MOST_FORMED = 1 << 17
+"""Most entries of a W that is formed for x; beyond, x is contracted with the factors (measured: decisions)."""
 
-class BoxContraction:
-    """Contracts data that is zero outside a box of a network's input modes: only the box, with the factors cut to it.
-
-    Args:
-        network: the weight.
-        box: its shape is that of the data, its start where the data lies in the input modes.
-        stage_list: order of contraction.
-
-    Raises:
-        SpecError: a stage list that does not name every factor once.
-    """
-
-    def __init__(self, network: TensorNetwork, box: Region, stage_list: StageList):
-        self._box, self._network = box, _cut(network, box)
-        self._stages = stages(self._network, stage_list)
-        self._to_outputs = (0, *(1 + self._stages[-1].result.index(name) for name in network.outputs))
-
-    def weights(self, factors: Mapping[str, Tensor]) -> list[Tensor]:
-        """The merged weight of every stage, dimensions in the order of `Stage.weight`; differentiable."""
-        cut = _cut_factors(self._network, self._box, factors)
-        return [weight.contiguous() for weight in stage_weights(self._network, self._stages, cut)]
-
-    def __call__(self, data: Tensor, weights: list[Tensor]) -> Tensor:
-        """Contracts data (samples × the box) with stage weights to samples × output modes."""
-        indices = self._network.inputs
-        for stage, weight in zip(self._stages, weights, strict=True):
-            data, indices = absorb(stage, weight, data, indices), stage.result
-        return data.permute(self._to_outputs)
+MOST_ON_THE_WAY = 1 << 20
+"""Most entries of a tensor on the way to such a W."""
 
 
 class NetworkWeight(nn.Module):
@@ -124,18 +115,47 @@ class NetworkWeight(nn.Module):
         """The mean square entry of the dense matrix, or of its columns in a box of the input modes."""
         network, factors = self.network, dict(self.factors.items())
         if box is not None:
-            network = _cut(network, box)
-            factors = _cut_factors(network, box, factors)
+            factors = {
+                name: cut(network, box, factors[name], factor.indices) for name, factor in network.factor.items()
+            }
+            network = cut_network(network, box)
         return mean_square(network, factors)
 
-    def on(self, box: Region, *, join: bool = False) -> BoxContraction:
-        """The contraction of data that fills a box; with `join`, in fewer stages where that takes less time."""
-        stage_list = join_stages(_cut(self.network, box), self.stage_list) if join else self.stage_list
-        return BoxContraction(self.network, box, stage_list)
+    def merged(self, groups: Iterable[Stage]) -> list[Tensor]:
+        """The factors of every stage merged: dimensions as `Stage.weight`; differentiable."""
+        return stage_weights(self.network, groups, dict(self.factors.items()))
 
-    def weights(self, contraction: BoxContraction) -> list[Tensor]:
-        """Stage weights of a contraction."""
-        return contraction.weights(dict(self.factors.items()))
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the factors."""
+        return next(iter(self.factors.values())).dtype
+
+    @property
+    def small(self) -> bool:
+        """Whether the dense weight is small enough to form it in every call."""
+        network = self.network
+        if prod(network.input_shape) * prod(network.output_shape) > MOST_FORMED:
+            return False
+        names = tuple(factor.indices for factor in network.factors)
+        order = (*network.outputs, *network.inputs)
+        return joining(names, tuple(map(network.shape, names)), order, MOST_PARAMETERS).largest <= MOST_ON_THE_WAY
+
+    @property
+    def whole(self) -> tuple[Stage, ...]:
+        """The stage list that merges all factors."""
+        return stages(self.network, (tuple(self.network.factor),))
+
+    def formed(self, merged: Iterable[Tensor], box: Region) -> Tensor:
+        """The columns of the dense weight in a box, out of all factors merged: output modes × the box's modes."""
+        (tensor,), (stage,) = merged, self.whole
+        network, indices = self.network, stage.weight
+        return cut(network, box, tensor, indices).permute(
+            [indices.index(name) for name in (*network.outputs, *network.inputs)]
+        )
+
+    def on(self, box: Region, start: int) -> BoxContraction:
+        """The contraction of vectors in a box, in fewer stages where that takes less time (see `join_stages`)."""
+        return BoxContraction(self.network, box, join_stages(self.network, box, self.stage_list, start))
 
     def dense(self) -> Tensor:
         """The dense matrix: prod(output modes) × prod(input modes), both in C order."""
@@ -147,100 +167,368 @@ class NetworkWeight(nn.Module):
 class HTLinear(nn.Module):
     """A linear layer y = W x + b whose W is a tensor network (hierarchical Tucker, or any other kind).
 
+    Arguments are those of `torch.nn.Linear`, by the same names and in the same order, and the size of the network.
+
     Args:
-        network: W; `in_features` is the product of its input modes, `out_features` of its output modes.
+        in_features, out_features: sizes of x and y; or, in place of both, a network, whose modes then say them.
         bias: add a bias of `out_features` entries.
+        device, dtype: of the parameters.
+        rank, max_factors, modes, tree, format: of the network, as for `FDHTLSTM`.
+        network: W itself, with modes that hold at least so many features.
         stage_list: order of contraction; a simple one when left out.
-        device, dtype: of the parameters, as `torch.nn.Linear` takes them.
 
     Entries of W start with variance 1 / in_features, so y has x's variance.
+
+    Raises:
+        SpecError: sizes, modes or ranks that make no network, a stage list that does not name every factor once.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int | TensorNetwork | None = None,
+        out_features: int | None = None,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        *,
+        rank: Ranks | None = None,
+        max_factors: int | None = None,
+        modes: Modes | None = None,
+        tree: Tree = None,
+        format: str = "ht",
+        network: TensorNetwork | None = None,
+        stage_list: StageList | None = None,
+    ):
+        super().__init__()
+        if isinstance(in_features, TensorNetwork):
+            if out_features is not None:
+                raise SpecError("a network says the sizes; pass bias, device and dtype by name")
+            in_features, network = None, in_features
+        if network is None:
+            inputs, outputs = _counts(in_features=in_features, out_features=out_features)
+            network = chosen_network(
+                inputs, outputs, rank=rank, max_factors=max_factors, modes=modes, tree=tree, format=format
+            )
+        else:
+            _refuse_both("network", rank=rank, max_factors=max_factors, modes=modes, tree=tree)
+            inputs = prod(network.input_shape) if in_features is None else _count("in_features", in_features)
+            outputs = prod(network.output_shape) if out_features is None else _count("out_features", out_features)
+        for what, count, shape in (
+            ("in_features", inputs, network.input_shape),
+            ("out_features", outputs, network.output_shape),
+        ):
+            if count > prod(shape):
+                raise SpecError(f"{what} = {count} does not fit modes {shape}, which hold {prod(shape)}; enlarge one")
+        self.in_features, self.out_features = inputs, outputs
+        self._x, self._y = (
+            Region((0,) * len(shape), shape, tuple(range(len(shape))), count)
+            for shape, count in ((network.input_shape, inputs), (network.output_shape, outputs))
+        )
+        self.weight = NetworkWeight(network, stage_list, 1 / inputs, None, device, dtype)
+        self._of_x, self._kept = self.weight.on(self._x, START // 20), Kept()
+        self.register_parameter(
+            "bias", nn.Parameter(torch.zeros(outputs, device=device, dtype=dtype)) if bias else None
+        )
+
+    def reset_parameters(self) -> None:
+        """Draws the parameters anew."""
+        self.weight.reset_parameters(1 / self.in_features)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Maps the input, any leading dimensions × in_features, to the same × out_features."""
+        _check_vectors("input", input, self.in_features, "features", self.weight)
+        with autocast_off(input.device):
+            matrices = self._kept(self.weight.factors.values(), self._weights)
+        if self.weight.small:
+            return functional.linear(input, matrices[0], self.bias)
+        data = input.reshape(-1, self.in_features)
+        y = take(self._of_x(data, matrices), self._y, 1).reshape(*input.shape[:-1], self.out_features)
+        return y if self.bias is None else y + self.bias
+
+    def to_dense(self) -> Tensor:
+        """W as a matrix: out_features × in_features."""
+        whole = self.weight.whole
+        return take(take(self.weight.formed(self.weight.merged(whole), self._x), self._y, 0), self._x, 1)
+
+    def _weights(self) -> list[Tensor]:
+        """What the input meets: W, or the matrices of a contraction."""
+        return [self.to_dense()] if self.weight.small else self._of_x.matrices(self.weight.merged(self._of_x.stages))
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class FDHTLSTMLayer(nn.Module):
+    """A layer of `FDHTLSTM`: its eight matrices are one tensor network (FDHT-LSTM, CVPR 2021), or two: W_x and W_h.
+
+    torch's two biases, which only ever occur as their sum, are one here: `bias`, 4 × H, gates in the order i, f, g, o.
+
+    Args:
+        spec: sizes, network and placements. Its head is not this layer's business.
+        stage_list: order of contraction of `fdht.spec.network`; a simple one when left out.
+        bias: have one.
+        device, dtype: of the parameters.
+
+    W_x starts with entries of variance 1 / N and W_h with 1 / H, so each brings the mean square of x and h into z, for
+    any depth and rank. The forget gate's bias starts at 1, the others at 0.
+
+    Where W is small it is formed once per call, differentiably, and torch's own LSTM does the rest; where W_h alone is
+    small, that is formed, and x is contracted with the factors, of all steps at once. The numbers are the same to
+    rounding.
 
     Raises:
         SpecError: a stage list that does not name every factor once.
     """
 
-    def __init__(
-        self,
-        network: TensorNetwork,
-        bias: bool = True,
-        stage_list: StageList | None = None,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ):
-        super().__init__()
-        self.in_features, self.out_features = prod(network.input_shape), prod(network.output_shape)
-        self.weight = NetworkWeight(network, stage_list, 1 / self.in_features, None, device, dtype)
-        modes, shape = range(len(network.inputs)), network.input_shape
-        self._contraction = self.weight.on(Region((0,) * len(modes), shape, tuple(modes), self.in_features))
-        self.bias = nn.Parameter(torch.zeros(self.out_features, device=device, dtype=dtype)) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps x, any leading dimensions × in_features, to the same × out_features."""
-        data = x.reshape(-1, *self.weight.network.input_shape)
-        y = self._contraction(data, self.weight.weights(self._contraction))
-        y = y.reshape(*x.shape[:-1], self.out_features)
-        return y if self.bias is None else y + self.bias
-
-    def to_dense(self) -> Tensor:
-        """W as a matrix: out_features × in_features."""
-        return self.weight.dense()
-
-
-class FDHTLSTM(nn.Module):
-    """One LSTM layer whose eight matrices are one tensor network (FDHT-LSTM, CVPR 2021), or two: W_x and W_h.
-
-    Conventions are those of `torch.nn.LSTM` with one layer: gates in the order i, f, g, o, sequences T × B × N (or
-    B × T × N with `batch_first`, or T × N unbatched) or packed, states 1 × B × H (1 × H unbatched). torch's two
-    biases, which only ever occur as their sum, are one here: `bias`, 4 × H.
-
-    Args:
-        spec: sizes, network and placements. Its head is not this layer's business.
-        batch_first: the batch dimension of x and output comes first.
-        stage_list: order of contraction of `fdht.spec.network`; a simple one when left out.
-        bidirectional: refused; it is here to say so.
-        device, dtype: of the parameters, as `torch.nn.LSTM` takes them.
-
-    W_x starts with entries of variance 1 / N and W_h with 1 / H, so each brings the mean square of x and h into z, for
-    any depth and rank. The forget gate's bias starts at 1, the others at 0.
-
-    Raises:
-        SpecError: a stage list that does not name every factor once, or `bidirectional`.
-    """
-
-    _z_positions: Tensor
+    bias: nn.Parameter | None
 
     def __init__(
         self,
         spec: LSTMSpec,
-        batch_first: bool = False,
         stage_list: StageList | None = None,
-        bidirectional: bool = False,
+        bias: bool = True,
         device: Device = None,
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
-        _refuse_bidirectional(bidirectional)
-        self.spec, self.batch_first = spec, batch_first
+        self.spec = spec
         self.weight = NetworkWeight(spec.network, stage_list, 1 / spec.inputs, spec.x, device, dtype)
-        of_h = 1 / spec.hidden
         self.recurrent = None
         if spec.recurrent is not None:
-            self.recurrent = NetworkWeight(spec.recurrent, None, of_h, spec.h, device, dtype)
+            self.recurrent = NetworkWeight(spec.recurrent, None, 1 / spec.hidden, spec.h, device, dtype)
+        self.register_parameter(
+            "bias", nn.Parameter(torch.empty(4, spec.hidden, device=device, dtype=dtype)) if bias else None
+        )
+        self._spread()
+        self._gates_in_order = spec.z_positions.tolist() == list(range(prod(spec.network.output_shape)))
+        of_h = self.recurrent or self.weight
+        self._forms = self.weight.small and of_h.small
+        self._of_x = self.weight.on(spec.x, START // 20)
+        self._of_h = of_h.on(spec.h, START)
+        self._kept = Kept()
+
+    def reset_parameters(self) -> None:
+        """Draws the parameters anew."""
+        self.weight.reset_parameters(1 / self.spec.inputs, self.spec.x)
+        if self.recurrent is not None:
+            self.recurrent.reset_parameters(1 / self.spec.hidden, self.spec.h)
+        self._spread()
+
+    def _spread(self) -> None:
+        """Gives W_h its own variance, where it is in one network with W_x, and the bias its start."""
         if self.recurrent is None:
-            self.weight.scale_apart(spec.h, spec.x, of_h)
-        self._of_x = self.weight.on(spec.x)
-        # h's box is small; to start a stage takes longer there than its multiplications.
-        self._of_h = (self.recurrent or self.weight).on(spec.h, join=True)
-        self.bias = nn.Parameter(torch.zeros(4, spec.hidden, device=device, dtype=dtype))
-        with torch.no_grad():
-            self.bias[1] = 1
-        self.register_buffer("_z_positions", torch.from_numpy(spec.z_positions).to(device), persistent=False)
-        self._in_order = spec.z_positions.tolist() == list(range(prod(spec.network.output_shape)))
+            self.weight.scale_apart(self.spec.h, self.spec.x, 1 / self.spec.hidden)
+        if self.bias is not None:
+            with torch.no_grad():
+                self.bias.zero_()
+                self.bias[1] = 1
 
     def forward(
         self,
-        x: Tensor | PackedSequence,
+        x: Tensor,
         state: tuple[Tensor, Tensor] | None = None,
+        *,
+        batch_sizes: Tensor | None = None,
+        batch_first: bool = False,
+        zero_h: bool = False,
+        mask_h: Tensor | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Runs sequences.
+
+        Args:
+            x: T × B × N, or B × T × N with `batch_first`; with `batch_sizes`, the data of a packed sequence.
+            state: h and c before the first step, B × H; zeros when left out.
+            batch_sizes: sequences per step.
+            zero_h, mask_h: as for `FDHTLSTM`; the mask is B × H.
+
+        Returns:
+            h after every step, laid out as x, and h and c after each sequence's last step, B × H.
+        """
+        time = 1 if batch_first and batch_sizes is None else 0
+        if state is None:
+            zeros = x.new_zeros(x.shape[1 - time] if batch_sizes is None else int(batch_sizes[0]), self.spec.hidden)
+            state = zeros, zeros
+        h, c = state
+        with autocast_off(x.device):
+            of_x, of_h = self._kept(self._factors(), self._weights)
+        bias = None if self.bias is None else self.bias.flatten()
+        if self._forms and not zero_h and mask_h is None and can_fuse(x):
+            biases = () if bias is None else (bias,)
+            output, h, c = fused(x, batch_sizes, h, c, (*of_x, *of_h, *biases), batch_first)
+            return output, (h, c)
+        data = x if batch_sizes is not None else x.flatten(0, 1)
+        z = functional.linear(data, of_x[0]) if self._forms else self._gates(self._of_x(data, of_x), 1)
+        z = z if bias is None else z + bias
+        every = z.split(batch_sizes.tolist()) if batch_sizes is not None else z.unflatten(0, x.shape[:2]).unbind(time)
+
+        def feedback(h: Tensor) -> Tensor:
+            return functional.linear(h, of_h[0]) if self._forms else self._gates(self._of_h(h, of_h), 1)
+
+        outputs, h, c = steps(every, h, c, None if zero_h else feedback, mask_h)
+        return torch.stack(outputs, time) if batch_sizes is None else torch.cat(outputs), (h, c)
+
+    @property
+    def biases(self) -> Tensor:
+        """The bias, 4 × H; zeros if there is none."""
+        return self._factors()[0].new_zeros(4, self.spec.hidden) if self.bias is None else self.bias
+
+    def to_dense(self) -> Tensor:
+        """W as torch.nn.LSTM knows it: 4H × (N + H), columns [weight_ih | weight_hh]."""
+        source = self.recurrent or self.weight
+        of_x, of_h = self.weight.merged(self.weight.whole), source.merged(source.whole)
+        return torch.cat([self._matrix(self.weight, of_x, self.spec.x), self._matrix(source, of_h, self.spec.h)], 1)
+
+    def _factors(self) -> list[Tensor]:
+        every = (self.weight, self.recurrent)
+        return [factor for weight in every if weight is not None for factor in weight.factors.values()]
+
+    def _weights(self) -> tuple[list[Tensor], list[Tensor]]:
+        """What x and h meet: each a matrix (4H × N, 4H × H), or those of a contraction."""
+        of_h = self.recurrent or self.weight
+        if self._forms:
+            merged = self.weight.merged(self.weight.whole)
+            x = self._matrix(self.weight, merged, self.spec.x)
+            if self.recurrent is not None:
+                merged = of_h.merged(of_h.whole)
+            return [x], [self._matrix(of_h, merged, self.spec.h)]
+        merged = self.weight.merged(self._of_x.stages)
+        x = self._of_x.matrices(merged)
+        if self._of_h.stages != self._of_x.stages or self.recurrent is not None:
+            merged = of_h.merged(self._of_h.stages)
+        return x, self._of_h.matrices(merged)
+
+    def _matrix(self, weight: NetworkWeight, merged: list[Tensor], box: Region) -> Tensor:
+        """4H × what is in a box, out of all factors merged."""
+        parts = in_order(weight.formed(merged, box), box, len(self.spec.network.outputs))
+        rows = parts if self._gates_in_order else self._gates(parts, 0)
+        matrix = rows.reshape(4 * self.spec.hidden, -1)
+        return matrix.narrow(1, 0, box.count) if matrix.shape[1] > box.count else matrix
+
+    def _gates(self, tensor: Tensor, first: int) -> Tensor:
+        """The output modes, dimensions from `first` on, as one dimension of 4H."""
+        last = first + len(self.spec.network.outputs) - 1
+        if self._gates_in_order:
+            return tensor.flatten(first, last)
+        return torch.cat([take(tensor, gate, first) for gate in self.spec.gates], first)
+
+
+class FDHTLSTM(nn.Module):
+    """`torch.nn.LSTM` whose weights are tensor networks (FDHT-LSTM, CVPR 2021).
+
+    Arguments are those of `torch.nn.LSTM`, by the same names and in the same order, and the size of the network:
+    `rank` or `max_factors`. So are the conventions: gates in the order i, f, g, o, sequences T × B × N (or B × T × N
+    with `batch_first`, or T × N unbatched) or packed, states layers × B × H (layers × H unbatched).
+
+    Args:
+        input_size, hidden_size: N and H; or, in place of both, a specification, or one per layer.
+        num_layers: layers, each fed with the output of the one below.
+        bias: have biases (one per layer; torch's two only ever occur as their sum).
+        batch_first: the batch dimension of input and output comes first.
+        dropout: probability of zeroing an entry of a layer's output before the next layer, in training.
+        bidirectional, proj_size: refused; they are here to say so.
+        device, dtype: of the parameters.
+        rank: of all bonds, or one per bond (by node of an HT tree, in order for TT, TR and BT).
+        max_factors: in place of `rank`: the largest one with which the networks of all layers have at most so many
+            stored numbers together.
+        modes: input modes and output modes of the network, for one layer; chosen by `fdht.spec.choose` when left out.
+        tree: of HT, as pairs of modes (((1, 2), 3)); balanced when left out.
+        format: ht, tt, tr, bt or dense.
+        spec: a specification of what otherwise follows from the above, or one per layer, the lowest first.
+        stage_lists: one order of contraction per layer; simple ones when left out.
+
+    Raises:
+        SpecError: sizes, modes or ranks that make no layer, layers that do not follow each other, a stage list that
+            does not name every factor once, `bidirectional` or `proj_size`.
+    """
+
+    def __init__(
+        self,
+        input_size: int | LSTMSpec | Sequence[LSTMSpec] | None = None,
+        hidden_size: int | None = None,
+        num_layers: int | None = None,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        *,
+        rank: Ranks | None = None,
+        max_factors: int | None = None,
+        modes: Modes | None = None,
+        tree: Tree = None,
+        format: str = "ht",
+        spec: LSTMSpec | Sequence[LSTMSpec] | None = None,
+        stage_lists: Sequence[StageList | None] | None = None,
+    ):
+        super().__init__()
+        _refuse(bidirectional, proj_size)
+        if spec is None and not isinstance(input_size, int | np.integer | float | None):
+            if hidden_size is not None or num_layers is not None:
+                raise SpecError("a specification says the sizes; pass batch_first and the like by name")
+            input_size, spec = None, input_size
+        if spec is None:
+            inputs, hidden = _counts(input_size=input_size, hidden_size=hidden_size)
+            layers = 1 if num_layers is None else _count("num_layers", num_layers)
+            specs = chosen_stack(
+                inputs, hidden, layers, rank=rank, max_factors=max_factors, modes=modes, tree=tree, format=format
+            )
+        else:
+            _refuse_both("spec", rank=rank, max_factors=max_factors, modes=modes, tree=tree)
+            specs = stack(spec)
+            of_spec = {"input_size": specs[0].inputs, "hidden_size": specs[0].hidden, "num_layers": len(specs)}
+            for name, given in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
+                if given is not None and given != of_spec[name]:
+                    raise SpecError(f"{name} = {given} beside a specification of {of_spec[name]}; leave it out")
+        if not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
+            raise SpecError(f"dropout = {dropout} is no probability from 0 to 1")
+        lists = [None] * len(specs) if stage_lists is None else list(stage_lists)
+        if len(lists) != len(specs):
+            raise SpecError(f"{len(lists)} stage lists for {len(specs)} layers; give one per layer, or none at all")
+        if dropout and len(specs) == 1:
+            warnings.warn(
+                f"dropout={dropout} is applied between layers, and there is one; give num_layers, or leave it out",
+                stacklevel=2,
+            )
+        self.input_size, self.hidden_size, self.num_layers = specs[0].inputs, specs[0].hidden, len(specs)
+        self.bias, self.batch_first, self.dropout = bool(bias), bool(batch_first), float(dropout)
+        self.bidirectional, self.proj_size, self.specs = False, 0, specs
+        self.layers = nn.ModuleList(
+            FDHTLSTMLayer(each, order, self.bias, device, dtype) for each, order in zip(specs, lists, strict=True)
+        )
+        self.register_load_state_dict_pre_hook(_take_over)
+
+    @property
+    def spec(self) -> LSTMSpec:
+        """The lowest layer's specification."""
+        return self.specs[0]
+
+    @property
+    def lstm_layers(self) -> list[FDHTLSTMLayer]:
+        """The layers, the lowest first."""
+        return [layer for layer in self.layers if isinstance(layer, FDHTLSTMLayer)]
+
+    def reset_parameters(self) -> None:
+        """Draws the parameters anew."""
+        for layer in self.lstm_layers:
+            layer.reset_parameters()
+
+    def flatten_parameters(self) -> None:
+        """Does nothing: there is no memory to put in order. It is here for code that calls it."""
+
+    def to_dense(self, layer: int = 0) -> Tensor:
+        """W of a layer as torch.nn.LSTM knows it: 4H × (N + H), columns [weight_ih | weight_hh]."""
+        return self.lstm_layers[layer].to_dense()
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: tuple[Tensor, Tensor] | None = None,
         *,
         zero_h: bool = False,
         mask_h: Tensor | None = None,
@@ -248,167 +536,68 @@ class FDHTLSTM(nn.Module):
         """Runs sequences.
 
         Args:
-            x: T × B × N, B × T × N with `batch_first`, or T × N; or a PackedSequence of B sequences of any lengths.
-            state: (h_0, c_0), each 1 × B × H, or 1 × H for an unbatched x; zeros when left out.
+            input: T × B × N, B × T × N with `batch_first`, or T × N; or a PackedSequence of B sequences of any lengths.
+            hx: (h_0, c_0), each layers × B × H, or layers × H for an unbatched input; zeros when left out.
             zero_h: put 0 in place of the previous h in every step (the ablation: what is h worth?).
-            mask_h: B × H, or H for an unbatched x: what the previous h is multiplied by in every step, before it meets
-                its weights (dropout in the sense of Gal & Ghahramani 2016: one mask per sequence).
+            mask_h: as h_0 (or without its first dimension, for one layer): what the previous h is multiplied by in
+                every step, before it meets its weights (dropout in the sense of Gal & Ghahramani 2016: one mask per
+                sequence).
 
         Returns:
-            output, (h_n, c_n): h of every step laid out like x, and the states after each sequence's own last step,
-            laid out like `state`.
+            output, (h_n, c_n): the last layer's h of every step laid out like the input, and all layers' states after
+            each sequence's own last step, laid out like `hx`.
 
         Raises:
-            SpecError: x or a state of a shape that does not fit.
+            SpecError: an input, a state or a mask of a form, size or dtype that does not fit.
         """
-        data = x.data if isinstance(x, PackedSequence) else x
-        if data.dim() not in ((2,) if isinstance(x, PackedSequence) else (2, 3)) or data.shape[-1] != self.spec.inputs:
-            raise SpecError(f"x of shape {tuple(data.shape)} has no steps of {self.spec.inputs} inputs")
-        # W [x; h] = W_x x + W_h h: all steps' W_x x at once, and only h's box of the data tensor step by step.
-        h_weights = None if zero_h else (self.recurrent or self.weight).weights(self._of_h)
-        if isinstance(x, PackedSequence):
-            h, c = self._states(state, int(x.batch_sizes[0]), True, data)
-            if x.sorted_indices is not None:
-                h, c = h[x.sorted_indices], c[x.sorted_indices]
-                mask_h = None if mask_h is None else mask_h[x.sorted_indices]
-            of_x = self._gates_of_x(data).split(x.batch_sizes.tolist())
-            outputs, h, c = self._run(of_x, h, c, h_weights, mask_h)
-            if x.unsorted_indices is not None:
-                h, c = h[x.unsorted_indices], c[x.unsorted_indices]
-            output = PackedSequence(torch.cat(outputs), x.batch_sizes, x.sorted_indices, x.unsorted_indices)
-            return output, (h.unsqueeze(0), c.unsqueeze(0))
-
-        batched, time = x.dim() == 3, 1 if self.batch_first else 0
-        sequences = x if batched else x.unsqueeze(1 - time)
-        if sequences.shape[time] < 1:
-            raise SpecError(f"x of shape {tuple(x.shape)} has no steps; a sequence has at least one")
-        h, c = self._states(state, sequences.shape[1 - time], batched, x)
-        of_x = self._gates_of_x(sequences.flatten(0, 1)).unflatten(0, sequences.shape[:2])
-        mask_h = mask_h if mask_h is None or batched else mask_h.unsqueeze(0)
-        outputs, h, c = self._run(of_x.unbind(time), h, c, h_weights, mask_h)
-        output = torch.stack(outputs, time)
+        packed = input if isinstance(input, PackedSequence) else None
+        data = input if packed is None else packed.data
+        _check_vectors("input", data, self.input_size, "inputs", self.lstm_layers[0].weight)
+        batched = packed is not None or data.dim() == 3
+        if data.dim() not in ((2, 3) if packed is None else (2,)):
+            raise SpecError(f"input of shape {tuple(data.shape)} has no steps of {self.input_size} inputs")
+        time = 1 if self.batch_first else 0
+        sequences = data if packed is not None or batched else data.unsqueeze(1 - time)
+        if packed is None and sequences.shape[time] < 1:
+            raise SpecError(f"input of shape {tuple(data.shape)} has no steps; a sequence has at least one")
+        batch = sequences.shape[1 - time] if packed is None else int(packed.batch_sizes[0])
+        size = (self.num_layers, batch, self.hidden_size) if batched else (self.num_layers, self.hidden_size)
+        state, mask = _state_of(hx, size, data), _mask_of(mask_h, size)
         if not batched:
-            return output.squeeze(1 - time), (h, c)
-        return output, (h.unsqueeze(0), c.unsqueeze(0))
+            state, mask = (
+                state and (state[0].unsqueeze(1), state[1].unsqueeze(1)),
+                mask and [m.unsqueeze(0) for m in mask],
+            )
+        if packed is not None and packed.sorted_indices is not None:
+            order = packed.sorted_indices
+            state, mask = state and (state[0][:, order], state[1][:, order]), mask and [m[order] for m in mask]
 
-    def _states(self, state: tuple[Tensor, Tensor] | None, batch: int, batched: bool, like: Tensor) -> list[Tensor]:
-        """h_0 and c_0 as B × H, checked; zeros of the dtype and device of `like` when there are none."""
-        size = (batch, self.spec.hidden)
-        if state is None:
-            return [like.new_zeros(size), like.new_zeros(size)]
-        for name, tensor in zip(("h_0", "c_0"), state, strict=True):
-            if tuple(tensor.shape) != ((1, *size) if batched else size):
-                raise SpecError(f"{name} has shape {tuple(tensor.shape)}, not {(1, *size) if batched else size}")
-        return [tensor.reshape(size) for tensor in state]
-
-    def _run(
-        self, of_x: Sequence[Tensor], h: Tensor, c: Tensor, h_weights: list[Tensor] | None, mask_h: Tensor | None = None
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The recurrence.
-
-        Args:
-            of_x: W_x x + b, per step b × 4 × H. b may shrink from step to step: the last sequences have then ended.
-            h, c: B × H before the first step.
-            h_weights: stage weights of what h meets; None puts 0 in place of h.
-            mask_h: B × H, what h is multiplied by before it meets them.
-
-        Returns:
-            h after every step (b × H each), and each sequence's last h and c (B × H).
-        """
-        outputs, ended = [], []
-        for z in of_x:
-            if len(z) < len(h):
-                ended.append((h[len(z) :], c[len(z) :]))
-                h, c = h[: len(z)], c[: len(z)]
-            if h_weights is not None:
-                kept = h if mask_h is None else h * mask_h[: len(h)]
-                z = z + self._gather(self._of_h(place(kept, self.spec.h), h_weights))
-            g = torch.tanh(z[:, 2])
-            i, f, _, o = torch.sigmoid(z).unbind(1)
-            c = torch.addcmul(f * c, i, g)
-            h = o * torch.tanh(c)
-            outputs.append(h)
-        last_h, last_c = zip((h, c), *reversed(ended), strict=True)
-        return outputs, torch.cat(last_h), torch.cat(last_c)
-
-    def to_dense(self) -> Tensor:
-        """W as torch.nn.LSTM knows it: 4H × (N + H), columns [weight_ih | weight_hh]."""
-        of_x = self.weight.dense()[self._z_positions]
-        of_h = of_x if self.recurrent is None else self.recurrent.dense()[self._z_positions]
-        return torch.cat([of_x[:, self.spec.x_positions], of_h[:, self.spec.h_positions]], 1)
-
-    def _gates_of_x(self, x: Tensor) -> Tensor:
-        """W_x x + b, samples × 4 × H, of x (samples × N)."""
-        weights = self.weight.weights(self._of_x)
-        return self._gather(self._of_x(place(x, self.spec.x), weights)) + self.bias
-
-    def _gather(self, result: Tensor) -> Tensor:
-        """samples × 4 × H out of samples × output modes."""
-        flat = result.flatten(1)
-        found = flat if self._in_order else flat.index_select(1, self._z_positions)
-        return found.view(-1, 4, self.spec.hidden)
-
-
-class StackedFDHTLSTM(nn.Module):
-    """Layers of FDHTLSTM, each fed with the output of the one below, in the conventions of torch.nn.LSTM.
-
-    Args:
-        specs: one per layer, all with the same hidden units H; from the second layer on there are H inputs.
-        batch_first: as for `FDHTLSTM`.
-        stage_lists: one order of contraction per layer; simple ones when left out.
-        bidirectional: refused; it is here to say so.
-        device, dtype: of the parameters, as `torch.nn.LSTM` takes them.
-
-    Raises:
-        SpecError: no layer, sizes that do not follow each other, or `bidirectional`.
-    """
-
-    def __init__(
-        self,
-        specs: Sequence[LSTMSpec],
-        batch_first: bool = False,
-        stage_lists: Sequence[StageList | None] | None = None,
-        bidirectional: bool = False,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ):
-        super().__init__()
-        _refuse_bidirectional(bidirectional)
-        specs = stack(specs)
-        lists = [None] * len(specs) if stage_lists is None else list(stage_lists)
-        if len(lists) != len(specs):
-            raise SpecError(f"{len(lists)} stage lists for {len(specs)} layers; give one per layer, or none at all")
-        self.layers = nn.ModuleList(
-            FDHTLSTM(spec, batch_first, each, device=device, dtype=dtype)
-            for spec, each in zip(specs, lists, strict=True)
-        )
-
-    def forward(
-        self,
-        x: Tensor | PackedSequence,
-        state: tuple[Tensor, Tensor] | None = None,
-        *,
-        zero_h: bool = False,
-        mask_h: Tensor | None = None,
-    ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
-        """Runs sequences; x and `zero_h` as for `FDHTLSTM`, states and `mask_h` layers × B × H (layers × H unbatched).
-
-        Returns:
-            output, (h_n, c_n): h of the last layer in every step, and the final states of all layers.
-
-        Raises:
-            SpecError: x or a state of a shape that does not fit.
-        """
-        for name, tensor in () if state is None else zip(("h_0", "c_0"), state, strict=True):
-            if len(tensor) != len(self.layers):
-                raise SpecError(f"{name} has states for {len(tensor)} layers, not {len(self.layers)}")
-        finals = []
-        for k, layer in enumerate(self.layers):
-            own = None if state is None else (state[0][k : k + 1], state[1][k : k + 1])
-            x, final = layer(x, own, zero_h=zero_h, mask_h=None if mask_h is None else mask_h[k])
+        finals, output = [], sequences
+        for number, layer in enumerate(self.lstm_layers):
+            if number and self.dropout:
+                output = functional.dropout(output, self.dropout, self.training)
+            output, final = layer(
+                output,
+                state and (state[0][number], state[1][number]),
+                batch_sizes=None if packed is None else packed.batch_sizes,
+                batch_first=self.batch_first,
+                zero_h=zero_h,
+                mask_h=mask and mask[number],
+            )
             finals.append(final)
-        h, c = zip(*finals, strict=True)
-        return x, (torch.cat(h), torch.cat(c))
+        h, c = (torch.stack(each) for each in zip(*finals, strict=True))
+        if packed is not None:
+            if packed.unsorted_indices is not None:
+                h, c = h[:, packed.unsorted_indices], c[:, packed.unsorted_indices]
+            output = PackedSequence(output, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+            return output, (h, c)
+        return (output, (h, c)) if batched else (output.squeeze(1 - time), (h.squeeze(1), c.squeeze(1)))
+
+    def extra_repr(self) -> str:
+        """As `torch.nn.LSTM` shows itself: sizes, and what is not as by default."""
+        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
+        changed = [f"{name}={getattr(self, name)}" for name, usual in defaults.items() if getattr(self, name) != usual]
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *changed])
 
 
 class Masks(NamedTuple):
@@ -466,7 +655,7 @@ class Classifier(nn.Module):
             raise SpecError("a classifier needs at least one class; the specification has none")
         check_outputs(outputs, spec.task, spec.classes)
         self.input_format, self.outputs = input_format, outputs
-        self.lstm = StackedFDHTLSTM(self.layers, batch_first=True)
+        self.lstm = FDHTLSTM(self.layers, batch_first=True)
         self.dropout, self.input_dropout, self.hidden_dropout = dropout, input_dropout, hidden_dropout
         self.head = nn.Linear(spec.hidden, spec.classes)
 
@@ -476,9 +665,9 @@ class Classifier(nn.Module):
         return self.layers[-1].task
 
     @property
-    def lstm_layers(self) -> list[FDHTLSTM]:
+    def lstm_layers(self) -> list[FDHTLSTMLayer]:
         """The layers, the lowest first."""
-        return [layer for layer in self.lstm.layers if isinstance(layer, FDHTLSTM)]
+        return self.lstm.lstm_layers
 
     @property
     def networks(self) -> list[NetworkWeight]:
@@ -534,39 +723,82 @@ def own_last(each: Tensor, lengths: Tensor) -> Tensor:
     return each[torch.arange(len(each), device=each.device), lengths.to(each.device) - 1]
 
 
-def _cut(network: TensorNetwork, box: Region) -> TensorNetwork:
-    """The network with input modes as large as a box."""
-    return replace(network, sizes=tuple({**network.size, **dict(zip(network.inputs, box.shape, strict=True))}.items()))
-
-
-def _cut_factors(cut: TensorNetwork, box: Region, factors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The factors of a network cut to a box: views of those of the whole."""
-    result, starts = dict(factors), dict(zip(cut.inputs, box.start, strict=True))
-    for factor in cut.factors:
-        for dim, name in enumerate(factor.indices):
-            if name in starts:
-                result[factor.name] = result[factor.name].narrow(dim, starts[name], cut.size[name])
-    return result
-
-
-def place(vectors: Tensor, region: Region) -> Tensor:
-    """Vectors (samples × count) as samples × the region's box, modes in their order, zero where a vector ends early."""
-    missing, sizes, by_mode = _filling(region)
-    padded = functional.pad(vectors, (0, missing)) if missing else vectors
-    return padded.view(-1, *sizes).permute(by_mode).reshape(-1, *region.shape)
-
-
-@lru_cache(maxsize=256)
-def _filling(region: Region) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    """Entries a vector lacks to fill a region's box, its parts in the vector's order, and their order by mode."""
-    by_mode = sorted(range(len(region.order)), key=lambda position: region.order[position])
-    sizes = tuple(size for _, size in region.parts)
-    return prod(region.shape) - region.count, sizes, (0, *(1 + position for position in by_mode))
-
-
-def _refuse_bidirectional(bidirectional: bool) -> None:
+def _refuse(bidirectional: bool, proj_size: int) -> None:
     if bidirectional:
         raise SpecError(
             "bidirectional=True is not supported: the backward direction needs the end of a sequence before its first "
             "output; run a second layer on the reversed sequences and concatenate both outputs"
         )
+    if proj_size:
+        raise SpecError(
+            f"proj_size={proj_size} is not supported: the weights are compressed already; choose a smaller hidden_size"
+        )
+
+
+def _refuse_both(what: str, **others: object) -> None:
+    for name, value in others.items():
+        if value is not None:
+            raise SpecError(f"{name} beside a {what}, which says it already; give one of the two")
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise SpecError(f"{name} = {value!r} is no count; give an integer from 1")
+    return int(value)
+
+
+def _counts(**named: object) -> list[int]:
+    for name, value in named.items():
+        if value is None:
+            raise SpecError(f"no {name}; give {' and '.join(named)}, or a specification of the network")
+    return [_count(name, value) for name, value in named.items()]
+
+
+def _check_vectors(what: str, data: object, count: int, of: str, weight: NetworkWeight) -> None:
+    """Whether the last dimension is of `count` entries, in floating point as the parameters are."""
+    if not isinstance(data, Tensor):
+        raise SpecError(f"{what} is a {type(data).__name__}; pass a tensor, as from torch.as_tensor")
+    if data.dim() < 1 or data.shape[-1] != count:
+        raise SpecError(f"{what} of shape {tuple(data.shape)} ends in no dimension of {count} {of}")
+    if not data.is_floating_point():
+        raise SpecError(f"{what} of dtype {data.dtype}; a layer takes floating point: convert it, as by {what}.float()")
+    if data.dtype != weight.dtype and not torch.is_autocast_enabled(data.device.type):
+        raise SpecError(f"{what} of dtype {data.dtype} for parameters of {weight.dtype}; convert one of the two")
+
+
+def _state_of(hx: object, size: tuple[int, ...], data: Tensor) -> tuple[Tensor, Tensor] | None:
+    """h_0 and c_0, checked."""
+    if hx is None:
+        return None
+    if not isinstance(hx, tuple | list) or len(hx) != 2 or not all(isinstance(each, Tensor) for each in hx):
+        what = f"{len(hx)} of them" if isinstance(hx, tuple | list) and len(hx) != 2 else type(hx).__name__
+        if isinstance(hx, tuple | list) and len(hx) == 2:
+            what = f"({', '.join(type(each).__name__ for each in hx)})"
+        raise SpecError(f"a state is a pair of tensors (h_0, c_0), not {what}; leave it out for zeros")
+    for name, tensor in zip(("h_0", "c_0"), hx, strict=True):
+        if tuple(tensor.shape) != size:
+            raise SpecError(f"{name} has shape {tuple(tensor.shape)}, not {size}")
+        if tensor.dtype != data.dtype and not torch.is_autocast_enabled(data.device.type):
+            raise SpecError(f"{name} of dtype {tensor.dtype} for an input of {data.dtype}; convert one of the two")
+    return hx[0], hx[1]
+
+
+def _mask_of(mask_h: Tensor | None, size: tuple[int, ...]) -> list[Tensor] | None:
+    """The mask of every layer, checked."""
+    if mask_h is None:
+        return None
+    shape = tuple(mask_h.shape)
+    if size[0] == 1 and shape == size[1:]:
+        return [mask_h]
+    if shape != size:
+        alone = f" or {size[1:]}" if size[0] == 1 else ""
+        raise SpecError(f"mask_h has shape {shape}, not {size}{alone}")
+    return list(mask_h)
+
+
+def _take_over(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Renames the parameters of a layer that was saved alone, without `layers.0.`."""
+    own = [name for name in state if name.startswith(prefix) and not name.startswith(f"{prefix}layers.")]
+    for name in own:
+        if name.removeprefix(prefix).split(".")[0] in ("weight", "recurrent", "bias"):
+            state[f"{prefix}layers.0.{name.removeprefix(prefix)}"] = state.pop(name)

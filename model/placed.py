@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from fdht.model.layers import FDHTLSTM, HTLinear, StackedFDHTLSTM
+from fdht.model.layers import FDHTLSTM, HTLinear
 from fdht.spec.errors import SpecError
 
 LAST, EACH = "last", "each"
 """Which steps the head is asked for."""
 
-LAYERS = (FDHTLSTM, StackedFDHTLSTM, nn.LSTM)
+LAYERS = (FDHTLSTM, nn.LSTM)
 HEADS = (nn.Linear, HTLinear)
 
 HARMLESS = (nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.Identity, nn.Flatten, nn.Unflatten)
@@ -101,8 +101,8 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Plac
     """Finds the parts of a module that go to the engine.
 
     Args:
-        module: inputs → LSTM layers on top of each other → the last step or all steps → a linear layer. `FDHTLSTM`,
-            `StackedFDHTLSTM` and `nn.LSTM` are layers. Dropout, identities and reshapes may be anywhere between, a
+        module: inputs → LSTM layers on top of each other → the last step or all steps → a linear layer. `FDHTLSTM`
+            and `nn.LSTM` are layers. Dropout, identities and reshapes may be anywhere between, a
             softmax at the end.
         x: what the module is called with, more than one sample and several steps.
         host: names of submodules in front of the first layer (as `named_modules` has them) that stay on the host.
@@ -235,7 +235,7 @@ def _check_layer(call: _Call) -> None:
     states = (
         call.given[1]
         if len(call.given) > 1
-        else next((call.keywords[key] for key in ("hx", "state") if call.keywords.get(key) is not None), None)
+        else next((call.keywords[key] for key in ("hx",) if call.keywords.get(key) is not None), None)
     )
     if states is not None and any(bool(state.count_nonzero()) for state in states):
         raise SpecError(f"{name} begins with states that are not zero; the engine's runs begin with zeros")
@@ -244,17 +244,16 @@ def _check_layer(call: _Call) -> None:
 
 
 def _input(name: str, given: tuple, keywords: dict) -> Tensor:
-    value = given[0] if given else next((keywords[key] for key in ("input", "x") if key in keywords), None)
+    value = given[0] if given else next((keywords[key] for key in ("input",) if key in keywords), None)
     if value is None:
         raise SpecError(f"{name} is called without its input")
     return value
 
 
 def _batch_first(layer: nn.Module, x: Tensor) -> Tensor:
-    first = layer.layers[0] if isinstance(layer, StackedFDHTLSTM) else layer
     if x.dim() != 3:
         raise SpecError(f"a layer was given x of shape {tuple(x.shape)}; trace the module with batches of sequences")
-    return x if getattr(first, "batch_first", False) else x.transpose(0, 1)
+    return x if getattr(layer, "batch_first", False) else x.transpose(0, 1)
 
 
 def _given(call: _Call) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fdht.model.contraction import absorb, stage_weights
-from fdht.model.layers import NO_MASKS, Classifier, Masks, own_last, place
+from fdht.model.contraction import absorb, place, stage_weights
+from fdht.model.layers import NO_MASKS, Classifier, Masks, own_last
 from fdht.model.quantise import choose_formats, real_weights, within
 from fdht.model.rounding import Table, parted, product, rounded
 from fdht.spec.errors import SpecError
@@ -231,7 +231,7 @@ class QuantisedClassifier(nn.Module):
                 _Pass(each, weights[c], formats, c) for c, each in enumerate(self._chains) if each.chain.layer == number
             ]
             mask = x.new_zeros(()) if zero_h else None if masks.h is None else masks.h[number]
-            vectors = _layer(spec, layer.bias, parts, formats.gate, tables, vectors, mask)
+            vectors = _layer(spec, layer.biases, parts, formats.gate, tables, vectors, mask)
         return vectors
 
     def _raw(self, x: Tensor) -> Tensor:

@@ -84,11 +84,12 @@ def quantise(
         The bundle with the golden model's logits and hidden states, and the saturations on the calibration clips.
 
     Raises:
-        SpecError: no clips, or what `choose_formats` refuses.
+        SpecError: no clips, parameters that are not finite, or what `choose_formats` refuses.
     """
     calibration = clips if calibration is None else calibration
     if len(clips) == 0 or len(calibration) == 0:
         raise SpecError("there are no clips to quantise on; pass at least one")
+    _check_finite(model)
     if formats is None:
         formats = choose_formats(
             model,
@@ -102,7 +103,7 @@ def quantise(
     assert head is not None
     spec, several = layers[-1], len(chains(layers)) > 1
     weights = real_weights(model, stage_lists)
-    biases = [_real(layer.bias).numpy() for layer in model.lstm_layers]
+    biases = [_real(layer.biases).numpy() for layer in model.lstm_layers]
     head_weight, head_bias = _real(model.head.weight).numpy(), _real(model.head.bias).numpy()
     clips, calibration = (_converted(raw, model.input_format, formats.input) for raw in (clips, calibration))
     bundle = Bundle(
@@ -307,6 +308,12 @@ class _Part:
         return largest
 
 
+def _check_finite(model: Classifier) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise SpecError(f"{name} holds infinities or NaN, for which there are no integers; train the model anew")
+
+
 def _real(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.detach().cpu().double()
 
@@ -321,7 +328,7 @@ def _observe(model: Classifier, parts: list[_Part], clips: np.ndarray) -> tuple[
     vectors = [x]
     with torch.no_grad():
         for layer in model.lstm_layers:
-            vectors.append(layer(vectors[-1])[0])
+            vectors.append(layer(vectors[-1], batch_first=True)[0])
         logits = model.head(vectors[-1] if model.task.every_step else vectors[-1][:, -1])
     vectors = [vector.cpu().double() for vector in vectors]
     largest = [[0.0] * len(part.stages) for part in parts]

@@ -105,7 +105,7 @@ class _Layer:
 def _layers(preset: Preset, batch: int) -> Iterator[_Layer]:
     spec = preset.spec
     ours = FDHTLSTM(spec).eval()
-    macs = step_macs(spec, (ours.weight.stage_list,))
+    macs = step_macs(spec, (ours.lstm_layers[0].weight.stage_list,))
     yield _Layer(spec.network.kind, "FDHTLSTM", spec.network.parameters, macs, ours, ours)
     dense = torch.nn.LSTM(spec.inputs, spec.hidden)
     entries = 4 * spec.hidden * (spec.inputs + spec.hidden)

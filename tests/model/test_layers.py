@@ -1,5 +1,6 @@
 """The factorised layers against torch's own dense ones."""
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 from math import prod
 
@@ -9,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fdht.model import contraction
-from fdht.model.contraction import join_stages, left_to_right
-from fdht.model.layers import FDHTLSTM, Classifier, HTLinear, NetworkWeight, StackedFDHTLSTM
+from fdht.model.contraction import BoxContraction, join_stages, left_to_right, stage_weights
+from fdht.model.layers import FDHTLSTM, Classifier, FDHTLSTMLayer, HTLinear, NetworkWeight
 from fdht.spec.errors import SpecError
-from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
+from fdht.spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import balanced_tree, bt_network, dense_network, ht_network, linear_tree, tree_from, tt_network
 from fdht.spec.stages import stages
 from tests.model.networks import SHAPES, block_term_lstm, dense, every_kind, lstms, models, small_lstm, stage_lists
@@ -26,15 +28,18 @@ EXACT = {"rtol": 0, "atol": 1e-12}
 KINDS = [(depth, kind) for depth in range(1, 6) for kind in every_kind(depth)]
 
 
-def torch_lstm(layer: FDHTLSTM) -> torch.nn.LSTM:
+def torch_lstm(ours: FDHTLSTM) -> torch.nn.LSTM:
     """torch's LSTM with the same, dense, weights."""
-    lstm = torch.nn.LSTM(layer.spec.inputs, layer.spec.hidden, batch_first=layer.batch_first).double()
-    matrix = layer.to_dense().detach()
+    sizes = ours.input_size, ours.hidden_size, ours.num_layers
+    lstm = torch.nn.LSTM(*sizes, bias=ours.bias, batch_first=ours.batch_first).double()
     with torch.no_grad():
-        lstm.weight_ih_l0.copy_(matrix[:, : layer.spec.inputs])
-        lstm.weight_hh_l0.copy_(matrix[:, layer.spec.inputs :])
-        lstm.bias_ih_l0.copy_(layer.bias.flatten())
-        lstm.bias_hh_l0.zero_()
+        for k, layer in enumerate(ours.lstm_layers):
+            matrix = ours.to_dense(k).detach()
+            lstm.get_parameter(f"weight_ih_l{k}").copy_(matrix[:, : layer.spec.inputs])
+            lstm.get_parameter(f"weight_hh_l{k}").copy_(matrix[:, layer.spec.inputs :])
+            if layer.bias is not None:
+                lstm.get_parameter(f"bias_ih_l{k}").copy_(layer.bias.flatten())
+                lstm.get_parameter(f"bias_hh_l{k}").zero_()
     return lstm
 
 
@@ -44,7 +49,7 @@ def test_lstm_is_torchs_lstm(data):
     spec = data.draw(models())[-1]
     torch.manual_seed(data.draw(st.integers(0, 1000)))
     stage_list = data.draw(st.none() | stage_lists(spec.network))
-    layer = FDHTLSTM(spec, batch_first=data.draw(st.booleans()), stage_list=stage_list).double()
+    layer = FDHTLSTM(spec, batch_first=data.draw(st.booleans()), stage_lists=[stage_list]).double()
     x = torch.randn(3, 2, spec.inputs, dtype=torch.float64)
     batch = x.shape[0 if layer.batch_first else 1]
     state = torch.randn(2, 1, batch, spec.hidden, dtype=torch.float64).unbind() if data.draw(st.booleans()) else None
@@ -79,8 +84,9 @@ def test_to_dense_is_the_network_contracted_by_numpy(depth, recurrent):
         whole = dense(network, tensors, (*network.outputs, *network.inputs))
         return whole.reshape(np.prod(network.output_shape), -1)[spec.z_positions]
 
-    of_x = matrix(layer.weight)
-    of_h = of_x if layer.recurrent is None else matrix(layer.recurrent)
+    own = layer.layers[0]
+    of_x = matrix(own.weight)
+    of_h = of_x if own.recurrent is None else matrix(own.recurrent)
     expected = np.concatenate([of_x[:, spec.x_positions], of_h[:, spec.h_positions]], 1)
     np.testing.assert_allclose(layer.to_dense().detach(), expected, **EXACT)
 
@@ -99,7 +105,7 @@ def test_gradients_are_those_of_the_dense_lstm(depth, kind):
     h = c = torch.zeros(2, 4).double()
     loss = 0
     for step in range(3):
-        z = torch.cat([x[:, step], h], 1) @ layer.to_dense().T + layer.bias.flatten()
+        z = torch.cat([x[:, step], h], 1) @ layer.to_dense().T + layer.layers[0].bias.flatten()
         i, f, g, o = z.split(4, 1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(c)
@@ -150,13 +156,13 @@ def test_initialisation_keeps_the_variance(depth, rank):
     for seed in range(10):
         torch.manual_seed(seed)
         layer = FDHTLSTM(small_lstm(depth, rank))
-        check_variances(layer)
+        check_variances(layer.layers[0])
         ratios.append((torch.randn(500, 20) @ layer.to_dense()[:, :20].T).square().mean().item())
-        assert torch.equal(layer.bias, torch.tensor([[0.0], [1], [0], [0]]).expand(4, 4))
+        assert torch.equal(layer.layers[0].bias, torch.tensor([[0.0], [1], [0], [0]]).expand(4, 4))
     assert 0.8 < np.mean(ratios) < 1.25
 
 
-def check_variances(layer: FDHTLSTM) -> None:
+def check_variances(layer: FDHTLSTMLayer) -> None:
     """Mean squares of the columns that x's and h's boxes meet, as the layer counts them and in the dense matrix."""
     spec = layer.spec
     for weight, box, count in (
@@ -176,7 +182,7 @@ def check_variances(layer: FDHTLSTM) -> None:
 def test_a_recurrent_matrix_of_its_own_starts_with_its_own_variance():
     torch.manual_seed(0)
     network = tt_network((5, 4), (4, 4), 2)
-    check_variances(FDHTLSTM(lstm_on(network, 20, 4, 0, recurrent=dense_network(4, (4, 4)))))
+    check_variances(FDHTLSTMLayer(lstm_on(network, 20, 4, 0, recurrent=dense_network(4, (4, 4)))))
 
 
 @pytest.mark.parametrize(("depth", "kind"), KINDS)
@@ -184,7 +190,7 @@ def test_every_kind_starts_with_the_same_variance(depth, kind, monkeypatch):
     """W_x and W_h have mean squares 1 / N and 1 / H; before rescaling, entries have 1 on average over draws."""
     network = every_kind(depth, 3)[kind]
     torch.manual_seed(0)
-    check_variances(FDHTLSTM(lstm_on(network, 20, 4, 0)))
+    check_variances(FDHTLSTMLayer(lstm_on(network, 20, 4, 0)))
 
     monkeypatch.setattr("fdht.model.layers.mean_square", lambda *_: torch.tensor(1.0))
     draws = [NetworkWeight(network).factors for _ in range(100)]
@@ -204,7 +210,7 @@ def test_the_factors_of_block_terms_share_their_variance():
 def test_initial_factors_cancel_the_sums_over_their_bonds():
     """A bond of size r, shared by two, divides the variance of each by sqrt(r): leaves have one, transfers three."""
     torch.manual_seed(0)
-    factors = FDHTLSTM(fdht_lstm(190, 16, 0, (12, 3, 3, 2), (4, 4, 2, 2), 16)).weight.factors
+    factors = FDHTLSTMLayer(fdht_lstm(190, 16, 0, (12, 3, 3, 2), (4, 4, 2, 2), 16)).weight.factors
     leaf, transfer = factors["U2"].square().mean().item(), factors["B12"].square().mean().item()
     assert leaf / transfer == pytest.approx(16, rel=0.2)
 
@@ -225,23 +231,51 @@ def test_default_stage_list_leaves_one_bond_open(split):
     assert [len(bonds) for bonds in before] == [1, 1, 1] and not last
 
 
+def whole_box(network) -> Region:
+    shape = network.input_shape
+    return Region((0,) * len(shape), shape, tuple(range(len(shape))), prod(shape))
+
+
+class Copies(TorchDispatchMode):
+    """Entries that are copied."""
+
+    def __init__(self):
+        super().__init__()
+        self.entries = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.clone.default:
+            self.entries += result.numel()
+        return result
+
+
 @pytest.mark.parametrize(("depth", "kind"), KINDS)
 @pytest.mark.parametrize("start", [0, 50, contraction.START])
-def test_joined_stages_cost_the_least(depth, kind, start, monkeypatch):
-    """Against every way to join neighbours."""
-    monkeypatch.setattr(contraction, "START", start)
+def test_joined_stages_cost_the_least(depth, kind, start):
+    """Against every way to join neighbours; copies are counted where torch makes them."""
     network = every_kind(depth)[kind]
-    listed = left_to_right(network)
+    box, listed = whole_box(network), left_to_right(network)
+    box = replace(box, order=box.order[::-1])
+    factors = dict(NetworkWeight(network).factors.items())
 
     def cost(stage_list) -> int:
-        return sum(s.macs(network) + start + prod(network.shape(s.weight)) for s in stages(network, stage_list))
+        path = BoxContraction(network, box, stage_list)
+        matrices = path.matrices(stage_weights(network, path.stages, factors))
+        with torch.no_grad(), Copies() as copies:
+            path(torch.zeros(3, box.count), matrices)
+        listed = stages(network, stage_list)
+        return (
+            sum(s.macs(network) + start + prod(network.shape(s.weight)) for s in listed)
+            + contraction.COPY * copies.entries // 3
+        )
 
     ways = [
         tuple(sum(listed[a:b], ()) for a, b in pairwise((0, *cuts, len(listed))))
         for count in range(len(listed))
         for cuts in combinations(range(1, len(listed)), count)
     ]
-    assert cost(join_stages(network, listed)) == min(map(cost, ways))
+    assert cost(join_stages(network, box, listed, start)) == min(map(cost, ways))
 
 
 def test_zero_h_is_no_feedback():
@@ -257,7 +291,7 @@ def test_zero_h_is_no_feedback():
     torch.testing.assert_close(without_h, lstm(x)[0], **EXACT)
 
 
-def masked_lstm(layer: FDHTLSTM, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def masked_lstm(layer: FDHTLSTMLayer, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """torch's cell with a mask on what goes back into it."""
     matrix, inputs = layer.to_dense(), layer.spec.inputs
     h = c = x.new_zeros(x.shape[1], layer.spec.hidden)
@@ -276,7 +310,7 @@ def test_a_mask_of_h(form):
     layer = FDHTLSTM(small_lstm(4)).double()
     x, mask = torch.randn(5, 3, 20).double(), (torch.rand(3, layer.spec.hidden) < 0.5).double() / 0.5
     lengths = [2, 5, 3] if form == "packed" else [5, 5, 5]
-    expected = [masked_lstm(layer, x[:n, k : k + 1], mask[k : k + 1])[0] for k, n in enumerate(lengths)]
+    expected = [masked_lstm(layer.layers[0], x[:n, k : k + 1], mask[k : k + 1])[0] for k, n in enumerate(lengths)]
     if form == "batch":
         h = layer(x, mask_h=mask)[1][0][0]
     elif form == "packed":
@@ -312,7 +346,7 @@ def test_bad_shapes():
     with pytest.raises(SpecError, match=r"h_0 has shape \(1, 3, 4\), not \(1, 2, 4\)"):
         layer(torch.zeros(3, 2, 20), (torch.zeros(1, 3, 4), torch.zeros(1, 2, 4)))
     with pytest.raises(SpecError, match="names"):
-        FDHTLSTM(small_lstm(2), stage_list=(("U1",),))
+        FDHTLSTM(small_lstm(2), stage_lists=[(("U1",),)])
     with pytest.raises(SpecError, match="at least one class"):
         Classifier(small_lstm(2, classes=0))
 
@@ -362,7 +396,7 @@ def test_padding_never_reaches_a_packed_sequence():
 def test_one_step_one_sequence_and_odd_sizes(inputs, hidden, batch_first):
     torch.manual_seed(0)
     spec = fdht_lstm(inputs, hidden, 0, (5, 3, 2), (4, 4, 3), {"1": 2, "2": 3, "12": 2, "3": 1})
-    layer = FDHTLSTM(spec, batch_first).double()
+    layer = FDHTLSTM(spec, batch_first=batch_first).double()
     for steps, batch in ((1, 1), (1, 3), (4, 1)):
         x = torch.randn((batch, steps, inputs) if batch_first else (steps, batch, inputs)).double()
         torch.testing.assert_close(layer(x), torch_lstm(layer)(x), **EXACT)
@@ -378,22 +412,13 @@ STACK = [
 """Three layers of three kinds: 20 inputs, 5 hidden units."""
 
 
-def torch_stack(stack: StackedFDHTLSTM, batch_first: bool = False) -> torch.nn.LSTM:
-    lstm = torch.nn.LSTM(20, 5, num_layers=len(stack.layers), batch_first=batch_first).double()
-    with torch.no_grad():
-        for k, layer in enumerate(stack.layers):
-            for name, value in torch_lstm(layer).state_dict().items():
-                lstm.get_parameter(name.replace("l0", f"l{k}")).copy_(value)
-    return lstm
-
-
 @pytest.mark.parametrize("with_state", [False, True])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_a_stack_is_torchs_stack(layers, with_state):
     torch.manual_seed(layers)
     for batch_first in (False, True):
-        stack = StackedFDHTLSTM(STACK[:layers], batch_first).double()
-        lstm = torch_stack(stack, batch_first)
+        stack = FDHTLSTM(STACK[:layers], batch_first=batch_first).double()
+        lstm = torch_lstm(stack)
         x = torch.randn(3, 2, 20).double()
         batch = 3 if batch_first else 2
         state = tuple(torch.randn(2, layers, batch, 5).double()) if with_state else None
@@ -410,7 +435,7 @@ def test_a_stack_is_torchs_stack(layers, with_state):
 
 def test_gradients_reach_every_layer_of_a_stack():
     torch.manual_seed(0)
-    stack = StackedFDHTLSTM(STACK, stage_lists=[(("G2",), ("G1",)), None, None])
+    stack = FDHTLSTM(STACK, stage_lists=[(("G2",), ("G1",)), None, None])
     assert stack.layers[0].weight.stage_list == (("G2",), ("G1",))
     stack(torch.randn(3, 2, 20))[0].square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in stack.parameters())
@@ -424,21 +449,21 @@ def other(inputs: int, hidden: int) -> LSTMSpec:
     ("call", "says"),
     [
         (lambda: FDHTLSTM(small_lstm(2), bidirectional=True), "bidirectional=True is not supported.*second layer on"),
-        (lambda: StackedFDHTLSTM(STACK, bidirectional=True), "bidirectional=True is not supported"),
-        (lambda: StackedFDHTLSTM([]), "at least one specification"),
+        (lambda: FDHTLSTM(STACK, bidirectional=True), "bidirectional=True is not supported"),
+        (lambda: FDHTLSTM([]), "at least one specification"),
         (
-            lambda: StackedFDHTLSTM([other(20, 5), other(4, 5)]),
+            lambda: FDHTLSTM([other(20, 5), other(4, 5)]),
             "layer 1 has 4 inputs and 5 hidden units; on top of layers with 5 hidden units it needs 5 and 5",
         ),
-        (lambda: StackedFDHTLSTM([other(20, 5), other(5, 6)]), "layer 1 has 5 inputs and 6 hidden"),
-        (lambda: StackedFDHTLSTM(STACK, stage_lists=[None]), "1 stage lists for 3 layers"),
+        (lambda: FDHTLSTM([other(20, 5), other(5, 6)]), "layer 1 has 5 inputs and 6 hidden"),
+        (lambda: FDHTLSTM(STACK, stage_lists=[None]), "1 stage lists for 3 layers"),
         (
-            lambda: StackedFDHTLSTM(STACK)(torch.zeros(3, 2, 20), (torch.zeros(1, 2, 5), torch.zeros(3, 2, 5))),
-            "h_0 has states for 1 layers, not 3",
+            lambda: FDHTLSTM(STACK)(torch.zeros(3, 2, 20), (torch.zeros(1, 2, 5), torch.zeros(3, 2, 5))),
+            r"h_0 has shape \(1, 2, 5\), not \(3, 2, 5\)",
         ),
         (
-            lambda: StackedFDHTLSTM(STACK)(torch.zeros(3, 2, 20), (torch.zeros(3, 2, 5), torch.zeros(3, 1, 5))),
-            r"c_0 has shape \(1, 1, 5\), not \(1, 2, 5\)",
+            lambda: FDHTLSTM(STACK)(torch.zeros(3, 2, 20), (torch.zeros(3, 2, 5), torch.zeros(3, 1, 5))),
+            r"c_0 has shape \(3, 1, 5\), not \(3, 2, 5\)",
         ),
         (lambda: FDHTLSTM(small_lstm(2))(torch.zeros(0, 2, 20)), "no steps; a sequence has at least one"),
         (lambda: FDHTLSTM(small_lstm(2))(pack_sequence([torch.zeros(3, 19)])), "20 inputs"),
@@ -456,7 +481,7 @@ def test_what_is_refused(call, says):
         call()
 
 
-@pytest.mark.parametrize("make", [FDHTLSTM, lambda spec, **kind: StackedFDHTLSTM([spec, dense_lstm(4, 4, 0)], **kind)])
+@pytest.mark.parametrize("make", [FDHTLSTM, lambda spec, **kind: FDHTLSTM([spec, dense_lstm(4, 4, 0)], **kind)])
 def test_a_layer_is_made_in_a_dtype_and_on_a_device(make):
     """As `torch.nn.LSTM(..., device=..., dtype=...)`; where neither is said, the numbers are as ever."""
     spec = lstm_on(ht_network((6, 5), (4, 4), balanced_tree(2, 3)), 20, 4, 0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fdht import FDHTLSTM, StackedFDHTLSTM, fdht_lstm
+from fdht import FDHTLSTM, fdht_lstm
 from fdht.model.placed import EACH, LAST, place_module
 from fdht.spec.errors import SpecError
 
@@ -71,7 +71,7 @@ def branching(self, x):
     [
         (Model.forward, {}, X, LAST),
         (Model.forward, {"lstm": nn.LSTM(6, 8, 2, batch_first=True)}, X, LAST),
-        (Model.forward, {"lstm": StackedFDHTLSTM([SPEC, UPPER], batch_first=True)}, X, LAST),
+        (Model.forward, {"lstm": FDHTLSTM([SPEC, UPPER], batch_first=True)}, X, LAST),
         (of_state, {}, X, LAST),
         (each_step, {}, X, EACH),
         (each_step_flat, {}, X, EACH),
