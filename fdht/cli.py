@@ -17,6 +17,7 @@ from fdht.commands.doctor import doctor
 from fdht.commands.explore import explore
 from fdht.commands.export import export
 from fdht.commands.info import info
+from fdht.commands.new import new
 from fdht.commands.precision import precision
 from fdht.commands.program import program
 from fdht.commands.run import run
@@ -30,6 +31,7 @@ from fdht.streams import close_pipes, print_what_can_be
 
 COMMANDS = (
     demo,
+    new,
     train,
     data,
     compress,

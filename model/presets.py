@@ -1,6 +1,7 @@
 """Presets: the models with their data and how they are trained."""
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from fdht.model.data import DataSet
@@ -267,12 +268,16 @@ PRESETS = {
 
 
 def find_preset(name: str) -> Preset:
-    """A preset by name, or one in a JSON file, as `fdht explore --take` writes it.
+    """A preset by name, or one in a file: a project, as `fdht new` writes it, or JSON, as `fdht explore --take` does.
 
     Raises:
         SpecError: no such preset; names those there are.
-        FileError: no such file, or no preset in it.
+        FileError: no such file, or neither in it.
     """
+    if name.endswith(".toml"):
+        from fdht.model.project import Project  # which is made of presets
+
+        return Project.read(name).preset(Path(name).resolve().parent)
     if name.endswith(".json"):
         return Preset.read(name)
     if name not in PRESETS:

@@ -2,19 +2,18 @@
 
 import json
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from fdht.model.learning_rate import BY_SIZE
-from fdht.model.presets import Preset
+from fdht.model.presets import MOST, Preset
+from fdht.spec.choose import chosen_lstm
 from fdht.spec.errors import FileError, SpecError
-from fdht.spec.lstm import LSTMSpec, lstm_on
-from fdht.spec.network import balanced_tree, bt_network, dense_network, ht_network, linear_tree, tr_network, tt_network
-from fdht.spec.record import Checked, Count, Text, parse, read_text
-from fdht.spec.scaling import BITS
+from fdht.spec.lstm import LSTMSpec
+from fdht.spec.record import Checked, Text, parse, read_text
 from fdht.spec.task import Task
 
 SUFFIX = ".toml"
@@ -22,13 +21,7 @@ SUFFIX = ".toml"
 Modes = Annotated[tuple[Annotated[int, Field(ge=1, le=1 << 24)], ...], Field(min_length=1, max_length=12)]
 Rank = Annotated[int, Field(ge=1, le=1 << 12)]
 
-TREES = {"balanced": balanced_tree, "linear": linear_tree}
-"""Dimension trees of a network of format ht."""
-
-FORMATS = ("ht", "tt", "tr", "bt", "dense")
-
-BLOCKS = 2
-"""Blocks of a network of format bt."""
+BALANCED = "balanced"
 
 
 @dataclass(frozen=True)
@@ -39,14 +32,12 @@ class Data(Checked):
         file: relative to the project's file.
         inputs: values of a step. outputs: classes, or numbers of a regression.
         task: see fdht.spec.task.Task.
-        bits: of a raw input word.
     """
 
     file: Text
     inputs: Annotated[int, Field(ge=1, le=1 << 24)]
     outputs: Annotated[int, Field(ge=1, le=1 << 16)]
     task: Task = Task.CLASSIFY
-    bits: Count = BITS[0]
 
 
 @dataclass(frozen=True)
@@ -72,9 +63,9 @@ class Network(Checked):
 class Training(Checked):
     """How it is trained; names and meaning are those of `fdht.model.presets.Preset`."""
 
-    epochs: int = 60
-    batch: int = 32
-    learning_rate: float = 0.01
+    epochs: int
+    batch: int
+    learning_rate: float
     weight_decay: float = 0.01
     schedule: Text = "one-cycle"
     rates: Text = BY_SIZE
@@ -98,7 +89,7 @@ class Project(Checked):
     board: Text
     data: Data
     network: Network
-    training: Training = Training()
+    training: Training
 
     @staticmethod
     def read(path: Path | str) -> "Project":
@@ -126,27 +117,16 @@ class Project(Checked):
             SpecError: modes that hold it not, or a format or tree that nobody knows.
         """
         of, data = self.network, self.data
-        kind, n, m = of.format, of.input_modes, of.output_modes
-        if len(n) != len(m) and kind != "dense":
-            raise SpecError(f"{len(n)} input modes and {len(m)} output modes; there are as many of one as of the other")
-        if of.tree not in TREES:
-            raise SpecError(f"there is no tree {of.tree!r}; known: {', '.join(TREES)}")
-        if kind == "ht":
-            network = ht_network(n, m, TREES[of.tree](len(n), of.rank))
-        elif isinstance(of.rank, dict):
-            raise SpecError(f"ranks by node are for the format ht; {kind} has one rank")
-        elif kind == "tt":
-            network = tt_network(n, m, of.rank)
-        elif kind == "tr":
-            network = tr_network(n, m, of.rank)
-        elif kind == "bt":
-            network = bt_network(n, m, of.rank, BLOCKS)
-        elif kind == "dense":
-            network = dense_network(data.inputs + of.hidden, (4, of.hidden))
-        else:
-            raise SpecError(f"there is no format {kind!r}; known: {', '.join(FORMATS)}")
-        found = lstm_on(network, data.inputs, of.hidden, data.outputs)
-        return LSTMSpec(**{**vars(found), "task": data.task})
+        found = chosen_lstm(
+            data.inputs,
+            of.hidden,
+            data.outputs,
+            rank=None if of.format == "dense" else of.rank,
+            modes=None if of.format == "dense" else (of.input_modes, of.output_modes),
+            tree=None if of.format != "ht" or of.tree == BALANCED else of.tree,
+            format=of.format,
+        )
+        return replace(found, task=data.task)
 
     def preset(self, folder: Path) -> Preset:
         """The project as every command takes it.
@@ -158,7 +138,23 @@ class Project(Checked):
             SpecError: what `spec` refuses, or a setting that cannot be trained with.
         """
         given = {field.name: getattr(self.training, field.name) for field in fields(Training)}
-        return Preset(self.name, data=str(folder / self.data.file), spec=self.spec, clips_per_epoch=10**9, **given)
+        return Preset(self.name, data=str(folder / self.data.file), spec=self.spec, clips_per_epoch=MOST, **given)
+
+    @staticmethod
+    def of(preset: Preset, board: str, file: str, rank: int) -> "Project":
+        """The project of a preset on a chosen network.
+
+        Args:
+            file: the data, relative to the project's file. rank: of the network.
+        """
+        spec = preset.spec
+        return Project(
+            preset.name,
+            board,
+            Data(file, spec.inputs, spec.classes, spec.task),
+            Network(spec.hidden, spec.network.input_shape, spec.network.output_shape, rank),
+            Training(**{field.name: getattr(preset, field.name) for field in fields(Training)}),
+        )
 
     def to_toml(self, comments: tuple[str, ...] = ()) -> str:
         """The file's text: what `read` reads, with words for people."""

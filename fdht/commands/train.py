@@ -136,6 +136,8 @@ class Integers(OptionGroup):
 @command(
     TRAINING,
     "fdht train",
+    "fdht train --data mine.npz",
+    "fdht train mine.toml",
     "fdht train faces",
     "fdht train faces --seed 1 -o build/faces1.checkpoint",
     "fdht train digits --output-modes 4,8,8 --rank 4",
@@ -150,7 +152,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Argument(
-            help="What to train, or a file that fdht explore --take wrote. Without one, all presets are listed.",
+            help="What to train: a preset, or a file that fdht new or fdht explore --take wrote. Without one a model "
+            "is proposed for --data, or all presets are listed.",
             metavar="PRESET",
         ),
     ] = None,
@@ -195,6 +198,24 @@ def train(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    hidden: Annotated[
+        int | None,
+        typer.Option(
+            help="Hidden units of a model that is proposed for --data [default: 64, or as many as fit].",
+            rich_help_panel=MODEL,
+            min=1,
+        ),
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--board",
+            "-b",
+            metavar="NAME",
+            help=f"The board that such a model must fit [default: {DEFAULT_TARGET}].",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -236,11 +257,22 @@ def train(
     from fdht.workflow import training
 
     output, source = Output(json, quiet=not leads()), clips.source(data)
-    if preset is None:
+    if preset is None and source is None:
         output.result(training.catalogue(output))
         return
-    found = recipe.of(find_preset(preset))
-    chosen = replace(found, spec=modes.of(found.spec, rank))
+    if preset is None:
+        from fdht.workflow import proposing
+
+        assert source is not None
+        proposal, _, _ = proposing.proposed(output, source, board or DEFAULT_TARGET, hidden, rank)
+        chosen = recipe.of(proposal)
+        chosen = replace(chosen, spec=modes.of(chosen.spec, None))
+        output.say(training.described(chosen))
+    else:
+        if (hidden, board) != (None, None):
+            raise SpecError(f"{preset} has its own size; --hidden and --board are for a model proposed for --data")
+        found = recipe.of(find_preset(preset))
+        chosen = replace(found, spec=modes.of(found.spec, rank))
     arithmetic = integers.of(output, chosen)
     path = BUILD / f"{chosen.name}{'-qat' if integers.qat else ''}{SUFFIX}" if out is None else out
     if start is not None and start == path:

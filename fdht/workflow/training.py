@@ -76,6 +76,16 @@ def changed(preset: Preset, augment: bool, settings: dict[str, object]) -> Prese
     return replace(preset, augmentation=preset.augmentation if augment else None, **given)
 
 
+def described(preset: Preset) -> str:
+    """The size of a model, in a line."""
+    spec = preset.spec
+    shapes = [" × ".join(map(str, shape)) for shape in (spec.network.input_shape, spec.network.output_shape)]
+    return (
+        f"{preset.name}: {spec.inputs:,} values a step, {spec.hidden} hidden units, modes {shapes[0]} and {shapes[1]}, "
+        f"{spec.parameters['factors']:,} factors; {preset.epochs} epochs of {preset.batch} clips per optimiser step"
+    )
+
+
 def catalogue(output: Output) -> list[dict]:
     """Lists all presets; returns name, data, sizes and training clips of each."""
     rows = [

@@ -1,0 +1,115 @@
+"""A model from data and an engine: sizes that fit with room to spare, and how to train them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil, log2
+
+from fdht.compiler.explain import fill
+from fdht.compiler.planner import candidates
+from fdht.model.data import DataSet
+from fdht.model.learning_rate import BY_SIZE
+from fdht.model.presets import Preset
+from fdht.spec.choose import chosen_lstm
+from fdht.spec.errors import CapacityError, SpecError
+from fdht.spec.lstm import LSTMSpec
+from fdht.spec.target import Target
+
+SIZES = ((64, 12), (64, 8), (48, 8), (32, 8), (32, 6), (24, 6), (16, 6), (16, 4), (8, 4), (8, 2), (4, 2), (2, 1))
+"""Hidden units and rank, the largest first. The first is what the recipe was measured with (docs/training.md)."""
+
+ROOM = 0.9
+"""The part of a memory that a proposed model fills at most."""
+
+LEARNING_RATE = 0.01
+
+BATCHES = (16, 64)
+"""Fewest and most clips per step of the optimiser, where there are as many."""
+
+STEPS, EPOCHS, LONG = 600, (10, 60), 12_000
+"""Steps that a training has at least; epochs, fewest and most, and about how many steps they are where there are many
+clips.
+"""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A model that fits an engine.
+
+    Attributes:
+        spec: the model. rank: of its bonds, where they can carry as much.
+        cycles: per step. fill: words used and available of each memory.
+    """
+
+    spec: LSTMSpec
+    rank: int
+    cycles: float
+    fill: dict[str, tuple[int, int]]
+
+    @property
+    def fullest(self) -> tuple[str, float]:
+        """The memory that is filled most, and the part of it."""
+        name, (used, there) = max(self.fill.items(), key=lambda item: item[1][0] / item[1][1])
+        return name, used / there
+
+
+def propose(data: DataSet, target: Target, *, hidden: int | None = None, rank: int | None = None) -> Iterator[Proposal]:
+    """Models for a data set that an engine runs, the largest first.
+
+    Args:
+        hidden, rank: where the user has said; then only these.
+
+    Raises:
+        CapacityError: none fits, or not the one asked for; says what lacks.
+        SpecError: sizes that make no model.
+    """
+    if data.input_format.raw.width > target.input_width:
+        raise SpecError(
+            f"{data.name} has raw words of {data.input_format.raw.width} bits, {target.name} takes "
+            f"{target.input_width}; read it with --input-bits {target.input_width}"
+        )
+    sizes = dict.fromkeys((hidden or h, rank or r) for h, r in SIZES)
+    found, refusal, seen = False, None, set[LSTMSpec]()
+    for h, r in sizes:
+        try:
+            spec = replace(chosen_lstm(data.inputs, h, data.classes, rank=r), task=data.task)
+            if spec in seen:
+                continue
+            seen.add(spec)
+            way = candidates(spec, target)[0].ways[0]
+        except CapacityError as error:
+            refusal = refusal or error
+            continue
+        proposal = Proposal(spec, r, way.cycles, fill(way.programs, target))
+        asked = hidden is not None and rank is not None
+        if asked or proposal.fullest[1] <= ROOM or (hidden or h, rank or r) == list(sizes)[-1]:
+            found = True
+            yield proposal
+    if not found:
+        assert refusal is not None
+        nearest = None if hidden is None and rank is None else next(propose(data, target), None)
+        if nearest is None:
+            raise refusal
+        way_out = f"choose --hidden {nearest.spec.hidden} --rank {nearest.rank}, which fits {target.name}"
+        raise CapacityError(refusal.resource, refusal.needed, refusal.available, way_out, refusal.named)
+
+
+def trained(data: DataSet, spec: LSTMSpec, name: str, source: str) -> Preset:
+    """How a model is trained where nobody says more: the recipe that needs no tuning (docs/training.md).
+
+    Args:
+        name: of the model. source: of the data.
+    """
+    clips = len(data.final)
+    batch = min(clips, max(BATCHES[0], min(BATCHES[1], 1 << int(log2(max(1, clips // 8))))))
+    steps = ceil(clips / batch)
+    epochs = max(ceil(STEPS / steps), min(EPOCHS[1], max(EPOCHS[0], ceil(LONG / steps))))
+    return Preset(
+        name,
+        data=source,
+        spec=spec,
+        epochs=epochs,
+        clips_per_epoch=clips,
+        batch=batch,
+        learning_rate=LEARNING_RATE,
+        rates=BY_SIZE,
+    )
