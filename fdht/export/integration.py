@@ -108,9 +108,24 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
         f"#define {{}}MODEL_X_OFFSET {x['offset']}",
         f"#define {{}}MODEL_X_FRACTION {x['fraction_bits']}",
     ]
+    if facts["scaling"]:
+        centre, step = facts["scaling"]["centre"], facts["scaling"]["step"]
+        lines += [
+            "",
+            "/* A real value v is sent as the word floor((v - centre) / step + 0.5) + MODEL_X_OFFSET, clipped to the range",
+            "   of MODEL_X_BITS. Centre and step of each value of a frame in its own order, or of all where there is one: */",
+            f"#define {{}}MODEL_X_SCALES {len(centre)}",
+            f"#define {{}}MODEL_X_CENTRE {_initialiser(centre)}",
+            f"#define {{}}MODEL_X_STEP {_initialiser(step)}",
+        ]
     if logits:
         lines += [f"#define {{}}MODEL_LOGIT_FRACTION {logits['fraction_bits']}"]
     return _header(f"{name}_image", f"The image in {name}_image.bin", lines, prefix=name)
+
+
+def _initialiser(numbers: Iterable[float]) -> str:
+    """Numbers as C initialises an array with them."""
+    return f"{{ {', '.join(map(repr, numbers))} }}"
 
 
 def _header(file: str, title: str, lines: Iterable[str], prefix: str = "") -> str:

@@ -28,6 +28,7 @@ from fdht.spec.fixed import Fixed
 from fdht.spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
 from fdht.spec.lstm import LSTMSpec, Region, chains, lstm_on
 from fdht.spec.network import bt_network, dense_network, tr_network, tt_network
+from fdht.spec.scaling import Scaling
 from tests.bundles import MODELS, random_bundle, random_layers, random_stage_list
 from tests.model.networks import small_lstm
 
@@ -133,6 +134,10 @@ def bundles() -> dict[str, Bundle]:
             )
             bundle = with_gates(bundle, GATES[(number + place) % 3])
             result[f"{kind}, {number}"] = driven(bundle) if number > 3 else bundle
+    short = trained(small_lstm(3), 3)
+    scaling = Scaling.fit(np.random.default_rng(3).normal(size=(9, short.layers[0].inputs)))
+    short = with_vectors(replace(short, scaling=scaling), short.clips, short.labels, np.array([5, 1, 3]))
+    result["scaled, of different lengths"] = short
     layers = recurrent_stack()
     lists = tuple(random_stage_list(rng, chain.network) for chain in chains(layers))
     result["recurrent stack"] = random_bundle(rng, layers, lists, clips=2, steps=4)
@@ -143,7 +148,7 @@ def bundles() -> dict[str, Bundle]:
         trained(small_lstm(4), 1),
         trained((replace(small_lstm(3), classes=0), upper), 2),
     )
-    return {name: with_vectors(bundle, bundle.clips, bundle.labels) for name, bundle in result.items()}
+    return {name: with_vectors(bundle, bundle.clips, bundle.labels, bundle.lengths) for name, bundle in result.items()}
 
 
 @pytest.fixture(scope="module")
@@ -157,13 +162,13 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
 @cache
 def trace(name: str) -> Trace:
-    return GoldenLSTM(bundles()[name]).run(bundles()[name].clips)
+    return GoldenLSTM(bundles()[name]).run(bundles()[name].clips, lengths=bundles()[name].lengths)
 
 
 def same_words(names: dict[str, Any], name: str, path: Path) -> bool:
     """Whether a program computes the golden model's logits, classes, and z, c and h of every layer and step."""
     _, description, tensors = names["read"](path)
-    logits, words = names["run"](description, tensors, tensors["clips"])
+    logits, words = names["run"](description, tensors, tensors["clips"], tensors.get("lengths"))
     golden = trace(name)
     return (
         np.array_equal(logits, golden.logits.numpy())
