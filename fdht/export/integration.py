@@ -112,8 +112,8 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
         centre, step = facts["scaling"]["centre"], facts["scaling"]["step"]
         lines += [
             "",
-            "/* A real value v is sent as the word floor((v - centre) / step + 0.5) + MODEL_X_OFFSET, clipped to the range",
-            "   of MODEL_X_BITS. Centre and step of each value of a frame in its own order, or of all where there is one: */",
+            "/* A real value v is sent as the word floor((v - centre) / step + 0.5) + MODEL_X_OFFSET, clipped to the",
+            "   words' range. Centre and step are of each value of a frame in its own order, or one of all values. */",
             f"#define {{}}MODEL_X_SCALES {len(centre)}",
             f"#define {{}}MODEL_X_CENTRE {_initialiser(centre)}",
             f"#define {{}}MODEL_X_STEP {_initialiser(step)}",
