@@ -276,7 +276,7 @@ def find_preset(name: str) -> Preset:
 
 
 def fitted(preset: Preset, data: DataSet) -> Preset:
-    """The preset with as many classes as a data set has.
+    """The preset with as many classes as a data set has, and no augmentation, which is of pictures, for real values.
 
     Raises:
         SpecError: its steps have another size than the preset's model takes.
@@ -287,4 +287,5 @@ def fitted(preset: Preset, data: DataSet) -> Preset:
             f"a step of {data.name} has {data.inputs:,} values, the model of preset {preset.name} takes "
             f"{preset.spec.inputs:,}; presets of that size: {there or 'none'}"
         )
-    return replace(preset, spec=replace(preset.spec, classes=data.classes))
+    augmentation = preset.augmentation if data.scaling is None else None
+    return replace(preset, spec=replace(preset.spec, classes=data.classes), augmentation=augmentation)

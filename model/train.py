@@ -30,6 +30,7 @@ from fdht.model.presets import Preset, find_preset, fitted
 from fdht.model.qat import Arithmetic, Network, Quantisation, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS
 from fdht.spec.errors import FdhtError, FileError, SpecError
+from fdht.spec.task import Task
 
 EVALUATION_BATCH = 50
 
@@ -152,6 +153,8 @@ def train(
     source = Source(preset.data) if options.source is None else options.source
     with one_thread():
         data = load(source, progress=reading)
+        if data.task is not Task.CLASSIFY:
+            raise SpecError(f"{data.name} asks to {data.task}, where the model of preset {preset.name} classifies")
         if options.source is not None:
             preset = fitted(preset, data)
         with joined() as processes:

@@ -120,6 +120,9 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
     }
     about = {name: value for name, value in bundle.about.items() if isinstance(value, str | int | float)}
     accuracy = bundle.about.get("accuracy", {})
+    steps = f"{bundle.clips.shape[1]}"
+    if bundle.lengths is not None and len(bundle.lengths):
+        steps = f"{bundle.lengths.min()} to {bundle.lengths.max()}"
     figures = {
         "kind": "bundle",
         "model": _model(bundle.layers),
@@ -128,6 +131,7 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
         "formats": {name: str(value) for name, value in named.items()},
         "clips": len(bundle.clips),
         "steps": bundle.clips.shape[1],
+        "scaled_to_bits": None if bundle.scaling is None else bundle.scaling.bits,
         "about": about,
         "accuracy": accuracy,
     }
@@ -135,7 +139,8 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
         **about,
         **_model_facts(bundle.layers),
         "formats": ", ".join(f"{name} {value}" for name, value in named.items()),
-        "golden vectors": f"{len(bundle.clips)} clips of {bundle.clips.shape[1]} steps",
+        **({} if bundle.scaling is None else {"real values": f"scaled to {bundle.scaling.bits} bits"}),
+        "golden vectors": f"{len(bundle.clips)} clips of {steps} steps",
         **{f"accuracy, {name}": percent(value) for name, value in accuracy.items()},
     }
 

@@ -1,5 +1,8 @@
 """A file of one's own through the commands: found again, noticed when it has changed, refused in a sentence."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -123,3 +126,27 @@ def test_every_kind_of_data_has_a_contact_sheet(y, bits):
     assert contact_sheet(from_arrays(x, y, bits=bits)).size[0] > datasets.MARGIN
     pictures = np.random.default_rng(0).integers(0, 256, (30, 5, 6, 4, 2), dtype=np.uint8)
     assert contact_sheet(from_arrays(pictures, y)).size[0] > datasets.MARGIN
+
+
+def test_what_the_page_shows_holds(fdht, tmp_path, capsys):
+    """docs/data.md from its arrays to what fdht data says of them, and the arrays of docs/training.md."""
+    pages = Path(__file__).resolve().parents[2] / "docs"
+    names: dict = {}
+    for name in ("data.md", "training.md"):
+        for block in re.findall(r"^```python\n(.*?)^```$", (pages / name).read_text(), re.M | re.S):
+            exec(block, names)
+            printed = capsys.readouterr().out.splitlines()
+            said = re.findall(r"^print\(.*\)  # (.*)$", block, re.M)
+            assert len(printed) == len(said) and all(map(str.startswith, said, printed))
+        assert fdht("data", "mine.npz", "--json").figures["clips"]["final"] == 72
+        (tmp_path / "mine.npz").unlink()
+
+
+@pytest.mark.parametrize(
+    "y", [np.linspace(0, 1, 30), np.arange(150).reshape(30, 5) % 2], ids=["regress", "label-steps"]
+)
+def test_what_no_preset_does_yet_is_refused(fdht, tmp_path, y):
+    np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).normal(size=(30, 5, 8)), y=y)
+    outcome = fdht("train", TINY.name, "--data", "mine.npz")
+    assert outcome.code == 1 and "where the model of preset tiny classifies" in outcome.sentence
+    assert not list(tmp_path.glob("build/*.checkpoint"))
