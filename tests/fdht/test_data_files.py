@@ -1,6 +1,8 @@
 """A file of one's own through the commands: found again, noticed when it has changed, refused in a sentence."""
 
+import io
 import re
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -128,14 +130,15 @@ def test_every_kind_of_data_has_a_contact_sheet(y, bits):
     assert contact_sheet(from_arrays(pictures, y)).size[0] > datasets.MARGIN
 
 
-def test_what_the_page_shows_holds(fdht, tmp_path, capsys):
+def test_what_the_pages_show_holds(fdht, tmp_path):
     """docs/data.md from its arrays to what fdht data says of them, and the arrays of docs/training.md."""
     pages = Path(__file__).resolve().parents[2] / "docs"
     names: dict = {}
     for name in ("data.md", "training.md"):
         for block in re.findall(r"^```python\n(.*?)^```$", (pages / name).read_text(), re.M | re.S):
-            exec(block, names)
-            printed = capsys.readouterr().out.splitlines()
+            with redirect_stdout(io.StringIO()) as shown:
+                exec(block, names)
+            printed = shown.getvalue().splitlines()
             said = re.findall(r"^print\(.*\)  # (.*)$", block, re.M)
             assert len(printed) == len(said) and all(map(str.startswith, said, printed))
         assert fdht("data", "mine.npz", "--json").figures["clips"]["final"] == 72

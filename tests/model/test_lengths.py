@@ -19,6 +19,7 @@ from fdht.spec.bundle import Bundle
 from fdht.spec.container import content_hash
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import GateFormats
+from fdht.spec.lstm import fdht_lstm
 from fdht.spec.scaling import Scaling
 from tests.model.networks import small_lstm
 
@@ -123,16 +124,10 @@ def test_training_on_sequences_of_different_lengths(monkeypatch, tmp_path):
         order = np.where(inside, split.order, len(frames) - 1 - split.labels[:, None])
         swapped[part] = replace(split, frames=frames, order=order)
     monkeypatch.setitem(DATA_SETS, "pieces", lambda: replace(data, **swapped))
-    preset = Preset("pieces", "pieces", replace(small_lstm(2, classes=2)), epochs=8, clips_per_epoch=96, batch=16)
-    preset = replace(preset, spec=_of_three_inputs())
+    spec = fdht_lstm(3, 8, 2, (4, 3), (4, 8), 3)
+    preset = Preset("pieces", "pieces", spec, epochs=20, clips_per_epoch=96, batch=16)
     result = train(preset, tmp_path / "a.checkpoint")
     checkpoint = load_checkpoint(tmp_path / "a.checkpoint")
     assert result.accuracy == checkpoint.accuracy > 0.9 and checkpoint.scaling == data.scaling
     test = swapped["test"]
     assert evaluate(checkpoint.model, test.clips, test.labels) < 0.9  # without the lengths
-
-
-def _of_three_inputs():
-    from fdht.spec.lstm import fdht_lstm
-
-    return fdht_lstm(3, 8, 2, (4, 3), (4, 8), 3)
