@@ -123,6 +123,6 @@ def only_classes(command: str, data: str, task: Task) -> None:
     """
     if task is not Task.CLASSIFY:
         raise SpecError(
-            f"{command} compares models by the classes of clips; {data} is for the task {task}: use fdht train, compile "
-            "and compare"
+            f"{command} compares models by the classes of clips; {data} is for the task {task}: use fdht train, "
+            "compile and compare"
         )
