@@ -87,15 +87,18 @@ def contractions(step: StepMap, formats: Formats | None = None) -> list[Work]:
     top = step.resolved.layers[-1]
     if top.classes:
         shift = formats.head_shift if formats else 0
-        result.append(Work(*head_contraction(top, step.resolved.target), biased=True, to_results=True, shift=shift))
+        head = head_contraction(top, step.resolved.target, step.logits)
+        result.append(Work(*head, biased=True, to_results=True, shift=shift))
     return result
 
 
-def head_contraction(spec: LSTMSpec, target: Target) -> tuple[TensorNetwork, Stage, Layout, Layout]:
+def head_contraction(spec: LSTMSpec, target: Target, logits: int = 0) -> tuple[TensorNetwork, Stage, Layout, Layout]:
     """The head as a stage: its network, and where it reads and writes.
 
-    Its weights are the data (a column per class), h is the weight of one row: so they take no factor memory. The logits
-    take the place of z, which nobody reads any more.
+    Its weights are the data (a column per class), h is the weight of one row: so they take no factor memory.
+
+    Args:
+        logits: the first result word that it writes.
     """
     network = dense_network(spec.hidden, spec.classes)
     stage = Stage(("h",), (), ("n1",), ("m1",), ())
@@ -104,7 +107,7 @@ def head_contraction(spec: LSTMSpec, target: Target) -> tuple[TensorNetwork, Sta
         network,
         stage,
         Layout(lane, ("m1", "n1"), {"m1": spec.hidden, "n1": 1}, words, target.scratchpad_words - words),
-        Layout(lane, ("m1",), {"m1": 1}, lane_words(network, "m1", lane, target), 0),
+        Layout(lane, ("m1",), {"m1": 1}, lane_words(network, "m1", lane, target), logits),
     )
 
 
@@ -311,7 +314,7 @@ def instructions(step: StepMap, formats: Formats | None = None) -> StepPrograms:
 
 
 def first_of_each(works: list[Work]) -> list[Work]:
-    """Of each stage its first contraction: those of its other tiles use the same weight."""
+    """The first contraction of each stage: those of its other tiles use the same weight."""
     return list({work.of: work for work in reversed(works)}.values())[::-1]
 
 
@@ -387,22 +390,28 @@ def _contents(bundle: Bundle, of: tuple[int, int]) -> tuple[np.ndarray, np.ndarr
 
 
 def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[ArrayInstruction]:
-    """The contractions of a step, in the loop, then the head."""
-    target = step.resolved.target
+    """The contractions of a step, in the loop, and the head: in the loop, too, or behind it.
+
+    h has one port. So where there is a head in every step, the loader copies h only after it: the head gives H_DONE, or
+    EMIT where the next step's z would overwrite the logits. For the head itself the gate unit gives H_READY, which
+    nobody else waits for so late in a step.
+    """
+    target, every_step = step.resolved.target, step.resolved.layers[-1].task.every_step
     layer_of = [of_chain.chain.layer for of_chain in step.chains]
     numbered = [(chain, stage) for chain, of_chain in enumerate(step.chains) for stage in range(len(of_chain.stages))]
-    last_reader = (0, 0) if step.chains[0].tiled else numbered[step.x_free_after]  # after it, x is free
-    in_loop = sum(work.of != HEAD for work in works)
+    last_reader = (0, 0) if step.chains[0].tiled else [*numbered, HEAD][step.x_free_after]  # after it, x is free
+    in_loop = sum(every_step or work.of != HEAD for work in works)
     program = []
     for number, work in enumerate(works):
         (chain, stage), instruction = work.of, lower(work, target, *bases[work.of])
+        if work.of == last_reader:
+            instruction = instruction.giving(Token.X_FREE)
         if work.of == HEAD:
-            instruction = instruction.waiting(Token.H_DONE).giving(Token.LOGITS_READY)
+            instruction = instruction.waiting(Token.H_READY if every_step else Token.H_DONE).giving(Token.LOGITS_READY)
+            instruction = instruction.giving(Token.H_DONE) if step.logits else instruction
         else:
             if stage == 0 and (chain == 0 or layer_of[chain - 1] < layer_of[chain]):
                 instruction = instruction.waiting(Token.H_READY if chain else Token.X_READY)
-            if work.of == last_reader:
-                instruction = instruction.giving(Token.X_FREE)
             if work.to_results and layer_of[chain + 1 : chain + 2] != [layer_of[chain]]:
                 instruction = instruction.giving(Token.Z_READY)
         program.append(instruction.ending_loop(0) if number + 1 == in_loop else instruction)
@@ -507,10 +516,11 @@ def _load(
 
 
 def _gate_program(step: StepMap) -> list[GateInstruction]:
-    """STATE of every layer, then in the loop STEP of every layer, then EMIT."""
+    """STATE of every layer, then in the loop STEP of every layer, and EMIT: in the loop, too, or behind it."""
     layers, target = step.resolved.layers, step.resolved.target
     zs = {of_chain.chain.layer: of_chain.tensors[-1] for of_chain in step.chains}
     top, first = layers[-1], 0
+    every_step = top.task.every_step
     states, steps = list[GateInstruction](), list[GateInstruction]()
     for number, spec in enumerate(layers):
         f, g, o = _gate_words(spec, zs[number], target)
@@ -518,15 +528,19 @@ def _gate_program(step: StepMap) -> list[GateInstruction]:
         last = first + spec.hidden - 1
         state = GateInstruction(op=GateOp.STATE, first=first, last=last, top=int(spec is top), z=z, f=f, g=g, o=o)
         states.append(state.giving(Token.H_DONE) if spec is top else state)
-        steps.append(replace(state, op=GateOp.STEP).waiting(Token.Z_READY).giving(Token.H_DONE))
+        h = Token.H_READY if spec is top and every_step else Token.H_DONE
+        steps.append(replace(state, op=GateOp.STEP).waiting(Token.Z_READY).giving(h))
         first = last + 1
-    steps[-1] = steps[-1].ending_loop(len(layers) * gate_instruction(target).words)
-    program = [*states, *steps]
+    emits = list[GateInstruction]()
     if top.classes:
-        network, _, _, logits = head_contraction(top, target)
+        network, _, _, logits = head_contraction(top, target, step.logits)
         all_of_them = Region((0,), (top.classes,), (0,), top.classes)
         z = region_nest(all_of_them, network.outputs, logits, target, target.levels.z)
-        program.append(GateInstruction(op=GateOp.EMIT, first=0, last=top.classes - 1, z=z).waiting(Token.LOGITS_READY))
+        emit = GateInstruction(op=GateOp.EMIT, first=0, last=top.classes - 1, z=z).waiting(Token.LOGITS_READY)
+        emits.append(emit.giving(Token.H_DONE) if every_step and not step.logits else emit)
+    body, after = ([*steps, *emits], []) if every_step else (steps, emits)
+    body[-1] = body[-1].ending_loop(len(states) * gate_instruction(target).words)
+    program = [*states, *body, *after]
     return [*program[:-1], program[-1].halting()]
 
 

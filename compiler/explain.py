@@ -238,8 +238,8 @@ def memory_map(way: Way) -> Iterator[Block]:
         if number == 0 or z != step.chains[number - 1].tensors[-1]:
             yield block("results", z.base, z.words, f"z of layer {of_chain.chain.layer} (lanes {z.lane or 'unused'})")
     if top.classes:
-        *_, logits = head_contraction(top, target)
-        yield block("results", logits.base, logits.words, "logits, when z has been read")
+        *_, logits = head_contraction(top, target, step.logits)
+        yield block("results", logits.base, logits.words, "logits" + ("" if step.logits else ", when z has been read"))
     seen = set[tuple[int, int]]()
     for work, instruction in zip(contractions(step), way.programs[Segment.ARRAY_PROGRAM], strict=True):
         if work.of not in seen and work.of != HEAD:

@@ -29,6 +29,7 @@ from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, dump
 from fdht.spec.scaling import Scaling
 from fdht.spec.target import Target
+from fdht.spec.task import OutputScaling, Task, check_outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,8 @@ class Image:
         logits: format of the logits; None without a head.
         order: positions in a frame of its raw words in the order they are to be sent; None for their own.
         bundle_hash: content hash of the bundle it was made from, "" if that was never saved.
+        task: what logits mean, and whether they are sent after every step.
+        outputs: how logits become real numbers, if the task has any; None: as they are.
         scaling: how real values become raw words; None where these are what there is.
     """
 
@@ -64,6 +67,8 @@ class Image:
     logits: Fixed | None = None
     order: np.ndarray | None = None
     bundle_hash: str = ""
+    task: Task = Task.CLASSIFY
+    outputs: OutputScaling | None = None
     scaling: Scaling | None = None
 
     @cached_property
@@ -131,9 +136,16 @@ class Image:
             raise SpecError(f"its order is none of {self.inputs} words")
         if self.input.raw.width > self.target.input_width or (self.logits is None) != (self.classes == 0):
             raise SpecError("its formats are not those of its target and its classes")
+        check_outputs(self.outputs, self.task, self.classes)
         if self.scaling is not None:
             self.scaling.check(self.inputs, self.input)
-        verify(self.machine, inputs=self.inputs, hidden=self.hidden * self.layers, classes=self.classes)
+        verify(
+            self.machine,
+            inputs=self.inputs,
+            hidden=self.hidden * self.layers,
+            classes=self.classes,
+            every_step=self.task.every_step,
+        )
 
 
 @dataclass(frozen=True)
@@ -152,6 +164,8 @@ class _Description(Checked):
     input: InputFormat
     logits: Fixed | None
     bundle_hash: Hex
+    task: Task
+    outputs: OutputScaling | None
     scaling: Scaling | None
 
 
@@ -249,5 +263,7 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         formats.head and formats.head.result,
         order,
         bundle_hash,
+        bundle.spec.task,
+        bundle.outputs,
         bundle.scaling,
     )

@@ -101,8 +101,10 @@ class StepMap:
         others: first address of the other data tensors.
         others_end: end of the other data tensors.
         persistent: first word of the scratchpad that does not last.
-        x_free_after: the stage, counted over all chains, after which the next step's inputs may overwrite x, if
-            the first chain is not tiled; else a tile's first stage.
+        x_free_after: the stage, counted over all chains and then the head, after which the next step's inputs may
+            overwrite x, if the first chain is not tiled; else a tile's first stage.
+        logits: first result word of the head's results. A head after every step has words of its own for them, behind
+            z, if there are any; else they take the place of z, as those of a head after the last step do.
     """
 
     resolved: Resolved
@@ -112,6 +114,7 @@ class StepMap:
     others_end: int
     persistent: int
     x_free_after: int
+    logits: int = 0
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -161,7 +164,8 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
         _result(layers[chain.layer], chain, of_chain, len(own), target)
         for chain, own, of_chain in zip(every, listed, lanes, strict=True)
     ]
-    results = max([-(-layers[-1].classes // target.columns), *(z.end for z in zs)])
+    of_logits, of_z = -(-layers[-1].classes // target.columns), max(z.end for z in zs)
+    results = max(of_logits, of_z)
     if results > target.result_words:
         raise CapacityError(
             Resource.RESULT_WORDS, results, target.result_words, "choose a larger target or fewer outputs"
@@ -228,8 +232,13 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
             if touched & x_banks:
                 x_free_after = number
             number += 1
+    if layers[-1].task.every_step and target.single_port:  # the next step's inputs may come while the head is read
+        top = target.scratchpad_words
+        head = banks(range(top - head_words(layers[-1], target), top), target)
+        x_free_after = number if x_banks & set(head) else x_free_after
+    apart = layers[-1].task.every_step and of_z + of_logits <= target.result_words
     slots = tuple((slot.base, slot.words) for slot in data)
-    return StepMap(resolved, tuple(maps), slots, start, others_end, end, x_free_after)
+    return StepMap(resolved, tuple(maps), slots, start, others_end, end, x_free_after, of_z if apart else 0)
 
 
 def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, target: Target) -> list[Layout]:

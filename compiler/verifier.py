@@ -27,11 +27,12 @@ _PIECE = 1 << 20
 """Factors whose magnitudes are added up at once."""
 
 
-def verify(machine: Machine, *, inputs: int, hidden: int, classes: int) -> None:
+def verify(machine: Machine, *, inputs: int, hidden: int, classes: int, every_step: bool = False) -> None:
     """Checks the programs of a machine.
 
     Args:
         inputs: raw words of a frame. hidden: units of all layers together. classes: logits; 0 for no head.
+        every_step: logits are sent after every step, not after the last one.
 
     Raises:
         SpecError: the first thing that cannot be; says in which instruction.
@@ -47,7 +48,7 @@ def verify(machine: Machine, *, inputs: int, hidden: int, classes: int) -> None:
                 check(machine, instruction, hidden)
             except SpecError as error:
                 raise SpecError(f"instruction {number} of {name}: {error}") from None
-    _check_counts(machine, inputs, classes)
+    _check_counts(machine, inputs, classes, every_step)
     machine.schedule(1)  # says if they wait for each other
 
 
@@ -174,8 +175,8 @@ _CHECKS = {
 }
 
 
-def _check_counts(machine: Machine, inputs: int, classes: int) -> None:
-    """A step takes a frame, and ends in new states; a run ends in as many logits as there are classes."""
+def _check_counts(machine: Machine, inputs: int, classes: int, every_step: bool) -> None:
+    """A step takes a frame, and ends in new states; it, or a run, ends in as many logits as there are classes."""
     loader, gates = (
         parts(machine.programs[unit], UNITS[unit](machine.target).words)
         for unit in (Segment.LOADER_PROGRAM, Segment.GATE_PROGRAM)
@@ -186,7 +187,7 @@ def _check_counts(machine: Machine, inputs: int, classes: int) -> None:
     if not any(instruction["op"] == GateOp.STEP for instruction in gates[1]):
         raise SpecError("no step ends in new states")
     sent = [sum(i["last"] - i["first"] + 1 for i in part if i["op"] == GateOp.EMIT) for part in gates]
-    if sent != [0, 0, classes]:
+    if sent != ([0, classes, 0] if every_step else [0, 0, classes]):
         raise SpecError(f"{sent} logits are sent before, in and after the steps; there are {classes} classes")
 
 

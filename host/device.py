@@ -1,14 +1,16 @@
 """An engine at a port: a board, or a board in simulation."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from fdht.compiler.image import Image
 from fdht.host.connection import Connection, DeviceError
-from fdht.spec.clips import classes_of, in_sending_order
+from fdht.spec.bundle import MOST_STEPS
+from fdht.spec.clips import in_sending_order
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import (
     MAX_PAYLOAD,
@@ -30,25 +32,54 @@ STANDSTILL = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class Outputs:
+    """What the head has sent.
+
+    Attributes:
+        logits: the integers: one per class, or output of a regression, for each step (steps × classes) if the task is
+            after every step and a whole clip was run.
+        image: what they mean.
+    """
+
+    logits: np.ndarray
+    image: Image
+
+    @property
+    def predicted(self) -> int:
+        """The class that the logits of the last step give: the first of the largest, -1 without a head and of a
+        regression.
+        """
+        return int(self.classes.reshape(-1)[-1])
+
+    @property
+    def classes(self) -> np.ndarray:
+        """The class of each vector of logits."""
+        return self.image.task.classes_of(self.logits)
+
+    @property
+    def values(self) -> np.ndarray:
+        """The logits as real numbers; of a regression, the numbers that were asked for."""
+        format = self.image.logits
+        if format is None:
+            return self.logits.astype(np.float64)
+        scaling = self.image.outputs
+        return format.dequantise(self.logits) if scaling is None else scaling.values_of(self.logits, format)
+
+
+@dataclass(frozen=True, eq=False)
+class Result(Outputs):
     """What became of a clip.
 
     Attributes:
-        logits: of each class. hidden, cells: h and c of all layers' units after the last step.
+        hidden, cells: h and c of all layers' units after the last step.
         every_h: steps × H of the last layer, if asked for.
         status: of the device at the end, with the run's counts.
     """
 
-    logits: np.ndarray
     hidden: np.ndarray
     cells: np.ndarray
     every_h: np.ndarray | None
     status: Status
-
-    @property
-    def predicted(self) -> int:
-        """The class that the logits give: the first of the largest logits, -1 without a head."""
-        return int(classes_of(self.logits))
 
 
 class Device:
@@ -156,15 +187,71 @@ class Device:
             SpecError: no image is loaded, the clips do not fit it, or the engine takes no initial states.
             DeviceError: the device no longer answers, or is no longer loaded with the image.
         """
-        image = self._image
-        if image is None:
-            raise SpecError("no image is loaded; call load before run")
+        image = self._loaded()
         if isinstance(clips, np.ndarray) and (clips.ndim != 3 or clips.shape[2] != image.inputs):
             raise SpecError(f"clips of shape {clips.shape} are not clips x steps x {image.inputs}")
         for clip in clips:
-            if clip.ndim != 2 or clip.shape[1] != image.inputs or not 1 <= len(clip) < 1 << 16:
-                raise SpecError(f"a clip of shape {clip.shape} is not steps (1 to {(1 << 16) - 1:,}) x {image.inputs}")
+            if clip.ndim != 2 or clip.shape[1] != image.inputs or not 1 <= len(clip) <= MOST_STEPS:
+                raise SpecError(f"a clip of shape {clip.shape} is not steps (1 to {MOST_STEPS:,}) x {image.inputs}")
         words = [_raw(clip, image) for clip in clips]
+        self._make_ready(initial)
+        for number, clip in enumerate(words):
+            yield self._run(image, clip, initial, every_h, keep and number > 0)
+
+    def stream(self, frames: Iterable[np.ndarray], *, initial: np.ndarray | None = None) -> Iterator[Outputs]:
+        """Streams the frames of a sequence whose length need not be known: what the head makes of a frame is given
+        before the next is asked for.
+
+        The engine keeps its states from frame to frame. A run counts up to `MOST_STEPS`; then another goes on.
+
+        Args:
+            frames: raw input words, or real values as for `run`, N each.
+            initial: h and c of each unit at the start, H × 2; zero when left out.
+
+        Yields:
+            What the head sends after each frame.
+
+        Raises:
+            SpecError: no image is loaded, or one whose head is for the last step alone, a frame does not fit it, or the
+                engine takes no initial states.
+            DeviceError: see `run`.
+        """
+        image = self._loaded()
+        if not (image.classes and image.task.every_step):
+            raise SpecError(
+                "the image has no head after every step; compile a model of the task label-steps or regress-steps, or "
+                "call run"
+            )
+        self._make_ready(initial)
+        steps, kept = 0, False  # of the run under way, which goes on with the states of another
+        try:
+            for frame in frames:
+                if frame.shape != (image.inputs,):
+                    raise SpecError(f"a frame of shape {frame.shape} does not have {image.inputs} words")
+                results = _Results(self._connection, self._timeout)
+                if steps == 0:
+                    self._start(image, MOST_STEPS, initial, False, kept, results)
+                steps += 1
+                self._send(image, _raw(frame[None], image), results)
+                states = 2 * image.layers * image.hidden if steps == MOST_STEPS else 0
+                of_step = self._parted(results.first(states + image.classes, image), image)[OutputKind.LOGIT]
+                if len(of_step) != image.classes:
+                    raise self._strange()
+                if steps == MOST_STEPS:
+                    self.status()  # by when the engine is at rest
+                    steps, kept = 0, True
+                yield Outputs(of_step, image)
+        finally:
+            if steps:
+                self.reset()
+
+    def _loaded(self) -> Image:
+        if self._image is None:
+            raise SpecError("no image is loaded; call load before run")
+        return self._image
+
+    def _make_ready(self, initial: np.ndarray | None) -> None:
+        """Ends what was under way, and makes sure that the engine has the image and takes `initial`."""
         self.reset()
         status = self.status()
         if initial is not None and not status.features.initial_state:
@@ -174,51 +261,80 @@ class Device:
             )
         if status.image != self._check:
             raise DeviceError(f"another program has loaded the board on {self._connection.url}; load the image again")
-        for number, clip in enumerate(words):
-            yield self._run(image, clip, initial, every_h, keep and number > 0)
 
     def _run(self, image: Image, clip: np.ndarray, initial: np.ndarray | None, every_h: bool, keep: bool) -> Result:
         steps, units = len(clip), image.layers * image.hidden
-        counts = [every_h * (steps - 1) * image.hidden + units, units, image.classes]
-        size = result_bytes(image.target.data_width)
-        results, moved = bytearray(), time.monotonic()
-
-        def collect() -> None:
-            """Takes what results there are; an engine in which nothing moves any more is given up."""
-            got = self._connection.read()
-            results.extend(got)
-            if got:
-                alive()
-            elif time.monotonic() - moved > STANDSTILL * self._timeout:
-                raise DeviceError(
-                    f"the engine on {self._connection.url} stands still; start again, and if that does not help, "
-                    "load the bitstream anew"
-                )
-
-        def alive(*_) -> None:
-            nonlocal moved
-            moved = time.monotonic()
-
-        self._connection.do(Request.START, [start_payload(steps, initial is not None, every_h, keep)])
-        if initial is not None and not keep:
-            self._connection.do(Request.STATE, _parts(_words(initial, image.target.data_width), alive), collect)
-        self._connection.do(Request.X, _parts(_words(_sent(clip, image), image.target.input_width), alive), collect)
-        while len(results) < sum(counts) * size:
-            collect()
-        words = np.frombuffer(results, dtype=np.uint8).reshape(-1, size)
-        wide = np.zeros((len(words), 4), dtype=np.uint8)
-        wide[:, 5 - size :] = words[:, 1:]
-        values = wide.view("<i4")[:, 0].astype(np.int64) >> 8 * (5 - size)
-        hidden, cells, logits = (values[words[:, 0] & 3 == kind.value] for kind in OutputKind)
-        if [len(hidden), len(cells), len(logits)] != counts:
-            raise DeviceError(
-                f"the board on {self._connection.url} sent other results than it was asked for; start again"
-            )
+        shape = image.task.shape(steps, image.classes)
+        counts = [every_h * (steps - 1) * image.hidden + units, units, prod(shape)]
+        results = _Results(self._connection, self._timeout)
+        self._start(image, steps, initial, every_h, keep, results)
+        self._send(image, clip, results)
+        hidden, cells, logits = parts = self._parted(results.first(sum(counts), image), image)
+        if [len(part) for part in parts] != counts:
+            raise self._strange()
         each = None
         if every_h:
             last = hidden[len(hidden) - image.hidden :]
             each = np.concatenate([hidden[: (steps - 1) * image.hidden], last]).reshape(steps, image.hidden)
-        return Result(logits, hidden[len(hidden) - units :], cells, each, self.status())
+        return Result(logits.reshape(shape), image, hidden[len(hidden) - units :], cells, each, self.status())
+
+    def _start(
+        self, image: Image, steps: int, initial: np.ndarray | None, every_h: bool, keep: bool, results: "_Results"
+    ) -> None:
+        """Begins a run."""
+        self._connection.do(Request.START, [start_payload(steps, initial is not None, every_h, keep)])
+        if initial is not None and not keep:
+            words = _words(initial, image.target.data_width)
+            self._connection.do(Request.STATE, _parts(words, results.alive), results.collect)
+
+    def _send(self, image: Image, frames: np.ndarray, results: "_Results") -> None:
+        """Sends frames (steps × N), and collects results when the engine takes no more for now."""
+        words = _words(_sent(frames, image), image.target.input_width)
+        self._connection.do(Request.X, _parts(words, results.alive), results.collect)
+
+    @staticmethod
+    def _parted(results: bytes, image: Image) -> list[np.ndarray]:
+        """The values of results by their kinds."""
+        size = result_bytes(image.target.data_width)
+        words = np.frombuffer(results, dtype=np.uint8).reshape(-1, size)
+        wide = np.zeros((len(words), 4), dtype=np.uint8)
+        wide[:, 5 - size :] = words[:, 1:]
+        values = wide.view("<i4")[:, 0].astype(np.int64) >> 8 * (5 - size)
+        return [values[words[:, 0] & 3 == kind.value] for kind in OutputKind]
+
+    def _strange(self) -> DeviceError:
+        return DeviceError(f"the board on {self._connection.url} sent other results than it was asked for; start again")
+
+
+class _Results:
+    """Takes the results of a run as they come, and gives up an engine in which nothing moves any more."""
+
+    def __init__(self, connection: Connection, timeout: float):
+        self._connection, self._timeout = connection, timeout
+        self._bytes, self._moved = bytearray(), time.monotonic()
+
+    def collect(self) -> None:
+        """Takes what there is."""
+        got = self._connection.read()
+        self._bytes.extend(got)
+        if got:
+            self.alive()
+        elif time.monotonic() - self._moved > STANDSTILL * self._timeout:
+            raise DeviceError(
+                f"the engine on {self._connection.url} stands still; start again, and if that does not help, "
+                "load the bitstream anew"
+            )
+
+    def alive(self, *_) -> None:
+        """Something moves."""
+        self._moved = time.monotonic()
+
+    def first(self, count: int, image: Image) -> bytes:
+        """So many results, as soon as they are there."""
+        size = count * result_bytes(image.target.data_width)
+        while len(self._bytes) < size:
+            self.collect()
+        return bytes(self._bytes)
 
 
 def _raw(clip: np.ndarray, image: Image) -> np.ndarray:

@@ -24,7 +24,9 @@ from fdht.spec.formats import InputFormat
 from fdht.spec.lstm import LSTMSpec, chains
 from fdht.spec.record import Checked, Hex, Seed, Share, Text, check_name, dump, parse
 from fdht.spec.scaling import Scaling
+from fdht.spec.score import R2, RMSE, Score
 from fdht.spec.stages import check_sizes, stages_of
+from fdht.spec.task import OutputScaling, check_outputs
 
 SUFFIX = ".checkpoint"
 """The end of the names that fdht gives to checkpoints."""
@@ -52,7 +54,8 @@ class Checkpoint:
         recipe: everything else that the training depends on: the preset's settings, and the arithmetic.
         history: one record per epoch, see fdht.model.train.TrainingResult.
         best_epoch: the epoch `model` is of, None if there is no patience.
-        accuracy: on the test split (validation if `choose`), None until the training is done.
+        accuracy, rmse, r2: on the test split (validation if `choose`), see fdht.spec.score.Score; all None until the
+            training is done.
         scaling: how the data's real values became raw words; None where raw words came.
         quantisation: the integers that the model is trained on, and its accuracy measured with; None for a float model.
     """
@@ -72,6 +75,8 @@ class Checkpoint:
     accuracy: float | None = None
     quantisation: Quantisation | None = None
     scaling: Scaling | None = None
+    rmse: float | None = None
+    r2: float | None = None
 
     @property
     def network(self) -> Network:
@@ -95,6 +100,10 @@ class Checkpoint:
                 f"a step of {data.name} has {data.inputs:,} values and {data.classes} classes, the model takes "
                 f"{spec.inputs:,} and has {spec.classes} (or their number formats differ); pass what it was trained on"
             )
+        if data.task != spec.task:
+            raise FileError(
+                f"{data.name} is for the task {data.task}, the model for {spec.task}; pass what it was trained on"
+            )
         if (data.fingerprint, data.scaling) != (self.fingerprint, self.scaling):
             raise FileError(
                 f"the clips of {self.data} are not those that {self.preset} was trained on (some came, went or were "
@@ -102,8 +111,13 @@ class Checkpoint:
             )
 
     @property
+    def score(self) -> Score | None:
+        """Accuracy, or rmse and r2, together; None until the training is done."""
+        return Score(self.accuracy, self.rmse, self.r2) if self.complete else None
+
+    @property
     def complete(self) -> bool:
-        return self.accuracy is not None
+        return self.accuracy is not None or self.r2 is not None
 
     @property
     def seconds(self) -> float:
@@ -143,7 +157,8 @@ def write_checkpoint(path: Path | str, checkpoint: Checkpoint, state: dict[str, 
         FileError: no permission, no room.
     """
     arrays = {f"{MODEL}{name}": p.detach().cpu().numpy() for name, p in checkpoint.model.named_parameters()} | state
-    there = {"input_format": checkpoint.model.input_format, "beside": _beside(path, checkpoint.data)}
+    model = checkpoint.model
+    there = {"input_format": model.input_format, "outputs": model.outputs, "beside": _beside(path, checkpoint.data)}
     plain = {name: getattr(checkpoint, name) for name in _Description.__dataclass_fields__ if name not in there}
     description = dump(_Description(**there, **plain))
     container.write(path, "checkpoint", description, arrays)
@@ -166,11 +181,12 @@ def read_checkpoint(path: Path | str, preset: Preset | None = None) -> tuple[Che
             raise container.inconsistent(path, "checkpoint", SpecError(f"{name} holds what is no finite number"))
         if ".exp_avg_sq." in name and array.min(initial=0) < 0:
             raise container.inconsistent(path, "checkpoint", SpecError(f"{name} holds negative squares"))
-    model = Classifier(description.spec, description.input_format)
+    model = Classifier(description.spec, description.input_format, outputs=description.outputs)
     model.load_state_dict(
         {name.removeprefix(MODEL): torch.from_numpy(a) for name, a in arrays.items() if name.startswith(MODEL)}
     )
-    plain = {name: value for name, value in vars(description).items() if name not in ("input_format", "beside")}
+    of_model = ("input_format", "outputs", "beside")
+    plain = {name: value for name, value in vars(description).items() if name not in of_model}
     plain["data"] = _found(path, description.data, description.beside)
     checkpoint = Checkpoint(model=model.eval(), **plain)
     if preset is not None and checkpoint.preset != preset.name:
@@ -214,8 +230,8 @@ class EpochRecord(TypedDict):
     __pydantic_config__ = Checked.__pydantic_config__  # type: ignore[misc]
 
     loss: Annotated[float, Field(ge=0)]
-    accuracy: Share
-    validation: Share | None
+    accuracy: Share | None
+    validation: R2 | None
     learning_rate: Annotated[float, Field(ge=0)]
     seconds: Annotated[float, Field(ge=0)]
 
@@ -236,6 +252,7 @@ class Recipe(TypedDict):
     schedule: Text
     learning_rate: Annotated[float, Field(gt=0, le=LARGEST_RATE)]
     weight_decay: Annotated[float, Field(ge=0, le=LARGEST_RATE)]
+    rates: Text
     dropout: Share
     input_dropout: Share
     hidden_dropout: Share
@@ -265,6 +282,9 @@ class _Description(Checked):
     history: list[EpochRecord]
     best_epoch: Annotated[int, Field(ge=1)] | None
     accuracy: Share | None
+    rmse: RMSE | None
+    r2: R2 | None
+    outputs: OutputScaling | None
     scaling: Scaling | None
     beside: Annotated[str, StringConstraints(max_length=4096)] | None
 
@@ -277,6 +297,10 @@ class _Description(Checked):
             )
         if self.spec.classes < 1:
             raise SpecError("a model without a class, which a classifier has")
+        check_outputs(self.outputs, self.spec.task, self.spec.classes)
+        figures = (self.accuracy,) if self.spec.task.real else (self.rmse, self.r2)
+        if any(figure is not None for figure in figures) or (self.rmse is None) != (self.r2 is None):
+            raise SpecError(f"figures of another task than {self.spec.task}")
         if self.scaling is not None:
             self.scaling.check(self.spec.inputs, self.input_format)
         if self.quantisation is None:

@@ -9,7 +9,6 @@ import torch
 
 from fdht.model.contraction import absorb
 from fdht.spec.bundle import Bundle
-from fdht.spec.clips import classes_of
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed, round_shift
 from fdht.spec.lstm import LSTMSpec
@@ -39,8 +38,9 @@ class Trace:
     Attributes:
         layers: of each layer; `z`, `h` and `c` are those of the last.
         last: B × H, h of the last layer after each clip's own last step.
-        logits: B × classes, of that h; B × 0 without a head.
-        classes: B, the lowest index of the largest logit; -1 without a head.
+        logits: B × classes, of that h, or B × T × classes, of h of every step, as the task says; B × 0 without a head.
+            Of a regression its outputs, as integers of the head's format.
+        classes: B, or B × T, the lowest index of the largest logit; -1 without a head, and of a regression.
         stage_results: per step and stage (of all chains), B × `Stage.result`; empty unless asked for.
         saturations: how often a value was clipped: "x", "stage 0", ..., "z" (the last stage), "c", "tanh(c)" (c in
             the format of the table's input), "h", "logits". A recurrent network of its own has "h stage 0", ..., "h z"
@@ -75,7 +75,7 @@ class GoldenLSTM:
     Every step, layer by layer: x and h are placed into the data tensor, each stage is contracted exactly and
     requantised once, the bias enters the last stage at its accumulator's scale, and the gates follow
     `fdht.spec.formats.GateFormats`. With a recurrent network of its own, W_x x + b and W_h h are requantised apart,
-    and z is their saturated sum.
+    and z is their saturated sum. The head sees h of the last layer after the last step, or after every step.
     """
 
     def __init__(self, bundle: Bundle):
@@ -136,6 +136,7 @@ class GoldenLSTM:
                 raise SpecError(f"{name} leaves the range of its format {format}, {format.min}..{format.max}")
 
         clipping, kept = _Clipping(), []
+        task = self.bundle.spec.task
         hs, cs, steps = list(h), list(c), [[] for _ in layers]
         for step in range(raw.shape[1]):
             x = clipping.saturate("x", gate.hidden, self._shifted(raw[:, step]))
@@ -150,15 +151,14 @@ class GoldenLSTM:
             clipping.prefix = ""
             if stage_results:
                 kept.append(results)
-        last = hs[-1]
-        if lengths is not None:
-            last = torch.stack([h for _, h, _ in steps[-1]], 1)[torch.arange(len(raw)), torch.from_numpy(own) - 1]
-        logits = self._classify(last, clipping)
+        every = torch.stack([h for _, h, _ in steps[-1]], 1)
+        last = every[torch.arange(len(raw)), torch.from_numpy(own) - 1]
+        logits = self._head_outputs(every if task.every_step else last, clipping)
         return Trace(
             layers=[LayerTrace(*(torch.stack(parts, 1) for parts in zip(*each, strict=True))) for each in steps],
             last=last,
             logits=logits,
-            classes=torch.from_numpy(classes_of(logits.numpy())),
+            classes=torch.from_numpy(task.classes_of(logits.numpy())),
             stage_results=kept,
             saturations=dict(clipping.clipped),
             values=dict(clipping.values),
@@ -184,7 +184,7 @@ class GoldenLSTM:
         t = tanh(clipping.requantise("tanh(c)", gate.z, c, gate.tanh_shift), *tanh_arrays)
         return clipping.requantise("h", gate.hidden, o * t, gate.hidden_shift), c
 
-    def _classify(self, h: torch.Tensor, clipping: "_Clipping") -> torch.Tensor:
+    def _head_outputs(self, h: torch.Tensor, clipping: "_Clipping") -> torch.Tensor:
         formats, bias = self.bundle.formats, self.bundle.head_bias
         if formats.head is None or self._head is None or bias is None:
             return torch.zeros(len(h), 0, dtype=torch.int64)

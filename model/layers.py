@@ -17,6 +17,7 @@ from fdht.spec.formats import PIXELS, InputFormat
 from fdht.spec.lstm import LSTMSpec, Region, stack
 from fdht.spec.network import TensorNetwork
 from fdht.spec.stages import StageList, check_sizes, stages
+from fdht.spec.task import OutputScaling, Task, check_outputs
 
 Device = torch.device | str | int | None
 """Where parameters are made, as torch's layers take it."""
@@ -416,7 +417,7 @@ class Masks(NamedTuple):
     Attributes:
         x: B × N, the same in every step.
         h: layers × B × H, the h that goes back into its layer, the same in every step.
-        head: B × H, the last hidden state before the head.
+        head: B × H, the hidden state before the head, the same in every step.
     """
 
     x: Tensor | None
@@ -433,17 +434,20 @@ NO_MASKS = Masks(None, None, None)
 
 
 class Classifier(nn.Module):
-    """Layers of FDHTLSTM and a linear head on the last hidden state: clips in, logits out.
+    """Layers of FDHTLSTM and a linear head on h: clips in, logits out, or the outputs of a regression.
 
     Args:
-        layers: one specification, or several, the lowest first; the last one with at least one class.
+        layers: one specification, or several, the lowest first; the last one with at least one class. Its task says
+            whether the head sees the last hidden state or that of every step.
         input_format: how raw words become numbers.
-        dropout: probability of zeroing an entry of the last hidden state before the head, in training.
+        dropout: probability of zeroing an entry of the hidden state before the head, in training; one mask for all
+            steps of a clip.
         input_dropout: the same of an entry of x, with one mask for all steps of a clip.
         hidden_dropout: the same of the h that goes back into its layer.
+        outputs: how the head's outputs become the numbers of a regression.
 
     Raises:
-        SpecError: a specification without classes, or layers that do not follow each other.
+        SpecError: a specification without classes, layers that do not follow each other, or a scaling of other outputs.
     """
 
     def __init__(
@@ -453,16 +457,23 @@ class Classifier(nn.Module):
         dropout: float = 0.0,
         input_dropout: float = 0.0,
         hidden_dropout: float = 0.0,
+        outputs: OutputScaling | None = None,
     ):
         super().__init__()
         self.layers = stack(layers)
         spec = self.layers[-1]
         if spec.classes < 1:
             raise SpecError("a classifier needs at least one class; the specification has none")
-        self.input_format = input_format
+        check_outputs(outputs, spec.task, spec.classes)
+        self.input_format, self.outputs = input_format, outputs
         self.lstm = StackedFDHTLSTM(self.layers, batch_first=True)
         self.dropout, self.input_dropout, self.hidden_dropout = dropout, input_dropout, hidden_dropout
         self.head = nn.Linear(spec.hidden, spec.classes)
+
+    @property
+    def task(self) -> Task:
+        """What the outputs mean, and when there are any."""
+        return self.layers[-1].task
 
     @property
     def lstm_layers(self) -> list[FDHTLSTM]:
@@ -501,7 +512,7 @@ class Classifier(nn.Module):
     def forward(
         self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        """Logits (B × classes) of clips of real numbers (B × T × N).
+        """Logits (B × classes, or B × T × classes of a task after every step) of clips of real numbers (B × T × N).
 
         Args:
             zero_h: put 0 in place of the previous h in every step.
@@ -512,6 +523,8 @@ class Classifier(nn.Module):
             masks = self.masks_for(x)
         seen = x if masks.x is None else x * masks.x[:, None]
         each, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
+        if self.task.every_step:
+            return self.head(each if masks.head is None else each * masks.head[:, None])
         last = h[-1] if lengths is None else own_last(each, lengths)
         return self.head(last if masks.head is None else last * masks.head)
 

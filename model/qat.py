@@ -19,6 +19,7 @@ from fdht.spec.formats import Formats, GateFormats
 from fdht.spec.lstm import Chain, LSTMSpec, Region, chains
 from fdht.spec.record import Checked, Text
 from fdht.spec.stages import Stage, StageLists, stages_of
+from fdht.spec.task import OutputScaling, Task
 
 _EXACT_BITS = 53
 """Bits of an integer that float64 holds exactly, whatever its sign."""
@@ -161,6 +162,16 @@ class QuantisedClassifier(nn.Module):
     def head(self) -> nn.Linear:
         return self.model.head
 
+    @property
+    def task(self) -> Task:
+        """See `Classifier`."""
+        return self.model.task
+
+    @property
+    def outputs(self) -> OutputScaling | None:
+        """See `Classifier`."""
+        return self.model.outputs
+
     def widen(self, raw: Tensor) -> Tensor:
         """Raw words of the float model's input format as real numbers."""
         return self.model.widen(raw)
@@ -174,19 +185,22 @@ class QuantisedClassifier(nn.Module):
     def forward(
         self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None, lengths: Tensor | None = None
     ) -> Tensor:
-        """Logits (B × classes) of clips of real numbers (B × T × N); arguments as for `Classifier`."""
+        """Logits of clips of real numbers (B × T × N); arguments and shape as for `Classifier`."""
         if self.formats is None:
             return self.model(x, zero_h=zero_h, masks=masks, lengths=lengths)
         head = self.formats.head
         assert head is not None
         if masks is None:
             masks = self.model.masks_for(x)
-        each = self.hidden(x, zero_h=zero_h, masks=masks)
-        h = each[:, -1] if lengths is None else own_last(each, lengths)
-        h = h if masks.head is None else h * masks.head
+        h = self.hidden(x, zero_h=zero_h, masks=masks)
+        if not self.task.every_step:
+            h = h[:, -1] if lengths is None else own_last(h, lengths)
+        if masks.head is not None:
+            h = h * (masks.head[:, None] if self.task.every_step else masks.head)
         weight = rounded(self.model.head.weight.double(), head.weight, torch.float32)
         bias = rounded(self.model.head.bias.double(), head.result)
-        return rounded(product(h, weight.t()) + bias, head.result, torch.float32)
+        sums = product(h.flatten(0, -2), weight.t()).unflatten(0, h.shape[:-1])
+        return rounded(sums + bias, head.result, torch.float32)
 
     def hidden(self, x: Tensor, *, zero_h: bool = False, masks: Masks = NO_MASKS) -> Tensor:
         """The last layer's h after every step (B × T × H, float32) of clips of real numbers (B × T × N).

@@ -69,8 +69,9 @@ def quantise(
     Args:
         model: the float model.
         stage_lists: the order of contraction the integers are made for, one per chain.
-        clips, labels: the golden vectors: raw words of the model's input format (B × T × N) and classes (B, -1 if
-            unknown). Where the integers have a coarser input format, the bundle's clips are rounded to it.
+        clips, labels: the golden vectors: raw words of the model's input format (B × T × N), and what is true of
+            them (see fdht.spec.task.Truth). Where the integers have a coarser input format, the bundle's clips are
+            rounded to it.
         calibration: raw clips to choose formats on; `clips` when left out.
         factor_width, accumulator_width, gate: as for `choose_formats`.
         formats: every format, as a model trained on them has them; chosen when left out.
@@ -116,10 +117,11 @@ def quantise(
         head_weight=_integers(head.weight, head_weight),
         head_bias=_integers(head.result, head_bias),
         clips=clips,
-        labels=np.asarray(labels, dtype=np.int64),
-        logits=np.zeros((len(clips), spec.classes), dtype=np.int32),
+        labels=np.asarray(labels, dtype=np.float64 if spec.task.real else np.int64),
+        logits=np.zeros((len(clips), *spec.task.shape(clips.shape[1], spec.classes)), dtype=np.int32),
         hidden=np.zeros((len(clips), spec.hidden), dtype=np.int32),
         about=about or {},
+        outputs=model.outputs,
         lengths=lengths,
         scaling=scaling if scaling is None or formats.input == model.input_format else scaling.fitted(formats.input),
     )
@@ -221,14 +223,14 @@ def within(fixed: Fixed, weight: np.ndarray, depth: int, data_width: int, accumu
 
 
 def with_vectors(bundle: Bundle, clips: np.ndarray, labels: np.ndarray, lengths: np.ndarray | None = None) -> Bundle:
-    """The same bundle with other golden vectors: raw clips (B × T × N), their classes (B) and, if they differ, own
+    """The same bundle with other golden vectors: raw clips (B × T × N), what is true of them and, if they differ, own
     steps (B).
     """
     trace = GoldenLSTM(bundle).run(clips, lengths=lengths)
     return replace(
         bundle,
         clips=clips,
-        labels=np.asarray(labels, dtype=np.int64),
+        labels=np.asarray(labels, dtype=np.float64 if bundle.spec.task.real else np.int64),
         logits=trace.logits.numpy().astype(np.int32),
         hidden=trace.last.numpy().astype(np.int32),
         lengths=lengths,
@@ -320,7 +322,7 @@ def _observe(model: Classifier, parts: list[_Part], clips: np.ndarray) -> tuple[
     with torch.no_grad():
         for layer in model.lstm_layers:
             vectors.append(layer(vectors[-1])[0])
-        logits = model.head(vectors[-1][:, -1])
+        logits = model.head(vectors[-1] if model.task.every_step else vectors[-1][:, -1])
     vectors = [vector.cpu().double() for vector in vectors]
     largest = [[0.0] * len(part.stages) for part in parts]
     for step in range(x.shape[1]):

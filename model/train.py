@@ -4,14 +4,14 @@ import copy
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from fdht.model import objective
 from fdht.model.checkpoint import (
     LATEST,
     OPTIMISER,
@@ -25,12 +25,14 @@ from fdht.model.checkpoint import (
 from fdht.model.data import DataSet, Source, Split, load
 from fdht.model.layers import Classifier
 from fdht.model.learning_rate import SCHEDULES
+from fdht.model.optimiser import parameter_groups, set_rate
 from fdht.model.parallel import Processes, joined, one_thread
 from fdht.model.presets import Preset, find_preset, fitted
 from fdht.model.qat import Arithmetic, Network, Quantisation, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS
+from fdht.model.watch import troubles
 from fdht.spec.errors import FdhtError, FileError, SpecError
-from fdht.spec.task import Task
+from fdht.spec.score import Score, score
 
 EVALUATION_BATCH = 50
 
@@ -92,9 +94,9 @@ class TrainingResult:
     """What came out of a training.
 
     Attributes:
-        history: a record per epoch: `loss`, `accuracy` in training, `validation` accuracy or None if there is no
-            patience, `learning_rate`, `seconds`.
-        accuracy: of the weights that were kept, on the split `split`.
+        history: a record per epoch: `loss`, `accuracy` in training (None of a regression), `validation` accuracy (of a
+            regression r2) or None if there is no patience, `learning_rate`, `seconds`.
+        accuracy, rmse, r2: of the weights that were kept, on the split `split`; see fdht.model.Score.
         split: `test`, or `validation` if hyperparameters are chosen.
         parameters: how many there are, by part of the model.
         seed, epochs: what was trained with.
@@ -102,10 +104,13 @@ class TrainingResult:
         path: the checkpoint.
         data: the data set's name.
         skipped: clips that could not be used, with the reasons.
+        troubles: what went wrong, in words (see fdht.model.watch); usually nothing.
     """
 
     history: list[dict]
-    accuracy: float
+    accuracy: float | None
+    rmse: float | None
+    r2: float | None
     split: str
     parameters: dict[str, int]
     seed: int
@@ -114,6 +119,7 @@ class TrainingResult:
     path: Path
     data: str
     skipped: tuple[str, ...]
+    troubles: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -153,17 +159,15 @@ def train(
     source = Source(preset.data) if options.source is None else options.source
     with one_thread():
         data = load(source, progress=reading)
-        if data.task is not Task.CLASSIFY:
-            raise SpecError(f"{data.name} asks to {data.task}, where the model of preset {preset.name} classifies")
         if options.source is not None:
             preset = fitted(preset, data)
         with joined() as processes:
             run = _begun(preset, path, replace(options, source=source), data, processes)
             _finish(run, path, options.compiled, progress)
-    assert run.accuracy is not None
+    assert run.score is not None
     return TrainingResult(
         history=run.history,
-        accuracy=run.accuracy,
+        **asdict(run.score),
         split="validation" if options.choose else "test",
         parameters=preset.spec.parameters,
         seed=options.seed,
@@ -172,7 +176,15 @@ def train(
         path=Path(path),
         data=data.name,
         skipped=tuple(data.skipped),
+        troubles=tuple(seen(run.history, preset)),
     )
+
+
+def seen(history: list[dict], preset: Preset) -> list[str]:
+    """What goes wrong in a training of a preset, from the records of its epochs."""
+    losses = [record["loss"] for record in history]
+    guessing = 1.0 if preset.spec.task.real else None  # the mean of what was scaled to a variance of 1
+    return troubles(losses, preset.epochs, preset.spec.classes, preset.learning_rate, guessing)
 
 
 def ensure_trained(
@@ -201,28 +213,45 @@ def ensure_trained(
 def evaluate(
     model: Network, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None
 ) -> float:
-    """Fraction of raw clips (B × T × N) whose largest logit is that of their label (B).
+    """Fraction of raw clips (B × T × N), or of their steps, whose largest logit is that of their label; of a regression
+    r2.
 
     Args:
+        labels: what is true of them, see fdht.spec.task.Truth.
         zero_h: put 0 in place of the previous hidden state in every step.
         lengths: steps of each clip that are its own, B; all when left out.
     """
-    return float((predict(model, clips, zero_h, lengths) == labels).mean())
+    return measure(model, clips, labels, zero_h, lengths).figure
+
+
+def measure(
+    model: Network, clips: np.ndarray, labels: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None
+) -> Score:
+    """How good a model is on raw clips; arguments as for `evaluate`."""
+    return score(model.task, outputs_of(model, clips, zero_h, lengths), labels, model.outputs)
 
 
 def predict(model: Network, clips: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None) -> np.ndarray:
-    """The classes (B) that a model, in floating point or on integers, gives raw clips (B × T × N); see `evaluate`."""
+    """The classes (B, or B × T of a task after every step) that a model, in floating point or on integers, gives raw
+    clips (B × T × N); see `evaluate`.
+    """
+    return model.task.classes_of(outputs_of(model, clips, zero_h, lengths))
+
+
+def outputs_of(
+    model: Network, clips: np.ndarray, zero_h: bool = False, lengths: np.ndarray | None = None
+) -> np.ndarray:
+    """What the head of a model, in floating point or on integers, makes of raw clips, as real numbers: B × classes, or
+    B × T × classes of a task after every step; see `evaluate`.
+    """
     device, training = model.head.weight.device, model.training
     model.eval()
     own = torch.full((len(clips),), clips.shape[1]) if lengths is None else torch.from_numpy(lengths)
     with torch.no_grad():
         batches = zip(torch.from_numpy(clips).split(EVALUATION_BATCH), own.split(EVALUATION_BATCH), strict=True)
-        classes = [
-            model(model.widen(batch.to(device)), zero_h=zero_h, lengths=steps).argmax(1).cpu()
-            for batch, steps in batches
-        ]
+        outputs = [model(model.widen(batch.to(device)), zero_h=zero_h, lengths=steps).cpu() for batch, steps in batches]
     model.train(training)
-    return torch.cat(classes).numpy()
+    return torch.cat(outputs).numpy()
 
 
 def _begin(path: Path | str, preset: Preset, source: Source, data: DataSet, choose: bool) -> Checkpoint:
@@ -251,11 +280,9 @@ def _begun(preset: Preset, path: Path | str, options: TrainingOptions, data: Dat
     begin = None if options.start is None else _begin(options.start, preset, options.source, data, options.choose)
     if begin is not None and options.origin is None:
         options = replace(options, origin=digest(begin.model))
-    run = _Run(preset, options, data, processes)
+    run = _Run(preset, options, data, processes, begin)
     if options.resume:
         run.restore(path)
-    elif begin is not None:
-        run.model.load_state_dict(begin.model.state_dict())
     return run
 
 
@@ -296,8 +323,15 @@ def _check_precision(precision: str, device: torch.device) -> None:
 class _Run:
     """A training in progress: model, optimiser, history."""
 
-    def __init__(self, preset: Preset, options: TrainingOptions, data: DataSet, processes: Processes):
-        """`options` name the data set and, if there is a start, what that was made from."""
+    def __init__(
+        self,
+        preset: Preset,
+        options: TrainingOptions,
+        data: DataSet,
+        processes: Processes,
+        begin: Checkpoint | None = None,
+    ):
+        """`options` name the data set and, if there is a checkpoint to begin with, what that was made from."""
         assert options.source is not None
         seed, choose, arithmetic, origin = options.seed, options.choose, options.arithmetic, options.origin
         self.preset, self.source, self.data, self.processes = preset, options.source, data, processes
@@ -312,10 +346,12 @@ class _Run:
         self.epoch = self.saved_epoch = 0
         self.history: list[dict] = []
         self.best_epoch: int | None = None
-        self.accuracy: float | None = None
+        self.score: Score | None = None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = self._new_model()
+        if begin is not None:  # before the optimiser asks for the factors' sizes
+            self.model.load_state_dict(begin.model.state_dict())
         self.best = self.model if preset.patience is None else copy.deepcopy(self.model)
         quantisation = None if arithmetic is None else Quantisation(arithmetic)
         self.quantised = None if quantisation is None else QuantisedClassifier(self.model, quantisation)
@@ -324,22 +360,24 @@ class _Run:
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # only of shapes
             self.logits = torch.compile(self.logits)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
+            parameter_groups(self.model, preset.learning_rate, preset.weight_decay, preset.rates)
         )
         split = data.final if preset.patience is None and not choose else data.train
         self.calibration = split.spread(CALIBRATION_CLIPS)
         self.frames = torch.from_numpy(split.frames).to(self.device)
-        self.order, self.labels = torch.from_numpy(split.order), torch.from_numpy(split.labels).long()
+        self.order = torch.from_numpy(split.order)
+        self.labels = objective.learnt(preset.spec.task, split.labels, self.model.outputs)
         self.lengths = None if split.lengths is None else torch.from_numpy(split.lengths)
 
     def _new_model(self) -> Classifier:
         preset = self.preset
         dropouts = preset.dropout, preset.input_dropout, preset.hidden_dropout
-        return Classifier(preset.spec, self.data.input_format, *dropouts).to(self.device)
+        outputs = objective.scaling_of(preset.spec.task, self.data.train.labels)
+        return Classifier(preset.spec, self.data.input_format, *dropouts, outputs=outputs).to(self.device)
 
     @property
     def done(self) -> bool:
-        return self.accuracy is not None
+        return self.score is not None
 
     def one_epoch(self) -> None:
         """Trains one epoch, adds its record to the history and, after the last, measures the accuracy."""
@@ -348,14 +386,14 @@ class _Run:
         generator, of_dropout = (torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch) for _ in range(2))
         chosen = torch.randperm(len(self.order), generator=generator)[: self.preset.clips_per_epoch]
         batches = chosen.split(self.preset.batch)
-        loss_sum = correct = 0.0
+        loss_sum = correct = rate = 0.0
         if self.quantised is not None and self.quantised.formats is None and self.epoch >= self.floating:
             self.quantised.calibrate(self.calibration)
         self.model.train()
         for k, batch in enumerate(batches):
             done = (self.epoch + k / len(batches)) / self.preset.epochs
             rate = self.preset.learning_rate * SCHEDULES[self.preset.schedule](done)
-            self.optimiser.param_groups[0]["lr"] = rate
+            set_rate(self.optimiser.param_groups, rate)
             share, counts = self.processes.share(len(batch))
             labels = self.labels[batch[share]].to(self.device)
             clips = self._clips(batch, share, generator)
@@ -363,7 +401,7 @@ class _Run:
             lengths = None if self.lengths is None else self.lengths[batch[share]]
             with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
                 logits = self.logits(clips, masks=masks, lengths=lengths).float()
-            loss = counts * functional.cross_entropy(logits, labels, reduction="sum")
+            loss = counts * objective.loss(self.model.task, logits, labels)
             self.optimiser.zero_grad()
             # The processes' gradients are averaged, so each is of the mean loss of the batch, times the processes.
             (loss / (len(batch) / self.processes.count)).backward()
@@ -376,22 +414,22 @@ class _Run:
                 )
             self.optimiser.step()
             loss_sum += loss.item()
-            correct += counts * (logits.argmax(1) == labels).sum().item()
+            correct += counts * objective.right(self.model.task, logits, labels)
         loss_sum, correct = self.processes.total(loss_sum, correct)
         self.epoch += 1
         if self.quantised is not None and self.quantised.formats is not None:
             self.quantised.fit_accumulators()
         record = {
             "loss": loss_sum / len(chosen),
-            "accuracy": correct / len(chosen),
+            "accuracy": None if self.model.task.real else correct / len(chosen),
             "validation": self._validate(),
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rate": rate,
             "seconds": time.monotonic() - start,
         }
         self.history.append(record)
         waited = 0 if self.best_epoch is None else self.epoch - self.best_epoch
         if self.epoch == self.preset.epochs or (self.preset.patience is not None and waited >= self.preset.patience):
-            self.accuracy = self._measured(self.best, self.data.validation if self.choose else self.data.test)
+            self.score = self._measured(self.best, self.data.validation if self.choose else self.data.test)
 
     def _clips(self, batch: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
         """Some clips of a batch as real numbers, changed by what is drawn for the whole batch."""
@@ -405,10 +443,12 @@ class _Run:
         return self.preset.augmentation(pictures, drawn[share]).reshape(clips.shape)
 
     def _validate(self) -> float | None:
-        """The accuracy on the validation split, if there is a patience; keeps the weights if it is the best so far."""
+        """The accuracy, or r2, on the validation split, if there is a patience; keeps the weights if it is the best so
+        far.
+        """
         if self.preset.patience is None:
             return None
-        accuracy = self._measured(self.model, self.data.validation)
+        accuracy = self._measured(self.model, self.data.validation).figure
         if self.epoch <= self.floating and self.quantised is not None:  # not what is trained yet
             return accuracy
         if self.best_epoch is None or accuracy > self.history[self.best_epoch - 1]["validation"]:
@@ -416,13 +456,14 @@ class _Run:
             self.best.load_state_dict(self.model.state_dict())
         return accuracy
 
-    def _measured(self, model: Classifier, split: Split) -> float:
-        """The accuracy on a split, as the first process finds it."""
+    def _measured(self, model: Classifier, split: Split) -> Score:
+        """How good a model is on a split, as the first process finds it."""
         network = model if self.quantised is None else QuantisedClassifier(model, self.quantised.quantisation)
-        found = 0.0
+        found = Score()
         if self.processes.rank == 0:
-            found = evaluate(network, split.clips, split.labels, lengths=split.lengths)
-        return self.processes.agreed(found)
+            found = measure(network, split.clips, split.labels, lengths=split.lengths)
+        accuracy, rmse, r2 = (self.processes.agreed(figure or 0.0) for figure in (found.accuracy, found.rmse, found.r2))
+        return Score(rmse=rmse, r2=r2) if self.model.task.real else Score(accuracy)
 
     def left(self, path: Path | str) -> str:
         """What is on disk when training ends early."""
@@ -453,7 +494,7 @@ class _Run:
             recipe=self.recipe,
             history=self.history,
             best_epoch=self.best_epoch,
-            accuracy=self.accuracy,
+            **({} if self.score is None else asdict(self.score)),
             quantisation=None if self.quantised is None else self.quantised.quantisation,
         )
         if self.processes.rank == 0:
@@ -494,5 +535,5 @@ class _Run:
                 for key in keys
             }
         self.epoch = self.saved_epoch = checkpoint.epoch
-        self.history, self.accuracy = list(checkpoint.history), checkpoint.accuracy
+        self.history, self.score = list(checkpoint.history), checkpoint.score
         self.best_epoch = checkpoint.best_epoch

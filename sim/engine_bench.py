@@ -8,6 +8,7 @@ import json
 import os
 import random
 from collections import defaultdict
+from math import prod
 from pathlib import Path
 
 import cocotb
@@ -170,7 +171,7 @@ class Bench:
             "saturations": int(dut.saturations.value),
             "hidden": _last(seen, OutputKind.HIDDEN, image.layers * image.hidden),
             "cells": _last(seen, OutputKind.CELL, image.layers * image.hidden),
-            "logits": _last(seen, OutputKind.LOGIT, image.classes),
+            "logits": _last(seen, OutputKind.LOGIT, prod(image.task.shape(len(clip), image.classes))),
         }
 
     def _cycle(self) -> int:

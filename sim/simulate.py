@@ -12,7 +12,6 @@ import numpy as np
 
 from fdht.compiler.image import Image
 from fdht.sim.build import Simulator, ToolError, build, environment, toolchain_environment
-from fdht.spec.clips import classes_of
 from fdht.spec.container import replacing
 from fdht.spec.errors import FdhtError, FileError, SpecError
 
@@ -33,8 +32,9 @@ class Simulation:
         step_ends: per clip the cycle of the last h word of every step.
         last_input, last_output: per clip the cycle in which the last beat of inputs was taken, and the last word sent.
         saturations: result words with a clipped lane, per clip.
-        logits: clips × classes. hidden, cells: h and c after the last step, clips × H.
-        classes: index of the largest logit, -1 without a head.
+        logits: clips × classes, or clips × steps × classes of a task after every step. hidden, cells: h and c after the
+            last step, clips × H.
+        classes: index of the largest logit, clips or clips × steps; -1 without a head, and of a regression.
     """
 
     words_compared: int
@@ -101,8 +101,9 @@ class Job:
         report = json.loads((folder / "report.json").read_text())
         for name in ("logits", "hidden", "cells"):
             report[name] = np.array(report[name], dtype=np.int64).reshape(len(self.clips), -1)
-        logits = report["logits"]
-        return Simulation(**report, classes=classes_of(logits))
+        image, clips, steps = self.image, *self.clips.shape[:2]
+        logits = report["logits"] = report["logits"].reshape(clips, *image.task.shape(steps, image.classes))
+        return Simulation(**report, classes=image.task.classes_of(logits))
 
 
 def simulate(

@@ -16,7 +16,9 @@ from fdht.spec.formats import Formats
 from fdht.spec.lstm import MOST_CLASSES, Chain, LSTMSpec, chains, stack
 from fdht.spec.record import Checked, Count, Plain, Seed, Share, Text, dump, parse
 from fdht.spec.scaling import Scaling
+from fdht.spec.score import R2, RMSE
 from fdht.spec.stages import Stage, StageLists, check_sizes, stages_of
+from fdht.spec.task import OutputScaling, check_outputs
 
 MOST_STEPS = (1 << 16) - 1
 """Most steps of a clip: an engine counts them in 16 bits."""
@@ -34,9 +36,11 @@ class Bundle:
         biases: per layer 4 × H integers, gate-major in the order i, f, g, o.
         head_weight, head_bias: classes × H and classes; None without a head.
         clips: raw input clips as golden vectors, clips × steps × N.
-        labels: the true class of each clip, -1 where there is none.
-        logits, hidden: what the golden model makes of them: clips × classes, and clips × H (of the last layer after
-            the last step).
+        labels: what is true of each clip, as the last layer's task has it (see fdht.spec.task.Truth): its class, or
+            that of every step, -1 where there is none; or real numbers, float64, NaN where there is none.
+        logits, hidden: what the golden model makes of them: clips × classes, or clips × steps × classes of a task after
+            every step, and clips × H (of the last layer after the last step).
+        outputs: how the logits of a regression become real numbers; None: as the head's format has them.
         about: anything people may want to know (data set, accuracy); no code reads it for decisions.
         lengths: steps of each clip that are its own, where they differ; labels, logits and hidden are of the last of
             these. None where all clips have all steps.
@@ -58,6 +62,7 @@ class Bundle:
     logits: np.ndarray
     hidden: np.ndarray
     about: dict = field(default_factory=dict)
+    outputs: OutputScaling | None = None
     lengths: np.ndarray | None = None
     scaling: Scaling | None = None
 
@@ -77,10 +82,10 @@ class Bundle:
         inputs, shape = self.layers[0].inputs, self.clips.shape
         if len(shape) != 3 or not 1 <= shape[1] <= MOST_STEPS or shape[2] != inputs:
             raise SpecError(f"clips of shape {shape} are not clips x steps (1 to {MOST_STEPS:,}) x {inputs}")
-        count, classes = len(self.clips), self.spec.classes
+        count, classes, task = len(self.clips), self.spec.classes, self.spec.task
         for name, vectors, shape in (
-            ("labels", self.labels, (count,)),
-            ("logits", self.logits, (count, classes)),
+            ("labels", self.labels, (count, *task.truth_shape(self.clips.shape[1], classes))),
+            ("logits", self.logits, (count, *task.shape(self.clips.shape[1], classes))),
             ("hidden", self.hidden, (count, self.spec.hidden)),
         ):
             if vectors.shape != shape:
@@ -98,8 +103,13 @@ class Bundle:
             _check_range("lengths", self.lengths, 1, self.clips.shape[1], "clips of so many steps")
         if self.scaling is not None:
             self.scaling.check(inputs, self.formats.input)
-        largest = (classes or MOST_CLASSES) - 1
-        _check_range("labels", self.labels, -1, largest, f"{classes} classes, or -1 for none")
+        if task.real:
+            if self.labels.dtype != np.float64 or np.isinf(self.labels).any():
+                raise SpecError(f"labels of the task {task} hold {self.labels.dtype}; they are float64, and finite")
+        else:
+            largest = (classes or MOST_CLASSES) - 1
+            _check_range("labels", self.labels, -1, largest, f"{classes} classes, or -1 for none")
+        check_outputs(self.outputs, task, classes)
         _check_about(self.about, count)
 
     @property
@@ -112,7 +122,7 @@ class Bundle:
 
     @property
     def spec(self) -> LSTMSpec:
-        """The last layer, which has the head."""
+        """The last layer, which has the head and its task."""
         return self.layers[-1]
 
     @cached_property
@@ -136,7 +146,9 @@ class Bundle:
 
     def save(self, path: Path | str) -> str:
         """Writes the bundle and returns its content hash."""
-        description = dump(_Description(self.layers, self.stage_lists, self.formats, self.about, self.scaling))
+        description = dump(
+            _Description(self.layers, self.stage_lists, self.formats, self.outputs, self.about, self.scaling)
+        )
         vectors = {name: getattr(self, name) for name in ("clips", "labels", "logits", "hidden")}
         vectors |= {} if self.lengths is None else {"lengths": self.lengths}
         return container.write(path, "bundle", description, self._numbers | vectors)
@@ -160,6 +172,7 @@ class Bundle:
                 ),
                 biases=tuple(arrays.pop(f"bias.{number}") for number in range(len(description.layers))),
                 about=description.about,
+                outputs=description.outputs,
                 scaling=description.scaling,
                 **{"head_weight": None, "head_bias": None, **arrays},
             )
@@ -174,6 +187,7 @@ class _Description(Checked):
     layers: tuple[LSTMSpec, ...]
     stage_lists: StageLists
     formats: Formats
+    outputs: OutputScaling | None
     about: dict[Text, Plain]
     scaling: Scaling | None
 
@@ -211,11 +225,16 @@ def _check_tensors(description: _Description, tensors: Tensors) -> None:
     shapes = _shapes(layers, stages_of(chains(layers), description.stage_lists), formats)
     for name, shape in shapes.items():
         expect(tensors, name, "i", shape)
-    (count, _, _), last = expect(tensors, "clips", "iu", (None, None, layers[0].inputs)), layers[-1]
-    vectors = {"labels": (count,), "logits": (count, last.classes), "hidden": (count, last.hidden)}
+    (count, steps, _), last = expect(tensors, "clips", "iu", (None, None, layers[0].inputs)), layers[-1]
+    task, classes = last.task, last.classes
+    vectors = {
+        "labels": (count, *task.truth_shape(steps, classes)),
+        "logits": (count, *task.shape(steps, classes)),
+        "hidden": (count, last.hidden),
+    }
     vectors |= {"lengths": (count,)} if "lengths" in tensors else {}
     for name, shape in vectors.items():
-        expect(tensors, name, "i", shape)
+        expect(tensors, name, "f" if task.real and name == "labels" else "i", shape)
     expect_only(tensors, {*shapes, *vectors, "clips"})
 
 
@@ -247,6 +266,8 @@ _ABOUT: dict[str, Any] = {
     "trained_on": Text,
     "float_classes": list[Count],
     "accuracy": dict[Text, Share],
+    "rmse": dict[Text, RMSE],
+    "r2": dict[Text, R2],
     "saturated": Share,
 }
 """What `about` may say of the training and of the float model; anything else is for people alone."""

@@ -11,6 +11,7 @@ import numpy as np
 from fdht.spec.errors import SpecError
 from fdht.spec.network import MOST_INDICES, TensorNetwork, balanced_tree, dense_network, ht_network
 from fdht.spec.record import Checked, JsonRecord
+from fdht.spec.task import Task
 
 GATES = ("i", "f", "g", "o")
 """The gates in the order of torch.nn.LSTM."""
@@ -28,7 +29,7 @@ MOST_PARAMETERS = 1 << 28
 """Most stored numbers of a layer: 1 GB as they are trained."""
 
 MOST_CLASSES = (1 << 16) - 1
-"""Most classes of a head: their number is a 16-bit word of the engine."""
+"""Most classes, or outputs, of a head: their number is a 16-bit word of the engine."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,12 @@ class LSTMSpec(JsonRecord):
     Attributes:
         inputs: N, entries of x per step.
         hidden: H, hidden units.
-        classes: outputs of the dense head on the last hidden state; 0 for none.
+        classes: outputs of the dense head on h: classes, or real numbers; 0 for no head.
         network: the weight of x and h, or of x alone.
         x, h: where the inputs and the previous hidden state are placed in their data tensor; the rest is zero.
         gates: where the units of gates i, f, g, o are found in the result; equal boxes.
         recurrent: the weight of h alone; its output modes are those of `network`.
+        task: what the head's outputs mean, and whether there are some after every step; CLASSIFY without a head.
 
     Raises:
         SpecError: regions that overlap, leave their tensor or differ between gates, output modes that differ.
@@ -156,6 +158,7 @@ class LSTMSpec(JsonRecord):
     h: Region
     gates: tuple[Region, Region, Region, Region]
     recurrent: TensorNetwork | None = None
+    task: Task = Task.CLASSIFY
 
     def __post_init__(self):
         if self.x.count != self.inputs or self.h.count != self.hidden:
@@ -164,6 +167,10 @@ class LSTMSpec(JsonRecord):
             )
         if not 0 <= self.classes <= MOST_CLASSES:
             raise SpecError(f"{self.classes} classes; a head has 1 to {MOST_CLASSES:,}, 0 means no head")
+        if self.task is not Task.CLASSIFY and not self.classes:
+            raise SpecError(
+                f"a layer without a head for the task {self.task}; give it as many classes as it has outputs"
+            )
         stored = sum(self.parameters.values())
         if stored > MOST_PARAMETERS:
             raise SpecError(

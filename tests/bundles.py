@@ -18,6 +18,7 @@ from fdht.spec.lstm import Chain, LSTMSpec, Region, chains, fdht_lstm, lstm_on, 
 from fdht.spec.network import TensorNetwork, bt_network, dense_network, ht_network, tr_network, tree_from, tt_network
 from fdht.spec.stages import StageList, StageLists, stages
 from fdht.spec.target import Target
+from fdht.spec.task import Task
 
 RECURRENT = ("tt + dense", "balanced + dense", "dense + balanced", "tree + tree")
 """Kinds of the input-to-hidden and of a separate hidden-to-hidden network."""
@@ -91,6 +92,14 @@ def random_layers(
     if kind.endswith("layers"):
         return random_stack(rng, int(kind.split()[0]))
     return (random_spec(rng, kind, orders),)
+
+
+def with_task(
+    rng: np.random.Generator, layers: LSTMSpec | tuple[LSTMSpec, ...], task: Task, outputs: int = 9
+) -> tuple[LSTMSpec, ...]:
+    """The same layers for a task, with a head of up to so many outputs if they have none."""
+    (*lower, last) = stack(layers)
+    return (*lower, replace(last, task=task, classes=last.classes or int(rng.integers(1, outputs + 1))))
 
 
 def random_recurrent_spec(rng: np.random.Generator, kinds: str, orders: tuple[int, int] = (2, 3)) -> LSTMSpec:
@@ -212,8 +221,8 @@ def random_bundle(
             dtype=np.uint8 if input_format == PIXELS else np.int32,
             endpoint=True,
         ),
-        labels=np.full(clips, -1),
-        logits=np.zeros((clips, spec.classes), dtype=np.int64),
+        labels=np.full((clips, *spec.task.truth_shape(steps, spec.classes)), np.nan if spec.task.real else -1),
+        logits=np.zeros((clips, *spec.task.shape(steps, spec.classes)), dtype=np.int64),
         hidden=np.zeros((clips, spec.hidden), dtype=np.int64),
     )
 

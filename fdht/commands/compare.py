@@ -39,7 +39,7 @@ def compare(
     chosen, judged = spread(loaded, clips), comparison.accuracy_figures(output, loaded)
     runs = comparison.run_clips(output, loaded, image, chosen, pauses=pauses)
     figures = {"bundle": str(bundle), **comparison.figures(loaded, image, runs), **judged}
-    comparison.report(output, figures)
+    comparison.report(output, loaded, figures)
     comparison.report_accuracy(output, figures)
     output.result(figures)
     comparison.check(figures, cycles=not pauses)

@@ -45,7 +45,7 @@ def run(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Run clips on a board: classes, frames per second.
+    """Run clips on a board: classes or numbers, frames per second.
 
     The board says which engine it has. The bundle, compiled for that target, is made into an image, and loaded if the
     board does not have it yet. With --simulate, the same driver talks to the pins of the board's
@@ -59,6 +59,6 @@ def run(
     output, place = Output(json), running.Place(port, board or (DEFAULT_TARGET if simulate else None), spi)
     loaded, made = running.run(output, bundle, place, clips)
     figures = {"bundle": str(bundle), **running.figures(loaded, made, running.rate(place), compare)}
-    running.report(output, figures)
+    running.report(output, loaded, figures)
     output.result(figures)
     running.check(figures)

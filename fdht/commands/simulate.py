@@ -42,6 +42,6 @@ def simulate(
         output, loaded, image, spread(loaded, clips), simulator=simulator, pauses=pauses, waves=waves
     )
     figures = {"bundle": str(bundle), "simulator": simulator, **comparison.figures(loaded, image, runs)}
-    comparison.report(output, figures)
+    comparison.report(output, loaded, figures)
     output.result(figures)
     comparison.check(figures, cycles=not pauses)

@@ -8,6 +8,7 @@ from fdht.spec.fixed import Fixed
 from fdht.spec.formats import InputFormat
 from fdht.spec.protocol import target_id, word_bytes
 from fdht.spec.registers import ADDRESS_BITS, BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, REGISTERS, Field, Register
+from fdht.spec.task import Task
 
 Port = tuple[str, str, int]
 """Name, `input` or `output`, bits."""
@@ -120,12 +121,22 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
         ]
     if logits:
         lines += [f"#define {{}}MODEL_LOGIT_FRACTION {logits['fraction_bits']}"]
+    if facts["task"] != Task.CLASSIFY:
+        lines += [
+            "",
+            f"#define {{}}MODEL_EVERY_STEP {int(facts['every_step'])} /* logits of every step, or of the last */",
+        ]
+    if outputs := facts["outputs"]:
+        lines += [
+            "/* Logit k / 2^MODEL_LOGIT_FRACTION * MODEL_OUTPUT_SCALES[k] + MODEL_OUTPUT_MEANS[k] is the number. */",
+            *(f"#define {{}}MODEL_OUTPUT_{name.upper()} {_initialiser(outputs[name])}" for name in ("scales", "means")),
+        ]
     return _header(f"{name}_image", f"The image in {name}_image.bin", lines, prefix=name)
 
 
 def _initialiser(numbers: Iterable[float]) -> str:
     """Numbers as C initialises an array with them."""
-    return f"{{ {', '.join(map(repr, numbers))} }}"
+    return "{" + ", ".join(repr(float(number)) for number in numbers) + "}"
 
 
 def _header(file: str, title: str, lines: Iterable[str], prefix: str = "") -> str:

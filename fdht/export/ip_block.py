@@ -169,6 +169,11 @@ def image_facts(image: "Image", words: bytes) -> dict[str, Any]:
         "hidden": image.hidden,
         "layers": image.layers,
         "classes": image.classes,
+        "task": str(image.task),
+        "every_step": image.task.every_step,
+        "outputs": None
+        if image.outputs is None
+        else {"scales": list(image.outputs.scale), "means": list(image.outputs.mean)},
         "steps": image.steps,
         "frames_in_their_own_order": image.order is None,
         "formats": {name: integration.number_format(format) for name, format in formats.items()},

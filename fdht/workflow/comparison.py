@@ -1,6 +1,6 @@
 """`fdht simulate` and `fdht compare`: clips through the RTL, word by word against the golden model."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,15 +12,30 @@ from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.target import find_target
+from fdht.spec.task import Task
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
     Disagreement,
+    Said,
     against_vectors,
     disagreements,
     float_class,
-    golden_classes,
+    golden_score,
+    own,
     run_again,
+    said,
+    score_facts,
+    shown,
+    truth,
+    what,
 )
+
+MODELS = {
+    "float": "float",
+    "golden": "integers (golden = RTL)",
+    "float_zero_h": "float with h forced to zero",
+}
+"""What the models of a comparison are called."""
 
 PAUSES_SEED = 1
 """Seed of the random gaps in the input: two runs have the same gaps."""
@@ -32,20 +47,18 @@ class ClipRun:
 
     Attributes:
         clip: its number in the bundle.
-        label, golden: its true class, and that of the golden model.
+        label, golden, rtl: what is true of it, what the golden model says and what the RTL does, see
+            fdht.workflow.golden_vectors.Said.
         result: what the RTL did, compared with the execution of the program.
         mismatches: one sentence per difference: those of `result`, then those to the golden model's vectors.
     """
 
     clip: int
-    label: int
-    golden: int
+    label: Said
+    golden: Said
+    rtl: Said
     result: Simulation
     mismatches: list[str]
-
-    @property
-    def rtl(self) -> int:
-        return int(self.result.classes[0])
 
 
 def load(path: Path, target_name: str) -> tuple[Bundle, Image]:
@@ -69,7 +82,6 @@ def run_clips(
     waves: Path | None = None,
 ) -> list[ClipRun]:
     """Simulates clips, each from a reset, so that each has figures of its own."""
-    golden = golden_classes(bundle)
     with output.progress(f"building the simulator of {image.target.name} (kept for the next time)"):
         built = build(image.target, simulator, waves=waves is not None)
     jobs = [Job(image, bundle.clip(clip)[None], pauses=PAUSES_SEED if pauses else None) for clip in clips]
@@ -78,8 +90,9 @@ def run_clips(
     return [
         ClipRun(
             clip,
-            int(bundle.labels[clip]),
-            int(golden[clip]),
+            truth(bundle, clip),
+            said(bundle, own(bundle, clip, bundle.logits)),
+            said(bundle, result.logits[0]),
             result,
             [*result.mismatches, *against_vectors(bundle, clip, result.logits[0], result.hidden[0])],
         )
@@ -140,12 +153,13 @@ def accuracy_figures(output: Output, bundle: Bundle) -> dict:
     need("torch")
     with output.progress(f"golden model on {len(bundle.clips)} clips", len(bundle.clips)) as advance:
         saturation = run_again(bundle, partial(advance, total=len(bundle.clips)))
-    noted = bundle.about.get("accuracy", {})
+    golden = asdict(golden_score(bundle))
+    kinds = ("accuracy", "rmse", "r2") if bundle.spec.task.real else ("accuracy",)
+    noted = {kind: bundle.about.get(kind, {}) for kind in kinds}
     return {
-        "accuracy": {
-            "float": noted.get("float"),
-            "golden": float((golden_classes(bundle) == bundle.labels).mean()),
-            "float_zero_h": noted.get("float_zero_h"),
+        **{
+            kind: {"float": of.get("float"), "golden": golden[kind], "float_zero_h": of.get("float_zero_h")}
+            for kind, of in noted.items()
         },
         "clips_in_bundle": len(bundle.clips),
         "disagreements": disagreements(bundle),
@@ -153,35 +167,36 @@ def accuracy_figures(output: Output, bundle: Bundle) -> dict:
     }
 
 
-def report(output: Output, figures: dict) -> None:
+def report(output: Output, bundle: Bundle, figures: dict) -> None:
     """The table of simulated clips."""
     columns = ("clip", "true", "float", "golden", "RTL", "words", "mismatches", "predicted", "simulated", "utilisation")
     rows = [
         (
-            *(clip[name] for name in ("clip", "label", "float", "golden", "rtl", "words_compared", "mismatches")),
+            clip["clip"],
+            clip["label"] if bundle.spec.task is Task.CLASSIFY else "",
+            *(shown(bundle, clip["clip"], clip[name]) for name in ("float", "golden", "rtl")),
+            *(clip[name] for name in ("words_compared", "mismatches")),
             clip["cycles"]["predicted"],
             clip["cycles"]["simulated"],
             percent(clip["utilisation"]),
         )
         for clip in figures["clips"]
     ]
-    output.table(f"Simulated on {figures['target']}: classes, words compared, cycles", columns, rows)
+    output.table(f"Simulated on {figures['target']}: {what(bundle)}, words compared, cycles", columns, rows)
     for text in figures["first_mismatches"]:
         output.text(f"  {text}")
 
 
 def report_accuracy(output: Output, figures: dict) -> None:
     """Accuracies, and each clip whose class changed with the numbers."""
-    accuracy = figures["accuracy"]
-    output.facts(
-        f"Accuracy on {figures['clips_in_bundle']} clips",
-        {
-            "float": percent(accuracy["float"]),
-            "integers (golden = RTL)": percent(accuracy["golden"]),
-            "float with h forced to zero": percent(accuracy["float_zero_h"]),
-            "clips classified differently by float and integers": len(figures["disagreements"]),
-        },
-    )
+    title, clips = "Accuracy", figures["clips_in_bundle"]
+    if "rmse" in figures:
+        title = "Errors"
+        facts: dict[str, object] = {**score_facts({kind: figures[kind] for kind in ("rmse", "r2")}, MODELS)}
+    else:
+        facts = {name: percent(figures["accuracy"][model]) for model, name in MODELS.items()}
+        facts["clips classified differently by float and integers"] = len(figures["disagreements"])
+    output.facts(f"{title} on {clips} clips", facts)
     if figures["disagreements"]:
         rows = [list(row.values()) for row in figures["disagreements"]]
         output.table("Float and integers disagree", ("clip", "true", "float", "golden"), rows)

@@ -14,15 +14,17 @@ from fdht.model.checkpoint import load_checkpoint, stem
 from fdht.model.layers import Classifier
 from fdht.model.qat import Arithmetic, Quantisation
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
-from fdht.model.train import predict
+from fdht.model.train import outputs_of
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.formats import Formats, GateFormats
 from fdht.spec.lstm import LSTMSpec
+from fdht.spec.score import score
 from fdht.spec.stages import StageLists
 from fdht.spec.target import Target
+from fdht.spec.task import Task
 from fdht.workflow.explanation import stage_rows, stage_table
-from fdht.workflow.golden_vectors import golden_classes
+from fdht.workflow.golden_vectors import golden_score, score_facts
 
 SATURATED = "input values of validation saturated"
 """What a table calls the share of real values that their scaling saturates."""
@@ -145,18 +147,17 @@ def _trained_on(
 
 
 def measure(model: Classifier, clips: np.ndarray, bundle: Bundle) -> dict:
-    """What raw clips show of the float model: its classes, and accuracies with and without h."""
-    float_classes = predict(model, clips, lengths=bundle.lengths)
-    without_h = predict(model, clips, zero_h=True, lengths=bundle.lengths)
-    golden = golden_classes(bundle)
-    return {
-        "float_classes": float_classes.tolist(),
-        "accuracy": {
-            "float": float((float_classes == bundle.labels).mean()),
-            "golden": float((golden == bundle.labels).mean()),
-            "float_zero_h": float((without_h == bundle.labels).mean()),
-        },
+    """What raw clips show of the float model: its classes, and accuracies (or rmse and r2) with and without h."""
+    task, outputs = model.task, outputs_of(model, clips, lengths=bundle.lengths)
+    without_h = outputs_of(model, clips, zero_h=True, lengths=bundle.lengths)
+    scores = {
+        "float": score(task, outputs, bundle.labels, model.outputs),
+        "golden": golden_score(bundle),
+        "float_zero_h": score(task, without_h, bundle.labels, model.outputs),
     }
+    kinds = ("rmse", "r2") if task.real else ("accuracy",)
+    found: dict = {kind: {name: getattr(each, kind) for name, each in scores.items()} for kind in kinds}
+    return found | ({"float_classes": task.classes_of(outputs).tolist()} if task is Task.CLASSIFY else {})
 
 
 def figures(compiled: Compiled) -> dict:
@@ -171,7 +172,7 @@ def figures(compiled: Compiled) -> dict:
         "multipliers": image.target.multipliers,
         "stages": stage_rows(bundle),
         "cycles": {"predicted": image.cycles(bundle.clips.shape[1])},
-        "accuracy": bundle.about["accuracy"],
+        **{kind: bundle.about[kind] for kind in ("accuracy", "rmse", "r2") if kind in bundle.about},
         "saturation": compiled.saturation.rates,
         "saturated": bundle.about.get("saturated"),
     }
@@ -181,7 +182,7 @@ def report(output: Output, compiled: Compiled) -> None:
     """The tables of a compilation."""
     bundle, image = compiled.bundle, compiled.image
     stage_table(output, bundle)
-    accuracy, steps = bundle.about["accuracy"], bundle.clips.shape[1]
+    steps = bundle.clips.shape[1]
     clipped = {place: rate for place, rate in compiled.saturation.rates.items() if rate}
     output.facts(
         f"Compiled for {image.target.name}",
@@ -190,9 +191,7 @@ def report(output: Output, compiled: Compiled) -> None:
             "image": compiled.image_path,
             "clips in the bundle": len(bundle.clips),
             **({} if "saturated" not in bundle.about else {SATURATED: percent(bundle.about["saturated"])}),
-            "accuracy, float": percent(accuracy["float"]),
-            "accuracy, integers": percent(accuracy["golden"]),
-            "accuracy, float with h = 0": percent(accuracy["float_zero_h"]),
+            **score_facts(bundle.about, {"golden": "integers", "float_zero_h": "float with h = 0"}),
             "clipped in calibration": ", ".join(f"{p} {percent(r)}" for p, r in clipped.items()) or "nothing",
             f"predicted cycles, {steps} steps": image.cycles(steps),
         },

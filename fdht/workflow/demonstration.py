@@ -73,7 +73,7 @@ def run(
             "total": round(finished - started, 1),
         },
     }
-    comparison.report(output, figures)
+    comparison.report(output, compiled.bundle, figures)
     comparison.report_accuracy(output, figures)
     seconds = figures["seconds"]
     output.facts(

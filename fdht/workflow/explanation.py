@@ -154,5 +154,5 @@ def image_figures(image: Image) -> dict:
 def report_image(output: Output, figures: dict) -> None:
     """The tables of an image's programs."""
     columns = ("contraction", "rows", "K", "words of data", "cycles")
-    output.table("Contractions of a step, then the head", columns, [list(c.values()) for c in figures["contractions"]])
+    output.table("Contractions of a step, and the head", columns, [list(c.values()) for c in figures["contractions"]])
     report_fill(output, figures["fill"])

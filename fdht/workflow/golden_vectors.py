@@ -1,13 +1,16 @@
 """The golden vectors of a bundle: which are looked at, their classes, and how what was computed differs from them."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from fdht.console import percent
 from fdht.spec.bundle import Bundle
-from fdht.spec.clips import classes_of, spread_over
+from fdht.spec.clips import spread_over
 from fdht.spec.errors import FdhtError, SpecError
+from fdht.spec.score import Score, errors, score
+from fdht.spec.task import Task
 
 SHOWN_MISMATCHES = 10
 """Differences that are shown one by one; of the others only the number is said."""
@@ -38,8 +41,88 @@ def spread(bundle: Bundle, count: int | None) -> list[int]:
 
 
 def golden_classes(bundle: Bundle) -> np.ndarray:
-    """The golden model's class of each clip of the bundle: the first of the largest logits, -1 without a head."""
-    return classes_of(bundle.logits)
+    """The golden model's class of each clip of the bundle, or of each of its steps: the first of the largest logits, -1
+    without a head and of a regression.
+    """
+    return bundle.spec.task.classes_of(bundle.logits)
+
+
+Said = int | list
+"""What is said of a clip, as JSON has it: its class, or that of every step; or numbers, or those of every step, None
+where nothing is known.
+"""
+
+
+def said(bundle: Bundle, logits: np.ndarray) -> Said:
+    """What the head's integers say of a clip of a bundle."""
+    task = bundle.spec.task
+    return (values_of(bundle, logits) if task.real else task.classes_of(logits)).tolist()
+
+
+def truth(bundle: Bundle, clip: int) -> Said:
+    """What is true of a clip of the bundle, or of its own steps."""
+    known = own(bundle, clip, bundle.labels)
+    return np.where(np.isnan(known), None, known).tolist() if bundle.spec.task.real else known.tolist()
+
+
+def own(bundle: Bundle, clip: int, every: np.ndarray) -> np.ndarray:
+    """Of the labels or logits of all clips those of one, as far as its own steps go."""
+    return every[clip][: len(bundle.clip(clip))] if bundle.spec.task.every_step else every[clip]
+
+
+def values_of(bundle: Bundle, logits: np.ndarray) -> np.ndarray:
+    """The numbers that integers of the head stand for, in a regression those that were asked for."""
+    head = bundle.formats.head
+    assert head is not None
+    outputs = bundle.outputs
+    return head.result.dequantise(logits) if outputs is None else outputs.values_of(logits, head.result)
+
+
+def golden_score(bundle: Bundle) -> Score:
+    """How good the golden model is on the clips of the bundle."""
+    if bundle.spec.task.real:
+        return errors(values_of(bundle, bundle.logits), bundle.labels)
+    return score(bundle.spec.task, bundle.logits, bundle.labels, None)
+
+
+def shown(bundle: Bundle, clip: int, of: Said | None) -> object:
+    """What is said of a clip, for a table: its class; how many steps are right; how far numbers are away."""
+    label = own(bundle, clip, bundle.labels)
+    if of is None or not isinstance(of, list):
+        return of
+    if bundle.spec.task.real:
+        return f"RMSE {errors(np.array(of, dtype=np.float64), label).rmse:.4g}"
+    known = label >= 0
+    return f"{(np.array(of)[known] == label[known]).sum()} of {known.sum()}"
+
+
+def what(bundle: Bundle) -> str:
+    """What a table shows of clips."""
+    task = bundle.spec.task
+    return "errors" if task.real else "steps that are right" if task.every_step else "classes"
+
+
+def figure_of(task: Task, split: str, figures: Mapping[str, float | None]) -> dict[str, str]:
+    """The figure of a training on a split, for people: accuracy, or rmse and r2."""
+    if not task.real:
+        return {f"accuracy ({split})": percent(figures["accuracy"])}
+    rmse, r2 = ("-" if (of := figures[name]) is None else f"{of:.4g}" for name in ("rmse", "r2"))
+    return {f"RMSE, R² ({split})": f"{rmse}, {r2}"}
+
+
+def score_facts(about: Mapping[str, Mapping[str, float | None]], names: Mapping[str, str]) -> dict[str, str]:
+    """Accuracies, or rmse and r2, for people.
+
+    Args:
+        about: `accuracy`, or `rmse` and `r2`, by model. names: of the models, as they are shown.
+    """
+    form = {"accuracy": percent, "rmse": lambda figure: f"{figure:.4g}", "r2": lambda figure: f"{figure:.3f}"}
+    title = {"accuracy": "accuracy", "rmse": "RMSE", "r2": "R²"}
+    return {
+        f"{title[kind]}, {names.get(name, name)}": "-" if figure is None else form[kind](figure)
+        for kind in form
+        for name, figure in about.get(kind, {}).items()
+    }
 
 
 def float_class(bundle: Bundle, clip: int) -> int | None:
@@ -49,7 +132,7 @@ def float_class(bundle: Bundle, clip: int) -> int | None:
 
 
 def disagreements(bundle: Bundle) -> list[dict]:
-    """Clips of the bundle to which integers and float model give different classes."""
+    """Clips of the bundle to which integers and float model give different classes, if the task is to classify them."""
     classes, golden = bundle.about.get("float_classes", []), golden_classes(bundle).tolist()
     return [
         {"clip": clip, "label": int(bundle.labels[clip]), "float": of_float, "golden": golden[clip]}
@@ -61,11 +144,12 @@ def disagreements(bundle: Bundle) -> list[dict]:
 def against_vectors(bundle: Bundle, clip: int, logits: np.ndarray, hidden: np.ndarray) -> list[str]:
     """What was computed against the golden model's vectors in the bundle, one sentence per differing word."""
     hidden = hidden[-bundle.spec.hidden :]  # of the last layer
-    pairs = {"logit": (logits, bundle.logits[clip]), "h of unit": (hidden, bundle.hidden[clip])}
+    pairs = {"logit": (logits, own(bundle, clip, bundle.logits)), "h of unit": (hidden, bundle.hidden[clip])}
     return [
-        f"clip {clip}: {name} {k} is {seen[k]}, {expected[k]} in the golden model"
+        f"clip {clip}: {name} {place[-1]}{f' of step {place[0]}' if len(place) > 1 else ''} is {seen[place]}, "
+        f"{expected[place]} in the golden model"
         for name, (seen, expected) in pairs.items()
-        for k in np.flatnonzero(seen != expected)
+        for place in map(tuple, np.argwhere(seen != expected).tolist())
     ]
 
 

@@ -9,6 +9,9 @@ from fdht.console import Output, percent
 from fdht.spec import container
 from fdht.spec.lstm import LSTMSpec, chains
 from fdht.spec.network import TensorNetwork
+from fdht.spec.score import Score
+from fdht.spec.task import Task
+from fdht.workflow.golden_vectors import figure_of, score_facts
 
 Printer = Callable[[Output], None]
 
@@ -48,6 +51,7 @@ def _model(layers: Sequence[LSTMSpec]) -> dict:
         "inputs": layers[0].inputs,
         "hidden": layers[-1].hidden,
         "classes": layers[-1].classes,
+        "task": str(layers[-1].task),
         "layers": len(layers),
         "networks": [{"layer": chain.layer, **_network(chain.network)} for chain in chains(layers)],
         "parameters": dict(parameters),
@@ -60,7 +64,9 @@ def _model_facts(layers: Sequence[LSTMSpec]) -> dict[str, object]:
     weights = parameters["factors"] + parameters.get("recurrent", 0)
     dense = sum(4 * spec.hidden * (spec.inputs + spec.hidden) for spec in layers)
     facts: dict[str, object] = {
-        "inputs, hidden units, classes": f"{model['inputs']:,}, {model['hidden']:,}, {model['classes']:,}"
+        f"inputs, hidden units, {_outputs(layers[-1].task)}": f"{model['inputs']:,}, {model['hidden']:,}, "
+        f"{model['classes']:,}",
+        **({} if layers[-1].task is Task.CLASSIFY else {"task": str(layers[-1].task)}),
     }
     for chain, network in zip(chains(layers), model["networks"], strict=True):
         takes = " and ".join(name for name, region in (("x", chain.x), ("h", chain.h)) if region)
@@ -72,6 +78,11 @@ def _model_facts(layers: Sequence[LSTMSpec]) -> dict[str, object]:
         "parameters": ", ".join(f"{name} {count:,}" for name, count in parameters.items()),
         "dense weight": f"{dense:,} numbers, {dense / weights:,.0f} × as many",
     }
+
+
+def _outputs(task: Task) -> str:
+    """What a head's outputs are called."""
+    return "outputs" if task.real else "classes"
 
 
 def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
@@ -91,6 +102,8 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
         "trained_on": integers,
         "complete": checkpoint.complete,
         "accuracy": checkpoint.accuracy,
+        "rmse": checkpoint.rmse,
+        "r2": checkpoint.r2,
         "split": split,
     }
     facts = {
@@ -100,7 +113,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
         "seed": checkpoint.seed,
         "trained on": integers or "floating point",
         "epochs": f"{checkpoint.epoch} of {checkpoint.epochs}",
-        f"accuracy ({split})": percent(checkpoint.accuracy),
+        **figure_of(checkpoint.spec.task, split, asdict(checkpoint.score or Score())),
     }
     return figures, lambda output: output.facts(f"{path}: a checkpoint", facts)
 
@@ -134,6 +147,7 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
         "scaled_to_bits": None if bundle.scaling is None else bundle.scaling.bits,
         "about": about,
         "accuracy": accuracy,
+        **{kind: bundle.about[kind] for kind in ("rmse", "r2") if kind in bundle.about},
     }
     facts = {
         **about,
@@ -141,7 +155,7 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
         "formats": ", ".join(f"{name} {value}" for name, value in named.items()),
         **({} if bundle.scaling is None else {"real values": f"scaled to {bundle.scaling.bits} bits"}),
         "golden vectors": f"{len(bundle.clips)} clips of {steps} steps",
-        **{f"accuracy, {name}": percent(value) for name, value in accuracy.items()},
+        **score_facts(bundle.about, {}),
     }
 
     def show(output: Output) -> None:
@@ -166,6 +180,7 @@ def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
         "hidden": image.hidden,
         "layers": image.layers,
         "classes": image.classes,
+        "task": str(image.task),
         "macs": image.macs,
         "multipliers": image.target.multipliers,
         "words": words,
@@ -175,7 +190,8 @@ def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
     } | ({"listing": disassemble(image)} if listing else {})
     facts = {
         "target": f"{image.target.name}, {image.target.rows} × {image.target.columns} multipliers",
-        "inputs, hidden units, classes": f"{image.inputs:,}, {image.hidden:,}, {image.classes:,}",
+        f"inputs, hidden units, {_outputs(image.task)}": f"{image.inputs:,}, {image.hidden:,}, {image.classes:,}",
+        **({} if image.task is Task.CLASSIFY else {"task": str(image.task)}),
         "multiplications per step": image.macs,
         "made from the bundle with hash": image.bundle_hash[:16],
         "memory words": ", ".join(f"{name} {count:,}" for name, count in words.items()),

@@ -19,13 +19,18 @@ from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import target_id
 from fdht.spec.target import TARGETS, Target
+from fdht.spec.task import Task
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
     Disagreement,
     against_vectors,
     float_class,
-    golden_classes,
+    own,
+    said,
+    shown,
     spread,
+    truth,
+    what,
 )
 
 SIMULATED_TIMEOUT = 120.0
@@ -143,7 +148,7 @@ def figures(bundle: Bundle, made: Run, clock_mhz: float | None, compare: bool) -
         clock_mhz: of a simulated board: rates are then those of its own time, not of the simulator's.
         compare: hold everything against the golden model's vectors in the bundle.
     """
-    golden, frames = golden_classes(bundle), sum(len(bundle.clip(clip)) for clip in made.clips)
+    frames = sum(len(bundle.clip(clip)) for clip in made.clips)
     cycles = sum(result.status.cycles for result in made.results)
     seconds = made.seconds if clock_mhz is None else cycles / (1e6 * clock_mhz)
     texts = [
@@ -165,10 +170,10 @@ def figures(bundle: Bundle, made: Run, clock_mhz: float | None, compare: bool) -
         "clips": [
             {
                 "clip": clip,
-                "label": int(bundle.labels[clip]),
+                "label": truth(bundle, clip),
                 "float": float_class(bundle, clip),
-                "golden": int(golden[clip]),
-                "device": result.predicted,
+                "golden": said(bundle, own(bundle, clip, bundle.logits)),
+                "device": said(bundle, result.logits),
                 "cycles": result.status.cycles,
             }
             for clip, result in zip(made.clips, made.results, strict=True)
@@ -176,10 +181,19 @@ def figures(bundle: Bundle, made: Run, clock_mhz: float | None, compare: bool) -
     } | ({"mismatches": len(texts), "first_mismatches": texts[:SHOWN_MISMATCHES]} if compare else {})
 
 
-def report(output: Output, figures: dict) -> None:
+def report(output: Output, bundle: Bundle, figures: dict) -> None:
     """The tables of a run."""
     columns = ("clip", "true", "float", "golden", "board", "cycles")
-    output.table(f"Classes on {figures['target']}", columns, [tuple(clip.values()) for clip in figures["clips"]])
+    rows = [
+        (
+            clip["clip"],
+            clip["label"] if bundle.spec.task is Task.CLASSIFY else "",
+            *(shown(bundle, clip["clip"], clip[name]) for name in ("float", "golden", "device")),
+            clip["cycles"],
+        )
+        for clip in figures["clips"]
+    ]
+    output.table(f"{what(bundle).capitalize()} on {figures['target']}", columns, rows)
     whose = "the board's own time, simulated" if figures["simulated_time"] else "link included"
     facts = {
         "frames per second": f"{figures['frames_per_s']:,.1f} ({whose})",

@@ -14,14 +14,16 @@ from fdht.model.checkpoint import stem
 from fdht.model.parallel import leads
 from fdht.model.presets import PRESETS, Preset
 from fdht.model.qat import Arithmetic
-from fdht.model.train import TrainingOptions, TrainingResult, train
+from fdht.model.train import TrainingOptions, TrainingResult, seen, train
 from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, lstm_on
 from fdht.spec.network import balanced_tree, ht_network, ht_tree, tree_from
 from fdht.spec.target import Target
+from fdht.spec.task import Task
 from fdht.workflow import datasets
 from fdht.workflow.compilation import arithmetic
+from fdht.workflow.golden_vectors import figure_of
 
 TRAINING, VALIDATION, RATE = "#4477aa", "#ee6677", "#999999"
 
@@ -48,6 +50,7 @@ def reshaped(spec: LSTMSpec, inputs: str | None, outputs: str | None, rank: int 
     else:
         tree = balanced_tree(len(n), rank)
     changed = lstm_on(ht_network(n, m, tree), spec.inputs, spec.hidden, spec.classes)
+    changed = replace(changed, task=spec.task)
     return changed if n != network.input_shape else replace(changed, x=spec.x, h=spec.h)
 
 
@@ -112,15 +115,22 @@ def run(output: Output, preset: Preset, path: Path, options: TrainingOptions) ->
     Of the processes that torchrun has started, all train and the first one shows and writes.
     """
     log, drawn = path.with_name(f"{stem(path)}.csv"), path.with_name(f"{stem(path)}.curves.png")
-    with output.progress(f"training {preset.name}", options.epochs or preset.epochs) as advance:
+    preset = preset if options.epochs is None else replace(preset, epochs=options.epochs)
+    said = set[str]()
+    with output.progress(f"training {preset.name}", preset.epochs) as advance:
 
         def progress(done: int, total: int, history: list[dict]) -> None:
             if not leads():
                 return
             record = history[-1]
             write_whole(log, table(history).encode())
+            trained = "" if record["accuracy"] is None else f", accuracy {percent(record['accuracy'])}"
             validation = "" if record["validation"] is None else f", validation {percent(record['validation'])}"
-            advance(done, total, f"loss {record['loss']:.3f}, accuracy {percent(record['accuracy'])}{validation}")
+            advance(done, total, f"loss {record['loss']:.3f}{trained}{validation}")
+            for trouble in seen(history, preset):
+                if (kind := trouble.partition(":")[0]) not in said and done < total:
+                    said.add(kind)
+                    output.say(f"epoch {done}: {trouble}")
 
         def reading(done: int, total: int) -> None:
             advance(note=f"reading clips, {done:,} of {total:,}")
@@ -150,8 +160,10 @@ def table(history: list[dict]) -> str:
 
 
 def curves(name: str, result: TrainingResult) -> Figure:
-    """Loss and accuracies over the epochs, and the learning rate behind the loss."""
-    history = result.history
+    """Loss and accuracies (of a regression r2) over the epochs, and the learning rate behind the loss."""
+    history, real = result.history, result.r2 is not None
+    figure_of_kept = result.r2 if real else result.accuracy
+    assert figure_of_kept is not None
     epochs = range(1, 1 + len(history))
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
@@ -160,14 +172,15 @@ def curves(name: str, result: TrainingResult) -> Figure:
     rates.set_ylabel("learning rate (dotted)")
     losses.plot(epochs, [record["loss"] for record in history], color=TRAINING)
     losses.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
-    accuracies.plot(epochs, [100 * record["accuracy"] for record in history], color=TRAINING, label="training")
+    if not real:
+        accuracies.plot(epochs, [100 * record["accuracy"] for record in history], color=TRAINING, label="training")
     if result.best_epoch is not None:
         validation = [100 * record["validation"] for record in history]
         accuracies.plot(epochs, validation, color=VALIDATION, label="validation")
         accuracies.axvline(result.best_epoch, color=RATE, linestyle=":", label="kept")
-    measured = 100 * result.accuracy
+    measured = 100 * figure_of_kept
     accuracies.plot(len(history), measured, "k.", label=f"{result.split}: {measured:.1f} %")
-    accuracies.set(xlabel="epoch", ylabel="accuracy, %", ylim=(0, 102))
+    accuracies.set(xlabel="epoch", ylabel="R², %" if real else "accuracy, %", ylim=(None if real else 0, 102))
     accuracies.legend(loc="lower right")
     for axes in (losses, accuracies):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -189,6 +202,7 @@ def report(output: Output, figures: dict) -> None:
             **({"epoch kept": figures["best_epoch"]} if figures["best_epoch"] else {}),
             "seconds": round(figures["seconds"], 1),
             "parameters": ", ".join(f"{name} {count:,}" for name, count in figures["parameters"].items()),
-            f"accuracy ({figures['split']})": percent(figures["accuracy"]),
+            **figure_of(Task.CLASSIFY if figures["r2"] is None else Task.REGRESS, figures["split"], figures),
+            **({"take care": "; ".join(figures["troubles"])} if figures["troubles"] else {}),
         },
     )

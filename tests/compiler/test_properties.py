@@ -1,12 +1,13 @@
 """What holds for every plan: nothing overlaps, every address exists, every token given is taken."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from bundles import MODELS, random_bundle, random_image, random_layers
+from bundles import MODELS, random_bundle, random_image, random_layers, with_task
 from hypothesis import given
 from hypothesis import strategies as st
 from test_planner import SEED, SHAPES, target
@@ -21,8 +22,9 @@ from fdht.hw.engine.sequencer import TOKEN_BITS
 from fdht.spec import timing
 from fdht.spec.gate_schedule import BEAT
 from fdht.spec.instructions import UNITS, Array, GateOp, Int, LoaderOp, Record, Segment, Token
-from fdht.spec.lstm import LSTMSpec
+from fdht.spec.lstm import LSTMSpec, dense_lstm
 from fdht.spec.target import Target
+from fdht.spec.task import Task
 
 every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str, scope="module")
 """All tests of one shape run before those of the next, so that its models are compiled once."""
@@ -30,10 +32,13 @@ every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str, scope="module")
 
 @lru_cache(maxsize=1)
 def compiled(shape: tuple[int, int]) -> tuple[tuple[Image, StepMap, tuple[LSTMSpec, ...]], ...]:
-    """Models of all kinds on a shape, with and without single-port banks: (image, memory map, layers)."""
+    """Models of all kinds on a shape, with and without single-port banks, then with a head after every step: (image,
+    memory map, layers).
+    """
     rng, made = np.random.default_rng([SEED, *shape, 2]), []
-    for number, kind in enumerate(MODELS * 2):
+    for number, kind in enumerate(MODELS * 3):
         layers = random_layers(rng, kind, (1, 5))
+        layers = layers if number < 2 * len(MODELS) else with_task(rng, layers, Task.LABEL_STEPS)
         on = target(*shape, single_port=bool(number % 2), bank_words=2048)
         stage_lists = plan(layers, on)
         image = compile_bundle(random_bundle(rng, layers, stage_lists), on)
@@ -119,8 +124,9 @@ def test_array_and_loader_keep_apart(shape):
     """While the loader writes to a bank, the array does not; nor does it read there, if the bank has one port."""
     rng = np.random.default_rng([SEED, *shape, 3])
     beside = 0
-    for number, kind in enumerate(MODELS * 2):
+    for number, kind in enumerate(MODELS * 3):
         layers = random_layers(rng, kind, (2, 4))
+        layers = layers if number < 2 * len(MODELS) else with_task(rng, layers, Task.LABEL_STEPS)
         on = target(*shape, single_port=bool(number % 2), bank_words=2048)
         image = random_image(rng, random_bundle(rng, layers, plan(layers, on)), on)
         machine, busy = image.machine, {Segment.ARRAY_PROGRAM: [], Segment.LOADER_PROGRAM: []}
@@ -167,6 +173,80 @@ def test_z_is_written_before_it_is_read(shape):
                     assert (there[words + instruction.get(gate, 0)] <= beats + cycle).all()
                 early += writer[0] < start < writer[1]
     assert early > 10
+
+
+@every_shape
+def test_logits_are_sent_before_others_take_their_place(shape):
+    """Until the last is sent, nothing else writes to where the head has put them, in either place for them."""
+    places, rng = Counter[bool](), np.random.default_rng([SEED, *shape, 5])
+    for image, step, layers in compiled(shape):
+        if not layers[-1].task.every_step:
+            continue
+        bundle = random_bundle(rng, layers, step.resolved.stage_lists)
+        for at in {step.logits, 0}:
+            other = compile_bundle(bundle, image.target, step=replace(step, logits=at))
+            places[at > 0] += 1
+            assert_sent_in_time(other)
+            assert len({tuple(sorted(left_over(other, steps).items())) for steps in (1, 2, 7)}) == 1
+    assert min(places[False], places[True]) > 5
+
+
+def assert_sent_in_time(image: Image) -> None:
+    machine, on = image.machine, image.target
+    writes, sent = [], []
+    waiting = None  # the words of logits, and since when the head writes them
+    for unit, _, instruction, start, done in sorted(machine.schedule(4), key=lambda entry: entry[3]):
+        if unit is Segment.ARRAY_PROGRAM and instruction["to_results"]:
+            work = machine.contraction(instruction)
+            if instruction["hidden"]:
+                assert waiting is None
+                waiting = start, work.write_addresses
+            else:
+                writes.append((start + work.offsets + timing.store(on), work.write_addresses))
+        elif unit is Segment.GATE_PROGRAM and instruction["op"] == GateOp.EMIT:
+            assert waiting is not None
+            sent.append((*waiting, done))
+            waiting = None
+    assert len(sent) == 4 and waiting is None
+    for since, words, until in sent:
+        assert not any(np.isin(at[(cycles >= since) & (cycles <= until)], words).any() for cycles, at in writes)
+
+
+@every_shape
+def test_h_is_read_by_one_at_a_time(shape):
+    """The head and the loader's copies share a port: while one reads, the other does not begin."""
+    beside = 0
+    for image, _, layers in compiled(shape):
+        if not layers[-1].task.every_step:
+            continue
+        spans = {unit: [] for unit in UNITS}
+        for unit, _, instruction, start, done in image.machine.schedule(4):
+            spans[unit].append((start, done, instruction))
+        heads = [(a, b) for a, b, instruction in spans[Segment.ARRAY_PROGRAM] if instruction["hidden"]]
+        copies = [(a, b) for a, b, i in spans[Segment.LOADER_PROGRAM] if i["op"] == LoaderOp.COPY]
+        assert len(heads) == 4 and len(copies) >= 4
+        assert all(end <= start or done <= begin for begin, end in heads for start, done in copies)
+        beside += len(heads)
+    assert beside > 20
+
+
+@pytest.mark.parametrize("task", [Task.CLASSIFY, Task.LABEL_STEPS], ids=str)
+def test_inputs_wait_for_a_head_in_their_bank(task):
+    """A bank of one port that holds x and the head's weights: where the head is read in every step, x waits."""
+    rng, on = np.random.default_rng([SEED, 6]), target(8, 1, single_port=True, banks=2, bank_words=128)
+    spec = replace(dense_lstm(120, 20, 5), task=task)
+    step = map_model(resolve(spec, plan(spec, on), on))
+    assert step.x_free_after == (1 if task.every_step else 0)
+    image = compile_bundle(random_bundle(rng, spec, plan(spec, on)), on)
+    schedule = image.machine.schedule(4)
+    heads = [(start, done) for unit, _, i, start, done in schedule if unit is Segment.ARRAY_PROGRAM and i["hidden"]]
+    loads = [
+        (start, done)
+        for unit, _, i, start, done in schedule
+        if unit is Segment.LOADER_PROGRAM and i["op"] == LoaderOp.LOAD
+    ]
+    assert len(heads) == (4 if task.every_step else 1) and len(loads) == 4
+    assert all(end <= start or done <= begin for begin, end in heads for start, done in loads)
 
 
 def _places(instruction: dict, on: Target) -> list[tuple[int, int]]:

@@ -29,6 +29,7 @@ from fdht.spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFo
 from fdht.spec.lstm import LSTMSpec, Region, chains, lstm_on
 from fdht.spec.network import bt_network, dense_network, tr_network, tt_network
 from fdht.spec.scaling import Scaling
+from fdht.spec.task import OutputScaling, Task
 from tests.bundles import MODELS, random_bundle, random_layers, random_stage_list
 from tests.model.networks import small_lstm
 
@@ -44,6 +45,8 @@ GATES = (
     GateFormats(Fixed(14, 10), Fixed(18, 11), Fixed(16, 13), Fixed(16, 14)),
 )
 """Another scale for z, c, the tables and h each; with the second h can leave its range, with the third c that of z."""
+
+SCALING = OutputScaling((3.25, -100.0, 0.0), (0.125, 7.5, 1e-3))
 
 
 def program(text: str = PROGRAM) -> dict[str, Any]:
@@ -115,10 +118,23 @@ def trained(layers: LSTMSpec | tuple[LSTMSpec, ...], seed: int) -> Bundle:
     return quantise(model, lists, clips, np.array([0, -1, 1]))[0]
 
 
+def of_every_task() -> dict[str, Bundle]:
+    """Bundles of every task, of one layer and of two."""
+    rng, result = np.random.default_rng(1), {}
+    for number, task in enumerate(Task):
+        (*lower, last) = recurrent_stack() if number % 2 else random_layers(rng, "tree")
+        layers = (*lower, replace(last, classes=3, task=task))
+        lists = tuple(random_stage_list(rng, chain.network) for chain in chains(layers))
+        bundle = random_bundle(rng, layers, lists, clips=2, steps=5)
+        lengths = None if number % 2 else np.array([5, 2])
+        result[str(task)] = replace(bundle, outputs=SCALING if task is Task.REGRESS else None, lengths=lengths)
+    return result
+
+
 @cache
 def bundles() -> dict[str, Bundle]:
     """Bundles of every kind, with the golden model's vectors."""
-    rng, result = np.random.default_rng(0), {"worked example": example()[0]}
+    rng, result = np.random.default_rng(0), of_every_task() | {"worked example": example()[0]}
     for place, kind in enumerate(MODELS):
         for number in range(6):
             layers = random_layers(rng, kind)
@@ -162,21 +178,29 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
 @cache
 def trace(name: str) -> Trace:
-    return GoldenLSTM(bundles()[name]).run(bundles()[name].clips, lengths=bundles()[name].lengths)
+    bundle = bundles()[name]
+    return GoldenLSTM(bundle).run(bundle.clips, lengths=bundle.lengths)
 
 
 def same_words(names: dict[str, Any], name: str, path: Path) -> bool:
-    """Whether a program computes the golden model's logits, classes, and z, c and h of every layer and step."""
+    """Whether a program has the golden model's logits, classes or numbers, and z, c and h of every layer and step."""
     _, description, tensors = names["read"](path)
-    logits, words = names["run"](description, tensors, tensors["clips"], tensors.get("lengths"))
-    golden = trace(name)
+    logits, last, words = names["run"](description, tensors, tensors["clips"])
+    golden, bundle = trace(name), bundles()[name]
+    if bundle.spec.task.real:
+        assert bundle.formats.head is not None
+        real = (bundle.outputs or OutputScaling((0.0,) * 3, (1.0,) * 3)).values_of(logits, bundle.formats.head.result)
+        same_result = np.allclose(names["numbers"](description, logits), real, rtol=1e-15, atol=0)
+    else:
+        same_result = np.array_equal(names["classify"](logits), golden.classes.numpy())
     return (
-        np.array_equal(logits, golden.logits.numpy())
+        same_result
+        and np.array_equal(logits, golden.logits.numpy())
+        and np.array_equal(last, golden.last.numpy())
         and all(
             np.array_equal(words[part], torch.stack([getattr(layer, part) for layer in golden.layers], 2).numpy())
             for part in ("z", "c", "h")
         )
-        and np.array_equal(names["classify"](logits), golden.classes.numpy())
     )
 
 
@@ -197,6 +221,7 @@ def test_the_bundles_are_of_every_kind():
     assert 0 in shifts and max(shifts) > 12
     every = list(bundles().values())
     assert {bundle.spec.classes > 0 for bundle in every} == {True, False}
+    assert {bundle.spec.task for bundle in every} == set(Task)
     assert {len(bundle.layers) for bundle in every} == {1, 2, 3}
     assert {layer.network.kind for bundle in every for layer in bundle.layers} == {"ht", "tt", "tr", "bt", "dense"}
     listed = [stage for bundle in every for chain in bundle.stages for stage in chain]
@@ -244,9 +269,16 @@ WRONG = {
         'requantise(total, 2 * frac["activation"] - frac["z"], gate["z"])',
     ),
     "upper layers take the step before": ("h[k] = x = requantise", "x = h[k].copy(); h[k] = requantise"),
-    "head without bias": ("h[-1] @ weight.T + (bias << shift)", "h[-1] @ weight.T"),
-    "head on the lowest layer": ("h[-1] @ weight.T", "h[0] @ weight.T"),
-    "last of equal logits": ("logits.argmax(1)", "logits.shape[1] - 1 - logits[:, ::-1].argmax(1)"),
+    "head without bias": ("seen @ weight.T + (bias << shift)", "seen @ weight.T"),
+    "head on the lowest layer": ("clips.shape[1])) - 1, -1]", "clips.shape[1])) - 1, 0]"),
+    "head on the first step": ("np.full(len(clips), clips.shape[1])) - 1", "np.full(len(clips), 1)) - 1"),
+    "steps behind a clip's own": ('tensors.get("lengths"', 'tensors.get("nothing"'),
+    "head after every step on the lowest layer": ('words["h"][:, :, -1] if', 'words["h"][:, :, 0] if'),
+    "head after the last step whatever the task": ('.endswith("-steps")', '.endswith("-")'),
+    "last of equal logits": ("logits.argmax(-1)", "logits.shape[-1] - 1 - logits[..., ::-1].argmax(-1)"),
+    "outputs at the scale of integers": ('0.5 ** description["formats"]["head"]["result"]["frac"]', "1"),
+    "outputs without a mean": (' + np.array(scaling["mean"])', ""),
+    "outputs without a scale": ('real * np.array(scaling["scale"])', "real"),
 }  # fmt: skip
 """What somebody could have understood otherwise: a piece of the program, and what it would be then."""
 

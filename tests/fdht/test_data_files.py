@@ -146,10 +146,11 @@ def test_what_the_pages_show_holds(fdht, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "y", [np.linspace(0, 1, 30), np.arange(150).reshape(30, 5) % 2], ids=["regress", "label-steps"]
+    ("y", "task"), [(np.linspace(0, 1, 30), "regress"), (np.arange(150).reshape(30, 5) % 2, "label-steps")]
 )
-def test_what_no_preset_does_yet_is_refused(fdht, tmp_path, y):
+def test_other_tasks_go_from_a_file_to_a_bundle(fdht, tmp_path, y, task):
     np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).normal(size=(30, 5, 8)), y=y)
-    outcome = fdht("train", TINY.name, "--data", "mine.npz")
-    assert outcome.code == 1 and "where the model of preset tiny classifies" in outcome.sentence
-    assert not list(tmp_path.glob("build/*.checkpoint"))
+    assert fdht("train", TINY.name, "--data", "mine.npz", "-o", "a.checkpoint").code == 0
+    assert fdht("compile", "a.checkpoint").code == 0
+    bundle = Bundle.load("a.bundle")
+    assert bundle.spec.task == task and bundle.scaling is not None

@@ -37,6 +37,7 @@ from fdht.spec.protocol import (
 )
 from fdht.spec.scaling import Scaling
 from fdht.spec.target import Target, find_target
+from fdht.spec.task import Task
 from tests.fdht.line import Line
 
 TIMEOUT = 60
@@ -340,6 +341,7 @@ def test_the_driver_speaks_byte_for_byte_as_recorded(monkeypatch):
         classes=len(exchange.LOGITS),
         layers=1,
         order=None,
+        task=Task.CLASSIFY,
     )
     with Line(None, answer) as line, Device(line.url, timeout=TIMEOUT / 10, build=exchange.BUILD_ID) as device:
         assert device.load(cast(Image, image))

@@ -19,6 +19,7 @@ from fdht.spec.errors import SpecError
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.protocol import target_id
 from fdht.spec.target import Build, Features, Levels, Target
+from fdht.spec.task import OutputScaling, Task
 
 TARGET = Target(
     "linked-2x2",
@@ -105,3 +106,57 @@ def test_an_engine_without_its_features_computes_the_same(bundle, image):
         assert status.features == BARE.build.features and status.cycles == status.saturations == 0
         with pytest.raises(SpecError, match="was built without initial_state; leave `initial` out"):
             list(device.run(bundle.clips[:1], initial=initial))
+
+
+@pytest.fixture(scope="module")
+def stepwise() -> Bundle:
+    """The same network with a regression after every step, and numbers that its outputs stand for."""
+    spec = replace(fdht_lstm(45, 6, 3, (5, 4, 3), (2, 2, 6), 3), task=Task.REGRESS_STEPS)
+    bundle = random_bundle(np.random.default_rng(6), spec, plan(spec, TARGET), clips=3, steps=8)
+    return replace(bundle, outputs=OutputScaling((1.5, -20.0, 0.0), (2.0, 0.25, 1e3)))
+
+
+def test_outputs_of_every_step_and_what_they_stand_for(stepwise, device):
+    device.load(compile_bundle(stepwise, TARGET))
+    golden = GoldenLSTM(stepwise).run(stepwise.clips)
+    results = list(device.run(stepwise.clips, every_h=True))
+    assert [result.logits.tolist() for result in results] == golden.logits.tolist()
+    assert [result.hidden.tolist() for result in results] == golden.h[:, -1].tolist()
+    lsb = stepwise.formats.head.result.lsb
+    real = golden.logits[0].numpy() * lsb * [2.0, 0.25, 1e3] + [1.5, -20.0, 0.0]
+    assert results[0].values.shape == (8, 3) and np.allclose(results[0].values, real, rtol=1e-15)
+    assert results[0].predicted == -1 and set(results[0].classes) == {-1}
+
+
+def test_a_sequence_of_unknown_length_gives_its_outputs_step_by_step(stepwise, device, monkeypatch):
+    """Each output is there before the next frame is drawn, also beyond the steps that one run counts."""
+    monkeypatch.setattr("fdht.host.device.MOST_STEPS", 3)
+    device.load(compile_bundle(stepwise, TARGET))
+    initial = np.random.default_rng(2).integers(-8192, 8192, (stepwise.spec.hidden, 2))
+    h, c = torch.from_numpy(initial.T.reshape(2, 1, 1, -1))
+    golden, given = GoldenLSTM(stepwise).run(stepwise.clips[:1], h, c), []
+
+    def camera() -> Iterator[np.ndarray]:
+        for step, frame in enumerate(stepwise.clips[0]):
+            assert len(given) == step
+            yield frame
+
+    for outputs in device.stream(camera(), initial=initial):
+        given.append(outputs.logits.tolist())
+    assert given == golden.logits[0].tolist()
+    assert not device.status().busy
+    began = device.stream(iter(stepwise.clips[1]))
+    first = next(began)
+    assert first.logits.tolist() == GoldenLSTM(stepwise).run(stepwise.clips[1:2]).logits[0, 0].tolist()
+    assert device.status().busy
+    began.close()
+    assert not device.status().busy, "a stream that nobody goes on with ends its run"
+    with pytest.raises(SpecError, match=r"a frame of shape \(44,\) does not have 45 words"):
+        next(device.stream(iter([stepwise.clips[0, 0, :44]])))
+    assert list(device.stream(iter([]))) == []
+
+
+def test_a_head_after_the_last_step_cannot_be_streamed(image, bundle, device):
+    device.load(image)
+    with pytest.raises(SpecError, match="has no head after every step; compile a model of the task label-steps or"):
+        next(device.stream(iter(bundle.clips[0])))

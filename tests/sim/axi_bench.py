@@ -141,11 +141,15 @@ class Block:
     def expected(self, number: int, *options: str, of: str = "") -> list[tuple[Result, int]]:
         """The golden model's packet of a clip."""
         h, c, logits = (self.case[f"{of}{name}"][number] for name in ("h", "c", "logits"))  # h, c: layers × steps × H
-        beats = [(Result.HIDDEN, value) for value in h[-1, :-1].ravel().tolist() if "EVERY_H" in options]
+        of_steps = logits if logits.ndim == 2 else logits[:0, None]  # of a head after every step
+        beats = []
+        for step, each in enumerate(h[-1, :-1].tolist()):
+            beats += [(Result.HIDDEN, value) for value in each if "EVERY_H" in options]
+            beats += [(Result.LOGIT, value) for value in of_steps[step : step + 1].ravel().tolist()]
         if {"EVERY_H", "STATES"} & set(options):
             pairs = np.stack((h[:, -1], c[:, -1]), -1).reshape(-1, 2).tolist()
             beats += [each for pair in pairs for each in zip((Result.HIDDEN, Result.CELL), pair, strict=True)]
-        beats += [(Result.LOGIT, value) for value in logits.tolist()]
+        beats += [(Result.LOGIT, value) for value in (logits if logits.ndim == 1 else logits[-1]).tolist()]
         return [*beats, (Result.CLASS, int(logits.argmax()) if len(logits) else -1)]
 
     async def is_loaded(self) -> bool:
@@ -273,6 +277,27 @@ async def back_to_back(dut) -> None:
     assert await block.read("RUNS") == count
     await ClockCycles(dut.aclk, 100)
     assert not await block.read("STATUS") & mask("STATUS", "BUSY")
+    await block.finish()
+
+
+@cocotb.test()
+async def frame_by_frame(dut) -> None:
+    """Runs of one step, whose states are kept: a packet per frame, with the class after it."""
+    block = await Block.start(dut, pauses=True)
+    clip, logits = block.case["clips"][0], block.case["step_logits"]
+    await block.write("STEPS", 1)
+    for step, frame in enumerate(clip):
+        await block.send(frame[None])
+        if step == 0:
+            await block.begin(1)
+        beats, faulty = await block.packet()
+        assert not any(faulty)
+        expected = [(Result.LOGIT, value) for value in logits[step].tolist()]
+        assert beats == [*expected, (Result.CLASS, int(logits[step].argmax()))]
+        if step == 0:
+            await block.idle()
+            await block.write("CONTROL", mask("CONTROL", "AUTO", "KEEP"))
+    assert await block.read("RUNS") == len(clip) and await block.read("ERRORS") == 0
     await block.finish()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundles import random_bundle, random_layers
+from bundles import random_bundle, random_layers, with_task
 from cocotb_tools.runner import get_results
 from occurrences import SEED
 from pydantic import TypeAdapter
@@ -27,6 +27,7 @@ from fdht.spec.formats import PIXELS, InputFormat
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.pipeline import COMPACT
 from fdht.spec.target import Levels, Target
+from fdht.spec.task import Task
 
 TARGETS = {
     target.name: target
@@ -57,7 +58,7 @@ class Case:
 
 
 @cache
-def case(name: str) -> Case:
+def case(name: str, task: Task = Task.CLASSIFY) -> Case:
     """A model in which every clip has logits of its own, and others from other states."""
     target, rng = TARGETS[name], np.random.default_rng([SEED, 77])
     format = PIXELS if target.input_width == 8 else InputFormat(Fixed(12, 11))
@@ -68,12 +69,14 @@ def case(name: str) -> Case:
             layers = random_layers(rng, "2 layers")
         if layers[-1].classes < 2 or layers[0].hidden > 8 or layers[0].inputs > 60:
             continue
+        layers = with_task(rng, layers, task)
         with suppress(CapacityError):
             bundle = random_bundle(rng, layers, plan(layers, target), clips=CLIPS, steps=STEPS, input_format=format)
             initial = rng.integers(-8192, 8192, (2, len(layers), 1, layers[0].hidden))
             arrays = answers(GoldenLSTM(bundle), initial)
             other = [arrays[f"{of}logits"][1:] != arrays["logits"][1:] for of in ("initial_", "kept_")]
-            if len(np.unique(arrays["logits"], axis=0)) == CLIPS and np.any(other, -1).all():
+            differs = np.reshape(other, (2, CLIPS - 1, -1)).any(-1).all()
+            if len(np.unique(arrays["logits"], axis=0)) == CLIPS and differs:
                 states = np.moveaxis(initial[:, :, 0], 0, -1)
                 return Case(compile_bundle(bundle, target), {**arrays, "clips": bundle.clips, "initial": states})
 
@@ -83,9 +86,12 @@ def answers(golden: GoldenLSTM, initial: np.ndarray) -> dict[str, np.ndarray]:
     clips = golden.bundle.clips
     given = torch.from_numpy(np.repeat(initial, CLIPS, 2))
     kept = [vectors(golden.run(clips[: k + 1].reshape(1, (k + 1) * STEPS, -1))) for k in range(CLIPS)]
-    ends = {"h": np.s_[0, :, -STEPS:], "c": np.s_[0, :, -STEPS:], "logits": np.s_[0]}
+    of_steps = np.s_[0, -STEPS:] if golden.bundle.spec.task.every_step else np.s_[0]
+    ends = {"h": np.s_[0, :, -STEPS:], "c": np.s_[0, :, -STEPS:], "logits": of_steps}
+    of_each = [golden.run(clips[:1, : step + 1]).logits[0].numpy() for step in range(STEPS)]
     return {
         **vectors(golden.run(clips)),
+        "step_logits": np.stack([each[-1] if each.ndim == 2 else each for each in of_each]),
         **{f"initial_{key}": value for key, value in vectors(golden.run(clips, *given)).items()},
         **{f"kept_{key}": np.stack([run[key][end] for run in kept]) for key, end in ends.items()},
     }
@@ -97,9 +103,16 @@ def vectors(trace: Trace) -> dict[str, np.ndarray]:
     return {**states, "logits": trace.logits.numpy()}
 
 
-def run(tmp_path: Path, name: str, test: str, simulator: Simulator | None = None, **counts: int) -> dict:
+def run(
+    tmp_path: Path,
+    name: str,
+    test: str,
+    simulator: Simulator | None = None,
+    task: Task = Task.CLASSIFY,
+    **counts: int,
+) -> dict:
     """Runs a test of axi_bench on a target; returns its report."""
-    made = case(name)
+    made = case(name, task)
     made.image.save(tmp_path / "model.image")
     np.savez(tmp_path / "case.npz", **made.arrays, **counts)
     here = Path(__file__).resolve()
@@ -132,6 +145,17 @@ TESTS = (
 @pytest.mark.parametrize("test", TESTS)
 def test_as_the_golden_model_says(tmp_path, name, test):
     run(tmp_path, name, test, runs=2 * CLIPS, resets=CLIPS, images=6)
+
+
+@pytest.mark.parametrize("test", ["clips", "states", "frame_by_frame"])
+def test_a_head_after_every_step(tmp_path, test):
+    """The logits of all steps in one packet; or a packet and a class for every frame, with the states kept."""
+    run(tmp_path, "wide", test, task=Task.LABEL_STEPS, runs=CLIPS)
+
+
+def test_a_head_after_the_last_step_frame_by_frame(tmp_path):
+    """A run of one step, whose states are kept, has its class after every frame, whatever the task."""
+    run(tmp_path, "wide", "frame_by_frame")
 
 
 @pytest.mark.slow

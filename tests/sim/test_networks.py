@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from bundles import MODELS, random_bundle, random_image, random_layers, random_spec
+from bundles import MODELS, random_bundle, random_image, random_layers, random_spec, with_task
 from occurrences import SEED, assert_occurred, occurrences
 from pipelines import BETWEEN
 
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.mapping import map_step
-from fdht.compiler.pace import cycles_per_step, step_ends
-from fdht.compiler.planner import plan
+from fdht.compiler.pace import STEPS, cycles_per_step, step_ends
+from fdht.compiler.planner import candidates, map_model, plan
 from fdht.compiler.resolved import resolve
 from fdht.compiler.tiling import tilings
 from fdht.model.golden import GoldenLSTM
@@ -26,6 +26,7 @@ from fdht.spec.instructions import LoaderOp, Segment, Token
 from fdht.spec.lstm import Region, dense_lstm, fdht_lstm
 from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.target import Levels, Target, find_target
+from fdht.spec.task import Task
 
 SHAPES = {
     (8, 1): COMPACT,
@@ -151,6 +152,74 @@ EXPECTED = {
 """How often each case has to occur at least among the networks of a shape."""
 
 
+def every_step_job(rng: np.random.Generator, target: Target, number: int) -> tuple[Job, GoldenLSTM]:
+    """A random network with a head after every step, its logits behind z or in the place of z; the other options of a
+    run in turn.
+    """
+    while True:
+        order = 1 + number % 5
+        task = (Task.LABEL_STEPS, Task.REGRESS_STEPS)[number % 2]
+        layers = with_task(rng, random_layers(rng, MODELS[number % len(MODELS)], (order, order)), task, 30)
+        with suppress(CapacityError):
+            bundle = random_bundle(rng, layers, plan(layers, target), steps=4)
+            image = random_image(rng, bundle, target)
+            if number // 2 % 2:
+                step = map_model(resolve(layers, bundle.stage_lists, target))
+                image = compile_bundle(bundle, target, step=replace(step, logits=0))
+            break
+    units = sum(spec.hidden for spec in layers)
+    initial = rng.integers(-8192, 8192, (units, 2)) if number % 3 else None
+    pauses = int(rng.integers(1 << 30)) if number % 4 == 3 else None
+    return Job(image, bundle.clips, initial, every_h=bool(number % 5 % 2), pauses=pauses), GoldenLSTM(bundle)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [shape if shape in ((8, 1), (4, 4)) else pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES],
+    ids=lambda shape: f"{shape[0]}x{shape[1]}",
+)
+def test_a_head_after_every_step(shape, simulator):
+    """Logits of every step, in order, are the golden model's; cycles are those predicted, the head counted in each."""
+    rng, target = np.random.default_rng([SEED, *shape, 19]), small_target(*shape)
+    count = len(MODELS) * (1 if shape in ((8, 1), (4, 4)) else 3)
+    jobs = [every_step_job(rng, target, number) for number in range(count)]
+    for (job, golden), result in zip(jobs, simulate_jobs([job for job, _ in jobs], simulator=simulator), strict=True):
+        trace = golden_run(job, golden)
+        assert result.mismatches == [] and result.words_compared == result.words_expected
+        assert result.logits.tolist() == trace.logits.tolist() and result.classes.tolist() == trace.classes.tolist()
+        assert result.hidden[0].tolist() == [h for layer in trace.layers for h in layer.h[0, -1].tolist()]
+        assert result.logits.shape[1] == job.clips.shape[1]
+        if job.pauses is None:
+            assert result.cycles_simulated == result.cycles_predicted == [job.image.cycles(job.clips.shape[1])]
+
+
+@pytest.mark.parametrize("shape", [(8, 1), (4, 4)], ids=lambda shape: f"{shape[0]}x{shape[1]}")
+def test_a_planned_step_counts_its_head(shape, simulator):
+    """What the planner says of a step is what it takes in the RTL, and a head in every step makes it longer."""
+    rng, target = np.random.default_rng([SEED, 21]), small_target(*shape)
+    spec, planned = fdht_lstm(30, 12, 9, (4, 12), (4, 12), 3), []
+    for task in (Task.CLASSIFY, Task.LABEL_STEPS):
+        layers = with_task(rng, spec, task)
+        best = candidates(layers, target)[0]
+        bundle = random_bundle(rng, layers, best.stage_lists, steps=STEPS)
+        (result,) = simulate_jobs([Job(compile_bundle(bundle, target), bundle.clips)], simulator=simulator)
+        assert result.mismatches == [] and cycles_per_step(result.step_ends[0]) == best.cycles
+        planned.append(best.cycles)
+    assert planned[0] is not None and planned[1] is not None and planned[0] < planned[1]
+
+
+def test_runs_that_follow_each_other_label_every_step(simulator):
+    """Three runs with the states kept give the outputs of one that is as long as all of them."""
+    rng, target = np.random.default_rng([SEED, 22]), small_target(4, 4)
+    layers = with_task(rng, random_layers(rng, "2 layers"), Task.REGRESS_STEPS)
+    bundle = random_bundle(rng, layers, plan(layers, target), clips=3, steps=3)
+    image = compile_bundle(bundle, target)
+    (kept,) = simulate_jobs([Job(image, bundle.clips, keep=True)], simulator=simulator)
+    whole = GoldenLSTM(bundle).run(bundle.clips.reshape(1, 9, -1))
+    assert kept.mismatches == [] and kept.logits.reshape(1, 9, -1).tolist() == whole.logits.tolist()
+    assert kept.cycles_simulated == kept.cycles_predicted
+
+
 @pytest.mark.parametrize("shape", [(8, 1), (4, 4)], ids=lambda shape: f"{shape[0]}x{shape[1]}")
 def test_tiles(shape, simulator):
     """One bundle, a picture in bands with h in the last ones, cut in every way: the same integers; also where the
@@ -246,12 +315,13 @@ def test_a_dense_layer_on_the_small_board(simulator):
     assert result.hidden.tolist() == GoldenLSTM(bundle).run(bundle.clips).h[:, -1].tolist()
 
 
+@pytest.mark.parametrize("task", Task)
 @pytest.mark.parametrize("steps", [1, 500])
-def test_short_and_long_sequences(steps, simulator):
-    """One input, a number of units that divides by nothing, 1 and 500 steps."""
+def test_short_and_long_sequences(steps, task, simulator):
+    """One input, a number of units that divides by nothing, 1 and 500 steps, every task."""
     rng = np.random.default_rng([SEED, steps])
     target = small_target(4, 4)
-    spec = fdht_lstm(1, 7, 3, (4, 3), (4, 7), 2)
+    spec = replace(fdht_lstm(1, 7, 3, (4, 3), (4, 7), 2), task=task)
     bundle = random_bundle(rng, spec, plan(spec, target), steps=steps)
     (result,) = simulate_jobs([Job(compile_bundle(bundle, target), bundle.clips, every_h=True)], simulator=simulator)
     trace = GoldenLSTM(bundle).run(bundle.clips)
