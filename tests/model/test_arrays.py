@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fdht.model.data import DataSet, arrays, from_arrays, from_dataset, room
+import fdht.model.data
+from fdht.model.data import DataSet, arrays, from_arrays, from_dataset, here, load, room
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import PIXELS
 from fdht.spec.task import Task
@@ -311,3 +312,12 @@ def test_many_different_integers_are_targets(monkeypatch):
     assert from_arrays(some(), y, x_test=some(), y_test=y).task is Task.CLASSIFY
     monkeypatch.setattr(arrays, "MOST_LABELS", 8)
     assert from_arrays(some(), y).task is Task.REGRESS
+
+
+def test_a_data_set_of_this_process_has_a_source(monkeypatch):
+    monkeypatch.setattr(fdht.model.data, "_OWN", {})
+    data = from_arrays(some(), LABELS, name="mine")
+    source = here(data)
+    assert str(source) == "here:mine" and load(source).fingerprint == data.fingerprint
+    with pytest.raises(SpecError, match="is code of somebody's own"):
+        load("here:yours")
