@@ -113,3 +113,16 @@ def check_outputs(scaling: OutputScaling | None, task: Task, outputs: int) -> No
     """
     if scaling is not None and (not task.real or scaling.outputs != outputs):
         raise SpecError(f"a scaling of {scaling.outputs} outputs does not belong to {outputs} of the task {task}")
+
+
+def only_classes(command: str, data: str, task: Task) -> None:
+    """Refuses what compares the classes of clips and nothing else.
+
+    Raises:
+        SpecError: the task is another.
+    """
+    if task is not Task.CLASSIFY:
+        raise SpecError(
+            f"{command} compares models by the classes of clips; {data} is for the task {task}: use fdht train, "
+            "compile and compare"
+        )

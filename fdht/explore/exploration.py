@@ -39,6 +39,7 @@ from fdht.spec.container import write_whole
 from fdht.spec.errors import CapacityError, FdhtError, FileError, SpecError
 from fdht.spec.record import Checked, Count, Share, Text
 from fdht.spec.target import Target
+from fdht.spec.task import only_classes
 from fdht.workflow.datasets import options
 
 SMALLER_IS_BETTER = ("cycles", "parameters", "memory", "multipliers")
@@ -146,6 +147,7 @@ class Exploration:
     def __init__(self, question: Question, folder: Path, reading: Callable[[int, int], None] | None = None):
         self.question, self.folder = question, folder
         self._data = data.load(question.source, progress=reading)
+        only_classes("fdht explore", self._data.name, self._data.task)
         self._preset = fitted(question.preset, self._data)
         spec, board = self._preset.spec, find_board(question.board)
         self.space = Space(spec.inputs, spec.hidden, spec.classes, _picture(self._data), board, question.own_engine)

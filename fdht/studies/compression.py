@@ -16,6 +16,7 @@ from fdht.model.presets import PRESETS, Preset, find_preset
 from fdht.model.train import TrainingOptions, predict, train
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, fdht_lstm
+from fdht.spec.task import only_classes
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row, hits, sizes
 from fdht.workflow import training
@@ -149,6 +150,7 @@ def _range(text: str) -> tuple[float, float]:
 
 def _base(name: str | None, source: Source, dense: DenseModel, data: DataSet) -> Preset:
     """The preset whose model and training are taken."""
+    only_classes("fdht compress", data.name, data.task)
     size = dense.lstm.input_size, dense.lstm.hidden_size
     if data.inputs != size[0]:
         raise SpecError(

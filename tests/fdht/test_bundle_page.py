@@ -28,6 +28,7 @@ from fdht.spec.fixed import Fixed
 from fdht.spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
 from fdht.spec.lstm import LSTMSpec, Region, chains, lstm_on
 from fdht.spec.network import bt_network, dense_network, tr_network, tt_network
+from fdht.spec.scaling import Scaling
 from fdht.spec.task import OutputScaling, Task
 from tests.bundles import MODELS, random_bundle, random_layers, random_stage_list
 from tests.model.networks import small_lstm
@@ -125,7 +126,8 @@ def of_every_task() -> dict[str, Bundle]:
         layers = (*lower, replace(last, classes=3, task=task))
         lists = tuple(random_stage_list(rng, chain.network) for chain in chains(layers))
         bundle = random_bundle(rng, layers, lists, clips=2, steps=5)
-        result[str(task)] = replace(bundle, outputs=SCALING if task is Task.REGRESS else None)
+        lengths = None if number % 2 else np.array([5, 2])
+        result[str(task)] = replace(bundle, outputs=SCALING if task is Task.REGRESS else None, lengths=lengths)
     return result
 
 
@@ -148,6 +150,10 @@ def bundles() -> dict[str, Bundle]:
             )
             bundle = with_gates(bundle, GATES[(number + place) % 3])
             result[f"{kind}, {number}"] = driven(bundle) if number > 3 else bundle
+    short = trained(small_lstm(3), 3)
+    scaling = Scaling.fit(np.random.default_rng(3).normal(size=(9, short.layers[0].inputs)))
+    short = with_vectors(replace(short, scaling=scaling), short.clips, short.labels, np.array([5, 1, 3]))
+    result["scaled, of different lengths"] = short
     layers = recurrent_stack()
     lists = tuple(random_stage_list(rng, chain.network) for chain in chains(layers))
     result["recurrent stack"] = random_bundle(rng, layers, lists, clips=2, steps=4)
@@ -158,7 +164,7 @@ def bundles() -> dict[str, Bundle]:
         trained(small_lstm(4), 1),
         trained((replace(small_lstm(3), classes=0), upper), 2),
     )
-    return {name: with_vectors(bundle, bundle.clips, bundle.labels) for name, bundle in result.items()}
+    return {name: with_vectors(bundle, bundle.clips, bundle.labels, bundle.lengths) for name, bundle in result.items()}
 
 
 @pytest.fixture(scope="module")
@@ -172,13 +178,14 @@ def files(tmp_path_factory) -> dict[str, Path]:
 
 @cache
 def trace(name: str) -> Trace:
-    return GoldenLSTM(bundles()[name]).run(bundles()[name].clips)
+    bundle = bundles()[name]
+    return GoldenLSTM(bundle).run(bundle.clips, lengths=bundle.lengths)
 
 
 def same_words(names: dict[str, Any], name: str, path: Path) -> bool:
     """Whether a program has the golden model's logits, classes or numbers, and z, c and h of every layer and step."""
     _, description, tensors = names["read"](path)
-    logits, words = names["run"](description, tensors, tensors["clips"])
+    logits, last, words = names["run"](description, tensors, tensors["clips"])
     golden, bundle = trace(name), bundles()[name]
     if bundle.spec.task.real:
         assert bundle.formats.head is not None
@@ -189,6 +196,7 @@ def same_words(names: dict[str, Any], name: str, path: Path) -> bool:
     return (
         same_result
         and np.array_equal(logits, golden.logits.numpy())
+        and np.array_equal(last, golden.last.numpy())
         and all(
             np.array_equal(words[part], torch.stack([getattr(layer, part) for layer in golden.layers], 2).numpy())
             for part in ("z", "c", "h")
@@ -262,8 +270,9 @@ WRONG = {
     ),
     "upper layers take the step before": ("h[k] = x = requantise", "x = h[k].copy(); h[k] = requantise"),
     "head without bias": ("seen @ weight.T + (bias << shift)", "seen @ weight.T"),
-    "head on the lowest layer": ('words["h"][:, -1, -1]\n        logits', 'words["h"][:, -1, 0]\n        logits'),
-    "head on the first step": ('words["h"][:, -1, -1]\n        logits', 'words["h"][:, 0, -1]\n        logits'),
+    "head on the lowest layer": ("clips.shape[1])) - 1, -1]", "clips.shape[1])) - 1, 0]"),
+    "head on the first step": ("np.full(len(clips), clips.shape[1])) - 1", "np.full(len(clips), 1)) - 1"),
+    "steps behind a clip's own": ('tensors.get("lengths"', 'tensors.get("nothing"'),
     "head after every step on the lowest layer": ('words["h"][:, :, -1] if', 'words["h"][:, :, 0] if'),
     "head after the last step whatever the task": ('.endswith("-steps")', '.endswith("-")'),
     "last of equal logits": ("logits.argmax(-1)", "logits.shape[-1] - 1 - logits[..., ::-1].argmax(-1)"),
