@@ -281,7 +281,8 @@ def find_preset(name: str) -> Preset:
 
 
 def fitted(preset: Preset, data: DataSet) -> Preset:
-    """The preset for the task of a data set, with as many classes, or outputs, as that has.
+    """The preset for the task of a data set, with as many classes, or outputs, as that has. For real values it is
+    without augmentation, which is of pictures.
 
     Raises:
         SpecError: its steps have another size than the preset's model takes.
@@ -292,4 +293,6 @@ def fitted(preset: Preset, data: DataSet) -> Preset:
             f"a step of {data.name} has {data.inputs:,} values, the model of preset {preset.name} takes "
             f"{preset.spec.inputs:,}; presets of that size: {there or 'none'}"
         )
-    return replace(preset, spec=replace(preset.spec, classes=data.classes, task=data.task))
+    augmentation = preset.augmentation if data.scaling is None else None
+    spec = replace(preset.spec, classes=data.classes, task=data.task)
+    return replace(preset, spec=spec, augmentation=augmentation)

@@ -109,6 +109,16 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
         f"#define {{}}MODEL_X_OFFSET {x['offset']}",
         f"#define {{}}MODEL_X_FRACTION {x['fraction_bits']}",
     ]
+    if facts["scaling"]:
+        centre, step = facts["scaling"]["centre"], facts["scaling"]["step"]
+        lines += [
+            "",
+            "/* A real value v is sent as the word floor((v - centre) / step + 0.5) + MODEL_X_OFFSET, clipped to the",
+            "   words' range. Centre and step are of each value of a frame in its own order, or one of all values. */",
+            f"#define {{}}MODEL_X_SCALES {len(centre)}",
+            f"#define {{}}MODEL_X_CENTRE {_initialiser(centre)}",
+            f"#define {{}}MODEL_X_STEP {_initialiser(step)}",
+        ]
     if logits:
         lines += [f"#define {{}}MODEL_LOGIT_FRACTION {logits['fraction_bits']}"]
     if facts["task"] != Task.CLASSIFY:
@@ -125,6 +135,7 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
 
 
 def _initialiser(numbers: Iterable[float]) -> str:
+    """Numbers as C initialises an array with them."""
     return "{" + ", ".join(repr(float(number)) for number in numbers) + "}"
 
 

@@ -177,6 +177,7 @@ def image_facts(image: "Image", words: bytes) -> dict[str, Any]:
         "steps": image.steps,
         "frames_in_their_own_order": image.order is None,
         "formats": {name: integration.number_format(format) for name, format in formats.items()},
+        "scaling": None if image.scaling is None else {"centre": image.scaling.centre, "step": image.scaling.step},
         "lacking_words_stand_for": float(image.input.widen(np.array(0), gate.hidden) * gate.hidden.lsb),
         "cycles": {"1 step": image.cycles(1), "each further step": image.cycles(6) - image.cycles(5)},
     }

@@ -133,6 +133,9 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
     }
     about = {name: value for name, value in bundle.about.items() if isinstance(value, str | int | float)}
     accuracy = bundle.about.get("accuracy", {})
+    steps = f"{bundle.clips.shape[1]}"
+    if bundle.lengths is not None and len(bundle.lengths):
+        steps = f"{bundle.lengths.min()} to {bundle.lengths.max()}"
     figures = {
         "kind": "bundle",
         "model": _model(bundle.layers),
@@ -141,6 +144,7 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
         "formats": {name: str(value) for name, value in named.items()},
         "clips": len(bundle.clips),
         "steps": bundle.clips.shape[1],
+        "scaled_to_bits": None if bundle.scaling is None else bundle.scaling.bits,
         "about": about,
         "accuracy": accuracy,
         **{kind: bundle.about[kind] for kind in ("rmse", "r2") if kind in bundle.about},
@@ -149,7 +153,8 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
         **about,
         **_model_facts(bundle.layers),
         "formats": ", ".join(f"{name} {value}" for name, value in named.items()),
-        "golden vectors": f"{len(bundle.clips)} clips of {bundle.clips.shape[1]} steps",
+        **({} if bundle.scaling is None else {"real values": f"scaled to {bundle.scaling.bits} bits"}),
+        "golden vectors": f"{len(bundle.clips)} clips of {steps} steps",
         **score_facts(bundle.about, {}),
     }
 

@@ -34,6 +34,7 @@ __all__ = [
     "VideoFolder",
     "from_arrays",
     "from_dataset",
+    "here",
     "is_file_name",
     "load",
     "own",
@@ -178,6 +179,13 @@ def own(name: str) -> None:
     if not callable(found):
         raise SpecError(f"{name} is a {type(found).__name__}; name a function or a VideoFolder of yours")
     _OWN[name] = cast("Callable[[], DataSet] | type[VideoFolder]", found)
+
+
+def here(data: DataSet) -> Source:
+    """Makes a data set of this process known to `load`, and to all that takes a source; no other process has it."""
+    source = Source(f"here:{data.name}")
+    _OWN[source.name] = lambda: data
+    return source
 
 
 def _find(name: str) -> Callable[[], DataSet] | type[VideoFolder]:

@@ -256,9 +256,9 @@ def _sequences(x: Any, lengths: Any, what: str) -> _Sequences:
     picture = values.shape[2:] if values.ndim > 3 else None
     own = np.full(len(values), values.shape[1]) if own is None else own
     if own.shape != (len(values),) or own.min() < 1 or own.max() > values.shape[1]:
+        found = f"{len(own)} from {own.min()} to {own.max()}" if len(own) else "none"
         raise SpecError(
-            f"lengths for {what} are {len(own)} from {own.min(initial=0)} to {own.max(initial=0)}; there are "
-            f"{len(values)} samples, of 1 to {values.shape[1]} steps"
+            f"lengths for {what} are {found}; there are {len(values)} samples, of 1 to {values.shape[1]} steps"
         )
     return _Sequences(values.reshape(*values.shape[:2], -1), own, picture, together)
 

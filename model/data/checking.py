@@ -115,9 +115,9 @@ def _fault(data: DataSet, split: Split) -> str | None:
         if lengths.min() < 1 or lengths.max() > data.steps:
             return f"has lengths from {lengths.min()} to {lengths.max()}; clips have 1 to {data.steps} steps"
     own = labels[_own(split)] if data.task.every_step else labels
-    if data.task.real and not np.isfinite(own).all():
-        return "has targets that are no numbers; leave these clips out"
-    if not data.task.real and (own.min() < 0 or own.max() >= data.classes):
+    if data.task.real and np.isinf(own).any():
+        return "has targets that are infinite; make those that nobody knows NaN, or leave their clips out"
+    if not data.task.real and (own.min() < -int(data.task.every_step) or own.max() >= data.classes):
         return f"has labels from {own.min()} to {own.max()}; {data.classes} classes are 0 to {data.classes - 1}"
     if prod(data.image_shape) not in (data.inputs, data.inputs * data.steps):
         return f"has pictures of {data.image_shape}, which are neither a step of {data.inputs} words nor a clip"

@@ -96,7 +96,9 @@ def _npz(path: Path) -> tuple[list[Path], dict[str, Any]]:
                 total += info.file_size
             check_room(str(path), total, FileError)
             return [path], _ready({name: _loaded(archive, info) for name, info in members.items()})
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    except PermissionError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise FileError(f"{path} is damaged or no .npz ({error}); write it with numpy.savez") from None
 
 

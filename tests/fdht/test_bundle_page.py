@@ -28,6 +28,7 @@ from fdht.spec.fixed import Fixed
 from fdht.spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
 from fdht.spec.lstm import LSTMSpec, Region, chains, lstm_on
 from fdht.spec.network import bt_network, dense_network, tr_network, tt_network
+from fdht.spec.scaling import Scaling
 from fdht.spec.task import OutputScaling, Task
 from tests.bundles import MODELS, random_bundle, random_layers, random_stage_list
 from tests.model.networks import small_lstm
@@ -149,6 +150,10 @@ def bundles() -> dict[str, Bundle]:
             )
             bundle = with_gates(bundle, GATES[(number + place) % 3])
             result[f"{kind}, {number}"] = driven(bundle) if number > 3 else bundle
+    short = trained(small_lstm(3), 3)
+    scaling = Scaling.fit(np.random.default_rng(3).normal(size=(9, short.layers[0].inputs)))
+    short = with_vectors(replace(short, scaling=scaling), short.clips, short.labels, np.array([5, 1, 3]))
+    result["scaled, of different lengths"] = short
     layers = recurrent_stack()
     lists = tuple(random_stage_list(rng, chain.network) for chain in chains(layers))
     result["recurrent stack"] = random_bundle(rng, layers, lists, clips=2, steps=4)

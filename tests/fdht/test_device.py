@@ -35,6 +35,7 @@ from fdht.spec.protocol import (
     start_payload,
     target_id,
 )
+from fdht.spec.scaling import Scaling
 from fdht.spec.target import Target, find_target
 from fdht.spec.task import Task
 from tests.fdht.line import Line
@@ -89,6 +90,25 @@ def test_states_go_in_and_every_h_comes_out(digits, image, simulated):
     for result, trace in zip(results, (first, second), strict=True):
         assert_golden([result], trace)
         assert result.every_h is not None and result.every_h.tolist() == trace.h[0].tolist()
+
+
+def test_a_board_takes_real_values(digits, image, simulated):
+    """The driver scales them as the image says; words and lengths of clips may differ."""
+    scaling = Scaling((3.0,), (0.01,))
+    values = scaling.to_values(digits.clips[:2]) + 0.004
+    with connect(simulated.url) as device:
+        device.load(image)
+        with pytest.raises(
+            SpecError, match="the image says nothing of how real values are scaled; pass raw words of u8"
+        ):
+            next(device.run(values))
+        device.load(replace(image, scaling=scaling))
+        (whole,) = device.run(values[:1])
+        short, again = device.run([values[1, :3], digits.clips[0]])
+        with pytest.raises(SpecError, match=r"a clip of shape \(3, 7\) is not steps"):
+            next(device.run([values[1, :3, :7]]))
+    assert np.array_equal(whole.logits, digits.logits[0]) and np.array_equal(again.logits, digits.logits[0])
+    assert short.status.cycles == image.cycles(3) + short.status.stalls
 
 
 def test_replies_go_to_the_port_that_asked_last(digits, image, simulated):

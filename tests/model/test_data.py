@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 
 import fdht.model.data
-from fdht.model.data import DATA_SETS, FOLDERS, Source, films, load, numerals, orl, own, packages, protocol
+from fdht.model.data import DATA_SETS, FOLDERS, DataSet, Source, films, load, numerals, orl, own, packages, protocol
 from fdht.model.presets import PRESETS
 from fdht.model.train import train
 from fdht.spec.errors import FileError, SpecError
@@ -350,3 +351,105 @@ def test_labels_of_few_bits_train_alike(monkeypatch, tmp_path):
             train(replace(PRESETS["digits"], epochs=1, clips_per_epoch=64), tmp_path / "c").history[0]["loss"]
         )
     assert losses[0] == losses[1]
+
+
+OWN = """
+import numpy as np, torch
+from dataclasses import replace
+from fdht.model.data import from_arrays, load
+
+x, y = np.random.default_rng(0).normal(size=(20, 4, 8)), np.arange(20) % 2
+
+class Pairs(torch.utils.data.Dataset):
+    def __len__(self): return len(x)
+    def __getitem__(self, k): return torch.tensor(x[k]), y[k]
+
+def arrays(): return x, y
+def named(): return {"x": x, "y": y, "bits": 16}
+def pairs(): return Pairs()
+def misspelt(): return {"x": x, "y": y, "group": y}
+def alone(): return {"x": x}
+def short(): return x
+"""
+
+
+def test_a_function_of_your_own_may_return_arrays_or_a_torch_data_set(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fdht.model.data, "_OWN", {})
+    (tmp_path / "mydata.py").write_text(OWN)
+    for name in ("arrays", "named", "pairs", "misspelt", "alone", "short"):
+        own(f"mydata:{name}")
+    data = load("mydata:arrays")
+    assert (data.name, data.inputs, data.classes) == ("arrays", 8, 2)
+    assert load("mydata:pairs").fingerprint == data.fingerprint
+    assert load("mydata:named").input_format.raw.width == 16
+    for name, sentence in (
+        ("misspelt", "mydata:misspelt gives group; return a DataSet, or x and y as from_arrays takes them"),
+        ("alone", "mydata:alone gives no x or no y"),
+        ("short", "sample 0 of short is no pair"),
+    ):
+        with pytest.raises(SpecError, match=sentence):
+            load(f"mydata:{name}")
+
+
+def changed(digits, monkeypatch, change) -> DataSet:
+    """The digits as `load` gives them after a change of every split."""
+    splits = {name: replace(getattr(digits, name), **change(getattr(digits, name))) for name in SPLITS}
+    other = replace(digits, **splits)
+    monkeypatch.setitem(DATA_SETS, "digits", lambda: other)
+    return load("digits")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(lambda s, kind=kind: {"order": (s.order % 200).astype(kind)} for kind in ("u1", "u2", ">u4", "u8", ">i8")),
+        lambda s: {"order": (s.order % 100).astype("i1")},
+        lambda s: {"labels": s.labels.astype(">i4")},
+        lambda s: {"labels": s.labels.astype("u1")},
+        lambda s: {"frames": s.frames.astype(">u2")},
+        lambda s: {"frames": s.frames.astype("u8")},
+        lambda s: {"labels": s.labels.tolist(), "order": s.order.tolist()},
+        lambda s: {"labels": torch.tensor(s.labels), "frames": torch.tensor(s.frames), "order": torch.tensor(s.order)},
+    ],
+)
+def test_arrays_of_any_kind_in_data_of_your_own(monkeypatch, change):
+    """An index array of bytes is none of truth values; what torch reckons with is in this machine's order."""
+    digits = load("digits")
+    data = changed(digits, monkeypatch, change)
+    for name in SPLITS:
+        before, after, changes = getattr(digits, name), getattr(data, name), change(getattr(digits, name))
+        order = np.asarray(changes.get("order", before.order)).astype(int)
+        assert np.array_equal(after.clips, before.frames[order]) and np.array_equal(after.labels, before.labels)
+        assert torch.from_numpy(after.frames)[torch.from_numpy(after.order)].shape == after.clips.shape
+        assert after.labels.dtype == np.int64 and after.frames.dtype.isnative
+
+
+def test_what_splits_share_stays_one():
+    digits = load("digits")
+    assert digits.train.frames is digits.final.frames is digits.test.frames
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: {"frames": s.frames[:0]}, "which hold nothing"),
+        (lambda s: {"order": s.order[:, :0]}, "which hold nothing"),
+        (lambda s: {"order": np.array(3)}, "the order of digits are a single int64"),
+        (lambda s: {"order": [[1, 2], [3]]}, "the order of digits are no array"),
+        (lambda s: {"frames": s.frames[0]}, "make them F × N, B × T and B"),
+        (lambda s: {"frames": s.frames / 2}, "real values are for from_arrays, which scales them"),
+        (lambda s: {"lengths": np.full(len(s), 9)}, "has lengths from 9 to 9; clips have 1 to 8 steps"),
+        (lambda s: {"lengths": np.full(3, 8)}, "a whole number is needed for each clip"),
+    ],
+)
+def test_more_faults_in_data_of_your_own(monkeypatch, change, sentence):
+    with pytest.raises(SpecError, match=sentence):
+        changed(load("digits"), monkeypatch, change)
+
+
+def test_names_of_classes_that_are_no_words(monkeypatch):
+    """As np.unique gives them, which JSON does not know."""
+    digits = load("digits")
+    monkeypatch.setitem(DATA_SETS, "digits", lambda: replace(digits, class_names=np.unique(digits.test.labels)))
+    assert load("digits").class_names == tuple("0123456789") and load("digits").fingerprint == digits.fingerprint

@@ -430,3 +430,75 @@ def test_an_unreadable_file_is_skipped(tmp_path):
 def test_a_recording_is_what_a_layout_gives(roots):
     first = next(VideoFolder().recordings(roots["folder"]))
     assert first == Recording(roots["folder"] / "cat" / "source 0" / "a.mp4", "cat", "source 0")
+
+
+def test_frames_are_in_the_order_of_numbers(tmp_path):
+    for number in range(12):
+        Image.new("L", (16, 12), 20 * number).save(tmp_path / f"{number}.png")
+    assert video.clip(tmp_path, 12, None)[:, 0].tolist() == [20 * number for number in range(12)]
+    names = ["b10", "b9", "a", "B2", "10", "9", "9a", "01"]
+    assert [path.stem for path in sorted(map(Path, names), key=video.natural)] == [
+        *("a", "B2", "b9", "b10"),
+        *("01", "9", "9a", "10"),
+    ]
+
+
+RAMP = np.tile(np.arange(160) * 65535 // 159, (120, 1)).astype(np.uint16)
+
+
+def across(path: Path) -> list[int]:
+    """The grey levels of a picture's middle row."""
+    return video.clip(path, 1, None).reshape(120, 160, 3)[60, :, 0].tolist()
+
+
+def test_pictures_of_sixteen_bits_and_of_floating_point(tmp_path):
+    """A ramp keeps its shades, where all but the darkest were white."""
+    upper = (RAMP[60] >> 8).tolist()
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+    Image.fromarray(RAMP).save(tmp_path / "b.tiff")
+    (tmp_path / "c.pgm").write_bytes(b"P5 160 120 65535\n" + RAMP.astype(">u2").tobytes())
+    for name in ("a.png", "b.tiff", "c.pgm"):
+        assert across(tmp_path / name) == upper
+    Image.fromarray((RAMP / 65535).astype(np.float32)).save(tmp_path / "d.tiff")
+    assert across(tmp_path / "d.tiff") == np.floor(RAMP[60] / 65535 * 255 + 0.5).astype(int).tolist()
+
+
+@pytest.mark.parametrize(
+    ("array", "sentence"),
+    [
+        (RAMP.astype(np.float32), "holds floating-point numbers from 0 to 65535; a picture has 0 to 1"),
+        (np.full((4, 4), np.nan, np.float32), "holds floating-point numbers from nan to nan"),
+        (RAMP.astype(np.int32), "holds 32-bit integers, whose range nobody knows; save 8 or 16 bits"),
+    ],
+)
+def test_pictures_of_no_known_range_are_left_out(tmp_path, array, sentence):
+    Image.fromarray(array).save(tmp_path / "a.tiff")
+    with pytest.raises(video.ClipError, match=sentence):
+        video.clip(tmp_path / "a.tiff", 1, None)
+
+
+LIT = np.zeros((48, 64), np.uint8)
+LIT[:, :32] = 200
+"""Light on the left."""
+
+
+def side(path: Path) -> str:
+    """Where a picture is light."""
+    grey = video.clip(path, 1, None).reshape(120, 160, 3)[..., 0].astype(int)
+    light = {"left": grey[:, :40], "right": grey[:, -40:], "top": grey[:40], "bottom": grey[-40:]}
+    return max(light, key=lambda name: light[name].mean())
+
+
+@pytest.mark.parametrize(("orientation", "light"), [(1, "left"), (2, "right"), (3, "right"), (6, "top"), (8, "bottom")])
+def test_pictures_are_turned_as_exif_says(tmp_path, orientation, light):
+    for name, array in (("a.png", LIT), ("b.png", LIT.astype(np.uint16) << 8), ("c.jpg", LIT)):
+        picture = Image.fromarray(array)
+        picture.getexif()[0x112] = orientation
+        picture.save(tmp_path / name, exif=picture.getexif())
+        assert side(tmp_path / name) == light
+
+
+@pytest.mark.parametrize(("degrees", "light"), [(0, "left"), (180, "right"), (90, "bottom"), (-90, "top")])
+def test_videos_are_turned_as_their_matrix_says(tmp_path, degrees, light):
+    write_video(tmp_path / "a.mp4", frames=3, picture=LIT, degrees=degrees)
+    assert side(tmp_path / "a.mp4") == light
