@@ -94,7 +94,7 @@ def computed(tmp_path_factory):
     with safe_open(path, framework="numpy") as file:
         description = json.loads(file.metadata()["description"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    logits, words = program()["run"](description, tensors, tensors["clips"])
+    logits, _, words = program()["run"](description, tensors, tensors["clips"])
     return SimpleNamespace(description=description, tensors=tensors, logits=logits, words=words)
 
 

@@ -14,6 +14,7 @@ from fdht.model.checkpoint import load_checkpoint
 from fdht.model.contraction import left_to_right
 from fdht.model.golden import GoldenLSTM
 from fdht.model.layers import Classifier
+from fdht.model.parallel import one_thread
 from fdht.model.presets import Preset, fitted
 from fdht.model.qat import Arithmetic, Quantisation, QuantisedClassifier
 from fdht.model.quantise import quantise
@@ -174,15 +175,16 @@ def test_a_preset_takes_the_task_of_its_data(preset):
 def test_what_is_asked_of_every_step_is_learnt(task):
     """A loop of torch's own: the sum so far, from what was seen so far."""
     torch.manual_seed(1)
-    source = sequences(task, clips=90)
+    source = sequences(task)
     model = Classifier(spec_for(task), outputs=objective.scaling_of(task, source.train.labels))
     wanted = objective.learnt(task, source.train.labels, model.outputs)
-    x, optimiser = model.widen(torch.from_numpy(source.train.clips)), torch.optim.Adam(model.parameters(), lr=0.03)
-    for _ in range(150):
-        optimiser.zero_grad()
-        (objective.loss(task, model(x), wanted) / len(x)).backward()
-        optimiser.step()
-    assert evaluate(model, source.test.clips, source.test.labels) > 0.85
+    x, optimiser = model.widen(torch.from_numpy(source.train.clips)), torch.optim.Adam(model.parameters(), lr=0.05)
+    with one_thread():
+        for _ in range(80):
+            optimiser.zero_grad()
+            (objective.loss(task, model(x), wanted) / len(x)).backward()
+            optimiser.step()
+    assert evaluate(model, source.test.clips, source.test.labels) > 0.8
 
 
 @every_task
