@@ -13,6 +13,7 @@ from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.model.converted import converted
 from fdht.model.golden import GoldenLSTM
+from fdht.model.layers import Classifier
 from fdht.model.placed import Placed, place_module
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
 from fdht.spec.bundle import Bundle
@@ -282,7 +283,7 @@ def compile(
     return replace(made, agreement=_agreement(made, network, tested[kept]))
 
 
-def _agreement(made: Accelerator, network: nn.Module, words: np.ndarray) -> dict[str, float]:
+def _agreement(made: Accelerator, network: Classifier, words: np.ndarray) -> dict[str, float]:
     """How far the integers lie from the float model, on the same words."""
     with torch.no_grad():
         floats = torch.cat([network(network.widen(part)) for part in torch.from_numpy(words).split(AT_ONCE)]).numpy()

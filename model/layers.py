@@ -25,7 +25,7 @@ from fdht.model.contraction import (
     stage_weights,
     take,
 )
-from fdht.model.recurrence import Kept, autocast_off, can_fuse, fused, steps
+from fdht.model.recurrence import Kept, autocast_off, autocast_on, can_fuse, fused, steps
 from fdht.spec.choose import Modes, Ranks, Tree, chosen_network, chosen_stack
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import PIXELS, InputFormat
@@ -54,6 +54,9 @@ class NetworkWeight(nn.Module):
         box: of the input modes.
         device, dtype: of the parameters, as torch's layers take them; torch's defaults when left out.
 
+    Attributes:
+        whole: the stage that merges all factors.
+
     Initialisation: an entry of the dense matrix is a sum over all bonds of products of one entry per factor. With
     independent factors of mean 0 its variance is (product of the factors' variances) × (product of the bonds'
     sizes). Each factor therefore gets the variance prod over its bonds of size**(-1/k) for a bond that k factors
@@ -77,6 +80,7 @@ class NetworkWeight(nn.Module):
         self.network = network
         self.stage_list = left_to_right(network) if stage_list is None else stage_list
         check_sizes(network, stages(network, self.stage_list))
+        self.whole = stages(network, (tuple(network.factor),))
         self.factors = nn.ParameterDict(
             {
                 factor.name: nn.Parameter(torch.empty(network.shape(factor.indices), device=device, dtype=dtype))
@@ -140,11 +144,6 @@ class NetworkWeight(nn.Module):
         order = (*network.outputs, *network.inputs)
         return joining(names, tuple(map(network.shape, names)), order, MOST_PARAMETERS).largest <= MOST_ON_THE_WAY
 
-    @property
-    def whole(self) -> tuple[Stage, ...]:
-        """The stage list that merges all factors."""
-        return stages(self.network, (tuple(self.network.factor),))
-
     def formed(self, merged: Iterable[Tensor], box: Region) -> Tensor:
         """The columns of the dense weight in a box, out of all factors merged: output modes × the box's modes."""
         (tensor,), (stage,) = merged, self.whole
@@ -155,7 +154,8 @@ class NetworkWeight(nn.Module):
 
     def on(self, box: Region, start: int) -> BoxContraction:
         """The contraction of vectors in a box, in fewer stages where that takes less time (see `join_stages`)."""
-        return BoxContraction(self.network, box, join_stages(self.network, box, self.stage_list, start))
+        listed = self.stage_list if self.small else join_stages(self.network, box, self.stage_list, start)
+        return BoxContraction(self.network, box, listed)
 
     def dense(self) -> Tensor:
         """The dense matrix: prod(output modes) × prod(input modes), both in C order."""
@@ -227,7 +227,7 @@ class HTLinear(nn.Module):
             for shape, count in ((network.input_shape, inputs), (network.output_shape, outputs))
         )
         self.weight = NetworkWeight(network, stage_list, 1 / inputs, None, device, dtype)
-        self._of_x, self._kept = self.weight.on(self._x, START // 20), Kept()
+        self._forms, self._of_x, self._kept = self.weight.small, self.weight.on(self._x, START // 20), Kept()
         self.register_parameter(
             "bias", nn.Parameter(torch.zeros(outputs, device=device, dtype=dtype)) if bias else None
         )
@@ -243,7 +243,7 @@ class HTLinear(nn.Module):
         _check_vectors("input", input, self.in_features, "features", self.weight)
         with autocast_off(input.device):
             matrices = self._kept(self.weight.factors.values(), self._weights)
-        if self.weight.small:
+        if self._forms:
             return functional.linear(input, matrices[0], self.bias)
         data = input.reshape(-1, self.in_features)
         y = take(self._of_x(data, matrices), self._y, 1).reshape(*input.shape[:-1], self.out_features)
@@ -251,12 +251,12 @@ class HTLinear(nn.Module):
 
     def to_dense(self) -> Tensor:
         """W as a matrix: out_features × in_features."""
-        whole = self.weight.whole
-        return take(take(self.weight.formed(self.weight.merged(whole), self._x), self._y, 0), self._x, 1)
+        dense = self.weight.formed(self.weight.merged(self.weight.whole), self._x)
+        return take(take(dense, self._y, 0), self._x, 1)
 
     def _weights(self) -> list[Tensor]:
         """What the input meets: W, or the matrices of a contraction."""
-        return [self.to_dense()] if self.weight.small else self._of_x.matrices(self.weight.merged(self._of_x.stages))
+        return [self.to_dense()] if self._forms else self._of_x.matrices(self.weight.merged(self._of_x.stages))
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -276,9 +276,8 @@ class FDHTLSTMLayer(nn.Module):
     W_x starts with entries of variance 1 / N and W_h with 1 / H, so each brings the mean square of x and h into z, for
     any depth and rank. The forget gate's bias starts at 1, the others at 0.
 
-    Where W is small it is formed once per call, differentiably, and torch's own LSTM does the rest; where W_h alone is
-    small, that is formed, and x is contracted with the factors, of all steps at once. The numbers are the same to
-    rounding.
+    Where W is small it is formed once per call, differentiably, and torch's own LSTM does the rest. Otherwise x of all
+    steps is contracted with the factors at once, and h step by step. The numbers are the same to rounding.
 
     Raises:
         SpecError: a stage list that does not name every factor once.
@@ -362,7 +361,7 @@ class FDHTLSTMLayer(nn.Module):
             return output, (h, c)
         data = x if batch_sizes is not None else x.flatten(0, 1)
         z = functional.linear(data, of_x[0]) if self._forms else self._gates(self._of_x(data, of_x), 1)
-        z = z if bias is None else z + bias
+        z = z.to(h.dtype) if bias is None else z + bias
         every = z.split(batch_sizes.tolist()) if batch_sizes is not None else z.unflatten(0, x.shape[:2]).unbind(time)
 
         def feedback(h: Tensor) -> Tensor:
@@ -449,7 +448,7 @@ class FDHTLSTM(nn.Module):
         self,
         input_size: int | LSTMSpec | Sequence[LSTMSpec] | None = None,
         hidden_size: int | None = None,
-        num_layers: int | None = None,
+        num_layers: int = 1,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -468,23 +467,28 @@ class FDHTLSTM(nn.Module):
     ):
         super().__init__()
         _refuse(bidirectional, proj_size)
-        if spec is None and not isinstance(input_size, int | np.integer | float | None):
-            if hidden_size is not None or num_layers is not None:
+        if isinstance(input_size, LSTMSpec) or (isinstance(input_size, Sequence) and not isinstance(input_size, str)):
+            if hidden_size is not None or spec is not None:
                 raise SpecError("a specification says the sizes; pass batch_first and the like by name")
             input_size, spec = None, input_size
         if spec is None:
             inputs, hidden = _counts(input_size=input_size, hidden_size=hidden_size)
-            layers = 1 if num_layers is None else _count("num_layers", num_layers)
+            layers = _count("num_layers", num_layers)
             specs = chosen_stack(
                 inputs, hidden, layers, rank=rank, max_factors=max_factors, modes=modes, tree=tree, format=format
             )
         else:
             _refuse_both("spec", rank=rank, max_factors=max_factors, modes=modes, tree=tree)
+            if not isinstance(spec, LSTMSpec) and not all(isinstance(each, LSTMSpec) for each in spec):
+                raise SpecError("spec is an LSTMSpec, or one per layer; chosen_lstm, fdht_lstm or lstm_on make one")
             specs = stack(spec)
-            of_spec = {"input_size": specs[0].inputs, "hidden_size": specs[0].hidden, "num_layers": len(specs)}
-            for name, given in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-                if given is not None and given != of_spec[name]:
-                    raise SpecError(f"{name} = {given} beside a specification of {of_spec[name]}; leave it out")
+            for name, given, own in (
+                ("input_size", input_size, specs[0].inputs),
+                ("hidden_size", hidden_size, specs[0].hidden),
+                ("num_layers", None if num_layers == 1 else num_layers, len(specs)),
+            ):
+                if given is not None and given != own:
+                    raise SpecError(f"{name} = {given} beside a specification of {own}; leave it out")
         if not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
             raise SpecError(f"dropout = {dropout} is no probability from 0 to 1")
         lists = [None] * len(specs) if stage_lists is None else list(stage_lists)
@@ -762,7 +766,7 @@ def _check_vectors(what: str, data: object, count: int, of: str, weight: Network
         raise SpecError(f"{what} of shape {tuple(data.shape)} ends in no dimension of {count} {of}")
     if not data.is_floating_point():
         raise SpecError(f"{what} of dtype {data.dtype}; a layer takes floating point: convert it, as by {what}.float()")
-    if data.dtype != weight.dtype and not torch.is_autocast_enabled(data.device.type):
+    if data.dtype != weight.dtype and not autocast_on(data.device):
         raise SpecError(f"{what} of dtype {data.dtype} for parameters of {weight.dtype}; convert one of the two")
 
 
@@ -778,7 +782,7 @@ def _state_of(hx: object, size: tuple[int, ...], data: Tensor) -> tuple[Tensor, 
     for name, tensor in zip(("h_0", "c_0"), hx, strict=True):
         if tuple(tensor.shape) != size:
             raise SpecError(f"{name} has shape {tuple(tensor.shape)}, not {size}")
-        if tensor.dtype != data.dtype and not torch.is_autocast_enabled(data.device.type):
+        if tensor.dtype != data.dtype and not autocast_on(data.device):
             raise SpecError(f"{name} of dtype {tensor.dtype} for an input of {data.dtype}; convert one of the two")
     return hx[0], hx[1]
 

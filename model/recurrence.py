@@ -11,19 +11,16 @@ from torch.nn import Parameter, functional
 
 T = TypeVar("T")
 
-Matrix = Tensor | Callable[[Tensor], Tensor]
-"""W_h: a matrix (4H × H), or what maps b × H to b × 4H."""
-
 
 def steps(
-    of_x: Sequence[Tensor], h: Tensor, c: Tensor, of_h: Matrix | None, mask_h: Tensor | None = None
+    of_x: Sequence[Tensor], h: Tensor, c: Tensor, of_h: Callable[[Tensor], Tensor] | None, mask_h: Tensor | None = None
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     """The recurrence, step by step.
 
     Args:
         of_x: W_x x + b, per step b × 4H. b may shrink from step to step: the last sequences have then ended.
         h, c: B × H before the first step.
-        of_h: W_h; None puts 0 in place of h.
+        of_h: maps h (b × H) to W_h h (b × 4H); None puts 0 in place of h.
         mask_h: B × H, what h is multiplied by before it meets W_h.
 
     Returns:
@@ -31,12 +28,13 @@ def steps(
     """
     outputs, ended, hidden = [], [], h.shape[-1]
     for z in of_x:
-        if len(z) < len(h):
-            ended.append((h[len(z) :], c[len(z) :]))
-            h, c = h[: len(z)], c[: len(z)]
+        count = z.shape[0]
+        if count < h.shape[0]:
+            ended.append((h[count:], c[count:]))
+            h, c = h[:count], c[:count]
         if of_h is not None:
-            kept = h if mask_h is None else h * mask_h[: len(h)]
-            z = z + (functional.linear(kept, of_h) if isinstance(of_h, Tensor) else of_h(kept))
+            kept = h if mask_h is None else h * mask_h[:count]
+            z = z + of_h(kept)
         g = torch.tanh(z[:, 2 * hidden : 3 * hidden])
         i, f, _, o = torch.sigmoid(z).chunk(4, 1)
         c = torch.addcmul(f * c, i, g)
@@ -46,9 +44,14 @@ def steps(
     return (outputs, h, c) if not ended else (outputs, torch.cat(last_h), torch.cat(last_c))
 
 
+def autocast_on(device: torch.device) -> bool:
+    """Whether products on a device are in another precision than their factors."""
+    return device.type != "meta" and torch.is_autocast_enabled(device.type)
+
+
 def autocast_off(device: torch.device) -> AbstractContextManager[object]:
     """Weights are formed in the precision of their factors, whatever meets them then."""
-    if not torch.is_autocast_enabled(device.type):
+    if not autocast_on(device):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
@@ -68,7 +71,7 @@ def can_fuse(x: Tensor) -> bool:
     What transforms a function, or traces it, sees the operations of `steps`: oneDNN's LSTM has no forward derivative
     and no batching rule. On a GPU, cuDNN's would want its weights in one piece of memory, and has no second derivative.
     """
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and unwatched()
+    return x.device.type == "cpu" and not autocast_on(x.device) and unwatched()
 
 
 class Kept:
@@ -116,6 +119,8 @@ def fused(
     Returns:
         h after every step, laid out as x, and each sequence's last h and c (B × H).
     """
+    if not torch.is_grad_enabled():
+        return _run(batch_sizes, batch_first, x, h, c, *weights)
     return _Fused.apply(batch_sizes, batch_first, x, h, c, *weights)  # type: ignore[no-any-return]
 
 
@@ -172,5 +177,5 @@ def _stepwise(batch_sizes: Tensor | None, batch_first: bool, x: Tensor, h: Tenso
     z = functional.linear(x, of_x, *biases)
     time = 1 if batch_first and batch_sizes is None else 0
     every = z.unbind(time) if batch_sizes is None else z.split(batch_sizes.tolist())
-    outputs, h, c = steps(every, h, c, of_h)
+    outputs, h, c = steps(every, h, c, lambda h: functional.linear(h, of_h))
     return torch.stack(outputs, time) if batch_sizes is None else torch.cat(outputs), h, c

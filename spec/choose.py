@@ -3,8 +3,8 @@
 The rule. Of a family of modes, the one with the smallest product of three numbers: estimated cycles of a step on an
 array of one column, the same on a wide array, and factors. The family is all modes with
 
-* depth 1 to 3 on a balanced tree, to 4 for more than `DEEP` inputs; input modes n_2.. and output modes m_2.. out of
-  `SIDES`, m_1 out of 1, 2 and 4;
+* depth 2 or 3 on a balanced tree, 4 too for more than `DEEP` entries of x and h, 1 for less than `SHALLOW`; input modes
+  n_2.. and output modes m_2.. out of `SIDES`, m_1 out of 1, 2 and 4;
 * n_1 = ceil(N / R) + ceil(H / R) with R = n_2 · n_3 ..: x is in the first indices of mode 1 and h in its last, so that
   less than R entries of each are padding, whatever N and H are;
 * m_d the smallest that gives four equal boxes of H units;
@@ -72,6 +72,9 @@ NARROW, WIDE = (8, 1), (16, 8)
 DEEPEST, DEEP = 4, 1024
 """Modes are at most 3, or 4 for more input entries than `DEEP`: there a further one costs little and saves factors."""
 
+SHALLOW = 8
+"""For fewer input entries than this, a network of one mode and factor is looked at, too."""
+
 GATES = 10
 """Cycles of the gate unit per hidden unit."""
 
@@ -121,7 +124,7 @@ def _chosen(
         fixed: cycles that do not depend on the modes.
     """
     best: list[tuple[int, tuple[int, ...], tuple[int, ...]]] = []
-    for depth in range(1, DEEPEST + (first(1) > DEEP)):
+    for depth in range(1 if first(1) < SHALLOW else 2, DEEPEST + (first(1) > DEEP)):
         outputs = [(*m, end) for m in _outputs(depth) if (end := last(m)) is not None]
         for rest in product(SIDES, repeat=depth - 1):
             n = (first(prod(rest)), *rest)
@@ -137,23 +140,29 @@ def _outputs(depth: int) -> Iterator[tuple[int, ...]]:
 
 
 def _ranks(n: Sequence[int], m: Sequence[int], rank: int) -> list[int]:
-    """r_1 .. r_d and r_12, none larger than what its modes can carry."""
+    """r_1 .. r_d and that of the root's children, none larger than what its modes can carry."""
     leaves = [min(rank, a * b) for a, b in zip(n, m, strict=True)]
-    return [*leaves, min(rank, prod(leaves[:2]))]
+    sides = {1: leaves, 2: leaves, 3: [prod(leaves[:2]), leaves[-1]], 4: [prod(leaves[:2]), prod(leaves[2:])]}
+    top = min(rank, *sides[len(leaves)])
+    if len(leaves) == 2:
+        leaves = [top, top]
+    if len(leaves) == 3:
+        leaves[2] = top
+    return [*leaves, top]
 
 
 def _walk(n: Sequence[int], m: Sequence[int]) -> list[tuple[int, int, int]]:
     """K, rows and columns of the stages on a balanced tree."""
-    *r, pair = _ranks(n, m, NOMINAL)
+    *r, top = _ranks(n, m, NOMINAL)
     if len(n) == 1:
         return [(n[0], m[0], 1)]
     result = [(n[0], r[0] * m[0], prod(n[1:]))]
     if len(n) == 2:
         return [*result, (r[0] * n[1], m[1], m[0])]
-    result.append((r[0] * n[1], pair * m[1], m[0] * prod(n[2:])))
+    result.append((r[0] * n[1], top * m[1], m[0] * prod(n[2:])))
     if len(n) == 3:
-        return [*result, (pair * n[2], m[2], m[0] * m[1])]
-    result.append((pair * n[2], r[3] * m[2], m[0] * m[1] * n[3]))
+        return [*result, (top * n[2], m[2], m[0] * m[1])]
+    result.append((top * n[2], r[3] * m[2], m[0] * m[1] * n[3]))
     return [*result, (r[3] * n[3], m[3], prod(m[:3]))]
 
 
@@ -167,14 +176,14 @@ def _score(n: Sequence[int], m: Sequence[int], fixed: int) -> int:
         fixed + sum(k * -(-rows // height) * -(-columns // width) for k, rows, columns in stages)
         for height, width in (NARROW, WIDE)
     ]
-    *r, pair = _ranks(n, m, NOMINAL)
+    *r, top = _ranks(n, m, NOMINAL)
     if len(n) == 1:
         return prod(cycles) * n[0] * m[0]
-    factors = sum(a * b * c for a, b, c in zip(r, n, m, strict=True)) + r[0] * r[1] * (pair if len(n) > 2 else 1)
+    factors = sum(a * b * c for a, b, c in zip(r, n, m, strict=True)) + top * top
     if len(n) > 2:
-        factors += pair * NOMINAL
-    if len(n) == 4:
-        factors += r[2] * r[3] * NOMINAL
+        factors += r[0] * r[1] * top
+    if len(n) > 3:
+        factors += r[2] * r[3] * top
     return prod(cycles) * factors
 
 
@@ -326,6 +335,8 @@ def _network(
     format: str, modes: tuple[tuple[int, ...], tuple[int, ...]], rank: Ranks | None, tree: Tree
 ) -> TensorNetwork:
     n, m = modes
+    if format == "tr" and len(n) == 1:  # a ring has two cores
+        n, m = (*n, 1), (*m, 1)
     bonds: Ranks = _rank(rank)
     if len(n) != len(m):
         raise SpecError(f"{len(n)} input modes and {len(m)} output modes must agree")

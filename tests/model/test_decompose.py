@@ -242,7 +242,7 @@ def test_a_converted_lstm_is_the_lstm(tree, bias):
         torch.testing.assert_close(got, wanted, **EXACT)
     torch.testing.assert_close(layer(x)[0], lstm(x)[0], **EXACT)
     # Places that hold nothing are 0.
-    whole = layer.weight.dense().detach().clone()
+    whole = layer.lstm_layers[0].weight.dense().detach().clone()
     columns = np.concatenate([spec.x_positions, spec.h_positions])
     assert whole.abs().max() > 0.1
     whole[np.ix_(spec.z_positions, columns)] = 0
@@ -255,7 +255,7 @@ def test_a_converted_lstm_takes_the_ranks_of_its_specification():
     lstm = torch.nn.LSTM(20, 4)
     layer, result = lstm_from_dense(lstm, spec)
     assert layer.spec == spec
-    assert layer.bias.dtype == torch.float32 and layer(torch.randn(2, 3, 20))[0].dtype == torch.float32
+    assert layer.lstm_layers[0].biases.dtype == torch.float32 and layer(torch.randn(2, 3, 20))[0].dtype == torch.float32
     of_x, of_h, *_ = lstm.all_weights[0]
     whole = torch.cat([of_x, of_h], 1)
     error = (layer.to_dense() - whole).norm() / whole.norm()
@@ -316,3 +316,47 @@ def test_other_networks_are_refused():
         lstm_from_dense(torch.nn.LSTM(20, 4), lstm_on(network, 20, 4, 0))
     with pytest.raises(SpecError, match="kind tt has no dimension tree"):
         linear_from_dense(torch.nn.Linear(30, 16), network)
+
+
+@pytest.mark.parametrize("scale", [1e153, 1e300, 1e-200, 1e-300])
+def test_matrices_of_any_scale(scale):
+    """Squares of their entries are no numbers; ranks and errors are those of the matrix at scale 1."""
+    torch.manual_seed(0)
+    matrix = torch.randn(4, 6, dtype=torch.float64)
+    tree = balanced_tree(2, 9)
+    for choice in ({"error": 0.3}, {"ranks": 2}):
+        plain = from_dense(matrix, (3, 2), (2, 2), tree, **choice)
+        scaled = from_dense(matrix * scale, (3, 2), (2, 2), tree, **choice)
+        assert scaled.network == plain.network and 0 < scaled.error < 1
+        assert scaled.error == pytest.approx(plain.error)
+        for name, factor in plain.factors.items():
+            size = scale if name == "B12" else 1
+            torch.testing.assert_close(scaled.factors[name] / size, factor, rtol=1e-9, atol=1e-12)
+
+
+def test_ranks_are_integers_of_any_kind():
+    matrix, tree = torch.randn(4, 6), balanced_tree(2, 9)
+    expected = from_dense(matrix, (3, 2), (2, 2), tree, 2).network
+    assert from_dense(matrix, (3, 2), (2, 2), tree, np.int64(2)).network == expected
+    found = from_dense(matrix, (3, 2), (2, 2), tree, {"1": np.int32(2), "2": 2}).network
+    assert found == expected and {type(rank) for rank in found.ranks.values()} == {int}
+    for ranks, says in (
+        (2.5, r"ranks = 2\.5 are none; give an integer, or one per node"),
+        ([2, 2], "ranks = .* are none"),
+        ({"1": 2.5}, r"node 1 has rank 2\.5, which is no integer"),
+    ):
+        with pytest.raises(SpecError, match=says):
+            from_dense(matrix, (3, 2), (2, 2), tree, ranks)
+
+
+def test_other_modules_are_refused():
+    spec = fdht_lstm(20, 4, 5, (6, 5), (4, 4), 3)
+    with pytest.raises(SpecError, match=r"a GRU is no torch\.nn\.LSTM"):
+        lstm_from_dense(torch.nn.GRU(20, 4), spec)
+    with pytest.raises(SpecError, match=r"a Bilinear is no torch\.nn\.Linear"):
+        linear_from_dense(torch.nn.Bilinear(30, 16, 16), spec.network)
+    lstm = torch.nn.LSTM(20, 4)
+    with torch.no_grad():
+        lstm.bias_hh_l0[3] = float("nan")
+    with pytest.raises(SpecError, match="infinities or NaN"):
+        lstm_from_dense(lstm, spec)
