@@ -9,7 +9,7 @@ from amaranth.build import Platform
 from fdht.boards import gowin_delays, ice40_delays
 from fdht.boards.clocks import Clock
 from fdht.boards.static_timing import Refine
-from fdht.spec.target import Target, find_target
+from fdht.spec.target import Target
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Board:
 
     Attributes:
         name: how users call it.
-        target: name of the engine's target.
+        engine: what is built for it.
         family: of its part.
         part: nextpnr's options that name the part. pack: further options of the bitstream packer.
         platform: makes the Amaranth platform: pins.
@@ -161,7 +161,7 @@ class Board:
     """
 
     name: str
-    target: str
+    engine: Target
     family: Family
     part: tuple[str, ...]
     platform: Callable[[], Platform]
@@ -173,8 +173,9 @@ class Board:
     spi_mhz: float | None = None
 
     @property
-    def engine(self) -> Target:
-        return find_target(self.target)
+    def target(self) -> str:
+        """Name of the engine's target."""
+        return self.engine.name
 
     @property
     def clock_hz(self) -> int:

@@ -5,6 +5,7 @@ from amaranth_boards.ecpix5 import ECPIX585Platform
 from fdht.boards.board import ECP5, Board
 from fdht.boards.clocks import ECP5Clock
 from fdht.boards.lfe5u_85f import FloorPlan
+from fdht.spec.target import TARGETS
 
 
 class Platform(FloorPlan, ECPIX585Platform):
@@ -13,7 +14,7 @@ class Platform(FloorPlan, ECPIX585Platform):
 
 BOARD = Board(
     "ecpix5-85f",
-    target="ulx3s-85f",
+    engine=TARGETS["ulx3s-85f"],
     family=ECP5,
     part=("--um5g-85k", "--package", "CABGA554", "--speed", "8"),
     platform=Platform,

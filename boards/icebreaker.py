@@ -5,6 +5,7 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from fdht.boards.board import ICE40, Board
 from fdht.boards.clocks import ICE40Clock
+from fdht.spec.target import TARGETS
 
 PMOD = ("pmod", 0)  # PMOD1A
 SPI = Resource(
@@ -29,7 +30,7 @@ def platform() -> ICEBreakerPlatform:
 
 BOARD = Board(
     "icebreaker",
-    target="icebreaker",
+    engine=TARGETS["icebreaker"],
     family=ICE40,
     part=("--up5k", "--package", "sg48"),
     platform=platform,

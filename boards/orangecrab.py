@@ -14,6 +14,7 @@ from amaranth_boards.resources import UARTResource
 from fdht.boards.board import ECP5, Board
 from fdht.boards.clocks import ECP5Clock
 from fdht.boards.lfe5u_85f import FloorPlan
+from fdht.spec.target import TARGETS
 
 _UART = UARTResource(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP"))
 
@@ -28,7 +29,7 @@ class Platform85F(FloorPlan, OrangeCrabR0_2_85FPlatform):
 
 _85F = Board(
     "orangecrab-85f",
-    target="ulx3s-85f",
+    engine=TARGETS["ulx3s-85f"],
     family=ECP5,
     part=("--85k", "--package", "CSFBGA285", "--speed", "8"),
     platform=Platform85F,
@@ -45,7 +46,7 @@ _ROOMY = replace(ECP5, route=("--router", "router2", "--placer-heap-timingweight
 _25F = replace(
     _85F,
     name="orangecrab-25f",
-    target="orangecrab-25f",
+    engine=TARGETS["orangecrab-25f"],
     family=_ROOMY,
     part=("--25k", *_85F.part[1:]),
     platform=Platform25F,

@@ -53,6 +53,19 @@ class Design(Protocol):
     def elaborate(self, platform) -> Any: ...
 
 
+@dataclass(frozen=True)
+class Netlist:
+    """What synthesis has made of a design.
+
+    Attributes:
+        blocks: multipliers, block RAMs and SPRAMs. luts, ffs: see `count_logic`.
+    """
+
+    blocks: Resources
+    luts: int
+    ffs: int
+
+
 class SynthesisError(FdhtError):
     """A design that was built, but not as it must be: resources missing, or too slow."""
 
@@ -268,18 +281,42 @@ def synthesise(
     return report
 
 
-def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], predicted: Resources, say) -> dict:
-    """Runs the flow in `folder`; leaves `best` + the family's suffixes there."""
-    family = board.family
+def measure(board: Board, design: Design | None = None) -> Netlist:
+    """What a board's design takes, by Yosys alone: seconds or minutes, where a bitstream takes as long again or more.
+
+    Args:
+        design: another one than the board's engine.
+
+    Raises:
+        ToolError: a tool is missing or failed.
+        SynthesisError: the netlist lacks or exceeds what is predicted.
+    """
+    chosen: Design = BoardTop(board) if design is None else design
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{board.name}-", dir=CACHE) as scratch:
+        return _netlist(board, prepare(board, chosen), Path(scratch), chosen.resources, lambda _: None)
+
+
+def _netlist(board: Board, plan: BuildPlan, folder: Path, predicted: Resources, say) -> Netlist:
+    """Runs Yosys in `folder` and counts what it has made; leaves the netlist there."""
     plan.extract(folder)  # pyright: ignore[reportAttributeAccessIssue]  # the stubs lack it
     say(f"{board.name}: synthesis")
     tools.call("yosys", ["-q", "-l", "yosys.log", f"{_NAME}.ys"], folder, folder / "yosys.out")
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
-    found = count_cells(family, cells)
-    check_resources(board, predicted, found)
-    luts, ffs = count_logic(family, cells)
-    say(f"{board.name}: {luts} LUTs, {ffs} flip-flops, {found.multipliers} multipliers, {found.block_rams} block RAMs")
+    netlist = Netlist(count_cells(board.family, cells), *count_logic(board.family, cells))
+    check_resources(board, predicted, netlist.blocks)
+    blocks = netlist.blocks
+    say(
+        f"{board.name}: {netlist.luts} LUTs, {netlist.ffs} flip-flops, {blocks.multipliers} multipliers, "
+        f"{blocks.block_rams} block RAMs"
+    )
+    return netlist
 
+
+def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], predicted: Resources, say) -> dict:
+    """Runs the flow in `folder`; leaves `best` + the family's suffixes there."""
+    family = board.family
+    netlist = _netlist(board, plan, folder, predicted, say)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         placements = list(pool.map(lambda seed: _place_and_route(board, folder, seed, say), seeds))
     met = [placement for placement in placements if placement.problem is None]
@@ -307,11 +344,11 @@ def _build(board: Board, plan: BuildPlan, folder: Path, seeds: Sequence[int], pr
         "seeds_met": len(met),
         "seeds_routed": len(routed),
         "clock_mhz": board.clock_mhz,
-        "luts": luts,
-        "ffs": ffs,
-        "multipliers": found.multipliers,
-        "block_rams": found.block_rams,
-        "sprams": found.sprams,
+        "luts": netlist.luts,
+        "ffs": netlist.ffs,
+        "multipliers": netlist.blocks.multipliers,
+        "block_rams": netlist.blocks.block_rams,
+        "sprams": netlist.blocks.sprams,
         "utilisation": {
             k: [v["used"], v["available"]] for k, v in best.utilisation.items() if v["used"] and v["available"]
         },

@@ -10,6 +10,7 @@ from amaranth_boards.resources import UARTResource
 
 from fdht.boards.board import GOWIN, Board
 from fdht.boards.clocks import GowinClock
+from fdht.spec.target import TARGETS
 
 
 class TangNano20kPlatform(GowinPlatform):
@@ -27,7 +28,7 @@ class TangNano20kPlatform(GowinPlatform):
 
 BOARD = Board(
     "tangnano20k",
-    target="tangnano20k",
+    engine=TARGETS["tangnano20k"],
     family=GOWIN,
     part=("--device", TangNano20kPlatform.part, "--vopt", "family=GW2A-18C"),
     platform=TangNano20kPlatform,

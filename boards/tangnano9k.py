@@ -4,10 +4,11 @@ from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 
 from fdht.boards.board import GOWIN, Board
 from fdht.boards.clocks import GowinClock
+from fdht.spec.target import TARGETS
 
 BOARD = Board(
     "tangnano9k",
-    target="tangnano9k",
+    engine=TARGETS["tangnano9k"],
     family=GOWIN,
     part=("--device", "GW1NR-LV9QN88PC6/I5", "--vopt", "family=GW1N-9C"),
     platform=TangNano9kPlatform,

@@ -5,6 +5,7 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 from fdht.boards.board import ECP5, Board
 from fdht.boards.clocks import ECP5Clock
 from fdht.boards.lfe5u_85f import FloorPlan
+from fdht.spec.target import TARGETS
 
 
 class Platform(FloorPlan, ULX3S_85F_Platform):
@@ -13,7 +14,7 @@ class Platform(FloorPlan, ULX3S_85F_Platform):
 
 BOARD = Board(
     "ulx3s-85f",
-    target="ulx3s-85f",
+    engine=TARGETS["ulx3s-85f"],
     family=ECP5,
     part=("--85k", "--package", "CABGA381", "--speed", "6"),
     platform=Platform,

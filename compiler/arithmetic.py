@@ -102,7 +102,7 @@ class Occupancy:
         self._counts: dict[tuple[str, ...], int] = {}
 
     def entries(self, indices: Sequence[str]) -> int:
-        """Of a data tensor with these indices, how many entries are not zero for ever."""
+        """How many entries of a data tensor with these indices are not zero for ever."""
         inputs = self._network.inputs
         left = tuple(index for index in inputs if index in indices)
         if left not in self._counts:

@@ -311,7 +311,7 @@ def instructions(step: StepMap, formats: Formats | None = None) -> StepPrograms:
 
 
 def first_of_each(works: list[Work]) -> list[Work]:
-    """Of each stage its first contraction: those of its other tiles use the same weight."""
+    """The first contraction of each stage: those of its other tiles use the same weight."""
     return list({work.of: work for work in reversed(works)}.values())[::-1]
 
 

@@ -11,7 +11,7 @@ WARM_UP, STEADY, QUEUED = 2, 4, 2
 """Steps whose cycles are counted (STEADY), and steps before and after them."""
 
 STEPS = WARM_UP + STEADY + QUEUED
-"""Of a clip that shows the steady state."""
+"""Steps of a clip that shows the steady state."""
 
 
 def step_ends(programs: Instructions, target: Target) -> list[int]:
@@ -30,7 +30,7 @@ def cycles_per_step(ends: Sequence[int]) -> float:
 
 
 def lone_frame(programs: Instructions, target: Target) -> tuple[int, int]:
-    """Of a run of one step: the cycle in which its last inputs are taken, and that in which the last logit is sent (the
+    """The cycle of a run of one step in which its last inputs are taken, and that in which its last logit is sent (its
     last h, without a head).
     """
     taken = sent = 0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fdht.host.device import Device
     from fdht.model.decompose import from_dense, linear_from_dense, lstm_from_dense
     from fdht.model.layers import FDHTLSTM, HTLinear, StackedFDHTLSTM
+    from fdht.model.optimiser import parameter_groups
     from fdht.spec.bundle import Bundle
     from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, lstm_on
     from fdht.spec.network import (
@@ -47,6 +48,7 @@ __all__ = [
     "linear_tree",
     "lstm_from_dense",
     "lstm_on",
+    "parameter_groups",
     "tr_network",
     "tree_from",
     "tt_network",
@@ -56,6 +58,7 @@ _NAMES = {
     "fdht.host.device": ("Device",),
     "fdht.model.decompose": ("from_dense", "linear_from_dense", "lstm_from_dense"),
     "fdht.model.layers": ("FDHTLSTM", "HTLinear", "StackedFDHTLSTM"),
+    "fdht.model.optimiser": ("parameter_groups",),
     "fdht.spec.bundle": ("Bundle",),
     "fdht.spec.lstm": ("LSTMSpec", "dense_lstm", "fdht_lstm", "lstm_on"),
     "fdht.spec.network": (

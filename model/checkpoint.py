@@ -212,6 +212,7 @@ class Recipe(TypedDict):
     schedule: Text
     learning_rate: Annotated[float, Field(gt=0, le=LARGEST_RATE)]
     weight_decay: Annotated[float, Field(ge=0, le=LARGEST_RATE)]
+    rates: Text
     dropout: Share
     input_dropout: Share
     hidden_dropout: Share

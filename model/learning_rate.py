@@ -1,4 +1,4 @@
-"""How the learning rate changes over a training."""
+"""How the learning rate changes over a training, and how it is shared out between parameters."""
 
 from collections.abc import Callable
 from math import cos, pi
@@ -23,3 +23,8 @@ def one_cycle(done: float) -> float:
 
 SCHEDULES: dict[str, Callable[[float], float]] = {"one-cycle": one_cycle, "cosine": cosine, "constant": constant}
 """Learning rate, relative to its peak, after a fraction (0 to 1) of the steps."""
+
+BY_SIZE, ALIKE = "by-size", "alike"
+"""The two ways to share out a rate: a factor's follows from its size (fdht.model.optimiser), or it is everybody's."""
+
+RATES = (BY_SIZE, ALIKE)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from fdht.model.data import DataSet
-from fdht.model.learning_rate import SCHEDULES
+from fdht.model.learning_rate import ALIKE, RATES, SCHEDULES
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region, fdht_lstm
 from fdht.spec.record import Checked, JsonRecord, Text, check_name
@@ -110,6 +110,8 @@ class Preset(JsonRecord):
         schedule: of the learning rate, one of `fdht.model.learning_rate.SCHEDULES`.
         learning_rate: the schedule's peak.
         weight_decay: of AdamW.
+        rates: how learning rate and decay are shared out, one of
+            `fdht.model.learning_rate.RATES`.
         dropout: probability of zeroing an entry of the hidden state before the head.
         input_dropout, hidden_dropout: the same of x and of the h that goes back into the layer, with one mask for all
             steps of a clip.
@@ -132,6 +134,7 @@ class Preset(JsonRecord):
     schedule: str = "one-cycle"
     learning_rate: float = 0.01
     weight_decay: float = 0.01
+    rates: str = ALIKE
     dropout: float = 0.0
     input_dropout: float = 0.0
     hidden_dropout: float = 0.0
@@ -142,6 +145,8 @@ class Preset(JsonRecord):
         check_name("a preset", self.name)
         if self.schedule not in SCHEDULES:
             raise SpecError(f"there is no schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}")
+        if self.rates not in RATES:
+            raise SpecError(f"there are no rates {self.rates!r}; known: {', '.join(RATES)}")
         for name in ("epochs", "clips_per_epoch", "batch", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:

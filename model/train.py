@@ -25,10 +25,12 @@ from fdht.model.checkpoint import (
 from fdht.model.data import DataSet, Source, Split, load
 from fdht.model.layers import Classifier
 from fdht.model.learning_rate import SCHEDULES
+from fdht.model.optimiser import parameter_groups, set_rate
 from fdht.model.parallel import Processes, joined, one_thread
 from fdht.model.presets import Preset, find_preset, fitted
 from fdht.model.qat import Arithmetic, Network, Quantisation, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS
+from fdht.model.watch import troubles
 from fdht.spec.errors import FdhtError, FileError, SpecError
 
 EVALUATION_BATCH = 50
@@ -101,6 +103,7 @@ class TrainingResult:
         path: the checkpoint.
         data: the data set's name.
         skipped: clips that could not be used, with the reasons.
+        troubles: what went wrong, in words (see fdht.model.watch); usually nothing.
     """
 
     history: list[dict]
@@ -113,6 +116,7 @@ class TrainingResult:
     path: Path
     data: str
     skipped: tuple[str, ...]
+    troubles: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -169,7 +173,14 @@ def train(
         path=Path(path),
         data=data.name,
         skipped=tuple(data.skipped),
+        troubles=tuple(seen(run.history, preset)),
     )
+
+
+def seen(history: list[dict], preset: Preset) -> list[str]:
+    """What goes wrong in a training of a preset, from the records of its epochs."""
+    losses = [record["loss"] for record in history]
+    return troubles(losses, preset.epochs, preset.spec.classes, preset.learning_rate)
 
 
 def ensure_trained(
@@ -241,11 +252,9 @@ def _begun(preset: Preset, path: Path | str, options: TrainingOptions, data: Dat
     begin = None if options.start is None else _begin(options.start, preset, options.source, data, options.choose)
     if begin is not None and options.origin is None:
         options = replace(options, origin=digest(begin.model))
-    run = _Run(preset, options, data, processes)
+    run = _Run(preset, options, data, processes, begin)
     if options.resume:
         run.restore(path)
-    elif begin is not None:
-        run.model.load_state_dict(begin.model.state_dict())
     return run
 
 
@@ -286,8 +295,15 @@ def _check_precision(precision: str, device: torch.device) -> None:
 class _Run:
     """A training in progress: model, optimiser, history."""
 
-    def __init__(self, preset: Preset, options: TrainingOptions, data: DataSet, processes: Processes):
-        """`options` name the data set and, if there is a start, what that was made from."""
+    def __init__(
+        self,
+        preset: Preset,
+        options: TrainingOptions,
+        data: DataSet,
+        processes: Processes,
+        begin: Checkpoint | None = None,
+    ):
+        """`options` name the data set and, if there is a checkpoint to begin with, what that was made from."""
         assert options.source is not None
         seed, choose, arithmetic, origin = options.seed, options.choose, options.arithmetic, options.origin
         self.preset, self.source, self.data, self.processes = preset, options.source, data, processes
@@ -306,6 +322,8 @@ class _Run:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = self._new_model()
+        if begin is not None:  # before the optimiser asks for the factors' sizes
+            self.model.load_state_dict(begin.model.state_dict())
         self.best = self.model if preset.patience is None else copy.deepcopy(self.model)
         quantisation = None if arithmetic is None else Quantisation(arithmetic)
         self.quantised = None if quantisation is None else QuantisedClassifier(self.model, quantisation)
@@ -314,7 +332,7 @@ class _Run:
             warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")  # only of shapes
             self.logits = torch.compile(self.logits)
         self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
+            parameter_groups(self.model, preset.learning_rate, preset.weight_decay, preset.rates)
         )
         split = data.final if preset.patience is None and not choose else data.train
         self.calibration = split.spread(CALIBRATION_CLIPS)
@@ -337,14 +355,14 @@ class _Run:
         generator, of_dropout = (torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch) for _ in range(2))
         chosen = torch.randperm(len(self.order), generator=generator)[: self.preset.clips_per_epoch]
         batches = chosen.split(self.preset.batch)
-        loss_sum = correct = 0.0
+        loss_sum = correct = rate = 0.0
         if self.quantised is not None and self.quantised.formats is None and self.epoch >= self.floating:
             self.quantised.calibrate(self.calibration)
         self.model.train()
         for k, batch in enumerate(batches):
             done = (self.epoch + k / len(batches)) / self.preset.epochs
             rate = self.preset.learning_rate * SCHEDULES[self.preset.schedule](done)
-            self.optimiser.param_groups[0]["lr"] = rate
+            set_rate(self.optimiser.param_groups, rate)
             share, counts = self.processes.share(len(batch))
             labels = self.labels[batch[share]].to(self.device)
             clips = self._clips(batch, share, generator)
@@ -373,7 +391,7 @@ class _Run:
             "loss": loss_sum / len(chosen),
             "accuracy": correct / len(chosen),
             "validation": self._validate(),
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
+            "learning_rate": rate,
             "seconds": time.monotonic() - start,
         }
         self.history.append(record)

@@ -81,7 +81,7 @@ class Build(Checked):
 
 
 GENERIC = Build()
-"""Of no part's own primitives."""
+"""Made of no part's own primitives."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,15 @@ class Recipe(OptionGroup):
         float | None, typer.Option(help="The learning rate, at its peak.", rich_help_panel=RECIPE)
     ] = None
     weight_decay: Annotated[float | None, typer.Option(help="AdamW weight decay.", rich_help_panel=RECIPE)] = None
+    rates: Annotated[
+        str | None,
+        typer.Option(
+            help="How the learning rate is shared out: by-size (each factor's follows from its size, so that networks "
+            "of any depth and rank take the same rate) or alike.",
+            metavar="NAME",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None
     batch: Annotated[int | None, typer.Option(help="Clips per step of the optimiser.", rich_help_panel=RECIPE)] = None
     clips_per_epoch: Annotated[
         int | None,

@@ -14,7 +14,7 @@ from fdht.model.checkpoint import stem
 from fdht.model.parallel import leads
 from fdht.model.presets import PRESETS, Preset
 from fdht.model.qat import Arithmetic
-from fdht.model.train import TrainingOptions, TrainingResult, train
+from fdht.model.train import TrainingOptions, TrainingResult, seen, train
 from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, lstm_on
@@ -112,7 +112,9 @@ def run(output: Output, preset: Preset, path: Path, options: TrainingOptions) ->
     Of the processes that torchrun has started, all train and the first one shows and writes.
     """
     log, drawn = path.with_name(f"{stem(path)}.csv"), path.with_name(f"{stem(path)}.curves.png")
-    with output.progress(f"training {preset.name}", options.epochs or preset.epochs) as advance:
+    preset = preset if options.epochs is None else replace(preset, epochs=options.epochs)
+    said = set[str]()
+    with output.progress(f"training {preset.name}", preset.epochs) as advance:
 
         def progress(done: int, total: int, history: list[dict]) -> None:
             if not leads():
@@ -121,6 +123,10 @@ def run(output: Output, preset: Preset, path: Path, options: TrainingOptions) ->
             write_whole(log, table(history).encode())
             validation = "" if record["validation"] is None else f", validation {percent(record['validation'])}"
             advance(done, total, f"loss {record['loss']:.3f}, accuracy {percent(record['accuracy'])}{validation}")
+            for trouble in seen(history, preset):
+                if (kind := trouble.partition(":")[0]) not in said and done < total:
+                    said.add(kind)
+                    output.say(f"epoch {done}: {trouble}")
 
         def reading(done: int, total: int) -> None:
             advance(note=f"reading clips, {done:,} of {total:,}")
@@ -190,5 +196,6 @@ def report(output: Output, figures: dict) -> None:
             "seconds": round(figures["seconds"], 1),
             "parameters": ", ".join(f"{name} {count:,}" for name, count in figures["parameters"].items()),
             f"accuracy ({figures['split']})": percent(figures["accuracy"]),
+            **({"take care": "; ".join(figures["troubles"])} if figures["troubles"] else {}),
         },
     )

@@ -15,10 +15,10 @@ from fdht.spec.instructions import WORD, Record, Token
 from fdht.spec.target import Target
 
 TOKEN_BITS = 4
-"""Of a token's counter: no token is given a sixteenth time before it was taken."""
+"""Bits of a token's counter: no token is given a sixteenth time before it was taken."""
 
 COPY_BITS = 64
-"""Of an instruction's register: enabled by one flip-flop."""
+"""Bits of an instruction's register that are enabled by one flip-flop."""
 
 
 class Sequencer(Component):

@@ -68,7 +68,7 @@ SIZES = {
 }
 
 DERIVED = (Resource.CLASSES, Resource.LOOP_ITERATIONS)
-"""Of these there may be as many as the number of a unit, or an address, can say."""
+"""There may be of these as many as the number of a unit, or an address, can say."""
 
 
 def tried(bundle: Bundle, on: Target, tiling: Tiling | None) -> Image | CapacityError:

@@ -1,0 +1,142 @@
+"""Measures what parts of the iCEBreaker's engine take, and writes the tables of docs/engines.md.
+
+.venv/bin/python -m docs.prices        measures with Yosys (half a minute each), keeps docs/results/prices.json
+.venv/bin/python -m docs.prices --page writes the page from what is kept
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from fdht.boards import find_board, tools
+from fdht.boards.board import Board
+from fdht.boards.synthesis import measure
+from fdht.spec.gate_schedule import REGISTERED
+from fdht.spec.target import ALL, Features, Levels, Target
+
+BOARD = "icebreaker"
+PAGE = Path(__file__).with_name("engines.md")
+RESULTS = Path(__file__).parent / "results" / "prices.json"
+BEGIN, END = "<!-- prices: python -m docs.prices -->", "<!-- end of prices -->"
+
+Change = Callable[[Board], Board]
+
+
+def engine(**fields: Any) -> Change:
+    """Another engine on the board."""
+    return lambda board: replace(board, engine=replace(board.engine, **fields))
+
+
+def features(**fields: bool) -> Change:
+    """The engine with other features."""
+
+    def change(board: Board) -> Board:
+        return engine(build=replace(board.engine.build, features=Features(**fields)))(board)
+
+    return change
+
+
+def of_levels(**fields: int) -> Change:
+    """The engine with other nested loops."""
+    return lambda board: engine(levels=replace(board.engine.levels, **fields))(board)
+
+
+def of_pipeline(**fields: Any) -> Change:
+    """The engine with registers elsewhere."""
+    return lambda board: engine(pipeline=replace(board.engine.pipeline, **fields))(board)
+
+
+CONTAINS: dict[str, tuple[str, Change]] = {
+    "counters of cycles, stalls and saturations": ("`build.features.counters`", features(counters=False)),
+    "initial h and c from the host": ("`build.features.initial_state`", features(initial_state=False)),
+    "the look for collisions": ("`build.features.collision`", features(collision=False)),
+    "these three together": ("", features(**dict.fromkeys(asdict(ALL), False))),
+    "the SPI port": ("`spi_mhz` of the board", lambda board: replace(board, spi_mhz=None)),
+    "the fourth nested loop of the array's reads": ("`levels.read` = 4", of_levels(read=3)),
+    "the fourth nested loop of its results": ("`levels.write` = 4", of_levels(write=3)),
+    "the fourth nested loop of the loader": ("`levels.x` = 4", of_levels(x=3)),
+    "rows 5 to 8 of the array": ("`rows` = 8", engine(rows=4)),
+    "iterations of a loop up to 4,096, not 256": ("`count_width` = 12", engine(count_width=8)),
+    "half of the hidden units": ("`hidden` = 256", engine(hidden=128)),
+    "half of the factor memory": ("`factor_words` = 512", engine(factor_words=256)),
+    "half of the result memory": ("`result_words` = 1024", engine(result_words=512)),
+}
+"""What the engine has, the field that says so, and the board without it."""
+
+INSTEAD: dict[str, tuple[str, Change]] = {
+    "a registered gate unit": ("`pipeline.gate` = REGISTERED", of_pipeline(gate=REGISTERED)),
+    "instructions fetched ahead": ("`pipeline.prefetch`", of_pipeline(prefetch=True)),
+    "address generators in two cycles": ("`pipeline.address` = 2", of_pipeline(address=2)),
+    "raw inputs of 16 bits": ("`input_width` = 16", engine(input_width=16)),
+    "factors of 16 bits": ("`factor_width` = 16", engine(factor_width=16)),
+    "a data path of 12 bits": ("`data_width` = 12", engine(data_width=12)),
+    "512 hidden units": ("`hidden` = 512", engine(hidden=512)),
+    "512 words of each program": ("`program_words` = 512", engine(program_words=512)),
+    "1,024 words of factors": ("`factor_words` = 1024", engine(factor_words=1024)),
+    "six nested loops everywhere": ("`levels`", engine(levels=Levels.each(6))),
+}
+"""What can be asked for instead, the field that asks, and the board with it."""
+
+
+def measured() -> dict:
+    """The engine as it is, and by how much each change moves LUTs, flip-flops, block RAMs and SPRAMs."""
+    board = find_board(BOARD)
+    whole = counts(board)
+    moved: dict[str, dict[str, int]] = {}
+    for name, (_, change) in {**CONTAINS, **INSTEAD}.items():
+        changed = counts(change(board))
+        moved[name] = {kind: changed[kind] - whole[kind] for kind in whole}
+        print(name, moved[name], flush=True)
+    return {"board": BOARD, "yosys": tools.version("yosys"), "engine": whole, "changes": moved}
+
+
+def counts(board: Board) -> dict[str, int]:
+    """What the board's design takes, by Yosys."""
+    netlist = measure(board)
+    return {"luts": netlist.luts, "ffs": netlist.ffs, **asdict(netlist.blocks)}
+
+
+def predicted(name: str) -> Target:
+    """The engine with a change, as the specification knows it."""
+    return {**CONTAINS, **INSTEAD}[name][1](find_board(BOARD)).engine
+
+
+def tables(kept: dict) -> str:
+    """Both tables, as the page has them."""
+    whole = kept["engine"]
+    lines = [
+        f"The engine takes {whole['luts']:,} LUTs, {whole['ffs']:,} flip-flops, {whole['multipliers']} multipliers, "
+        f"{whole['block_rams']} block RAMs and {whole['sprams']} SPRAMs, after Yosys.",
+        "",
+        "| it contains | field | without it: LUTs | flip-flops | multipliers | block RAMs |",
+        "|---|---|---|---|---|---|",
+        *(_row(name, field, kept["changes"][name]) for name, (field, _) in CONTAINS.items()),
+        "",
+        "| instead it can have | field | LUTs | flip-flops | multipliers | block RAMs |",
+        "|---|---|---|---|---|---|",
+        *(_row(name, field, kept["changes"][name]) for name, (field, _) in INSTEAD.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _row(name: str, field: str, moved: dict[str, int]) -> str:
+    cells = " | ".join(
+        f"{moved[kind]:+,}" if moved[kind] else "0" for kind in ("luts", "ffs", "multipliers", "block_rams")
+    )
+    return f"| {name} | {field} | {cells.replace('-', '−')} |"
+
+
+def page() -> str:
+    """The page with the tables of what is kept."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{tables(json.loads(RESULTS.read_text()))}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    if "--page" not in sys.argv:
+        RESULTS.write_text(json.dumps(measured(), indent=2) + "\n")
+    PAGE.write_text(page())

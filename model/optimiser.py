@@ -1,0 +1,94 @@
+"""AdamW for tensor networks: the rate of a factor follows from its size, and decay acts on the product.
+
+One rate for all parameters suits a matrix. A network of k factors moves its matrix by k steps at once, and the entries
+of each factor have a size of their own: with one rate for all, deep networks run away or learn nothing. Here a learning
+rate says by how much a *network* may change: a factor F of k moves by
+
+    rate × REACH × rms(F) / sqrt(k)
+
+per step, with rms(F) its root mean square at the start, so that the network's relative change is about rate × REACH
+however many factors it has, and whatever size they are. Biases and heads move by the rate itself.
+
+Decoupled weight decay multiplies each factor by 1 - rate × decay / k per step, so the product by about
+1 - rate × decay, as AdamW does with a matrix.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import nn
+
+from fdht.model.layers import NetworkWeight
+from fdht.model.learning_rate import BY_SIZE
+
+REACH = 3.0
+"""Relative change of a network per step, in learning rates (measured: docs/decisions/model.md)."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Parameters that are trained alike.
+
+    Attributes:
+        parameters: they.
+        rate: theirs, in learning rates. decay: of AdamW, in weight decays, relative to their own rate.
+    """
+
+    parameters: list[nn.Parameter]
+    rate: float
+    decay: float
+
+
+def shares(model: nn.Module, rates: str) -> Iterator[Share]:
+    """How the rates of a model's parameters are shared out.
+
+    Args:
+        model: any module; networks in it are found.
+        rates: one of fdht.model.learning_rate.RATES.
+    """
+    rest = dict.fromkeys(model.parameters())
+    if rates == BY_SIZE:
+        for weight in (module for module in model.modules() if isinstance(module, NetworkWeight)):
+            factors = list(weight.factors.values())
+            for factor in factors:
+                size = factor.detach().square().mean().sqrt().item()
+                rate = REACH * max(size, torch.finfo(factor.dtype).tiny) / sqrt(len(factors))
+                yield Share([factor], rate, 1 / (len(factors) * rate))
+                del rest[factor]
+    if rest:
+        yield Share(list(rest), 1.0, 1.0)
+
+
+def parameter_groups(
+    model: nn.Module, learning_rate: float, weight_decay: float = 0.01, rates: str = BY_SIZE
+) -> list[dict]:
+    """Groups for `torch.optim.AdamW`, or any optimiser that scales its steps as Adam does.
+
+    Call it once the model has its first parameters: sizes are taken then. A schedule multiplies every group's `lr`, as
+    those of `torch.optim.lr_scheduler` do.
+
+    Args:
+        model: an FDHTLSTM, an HTLinear, or any module with some inside.
+        learning_rate: of all that is no factor; how far a network may change per step.
+        weight_decay: per step and learning rate, of products and of everything else.
+
+    Example:
+        optimiser = torch.optim.AdamW(fdht.parameter_groups(model, 0.01))
+    """
+    return [
+        {
+            "params": share.parameters,
+            "lr": learning_rate * share.rate,
+            "weight_decay": weight_decay * share.decay,
+            "share": share.rate,
+        }
+        for share in shares(model, rates)
+    ]
+
+
+def set_rate(groups: Iterable[dict], learning_rate: float) -> None:
+    """Gives groups of `parameter_groups` another learning rate."""
+    for group in groups:
+        group["lr"] = learning_rate * group["share"]
