@@ -247,7 +247,7 @@ class HTLinear(nn.Module):
             return functional.linear(input, matrices[0], self.bias)
         data = input.reshape(-1, self.in_features)
         y = take(self._of_x(data, matrices), self._y, 1).reshape(*input.shape[:-1], self.out_features)
-        return y if self.bias is None else y + self.bias
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def to_dense(self) -> Tensor:
         """W as a matrix: out_features × in_features."""
