@@ -9,6 +9,7 @@ from docs.prices import BOARD, CONTAINS, INSTEAD, PAGE, RESULTS, page
 from fdht.boards import find_board
 from fdht.boards.baseline import load
 from fdht.boards.top import BoardTop
+from fdht.hw.component import ask
 
 KEPT = json.loads(RESULTS.read_text())
 CHANGES = {**CONTAINS, **INSTEAD}
@@ -28,7 +29,7 @@ def test_the_engine_is_the_boards():
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_moves_the_blocks_that_are_predicted(name):
     board = find_board(BOARD)
-    before, after = (asdict(BoardTop(each).resources) for each in (board, CHANGES[name][1](board)))
+    before, after = (asdict(ask(BoardTop(each)).resources) for each in (board, CHANGES[name][1](board)))
     assert {kind: after[kind] - before[kind] for kind in before} == {
         kind: KEPT["changes"][name][kind] for kind in before
     }
