@@ -15,7 +15,7 @@ from fdht.boards import find_board, tools
 from fdht.boards.board import Board
 from fdht.boards.synthesis import measure
 from fdht.spec.gate_schedule import REGISTERED
-from fdht.spec.target import ALL, Features, Levels, Target
+from fdht.spec.target import ALL, Features, Levels
 
 BOARD = "icebreaker"
 PAGE = Path(__file__).with_name("engines.md")
@@ -32,21 +32,12 @@ def engine(**fields: Any) -> Change:
 
 def features(**fields: bool) -> Change:
     """The engine with other features."""
-
-    def change(board: Board) -> Board:
-        return engine(build=replace(board.engine.build, features=Features(**fields)))(board)
-
-    return change
+    return part("build", features=Features(**fields))
 
 
-def of_levels(**fields: int) -> Change:
-    """The engine with other nested loops."""
-    return lambda board: engine(levels=replace(board.engine.levels, **fields))(board)
-
-
-def of_pipeline(**fields: Any) -> Change:
-    """The engine with registers elsewhere."""
-    return lambda board: engine(pipeline=replace(board.engine.pipeline, **fields))(board)
+def part(name: str, **fields: Any) -> Change:
+    """The engine with other fields of one of its records."""
+    return lambda board: engine(**{name: replace(getattr(board.engine, name), **fields)})(board)
 
 
 CONTAINS: dict[str, tuple[str, Change]] = {
@@ -55,9 +46,9 @@ CONTAINS: dict[str, tuple[str, Change]] = {
     "the look for collisions": ("`build.features.collision`", features(collision=False)),
     "these three together": ("", features(**dict.fromkeys(asdict(ALL), False))),
     "the SPI port": ("`spi_mhz` of the board", lambda board: replace(board, spi_mhz=None)),
-    "the fourth nested loop of the array's reads": ("`levels.read` = 4", of_levels(read=3)),
-    "the fourth nested loop of its results": ("`levels.write` = 4", of_levels(write=3)),
-    "the fourth nested loop of the loader": ("`levels.x` = 4", of_levels(x=3)),
+    "the fourth nested loop of the array's reads": ("`levels.read` = 4", part("levels", read=3)),
+    "the fourth nested loop of its results": ("`levels.write` = 4", part("levels", write=3)),
+    "the fourth nested loop of the loader": ("`levels.x` = 4", part("levels", x=3)),
     "rows 5 to 8 of the array": ("`rows` = 8", engine(rows=4)),
     "iterations of a loop up to 4,096, not 256": ("`count_width` = 12", engine(count_width=8)),
     "half of the hidden units": ("`hidden` = 256", engine(hidden=128)),
@@ -67,9 +58,9 @@ CONTAINS: dict[str, tuple[str, Change]] = {
 """What the engine has, the field that says so, and the board without it."""
 
 INSTEAD: dict[str, tuple[str, Change]] = {
-    "a registered gate unit": ("`pipeline.gate` = REGISTERED", of_pipeline(gate=REGISTERED)),
-    "instructions fetched ahead": ("`pipeline.prefetch`", of_pipeline(prefetch=True)),
-    "address generators in two cycles": ("`pipeline.address` = 2", of_pipeline(address=2)),
+    "a registered gate unit": ("`pipeline.gate` = REGISTERED", part("pipeline", gate=REGISTERED)),
+    "instructions fetched ahead": ("`pipeline.prefetch`", part("pipeline", prefetch=True)),
+    "address generators in two cycles": ("`pipeline.address` = 2", part("pipeline", address=2)),
     "raw inputs of 16 bits": ("`input_width` = 16", engine(input_width=16)),
     "factors of 16 bits": ("`factor_width` = 16", engine(factor_width=16)),
     "a data path of 12 bits": ("`data_width` = 12", engine(data_width=12)),
@@ -80,13 +71,15 @@ INSTEAD: dict[str, tuple[str, Change]] = {
 }
 """What can be asked for instead, the field that asks, and the board with it."""
 
+CHANGES = CONTAINS | INSTEAD
+
 
 def measured() -> dict:
     """The engine as it is, and by how much each change moves LUTs, flip-flops, block RAMs and SPRAMs."""
     board = find_board(BOARD)
     whole = counts(board)
     moved: dict[str, dict[str, int]] = {}
-    for name, (_, change) in {**CONTAINS, **INSTEAD}.items():
+    for name, (_, change) in CHANGES.items():
         changed = counts(change(board))
         moved[name] = {kind: changed[kind] - whole[kind] for kind in whole}
         print(name, moved[name], flush=True)
@@ -97,11 +90,6 @@ def counts(board: Board) -> dict[str, int]:
     """What the board's design takes, by Yosys."""
     netlist = measure(board)
     return {"luts": netlist.luts, "ffs": netlist.ffs, **asdict(netlist.blocks)}
-
-
-def predicted(name: str) -> Target:
-    """The engine with a change, as the specification knows it."""
-    return {**CONTAINS, **INSTEAD}[name][1](find_board(BOARD)).engine
 
 
 def tables(kept: dict) -> str:

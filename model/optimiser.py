@@ -13,8 +13,7 @@ Decoupled weight decay multiplies each factor by 1 - rate × decay / k per step,
 1 - rate × decay, as AdamW does with a matrix.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from math import sqrt
 
 import torch
@@ -25,40 +24,6 @@ from fdht.model.learning_rate import BY_SIZE
 
 REACH = 3.0
 """Relative change of a network per step, in learning rates (measured: docs/decisions/model.md)."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Parameters that are trained alike.
-
-    Attributes:
-        parameters: they.
-        rate: theirs, in learning rates. decay: of AdamW, in weight decays, relative to their own rate.
-    """
-
-    parameters: list[nn.Parameter]
-    rate: float
-    decay: float
-
-
-def shares(model: nn.Module, rates: str) -> Iterator[Share]:
-    """How the rates of a model's parameters are shared out.
-
-    Args:
-        model: any module; networks in it are found.
-        rates: one of fdht.model.learning_rate.RATES.
-    """
-    rest = dict.fromkeys(model.parameters())
-    if rates == BY_SIZE:
-        for weight in (module for module in model.modules() if isinstance(module, NetworkWeight)):
-            factors = list(weight.factors.values())
-            for factor in factors:
-                size = factor.detach().square().mean().sqrt().item()
-                rate = REACH * max(size, torch.finfo(factor.dtype).tiny) / sqrt(len(factors))
-                yield Share([factor], rate, 1 / (len(factors) * rate))
-                del rest[factor]
-    if rest:
-        yield Share(list(rest), 1.0, 1.0)
 
 
 def parameter_groups(
@@ -73,19 +38,28 @@ def parameter_groups(
         model: an FDHTLSTM, an HTLinear, or any module with some inside.
         learning_rate: of all that is no factor; how far a network may change per step.
         weight_decay: per step and learning rate, of products and of everything else.
+        rates: one of fdht.model.learning_rate.RATES.
 
     Example:
         optimiser = torch.optim.AdamW(fdht.parameter_groups(model, 0.01))
     """
-    return [
-        {
-            "params": share.parameters,
-            "lr": learning_rate * share.rate,
-            "weight_decay": weight_decay * share.decay,
-            "share": share.rate,
-        }
-        for share in shares(model, rates)
-    ]
+    rest, groups = dict.fromkeys(model.parameters()), list[dict]()
+
+    def add(parameters: Iterable[nn.Parameter], share: float, decay: float) -> None:
+        rate = learning_rate * share
+        groups.append({"params": list(parameters), "lr": rate, "weight_decay": weight_decay * decay, "share": share})
+
+    if rates == BY_SIZE:
+        for weight in (module for module in model.modules() if isinstance(module, NetworkWeight)):
+            factors = list(weight.factors.values())
+            for factor in factors:
+                size = factor.detach().square().mean().sqrt().item()
+                share = REACH * max(size, torch.finfo(factor.dtype).tiny) / sqrt(len(factors))
+                add([factor], share, 1 / (len(factors) * share))
+                del rest[factor]
+    if rest:
+        add(rest, 1.0, 1.0)
+    return groups
 
 
 def set_rate(groups: Iterable[dict], learning_rate: float) -> None:

@@ -111,8 +111,7 @@ class Preset(JsonRecord):
         schedule: of the learning rate, one of `fdht.model.learning_rate.SCHEDULES`.
         learning_rate: the schedule's peak.
         weight_decay: of AdamW.
-        rates: how learning rate and decay are shared out, one of
-            `fdht.model.learning_rate.RATES`.
+        rates: how learning rate and decay are shared out, one of `fdht.model.learning_rate.RATES`.
         dropout: probability of zeroing an entry of the hidden state before the head.
         input_dropout, hidden_dropout: the same of x and of the h that goes back into the layer, with one mask for all
             steps of a clip.

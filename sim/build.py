@@ -117,7 +117,7 @@ def build(
     Raises:
         ToolError: a tool is missing or failed; names the log.
     """
-    target = replace(target, build=replace(target.build, technology=Technology.GENERIC))
+    target = target.made_of(Technology.GENERIC)
     what = replace(target, name="").to_json().encode()
     return build_verilog(TOP, what, lambda: to_verilog(target), simulator, waves=waves, cache=cache)
 

@@ -4,7 +4,7 @@ import json
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from fdht.sim.build import Simulator, ToolError, build_verilog, convert
 from fdht.sim.simulate import run_module
-from fdht.spec.target import Build, Target
+from fdht.spec.target import Target, Technology
 
 START_SECONDS = 60
 """Longest wait for a simulator to start."""
@@ -40,7 +40,7 @@ def build_system(target: Target, pins: Pins, build_id: int = 0) -> Simulator:
     """
     from fdht.hw.shell.system import LinkedEngine, System
 
-    generic, spi = replace(target, build=Build(features=target.build.features)), pins.spi_mhz is not None
+    generic, spi = target.made_of(Technology.GENERIC), pins.spi_mhz is not None
     what = generic.to_json().encode() + f"{pins.divisor} {build_id} {spi}".encode()
     if pins.divisor is None:
         return build_verilog("engine", what, lambda: convert(LinkedEngine(generic, build_id), "engine"))

@@ -57,7 +57,7 @@ by byte, and exact when it is not busy.
 
 import hashlib
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum, unique
 
 from fdht.spec.target import ALL, GENERIC, Features, Target
@@ -76,8 +76,8 @@ RESULT_BYTES = 480
 
 CHECK = 4
 
-_FEATURES = ("counters", "initial_state", "collision")
-"""What an engine may lack, from bit 0 of `lacking` on."""
+_FEATURES = tuple(feature.name for feature in fields(Features))
+"""What an engine may lack, from bit 0 of `lacking` on; new ones come last."""
 
 WINDOW = 2
 """Frames that fit into the device: a host sends no more before it has replies."""

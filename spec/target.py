@@ -1,6 +1,6 @@
 """Targets: what a bitstream fixes. The array's shape, the widths and the memories."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, unique
 from typing import ClassVar
 
@@ -176,6 +176,10 @@ class Target(JsonRecord):
             raise SpecError(f"target {self.name}: {self.scratchpad_words} scratchpad words are more than {1 << 16}")
         if self.bank_words & self.bank_words - 1:
             raise SpecError(f"target {self.name}: bank_words = {self.bank_words} must be a power of two")
+
+    def made_of(self, technology: Technology) -> "Target":
+        """The same engine, with the same features, of a technology's primitives, at no fixed places."""
+        return replace(self, build=replace(self.build, technology=technology, pinned=False))
 
     @property
     def multipliers(self) -> int:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from fdht.spec.errors import FileError, SpecError
 from fdht.spec.protocol import image_check, target_id
 from fdht.spec.record import Text, dump, read_kept
 from fdht.spec.registers import MAP_VERSION, OFFSET, REGISTERS
-from fdht.spec.target import Build, Target, Technology, find_target
+from fdht.spec.target import Target, Technology, find_target
 
 if TYPE_CHECKING:
     from fdht.compiler.image import Image
@@ -39,11 +38,11 @@ def with_technology(target: Target, technology: str | None) -> Target:
         SpecError: no such technology, or one that the target cannot be made of.
     """
     if technology is None:
-        return replace(target, build=replace(target.build, pinned=False))
+        return target.made_of(target.build.technology)
     if technology not in list(Technology):
         known = ", ".join(each.value for each in Technology)
         raise SpecError(f"there is no technology {technology!r}; known: {known}")
-    return replace(target, build=Build(Technology(technology), features=target.build.features))
+    return target.made_of(Technology(technology))
 
 
 def run(

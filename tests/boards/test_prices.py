@@ -5,14 +5,13 @@ from dataclasses import asdict
 
 import pytest
 
-from docs.prices import BOARD, CONTAINS, INSTEAD, PAGE, RESULTS, page
+from docs.prices import BOARD, CHANGES, PAGE, RESULTS, page
 from fdht.boards import find_board
 from fdht.boards.baseline import load
 from fdht.boards.top import BoardTop
 from fdht.hw.component import ask
 
 KEPT = json.loads(RESULTS.read_text())
-CHANGES = {**CONTAINS, **INSTEAD}
 
 
 def test_the_page_has_the_tables_of_what_is_kept():
