@@ -6,13 +6,15 @@ from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance
 from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
+from fdht.spec.errors import SpecError
+
 RESET_CYCLES = 1 << 10
 """Cycles of reset after the PLL locks: more than the 3 µs in which an iCE40's block RAM reads as zeros after
 configuration (icestorm issue 76), up to 100 MHz and with a margin."""
 
 
-def _domain(m: Module, clock: Signal, locked: Signal) -> None:
-    """Drives `sync` with a PLL's output: in reset until the PLL has been locked for RESET_CYCLES."""
+def _domain(m: Module, clock: Signal, locked: Signal | Const) -> None:
+    """Drives `sync` with a clock: in reset until the PLL has been locked for RESET_CYCLES."""
     m.domains += ClockDomain("start", reset_less=True, local=True)
     m.d.comb += [ClockSignal("sync").eq(clock), ClockSignal("start").eq(clock)]
     stable = Signal()
@@ -33,6 +35,37 @@ class Clock(Elaboratable):
 
     @abstractmethod
     def elaborate(self, platform) -> Module: ...
+
+
+def _check(input_mhz: float, output_mhz: float, ratio: float, vco_mhz: float, low: float, high: float) -> None:
+    """Whether a PLL's dividers make what they should, with its VCO in its range."""
+    if abs(input_mhz * ratio - output_mhz) > 1e-6:
+        raise SpecError(
+            f"the PLL makes {input_mhz * ratio:g} MHz of {input_mhz:g}, not {output_mhz:g}; take its dividers from "
+            "ecppll or gowin_pll"
+        )
+    if not low <= vco_mhz <= high:
+        raise SpecError(
+            f"the PLL's VCO runs at {vco_mhz:g} MHz, outside {low:g}..{high:g}; take its dividers from ecppll or "
+            "gowin_pll"
+        )
+
+
+class PinClock(Clock):
+    """The board's clock as it is, without a PLL.
+
+    Args:
+        resource: name of the board's clock.
+    """
+
+    def __init__(self, resource: str):
+        self._resource = resource
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pin = pin = io.Buffer("i", platform.request(self._resource, dir="-"))
+        _domain(m, pin.i, Const(1))
+        return m
 
 
 class ICE40Clock(Clock):
@@ -82,7 +115,7 @@ class ECP5Clock(Clock):
     def __init__(
         self, resource: str, *, input_mhz: float, output_mhz: float, input_divider: int, feedback: int, output: int
     ):
-        assert abs(input_mhz * feedback / input_divider - output_mhz) < 1e-6 and 400 <= output_mhz * output <= 800
+        _check(input_mhz, output_mhz, feedback / input_divider, output_mhz * output, 400, 800)
         self._resource = resource
         self._parameters = {
             "a_FREQUENCY_PIN_CLKI": str(input_mhz),
@@ -147,8 +180,7 @@ class GowinClock(Clock):
         output: int,
         vco_mhz: tuple[float, float],
     ):
-        low, high = vco_mhz
-        assert abs(input_mhz * feedback / input_divider - output_mhz) < 1e-6 and low <= output_mhz * output <= high
+        _check(input_mhz, output_mhz, feedback / input_divider, output_mhz * output, *vco_mhz)
         self._resource = resource
         self._parameters = {
             "p_FCLKIN": str(input_mhz),

@@ -18,6 +18,7 @@ from amaranth.build.run import BuildPlan
 
 from fdht.boards import static_timing, tools
 from fdht.boards.board import Board, Family
+from fdht.boards.fitting import check_room
 from fdht.boards.top import BoardTop
 from fdht.spec.cache import cache_folder
 from fdht.spec.costs import Resources
@@ -244,6 +245,8 @@ def synthesise(
     begin = time.monotonic()
     assert seeds
     chosen: Design = BoardTop(board) if design is None else design
+    if design is None:
+        check_room(board)
     family = board.family
     say(f"{board.name}: elaborating")
     plan = prepare(board, chosen)
@@ -281,20 +284,24 @@ def synthesise(
     return report
 
 
-def measure(board: Board, design: Design | None = None) -> Netlist:
+def measure(board: Board, design: Design | None = None, progress: Callable[[str], None] | None = None) -> Netlist:
     """What a board's design takes, by Yosys alone: seconds or minutes, where a bitstream takes as long again or more.
 
     Args:
         design: another one than the board's engine.
+        progress: told what is being done.
 
     Raises:
         ToolError: a tool is missing or failed.
+        CapacityError: the part has too little of what is predicted.
         SynthesisError: the netlist lacks or exceeds what is predicted.
     """
     chosen: Design = BoardTop(board) if design is None else design
+    if design is None:
+        check_room(board)
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{board.name}-", dir=CACHE) as scratch:
-        return _netlist(board, prepare(board, chosen), Path(scratch), chosen.resources, lambda _: None)
+        return _netlist(board, prepare(board, chosen), Path(scratch), chosen.resources, progress or (lambda _: None))
 
 
 def _netlist(board: Board, plan: BuildPlan, folder: Path, predicted: Resources, say) -> Netlist:

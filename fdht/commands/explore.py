@@ -59,13 +59,14 @@ def explore(
     itself. An interrupted search goes on with the same command (other epochs, data or aims need another --out), and
     several processes, or machines with a common folder, may run it at the same time.
     """
+    from fdht.boards.catalogue import find_board
     from fdht.console import Output
     from fdht.explore import exploration
     from fdht.model.presets import find_preset
 
     output, chosen = Output(json), find_preset(preset)
     question = exploration.question(chosen, clips.source(data), board, epochs, own_engine, minimise, seed)
-    folder = BUILD / "explore" / f"{chosen.name}-{board}" if out is None else out
+    folder = BUILD / "explore" / f"{chosen.name}-{find_board(board).name}" if out is None else out
     figures = exploration.run(output, question, folder, trials, take)
     exploration.report(output, figures)
     output.result(figures)

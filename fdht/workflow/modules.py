@@ -8,8 +8,8 @@ from torch import nn
 from fdht import accelerator
 from fdht.console import Output
 from fdht.model.data.files import read_arrays
-from fdht.model.named import named
 from fdht.spec.errors import SpecError
+from fdht.spec.named import named
 from fdht.spec.target import Target
 
 
