@@ -1,26 +1,27 @@
 """Any engine on a board, if its part has what that takes."""
 
-from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from fdht.boards.board import Board
 from fdht.boards.parts import Part
 from fdht.boards.top import BoardTop
+from fdht.hw.component import ask
 from fdht.hw.technology import multiplier_site
 from fdht.spec import costs
 from fdht.spec.costs import Resources
 from fdht.spec.errors import CapacityError, Resource
-from fdht.spec.target import Target, Technology
-
-SHARES = (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
-"""Sizes that are tried for memories that are too large, as parts of what was wanted; the first that fits is taken."""
+from fdht.spec.target import Target
 
 _BLOCKS = {
     "multipliers": Resource.MULTIPLIERS,
     "block_rams": Resource.BLOCK_RAMS,
     "sprams": Resource.SPRAMS,
 }
-_MEMORIES = ("factor_words", "result_words", "bias_words", "program_words")
+_MEMORIES = ("factor_words", "result_words", "bias_words", "program_words", "bank_words")
+"""Sizes of memories that may be smaller."""
+
+LEAST_WORDS, LEAST_BANKS = 16, 2
+"""Below which no memory is smaller."""
 
 
 def engine_on(board: Board, engine: Target, said: str = "") -> Board:
@@ -55,7 +56,7 @@ def check_room(board: Board) -> None:
     part = board.room
     if part is None:
         return
-    takes = BoardTop(board).resources
+    takes = ask(BoardTop(board)).resources
     lacks = _lacks(takes, part)
     if not lacks:
         return
@@ -83,29 +84,43 @@ def nearest(engine: Target, part: Part, takes: Resources) -> Target | None:
     """
     alone = costs.engine(engine)
     around = Resources(*(getattr(takes, name) - getattr(alone, name) for name in _BLOCKS))
-    for smaller in _smaller(engine, part.blocks.multipliers - (alone.multipliers - engine.multipliers)):
-        if not _lacks(costs.engine(smaller) + around, part):
-            return smaller
-    return None
+    most = part.blocks.multipliers - (takes.multipliers - engine.multipliers)
+    if most < 1:
+        return None
+    made: Target | None = _with_array(engine, most, min(engine.columns, most))
+    while made is not None and _lacks(costs.engine(made) + around, part):
+        made = _with_less_memory(made)
+    return made
 
 
-def _smaller(engine: Target, multipliers: int) -> Iterator[Target]:
-    """An engine with an array of so many multipliers at most; then the same with less memory."""
-    if multipliers < 1:
-        return
-    columns = min(engine.columns, multipliers)
-    lanes = {"columns": columns, "input_lanes": 1 if engine.input_lanes == 1 else columns}
-    array = replace(engine, rows=min(engine.rows, multipliers // columns), **lanes)
-    pinned = engine.build.pinned and array.multipliers == engine.multipliers
-    array = replace(array, build=replace(array.build, pinned=pinned))
-    one_depth = engine.build.technology is Technology.ICE40 and engine.single_port  # SPRAMs
-    for share in SHARES:
-        words = {name: max(16, int(share * getattr(engine, name))) for name in _MEMORIES}
-        if one_depth:
-            words["banks"] = max(2, int(share * engine.banks))
-        else:
-            words["bank_words"] = max(2, 1 << int(share * engine.bank_words).bit_length() - 1)
-        yield replace(array, **words)
+def _with_array(engine: Target, multipliers: int, columns: int) -> Target:
+    """With so many multipliers at most, in so many columns."""
+    rows, lanes = min(engine.rows, multipliers // columns), 1 if engine.input_lanes == 1 else columns
+    pinned = engine.build.pinned and (rows, columns) == (engine.rows, engine.columns)
+    build = replace(engine.build, pinned=pinned)
+    return replace(engine, rows=rows, columns=columns, input_lanes=lanes, build=build)
+
+
+def _with_less_memory(engine: Target) -> Target | None:
+    """With the memory halved that gives most; with a bank less, or half the columns, where none gives anything."""
+    sizes: list[Target] = []
+    for name in _MEMORIES:
+        if name == "bank_words" and costs.scratchpad(engine).sprams:
+            continue  # SPRAMs have one depth
+        words = getattr(engine, name) // 2
+        while words >= LEAST_WORDS and not _saved(engine, smaller := replace(engine, **{name: words})):
+            words //= 2
+        if words >= LEAST_WORDS:
+            sizes.append(smaller)
+    if sizes:
+        return max(sizes, key=lambda smaller: _saved(engine, smaller))
+    if engine.banks > LEAST_BANKS:
+        return replace(engine, banks=engine.banks - 1)
+    return _with_array(engine, engine.multipliers, engine.columns // 2) if engine.columns > 1 else None
+
+
+def _saved(engine: Target, smaller: Target) -> int:
+    return costs.engine(engine).block_rams - costs.engine(smaller).block_rams
 
 
 def _lacks(takes: Resources, part: Part) -> list[str]:

@@ -138,7 +138,7 @@ def check(board: Board) -> None:
         SpecError: a name that is none, no clock, no serial port, or one that its clock cannot make.
     """
     check_name("a board", board.name)
-    clock, platform = board.clock(), board.platform()
+    clock, platform = ask(board.clock()), board.platform()
     if not isinstance(platform, Platform):
         raise SpecError(f"the platform of {board.name} is a {type(platform).__name__}; name a class of Amaranth's")
     if not isinstance(clock, Clock):
@@ -147,9 +147,11 @@ def check(board: Board) -> None:
     if board.spi_mhz is not None:
         _needs(board, platform, "spi", "clk", "cs", "copi", "cipo")
     try:
-        ask(ask(clock).elaborate(platform))
-    except ResourceError as error:
-        raise SpecError(f"the clock of {board.name} cannot be had ({error}); name a resource of its platform") from None
+        platform.lookup(clock.resource)
+    except ResourceError:
+        raise SpecError(
+            f"{board.name} has no clock {clock.resource}; name a resource of its platform that has one"
+        ) from None
     if not _can(board.clock_hz, board.baud):
         raise SpecError(
             f"{board.baud} baud cannot be made from the {board.clock_mhz:g} MHz of {board.name}; choose a rate that "

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 from optuna.trial import FixedTrial
 
 from fdht.boards.board import Board
-from fdht.boards.fitting import SHARES
 from fdht.spec import costs
 from fdht.spec.errors import CapacityError, FdhtError, Resource
 from fdht.spec.lstm import LSTMSpec, Region, lstm_on
@@ -39,6 +38,9 @@ MOST_SIDE = 64
 
 MOST_WORDS, MOST_SCRATCHPAD = (1 << 16) - 1, 1 << 16
 """Words of a memory, and of all banks together, that an image can count."""
+
+SHARES = (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
+"""Sizes that are tried for another engine's memories, as parts of the board's own; the first that fits is taken."""
 
 
 class Chooser(Protocol):
