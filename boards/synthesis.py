@@ -102,6 +102,24 @@ def check_resources(board: Board, predicted: Resources, found: Resources) -> Non
         raise SynthesisError(f"the netlist of {board.name} has no multipliers or no memory; the array is gone")
 
 
+def check_logic(board: Board, made: Netlist) -> None:
+    """Compares a netlist with the part, which saves nextpnr the trouble.
+
+    Raises:
+        CapacityError: more LUTs or flip-flops than there are.
+    """
+    part = board.room
+    for needed, available, name in ((made.luts, part.luts, "LUTs"), (made.ffs, part.ffs, "flip-flops")) if part else ():
+        if needed > available:
+            raise CapacityError(
+                Resource.CELLS,
+                needed,
+                available,
+                "choose a smaller array, a pipeline with fewer registers, or fewer features (docs/engines.md)",
+                f"{name} of the {part.name} on {board.name}",
+            )
+
+
 def read_fmax(board: Board, clocks: dict[str, dict]) -> float:
     """Highest clock in MHz at which the routed design would meet timing: the lowest of all its clock domains that
     are asked for as much as the system clock.
@@ -312,6 +330,7 @@ def _netlist(board: Board, plan: BuildPlan, folder: Path, predicted: Resources, 
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     netlist = Netlist(count_cells(board.family, cells), *count_logic(board.family, cells))
     check_resources(board, predicted, netlist.blocks)
+    check_logic(board, netlist)
     blocks = netlist.blocks
     say(
         f"{board.name}: {netlist.luts} LUTs, {netlist.ffs} flip-flops, {blocks.multipliers} multipliers, "
