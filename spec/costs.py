@@ -17,15 +17,19 @@ SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
 DP16K_WIDTH = 18
 """Bits of a DP16KD's word at most, with a port to read and another to write."""
 
-_18_KBIT = ((512, 36, 9), (1024, 18, 9), (2048, 9, 9), (4096, 4, 4), (8192, 2, 2), (16384, 1, 1))
+_18_KBIT = ((16384, 1, 1), (8192, 2, 2), (4096, 4, 4), (2048, 9, 9), (1024, 18, 9), (512, 36, 9))
 _BLOCK_RAM_SHAPES = {
     Technology.GENERIC: (),
     Technology.ECP5: _18_KBIT,
-    Technology.ICE40: ((256, 16, 1), (512, 8, 1), (1024, 4, 1), (2048, 2, 1)),
+    Technology.ICE40: ((2048, 2, 1), (1024, 4, 1), (512, 8, 1), (256, 16, 1)),
     Technology.GOWIN: _18_KBIT,
 }
 """Depth, width and bits per write enable of one block RAM (DP16KD, SB_RAM40_4K, SDPB or SDPX9B) in each
-configuration."""
+configuration, in the order in which Yosys tries them."""
+
+_BLOCK_RAM_COST = {Technology.ECP5: 128, Technology.ICE40: 64, Technology.GOWIN: 128}
+_SELECTION_COST = 0.5
+"""What Yosys (memory_libmap) takes a block RAM to cost, and a bit or a write enable that is selected from several."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +50,30 @@ class Resources:
         )
 
 
-def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) -> int:
-    """Block RAMs of a memory with one read and one write port.
+def block_rams(technology: Technology, depth: int, width: int, groups: int = 1, unread: int = 0) -> int:
+    """Block RAMs of a memory with one read and one write port, in the configuration that Yosys chooses for it.
+
+    It chooses the cheapest, not the one of the fewest: several block RAMs on top of each other need multiplexers. Block
+    RAMs of which nothing is read are left out afterwards.
 
     Args:
         technology: whose block RAM; a generic one counts 0, since nothing is known about it.
         depth: words.
         width: bits that are written together.
         groups: how many of them, each with a write enable of its own, a word has.
+        unread: the last so many bits of a word are written only.
     """
-    counts = []
+    best, count = None, 0
     for words, bits, enable in _BLOCK_RAM_SHAPES[technology]:
-        enables = -(-width // enable) * groups
-        counts.append(-(-depth // words) * -(-enables * enable // bits))
-    return min(counts, default=0)
+        group = -(-width // enable) * enable
+        ranges, word = -(-depth // words), group * groups
+        selected = (ranges - 1) * width * groups + (ranges * groups if ranges > 1 else 0)
+        cost = _BLOCK_RAM_COST[technology] * -(-ranges * word // bits) + _SELECTION_COST * selected
+        if best is None or cost < best:
+            best = cost
+            read = [k * group + bit for k in range(groups) for bit in range(width)][: width * groups - unread]
+            count = len({(n * word + bit) // bits for n in range(ranges) for bit in read})
+    return count
 
 
 def dp16k_width(technology: Technology, depth: int) -> int:
@@ -69,17 +83,17 @@ def dp16k_width(technology: Technology, depth: int) -> int:
         depth: words.
     """
     shapes = _BLOCK_RAM_SHAPES[technology] if technology is Technology.ECP5 else ()
-    return next((bits for words, bits, _ in shapes if words >= depth and bits <= DP16K_WIDTH), 0)
+    return max((bits for words, bits, _ in shapes if words >= depth and bits <= DP16K_WIDTH), default=0)
 
 
-def registered_block_rams(technology: Technology, depth: int, width: int) -> int:
+def registered_block_rams(technology: Technology, depth: int, width: int, unread: int = 0) -> int:
     """Block RAMs of a memory with a register behind it (fdht.hw.technology.RegisteredMemory).
 
     Args:
-        depth: words. width: bits of a word.
+        depth: words. width: bits of a word. unread: the last so many are written only.
     """
     bits = dp16k_width(technology, depth)
-    return -(-width // bits) if bits else block_rams(technology, depth, width)
+    return -(-(width - unread) // bits) if bits else block_rams(technology, depth, width, unread=unread)
 
 
 def bank(technology: Technology, width: int, lanes: int, depth: int, single_port: bool, registered: bool) -> Resources:
@@ -98,9 +112,11 @@ def image_memory(technology: Technology, width: int, depth: int, registered: boo
         width: bits of a word. depth: words. registered: there is a register behind it.
     """
     parts = words_for(width)
+    unread = parts * WORD - width
     if registered:
-        return Resources(block_rams=parts * registered_block_rams(technology, depth, WORD))
-    return Resources(block_rams=block_rams(technology, depth, WORD, parts))
+        each = registered_block_rams(technology, depth, WORD)
+        return Resources(block_rams=(parts - 1) * each + registered_block_rams(technology, depth, WORD, unread))
+    return Resources(block_rams=block_rams(technology, depth, WORD, parts, unread))
 
 
 def lanes_together(target: Target) -> int:
