@@ -69,7 +69,7 @@ WORDS = ((16, 1024), (16, 2048), (30, 512), (7, 4000), (1, 16384))
 """Width and words of memories with a register behind."""
 
 
-ODD_WORDS = ((18, 1365), (12, 3072), (4, 700))
+ODD_WORDS = ((18, 1365), (12, 3072), (4, 700), (10, 3686))
 """Width and words of memories that an image fills 16 bits at a time, of which the last bits are not read."""
 
 
