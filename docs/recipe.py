@@ -32,9 +32,9 @@ from fdht.boards import find_board
 from fdht.model import objective
 from fdht.model.data import DataSet, Source, Split, load
 from fdht.model.data.files import read_arrays
-from fdht.model.learning_rate import SCHEDULES
 from fdht.model.presets import Preset
 from fdht.model.proposal import propose, trained
+from fdht.model.recipe import SCHEDULES
 from fdht.model.train import TrainingDiverged, TrainingOptions, train
 from fdht.spec.score import score
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from fdht.model.layers import NetworkWeight
-from fdht.model.learning_rate import BY_SIZE
+from fdht.model.recipe import BY_SIZE
 
 REACH = 3.0
 """Relative change of a network per step, in learning rates (measured: docs/decisions/model.md)."""
@@ -38,7 +38,7 @@ def parameter_groups(
         model: an FDHTLSTM, an HTLinear, or any module with some inside.
         learning_rate: of all that is no factor; how far a network may change per step.
         weight_decay: per step and learning rate, of products and of everything else.
-        rates: one of fdht.model.learning_rate.RATES.
+        rates: one of fdht.model.recipe.RATES.
 
     Example:
         optimiser = torch.optim.AdamW(fdht.parameter_groups(model, 0.01))

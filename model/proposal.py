@@ -7,8 +7,8 @@ from math import ceil, log2
 from fdht.compiler.explain import fill
 from fdht.compiler.planner import candidates
 from fdht.model.data import DataSet
-from fdht.model.learning_rate import BY_SIZE
 from fdht.model.presets import Preset
+from fdht.model.recipe import BY_SIZE, RECURRENT_START
 from fdht.spec.choose import chosen_lstm
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.lstm import LSTMSpec
@@ -112,4 +112,5 @@ def trained(data: DataSet, spec: LSTMSpec, name: str, source: str) -> Preset:
         batch=batch,
         learning_rate=LEARNING_RATE,
         rates=BY_SIZE,
+        recurrent_start=RECURRENT_START,
     )

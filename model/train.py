@@ -24,12 +24,12 @@ from fdht.model.checkpoint import (
 )
 from fdht.model.data import DataSet, Source, Split, load
 from fdht.model.layers import Classifier
-from fdht.model.learning_rate import SCHEDULES
 from fdht.model.optimiser import parameter_groups, set_rate
 from fdht.model.parallel import Processes, joined, one_thread
 from fdht.model.presets import Preset, find_preset, fitted
 from fdht.model.qat import Arithmetic, Network, Quantisation, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS
+from fdht.model.recipe import SCHEDULES
 from fdht.model.watch import troubles
 from fdht.spec.errors import FdhtError, FileError, SpecError
 from fdht.spec.score import Score, score
@@ -373,7 +373,9 @@ class _Run:
         preset = self.preset
         dropouts = preset.dropout, preset.input_dropout, preset.hidden_dropout
         outputs = objective.scaling_of(preset.spec.task, self.data.train.labels)
-        return Classifier(preset.spec, self.data.input_format, *dropouts, outputs=outputs).to(self.device)
+        start = preset.recurrent_start
+        model = Classifier(preset.spec, self.data.input_format, *dropouts, outputs=outputs, recurrent_start=start)
+        return model.to(self.device)
 
     @property
     def done(self) -> bool:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fdht import FDHTLSTM, HTLinear, fdht_lstm, parameter_groups
-from fdht.model.learning_rate import ALIKE
 from fdht.model.optimiser import REACH, set_rate
+from fdht.model.recipe import ALIKE
 from fdht.spec.network import balanced_tree, bt_network, dense_network, ht_network, tt_network
 
 NETWORKS = {

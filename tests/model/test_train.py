@@ -18,9 +18,9 @@ from fdht.model.checkpoint import load_checkpoint
 from fdht.model.contraction import left_to_right
 from fdht.model.data import load
 from fdht.model.golden import GoldenLSTM
-from fdht.model.learning_rate import SCHEDULES, one_cycle
 from fdht.model.presets import Augmentation, find_preset
 from fdht.model.quantise import quantise
+from fdht.model.recipe import SCHEDULES, one_cycle
 from fdht.model.train import (
     TrainingDiverged,
     TrainingInterrupted,
