@@ -21,7 +21,9 @@ def explore(
     preset: Annotated[
         str,
         typer.Argument(
-            metavar="PRESET", help="faces, digits, ...: gives the data, the hidden units, and how a model is trained."
+            metavar="PRESET",
+            help="faces, digits, ..., or a project, as fdht new writes it: gives the data, the hidden units, and how a "
+            "model is trained.",
         ),
     ],
     board: Annotated[str, BOARD],
