@@ -135,7 +135,8 @@ def _checkpoints(folder: Path) -> list[Path]:
     torch.manual_seed(SEED)
     spec, preset = fdht_lstm(8, 4, 10, (4, 3), (4, 4), 2), PRESETS["digits"]
     model = Classifier(spec).eval()
-    record = {"loss": 2.0, "accuracy": 0.1, "validation": None, "learning_rate": 0.01, "seconds": 0.5}
+    figures = {"loss": 2.0, "accuracy": 0.1, "validation": None, "learning_rate": 0.01}
+    record = figures | {"shut": 0.0, "seconds": 0.5}
     plain = Checkpoint(
         "tiny", Source("digits"), "00" * 32, spec, model, 0, 1, 1, False, preset.recipe, [record], accuracy=0.1
     )
