@@ -231,15 +231,20 @@ def own_data(path: Path, kind: str = "classes", seed: int = 0) -> None:
     np.savez(path, x=x, y=y if kind == "classes" else x.sum((1, 2)), lengths=rng.integers(2, 7, 40))
 
 
-def test_data_of_ones_own_are_compared_from_a_project(fdht, trained, tmp_path):
+def test_data_of_ones_own_are_compared_from_a_project(fdht, trained, monkeypatch, tmp_path):
     """The model is the project's, each clip is looked at after its own last step, and changed data are trained anew."""
     own_data(tmp_path / "mine.npz")
+    asked = []
+    monkeypatch.setattr(
+        baselines, "predict", lambda *of, lengths=None: asked.append(lengths) or predict(*of, lengths=lengths)
+    )
     assert fdht("new", "--data", "mine.npz", "-b", "icebreaker", "--hidden", 8, "--rank", 2).code == 0
     options = ("--format", "fdht", "--seed", 0, "--learning-rate", 0.01, "--training-clips", 48)
     outcome = fdht("baselines", "--data", "mine.toml", *options)
     assert outcome.code == 0, outcome.err
     (row,), (path,) = load(RESULTS), trained
     data, spec = load_data(str(tmp_path / "mine.npz")), find_preset("mine.toml").spec
+    assert len(asked) == 1 and np.array_equal(asked[0], data.test.lengths)
     assert row.data == str(tmp_path / "mine.npz") and row.factors == spec.parameters["factors"]
     classes = predict(load_checkpoint(path).model, data.test.clips, lengths=data.test.lengths)
     assert row.correct_clips.tolist() == (classes == data.test.labels).tolist()
