@@ -233,6 +233,7 @@ class EpochRecord(TypedDict):
     accuracy: Share | None
     validation: R2 | None
     learning_rate: Annotated[float, Field(ge=0)]
+    shut: Share
     seconds: Annotated[float, Field(ge=0)]
 
 

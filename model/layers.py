@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
+from functools import partial
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
@@ -363,15 +364,20 @@ class FDHTLSTMLayer(nn.Module):
             output, h, c = fused(x, batch_sizes, h, c, (*of_x, *of_h, *biases), batch_first)
             return output, (h, c)
         data = x if batch_sizes is not None else x.flatten(0, 1)
-        z = functional.linear(data, of_x[0]) if self._forms else self._gates(self._of_x(data, of_x), 1)
+        z = self._met_by_x(data, of_x)
         z = z.to(h.dtype) if bias is None else z + bias
         every = z.split(batch_sizes.tolist()) if batch_sizes is not None else z.unflatten(0, x.shape[:2]).unbind(time)
 
-        def feedback(h: Tensor) -> Tensor:
-            return functional.linear(h, of_h[0]) if self._forms else self._gates(self._of_h(h, of_h), 1)
-
-        outputs, h, c = steps(every, h, c, None if zero_h else feedback, mask_h)
+        feedback = None if zero_h else partial(self._met_by_h, of_h=of_h)
+        outputs, h, c = steps(every, h, c, feedback, mask_h)
         return torch.stack(outputs, time) if batch_sizes is None else torch.cat(outputs), (h, c)
+
+    def preactivations(self, x: Tensor, h: Tensor) -> Tensor:
+        """z = W_x x + W_h h + b of vectors (… × N, and h before them, … × H): … × 4H, gates in the order i, f, g, o."""
+        of_x, of_h = self._kept(self._factors(), self._weights)
+        z = self._met_by_x(x.reshape(-1, self.spec.inputs), of_x)
+        z = z + self._met_by_h(h.reshape(-1, self.spec.hidden), of_h) + self.biases.flatten()
+        return z.reshape(*h.shape[:-1], -1)
 
     @property
     def biases(self) -> Tensor:
@@ -387,6 +393,14 @@ class FDHTLSTMLayer(nn.Module):
     def _factors(self) -> list[Tensor]:
         every = (self.weight, self.recurrent)
         return [factor for weight in every if weight is not None for factor in weight.factors.values()]
+
+    def _met_by_x(self, x: Tensor, of_x: list[Tensor]) -> Tensor:
+        """W_x x: b × 4H of b × N."""
+        return functional.linear(x, of_x[0]) if self._forms else self._gates(self._of_x(x, of_x), 1)
+
+    def _met_by_h(self, h: Tensor, of_h: list[Tensor]) -> Tensor:
+        """W_h h: b × 4H of b × H."""
+        return functional.linear(h, of_h[0]) if self._forms else self._gates(self._of_h(h, of_h), 1)
 
     def _weights(self) -> tuple[list[Tensor], list[Tensor]]:
         """What x and h meet: each a matrix (4H × N, 4H × H), or those of a contraction."""

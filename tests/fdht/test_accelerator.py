@@ -1,5 +1,7 @@
 """A module of one's own to an accelerator: what it computes is what the module computes, and the gateware equals it."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -165,11 +167,18 @@ def test_what_cannot_be_compiled_is_said_in_a_sentence(x, change, options, words
         refused(change(x), **options)
 
 
-def test_parameters_that_are_no_numbers_are_refused(x):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_parameters_that_are_no_numbers_are_refused(x, value):
+    """Whichever: factors, biases, head, and what a part on the host keeps beside its parameters."""
+    for name in model().state_dict():
+        own = model()
+        with torch.no_grad():
+            own.state_dict()[name].view(-1)[-1] = value
+        with pytest.raises(SpecError, match=f"{re.escape(name)} holds infinities, NaN or nothing"):
+            refused(x, of=own)
     own = model()
-    with torch.no_grad():
-        own.head.bias[1] = torch.nan
-    with pytest.raises(SpecError, match=r"head\.bias holds infinities, NaN or nothing"):
+    own.register_buffer("mean", torch.full((1,), value))
+    with pytest.raises(SpecError, match="mean holds infinities, NaN or nothing"):
         refused(x, of=own)
 
 
