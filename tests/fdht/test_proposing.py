@@ -9,10 +9,10 @@ from fdht.compiler.planner import plan
 from fdht.model.data import from_arrays
 from fdht.model.presets import find_preset
 from fdht.model.project import Project
-from fdht.model.proposal import ROOM, SIZES, propose, trained
 from fdht.spec.errors import CapacityError, FileError, SpecError
 from fdht.spec.target import find_target
 from fdht.spec.task import Task
+from fdht.workflow.proposal import ROOM, SIZES, propose, trained
 
 
 def arrays(count: int = 30, steps: int = 4, values: int = 3, classes: int = 3) -> dict[str, np.ndarray]:

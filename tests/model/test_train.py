@@ -163,7 +163,7 @@ def test_interrupted_before_anything_was_saved(tiny, tmp_path, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.functional, "cross_entropy", interrupt)
+    monkeypatch.setattr(training.objective, "loss", interrupt)
     with pytest.raises(TrainingInterrupted, match="nothing was saved"):
         train("tiny", tmp_path / "c")
     assert not list(tmp_path.iterdir())

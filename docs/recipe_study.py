@@ -2,8 +2,8 @@
 
     pip download --no-deps aeon==1.6.0 && unzip -q aeon-*.whl 'aeon/datasets/data/*'
     apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb fashion
-    python -m docs.recipe --series aeon/datasets/data --fashion fashion     measures; goes on where it was
-    python -m docs.recipe --page                                            writes the tables from what is kept
+    python -m docs.recipe_study --series aeon/datasets/data --fashion fashion     measures; goes on where it was
+    python -m docs.recipe_study --page                                            writes the tables from what is kept
 
 FDHT is trained as `fdht train --data FILE` does it when nothing else is said, and at three times and a third of that
 rate. nn.LSTM has as many hidden units and the same data, epochs, batches, schedule, decay and clipping; its rate is the
@@ -33,14 +33,14 @@ from fdht.model import objective
 from fdht.model.data import DataSet, Source, Split, load
 from fdht.model.data.files import read_arrays
 from fdht.model.presets import Preset
-from fdht.model.proposal import propose, trained
 from fdht.model.recipe import SCHEDULES
 from fdht.model.train import TrainingDiverged, TrainingOptions, train
 from fdht.spec.score import score
+from fdht.workflow.proposal import propose, trained
 
 PAGE = Path(__file__).with_name("training.md")
 RESULTS = Path(__file__).parent / "results" / "recipe.json"
-BEGIN, END = "<!-- recipe: python -m docs.recipe -->", "<!-- end of recipe -->"
+BEGIN, END = "<!-- recipe: python -m docs.recipe_study -->", "<!-- end of recipe -->"
 
 BOARD = "ulx3s-85f"
 """What `fdht train --data` proposes a model for."""

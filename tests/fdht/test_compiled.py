@@ -9,7 +9,7 @@ from torch import nn
 
 import fdht
 from fdht import FDHTLSTM, fdht_lstm
-from fdht.accelerator import MismatchError
+from fdht.compiled import MismatchError
 from fdht.compiler.image import Image
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec import container
