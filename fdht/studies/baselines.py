@@ -30,7 +30,7 @@ from fdht.studies import accuracy
 from fdht.studies.accuracy import RESULTS, Row
 from fdht.studies.rivals import Model, models
 from fdht.studies.standings import gap_text, standings
-from fdht.workflow.datasets import moved, packaged
+from fdht.workflow.datasets import packaged
 from fdht.workflow.proposing import proposed
 
 STUDY = "baselines"
@@ -163,7 +163,8 @@ def _preset(output: Output, name: str) -> Preset:
     if name in PRESETS and PRESETS[name].data == name:
         return PRESETS[name]
     if is_file_name(name):
-        preset, data, _ = proposed(output, Source(**moved(name, None)), BOARD, None, None)
+        path = Path(name).resolve()
+        preset, data, _ = proposed(output, Source(path.name, str(path.parent)), BOARD, None, None)
     elif Path(name).suffix == SUFFIX:
         preset = find_preset(name)
         data = packaged(preset.data)

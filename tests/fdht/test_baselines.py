@@ -244,7 +244,7 @@ def test_data_of_ones_own_are_compared_from_a_project(fdht, trained, monkeypatch
     assert outcome.code == 0, outcome.err
     (row,), (path,) = load(RESULTS), trained
     data, spec = load_data(str(tmp_path / "mine.npz")), find_preset("mine.toml").spec
-    assert len(asked) == 1 and np.array_equal(asked[0], data.test.lengths)
+    assert data.test.lengths is not None and len(asked) == 1 and np.array_equal(asked[0], data.test.lengths)
     assert row.data == str(tmp_path / "mine.npz") and row.factors == spec.parameters["factors"]
     classes = predict(load_checkpoint(path).model, data.test.clips, lengths=data.test.lengths)
     assert row.correct_clips.tolist() == (classes == data.test.labels).tolist()
