@@ -6,7 +6,7 @@
     python -m docs.recipe_study --page                                            writes the tables from what is kept
 
 FDHT is trained as `fdht train --data FILE` does it when nothing else is said, and at three times and a third of that
-rate. nn.LSTM has as many hidden units and the same data, epochs, batches, schedule, decay and clipping; its rate is the
+rate. nn.LSTM has as many hidden units and the same data, epochs, batches, schedule and clipping; its rate is the
 best of `RATES` on the validation split, over all seeds.
 """
 
@@ -155,7 +155,7 @@ def dense(preset: Preset, data: DataSet, seed: int, rate: float, choose: bool) -
     torch.manual_seed(seed)
     part, asked = (data.train, data.validation) if choose else (data.final, data.test)
     model, outputs = Dense(data, preset.spec.hidden), objective.scaling_of(data.task, data.train.labels)
-    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=preset.weight_decay)
+    optimiser = torch.optim.AdamW(model.parameters(), rate)
 
     def tensors(part: Split) -> tuple[Tensor, Tensor]:
         clips = torch.from_numpy(part.clips)

@@ -29,6 +29,9 @@ BY_SIZE, ALIKE = "by-size", "alike"
 
 RATES = (BY_SIZE, ALIKE)
 
+LEARNING_RATE, WEIGHT_DECAY = 0.015, 0.3
+"""Of a training by size where nobody says more: of networks the decay, see fdht.model.optimiser."""
+
 RECURRENT_START = 1 / 3
 """Mean square of the entries of W_h at the start, times H: that of torch's nn.LSTM. With 1, as the presets have it,
 long sequences and high rates run away sooner (docs/decisions/model.md).

@@ -8,7 +8,7 @@ from fdht.compiler.explain import fill
 from fdht.compiler.planner import candidates
 from fdht.model.data import DataSet
 from fdht.model.presets import Preset
-from fdht.model.recipe import BY_SIZE, RECURRENT_START
+from fdht.model.recipe import BY_SIZE, LEARNING_RATE, RECURRENT_START, WEIGHT_DECAY
 from fdht.spec.choose import chosen_lstm
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.lstm import LSTMSpec
@@ -19,8 +19,6 @@ SIZES = ((64, 12), (64, 8), (48, 8), (32, 8), (32, 6), (24, 6), (16, 6), (16, 4)
 
 ROOM = 0.9
 """The part of a memory that a proposed model fills at most."""
-
-LEARNING_RATE = 0.01
 
 BATCHES = (16, 64)
 """Fewest and most clips per step of the optimiser, where there are as many."""
@@ -111,6 +109,7 @@ def trained(data: DataSet, spec: LSTMSpec, name: str, source: str) -> Preset:
         clips_per_epoch=clips,
         batch=batch,
         learning_rate=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
         rates=BY_SIZE,
         recurrent_start=RECURRENT_START,
     )
