@@ -23,7 +23,7 @@ ROOM = 0.9
 BATCHES = (16, 64)
 """Fewest and most clips per step of the optimiser, where there are as many."""
 
-STEPS, EPOCHS, LONG = 600, (10, 60), 12_000
+STEPS, EPOCHS, LONG = 1_000, (10, 60), 12_000
 """Steps that a training has at least; epochs, fewest and most, and about how many steps they are where there are many
 clips.
 """
