@@ -11,7 +11,7 @@ from fdht.extras import lacking
 from fdht.spec.version import VERSION
 
 if TYPE_CHECKING:
-    from fdht.accelerator import Accelerator, compile
+    from fdht.compiled import Accelerator, compile
     from fdht.host.device import Device
     from fdht.model.decompose import from_dense, linear_from_dense, lstm_from_dense
     from fdht.model.layers import FDHTLSTM, HTLinear
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "fdht.accelerator": ("Accelerator", "compile"),
+    "fdht.compiled": ("Accelerator", "compile"),
     "fdht.host.device": ("Device",),
     "fdht.model.decompose": ("from_dense", "linear_from_dense", "lstm_from_dense"),
     "fdht.model.layers": ("FDHTLSTM", "HTLinear"),

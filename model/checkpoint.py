@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from fdht.model.data import DataSet, Source
 from fdht.model.layers import Classifier
-from fdht.model.presets import LARGEST_RATE, MOST, Augmentation, Preset, find_preset
+from fdht.model.presets import LARGEST_CHANGE, LARGEST_RATE, MOST, Augmentation, Preset, find_preset
 from fdht.model.qat import Network, Quantisation, QuantisedClassifier
 from fdht.spec import container
 from fdht.spec.container import Tensors, expect, expect_only
@@ -233,6 +233,7 @@ class EpochRecord(TypedDict):
     accuracy: Share | None
     validation: R2 | None
     learning_rate: Annotated[float, Field(ge=0)]
+    shut: Share
     seconds: Annotated[float, Field(ge=0)]
 
 
@@ -253,6 +254,7 @@ class Recipe(TypedDict):
     learning_rate: Annotated[float, Field(gt=0, le=LARGEST_RATE)]
     weight_decay: Annotated[float, Field(ge=0, le=LARGEST_RATE)]
     rates: Text
+    recurrent_start: Annotated[float, Field(gt=0, le=LARGEST_CHANGE)]
     dropout: Share
     input_dropout: Share
     hidden_dropout: Share

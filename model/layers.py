@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
+from functools import partial
 from math import prod, sqrt
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from fdht.model.contraction import (
     stage_weights,
     take,
 )
+from fdht.model.recipe import RECURRENT_START
 from fdht.model.recurrence import Kept, autocast_off, autocast_on, can_fuse, fused, steps
 from fdht.spec.choose import Modes, Ranks, Tree, chosen_network, chosen_stack
 from fdht.spec.errors import SpecError
@@ -272,9 +274,10 @@ class FDHTLSTMLayer(nn.Module):
         stage_list: order of contraction of `fdht.spec.network`; a simple one when left out.
         bias: have one.
         device, dtype: of the parameters.
+        recurrent_start: mean square of the entries of W_h at the start, times H.
 
-    W_x starts with entries of variance 1 / N and W_h with 1 / H, so each brings the mean square of x and h into z, for
-    any depth and rank. The forget gate's bias starts at 1, the others at 0.
+    W_x starts with entries of variance 1 / N, so it brings the mean square of x into z, and W_h with
+    `recurrent_start` / H, for any depth and rank. The forget gate's bias starts at 1, the others at 0.
 
     Where W is small it is formed once per call, differentiably, and torch's own LSTM does the rest. Otherwise x of all
     steps is contracted with the factors at once, and h step by step. The numbers are the same to rounding.
@@ -292,13 +295,14 @@ class FDHTLSTMLayer(nn.Module):
         bias: bool = True,
         device: Device = None,
         dtype: torch.dtype | None = None,
+        recurrent_start: float = RECURRENT_START,
     ):
         super().__init__()
-        self.spec = spec
+        self.spec, self._variance_of_h = spec, recurrent_start / spec.hidden
         self.weight = NetworkWeight(spec.network, stage_list, 1 / spec.inputs, spec.x, device, dtype)
         self.recurrent = None
         if spec.recurrent is not None:
-            self.recurrent = NetworkWeight(spec.recurrent, None, 1 / spec.hidden, spec.h, device, dtype)
+            self.recurrent = NetworkWeight(spec.recurrent, None, self._variance_of_h, spec.h, device, dtype)
         self.register_parameter(
             "bias", nn.Parameter(torch.empty(4, spec.hidden, device=device, dtype=dtype)) if bias else None
         )
@@ -314,13 +318,13 @@ class FDHTLSTMLayer(nn.Module):
         """Draws the parameters anew."""
         self.weight.reset_parameters(1 / self.spec.inputs, self.spec.x)
         if self.recurrent is not None:
-            self.recurrent.reset_parameters(1 / self.spec.hidden, self.spec.h)
+            self.recurrent.reset_parameters(self._variance_of_h, self.spec.h)
         self._spread()
 
     def _spread(self) -> None:
         """Gives W_h its own variance, where it is in one network with W_x, and the bias its start."""
         if self.recurrent is None:
-            self.weight.scale_apart(self.spec.h, self.spec.x, 1 / self.spec.hidden)
+            self.weight.scale_apart(self.spec.h, self.spec.x, self._variance_of_h)
         if self.bias is not None:
             with torch.no_grad():
                 self.bias.zero_()
@@ -360,15 +364,20 @@ class FDHTLSTMLayer(nn.Module):
             output, h, c = fused(x, batch_sizes, h, c, (*of_x, *of_h, *biases), batch_first)
             return output, (h, c)
         data = x if batch_sizes is not None else x.flatten(0, 1)
-        z = functional.linear(data, of_x[0]) if self._forms else self._gates(self._of_x(data, of_x), 1)
+        z = self._met_by_x(data, of_x)
         z = z.to(h.dtype) if bias is None else z + bias
         every = z.split(batch_sizes.tolist()) if batch_sizes is not None else z.unflatten(0, x.shape[:2]).unbind(time)
 
-        def feedback(h: Tensor) -> Tensor:
-            return functional.linear(h, of_h[0]) if self._forms else self._gates(self._of_h(h, of_h), 1)
-
-        outputs, h, c = steps(every, h, c, None if zero_h else feedback, mask_h)
+        feedback = None if zero_h else partial(self._met_by_h, of_h=of_h)
+        outputs, h, c = steps(every, h, c, feedback, mask_h)
         return torch.stack(outputs, time) if batch_sizes is None else torch.cat(outputs), (h, c)
+
+    def preactivations(self, x: Tensor, h: Tensor) -> Tensor:
+        """z = W_x x + W_h h + b of vectors (… × N, and h before them, … × H): … × 4H, gates in the order i, f, g, o."""
+        of_x, of_h = self._kept(self._factors(), self._weights)
+        z = self._met_by_x(x.reshape(-1, self.spec.inputs), of_x)
+        z = z + self._met_by_h(h.reshape(-1, self.spec.hidden), of_h) + self.biases.flatten()
+        return z.reshape(*h.shape[:-1], -1)
 
     @property
     def biases(self) -> Tensor:
@@ -384,6 +393,14 @@ class FDHTLSTMLayer(nn.Module):
     def _factors(self) -> list[Tensor]:
         every = (self.weight, self.recurrent)
         return [factor for weight in every if weight is not None for factor in weight.factors.values()]
+
+    def _met_by_x(self, x: Tensor, of_x: list[Tensor]) -> Tensor:
+        """W_x x: b × 4H of b × N."""
+        return functional.linear(x, of_x[0]) if self._forms else self._gates(self._of_x(x, of_x), 1)
+
+    def _met_by_h(self, h: Tensor, of_h: list[Tensor]) -> Tensor:
+        """W_h h: b × 4H of b × H."""
+        return functional.linear(h, of_h[0]) if self._forms else self._gates(self._of_h(h, of_h), 1)
 
     def _weights(self) -> tuple[list[Tensor], list[Tensor]]:
         """What x and h meet: each a matrix (4H × N, 4H × H), or those of a contraction."""
@@ -438,6 +455,7 @@ class FDHTLSTM(nn.Module):
         format: ht, tt, tr, bt or dense.
         spec: a specification of what otherwise follows from the above, or one per layer, the lowest first.
         stage_lists: one order of contraction per layer; simple ones when left out.
+        recurrent_start: mean square of the entries of W_h at the start, times H; nn.LSTM's when left out.
 
     Raises:
         SpecError: sizes, modes or ranks that make no layer, layers that do not follow each other, a stage list that
@@ -464,6 +482,7 @@ class FDHTLSTM(nn.Module):
         format: str = "ht",
         spec: LSTMSpec | Sequence[LSTMSpec] | None = None,
         stage_lists: Sequence[StageList | None] | None = None,
+        recurrent_start: float = RECURRENT_START,
     ):
         super().__init__()
         _refuse(bidirectional, proj_size)
@@ -503,7 +522,8 @@ class FDHTLSTM(nn.Module):
         self.bias, self.batch_first, self.dropout = bool(bias), bool(batch_first), float(dropout)
         self.bidirectional, self.proj_size, self.specs = False, 0, specs
         self.layers = nn.ModuleList(
-            FDHTLSTMLayer(each, order, self.bias, device, dtype) for each, order in zip(specs, lists, strict=True)
+            FDHTLSTMLayer(each, order, self.bias, device, dtype, recurrent_start)
+            for each, order in zip(specs, lists, strict=True)
         )
         self.register_load_state_dict_pre_hook(_take_over)
 
@@ -638,6 +658,7 @@ class Classifier(nn.Module):
         input_dropout: the same of an entry of x, with one mask for all steps of a clip.
         hidden_dropout: the same of the h that goes back into its layer.
         outputs: how the head's outputs become the numbers of a regression.
+        recurrent_start: as for FDHTLSTM.
 
     Raises:
         SpecError: a specification without classes, layers that do not follow each other, or a scaling of other outputs.
@@ -651,6 +672,7 @@ class Classifier(nn.Module):
         input_dropout: float = 0.0,
         hidden_dropout: float = 0.0,
         outputs: OutputScaling | None = None,
+        recurrent_start: float = RECURRENT_START,
     ):
         super().__init__()
         self.layers = stack(layers)
@@ -659,7 +681,7 @@ class Classifier(nn.Module):
             raise SpecError("a classifier needs at least one class; the specification has none")
         check_outputs(outputs, spec.task, spec.classes)
         self.input_format, self.outputs = input_format, outputs
-        self.lstm = FDHTLSTM(self.layers, batch_first=True)
+        self.lstm = FDHTLSTM(self.layers, batch_first=True, recurrent_start=recurrent_start)
         self.dropout, self.input_dropout, self.hidden_dropout = dropout, input_dropout, hidden_dropout
         self.head = nn.Linear(spec.hidden, spec.classes)
 

@@ -11,6 +11,10 @@ however many factors it has, and whatever size they are. Biases and heads move b
 
 Decoupled weight decay multiplies each factor by 1 - rate × decay / k per step, so the product by about
 1 - rate × decay, as AdamW does with a matrix.
+
+A gradient through many steps of time now and then is thousands of times as large as usual. With Adam's usual memory of
+1,000 steps for squares, such a one moves everything three times as far as usual, after which the training may be lost;
+with `BETAS` no further than any other.
 """
 
 from collections.abc import Iterable
@@ -20,14 +24,20 @@ import torch
 from torch import nn
 
 from fdht.model.layers import NetworkWeight
-from fdht.model.learning_rate import BY_SIZE
+from fdht.model.recipe import BY_SIZE, WEIGHT_DECAY
 
 REACH = 3.0
 """Relative change of a network per step, in learning rates (measured: docs/decisions/model.md)."""
 
+BETAS = (0.9, 0.99)
+"""Of Adam's running means of gradients and their squares."""
+
+REST_DECAY = 0.01
+"""Weight decay of what is no factor: AdamW's own."""
+
 
 def parameter_groups(
-    model: nn.Module, learning_rate: float, weight_decay: float = 0.01, rates: str = BY_SIZE
+    model: nn.Module, learning_rate: float, weight_decay: float = WEIGHT_DECAY, rates: str = BY_SIZE
 ) -> list[dict]:
     """Groups for `torch.optim.AdamW`, or any optimiser that scales its steps as Adam does.
 
@@ -37,28 +47,29 @@ def parameter_groups(
     Args:
         model: an FDHTLSTM, an HTLinear, or any module with some inside.
         learning_rate: of all that is no factor; how far a network may change per step.
-        weight_decay: per step and learning rate, of products and of everything else.
-        rates: one of fdht.model.learning_rate.RATES.
+        weight_decay: of products, per step and learning rate; of everything, with rates alike.
+        rates: one of fdht.model.recipe.RATES.
 
     Example:
-        optimiser = torch.optim.AdamW(fdht.parameter_groups(model, 0.01))
+        optimiser = torch.optim.AdamW(fdht.parameter_groups(model, 0.015))
     """
+    if rates != BY_SIZE:
+        return [{"params": list(model.parameters()), "lr": learning_rate, "weight_decay": weight_decay, "share": 1.0}]
     rest, groups = dict.fromkeys(model.parameters()), list[dict]()
 
     def add(parameters: Iterable[nn.Parameter], share: float, decay: float) -> None:
-        rate = learning_rate * share
-        groups.append({"params": list(parameters), "lr": rate, "weight_decay": weight_decay * decay, "share": share})
+        group = {"lr": learning_rate * share, "weight_decay": decay, "share": share, "betas": BETAS}
+        groups.append({"params": list(parameters)} | group)
 
-    if rates == BY_SIZE:
-        for weight in (module for module in model.modules() if isinstance(module, NetworkWeight)):
-            factors = list(weight.factors.values())
-            for factor in factors:
-                size = factor.detach().square().mean().sqrt().item()
-                share = REACH * max(size, torch.finfo(factor.dtype).tiny) / sqrt(len(factors))
-                add([factor], share, 1 / (len(factors) * share))
-                del rest[factor]
+    for weight in (module for module in model.modules() if isinstance(module, NetworkWeight)):
+        factors = list(weight.factors.values())
+        for factor in factors:
+            size = factor.detach().square().mean().sqrt().item()
+            share = REACH * max(size, torch.finfo(factor.dtype).tiny) / sqrt(len(factors))
+            add([factor], share, weight_decay / (len(factors) * share))
+            del rest[factor]
     if rest:
-        add(rest, 1.0, 1.0)
+        add(rest, 1.0, REST_DECAY)
     return groups
 
 

@@ -116,8 +116,10 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Plac
             raise SpecError(f"the module has no part {name!r} for the host; it has {', '.join(n for n in known if n)}")
     for name, part in known.items():
         _check_kind(name, part)
-    for name, parameter in module.named_parameters():
-        if parameter.is_meta or not torch.isfinite(parameter).all():
+    saved = module.state_dict()
+    buffers = [(name, buffer) for name, buffer in module.named_buffers() if name in saved]
+    for name, tensor in [*module.named_parameters(), *buffers]:
+        if tensor.is_meta or not torch.isfinite(tensor).all():
             raise SpecError(f"{name} holds infinities, NaN or nothing; train anew, or load other parameters")
     with _evaluating(module), torch.no_grad():
         calls, output = _watched(module, x, host)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from fdht.model.data import DataSet
-from fdht.model.learning_rate import ALIKE, RATES, SCHEDULES
+from fdht.model.recipe import ALIKE, RATES, RECURRENT_START, SCHEDULES
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region, fdht_lstm
 from fdht.spec.record import Checked, JsonRecord, Text, check_name
@@ -108,10 +108,11 @@ class Preset(JsonRecord):
         epochs: rounds, each ending in a checkpoint.
         clips_per_epoch: training clips drawn per epoch without replacement (all, if there are fewer).
         batch: clips per step of the optimiser.
-        schedule: of the learning rate, one of `fdht.model.learning_rate.SCHEDULES`.
+        schedule: of the learning rate, one of `fdht.model.recipe.SCHEDULES`.
         learning_rate: the schedule's peak.
         weight_decay: of AdamW.
-        rates: how learning rate and decay are shared out, one of `fdht.model.learning_rate.RATES`.
+        rates: how learning rate and decay are shared out, one of `fdht.model.recipe.RATES`.
+        recurrent_start: mean square of the entries of W_h at the start, times H.
         dropout: probability of zeroing an entry of the hidden state before the head.
         input_dropout, hidden_dropout: the same of x and of the h that goes back into the layer, with one mask for all
             steps of a clip.
@@ -135,6 +136,7 @@ class Preset(JsonRecord):
     learning_rate: float = 0.01
     weight_decay: float = 0.01
     rates: str = ALIKE
+    recurrent_start: float = 1.0
     dropout: float = 0.0
     input_dropout: float = 0.0
     hidden_dropout: float = 0.0
@@ -157,6 +159,11 @@ class Preset(JsonRecord):
             value = getattr(self, name)
             if not 0 <= value < 1:
                 raise SpecError(f"{name} = {value} is no probability from 0 to below 1")
+        if not 0 < self.recurrent_start <= LARGEST_CHANGE:
+            raise SpecError(
+                f"recurrent_start = {self.recurrent_start}; it is above 0 and at most {LARGEST_CHANGE}, usually "
+                f"{RECURRENT_START:.3g}"
+            )
         if not 0 < self.learning_rate <= LARGEST_RATE or not 0 <= self.weight_decay <= LARGEST_RATE:
             raise SpecError(
                 f"a learning rate of {self.learning_rate} with a weight decay of {self.weight_decay}; the one must be "

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from fdht.model.learning_rate import BY_SIZE
 from fdht.model.presets import MOST, Preset
+from fdht.model.recipe import BY_SIZE, RECURRENT_START, WEIGHT_DECAY
 from fdht.spec.choose import chosen_lstm
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.lstm import LSTMSpec
@@ -66,9 +66,10 @@ class Training(Checked):
     epochs: int
     batch: int
     learning_rate: float
-    weight_decay: float = 0.01
+    weight_decay: float = WEIGHT_DECAY
     schedule: Text = "one-cycle"
     rates: Text = BY_SIZE
+    recurrent_start: float = RECURRENT_START
     dropout: float = 0.0
     input_dropout: float = 0.0
     hidden_dropout: float = 0.0

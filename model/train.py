@@ -24,13 +24,13 @@ from fdht.model.checkpoint import (
 )
 from fdht.model.data import DataSet, Source, Split, load
 from fdht.model.layers import Classifier
-from fdht.model.learning_rate import SCHEDULES
 from fdht.model.optimiser import parameter_groups, set_rate
 from fdht.model.parallel import Processes, joined, one_thread
 from fdht.model.presets import Preset, find_preset, fitted
 from fdht.model.qat import Arithmetic, Network, Quantisation, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS
-from fdht.model.watch import troubles
+from fdht.model.recipe import SCHEDULES
+from fdht.model.watch import shut, troubles
 from fdht.spec.errors import FdhtError, FileError, SpecError
 from fdht.spec.score import Score, score
 
@@ -95,7 +95,8 @@ class TrainingResult:
 
     Attributes:
         history: a record per epoch: `loss`, `accuracy` in training (None of a regression), `validation` accuracy (of a
-            regression r2) or None if there is no patience, `learning_rate`, `seconds`.
+            regression r2) or None if there is no patience, `learning_rate`, `shut` (see fdht.model.watch.shut),
+            `seconds`.
         accuracy, rmse, r2: of the weights that were kept, on the split `split`; see fdht.model.Score.
         split: `test`, or `validation` if hyperparameters are chosen.
         parameters: how many there are, by part of the model.
@@ -184,7 +185,8 @@ def seen(history: list[dict], preset: Preset) -> list[str]:
     """What goes wrong in a training of a preset, from the records of its epochs."""
     losses = [record["loss"] for record in history]
     guessing = 1.0 if preset.spec.task.real else None  # the mean of what was scaled to a variance of 1
-    return troubles(losses, preset.epochs, preset.spec.classes, preset.learning_rate, guessing)
+    closed = history[-1]["shut"] if history else 0.0
+    return troubles(losses, preset.epochs, preset.spec.classes, preset.learning_rate, guessing, closed)
 
 
 def ensure_trained(
@@ -373,7 +375,9 @@ class _Run:
         preset = self.preset
         dropouts = preset.dropout, preset.input_dropout, preset.hidden_dropout
         outputs = objective.scaling_of(preset.spec.task, self.data.train.labels)
-        return Classifier(preset.spec, self.data.input_format, *dropouts, outputs=outputs).to(self.device)
+        start = preset.recurrent_start
+        model = Classifier(preset.spec, self.data.input_format, *dropouts, outputs=outputs, recurrent_start=start)
+        return model.to(self.device)
 
     @property
     def done(self) -> bool:
@@ -424,6 +428,7 @@ class _Run:
             "accuracy": None if self.model.task.real else correct / len(chosen),
             "validation": self._validate(),
             "learning_rate": rate,
+            "shut": shut(self.model, torch.from_numpy(self.calibration).to(self.device)),
             "seconds": time.monotonic() - start,
         }
         self.history.append(record)

@@ -129,7 +129,7 @@ def _chosen(
         for rest in product(SIDES, repeat=depth - 1):
             n = (first(prod(rest)), *rest)
             best += [(_score(n, m, fixed), n, m) for m in outputs if _narrowest(n, m) >= least]
-        best = [min(best)]
+        best = [min(best)] if best else []
     ((_, n, m),) = best
     return n, m
 

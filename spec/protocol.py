@@ -106,7 +106,7 @@ class OutputKind(IntEnum):
     CELL = 1
     """A word of c, after the last step."""
     LOGIT = 2
-    """A word of the head's output, after the last step."""
+    """A word of the head's output: after the last step, or after every one, as the image's task says."""
 
 
 @unique

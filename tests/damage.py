@@ -51,6 +51,7 @@ from fdht.console import Output
 from fdht.explore import exploration, study
 from fdht.explore.exploration import Figures
 from fdht.explore.study import FIGURES, REFUSAL, Study
+from fdht.host.device import Outputs
 from fdht.model import data
 from fdht.model.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from fdht.model.data import Source
@@ -67,9 +68,12 @@ from fdht.spec.errors import FdhtError
 from fdht.spec.formats import GateFormats
 from fdht.spec.lstm import fdht_lstm, lstm_on
 from fdht.spec.network import balanced_tree, dense_network, ht_network
+from fdht.spec.scaling import Scaling
 from fdht.spec.target import TARGETS, Target, find_target
+from fdht.spec.task import OutputScaling, Task
 from fdht.studies import accuracy, bench, measurements
 from fdht.workflow import information, training
+from fdht.workflow.golden_vectors import float_class, golden_score, own, said, shown, truth
 from tests.contents import contents
 
 SEED = 16
@@ -84,6 +88,8 @@ TARGET = Target(
 )
 QUESTION = {"of": "damage"}
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+OTHERS = tuple(task for task in Task if task is not Task.CLASSIFY)
+SCALING, OUTPUTS = Scaling((3.0,), (0.01,)), OutputScaling((1.5, -20.0, 0.0), (2.0, 0.25, 1e3))
 MARKER = "ran"
 """A file that code of ours would leave, if a file could have it run."""
 
@@ -106,6 +112,7 @@ def make_files(folder: Path) -> dict[str, list[Path]]:
         about={"preset": "tiny", "data": "digits", "seed": 1, "epochs": 2, "clips": 8, "float_classes": [0, 1]}
         | {"accuracy": {"float": 0.5, "golden": 0.5}},
     )
+    bundles += [_of_task(rng, task) for task in OTHERS]
     files: dict[str, list[Path]] = {kind: [] for kind in KINDS}
     for number, bundle in enumerate(bundles):
         files["bundle"].append(folder / f"{number}.bundle")
@@ -126,6 +133,24 @@ def make_files(folder: Path) -> dict[str, list[Path]]:
     return files
 
 
+def _of_task(rng: np.random.Generator, task: Task) -> Bundle:
+    """A bundle of a task, with clips of different lengths, real values for x, and labels of which some are unknown."""
+    spec = replace(fdht_lstm(16, 4, 3, (3, 2, 2, 2), (2, 2, 2, 2), 2), task=task)
+    bundle = random_bundle(rng, spec, plan(spec, TARGET), clips=2, steps=3)
+    labels = rng.normal(size=bundle.labels.shape) if task.real else rng.integers(0, 3, bundle.labels.shape)
+    if task.every_step:
+        labels[0, 2] = np.nan if task.real else -1
+    kind = "rmse" if task.real else "accuracy"
+    return replace(
+        bundle,
+        labels=labels,
+        lengths=np.array([2, 3]),
+        scaling=SCALING,
+        outputs=OUTPUTS if task.real else None,
+        about={"preset": "tiny", "data": "mine.npz", "saturated": 0.01, kind: {"float": 0.5, "golden": 0.5}},
+    )
+
+
 def _text(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
@@ -135,7 +160,8 @@ def _checkpoints(folder: Path) -> list[Path]:
     torch.manual_seed(SEED)
     spec, preset = fdht_lstm(8, 4, 10, (4, 3), (4, 4), 2), PRESETS["digits"]
     model = Classifier(spec).eval()
-    record = {"loss": 2.0, "accuracy": 0.1, "validation": None, "learning_rate": 0.01, "seconds": 0.5}
+    figures = {"loss": 2.0, "accuracy": 0.1, "validation": None, "learning_rate": 0.01}
+    record = figures | {"shut": 0.0, "seconds": 0.5}
     plain = Checkpoint(
         "tiny", Source("digits"), "00" * 32, spec, model, 0, 1, 1, False, preset.recipe, [record], accuracy=0.1
     )
@@ -150,10 +176,22 @@ def _checkpoints(folder: Path) -> list[Path]:
     bundle, _ = quantise(model, lists, clips, np.zeros(2), factor_width=8)
     trained = replace(plain, quantisation=Quantisation(arithmetic, bundle.formats), accuracy=None)
     films = replace(plain, data=Source("folder", str(folder), 4, "group", 1))
-    paths = [folder / f"{number}.checkpoint" for number in range(3)]
-    for path, checkpoint, arrays in zip(paths, (plain, trained, films), ({}, state, {}), strict=True):
+    every = [(plain, {}), (trained, state), (films, {}), *((_checkpoint_of(plain, task), {}) for task in OTHERS)]
+    paths = [folder / f"{number}.checkpoint" for number in range(len(every))]
+    for path, (checkpoint, arrays) in zip(paths, every, strict=True):
         write_checkpoint(path, checkpoint, arrays)
     return paths
+
+
+def _checkpoint_of(plain: Checkpoint, task: Task) -> Checkpoint:
+    """A checkpoint of a task, of real values in a file."""
+    spec = replace(plain.spec, classes=3, task=task)
+    outputs = OUTPUTS if task.real else None
+    figures = {"accuracy": None, "rmse": 1.5, "r2": 0.25} if task.real else {"accuracy": 0.5}
+    history = [record | ({"accuracy": None} if task.real else {}) for record in plain.history]
+    model = Classifier(spec, SCALING.input_format, outputs=outputs).eval()
+    source = Source("mine.npz", bits=SCALING.bits)
+    return replace(plain, data=source, spec=spec, model=model, history=history, scaling=SCALING, **figures)
 
 
 def _study(path: Path) -> Path:
@@ -190,7 +228,11 @@ def use_bundle(path: Path) -> None:
     with refusals():
         compile_bundle(bundle, TARGET, container.hash_of(path)).cycles(1)
     if len(bundle.clips) and bundle.clips.shape[1] < 100:
-        GoldenLSTM(bundle).run(bundle.clips[:1])
+        GoldenLSTM(bundle).run(bundle.clips[:1], lengths=None if bundle.lengths is None else bundle.lengths[:1])
+    if len(bundle.clips) and bundle.formats.head is not None:
+        golden_score(bundle)
+        json.dumps([truth(bundle, 0), said(bundle, own(bundle, 0, bundle.logits)), float_class(bundle, 0)])
+        shown(bundle, 0, said(bundle, own(bundle, 0, bundle.logits)))
 
 
 def use_image(path: Path) -> None:
@@ -199,6 +241,11 @@ def use_image(path: Path) -> None:
     image.stream()
     listing(image)
     image.machine.run(np.zeros((2, image.inputs), dtype=np.int64))
+    if image.scaling is not None:
+        image.scaling.to_words(np.zeros((1, 1, image.inputs)))
+    if image.logits is not None:
+        logits = np.zeros((1, *image.task.shape(2, image.classes)), dtype=np.int64)
+        assert np.isfinite(Outputs(logits, image).values).all()
 
 
 def use_checkpoint(path: Path) -> None:
@@ -214,7 +261,9 @@ def use_checkpoint(path: Path) -> None:
         if checkpoint.quantisation is not None and checkpoint.quantisation.formats is not None:
             predict(QuantisedClassifier(checkpoint.model, checkpoint.quantisation), clips)
         with refusals():
-            quantise(checkpoint.model, plan(checkpoint.spec, TARGET), clips, np.zeros(1))
+            task, outputs = checkpoint.spec.task, checkpoint.spec.classes
+            labels = np.zeros((1, *task.truth_shape(2, outputs)), dtype=float if task.real else int)
+            quantise(checkpoint.model, plan(checkpoint.spec, TARGET), clips, labels)
 
 
 def use_dense(path: Path) -> None:

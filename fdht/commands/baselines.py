@@ -12,12 +12,16 @@ from fdht.commands.options import LAST_SEED, Json, RowsFile
     TRAINING,
     "fdht baselines --data faces-hard",
     "fdht baselines --data clip-segments --jobs 2",
+    "fdht baselines --data mine.npz",
     "fdht baselines --data digits --format tt --format fdht --training-clips 20000",
 )
 def baselines(
     data: Annotated[
         list[str] | None,
-        typer.Option(help="A data set with a preset of its name; repeat for several [default: faces-hard]."),
+        typer.Option(
+            help="A data set with a preset of its name, a file of yours (.npz, .npy, .ts, .csv), for which a model is "
+            "proposed, or a project of fdht new; repeat for several [default: faces-hard]."
+        ),
     ] = None,
     format: Annotated[
         list[str] | None,

@@ -7,11 +7,13 @@ import typer
 
 from fdht.commands.declaration import TRAINING, command
 from fdht.commands.options import BOARD, BUILD, ClipFolder, Json, OtherData, Seed
+from fdht.spec.errors import SpecError
 
 
 @command(
     TRAINING,
     "fdht explore digits --board icebreaker",
+    "fdht explore --data mine.npz --board icebreaker",
     "fdht explore digits -b icebreaker --trials 80",
     "fdht explore digits -b icebreaker --trials 0 --take 17",
     "fdht explore faces -b ulx3s-85f --own-engine --minimise memory --out build/small-faces",
@@ -19,11 +21,13 @@ from fdht.commands.options import BOARD, BUILD, ClipFolder, Json, OtherData, See
 def explore(
     *,
     preset: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="PRESET", help="faces, digits, ...: gives the data, the hidden units, and how a model is trained."
+            metavar="PRESET",
+            help="faces, digits, ..., or a project, as fdht new writes it: gives the data, the hidden units, and how a "
+            "model is trained. Without one a model is proposed for --data.",
         ),
-    ],
+    ] = None,
     board: Annotated[str, BOARD],
     data: OtherData = None,
     clips: ClipFolder,
@@ -63,9 +67,16 @@ def explore(
     from fdht.console import Output
     from fdht.explore import exploration
     from fdht.model.presets import find_preset
+    from fdht.workflow import proposing
 
-    output, chosen = Output(json), find_preset(preset)
-    question = exploration.question(chosen, clips.source(data), board, epochs, own_engine, minimise, seed)
+    output, source = Output(json), clips.source(data)
+    if preset is not None:
+        chosen = find_preset(preset)
+    elif source is not None:
+        chosen = proposing.proposed(output, source, board, None, None)[0]
+    else:
+        raise SpecError("what is to be explored? name a preset, a project, or data with --data mine.npz")
+    question = exploration.question(chosen, source, board, epochs, own_engine, minimise, seed)
     folder = BUILD / "explore" / f"{chosen.name}-{find_board(board).name}" if out is None else out
     figures = exploration.run(output, question, folder, trials, take)
     exploration.report(output, figures)

@@ -51,7 +51,10 @@ class Recipe(OptionGroup):
     learning_rate: Annotated[
         float | None, typer.Option(help="The learning rate, at its peak.", rich_help_panel=RECIPE)
     ] = None
-    weight_decay: Annotated[float | None, typer.Option(help="AdamW weight decay.", rich_help_panel=RECIPE)] = None
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(help="AdamW weight decay; with rates by size that of networks.", rich_help_panel=RECIPE),
+    ] = None
     rates: Annotated[
         str | None,
         typer.Option(

@@ -4,6 +4,7 @@ Every choice is made by a `Chooser`, an Optuna trial: its bounds follow from the
 candidate is a network that can be, and what it lacks on the engine is left to the planner to say.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -141,7 +142,8 @@ class Space:
             chosen |= {"fields": "columns first" if late == order - 1 else "rows first"}
         if not self.own_engine:
             chosen |= {"rows": own.rows, "columns": own.columns, "data_width": own.data_width}
-        with suppress(FdhtError, ValueError):  # the latter is Optuna's: a choice that is not offered
+        # The latter two are Optuna's: a choice that is not offered, or out of its range.
+        with suppress(FdhtError, ValueError, UserWarning), warnings.catch_warnings(action="error"):
             found = self.choose(FixedTrial(chosen)).spec
             if (found.network, found.x) == (network, spec.x):
                 return chosen

@@ -17,17 +17,21 @@ from pathlib import Path
 import numpy as np
 
 from fdht.console import Advance, Output, percent, told
+from fdht.model.data import Source, is_file_name
 from fdht.model.parallel import one_thread
-from fdht.model.presets import PRESETS, Preset
+from fdht.model.presets import PRESETS, Preset, find_preset, fitted
+from fdht.model.project import SUFFIX
 from fdht.model.train import TrainingDiverged, TrainingInterrupted, TrainingOptions, ensure_trained, predict
 from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError
 from fdht.spec.record import read_kept
+from fdht.spec.task import only_classes
 from fdht.studies import accuracy
 from fdht.studies.accuracy import RESULTS, Row
 from fdht.studies.rivals import Model, models
 from fdht.studies.standings import gap_text, standings
 from fdht.workflow.datasets import packaged
+from fdht.workflow.proposing import proposed
 
 STUDY = "baselines"
 
@@ -35,6 +39,9 @@ CACHE = Path("build/baselines")
 """Where trainings are kept, below the current directory, each named by all that it depends on but the code: whoever
 changes how models are trained removes them.
 """
+
+BOARD = "ulx3s-85f"
+"""Whose engine a model must fit that is proposed for a file of data, as where fdht train proposes one."""
 
 RATES = (0.01, 0.003, 0.001)
 """Learning rates to choose from."""
@@ -56,12 +63,15 @@ class Training:
     def name(self) -> str:
         """For people, and the beginning of the file's."""
         kind = f"{self.format}-{self.recurrent}-rate{self.preset.learning_rate:g}-seed{self.seed}"
-        return f"{self.preset.data}-{kind}{'-choose' if self.choose else ''}"
+        return f"{Path(self.preset.data).stem}-{kind}{'-choose' if self.choose else ''}"
 
     @property
     def path(self) -> Path:
         """The checkpoint; of a finished training the result lies beside it."""
-        key = hashlib.sha256(repr((self.preset, self.seed, self.choose)).encode()).hexdigest()[:12]
+        of = self.preset, self.seed, self.choose
+        if is_file_name(self.preset.data):  # whose contents may change
+            of = *of, packaged(self.preset.data).fingerprint
+        key = hashlib.sha256(repr(of).encode()).hexdigest()[:12]
         return CACHE / f"{self.name}-{key}.checkpoint"
 
     def result(self) -> dict | None:
@@ -85,7 +95,7 @@ class Training:
             result = accuracy.hits(np.zeros(len(split), bool)) | {"seconds": 0.0}
         else:
             with one_thread():  # others train beside this one
-                classes = predict(trained.model, split.clips)
+                classes = predict(trained.model, split.clips, lengths=split.lengths)
             result = accuracy.hits(classes == split.labels) | {"seconds": trained.seconds}
         write_whole(self.path.with_suffix(".json"), json.dumps(result).encode())
         if self.choose:
@@ -107,7 +117,8 @@ def run(
     """Trains what is not trained yet, puts the rows into the file of results one by one, and returns them all.
 
     Args:
-        data: names of data sets that have a preset of the same name.
+        data: names of data sets that have a preset of the same name, files of data, for which a model is proposed, and
+            projects.
         formats: of fdht.studies.accuracy.FORMATS; all when empty.
         seeds: of every format but dense, which has the first alone.
         clips: of each training; as many as the preset has when left out.
@@ -115,14 +126,15 @@ def run(
         jobs: trainings at a time.
 
     Raises:
-        SpecError: a data set without preset, an unknown format, or no seed, clip, rate or job.
+        SpecError: a data set without preset, or of another task than to classify; an unknown format, or no seed, clip,
+            rate or job.
         TrainingInterrupted: Ctrl-C; what is trained so far is found again.
     """
     if not seeds or (clips is not None and clips < 1) or not rates or min(rates) <= 0 or jobs < 1:
         raise SpecError(
             f"{list(seeds)} seeds, {clips} clips, {list(rates)} rates and {jobs} jobs: each needs one at least"
         )
-    presets = [budgeted(_preset(name), clips) for name in data]
+    presets = [budgeted(_preset(output, name), clips) for name in data]
     every = [(preset, model) for preset in presets for model in models(preset.spec, formats)]
 
     def trainings(preset: Preset, model: Model, rate: float, choose: bool = False) -> list[Training]:
@@ -146,11 +158,25 @@ def run(
     return rows
 
 
-def _preset(name: str) -> Preset:
-    if name not in PRESETS or PRESETS[name].data != name:
+def _preset(output: Output, name: str) -> Preset:
+    """The FDHT-LSTM that others are compared with, for data by name, in a file, or of a project."""
+    if name in PRESETS and PRESETS[name].data == name:
+        return PRESETS[name]
+    if is_file_name(name):
+        path = Path(name).resolve()
+        preset, data, _ = proposed(output, Source(path.name, str(path.parent)), BOARD, None, None)
+    elif Path(name).suffix == SUFFIX:
+        preset = find_preset(name)
+        data = packaged(preset.data)
+        preset = fitted(preset, data)
+    else:
         there = ", ".join(preset.name for preset in PRESETS.values() if preset.data == preset.name)
-        raise SpecError(f"there is no preset made for data set {name!r}; there are those for {there}")
-    return PRESETS[name]
+        raise SpecError(
+            f"there is no preset made for data set {name!r}; there are those for {there}; or pass a file of data, or a "
+            "project of fdht new"
+        )
+    only_classes("fdht baselines", data.name, data.task)
+    return preset
 
 
 def budgeted(preset: Preset, clips: int | None) -> Preset:

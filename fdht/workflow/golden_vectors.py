@@ -62,7 +62,11 @@ def said(bundle: Bundle, logits: np.ndarray) -> Said:
 def truth(bundle: Bundle, clip: int) -> Said:
     """What is true of a clip of the bundle, or of its own steps."""
     known = own(bundle, clip, bundle.labels)
-    return np.where(np.isnan(known), None, known).tolist() if bundle.spec.task.real else known.tolist()
+    if not bundle.spec.task.real:
+        return known.tolist()
+    told = known.astype(object)
+    told[np.isnan(known)] = None
+    return told.tolist()
 
 
 def own(bundle: Bundle, clip: int, every: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from fdht import accelerator
+from fdht import compiled
 from fdht.console import Output
 from fdht.model.data.files import read_arrays
 from fdht.spec.errors import SpecError
@@ -43,7 +43,7 @@ def run(
     arrays = read_arrays(Path(data))
     part = "_test" if "x_test" in arrays else ""
     with output.progress(f"tracing, quantising and compiling {name}"):
-        made = accelerator.compile(
+        made = compiled.compile(
             model,
             arrays["x"],
             target,

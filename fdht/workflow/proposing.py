@@ -9,10 +9,10 @@ from fdht.console import Output
 from fdht.model.data import DataSet, Source, load
 from fdht.model.presets import Preset
 from fdht.model.project import SUFFIX, Project
-from fdht.model.proposal import Proposal, propose, trained
 from fdht.spec.container import write_whole
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.record import check_name
+from fdht.workflow.proposal import Proposal, propose, trained
 
 SHOWN = 3
 """The model that is taken, and those that come next."""

@@ -33,7 +33,7 @@ class Accelerator(Component):
         state (In): initial h and c of each unit in turn, layer by layer; taken only if `use_state`, and by engines with
             the feature `initial_state`.
         out (Out): h of the last layer of every step (`every_h`), but after the last step h and c of all layers, unit by
-            unit, then the logits.
+            unit; then the logits: of the last step, or each step's own behind its h, as the image's program says.
         start (In): begins a run. steps (In): its time steps; with 0, nothing begins. use_state, every_h (In): its
             options.
         keep (In): go on with the h and c that the run before ended with, whatever `use_state`; only after a run of the

@@ -8,8 +8,9 @@ layer.
 
 Every run sends one packet of results on m_axis_result, a signed 32-bit number per beat, and tid says which (see
 `Result`): h of the last layer after every step (EVERY_H), h and c of all layers, unit by unit, after the last step
-(STATES or EVERY_H), the logits, and last of all the class. The class is the number of the largest logit, the first of
-equal ones, or -1 where the image has no head. tuser is 1 in the beats after something was wrong with a frame or state
+(STATES or EVERY_H), the logits, and last of all the class. An image whose head sees every step sends each step's logits
+behind its h. The class is the number of the largest logit of the run, the first of equal ones, or -1 where the image
+has no head. tuser is 1 in the beats after something was wrong with a frame or state
 of the run, the class included. A run that is cut short by RESET ends its packet, if that has begun, with a class of
 -1 and tuser.
 

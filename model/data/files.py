@@ -58,11 +58,11 @@ def read_file(path: Path, *, bits: int = BITS[0], fold: int = 0) -> DataSet:
         SpecError: data that no model can be trained on.
     """
     name = path.stem.removesuffix("_TRAIN")
-    try:
-        check_name("a data set", name)
-    except SpecError as error:
-        raise FileError(f"{path} names no data set ({error})") from None
     with _reading(path):
+        try:
+            check_name("a data set", name)
+        except SpecError as error:
+            raise FileError(f"{path} names no data set ({error})") from None
         files, given = _READERS[path.suffix.lower()](path)
         content = hashlib.sha256()
         for file in files:

@@ -9,12 +9,13 @@ import pytest
 from fdht.model import train as training
 from fdht.model.checkpoint import load_checkpoint
 from fdht.model.data import load as load_data
-from fdht.model.presets import PRESETS
+from fdht.model.presets import PRESETS, find_preset
 from fdht.model.train import TrainingInterrupted, predict, train
 from fdht.spec.errors import FileError
 from fdht.studies import baselines
 from fdht.studies.accuracy import FORMATS, Row, hits, load
 from fdht.studies.baselines import Training, standings
+from fdht.workflow.datasets import packaged
 from tests.fdht.tiny import TINY
 
 RESULTS = Path("build/results/accuracy.json")
@@ -85,7 +86,7 @@ def test_a_learning_rate_is_chosen_on_validation(fdht, tiny, trained, monkeypatc
     """One that trains nothing is not taken, and a choice leaves no checkpoint behind."""
     monkeypatch.setitem(PRESETS, "digits", replace(tiny, clips_per_epoch=400, batch=10))
     asked = []
-    monkeypatch.setattr(baselines, "predict", lambda model, clips: asked.append(clips) or predict(model, clips))
+    monkeypatch.setattr(baselines, "predict", lambda model, clips, **_: asked.append(clips) or predict(model, clips))
     options = ("baselines", "--data", "digits", "--training-clips", 1200, "--seed", 0, "--seed", 1, "--format", "fdht")
     assert fdht(*options, "--learning-rate", 1e-9, "--learning-rate", 0.02).code == 0
     assert {row.settings.split(",")[0] for row in load(RESULTS)} == {"learning rate 0.02"}
@@ -221,3 +222,49 @@ def test_trainings_interrupted_by_themselves_are_interruptions(fdht, tiny, monke
 
     monkeypatch.setattr("fdht.model.train.train", stop)
     assert fdht(*QUICK).code == 130
+
+
+def own_data(path: Path, kind: str = "classes", seed: int = 0) -> None:
+    """Sequences of 2 to 6 steps in a file, and a class or a number of each."""
+    rng, y = np.random.default_rng(seed), np.arange(40) % 2
+    x = (rng.normal(size=(40, 6, 3)) + y[:, None, None]).astype(np.float32)
+    np.savez(path, x=x, y=y if kind == "classes" else x.sum((1, 2)), lengths=rng.integers(2, 7, 40))
+
+
+def test_data_of_ones_own_are_compared_from_a_project(fdht, trained, monkeypatch, tmp_path):
+    """The model is the project's, each clip is looked at after its own last step, and changed data are trained anew."""
+    own_data(tmp_path / "mine.npz")
+    asked = []
+    monkeypatch.setattr(
+        baselines, "predict", lambda *of, lengths=None: asked.append(lengths) or predict(*of, lengths=lengths)
+    )
+    assert fdht("new", "--data", "mine.npz", "-b", "icebreaker", "--hidden", 8, "--rank", 2).code == 0
+    options = ("--format", "fdht", "--seed", 0, "--learning-rate", 0.01, "--training-clips", 48)
+    outcome = fdht("baselines", "--data", "mine.toml", *options)
+    assert outcome.code == 0, outcome.err
+    (row,), (path,) = load(RESULTS), trained
+    data, spec = load_data(str(tmp_path / "mine.npz")), find_preset("mine.toml").spec
+    assert data.test.lengths is not None and len(asked) == 1 and np.array_equal(asked[0], data.test.lengths)
+    assert row.data == str(tmp_path / "mine.npz") and row.factors == spec.parameters["factors"]
+    classes = predict(load_checkpoint(path).model, data.test.clips, lengths=data.test.lengths)
+    assert row.correct_clips.tolist() == (classes == data.test.labels).tolist()
+    assert fdht("baselines", "--data", "mine.toml", *options).code == 0 and len(trained) == 1
+    own_data(tmp_path / "mine.npz", seed=1)
+    packaged.cache_clear()
+    assert fdht("baselines", "--data", "mine.toml", *options).code == 0 and len(trained) == 2
+
+
+def test_a_model_is_proposed_for_a_file(fdht, tmp_path):
+    own_data(tmp_path / "mine.npz")
+    options = ("--format", "tt", "--seed", 0, "--learning-rate", 0.01, "--training-clips", 32)
+    outcome = fdht("baselines", "--data", "mine.npz", *options, "--json")
+    assert outcome.code == 0, outcome.err
+    assert [figures["recurrent"] for figures in outcome.figures] == ["whole", "dense"]
+    assert {row.clips for row in load(RESULTS)} == {32}
+
+
+def test_only_classes_are_compared(fdht, tmp_path):
+    own_data(tmp_path / "mine.npz", "numbers")
+    outcome = fdht("baselines", "--data", "mine.npz")
+    assert outcome.code == 1 and "compares models by the classes of clips; mine is for the task regress" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.npz"]

@@ -170,6 +170,21 @@ def test_what_cannot_be_compressed(fdht, plain, options, complaint, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_numbers_that_are_none(fdht, plain, tmp_path, value):
+    """In any tensor of the state dict, one that is not the LSTM's or the head's included; and nothing is written."""
+    state = torch.load(plain, weights_only=True) | {"norm.running_mean": torch.zeros(3)}
+    for name in state:
+        broken = state[name].clone()
+        broken.view(-1)[-1] = value
+        torch.save(state | {name: broken}, "broken.pt")
+        outcome = fdht("compress", "broken.pt", "--data", "digits", "--ranks", 2, "--epochs", 0)
+        assert outcome.code == 1 and f"{name} in broken.pt holds infinities or NaN" in outcome.sentence, (
+            outcome.sentence
+        )
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["broken.pt", "plain.pt"]
+
+
 def test_classes_of_another_task(fdht, tmp_path):
     model = nn.ModuleDict({"lstm": nn.LSTM(8, 4), "fc": nn.Linear(4, 3)})
     torch.save(model.state_dict(), tmp_path / "three.pt")

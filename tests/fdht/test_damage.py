@@ -255,6 +255,27 @@ def test_a_checkpoint_says_what_it_is_or_is_refused(fdht, checkpoint_file, tmp_p
         assert outcome.code == 1 and sentence in outcome.sentence, outcome.sentence
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_no_command_takes_a_checkpoint_with_numbers_that_are_none(fdht, checkpoint_file, tmp_path, value):
+    """Wherever they are: in a factor, bias or head, or in what the optimiser keeps; and nothing is written."""
+    path = tmp_path / "a.checkpoint"
+    _, _, tensors = contents(checkpoint_file)
+    assert any(name.startswith(OPTIMISER) for name in tensors) and "model.head.bias" in tensors
+    for name in tensors:
+        path.write_bytes(checkpoint_file.read_bytes())
+        content = rewritten(path, arrays=at(name, 0, value)).read_bytes()
+        for command in (
+            ("info", path),
+            ("compile", path),
+            ("train", TINY.name, "--resume", "-o", path),
+            ("train", TINY.name, "--from", path, "-o", "b.checkpoint"),
+            ("export", "--dense", path, "-o", "dense.pt"),
+        ):
+            outcome = fdht(*command)
+            assert outcome.code == 1 and f"{name} holds what is no finite number" in outcome.sentence, outcome.sentence
+        assert [each.name for each in tmp_path.iterdir()] == [path.name] and path.read_bytes() == content
+
+
 @pytest.fixture
 def image_file(small_bundle, tmp_path) -> Path:
     path = tmp_path / "small.image"

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import zlib
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from docs.register_map import PAGE, page
 from fdht.cli import main
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
-from fdht.export.ip_block import with_technology
+from fdht.export.ip_block import image_files, with_technology
+from fdht.host.device import Outputs
 from fdht.hw.shell.axi import NAME, Result
 from fdht.hw.shell.camera import CameraToClass
 from fdht.sim.build import convert
@@ -24,7 +26,9 @@ from fdht.spec.errors import SpecError
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.protocol import target_id
 from fdht.spec.registers import OFFSET, REGISTERS, Access, Field, Register, mask
+from fdht.spec.scaling import Scaling
 from fdht.spec.target import TARGETS, Technology, find_target
+from fdht.spec.task import OutputScaling, Task
 
 SMALL = "icebreaker"
 """The target that is written fastest."""
@@ -159,6 +163,62 @@ def test_a_c_compiler_reads_the_registers_as_they_are(exported, tmp_path):
     assert done.returncode == 0, done.stderr
     printed = subprocess.run([binary], capture_output=True, text=True, check=True).stdout
     assert {name: int(value) for name, value in map(str.split, printed.splitlines())} == expected
+
+
+@pytest.mark.parametrize("channels", [1, 16])
+def test_c_scales_real_values_as_the_driver_does(tmp_path, channels):
+    """By the formulas in the header, with its numbers: values to words, words to the numbers that were asked for."""
+    target, rng = find_target(SMALL), np.random.default_rng(channels)
+    spec = replace(fdht_lstm(16, 4, 2, (3, 2, 2, 2), (2, 2, 2, 2), 2), task=Task.REGRESS_STEPS)
+    outputs = OutputScaling((1.5, -20.123456789), (2.0, 1e-3 / 3))
+    scaling = Scaling(tuple(rng.normal(size=channels).tolist()), tuple(rng.uniform(1e-3, 1, channels).tolist()))
+    bundle = replace(random_bundle(rng, spec, plan(spec, target)), scaling=scaling, outputs=outputs)
+    path = tmp_path / "scaled.image"
+    compile_bundle(bundle, target).save(path)
+    files, image = image_files(path, target, NAME), Image.load(path)
+    facts = json.loads(files[f"{NAME}_image.json"])
+    assert facts["scaling"] == {"centre": [*scaling.centre], "step": [*scaling.step]}
+    assert facts["outputs"] == {"scales": [*outputs.scale], "means": [*outputs.mean]}
+    header = files[f"{NAME}_image.h"].decode()
+    assert "floor((v - centre) / step + 0.5) + MODEL_X_OFFSET" in header
+    assert "Logit k / 2^MODEL_LOGIT_FRACTION * MODEL_OUTPUT_SCALES[k] + MODEL_OUTPUT_MEANS[k] is the number." in header
+    (tmp_path / f"{NAME}_image.h").write_text(header)
+
+    values, logits = rng.normal(size=(1, 5, 16)) * 50, rng.integers(-(1 << 15), 1 << 15, (1, 5, 2))
+    numbers = [", ".join(map(repr, each.ravel().tolist())) for each in (values, logits)]
+    (tmp_path / "scale.c").write_text(SCALE_C.replace("FDHT", NAME.upper()) % (f"{NAME}_image.h", *numbers))
+    command = ["g++", "-x", "c", "-std=c99", "-Wall", "-Werror", tmp_path / "scale.c", "-lm", "-o", tmp_path / "scale"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    printed = subprocess.run([tmp_path / "scale"], capture_output=True, text=True, check=True).stdout.split()
+    words = scaling.to_words(values)
+    assert 0 < (words == 255).sum() < words.size, "some are clipped, and not all"
+    assert [int(word) for word in printed[: words.size]] == words.ravel().tolist()
+    assert np.allclose([*map(float, printed[words.size :])], Outputs(logits, image).values.ravel(), rtol=1e-12, atol=0)
+
+
+SCALE_C = """
+#include "%s"
+#include <math.h>
+#include <stdio.h>
+int main(void)
+{
+    const double centre[] = FDHT_MODEL_X_CENTRE, step[] = FDHT_MODEL_X_STEP;
+    const double scales[] = FDHT_MODEL_OUTPUT_SCALES, means[] = FDHT_MODEL_OUTPUT_MEANS;
+    const double values[] = {%s}, logits[] = {%s};
+    const double least = FDHT_MODEL_X_SIGNED ? -ldexp(1, FDHT_MODEL_X_BITS - 1) : 0;
+    for (unsigned k = 0; k < sizeof values / sizeof *values; k++) {
+        unsigned of = k %% FDHT_MODEL_FRAME_WORDS %% FDHT_MODEL_X_SCALES;
+        double word = floor((values[k] - centre[of]) / step[of] + 0.5) + FDHT_MODEL_X_OFFSET;
+        printf("%%.0f ", fmax(least, fmin(least + ldexp(1, FDHT_MODEL_X_BITS) - 1, word)));
+    }
+    for (unsigned k = 0; k < sizeof logits / sizeof *logits; k++) {
+        unsigned of = k %% FDHT_MODEL_CLASSES;
+        printf("%%.17g ", logits[k] / ldexp(1, FDHT_MODEL_LOGIT_FRACTION) * scales[of] + means[of]);
+    }
+    return 0;
+}
+"""
 
 
 def test_the_litex_example_connects_every_port(exported):

@@ -9,10 +9,10 @@ from fdht.compiler.planner import plan
 from fdht.model.data import from_arrays
 from fdht.model.presets import find_preset
 from fdht.model.project import Project
-from fdht.model.proposal import ROOM, SIZES, propose, trained
 from fdht.spec.errors import CapacityError, FileError, SpecError
 from fdht.spec.target import find_target
 from fdht.spec.task import Task
+from fdht.workflow.proposal import ROOM, SIZES, propose, trained
 
 
 def arrays(count: int = 30, steps: int = 4, values: int = 3, classes: int = 3) -> dict[str, np.ndarray]:
@@ -125,3 +125,14 @@ def test_what_cannot_be_proposed_is_said(fdht, mine, arguments, words):
     outcome = fdht(*arguments)
     assert outcome.code == 1 and words in outcome.sentence
     assert {path.name for path in mine.iterdir()} == {"mine.npz"}
+
+
+def test_what_is_proposed_is_explored(fdht, mine):
+    """Also where the search space does not hold the proposal: Optuna's warning is nothing to the user."""
+    options = ("--board", "icebreaker", "--trials", 1, "--epochs", 1)
+    outcome = fdht("explore", "--data", "mine.npz", *options, "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.figures["preset"] == "mine" and outcome.figures["trained"] == 1
+    assert outcome.figures["data"]["name"] == "mine.npz"
+    refused = fdht("explore", *options)
+    assert refused.code == 1 and "what is to be explored? name a preset, a project, or data" in refused.sentence

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from fdht.model import layers
 from fdht.model.layers import FDHTLSTM, FDHTLSTMLayer, HTLinear
+from fdht.model.recipe import RECURRENT_START
 from fdht.model.recurrence import Kept
 from fdht.spec.choose import FORMATS, chosen_lstm
 from fdht.spec.errors import SpecError
@@ -224,7 +225,7 @@ def test_from_the_meta_device(way):
         for layer in again.lstm_layers:
             box = layer.spec.h
             source = layer.recurrent or layer.weight
-            assert source.mean_square(box).item() == pytest.approx(1 / 3, rel=1e-4)
+            assert source.mean_square(box).item() == pytest.approx(RECURRENT_START / 3, rel=1e-4)
 
 
 def test_copies_and_old_names():

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fdht.model import contraction
 from fdht.model.contraction import BoxContraction, join_stages, left_to_right, stage_weights
 from fdht.model.layers import FDHTLSTM, Classifier, FDHTLSTMLayer, HTLinear, NetworkWeight
+from fdht.model.recipe import RECURRENT_START
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import balanced_tree, bt_network, dense_network, ht_network, linear_tree, tree_from, tt_network
@@ -162,12 +163,12 @@ def test_initialisation_keeps_the_variance(depth, rank):
     assert 0.8 < np.mean(ratios) < 1.25
 
 
-def check_variances(layer: FDHTLSTMLayer) -> None:
+def check_variances(layer: FDHTLSTMLayer, recurrent_start: float = RECURRENT_START) -> None:
     """Mean squares of the columns that x's and h's boxes meet, as the layer counts them and in the dense matrix."""
     spec = layer.spec
-    for weight, box, count in (
-        (layer.weight, spec.x, spec.inputs),
-        (layer.recurrent or layer.weight, spec.h, spec.hidden),
+    for weight, box, wanted in (
+        (layer.weight, spec.x, 1 / spec.inputs),
+        (layer.recurrent or layer.weight, spec.h, recurrent_start / spec.hidden),
     ):
         shape = weight.network.input_shape
         columns = np.arange(prod(shape)).reshape(shape)
@@ -176,18 +177,23 @@ def check_variances(layer: FDHTLSTMLayer) -> None:
         ].ravel()
         exact = weight.dense()[:, met].square().mean()
         torch.testing.assert_close(weight.mean_square(box), exact, rtol=1e-4, atol=0)
-        assert exact.item() == pytest.approx(1 / count, rel=1e-4)
+        assert exact.item() == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_recurrent_matrix_of_its_own_starts_with_its_own_variance():
     torch.manual_seed(0)
     network = tt_network((5, 4), (4, 4), 2)
-    check_variances(FDHTLSTMLayer(lstm_on(network, 20, 4, 0, recurrent=dense_network(4, (4, 4)))))
+    spec = lstm_on(network, 20, 4, 0, recurrent=dense_network(4, (4, 4)))
+    check_variances(FDHTLSTMLayer(spec))
+    again = FDHTLSTMLayer(spec, recurrent_start=1.0)
+    check_variances(again, 1.0)
+    again.reset_parameters()
+    check_variances(again, 1.0)
 
 
 @pytest.mark.parametrize(("depth", "kind"), KINDS)
 def test_every_kind_starts_with_the_same_variance(depth, kind, monkeypatch):
-    """W_x and W_h have mean squares 1 / N and 1 / H; before rescaling, entries have 1 on average over draws."""
+    """W_x and W_h have mean squares 1 / N and 1 / 3H; before rescaling, entries have 1 on average over draws."""
     network = every_kind(depth, 3)[kind]
     torch.manual_seed(0)
     check_variances(FDHTLSTMLayer(lstm_on(network, 20, 4, 0)))

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fdht import FDHTLSTM, HTLinear, fdht_lstm, parameter_groups
-from fdht.model.learning_rate import ALIKE
-from fdht.model.optimiser import REACH, set_rate
+from fdht.model.optimiser import BETAS, REACH, REST_DECAY, set_rate
+from fdht.model.recipe import ALIKE
 from fdht.spec.network import balanced_tree, bt_network, dense_network, ht_network, tt_network
 
 NETWORKS = {
@@ -54,7 +54,8 @@ def test_all_else_moves_by_the_rate_itself():
     factors = {id(parameter) for name, parameter in model.named_parameters() if "factors" in name}
     rest = [group for group in groups if id(group["params"][0]) not in factors]
     assert len(groups) == len(factors) + 1 and len(rest) == 1
-    assert (rest[0]["lr"], rest[0]["weight_decay"], len(rest[0]["params"])) == (0.01, 0.5, 3)
+    assert (rest[0]["lr"], rest[0]["weight_decay"], len(rest[0]["params"])) == (0.01, REST_DECAY, 3)
+    assert all(group["betas"] == BETAS for group in groups)
     set_rate(groups, 0.02)
     assert rest[0]["lr"] == 0.02 and all(group["lr"] == 0.02 * group["share"] for group in groups)
     (alike,) = parameter_groups(model, 0.01, 0.5, ALIKE)

@@ -18,9 +18,9 @@ from fdht.model.checkpoint import load_checkpoint
 from fdht.model.contraction import left_to_right
 from fdht.model.data import load
 from fdht.model.golden import GoldenLSTM
-from fdht.model.learning_rate import SCHEDULES, one_cycle
 from fdht.model.presets import Augmentation, find_preset
 from fdht.model.quantise import quantise
+from fdht.model.recipe import SCHEDULES, one_cycle
 from fdht.model.train import (
     TrainingDiverged,
     TrainingInterrupted,
@@ -163,7 +163,7 @@ def test_interrupted_before_anything_was_saved(tiny, tmp_path, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.functional, "cross_entropy", interrupt)
+    monkeypatch.setattr(training.objective, "loss", interrupt)
     with pytest.raises(TrainingInterrupted, match="nothing was saved"):
         train("tiny", tmp_path / "c")
     assert not list(tmp_path.iterdir())

@@ -44,6 +44,8 @@ def test_no_stage_is_narrower_than_the_matrix(size):
 @given(st.integers(1, 300), st.integers(1, 200), st.sampled_from(FORMATS[:-1]), st.integers(1, 6))
 @example(57_600, 256, "ht", 2)
 @example(1, 1024, "tt", 2)
+@example(12, 4000, "ht", 2)
+@example(1 << 24, 1 << 15, "ht", 1)
 def test_any_size_has_a_network(inputs, hidden, format, rank):
     """The specification checks itself: nothing overlaps or leaves its tensor."""
     spec = chosen_lstm(inputs, hidden, rank=rank, format=format)

@@ -1,10 +1,15 @@
 """The rules about clips: order of words, class of logits, which of many."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 
+from fdht.compiler.image import Image
 from fdht.host.device import Result
 from fdht.spec.clips import classes_of, in_sending_order, spread_over
 from fdht.spec.protocol import Status
+from fdht.spec.task import Task
 
 
 def test_the_class_is_the_first_of_the_largest_logits():
@@ -18,9 +23,10 @@ def test_without_a_head_the_class_is_minus_one():
 
 
 def test_a_device_names_the_first_of_equal_logits():
-    none, status = np.zeros(0, dtype=np.int64), Status.parse(bytes(Status.SIZE))
-    assert Result(np.array([2, 5, 5]), none, none, None, status).predicted == 1
-    assert Result(none, none, none, None, status).predicted == -1
+    none, rest = np.zeros(0, dtype=np.int64), {"every_h": None, "status": Status.parse(bytes(Status.SIZE))}
+    image = cast(Image, SimpleNamespace(task=Task.CLASSIFY))
+    assert Result(np.array([2, 5, 5]), image, none, none, **rest).predicted == 1
+    assert Result(none, image, none, none, **rest).predicted == -1
 
 
 def test_words_are_sent_in_the_order_that_names_their_positions():

@@ -7,8 +7,8 @@ from math import ceil, log2
 from fdht.compiler.explain import fill
 from fdht.compiler.planner import candidates
 from fdht.model.data import DataSet
-from fdht.model.learning_rate import BY_SIZE
 from fdht.model.presets import Preset
+from fdht.model.recipe import BY_SIZE, LEARNING_RATE, RECURRENT_START, WEIGHT_DECAY
 from fdht.spec.choose import chosen_lstm
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.lstm import LSTMSpec
@@ -20,12 +20,10 @@ SIZES = ((64, 12), (64, 8), (48, 8), (32, 8), (32, 6), (24, 6), (16, 6), (16, 4)
 ROOM = 0.9
 """The part of a memory that a proposed model fills at most."""
 
-LEARNING_RATE = 0.01
-
 BATCHES = (16, 64)
 """Fewest and most clips per step of the optimiser, where there are as many."""
 
-STEPS, EPOCHS, LONG = 600, (10, 60), 12_000
+STEPS, EPOCHS, LONG = 1_000, (10, 60), 12_000
 """Steps that a training has at least; epochs, fewest and most, and about how many steps they are where there are many
 clips.
 """
@@ -111,5 +109,7 @@ def trained(data: DataSet, spec: LSTMSpec, name: str, source: str) -> Preset:
         clips_per_epoch=clips,
         batch=batch,
         learning_rate=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
         rates=BY_SIZE,
+        recurrent_start=RECURRENT_START,
     )

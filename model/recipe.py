@@ -1,4 +1,4 @@
-"""How the learning rate changes over a training, and how it is shared out between parameters."""
+"""How a training starts, how its learning rate changes, and how it is shared out between parameters."""
 
 from collections.abc import Callable
 from math import cos, pi
@@ -28,3 +28,11 @@ BY_SIZE, ALIKE = "by-size", "alike"
 """The two ways to share out a rate: a factor's follows from its size (fdht.model.optimiser), or it is everybody's."""
 
 RATES = (BY_SIZE, ALIKE)
+
+LEARNING_RATE, WEIGHT_DECAY = 0.015, 0.3
+"""Of a training by size where nobody says more: of networks the decay, see fdht.model.optimiser."""
+
+RECURRENT_START = 1 / 3
+"""Mean square of the entries of W_h at the start, times H: that of torch's nn.LSTM. With 1, as the presets have it,
+long sequences and high rates run away sooner (docs/decisions/model.md).
+"""

@@ -1,5 +1,6 @@
 """A module of one's own to an accelerator: what it computes is what the module computes, and the gateware equals it."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from torch import nn
 
 import fdht
 from fdht import FDHTLSTM, fdht_lstm
-from fdht.accelerator import MismatchError
 from fdht.boards import find_board
+from fdht.compiled import MismatchError
 from fdht.compiler.image import Image
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec import container
@@ -170,11 +171,18 @@ def test_what_cannot_be_compiled_is_said_in_a_sentence(x, change, options, words
         refused(change(x), **options)
 
 
-def test_parameters_that_are_no_numbers_are_refused(x):
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_parameters_that_are_no_numbers_are_refused(x, value):
+    """Whichever: factors, biases, head, and what a part on the host keeps beside its parameters."""
+    for name in model().state_dict():
+        own = model()
+        with torch.no_grad():
+            own.state_dict()[name].view(-1)[-1] = value
+        with pytest.raises(SpecError, match=f"{re.escape(name)} holds infinities, NaN or nothing"):
+            refused(x, of=own)
     own = model()
-    with torch.no_grad():
-        own.head.bias[1] = torch.nan
-    with pytest.raises(SpecError, match=r"head\.bias holds infinities, NaN or nothing"):
+    own.register_buffer("mean", torch.full((1,), value))
+    with pytest.raises(SpecError, match="mean holds infinities, NaN or nothing"):
         refused(x, of=own)
 
 
