@@ -1,4 +1,5 @@
-"""What engines and their memories take of a part: multiplier blocks, block RAMs, SPRAMs.
+"""What engines and their memories take of a part: multiplier blocks, block RAMs, SPRAMs exactly; LUTs and flip-flops
+nearly.
 
 Boxes of the gateware say these numbers of themselves, a search of engines asks for them without building one, and every
 netlist is held against them.
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 
 from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, table_width
-from fdht.spec.instructions import WORD, words_for
+from fdht.spec.instructions import UNITS, WORD, words_for
+from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
 from fdht.spec.target import Target, Technology
 
 SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
@@ -194,3 +196,84 @@ def engine(target: Target) -> Resources:
         ),
         Resources(),
     )
+
+
+@dataclass(frozen=True)
+class Logic:
+    """What is made of a part's logic.
+
+    Attributes:
+        luts, ffs: LUTs of four inputs and flip-flops, as `fdht.boards.synthesis.Netlist` counts them.
+    """
+
+    luts: int
+    ffs: int
+
+
+@dataclass(frozen=True)
+class Prices:
+    """LUTs, or flip-flops, of a family's engines: each coefficient times what its name counts; see `counts`.
+
+    Attributes:
+        fixed: a design whatever its engine: host link, serial port, and what of the engine has one size.
+        instruction: a bit of the three units' instructions: registers, and the address generators that walk them.
+        element: a bit of an accumulator, in every element of the array.
+        lane: a bit of a data word: what every column has once, requantiser and ways to and from memories.
+        bank: a bit of a word of every bank of the scratchpad.
+        transposer: a bit of each of the Q² words of a transposer.
+        gate: a bit of the gate unit's product (the square of the data width).
+        counters, initial_state, collision: these features.
+        spi: an SPI port.
+    """
+
+    fixed: float = 0.0
+    instruction: float = 0.0
+    element: float = 0.0
+    lane: float = 0.0
+    bank: float = 0.0
+    transposer: float = 0.0
+    gate: float = 0.0
+    counters: float = 0.0
+    initial_state: float = 0.0
+    collision: float = 0.0
+    spi: float = 0.0
+
+
+def counts(target: Target, spi: bool = False) -> dict[str, float]:
+    """How much an engine has of what LUTs and flip-flops are predicted from, by the names of `Prices`.
+
+    Args:
+        spi: there is an SPI port beside it.
+    """
+    columns, features = target.columns, target.build.features
+    return {
+        "fixed": 1,
+        "instruction": sum(record(target).bits for record in UNITS.values()),
+        "element": target.multipliers * target.accumulator_width,
+        "lane": columns * target.data_width,
+        "bank": target.banks * columns * target.data_width,
+        "transposer": columns**2 * target.data_width if columns > 1 else 0,
+        "gate": target.data_width**2,
+        "counters": features.counters,
+        "initial_state": features.initial_state,
+        "collision": features.collision,
+        "spi": spi,
+    }
+
+
+# Fitted by docs/logic.py to docs/results/logic.json.
+_LOGIC: dict[tuple[Technology, Pipeline], tuple[Prices, Prices]] = {}
+"""LUTs and flip-flops of the families of engines that were measured: of a technology, with one pipeline."""
+
+
+def logic(target: Target, spi: bool = False) -> Logic | None:
+    """LUTs and flip-flops of a board's whole design with an engine; None where no engines like it were measured.
+
+    Args:
+        spi: the board has an SPI port.
+    """
+    prices = _LOGIC.get((target.build.technology, target.pipeline))
+    if prices is None:
+        return None
+    parts = counts(target, spi)
+    return Logic(*(round(sum(parts[name] * price for name, price in vars(each).items())) for each in prices))
