@@ -1,7 +1,7 @@
 """Measures the LUTs and flip-flops of engines of all sizes, and fits the coefficients of `fdht.spec.costs.logic`.
 
-.venv/bin/python -m docs.logic        measures with Yosys what is not kept yet (a minute each), keeps docs/results/logic.json
-.venv/bin/python -m docs.logic --fit  prints the coefficients, and each engine's prediction beside its measurement
+.venv/bin/python -m docs.logic        measures with Yosys (a minute each) what docs/results/logic.json does not have
+.venv/bin/python -m docs.logic --fit  prints the coefficients, and each prediction beside its measurement
 """
 
 import json

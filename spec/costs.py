@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, table_width
 from fdht.spec.instructions import UNITS, WORD, words_for
-from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
+from fdht.spec.pipeline import COMPACT
 from fdht.spec.target import Target, Technology
 
 SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
@@ -261,9 +261,47 @@ def counts(target: Target, spi: bool = False) -> dict[str, float]:
     }
 
 
-# Fitted by docs/logic.py to docs/results/logic.json.
-_LOGIC: dict[tuple[Technology, Pipeline], tuple[Prices, Prices]] = {}
-"""LUTs and flip-flops of the families of engines that were measured: of a technology, with one pipeline."""
+@dataclass(frozen=True)
+class Family:
+    """Engines of one technology and pipeline, as far as they were measured.
+
+    Attributes:
+        luts, ffs: coefficients, fitted by docs/logic.py.
+        columns: most columns of an engine that was measured.
+    """
+
+    luts: Prices
+    ffs: Prices
+    columns: int
+
+
+_LOGIC = {
+    (Technology.ICE40, COMPACT): Family(
+        Prices(
+            fixed=1049.0,
+            instruction=1.631,
+            element=1.081,
+            lane=30.39,
+            bank=7.597,
+            gate=0.2493,
+            counters=156.9,
+            spi=36.94,
+        ),
+        Prices(
+            fixed=665.8,
+            instruction=1.444,
+            element=1.379,
+            lane=9.633,
+            bank=2.408,
+            counters=144.3,
+            initial_state=0.5477,
+            collision=0.5477,
+            spi=35.93,
+        ),
+        columns=1,
+    ),
+}
+"""What LUTs and flip-flops are predicted for; of engines of other kinds too few were measured."""
 
 
 def logic(target: Target, spi: bool = False) -> Logic | None:
@@ -272,8 +310,11 @@ def logic(target: Target, spi: bool = False) -> Logic | None:
     Args:
         spi: the board has an SPI port.
     """
-    prices = _LOGIC.get((target.build.technology, target.pipeline))
-    if prices is None:
+    family = _LOGIC.get((target.build.technology, target.pipeline))
+    if family is None or target.columns > family.columns:
         return None
     parts = counts(target, spi)
-    return Logic(*(round(sum(parts[name] * price for name, price in vars(each).items())) for each in prices))
+    luts, ffs = (
+        round(sum(parts[name] * price for name, price in vars(each).items())) for each in (family.luts, family.ffs)
+    )
+    return Logic(luts, ffs)

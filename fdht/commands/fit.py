@@ -21,7 +21,7 @@ def fit(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A bundle, a checkpoint, a preset or a project. A bundle keeps its order of contraction and its widths.",
+            help="A bundle, a checkpoint, a preset or a project. Bundles keep their widths and order of contraction.",
         ),
     ],
     board: Annotated[str, BOARD],

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from fdht.boards.board import Board
 from fdht.boards import fullness
+from fdht.boards.board import Board
 from fdht.boards.fullness import KINDS, available, routed
 from fdht.compiler.arithmetic import fewest_macs
 from fdht.compiler.explain import fill
