@@ -175,7 +175,7 @@ class Search:
             factor_width=factor_width,
             accumulator_width=max(own.accumulator_width, data_width + factor_width),
             input_width=max(own.input_width, model.input_width or 0),
-            hidden=sum(spec.hidden for spec in model.layers),
+            hidden=max(sum(spec.hidden for spec in model.layers), model.layers[-1].classes),
         )
         self._found: dict[tuple[int, int], list[Sized]] = {}
         self._nearest: CapacityError | None = None
@@ -259,9 +259,9 @@ class Search:
                     try:
                         found.append(self._cut(self._with(rows, columns, banks, words, used["scratchpad"][0])))
                     except CapacityError as error:
-                        self._refused(error)
-                        if error.resource is Resource.FACTOR_WORDS:  # fewer are no way out
+                        if error.resource is Resource.FACTOR_WORDS:  # of the share, not of the part
                             break
+                        self._refused(error)
         return self._found[array]
 
     def _refused(self, error: CapacityError) -> None:
