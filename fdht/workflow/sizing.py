@@ -177,16 +177,26 @@ class Search:
             input_width=max(own.input_width, model.input_width or 0),
             hidden=max(sum(spec.hidden for spec in model.layers), model.layers[-1].classes),
         )
+        self._kinds = tuple(self.takes(own))  # of which all engines are known that are compared
         self._found: dict[tuple[int, int], list[Sized]] = {}
         self._nearest: CapacityError | None = None
 
     def arrays(self) -> list[tuple[int, int]]:
-        """Rows and columns that are looked at, the fewest multipliers first."""
+        """Rows and columns that are looked at, the fewest multipliers first.
+
+        Where LUTs and flip-flops of the board's own engine are predicted, those of which they are not are left out:
+        nobody could say that they stay within what was routed.
+        """
         own = self.board.engine
         beside = costs.engine(own).multipliers - own.multipliers + self._around.multipliers
         most = self._limits.get("multipliers", own.multipliers + beside) - beside
         every = {(rows, columns) for rows in (*ROWS, own.rows) for columns in (*COLUMNS, own.columns)}
-        return sorted((each for each in every if each[0] * each[1] <= most), key=lambda each: (each[0] * each[1], each))
+        known = [
+            each
+            for each in every
+            if each[0] * each[1] <= most and set(self._kinds) <= set(self.takes(self._least(*each)))
+        ]
+        return sorted(known, key=lambda each: (each[0] * each[1], each))
 
     def smallest(self) -> Sized:
         """The engine that takes the least of the part.
@@ -340,7 +350,8 @@ class Search:
         if part is None:
             return float(target.multipliers)
         there = available(part)
-        return sum(taken / there[kind] for kind, taken in self.takes(target).items() if there[kind])
+        takes = self.takes(target)
+        return sum(takes[kind] / there[kind] for kind in self._kinds if there[kind])
 
 
 def run(output: Output, model: Model, board: Board) -> tuple[dict, dict[str, Target]]:

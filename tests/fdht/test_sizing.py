@@ -95,6 +95,14 @@ def test_explore_proposes_nothing_that_was_not_routed(monkeypatch):
     assert engine_for(board, 8, 1, 16, 12) is board.engine  # which is built, whatever is predicted
 
 
+def test_engines_are_compared_by_what_is_known_of_all(monkeypatch):
+    """Two columns on iCE40 take LUTs of which nothing is known: that must not make them small."""
+    monkeypatch.setattr(sizing, "COLUMNS", (1, 2))
+    model = sizing.find_model(TINY.name, None)
+    assert {columns for _, columns in sizing.Search(model, find_board("icebreaker")).arrays()} == {1}
+    assert {columns for _, columns in sizing.Search(model, find_board("tangnano9k")).arrays()} == {1, 2}
+
+
 def test_a_board_of_an_unknown_part():
     """Nothing is refused where nothing is known."""
     board = replace(find_board("icebreaker"), part=("--up9k",))
