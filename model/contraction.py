@@ -106,7 +106,8 @@ def joining(
     size = {
         name: length for of, shape in zip(names, shapes, strict=True) for name, length in zip(of, shape, strict=True)
     }
-    left, pairs = list(names), list[_Pair]()
+    left = list(names)
+    pairs: list[_Pair] = []  # torch.compile cannot trace list[_Pair]()
     while len(left) > 1:
         joined: list[tuple[int, int, int, set[str]]] = []
         for a, b in combinations(range(len(left)), 2):

@@ -52,6 +52,8 @@ class Placed:
         head: the linear layer on top, and its name.
         steps: which steps the head is asked for: the last of a sequence, or each.
         host: names of submodules that the user keeps on the host, in front of the first layer.
+        softmax: whether the module ends in a softmax, which the engine leaves out.
+        time_first: whether the head is given T × B × H.
     """
 
     module: nn.Module
@@ -59,6 +61,25 @@ class Placed:
     head: tuple[str, nn.Module]
     steps: str
     host: tuple[str, ...] = ()
+    softmax: bool = False
+    time_first: bool = False
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """What the module's own head gives for an x of the module's: B × K, or B × T × K if it is asked for each."""
+        seen: list[Tensor] = []
+        with _evaluating(self.module), torch.no_grad():
+            handle = self.head[1].register_forward_hook(lambda _part, _given, gave: seen.append(gave))
+            try:
+                _called(self.module, x)
+            finally:
+                handle.remove()
+        samples = len(self.inputs(x))
+        if self.time_first:
+            gave = seen[-1].unflatten(0, (-1, samples)) if seen[-1].dim() == 2 else seen[-1]
+            gave = gave.transpose(0, 1)
+        else:
+            gave = seen[-1].reshape(samples, -1, seen[-1].shape[-1])
+        return gave if self.steps == EACH else gave[:, -1]
 
     def inputs(self, x: Tensor) -> Tensor:
         """What the first layer is given for an x of the module's: B × T × N. Runs only what is in front of it."""
@@ -70,7 +91,7 @@ class Placed:
         with _evaluating(self.module), torch.no_grad():
             handle = layer.register_forward_pre_hook(stop, with_kwargs=True)
             try:
-                self.module(x)
+                _called(self.module, x)
             except _Reached as reached:
                 return _batch_first(layer, reached.value)
             finally:
@@ -110,6 +131,8 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Plac
     Raises:
         SpecError: what the engine cannot run, by its name in the module, with what to do.
     """
+    if not isinstance(module, nn.Module):
+        raise SpecError(f"{module!r:.80} is no torch.nn.Module; pass one that was trained")
     known = dict(module.named_modules())
     for name in host:
         if name not in known or name == "":
@@ -139,11 +162,10 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Plac
                 f"what {above.name} is given is not what {below.name} gives for each step: something between changes "
                 "values, and the engine passes h on as it is; take it out"
             )
-    head, steps = _head(calls, layers[-1])
-    _check_end(head, output)
-    return Placed(
-        module, tuple((call.name, call.module) for call in layers), (head.name, head.module), steps, tuple(host)
-    )
+    head, steps, time_first = _head(calls, layers[-1])
+    steps, softmax = _end(head, output, steps, time_first)
+    parts = tuple((call.name, call.module) for call in layers)
+    return Placed(module, parts, (head.name, head.module), steps, tuple(host), softmax, time_first)
 
 
 @contextmanager
@@ -170,7 +192,19 @@ def _watched(module: nn.Module, x: Tensor, host: Sequence[str]) -> tuple[list[_C
     with ExitStack() as stack:
         for name, part in _parts(module, host):
             stack.callback(part.register_forward_hook(hook(name), with_kwargs=True).remove)
-        return calls, module(x)
+        return calls, _called(module, x)
+
+
+def _called(module: nn.Module, x: Tensor) -> Any:
+    """What a module gives for samples; what it says of those it cannot take, in a sentence."""
+    try:
+        return module(x)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SpecError(
+            f"{type(module).__name__} cannot be called with samples of {tuple(x.shape)}, {x.dtype} ({why}); pass what "
+            "it is trained with, samples first"
+        ) from None
 
 
 def _parts(module: nn.Module, host: Sequence[str], name: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -282,8 +316,8 @@ def _check_front(first: _Call, x: Tensor, host: Sequence[str]) -> None:
         )
 
 
-def _head(calls: list[_Call], top: _Call) -> tuple[_Call, str]:
-    """The linear layer on top, and the steps that it is asked for."""
+def _head(calls: list[_Call], top: _Call) -> tuple[_Call, str, bool]:
+    """The linear layer on top, the steps that it is given, and whether these come first."""
     behind = calls[calls.index(top) + 1 :]
     heads = [call for call in behind if isinstance(call.module, HEADS)]
     if not heads:
@@ -296,31 +330,41 @@ def _head(calls: list[_Call], top: _Call) -> tuple[_Call, str]:
     (head,) = heads
     given, each = _input(head.name, head.given, head.keywords), _sequence(top)
     if _equal(given, each[:, -1]) or _equal(given, each[:, -1:]):
-        return head, LAST
+        return head, LAST, False
     if _equal(given, each) or _equal(given, each.flatten(0, 1)):
-        return head, EACH
+        return head, EACH, False
     if _equal(given, each.transpose(0, 1)):
-        return head, EACH
+        return head, EACH, True
     raise SpecError(
         f"{head.name} is given neither h of the last step of {top.name} nor h of each step: something between changes "
         "values (a mean over time, a nonlinearity), which the engine does not have; take it out"
     )
 
 
-def _check_end(head: _Call, output: Any) -> None:
-    """Behind the head only what keeps the order of its outputs."""
-    gave = head.gave
+def _end(head: _Call, output: Any, steps: str, time_first: bool) -> tuple[str, bool]:
+    """Which steps of the head the module returns, and whether through a softmax; behind the head only what keeps the
+    order of its outputs.
+    """
     output = output[0] if isinstance(output, tuple) and output else output
-    if not isinstance(output, Tensor) or output.numel() != gave.numel():
+    gave = head.gave
+    ways = [(gave, steps)]
+    if steps == EACH:
+        each = gave.transpose(0, 1) if time_first else gave
+        ways += [(each, EACH), (each.transpose(0, 1), EACH), (each[:, -1], LAST)] if each.dim() == 3 else []
+    if not isinstance(output, Tensor) or output.numel() not in {way.numel() for way, _ in ways}:
         raise SpecError(
             f"the module does not return what {head.name} gives; return its outputs, alone or first of a tuple"
         )
-    shaped = output.reshape(gave.shape)
-    same = torch.equal(shaped, gave) or any(
-        torch.allclose(shaped, function(gave, dim=-1), atol=1e-6) for function in (torch.softmax, torch.log_softmax)
+    for way, asked in ways:
+        for function in (None, torch.softmax, torch.log_softmax):
+            made = way if function is None else function(way, dim=-1)
+            shapes = [made.reshape(output.shape)] if made.numel() == output.numel() else []
+            shapes += [made.movedim(-1, 1)] if made.movedim(-1, 1).shape == output.shape else []
+            if any(torch.equal(each, output) for each in shapes):
+                return asked, function is not None
+            if function is not None and any(torch.allclose(each, output, atol=1e-6) for each in shapes):
+                return asked, True
+    raise SpecError(
+        f"the module changes what {head.name} gives by something else than a softmax; do that on the host, behind "
+        "the accelerator's outputs"
     )
-    if not same:
-        raise SpecError(
-            f"the module changes what {head.name} gives by something else than a softmax; do that on the host, behind "
-            "the accelerator's outputs"
-        )

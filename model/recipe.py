@@ -29,7 +29,7 @@ BY_SIZE, ALIKE = "by-size", "alike"
 
 RATES = (BY_SIZE, ALIKE)
 
-LEARNING_RATE, WEIGHT_DECAY = 0.015, 0.3
+LEARNING_RATE, WEIGHT_DECAY = 0.01, 0.3
 """Of a training by size where nobody says more: of networks the decay, see fdht.model.optimiser."""
 
 RECURRENT_START = 1 / 3

@@ -136,3 +136,26 @@ def test_what_is_proposed_is_explored(fdht, mine):
     assert outcome.figures["data"]["name"] == "mine.npz"
     refused = fdht("explore", *options)
     assert refused.code == 1 and "what is to be explored? name a preset, a project, or data" in refused.sentence
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [('task = "classify"', 'task = "regress"'), ("outputs = 3", "outputs = 5"), ("inputs = 2", "inputs = 1")],
+)
+def test_a_project_that_does_not_fit_its_data(fdht, tmp_path, was, now):
+    x = np.random.default_rng(0).normal(size=(30, 5, 2))
+    np.savez(tmp_path / "mine.npz", x=x, y=np.arange(30) % 3)
+    assert fdht("new", "--data", "mine.npz", "--hidden", 8, "--rank", 2).code == 0
+    text = (tmp_path / "mine.toml").read_text()
+    assert was in text
+    (tmp_path / "mine.toml").write_text(text.replace(was, now))
+    refused = fdht("train", "mine.toml")
+    assert refused.code == 1 and "set task, inputs and outputs to these" in refused.err
+    assert not list((tmp_path / "build").glob("*.checkpoint"))
+
+
+def test_a_rank_of_none_and_a_table_of_none(fdht, tmp_path):
+    (tmp_path / "mine.csv").write_text("sequence,a,label\n")
+    refused = fdht("data", "mine.csv")
+    assert refused.code == 1 and "has no rows that train" in refused.err
+    assert fdht("train", "--data", "mine.npz", "--rank", 0).code == 2

@@ -188,3 +188,34 @@ def test_what_cannot_go_is_named_with_a_way_out(forward, parts, words):
 def test_a_lone_layer_is_no_model():
     with pytest.raises(SpecError, match="a lone LSTM is no model; give a module with an LSTM and a linear layer"):
         place_module(nn.LSTM(6, 8), X)
+
+
+def test_a_head_for_each_step_of_which_the_last_is_returned():
+    """And outputs with the classes before the steps, as torch's cross entropy wants them."""
+
+    class Net(nn.Module):
+        def __init__(self, end, batch_first=True):
+            super().__init__()
+            self.lstm, self.head, self.end = nn.LSTM(4, 8, batch_first=batch_first), nn.Linear(8, 3), end
+            self.batch_first = batch_first
+
+        def forward(self, x):
+            return self.end(self.head(self.lstm(x if self.batch_first else x.transpose(0, 1))[0]))
+
+    x = torch.randn(5, 6, 4)
+    for end, batch_first, steps, softmax in (
+        (lambda out: out[:, -1], True, LAST, False),
+        (lambda out: out[:, -1].softmax(-1), True, LAST, True),
+        (lambda out: out.transpose(1, 2), True, EACH, False),
+        (lambda out: out.log_softmax(-1).transpose(1, 2), True, EACH, True),
+        (lambda out: out.transpose(0, 1), False, EACH, False),
+        (lambda out: out, False, EACH, False),
+        (lambda out: out[-1], False, LAST, False),
+    ):
+        model = Net(end, batch_first)
+        placed = place_module(model, x)
+        assert (placed.steps, placed.softmax) == (steps, softmax)
+        with torch.no_grad():
+            each = model.head(model.lstm(x if batch_first else x.transpose(0, 1))[0])
+        each = each if batch_first else each.transpose(0, 1)
+        torch.testing.assert_close(placed.outputs(x), each if steps == EACH else each[:, -1])
