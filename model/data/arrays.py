@@ -189,6 +189,8 @@ def as_array(array: Any) -> np.ndarray:
 
 
 def _plain(array: Any, what: str) -> np.ndarray:
+    if np.ma.is_masked(array):
+        raise SpecError(f"{what} has masked values; fill them in (x.filled(0)) or leave such samples out")
     try:
         return as_array(array)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -306,6 +308,8 @@ def _truth(y: Any, part: _Sequences, what: str) -> np.ndarray:
         raise SpecError(f"{what} has shape {found.shape}, which holds nothing; there is a label or a target for each")
     if found.ndim == 2 and found.shape[1] == 1 and found.dtype.kind != "f" and part.steps != 1:
         found = found[:, 0]
+    if found.ndim == 3 and found.shape[1:] == (part.steps, 1) and found.dtype.kind != "f":
+        found = found[:, :, 0]
     return found
 
 
