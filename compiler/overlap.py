@@ -39,7 +39,7 @@ def overlapped(programs: StepPrograms, target: Target) -> StepPrograms:
 
 
 def earliest_copy(contraction: Contraction, step: GateInstruction) -> int:
-    """First cycle, counted from the start of a contraction, in which a STEP may start behind which h is copied to a bank
+    """First cycle, counted from the start of a contraction, in which a STEP may start behind which h goes to a bank
     that the contraction reads: it may go on computing rows that hold no unit.
     """
     target = contraction.target
