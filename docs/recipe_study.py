@@ -328,6 +328,8 @@ def tables(rows: list[dict]) -> str:
     lines = []
     for sets, what in ((CLASSES, "accuracy"), (NUMBERS, "RMSE")):
         there = [name for name in sets if all(len(figures(rows, of, name)) == len(SEEDS) for of in (DENSE, *SCALES))]
+        if not there:
+            continue
         lines += ["", f"| {what} on the test split, mean of 3 seeds | samples · steps × values | outputs | "]
         lines[-1] += " | ".join((f"{DENSE} (its rate)", *SCALES, "parameters")) + " |"
         lines.append("|---" * (len(SCALES) + 5) + "|")
