@@ -198,7 +198,6 @@ def train(
         int | None,
         typer.Option(
             help="One rank for every node of the dimension tree; needed with another number of modes.",
-            min=1,
             rich_help_panel=MODEL,
         ),
     ] = None,

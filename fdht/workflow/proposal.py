@@ -65,6 +65,8 @@ def propose(data: DataSet, target: Target, *, hidden: int | None = None, rank: i
             f"{data.name} has raw words of {data.input_format.raw.width} bits, {target.name} takes "
             f"{target.input_width}; read it with --input-bits {target.input_width}"
         )
+    if rank is not None and rank < 1:
+        raise SpecError(f"rank {rank} of a network; it is at least 1")
     sizes = dict.fromkeys((hidden or h, rank or r) for h, r in SIZES)
     found, refusal, seen = False, None, set[LSTMSpec]()
     for h, r in sizes:

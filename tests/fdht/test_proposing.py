@@ -158,4 +158,6 @@ def test_a_rank_of_none_and_a_table_of_none(fdht, tmp_path):
     (tmp_path / "mine.csv").write_text("sequence,a,label\n")
     refused = fdht("data", "mine.csv")
     assert refused.code == 1 and "has no rows that train" in refused.err
-    assert fdht("train", "--data", "mine.npz", "--rank", 0).code == 2
+    np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).normal(size=(30, 5, 2)), y=np.arange(30) % 3)
+    refused = fdht("train", "--data", "mine.npz", "--rank", 0)
+    assert refused.code == 1 and "rank 0 of a network; it is at least 1" in refused.err
