@@ -68,8 +68,12 @@ class Placed:
     def outputs(self, x: Tensor) -> Tensor:
         """What the module's own head gives for an x of the module's: B × K, or B × T × K if it is asked for each."""
         seen: list[Tensor] = []
+
+        def keep(_part: nn.Module, _given: tuple, gave: Tensor) -> None:
+            seen.append(gave)
+
         with _evaluating(self.module), torch.no_grad():
-            handle = self.head[1].register_forward_hook(lambda _part, _given, gave: seen.append(gave))
+            handle = self.head[1].register_forward_hook(keep)
             try:
                 _called(self.module, x)
             finally:
