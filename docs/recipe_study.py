@@ -36,14 +36,12 @@ from fdht.model.presets import Preset
 from fdht.model.recipe import SCHEDULES
 from fdht.model.train import TrainingDiverged, TrainingOptions, train
 from fdht.spec.score import score
+from fdht.spec.target import DEFAULT_TARGET
 from fdht.workflow.proposal import propose, trained
 
 PAGE = Path(__file__).with_name("training.md")
 RESULTS = Path(__file__).parent / "results" / "recipe.json"
 BEGIN, END = "<!-- recipe: python -m docs.recipe_study -->", "<!-- end of recipe -->"
-
-BOARD = "ulx3s-85f"
-"""What `fdht train --data` proposes a model for."""
 
 SEEDS = (0, 1, 2)
 
@@ -213,7 +211,7 @@ def work(name: str, file: str | None, model: str, seed: int, rate: float | None,
     torch.set_num_threads(1)
     source = Source(name) if file is None else Source(Path(file).name, str(Path(file).parent))
     data = load(source)
-    spec = next(propose(data, find_board(BOARD).engine)).spec
+    spec = next(propose(data, find_board(DEFAULT_TARGET).engine)).spec
     preset = trained(data, spec, name.lower(), source.name)
     start = os.times()
     if model == DENSE:

@@ -25,6 +25,7 @@ from fdht.model.train import TrainingDiverged, TrainingInterrupted, TrainingOpti
 from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError
 from fdht.spec.record import read_kept
+from fdht.spec.target import DEFAULT_TARGET
 from fdht.spec.task import only_classes
 from fdht.studies import accuracy
 from fdht.studies.accuracy import RESULTS, Row
@@ -39,9 +40,6 @@ CACHE = Path("build/baselines")
 """Where trainings are kept, below the current directory, each named by all that it depends on but the code: whoever
 changes how models are trained removes them.
 """
-
-BOARD = "ulx3s-85f"
-"""Whose engine a model must fit that is proposed for a file of data, as where fdht train proposes one."""
 
 RATES = (0.01, 0.003, 0.001)
 """Learning rates to choose from."""
@@ -164,7 +162,7 @@ def _preset(output: Output, name: str) -> Preset:
         return PRESETS[name]
     if is_file_name(name):
         path = Path(name).resolve()
-        preset, data, _ = proposed(output, Source(path.name, str(path.parent)), BOARD, None, None)
+        preset, data, _ = proposed(output, Source(path.name, str(path.parent)), DEFAULT_TARGET, None, None)
     elif Path(name).suffix == SUFFIX:
         preset = find_preset(name)
         data = packaged(preset.data)
