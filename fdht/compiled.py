@@ -220,7 +220,7 @@ def compile(
     labels: Values | None = None,
     class_names: Sequence[str] = (),
     regression: bool = False,
-    host: Sequence[str] = (),
+    host: Sequence[str] | str = (),
     ranks: int | None = None,
     bits: int = 8,
     name: str = "",
@@ -237,7 +237,7 @@ def compile(
         labels: what is true of these, if the bundle is to say: classes, or real numbers of a regression.
         class_names: of the classes, in their order.
         regression: the outputs are real numbers, not logits.
-        host: names of submodules in front of the first LSTM that stay on the host.
+        host: names of submodules in front of the first LSTM that stay on the host, or the name of one.
         ranks: that each nn.LSTM is brought to; left out, it stays dense.
         bits: of a raw input word, 8 or 16; boards' engines take 8.
         name: of the model, for reports.

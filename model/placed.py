@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, permutations
 from typing import Any
 
 import torch
@@ -98,7 +98,9 @@ class Placed:
             try:
                 _called(self.module, x)
             except _Reached as reached:
-                return _batch_first(layer, reached.value)
+                given = _batch_first(layer, reached.value)
+                _check_front(name, given, x, self.host)
+                return given
             finally:
                 handle.remove()
         raise SpecError(f"the module no longer calls {name}; compile it as it was traced")
@@ -123,7 +125,7 @@ class _Call:
     gave: Any
 
 
-def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Placed:
+def place_module(module: nn.Module, x: Tensor, host: Sequence[str] | str = ()) -> Placed:
     """Finds the parts of a module that go to the engine.
 
     Args:
@@ -131,11 +133,13 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Plac
             and `nn.LSTM` are layers. Dropout, identities and reshapes may be anywhere between, a
             softmax at the end.
         x: what the module is called with, more than one sample and several steps.
-        host: names of submodules in front of the first layer (as `named_modules` has them) that stay on the host.
+        host: names of submodules in front of the first layer (as `named_modules` has them) that stay on the host, or
+            the name of one.
 
     Raises:
         SpecError: what the engine cannot run, by its name in the module, with what to do.
     """
+    host = (host,) if isinstance(host, str) else host
     if not isinstance(module, nn.Module):
         raise SpecError(f"{module!r:.80} is no torch.nn.Module; pass one that was trained")
     known = dict(module.named_modules())
@@ -160,7 +164,7 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Plac
     _refuse(calls, layers, host)
     for call in layers:
         _check_layer(call)
-    _check_front(layers[0], x, host)
+    _check_front(layers[0].name, _given(layers[0]), x, host)
     for below, above in pairwise(layers):
         if not _equal(_sequence(below), _given(above)):
             raise SpecError(
@@ -311,14 +315,22 @@ def _equal(a: Any, b: Tensor) -> bool:
     return isinstance(a, Tensor) and a.shape == b.shape and bool(torch.equal(a, b))
 
 
-def _check_front(first: _Call, x: Tensor, host: Sequence[str]) -> None:
-    """Without parts on the host, the first layer must be given the module's own numbers."""
-    given = _given(first)
-    if not host and not (given.numel() == x.numel() and torch.equal(given.flatten(), x.to(given.dtype).flatten())):
-        raise SpecError(
-            f"{first.name} is given other numbers than the module: something in front of it changes them. Put that "
-            "into a submodule and keep it on the host (host=['its name']), or leave it out and scale the data before"
-        )
+def _check_front(name: str, given: Tensor, x: Tensor, host: Sequence[str]) -> None:
+    """Without parts on the host, the first layer (B × T × N) must be given the module's own numbers."""
+    own = x.to(given.dtype)
+    if host or (given.numel() == own.numel() and torch.equal(given.flatten(), own.flatten())):
+        return
+    ways_out = "Put that into a submodule and keep it on the host (host=['its name']), or leave it out and"
+    for order in permutations(range(own.dim())) if own.dim() == 3 else ():
+        if _equal(own.permute(order), given):
+            raise SpecError(
+                f"{name} is given the module's samples of {tuple(x.shape)} in another order, as {tuple(given.shape)}: "
+                f"samples, steps, values. {ways_out} pass samples in that order"
+            )
+    raise SpecError(
+        f"{name} is given other numbers than the module: something in front of it changes them. {ways_out} scale the "
+        "data before"
+    )
 
 
 def _head(calls: list[_Call], top: _Call) -> tuple[_Call, str, bool]:

@@ -321,6 +321,10 @@ def _task(y: np.ndarray, part: _Sequences, asked: str | None, named: bool, what:
     if asked is not None:
         found = Task(str(asked))
     elif y.dtype.kind == "f":
+        if y.ndim > 1 and y.shape[-1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(axis=-1) == 1).all():
+            raise SpecError(
+                f"{what} of shape {y.shape} is one-hot; for classes pass y.argmax(-1), or say task='regress' for numbers"
+            )
         found = Task.REGRESS_STEPS if y.ndim == 3 else Task.REGRESS
     elif y.ndim == 1:
         distinct = len(np.unique(y)) if y.dtype.kind in "iu" and not named else 0

@@ -260,6 +260,7 @@ def holed(value: float) -> np.ndarray:
         ({"y": np.ones(30)}, "y of arrays is always 1; there is nothing to learn"),
         ({"y": np.where(np.arange(30) == 4, np.nan, np.arange(30))}, "sample 4 of y of arrays holds nan"),
         ({"y": np.eye(3, dtype=int)[LABELS]}, r"of one-hot labels take y.argmax\(1\)"),
+        ({"y": np.eye(3)[LABELS]}, r"y of arrays of shape \(30, 3\) is one-hot; for classes pass y.argmax\(-1\)"),
         ({"y": [None] * 30}, "y of arrays holds object; labels are whole numbers or words"),
         ({"y": np.r_[LABELS[:28], 7, 7]}, "class 7 has 2 samples; 3 are needed, one each to train, test, validate"),
         ({"y_test": LABELS + 1, "x_test": some()}, "class 3 of arrays is in no sample that trains"),

@@ -119,6 +119,7 @@ def test_what_stays_on_the_host_is_run_there():
         place_module(model, X)
     placed = place_module(model, X, host=["front"])
     torch.testing.assert_close(placed.inputs(X), front(X))
+    assert place_module(model, X, host="front").host == ("front",)
     with pytest.raises(SpecError, match="has no part 'back' for the host; it has lstm"):
         place_module(model, X, host=["back"])
     with pytest.raises(SpecError, match="dropout runs behind lstm; only what is in front can stay on the host"):
@@ -127,6 +128,14 @@ def test_what_stays_on_the_host_is_run_there():
 
 def scaled(self, x):
     return self.head(self.lstm(x * 2)[0][:, -1])
+
+
+def transposed(self, x):
+    return self.head(self.lstm(x.transpose(1, 2))[0][:, -1])
+
+
+def clamped(self, x):
+    return self.head(self.lstm(x.clamp(-9, 9))[0][:, -1])
 
 
 def pooled(self, x):
@@ -170,6 +179,11 @@ def dropped(self, x):
         (Model.forward, {"lstm": nn.LSTM(6, 4, batch_first=True, bidirectional=True)}, "lstm is bidirectional.*False"),
         (Model.forward, {"lstm": nn.LSTM(6, 9, batch_first=True, proj_size=8)}, "proj_size = 8.*train without"),
         (scaled, {}, r"lstm is given other numbers than the module.*host="),
+        (
+            transposed,
+            {"lstm": nn.LSTM(5, 8, batch_first=True)},
+            r"the module's samples of \(3, 5, 6\) in another order, as \(3, 6, 5\): samples, steps, values",
+        ),
         (pooled, {}, "head is given neither h of the last step of lstm nor h of each step"),
         (activated, {}, "changes what head gives by something else than a softmax"),
         (two_heads, {"more": nn.Linear(4, 4)}, "more follows head: the engine has one linear layer"),
@@ -183,6 +197,12 @@ def dropped(self, x):
 def test_what_cannot_go_is_named_with_a_way_out(forward, parts, words):
     with pytest.raises(SpecError, match=words):
         place_module(variant(forward, **parts), X)
+
+
+def test_what_no_traced_sample_reached_is_found_where_one_does():
+    placed = place_module(variant(clamped), X)
+    with pytest.raises(SpecError, match="lstm is given other numbers than the module"):
+        placed.inputs(10 * X)
 
 
 def test_a_lone_layer_is_no_model():
