@@ -78,12 +78,11 @@ class Placed:
                 _called(self.module, x)
             finally:
                 handle.remove()
-        samples = len(self.inputs(x))
         if self.time_first:
-            gave = seen[-1].unflatten(0, (-1, samples)) if seen[-1].dim() == 2 else seen[-1]
+            gave = seen[-1].unflatten(0, (-1, len(x))) if seen[-1].dim() == 2 else seen[-1]
             gave = gave.transpose(0, 1)
         else:
-            gave = seen[-1].reshape(samples, -1, seen[-1].shape[-1])
+            gave = seen[-1].reshape(len(x), -1, seen[-1].shape[-1])
         return gave if self.steps == EACH else gave[:, -1]
 
     def inputs(self, x: Tensor) -> Tensor:

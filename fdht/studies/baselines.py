@@ -8,6 +8,7 @@ on the validation split, with the seeds and the epochs of the final trainings; t
 import hashlib
 import json
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -191,13 +192,17 @@ def _all(output: Output, what: str, trainings: Sequence[Training], jobs: int) ->
     for training in trainings:
         if training not in waiting:
             yield training, training.run()
-    done = len(trainings) - len(waiting)
+    done = first = len(trainings) - len(waiting)
+    begin = time.monotonic()
     try:
         with output.progress(f"{what} ({len(trainings)} models)", len(trainings)) as advance:
             for training, result in _side_by_side(waiting, jobs) if jobs > 1 else _in_turn(waiting, advance, done):
                 yield training, result
                 done += 1
                 advance(done, note=training.name)
+                if done == first + 1 and done < len(trainings):
+                    minutes = (time.monotonic() - begin) * (len(trainings) - done) / jobs / 60
+                    output.say(f"{what}: about {minutes:,.0f} minutes left, if all take as long as {training.name}")
     except (KeyboardInterrupt, TrainingInterrupted):
         output.say(f"{what}: {done} of {len(trainings)} models are done and kept; the same command goes on from there")
         raise KeyboardInterrupt from None

@@ -323,7 +323,7 @@ def _task(y: np.ndarray, part: _Sequences, asked: str | None, named: bool, what:
     elif y.dtype.kind == "f":
         if y.ndim > 1 and y.shape[-1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(axis=-1) == 1).all():
             raise SpecError(
-                f"{what} of shape {y.shape} is one-hot; for classes pass y.argmax(-1), or say task='regress' for numbers"
+                f"{what} of shape {y.shape} is one-hot; for classes pass y.argmax(-1), for numbers task='regress'"
             )
         found = Task.REGRESS_STEPS if y.ndim == 3 else Task.REGRESS
     elif y.ndim == 1:

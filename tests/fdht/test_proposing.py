@@ -116,6 +116,7 @@ def test_the_board_of_a_project_counts(fdht, mine):
         refused = fdht(command, "mine.toml")
         assert refused.code == 1 and "mine.toml: there is no board 'mine'; known: icebreaker" in refused.sentence
 
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
