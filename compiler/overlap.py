@@ -28,11 +28,23 @@ def overlapped(programs: StepPrograms, target: Target) -> StepPrograms:
     for of_array, of_gates in zip(writers, steps, strict=True):
         writer, step = array[of_array], gates[of_gates]
         contraction = Contraction(writer, target)
-        delay = max(0, earliest_step(contraction, step) - timing.token(target) - timing.start(target))
+        earliest = earliest_step(contraction, step)
+        if target.single_port:
+            earliest = max(earliest, earliest_copy(contraction, step))
+        delay = max(0, earliest - timing.token(target) - timing.start(target))
         # What is added to is read in the place of the gate unit's z.
         if not writer.add and delay <= longest and delay < contraction.done:
             array[of_array], gates[of_gates] = replace(writer, early=1), replace(step, delay=delay)
     return replace(programs, array=tuple(array), gates=tuple(gates))
+
+
+def earliest_copy(contraction: Contraction, step: GateInstruction) -> int:
+    """First cycle, counted from the start of a contraction, in which a STEP may start behind which h goes to a bank
+    that the contraction reads: it may go on computing rows that hold no unit.
+    """
+    target = contraction.target
+    read = contraction.issued + timing.address(target) + timing.read(target)
+    return read - timing.gate(target, GateOp.STEP, units_of(step)).done
 
 
 def earliest_step(contraction: Contraction, step: GateInstruction) -> int:

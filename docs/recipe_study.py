@@ -36,14 +36,12 @@ from fdht.model.presets import Preset
 from fdht.model.recipe import SCHEDULES
 from fdht.model.train import TrainingDiverged, TrainingOptions, train
 from fdht.spec.score import score
+from fdht.spec.target import DEFAULT_TARGET
 from fdht.workflow.proposal import propose, trained
 
 PAGE = Path(__file__).with_name("training.md")
 RESULTS = Path(__file__).parent / "results" / "recipe.json"
 BEGIN, END = "<!-- recipe: python -m docs.recipe_study -->", "<!-- end of recipe -->"
-
-BOARD = "ulx3s-85f"
-"""What `fdht train --data` proposes a model for."""
 
 SEEDS = (0, 1, 2)
 
@@ -86,10 +84,8 @@ def forecast(name: str, inputs: Sequence[str], target: str, steps: int) -> Calla
         with (series / name / f"{name}.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         x, y = (np.array([[float(row[column]) for column in names] for row in rows]) for names in (inputs, (target,)))
-        x, y = (
-            np.stack([each[start : start + steps] for start in range(len(each) - steps + 1)])
-            for each in (x[:-1], y[1:])
-        )
+        starts = range(len(rows) - steps)
+        x, y = (np.stack([each[start : start + steps] for start in starts]) for each in (x[:-1], y[1:]))
         border = 2 * len(x) // 3
         train, test = slice(border - steps), slice(border, None)  # no window of the one has a step of the other
         return {"x": x[train], "y": y[train], "x_test": x[test], "y_test": y[test], "task": "regress-steps"}
@@ -158,10 +154,8 @@ def dense(preset: Preset, data: DataSet, seed: int, rate: float, choose: bool) -
     optimiser = torch.optim.AdamW(model.parameters(), rate)
 
     def tensors(part: Split) -> tuple[Tensor, Tensor]:
-        clips = torch.from_numpy(part.clips)
-        return clips, torch.full((len(part),), clips.shape[1]) if part.lengths is None else torch.from_numpy(
-            part.lengths
-        )
+        lengths = np.full(len(part), part.order.shape[1]) if part.lengths is None else part.lengths
+        return torch.from_numpy(part.clips), torch.from_numpy(lengths)
 
     (x, lengths), truth, losses, hits = tensors(part), objective.learnt(data.task, part.labels, outputs), [], []
     for epoch in range(preset.epochs):
@@ -217,7 +211,7 @@ def work(name: str, file: str | None, model: str, seed: int, rate: float | None,
     torch.set_num_threads(1)
     source = Source(name) if file is None else Source(Path(file).name, str(Path(file).parent))
     data = load(source)
-    spec = next(propose(data, find_board(BOARD).engine)).spec
+    spec = next(propose(data, find_board(DEFAULT_TARGET).engine)).spec
     preset = trained(data, spec, name.lower(), source.name)
     start = os.times()
     if model == DENSE:
@@ -267,7 +261,7 @@ def measure(folder: Path, series: Path | None, pictures: Path | None, jobs: int,
                 rows.append(done.result())
                 rows.sort(key=lambda row: tuple(str(row[what]) for what in ("set", "model", "split", "rate", "seed")))
                 RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
-                print(f"{number} of {len(waiting)}: {rows and done.result()}", flush=True)
+                print(f"{number} of {len(waiting)}: {done.result()}", flush=True)
 
         run([(name, DENSE, seed, rate, True) for name in files for seed in SEEDS for rate in RATES])
         run([(name, DENSE, seed, chosen(rows, name), False) for name in files for seed in SEEDS])
@@ -327,7 +321,9 @@ def tables(rows: list[dict]) -> str:
     """The tables of the page."""
     lines = []
     for sets, what in ((CLASSES, "accuracy"), (NUMBERS, "RMSE")):
-        there = [name for name in sets if any(row["set"] == name for row in rows)]
+        there = [name for name in sets if all(len(figures(rows, of, name)) == len(SEEDS) for of in (DENSE, *SCALES))]
+        if not there:
+            continue
         lines += ["", f"| {what} on the test split, mean of 3 seeds | samples · steps × values | outputs | "]
         lines[-1] += " | ".join((f"{DENSE} (its rate)", *SCALES, "parameters")) + " |"
         lines.append("|---" * (len(SCALES) + 5) + "|")
@@ -338,10 +334,7 @@ def tables(rows: list[dict]) -> str:
                 next(row["parameters"] for row in rows if row["set"] == name and row["model"] == model)
                 for model in (DENSE, "fdht")
             )
-            lost = {
-                m: sum(r["diverged"] for r in rows if (r["set"], r["model"], r["split"]) == (name, m, "test"))
-                for m in of
-            }
+            lost = {model: sum(row["diverged"] for row in rows if _of(row, name, model)) for model in of}
             cells = [f"{of[m].mean():.3g}" if sets is NUMBERS else f"{100 * of[m].mean():.1f}" for m in of]
             cells = [cell + f" ({lost[m]} diverged)" * (lost[m] > 0) for m, cell in zip(of, cells, strict=True)]
             cells[0] += f" ({chosen(rows, name):g})"

@@ -13,7 +13,6 @@ from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.model.converted import converted
 from fdht.model.golden import GoldenLSTM
-from fdht.model.layers import Classifier
 from fdht.model.placed import Placed, place_module
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
 from fdht.spec.bundle import Bundle
@@ -68,7 +67,7 @@ class Accelerator:
         bundle: the integers, and what the golden model makes of some samples. image: the program for one engine.
         placed: the module's parts.
         saturation: what the formats clip, on the calibration samples.
-        agreement: what the float module and the integers have in common on the samples in the bundle, see `report`.
+        agreement: what the user's module and the integers have in common on the samples in the bundle, see `report`.
     """
 
     bundle: Bundle
@@ -91,12 +90,13 @@ class Accelerator:
 
     def words(self, x: Values) -> np.ndarray:
         """The engine's raw words (B × T × N) for what the module is called with. Parts on the host are run here."""
-        values = _values(self.placed, _tensor(x))
+        values = _values(self.placed, _tensor(x, self.placed.module))
         return self.scaling.to_words(values)
 
     def predict(self, x: Values) -> np.ndarray:
         """What the engine's integers give, as the real numbers that they stand for: the outputs of the head, B × K, or
-        B × T × K of a head after every step. The golden model computes them, which the gateware equals in every bit.
+        B × T × K of a head after every step, before a softmax. The golden model computes them, which the gateware
+        equals in every bit.
 
         Args:
             x: what the module is called with, any number of samples.
@@ -219,7 +219,7 @@ def compile(
     labels: Values | None = None,
     class_names: Sequence[str] = (),
     regression: bool = False,
-    host: Sequence[str] = (),
+    host: Sequence[str] | str = (),
     ranks: int | None = None,
     bits: int = 8,
     name: str = "",
@@ -236,7 +236,7 @@ def compile(
         labels: what is true of these, if the bundle is to say: classes, or real numbers of a regression.
         class_names: of the classes, in their order.
         regression: the outputs are real numbers, not logits.
-        host: names of submodules in front of the first LSTM that stay on the host.
+        host: names of submodules in front of the first LSTM that stay on the host, or the name of one.
         ranks: that each nn.LSTM is brought to; left out, it stays dense.
         bits: of a raw input word, 8 or 16; boards' engines take 8.
         name: of the model, for reports.
@@ -250,15 +250,15 @@ def compile(
         accelerator.predict(x)
     """
     target = find_target(target) if isinstance(target, str) else target
-    x = _tensor(calibration)
-    if len(x) < 1:
-        raise SpecError("there are no samples to calibrate on; pass some tens of those that were trained on")
+    x = _tensor(calibration, model)
     placed = place_module(model, x[:TRACED] if len(x) > 1 else torch.cat([x, x]), host)
+    _check_outputs(placed, regression)
     values = _values(placed, x)
     scaling = Scaling.fit(values.reshape(-1, values.shape[-1]), bits, alike=True)
     network = converted(placed, scaling, regression, ranks)
     words = scaling.to_words(values)
-    tested = words if vectors is None else scaling.to_words(_values(placed, _tensor(vectors)))
+    samples = x if vectors is None else _tensor(vectors, model)
+    tested = words if vectors is None else scaling.to_words(_values(placed, samples))
     kept = spread_over(len(tested), min(VECTORS, len(tested)))
     task, outputs = network.task, network.layers[-1].classes
     bundle, saturation = quantise(
@@ -279,13 +279,26 @@ def compile(
     made = Accelerator(
         bundle, image, placed, saturation, {}, tuple(map(str, class_names)), name or type(model).__name__
     )
-    return replace(made, agreement=_agreement(made, network, tested[kept]))
+    return replace(made, agreement=_agreement(made, samples[torch.from_numpy(kept)]))
 
 
-def _agreement(made: Accelerator, network: Classifier, words: np.ndarray) -> dict[str, float]:
-    """How far the integers lie from the float model, on the same words."""
-    with torch.no_grad():
-        floats = torch.cat([network(network.widen(part)) for part in torch.from_numpy(words).split(AT_ONCE)]).numpy()
+def _check_outputs(placed: Placed, regression: bool) -> None:
+    """Refuses outputs that mean nothing on the engine."""
+    name, head = placed.head
+    if head.out_features == 1 and not regression:
+        raise SpecError(
+            f"{name} has one output, of which the largest is always the same; for a number pass regression=True (its "
+            "sign then tells two classes apart), or train two outputs"
+        )
+    if placed.softmax and regression:
+        raise SpecError(
+            f"the module ends in a softmax, and the engine gives what {name} gives; leave out regression or the softmax"
+        )
+
+
+def _agreement(made: Accelerator, samples: Tensor) -> dict[str, float]:
+    """How far the integers lie from the user's own module: ranks, the inputs' words and all formats together."""
+    floats = torch.cat([made.placed.outputs(part) for part in samples.split(AT_ONCE)]).float().cpu().numpy()
     task, integers = made.bundle.spec.task, made.bundle.logits
     found = {"largest difference to the float model": float(np.abs(made._real(integers) - floats).max())}
     if not task.real:
@@ -303,8 +316,8 @@ def _truth(labels: Values | None, kept: np.ndarray, count: int, shape: tuple[int
     return array[kept]
 
 
-def _tensor(x: Values) -> Tensor:
-    """What a module is called with, checked."""
+def _tensor(x: Values, model: nn.Module) -> Tensor:
+    """What a module is called with, checked; real numbers in the precision of its parameters."""
     try:
         tensor = torch.as_tensor(np.asarray(x) if not isinstance(x, Tensor) else x).detach()
     except (TypeError, ValueError) as error:
@@ -313,8 +326,10 @@ def _tensor(x: Values) -> Tensor:
         raise SpecError(
             f"samples of shape {tuple(tensor.shape)} and {tensor.dtype}; pass an array of real numbers, samples first"
         )
-    if tensor.dtype == torch.float64:
-        tensor = tensor.float()
+    if len(tensor) < 1:
+        raise SpecError("there are no samples; pass one at least, and some tens to calibrate on")
+    if tensor.is_floating_point() and isinstance(model, nn.Module):
+        tensor = tensor.to(next((p.dtype for p in model.parameters() if p.is_floating_point()), tensor.dtype))
     bad = ~torch.isfinite(tensor).flatten(1).all(1)
     if bad.any():
         raise SpecError(
@@ -325,7 +340,7 @@ def _tensor(x: Values) -> Tensor:
 
 def _values(placed: Placed, x: Tensor) -> np.ndarray:
     """What the first layer is given, B × T × N."""
-    return torch.cat([placed.inputs(part) for part in x.split(AT_ONCE)]).cpu().numpy()
+    return torch.cat([placed.inputs(part) for part in x.split(AT_ONCE)]).float().cpu().numpy()
 
 
 def _parameters(bundle: Bundle) -> dict[str, int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations, pairwise
 from math import prod
+from string import ascii_letters
 
 import torch
 from torch.nn import functional
@@ -54,6 +55,12 @@ def contract(operands: Iterable[Labelled], indices: tuple[str, ...], most: int =
         SpecError: whatever the order, one would have more.
     """
     tensors, names = zip(*operands, strict=True)
+    if torch.compiler.is_compiling():  # which finds an order of its own, and cannot look into `joining`
+        letters: dict[str, str] = {}
+        for name in [name for of in names for name in of]:
+            letters.setdefault(name, ascii_letters[len(letters)])
+        terms = ["".join([letters[name] for name in of]) for of in (*names, indices)]
+        return torch.einsum(f"{','.join(terms[:-1])}->{terms[-1]}", *tensors)
     return joining(tuple(names), tuple(tuple(tensor.shape) for tensor in tensors), indices, most)(tensors)
 
 
@@ -106,7 +113,8 @@ def joining(
     size = {
         name: length for of, shape in zip(names, shapes, strict=True) for name, length in zip(of, shape, strict=True)
     }
-    left, pairs = list(names), list[_Pair]()
+    left = list(names)
+    pairs: list[_Pair] = []  # torch.compile cannot trace list[_Pair]()
     while len(left) > 1:
         joined: list[tuple[int, int, int, set[str]]] = []
         for a, b in combinations(range(len(left)), 2):

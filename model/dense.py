@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from fdht.model.decompose import Decomposition, lstm_from_dense
 from fdht.model.layers import Classifier, NetworkWeight
-from fdht.spec.container import write_whole
+from fdht.spec.container import kind_of, write_whole
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.formats import InputFormat
 from fdht.spec.lstm import MOST_PARAMETERS, LSTMSpec, dense_lstm
@@ -209,6 +210,11 @@ def _loaded(path: Path) -> object:
         raise FileError(f"there is no file {path}; check the path")
     if path.stat().st_size > LARGEST:
         raise FileError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST:,} are read, save a smaller model")
+    own = None
+    with suppress(FileError):
+        own = kind_of(path)
+    if own is not None:
+        raise FileError(f"{path} is a {own} of fdht's own; pass the state dict of an nn.LSTM, as torch.save writes it")
     try:
         if path.suffix == ".safetensors":
             _check_header(path)

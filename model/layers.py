@@ -42,6 +42,9 @@ Device = torch.device | str | int | None
 MOST_FORMED = 1 << 17
 """Most entries of a W that is formed for x; beyond, x is contracted with the factors (measured: decisions)."""
 
+MOST_KEPT = 1 << 18
+"""Most entries of a W_h that is formed to be kept, where no gradients are asked for (measured: decisions)."""
+
 MOST_ON_THE_WAY = 1 << 20
 """Most entries of a tensor on the way to such a W."""
 
@@ -256,7 +259,7 @@ class HTLinear(nn.Module):
         dense = self.weight.formed(self.weight.merged(self.weight.whole), self._x)
         return take(take(dense, self._y, 0), self._x, 1)
 
-    def _weights(self) -> list[Tensor]:
+    def _weights(self, _kept: bool) -> list[Tensor]:
         """What the input meets: W, or the matrices of a contraction."""
         return [self.to_dense()] if self._forms else self._of_x.matrices(self.weight.merged(self._of_x.stages))
 
@@ -398,12 +401,16 @@ class FDHTLSTMLayer(nn.Module):
         """W_x x: b × 4H of b × N."""
         return functional.linear(x, of_x[0]) if self._forms else self._gates(self._of_x(x, of_x), 1)
 
-    def _met_by_h(self, h: Tensor, of_h: list[Tensor]) -> Tensor:
+    def _met_by_h(self, h: Tensor, of_h: list[Tensor] | Tensor) -> Tensor:
         """W_h h: b × 4H of b × H."""
+        if isinstance(of_h, Tensor):
+            return h @ of_h
         return functional.linear(h, of_h[0]) if self._forms else self._gates(self._of_h(h, of_h), 1)
 
-    def _weights(self) -> tuple[list[Tensor], list[Tensor]]:
-        """What x and h meet: each a matrix (4H × N, 4H × H), or those of a contraction."""
+    def _weights(self, kept: bool) -> tuple[list[Tensor], list[Tensor] | Tensor]:
+        """What x and h meet: each a matrix (4H × N, 4H × H), or those of a contraction. Where it is kept, h may meet
+        its matrix though x does not: H × 4H.
+        """
         of_h = self.recurrent or self.weight
         if self._forms:
             merged = self.weight.merged(self.weight.whole)
@@ -415,7 +422,11 @@ class FDHTLSTMLayer(nn.Module):
         x = self._of_x.matrices(merged)
         if self._of_h.stages != self._of_x.stages or self.recurrent is not None:
             merged = of_h.merged(self._of_h.stages)
-        return x, self._of_h.matrices(merged)
+        matrices, hidden = self._of_h.matrices(merged), self.spec.hidden
+        if kept and 4 * hidden**2 <= MOST_KEPT:
+            ones = torch.eye(hidden, dtype=x[0].dtype, device=x[0].device)
+            return x, self._met_by_h(ones, matrices).contiguous()
+        return x, matrices
 
     def _matrix(self, weight: NetworkWeight, merged: list[Tensor], box: Region) -> Tensor:
         """4H × what is in a box, out of all factors merged."""

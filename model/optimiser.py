@@ -25,6 +25,7 @@ from torch import nn
 
 from fdht.model.layers import NetworkWeight
 from fdht.model.recipe import BY_SIZE, WEIGHT_DECAY
+from fdht.spec.errors import SpecError
 
 REACH = 3.0
 """Relative change of a network per step, in learning rates (measured: docs/decisions/model.md)."""
@@ -51,8 +52,12 @@ def parameter_groups(
         rates: one of fdht.model.recipe.RATES.
 
     Example:
-        optimiser = torch.optim.AdamW(fdht.parameter_groups(model, 0.015))
+        optimiser = torch.optim.AdamW(fdht.parameter_groups(model, 0.01))
     """
+    if not isinstance(model, nn.Module):
+        raise SpecError(f"groups are made of a module and not of a {type(model).__name__}; pass the module itself")
+    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < float("inf"):
+        raise SpecError(f"a learning rate of {learning_rate!r}; it is a number above 0, such as 0.01")
     if rates != BY_SIZE:
         return [{"params": list(model.parameters()), "lr": learning_rate, "weight_decay": weight_decay, "share": 1.0}]
     rest, groups = dict.fromkeys(model.parameters()), list[dict]()

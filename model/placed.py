@@ -9,7 +9,8 @@ class is the largest.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, permutations
 from typing import Any
 
 import torch
@@ -52,6 +53,8 @@ class Placed:
         head: the linear layer on top, and its name.
         steps: which steps the head is asked for: the last of a sequence, or each.
         host: names of submodules that the user keeps on the host, in front of the first layer.
+        softmax: whether the module ends in a softmax, which the engine leaves out.
+        time_first: whether the head is given T × B × H.
     """
 
     module: nn.Module
@@ -59,6 +62,28 @@ class Placed:
     head: tuple[str, nn.Module]
     steps: str
     host: tuple[str, ...] = ()
+    softmax: bool = False
+    time_first: bool = False
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """What the module's own head gives for an x of the module's: B × K, or B × T × K if it is asked for each."""
+        seen: list[Tensor] = []
+
+        def keep(_part: nn.Module, _given: tuple, gave: Tensor) -> None:
+            seen.append(gave)
+
+        with _evaluating(self.module), torch.no_grad():
+            handle = self.head[1].register_forward_hook(keep)
+            try:
+                _called(self.module, x)
+            finally:
+                handle.remove()
+        if self.time_first:
+            gave = seen[-1].unflatten(0, (-1, len(x))) if seen[-1].dim() == 2 else seen[-1]
+            gave = gave.transpose(0, 1)
+        else:
+            gave = seen[-1].reshape(len(x), -1, seen[-1].shape[-1])
+        return gave if self.steps == EACH else gave[:, -1]
 
     def inputs(self, x: Tensor) -> Tensor:
         """What the first layer is given for an x of the module's: B × T × N. Runs only what is in front of it."""
@@ -70,9 +95,11 @@ class Placed:
         with _evaluating(self.module), torch.no_grad():
             handle = layer.register_forward_pre_hook(stop, with_kwargs=True)
             try:
-                self.module(x)
+                _called(self.module, x)
             except _Reached as reached:
-                return _batch_first(layer, reached.value)
+                given = _batch_first(layer, reached.value)
+                _check_front(name, given, x, self.host)
+                return given
             finally:
                 handle.remove()
         raise SpecError(f"the module no longer calls {name}; compile it as it was traced")
@@ -97,7 +124,7 @@ class _Call:
     gave: Any
 
 
-def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Placed:
+def place_module(module: nn.Module, x: Tensor, host: Sequence[str] | str = ()) -> Placed:
     """Finds the parts of a module that go to the engine.
 
     Args:
@@ -105,11 +132,15 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Plac
             and `nn.LSTM` are layers. Dropout, identities and reshapes may be anywhere between, a
             softmax at the end.
         x: what the module is called with, more than one sample and several steps.
-        host: names of submodules in front of the first layer (as `named_modules` has them) that stay on the host.
+        host: names of submodules in front of the first layer (as `named_modules` has them) that stay on the host, or
+            the name of one.
 
     Raises:
         SpecError: what the engine cannot run, by its name in the module, with what to do.
     """
+    host = (host,) if isinstance(host, str) else host
+    if not isinstance(module, nn.Module):
+        raise SpecError(f"{module!r:.80} is no torch.nn.Module; pass one that was trained")
     known = dict(module.named_modules())
     for name in host:
         if name not in known or name == "":
@@ -132,18 +163,17 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] = ()) -> Plac
     _refuse(calls, layers, host)
     for call in layers:
         _check_layer(call)
-    _check_front(layers[0], x, host)
+    _check_front(layers[0].name, _given(layers[0]), x, host)
     for below, above in pairwise(layers):
         if not _equal(_sequence(below), _given(above)):
             raise SpecError(
                 f"what {above.name} is given is not what {below.name} gives for each step: something between changes "
                 "values, and the engine passes h on as it is; take it out"
             )
-    head, steps = _head(calls, layers[-1])
-    _check_end(head, output)
-    return Placed(
-        module, tuple((call.name, call.module) for call in layers), (head.name, head.module), steps, tuple(host)
-    )
+    head, steps, time_first = _head(calls, layers[-1])
+    steps, softmax = _end(head, output, steps, time_first)
+    parts = tuple((call.name, call.module) for call in layers)
+    return Placed(module, parts, (head.name, head.module), steps, tuple(host), softmax, time_first)
 
 
 @contextmanager
@@ -170,7 +200,19 @@ def _watched(module: nn.Module, x: Tensor, host: Sequence[str]) -> tuple[list[_C
     with ExitStack() as stack:
         for name, part in _parts(module, host):
             stack.callback(part.register_forward_hook(hook(name), with_kwargs=True).remove)
-        return calls, module(x)
+        return calls, _called(module, x)
+
+
+def _called(module: nn.Module, x: Tensor) -> Any:
+    """What a module gives for samples; what it says of those it cannot take, in a sentence."""
+    try:
+        return module(x)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise SpecError(
+            f"{type(module).__name__} cannot be called with samples of {tuple(x.shape)}, {x.dtype} ({why}); pass what "
+            "it is trained with, samples first"
+        ) from None
 
 
 def _parts(module: nn.Module, host: Sequence[str], name: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -272,18 +314,26 @@ def _equal(a: Any, b: Tensor) -> bool:
     return isinstance(a, Tensor) and a.shape == b.shape and bool(torch.equal(a, b))
 
 
-def _check_front(first: _Call, x: Tensor, host: Sequence[str]) -> None:
-    """Without parts on the host, the first layer must be given the module's own numbers."""
-    given = _given(first)
-    if not host and not (given.numel() == x.numel() and torch.equal(given.flatten(), x.to(given.dtype).flatten())):
-        raise SpecError(
-            f"{first.name} is given other numbers than the module: something in front of it changes them. Put that "
-            "into a submodule and keep it on the host (host=['its name']), or leave it out and scale the data before"
-        )
+def _check_front(name: str, given: Tensor, x: Tensor, host: Sequence[str]) -> None:
+    """Without parts on the host, the first layer (B × T × N) must be given the module's own numbers."""
+    own = x.to(given.dtype)
+    if host or (given.numel() == own.numel() and torch.equal(given.flatten(), own.flatten())):
+        return
+    ways_out = "Put that into a submodule and keep it on the host (host=['its name']), or leave it out and"
+    for order in permutations(range(own.dim())) if own.dim() == 3 else ():
+        if _equal(own.permute(order), given):
+            raise SpecError(
+                f"{name} is given the module's samples of {tuple(x.shape)} in another order, as {tuple(given.shape)}: "
+                f"samples, steps, values. {ways_out} pass samples in that order"
+            )
+    raise SpecError(
+        f"{name} is given other numbers than the module: something in front of it changes them. {ways_out} scale the "
+        "data before"
+    )
 
 
-def _head(calls: list[_Call], top: _Call) -> tuple[_Call, str]:
-    """The linear layer on top, and the steps that it is asked for."""
+def _head(calls: list[_Call], top: _Call) -> tuple[_Call, str, bool]:
+    """The linear layer on top, the steps that it is given, and whether these come first."""
     behind = calls[calls.index(top) + 1 :]
     heads = [call for call in behind if isinstance(call.module, HEADS)]
     if not heads:
@@ -296,31 +346,40 @@ def _head(calls: list[_Call], top: _Call) -> tuple[_Call, str]:
     (head,) = heads
     given, each = _input(head.name, head.given, head.keywords), _sequence(top)
     if _equal(given, each[:, -1]) or _equal(given, each[:, -1:]):
-        return head, LAST
+        return head, LAST, False
     if _equal(given, each) or _equal(given, each.flatten(0, 1)):
-        return head, EACH
+        return head, EACH, False
     if _equal(given, each.transpose(0, 1)):
-        return head, EACH
+        return head, EACH, True
     raise SpecError(
         f"{head.name} is given neither h of the last step of {top.name} nor h of each step: something between changes "
         "values (a mean over time, a nonlinearity), which the engine does not have; take it out"
     )
 
 
-def _check_end(head: _Call, output: Any) -> None:
-    """Behind the head only what keeps the order of its outputs."""
-    gave = head.gave
+def _end(head: _Call, output: Any, steps: str, time_first: bool) -> tuple[str, bool]:
+    """Which steps of the head the module returns, and whether through a softmax; behind the head only what keeps the
+    order of its outputs.
+    """
     output = output[0] if isinstance(output, tuple) and output else output
-    if not isinstance(output, Tensor) or output.numel() != gave.numel():
+    gave = head.gave
+    ways = [(gave, steps)]
+    if steps == EACH:
+        each = gave.transpose(0, 1) if time_first else gave
+        ways += [(each, EACH), (each.transpose(0, 1), EACH), (each[:, -1], LAST)] if each.dim() == 3 else []
+    if not isinstance(output, Tensor) or output.numel() not in {way.numel() for way, _ in ways}:
         raise SpecError(
             f"the module does not return what {head.name} gives; return its outputs, alone or first of a tuple"
         )
-    shaped = output.reshape(gave.shape)
-    same = torch.equal(shaped, gave) or any(
-        torch.allclose(shaped, function(gave, dim=-1), atol=1e-6) for function in (torch.softmax, torch.log_softmax)
+    for way, asked in ways:
+        for function in (None, torch.softmax, torch.log_softmax):
+            made = way if function is None else function(way, dim=-1)
+            shapes = [made.reshape(output.shape)] if made.numel() == output.numel() else []
+            shapes += [made.movedim(-1, 1)] if made.movedim(-1, 1).shape == output.shape else []
+            same = torch.equal if function is None else partial(torch.allclose, atol=1e-6)
+            if any(same(each, output) for each in shapes):
+                return asked, function is not None
+    raise SpecError(
+        f"the module changes what {head.name} gives by something else than a softmax; do that on the host, behind "
+        "the accelerator's outputs"
     )
-    if not same:
-        raise SpecError(
-            f"the module changes what {head.name} gives by something else than a softmax; do that on the host, behind "
-            "the accelerator's outputs"
-        )

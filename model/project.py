@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from fdht.model.presets import MOST, Preset
-from fdht.model.recipe import BY_SIZE, RECURRENT_START, WEIGHT_DECAY
+from fdht.model.recipe import BY_SIZE, RECURRENT_START, TRAPEZOID, WEIGHT_DECAY
 from fdht.spec.choose import chosen_lstm
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.lstm import LSTMSpec
@@ -67,7 +67,7 @@ class Training(Checked):
     batch: int
     learning_rate: float
     weight_decay: float = WEIGHT_DECAY
-    schedule: Text = "one-cycle"
+    schedule: Text = TRAPEZOID
     rates: Text = BY_SIZE
     recurrent_start: float = RECURRENT_START
     dropout: float = 0.0

@@ -87,17 +87,17 @@ class Kept:
     def __reduce__(self):
         return Kept, ()
 
-    def __call__(self, tensors: Iterable[Tensor], make: Callable[[], T]) -> T:
-        """What `make` returns, perhaps of an earlier call."""
+    def __call__(self, tensors: Iterable[Tensor], make: Callable[[bool], T]) -> T:
+        """What `make` returns, perhaps of an earlier call; it is told whether that will be kept."""
         given = [*tensors]
         if torch.is_grad_enabled() or not unwatched() or not all(_plain(tensor) for tensor in given):
             self._kept = None
-            return make()
+            return make(False)
         kept = self._kept
         if kept is None or not all(
             a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(kept[0], given, strict=True)
         ):
-            kept = self._kept = [tensor.detach().clone() for tensor in given], make()
+            kept = self._kept = [tensor.detach().clone() for tensor in given], make(True)
         return kept[1]
 
 

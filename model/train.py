@@ -162,6 +162,7 @@ def train(
         data = load(source, progress=reading)
         if options.source is not None:
             preset = fitted(preset, data)
+        _check_data(preset, source, data)
         with joined() as processes:
             run = _begun(preset, path, replace(options, source=source), data, processes)
             _finish(run, path, options.compiled, progress)
@@ -179,6 +180,19 @@ def train(
         skipped=tuple(data.skipped),
         troubles=tuple(seen(run.history, preset)),
     )
+
+
+def _check_data(preset: Preset, source: Source, data: DataSet) -> None:
+    """Refuses data of another kind than the model: a project may have been edited, or its data."""
+    spec = preset.spec
+    of_model, of_data = (spec.task, spec.inputs, spec.classes), (data.task, data.inputs, data.classes)
+    fewer = source.file is None and of_model[:2] == of_data[:2] and data.classes <= spec.classes  # classes never met
+    if of_model != of_data and not fewer:
+        task, inputs, outputs = of_data
+        raise SpecError(
+            f"{preset.name} is a model for {spec.task.value} with {spec.inputs:,} inputs and {spec.classes:,} outputs; "
+            f"{data.name} is for {task.value} with {inputs:,} and {outputs:,}: set task, inputs and outputs to these"
+        )
 
 
 def seen(history: list[dict], preset: Preset) -> list[str]:

@@ -130,6 +130,8 @@ def _chosen(
             n = (first(prod(rest)), *rest)
             best += [(_score(n, m, fixed), n, m) for m in outputs if _narrowest(n, m) >= least]
         best = [min(best)] if best else []
+    if not best:
+        raise SpecError("no network of these modes is known for so many units; give a layer's modes, or fewer units")
     ((_, n, m),) = best
     return n, m
 

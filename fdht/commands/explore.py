@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, command
-from fdht.commands.options import BOARD, BUILD, ClipFolder, Json, OtherData, Seed
+from fdht.commands.options import BUILD, ClipFolder, Json, OtherData, Seed
 from fdht.spec.errors import SpecError
 
 
@@ -28,7 +28,15 @@ def explore(
             "model is trained. Without one a model is proposed for --data.",
         ),
     ] = None,
-    board: Annotated[str, BOARD],
+    board: Annotated[
+        str | None,
+        typer.Option(
+            "--board",
+            "-b",
+            help="The board: a name in fdht synth --list [default: the project's; else it must be named].",
+            metavar="NAME",
+        ),
+    ] = None,
     data: OtherData = None,
     clips: ClipFolder,
     trials: Annotated[
@@ -70,6 +78,11 @@ def explore(
     from fdht.workflow import proposing
 
     output, source = Output(json), clips.source(data)
+    if board is None:
+        of_project = None if preset is None else proposing.board_of(preset)
+        if of_project is None:
+            raise SpecError("for which board? name one with --board, as in fdht explore digits --board icebreaker")
+        board = of_project.name
     if preset is not None:
         chosen = find_preset(preset)
     elif source is not None:

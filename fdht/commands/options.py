@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fdht.commands.declaration import OptionGroup
+from fdht.spec.target import DEFAULT_TARGET as DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from fdht.model.data import Source
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 BUILD = Path("build")
 """Where commands write, below the current directory, if nothing else is said."""
-
-DEFAULT_TARGET = "ulx3s-85f"
 
 LAST_SEED = 2**32 - 1
 

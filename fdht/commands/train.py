@@ -45,7 +45,7 @@ class Recipe(OptionGroup):
     schedule: Annotated[
         str | None,
         typer.Option(
-            help="How the learning rate runs: one-cycle, cosine, constant.", metavar="NAME", rich_help_panel=RECIPE
+            help="How the learning rate runs: one-cycle, trapezoid, cosine, constant.", metavar="NAME", rich_help_panel=RECIPE
         ),
     ] = None
     learning_rate: Annotated[
@@ -262,15 +262,13 @@ def train(
     from fdht.model.parallel import leads
     from fdht.model.presets import find_preset
     from fdht.model.train import TrainingOptions
-    from fdht.workflow import training
+    from fdht.workflow import proposing, training
 
     output, source = Output(json, quiet=not leads()), clips.source(data)
     if preset is None and source is None:
         output.result(training.catalogue(output))
         return
     if preset is None:
-        from fdht.workflow import proposing
-
         assert source is not None
         proposal, _, _ = proposing.proposed(output, source, board or DEFAULT_TARGET, hidden, rank)
         chosen = recipe.of(proposal)
@@ -281,6 +279,10 @@ def train(
             raise SpecError(f"{preset} has its own size; --hidden and --board are for a model proposed for --data")
         found = recipe.of(find_preset(preset))
         chosen = replace(found, spec=modes.of(found.spec, rank))
+        project_board = proposing.board_of(preset)
+        trouble = proposing.misfit(chosen.spec, project_board) if project_board is not None else ""
+        if trouble:
+            output.say(trouble)
     arithmetic = integers.of(output, chosen)
     path = BUILD / f"{chosen.name}{'-qat' if integers.qat else ''}{SUFFIX}" if out is None else out
     if start is not None and start == path:

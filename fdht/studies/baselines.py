@@ -8,6 +8,7 @@ on the validation split, with the seeds and the epochs of the final trainings; t
 import hashlib
 import json
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from fdht.model.train import TrainingDiverged, TrainingInterrupted, TrainingOpti
 from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError
 from fdht.spec.record import read_kept
+from fdht.spec.target import DEFAULT_TARGET
 from fdht.spec.task import only_classes
 from fdht.studies import accuracy
 from fdht.studies.accuracy import RESULTS, Row
@@ -39,9 +41,6 @@ CACHE = Path("build/baselines")
 """Where trainings are kept, below the current directory, each named by all that it depends on but the code: whoever
 changes how models are trained removes them.
 """
-
-BOARD = "ulx3s-85f"
-"""Whose engine a model must fit that is proposed for a file of data, as where fdht train proposes one."""
 
 RATES = (0.01, 0.003, 0.001)
 """Learning rates to choose from."""
@@ -164,7 +163,7 @@ def _preset(output: Output, name: str) -> Preset:
         return PRESETS[name]
     if is_file_name(name):
         path = Path(name).resolve()
-        preset, data, _ = proposed(output, Source(path.name, str(path.parent)), BOARD, None, None)
+        preset, data, _ = proposed(output, Source(path.name, str(path.parent)), DEFAULT_TARGET, None, None)
     elif Path(name).suffix == SUFFIX:
         preset = find_preset(name)
         data = packaged(preset.data)
@@ -193,13 +192,17 @@ def _all(output: Output, what: str, trainings: Sequence[Training], jobs: int) ->
     for training in trainings:
         if training not in waiting:
             yield training, training.run()
-    done = len(trainings) - len(waiting)
+    done = first = len(trainings) - len(waiting)
+    begin = time.monotonic()
     try:
         with output.progress(f"{what} ({len(trainings)} models)", len(trainings)) as advance:
             for training, result in _side_by_side(waiting, jobs) if jobs > 1 else _in_turn(waiting, advance, done):
                 yield training, result
                 done += 1
                 advance(done, note=training.name)
+                if done == first + 1 and done < len(trainings):
+                    minutes = (time.monotonic() - begin) * (len(trainings) - done) / jobs / 60
+                    output.say(f"{what}: about {minutes:,.0f} minutes left, if all take as long as {training.name}")
     except (KeyboardInterrupt, TrainingInterrupted):
         output.say(f"{what}: {done} of {len(trainings)} models are done and kept; the same command goes on from there")
         raise KeyboardInterrupt from None

@@ -8,7 +8,7 @@ from fdht.compiler.explain import fill
 from fdht.compiler.planner import candidates
 from fdht.model.data import DataSet
 from fdht.model.presets import Preset
-from fdht.model.recipe import BY_SIZE, LEARNING_RATE, RECURRENT_START, WEIGHT_DECAY
+from fdht.model.recipe import BY_SIZE, LEARNING_RATE, RECURRENT_START, TRAPEZOID, WEIGHT_DECAY
 from fdht.spec.choose import chosen_lstm
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.lstm import LSTMSpec
@@ -65,30 +65,43 @@ def propose(data: DataSet, target: Target, *, hidden: int | None = None, rank: i
             f"{data.name} has raw words of {data.input_format.raw.width} bits, {target.name} takes "
             f"{target.input_width}; read it with --input-bits {target.input_width}"
         )
-    sizes = dict.fromkeys((hidden or h, rank or r) for h, r in SIZES)
-    found, refusal, seen = False, None, set[LSTMSpec]()
-    for h, r in sizes:
+
+    def model(h: int, r: int) -> LSTMSpec:
+        h, r = h if hidden is None else hidden, r if rank is None else rank
+        return replace(chosen_lstm(data.inputs, h, data.classes, rank=r), task=data.task)
+
+    smallest, seen = model(*SIZES[-1]), set[LSTMSpec]()
+    found, refusal = False, None
+    for h, r in SIZES:
+        spec = model(h, r)
+        if spec in seen:  # bonds that cannot carry a larger rank
+            continue
+        seen.add(spec)
         try:
-            spec = replace(chosen_lstm(data.inputs, h, data.classes, rank=r), task=data.task)
-            if spec in seen:
-                continue
-            seen.add(spec)
-            way = candidates(spec, target)[0].ways[0]
+            proposal = _planned(spec, r if rank is None else rank, target)
         except CapacityError as error:
+            if refusal is None and (hidden, rank) == (None, None):
+                _planned(smallest, 0, target)  # if that does not fit either, what it lacks is what there is to say
             refusal = refusal or error
             continue
-        proposal = Proposal(spec, r, way.cycles, fill(way.programs, target))
-        asked = hidden is not None and rank is not None
-        if asked or proposal.fullest[1] <= ROOM or (hidden or h, rank or r) == list(sizes)[-1]:
+        if proposal.fullest[1] <= ROOM or spec == smallest:
             found = True
             yield proposal
     if not found:
         assert refusal is not None
-        nearest = None if hidden is None and rank is None else next(propose(data, target), None)
-        if nearest is None:
-            raise refusal
+        nearest = next(propose(data, target))
         way_out = f"choose --hidden {nearest.spec.hidden} --rank {nearest.rank}, which fits {target.name}"
         raise CapacityError(refusal.resource, refusal.needed, refusal.available, way_out, refusal.named)
+
+
+def _planned(spec: LSTMSpec, rank: int, target: Target) -> Proposal:
+    """A model on an engine.
+
+    Raises:
+        CapacityError: it does not fit.
+    """
+    way = candidates(spec, target)[0].ways[0]
+    return Proposal(spec, rank, way.cycles, fill(way.programs, target))
 
 
 def trained(data: DataSet, spec: LSTMSpec, name: str, source: str) -> Preset:
@@ -110,6 +123,7 @@ def trained(data: DataSet, spec: LSTMSpec, name: str, source: str) -> Preset:
         batch=batch,
         learning_rate=LEARNING_RATE,
         weight_decay=WEIGHT_DECAY,
+        schedule=TRAPEZOID,
         rates=BY_SIZE,
         recurrent_start=RECURRENT_START,
     )

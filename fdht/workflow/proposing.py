@@ -4,14 +4,18 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from fdht.boards import find_board
+from fdht.boards import BOARDS, find_board
+from fdht.boards.board import Board
+from fdht.compiler.planner import candidates
 from fdht.console import Output
 from fdht.model.data import DataSet, Source, load
 from fdht.model.presets import Preset
 from fdht.model.project import SUFFIX, Project
 from fdht.spec.container import write_whole
-from fdht.spec.errors import FileError, SpecError
+from fdht.spec.errors import CapacityError, FileError, SpecError
+from fdht.spec.lstm import LSTMSpec
 from fdht.spec.record import check_name
+from fdht.spec.scaling import BITS
 from fdht.workflow.proposal import Proposal, propose, trained
 
 SHOWN = 3
@@ -41,9 +45,28 @@ def proposed(
     with output.progress(f"reading {source}") as advance:
         data = load(source, progress=lambda done, total: advance(note=f"clip {done:,} of {total:,}"))
     with output.progress(f"looking for a model that fits {board.engine.name}"):
-        found = list(islice(propose(data, board.engine, hidden=hidden, rank=rank), SHOWN))
+        try:
+            found = list(islice(propose(data, board.engine, hidden=hidden, rank=rank), SHOWN))
+        except CapacityError as error:
+            if (hidden, rank) != (None, None):
+                raise
+            raise _elsewhere(error, data) from None
     where = str(source.file) if source.file is not None else source.name
     return trained(data, found[0].spec, name, where), data, found
+
+
+def _elsewhere(error: CapacityError, data: DataSet) -> CapacityError:
+    """A refusal by one board's engine with the smallest board that takes a model for the data as the way out."""
+    for board in sorted(BOARDS.values(), key=lambda board: board.engine.scratchpad_words):
+        if data.input_format.raw.width <= board.engine.input_width:
+            try:
+                next(propose(data, board.engine))
+            except CapacityError:
+                continue
+            way_out = f"--board {board.name} takes a model for {data.name}"
+            return CapacityError(error.resource, error.needed, error.available, way_out, error.named)
+    way_out = f"no board of fdht synth --list takes a model for steps of {data.inputs:,} values; make them smaller"
+    return CapacityError(error.resource, error.needed, error.available, way_out, error.named)
 
 
 def run(
@@ -60,6 +83,10 @@ def run(
     if source.file is None:
         raise SpecError(
             f"{source} is in no file; a project names one (.npz, .npy, .ts, .csv): fdht new --data mine.npz"
+        )
+    if (source.fold, source.bits) != (0, BITS[0]):
+        raise SpecError(
+            "a project keeps no --fold and no --input-bits; make it without, and pass them to fdht train with --data"
         )
     path = Path(f"{named(source)}{SUFFIX}") if path is None else path
     if path.exists():
@@ -90,6 +117,31 @@ def run(
         "batch": preset.batch,
         "proposals": [_figures(each) for each in found],
     }
+
+
+def board_of(name: str) -> Board | None:
+    """The board that a project is for; None of what is no project (a preset, another file).
+
+    Raises:
+        FileError: the project names a board that there is not.
+    """
+    if not name.endswith(SUFFIX):
+        return None
+    try:
+        return find_board(Project.read(name).board)
+    except FileError:
+        raise
+    except SpecError as error:
+        raise FileError(f"{name}: {error}") from None
+
+
+def misfit(layers: LSTMSpec | tuple[LSTMSpec, ...], board: Board) -> str:
+    """What a board lacks for a model, as a sentence; empty if it fits."""
+    try:
+        candidates(layers, board.engine)
+    except CapacityError as error:
+        return f"this model does not fit the {board.name}, which the project is for: {error}"
+    return ""
 
 
 def _figures(proposal: Proposal) -> dict:

@@ -189,6 +189,8 @@ def as_array(array: Any) -> np.ndarray:
 
 
 def _plain(array: Any, what: str) -> np.ndarray:
+    if np.ma.is_masked(array):
+        raise SpecError(f"{what} has masked values; fill them in (x.filled(0)) or leave such samples out")
     try:
         return as_array(array)
     except (ValueError, TypeError, RuntimeError) as error:
@@ -306,6 +308,8 @@ def _truth(y: Any, part: _Sequences, what: str) -> np.ndarray:
         raise SpecError(f"{what} has shape {found.shape}, which holds nothing; there is a label or a target for each")
     if found.ndim == 2 and found.shape[1] == 1 and found.dtype.kind != "f" and part.steps != 1:
         found = found[:, 0]
+    if found.ndim == 3 and found.shape[1:] == (part.steps, 1) and found.dtype.kind != "f":
+        found = found[:, :, 0]
     return found
 
 
@@ -317,6 +321,10 @@ def _task(y: np.ndarray, part: _Sequences, asked: str | None, named: bool, what:
     if asked is not None:
         found = Task(str(asked))
     elif y.dtype.kind == "f":
+        if y.ndim > 1 and y.shape[-1] > 1 and np.isin(y, (0, 1)).all() and (y.sum(axis=-1) == 1).all():
+            raise SpecError(
+                f"{what} of shape {y.shape} is one-hot; for classes pass y.argmax(-1), for numbers task='regress'"
+            )
         found = Task.REGRESS_STEPS if y.ndim == 3 else Task.REGRESS
     elif y.ndim == 1:
         distinct = len(np.unique(y)) if y.dtype.kind in "iu" and not named else 0

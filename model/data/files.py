@@ -331,6 +331,8 @@ def _tabulated(
         truths.setdefault(f"y{SPLITS[part]}", []).append(y)
         if "group" in special and part == "train":
             groups.append(row[special["group"]].strip())
+    if "x" not in given:
+        raise FileError(f"{path} has no rows that train; give each step a row under its header")
     once = all((y == y[0]).all() for each in truths.values() for y in each)
     result: dict[str, Any] = {**given, **{name: [y[0] if once else y for y in each] for name, each in truths.items()}}
     result["task"] = ("regress" if targets else "classify") if once else ("regress-steps" if targets else "label-steps")

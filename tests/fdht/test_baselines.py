@@ -260,6 +260,7 @@ def test_a_model_is_proposed_for_a_file(fdht, tmp_path):
     outcome = fdht("baselines", "--data", "mine.npz", *options, "--json")
     assert outcome.code == 0, outcome.err
     assert [figures["recurrent"] for figures in outcome.figures] == ["whole", "dense"]
+    assert "minutes left, if all take as long as mine-tt-" in outcome.err
     assert {row.clips for row in load(RESULTS)} == {32}
 
 

@@ -155,7 +155,7 @@ def refused(x, **options):
 @pytest.mark.parametrize(
     ("change", "options", "words"),
     [
-        (lambda x: x[:0], {}, "no samples to calibrate on; pass some tens"),
+        (lambda x: x[:0], {}, "there are no samples; pass one at least"),
         (lambda x: np.where(x == x[3, 2, 1], np.nan, x), {}, "sample 3 holds infinities or NaN"),
         (lambda x: x.astype(str), {}, "samples that are no array"),
         (lambda x: x[0, 0], {}, r"samples of shape \(5,\)"),
@@ -214,3 +214,81 @@ def test_the_driver_takes_real_values_and_gives_them(x):
         device.load(made.image)
         results = list(device.run(x[:2]))
     np.testing.assert_array_equal(np.stack([result.values for result in results]), made.predict(x[:2]))
+
+
+class Plain(nn.Module):
+    def __init__(self, inputs=4, hidden=16, outputs=3):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(inputs, hidden, batch_first=True), nn.Linear(hidden, outputs)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+def test_the_report_compares_with_the_users_own_module():
+    """Ranks and the words of the inputs are part of what is compared, not only the formats behind them."""
+    torch.manual_seed(0)
+    model = Plain()
+    with torch.no_grad():
+        model.head.weight.mul_(10)
+    x = torch.randn(60, 6, 4)
+    for options in ({}, {"ranks": 1}):
+        made = fdht.compile(model, x, **options)
+        with torch.no_grad():
+            expected = model(x)
+        figures = made.report().figures
+        same = (made.classify(x) == expected.argmax(1).numpy()).mean()
+        assert figures["same class as the float model"] == pytest.approx(same, abs=1e-6)
+        difference = np.abs(made.predict(x) - expected.numpy()).max()
+        assert figures["largest difference to the float model"] == pytest.approx(difference, abs=1e-4)
+    assert same < 0.9
+
+
+@pytest.mark.parametrize(
+    ("outputs", "end", "regression", "words"),
+    [
+        (
+            1,
+            nn.Identity(),
+            False,
+            "has one output, of which the largest is always the same; for a number pass regression",
+        ),
+        (3, nn.Softmax(-1), True, "ends in a softmax"),
+    ],
+)
+def test_outputs_that_mean_nothing_are_refused(outputs, end, regression, words):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.head, self.end = nn.LSTM(4, 8, batch_first=True), nn.Linear(8, outputs), end
+
+        def forward(self, x):
+            return self.end(self.head(self.lstm(x)[0][:, -1]))
+
+    with pytest.raises(SpecError, match=words):
+        fdht.compile(Net(), torch.randn(8, 5, 4), regression=regression)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_modules_of_another_precision(dtype):
+    torch.manual_seed(0)
+    model = Plain().to(dtype)
+    x = torch.randn(20, 5, 4)
+    made = fdht.compile(model, x.double().numpy())
+    with torch.no_grad():
+        expected = model(x.to(dtype)).float()
+    np.testing.assert_allclose(made.predict(x), expected.numpy(), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "words"),
+    [
+        ("plain", torch.randn(8, 5, 3), r"Plain cannot be called with samples of \(4, 5, 3\)"),
+        ("plain", torch.zeros(8, 5, 4, dtype=torch.int64), "Plain cannot be called with samples"),
+        ("plain", torch.randn(8, 0, 4), "Plain cannot be called with samples"),
+        ("class", torch.randn(8, 5, 4), "is no torch.nn.Module"),
+    ],
+)
+def test_what_a_module_cannot_be_called_with(model, x, words):
+    with pytest.raises(SpecError, match=words):
+        fdht.compile(Plain() if model == "plain" else Plain, x)

@@ -206,3 +206,8 @@ def test_exports_that_cannot_be(fdht, checkpoint_file, tmp_path):
     assert outcome.code == 1 and "model.onnx ends in none of .pt" in outcome.sentence
     assert fdht("export", "--dense", "nowhere.checkpoint", "-o", "model.pt").code == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_fdhts_own_is_named(fdht, checkpoint_file):
+    refused = fdht("compress", checkpoint_file, "--data", "digits")
+    assert refused.code == 1 and "is a checkpoint of fdht's own; pass the state dict" in refused.err

@@ -1,5 +1,6 @@
 """From a file of arrays to an accelerator without a preset: what is proposed fits, what is written can be edited."""
 
+import re
 import tomllib
 
 import numpy as np
@@ -90,6 +91,32 @@ def test_a_board_too_small_is_said_with_what_lacks():
         next(propose(wide, find_target("icebreaker")))
 
 
+def test_where_nothing_fits_a_board_is_named_that_takes_the_data(fdht, tmp_path):
+    x = np.random.default_rng(0).normal(size=(9, 2, 12_000))
+    np.savez(tmp_path / "wide.npz", x=x.astype(np.float32), y=np.arange(9) % 3)
+    refused = fdht("new", "--data", "wide.npz", "--board", "tangnano9k")
+    words = re.search("4096 available; --board (.+) takes a model for wide", refused.sentence)
+    assert refused.code == 1 and words, refused.sentence
+    assert fdht("new", "--data", "wide.npz", "--board", words[1]).code == 0
+
+
+def test_the_board_of_a_project_counts(fdht, mine):
+    """It is explored for that board, and a model that does not fit it is told of."""
+    assert fdht("new", "--data", "mine.npz", "--board", "icebreaker", "--hidden", 8, "--rank", 2).code == 0
+    project, text = mine / "mine.toml", (mine / "mine.toml").read_text()
+    explored = fdht("explore", "mine.toml", "--trials", 0, "--json")
+    assert explored.code == 0 and explored.figures["board"] == "icebreaker", explored.err
+    project.write_text(text.replace("rank = 2", "rank = 64").replace("hidden = 8", "hidden = 256"))
+    grown = re.sub(r"put_modes = .*", lambda found: "put_modes = [2, 4, 512]", project.read_text())
+    project.write_text(grown.replace("input_modes = [2, 4, 512]", "input_modes = [8, 8, 64]"))
+    trained = fdht("train", "mine.toml", "--epochs", 1)
+    assert "this model does not fit the icebreaker, which the project is for: " in trained.err
+    project.write_text(text.replace('"icebreaker"', '"mine"'))
+    for command in ("train", "explore"):
+        refused = fdht(command, "mine.toml")
+        assert refused.code == 1 and "mine.toml: there is no board 'mine'; known: icebreaker" in refused.sentence
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -112,6 +139,7 @@ def test_a_file_that_is_no_project_is_refused(tmp_path, text, words):
     [
         (["new"], "which data? name a file with --data"),
         (["new", "--data", "digits"], "is in no file; a project names one"),
+        (["new", "--data", "mine.npz", "--fold", "1"], "a project keeps no --fold and no --input-bits"),
         (["new", "--data", "none.npz"], "there is no file"),
         (["new", "--data", "mine.npz", "--board", "mine"], "there is no board 'mine'"),
         (["new", "--data", "mine.npz", "--hidden", "4000"], "which fits ulx3s-85f"),
@@ -136,3 +164,28 @@ def test_what_is_proposed_is_explored(fdht, mine):
     assert outcome.figures["data"]["name"] == "mine.npz"
     refused = fdht("explore", *options)
     assert refused.code == 1 and "what is to be explored? name a preset, a project, or data" in refused.sentence
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [('task = "classify"', 'task = "regress"'), ("outputs = 3", "outputs = 5"), ("inputs = 2", "inputs = 1")],
+)
+def test_a_project_that_does_not_fit_its_data(fdht, tmp_path, was, now):
+    x = np.random.default_rng(0).normal(size=(30, 5, 2))
+    np.savez(tmp_path / "mine.npz", x=x, y=np.arange(30) % 3)
+    assert fdht("new", "--data", "mine.npz", "--hidden", 8, "--rank", 2).code == 0
+    text = (tmp_path / "mine.toml").read_text()
+    assert was in text
+    (tmp_path / "mine.toml").write_text(text.replace(was, now))
+    refused = fdht("train", "mine.toml")
+    assert refused.code == 1 and "set task, inputs and outputs to these" in refused.err
+    assert not list((tmp_path / "build").glob("*.checkpoint"))
+
+
+def test_a_rank_of_none_and_a_table_of_none(fdht, tmp_path):
+    (tmp_path / "mine.csv").write_text("sequence,a,label\n")
+    refused = fdht("data", "mine.csv")
+    assert refused.code == 1 and "has no rows that train" in refused.err
+    np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).normal(size=(30, 5, 2)), y=np.arange(30) % 3)
+    refused = fdht("train", "--data", "mine.npz", "--rank", 0)
+    assert refused.code == 1 and "rank 0; ranks start at 1" in refused.err

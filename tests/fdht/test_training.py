@@ -101,7 +101,7 @@ def test_other_input_modes_are_filled_in_c_order():
     ("arguments", "sentence"),
     [
         (("--learning-rate", "1e38"), "gradient of nan in epoch 1, step 2 of 2"),
-        (("--schedule", "linear"), "known: one-cycle, cosine, constant"),
+        (("--schedule", "linear"), "known: one-cycle, trapezoid, cosine, constant"),
         (("--precision", "int4"), "known: float32, bfloat16"),
         (("--dropout", 2), "no probability"),
         (("--data-folder", "."), "does not look like folder"),

@@ -253,7 +253,7 @@ def test_numbers_are_kept_as_long_as_they_hold():
     made = []
     original = FDHTLSTMLayer._weights
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FDHTLSTMLayer, "_weights", lambda self: made.append(1) or original(self))
+        patch.setattr(FDHTLSTMLayer, "_weights", lambda *of: made.append(1) or original(*of))
         for change, number in (
             (lambda: None, 0),
             (lambda: factor.data.mul_(1.5), 1),
@@ -275,7 +275,24 @@ def test_numbers_are_kept_as_long_as_they_hold():
     kept = Kept()
     tensor = torch.tensor([1.0, float("nan")])
     with torch.no_grad():
-        assert kept([tensor], lambda: 1) == 1 and kept([tensor], lambda: 2) == 2  # NaN is never the same
+        assert kept([tensor], lambda _: 1) == 1 and kept([tensor], lambda _: 2) == 2  # NaN is never the same
+
+
+def test_what_is_kept_has_a_matrix_for_h():
+    """x of a large network meets factors; h, without gradients, a matrix that is formed once."""
+    torch.manual_seed(0)
+    layer = FDHTLSTM(3000, 32, rank=4)
+    x, state = torch.randn(3, 5, 3000), (torch.randn(1, 5, 32), torch.randn(1, 5, 32))
+    expected, _ = layer(x, state)
+    of_x, of_h = layer.lstm_layers[0]._weights(False)
+    assert len(of_x) > 1 and isinstance(of_h, list)
+    with torch.no_grad():
+        made, _ = layer(x, state)
+    kept = layer.lstm_layers[0]._kept._kept
+    assert kept is not None
+    of_x, of_h = kept[1]
+    assert len(of_x) > 1 and isinstance(of_h, torch.Tensor) and of_h.shape == (32, 128)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-6)
 
 
 def test_autocast(way):

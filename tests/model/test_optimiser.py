@@ -9,6 +9,7 @@ from torch import nn
 from fdht import FDHTLSTM, HTLinear, fdht_lstm, parameter_groups
 from fdht.model.optimiser import BETAS, REACH, REST_DECAY, set_rate
 from fdht.model.recipe import ALIKE
+from fdht.spec.errors import SpecError
 from fdht.spec.network import balanced_tree, bt_network, dense_network, ht_network, tt_network
 
 NETWORKS = {
@@ -67,3 +68,14 @@ def test_a_factor_of_zeros_has_a_rate_that_is_a_number():
     for factor in layer.weight.factors.values():
         nn.init.zeros_(factor)
     assert all(group["lr"] > 0 and group["weight_decay"] < float("inf") for group in parameter_groups(layer, 0.01))
+
+
+@pytest.mark.parametrize("arguments", [(nn.Linear(2, 2), "a"), (nn.Linear(2, 2), float("nan")), (nn.Linear(2, 2), 0)])
+def test_a_rate_that_is_none(arguments):
+    with pytest.raises(SpecError, match="it is a number above 0"):
+        parameter_groups(*arguments)
+
+
+def test_parameters_in_place_of_a_module():
+    with pytest.raises(SpecError, match="pass the module itself"):
+        parameter_groups(nn.Linear(2, 2).parameters(), 0.01)  # type: ignore[arg-type]

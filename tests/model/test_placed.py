@@ -119,6 +119,7 @@ def test_what_stays_on_the_host_is_run_there():
         place_module(model, X)
     placed = place_module(model, X, host=["front"])
     torch.testing.assert_close(placed.inputs(X), front(X))
+    assert place_module(model, X, host="front").host == ("front",)
     with pytest.raises(SpecError, match="has no part 'back' for the host; it has lstm"):
         place_module(model, X, host=["back"])
     with pytest.raises(SpecError, match="dropout runs behind lstm; only what is in front can stay on the host"):
@@ -127,6 +128,14 @@ def test_what_stays_on_the_host_is_run_there():
 
 def scaled(self, x):
     return self.head(self.lstm(x * 2)[0][:, -1])
+
+
+def transposed(self, x):
+    return self.head(self.lstm(x.transpose(1, 2))[0][:, -1])
+
+
+def clamped(self, x):
+    return self.head(self.lstm(x.clamp(-9, 9))[0][:, -1])
 
 
 def pooled(self, x):
@@ -170,6 +179,11 @@ def dropped(self, x):
         (Model.forward, {"lstm": nn.LSTM(6, 4, batch_first=True, bidirectional=True)}, "lstm is bidirectional.*False"),
         (Model.forward, {"lstm": nn.LSTM(6, 9, batch_first=True, proj_size=8)}, "proj_size = 8.*train without"),
         (scaled, {}, r"lstm is given other numbers than the module.*host="),
+        (
+            transposed,
+            {"lstm": nn.LSTM(5, 8, batch_first=True)},
+            r"the module's samples of \(3, 5, 6\) in another order, as \(3, 6, 5\): samples, steps, values",
+        ),
         (pooled, {}, "head is given neither h of the last step of lstm nor h of each step"),
         (activated, {}, "changes what head gives by something else than a softmax"),
         (two_heads, {"more": nn.Linear(4, 4)}, "more follows head: the engine has one linear layer"),
@@ -185,6 +199,43 @@ def test_what_cannot_go_is_named_with_a_way_out(forward, parts, words):
         place_module(variant(forward, **parts), X)
 
 
+def test_what_no_traced_sample_reached_is_found_where_one_does():
+    placed = place_module(variant(clamped), X)
+    with pytest.raises(SpecError, match="lstm is given other numbers than the module"):
+        placed.inputs(10 * X)
+
+
 def test_a_lone_layer_is_no_model():
     with pytest.raises(SpecError, match="a lone LSTM is no model; give a module with an LSTM and a linear layer"):
         place_module(nn.LSTM(6, 8), X)
+
+
+def test_a_head_for_each_step_of_which_the_last_is_returned():
+    """And outputs with the classes before the steps, as torch's cross entropy wants them."""
+
+    class Net(nn.Module):
+        def __init__(self, end, batch_first=True):
+            super().__init__()
+            self.lstm, self.head, self.end = nn.LSTM(4, 8, batch_first=batch_first), nn.Linear(8, 3), end
+            self.batch_first = batch_first
+
+        def forward(self, x):
+            return self.end(self.head(self.lstm(x if self.batch_first else x.transpose(0, 1))[0]))
+
+    x = torch.randn(5, 6, 4)
+    for end, batch_first, steps, softmax in (
+        (lambda out: out[:, -1], True, LAST, False),
+        (lambda out: out[:, -1].softmax(-1), True, LAST, True),
+        (lambda out: out.transpose(1, 2), True, EACH, False),
+        (lambda out: out.log_softmax(-1).transpose(1, 2), True, EACH, True),
+        (lambda out: out.transpose(0, 1), False, EACH, False),
+        (lambda out: out, False, EACH, False),
+        (lambda out: out[-1], False, LAST, False),
+    ):
+        model = Net(end, batch_first)
+        placed = place_module(model, x)
+        assert (placed.steps, placed.softmax) == (steps, softmax)
+        with torch.no_grad():
+            each = model.head(model.lstm(x if batch_first else x.transpose(0, 1))[0])
+        each = each if batch_first else each.transpose(0, 1)
+        torch.testing.assert_close(placed.outputs(x), each if steps == EACH else each[:, -1])

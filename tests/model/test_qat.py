@@ -298,7 +298,7 @@ def test_formats_lose_bits_when_sums_outgrow_the_accumulator():
     network.fit_accumulators()
     assert before is not None and before.head is not None and network.formats == before
     with torch.no_grad():
-        network.model.networks[0].factors["W"].mul_(2)
+        network.model.networks[0].factors["W"].mul_(4)
         network.model.head.weight.mul_(4)
     network.fit_accumulators()
     assert network.formats is not None and network.formats.head is not None

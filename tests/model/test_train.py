@@ -303,7 +303,7 @@ def test_bad_arguments(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"schedule": "linear"}, "no schedule 'linear'; known: one-cycle, cosine, constant"),
+        ({"schedule": "linear"}, "no schedule 'linear'; known: one-cycle, trapezoid, cosine, constant"),
         ({"batch": 0}, "0 clips in a batch"),
         ({"patience": 0}, "0 epochs of patience"),
         ({"input_dropout": 1.0}, "input_dropout = 1.0 is no probability"),
@@ -342,6 +342,8 @@ def test_schedules():
     rates = {name: [schedule(k / 100) for k in range(101)] for name, schedule in SCHEDULES.items()}
     assert max(rates["one-cycle"]) == rates["one-cycle"][30] == 1
     assert rates["one-cycle"][0] == 1 / 25 and rates["one-cycle"][100] < 1e-9
+    assert rates["trapezoid"][0] == 1 / 25 and set(rates["trapezoid"][10:51]) == {1} and rates["trapezoid"][100] < 1e-9
+    assert sum(rates["trapezoid"]) == pytest.approx(1.4 * sum(rates["one-cycle"]), rel=0.02)
     assert rates["cosine"][0] == 1 and rates["cosine"][50] == pytest.approx(0.5) and rates["cosine"][100] < 1e-9
     assert rates["cosine"] == sorted(rates["cosine"], reverse=True)
     assert set(rates["constant"]) == {1}
