@@ -45,7 +45,7 @@ class Recipe(OptionGroup):
     schedule: Annotated[
         str | None,
         typer.Option(
-            help="How the learning rate runs: one-cycle, trapezoid, cosine, constant.", metavar="NAME", rich_help_panel=RECIPE
+            help="How the rate runs: one-cycle, trapezoid, cosine, constant.", metavar="NAME", rich_help_panel=RECIPE
         ),
     ] = None
     learning_rate: Annotated[
