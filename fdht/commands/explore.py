@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, command
-from fdht.commands.options import BUILD, ClipFolder, Json, OtherData, Seed
+from fdht.commands.options import BUILD, ClipFolder, Json, OtherData, Seed, board_option
 from fdht.spec.errors import SpecError
 
 
@@ -30,11 +30,9 @@ def explore(
     ] = None,
     board: Annotated[
         str | None,
-        typer.Option(
-            "--board",
-            "-b",
-            help="The board: a name in fdht synth --list [default: the project's; else it must be named].",
-            metavar="NAME",
+        board_option(
+            "The board: a name in fdht synth --list, or module:name of your own [default: the project's; else it must "
+            "be named]."
         ),
     ] = None,
     data: OtherData = None,
