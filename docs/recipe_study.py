@@ -35,8 +35,8 @@ from fdht.model.data.files import read_arrays
 from fdht.model.presets import Preset
 from fdht.model.recipe import SCHEDULES
 from fdht.model.train import TrainingDiverged, TrainingOptions, train
+from fdht.spec.defaults import DEFAULT_TARGET
 from fdht.spec.score import score
-from fdht.spec.target import DEFAULT_TARGET
 from fdht.workflow.proposal import propose, trained
 
 PAGE = Path(__file__).with_name("training.md")

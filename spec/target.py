@@ -318,10 +318,6 @@ TARGETS = {
 }
 
 
-DEFAULT_TARGET = "ulx3s-85f"
-"""What commands take where none is named; the board of that name has it."""
-
-
 def find_target(name: str) -> Target:
     """A target by name, or one in a JSON file; see `Target.read`.
 

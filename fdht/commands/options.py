@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fdht.commands.declaration import OptionGroup
-from fdht.spec.target import DEFAULT_TARGET as DEFAULT_TARGET
+from fdht.spec.defaults import DEFAULT_TARGET as DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from fdht.model.data import Source

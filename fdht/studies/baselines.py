@@ -24,9 +24,9 @@ from fdht.model.presets import PRESETS, Preset, find_preset, fitted
 from fdht.model.project import SUFFIX
 from fdht.model.train import TrainingDiverged, TrainingInterrupted, TrainingOptions, ensure_trained, predict
 from fdht.spec.container import write_whole
+from fdht.spec.defaults import DEFAULT_TARGET
 from fdht.spec.errors import SpecError
 from fdht.spec.record import read_kept
-from fdht.spec.target import DEFAULT_TARGET
 from fdht.spec.task import only_classes
 from fdht.studies import accuracy
 from fdht.studies.accuracy import RESULTS, Row
