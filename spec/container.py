@@ -238,8 +238,7 @@ def _header(path: Path) -> tuple[dict[str, str], Tensors]:
         FileError: missing, damaged, too large, or none of fdht's.
     """
     if not path.is_file():
-        what = f"{path} is a folder, no file" if path.is_dir() else f"there is no file {path}"
-        raise FileError(f"{what}; check the path")
+        raise FileError(f"there is no file {path}; check the path")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
