@@ -1,6 +1,7 @@
 """From a PyTorch module to an accelerator: `fdht.compile`."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,16 @@ from torch import Tensor, nn
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.model.converted import converted
+from fdht.model.data.arrays import as_array, class_numbers
 from fdht.model.golden import GoldenLSTM
 from fdht.model.placed import Placed, place_module
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
 from fdht.spec.bundle import Bundle
-from fdht.spec.clips import spread_over
+from fdht.spec.clips import classes_of, spread_over
 from fdht.spec.errors import FdhtError, SpecError
 from fdht.spec.scaling import Scaling
 from fdht.spec.target import Target, find_target
+from fdht.spec.task import Task
 
 if TYPE_CHECKING:
     from fdht.boards.board import Board
@@ -217,6 +220,7 @@ def compile(
     *,
     vectors: Values | None = None,
     labels: Values | None = None,
+    lengths: Values | None = None,
     class_names: Sequence[str] = (),
     regression: bool = False,
     host: Sequence[str] | str = (),
@@ -233,7 +237,9 @@ def compile(
             chosen on them.
         target: an engine, or its name: `icebreaker`, `ulx3s-85f` and others (`fdht synth --list`).
         vectors: samples that go into the bundle with their results; those of the calibration when left out.
-        labels: what is true of these, if the bundle is to say: classes, or real numbers of a regression.
+        labels: what is true of these, if the bundle is to say: numbers of classes from 0, or -1 for what is not known;
+            words or other numbers, in the order of `class_names` or their own; or real numbers of a regression.
+        lengths: steps of each of these that are its own, where x is padded behind them.
         class_names: of the classes, in their order.
         regression: the outputs are real numbers, not logits.
         host: names of submodules in front of the first LSTM that stay on the host, or the name of one.
@@ -250,8 +256,8 @@ def compile(
         accelerator.predict(x)
     """
     target = find_target(target) if isinstance(target, str) else target
-    x = _tensor(calibration, model)
-    placed = place_module(model, x[:TRACED] if len(x) > 1 else torch.cat([x, x]), host)
+    x, class_names = _tensor(calibration, model), tuple(map(str, class_names))
+    placed = _placed(model, x, host)
     _check_outputs(placed, regression)
     values = _values(placed, x)
     scaling = Scaling.fit(values.reshape(-1, values.shape[-1]), bits, alike=True)
@@ -261,25 +267,37 @@ def compile(
     tested = words if vectors is None else scaling.to_words(_values(placed, samples))
     kept = spread_over(len(tested), min(VECTORS, len(tested)))
     task, outputs = network.task, network.layers[-1].classes
+    if class_names and len(class_names) != outputs:
+        raise SpecError(f"{len(class_names)} names for {outputs} classes; give one each")
+    own = None if lengths is None else _lengths(lengths, tested)
+    truth = _truth(labels, len(tested), task, outputs, tested.shape[1], class_names)
     bundle, saturation = quantise(
         network,
         plan(network.layers, target),
         tested[kept],
-        _truth(labels, kept, len(tested), task.truth_shape(tested.shape[1], outputs), task.real),
+        truth[kept],
         calibration=words[spread_over(len(words), min(CALIBRATION_CLIPS, len(words)))],
         factor_width=target.factor_width,
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
         scaling=scaling,
         about={"model": name or type(model).__name__, "classes": list(class_names)},
+        lengths=None if own is None else own[kept],
     )
-    if class_names and len(class_names) != outputs:
-        raise SpecError(f"{len(class_names)} names for {outputs} classes; give one each")
     image = compile_bundle(bundle, target)
-    made = Accelerator(
-        bundle, image, placed, saturation, {}, tuple(map(str, class_names)), name or type(model).__name__
-    )
+    made = Accelerator(bundle, image, placed, saturation, {}, class_names, name or type(model).__name__)
     return replace(made, agreement=_agreement(made, samples[torch.from_numpy(kept)]))
+
+
+def _placed(model: nn.Module, x: Tensor, host: Sequence[str] | str) -> Placed:
+    """The parts of a module, traced with a few samples. Of one step, the last is each: then two steps are tried first,
+    so that a head after every step is told from one after the last.
+    """
+    some = x[:TRACED] if len(x) > 1 else torch.cat([x, x])
+    if some.dim() > 2 and some.shape[1] == 1:
+        with suppress(SpecError):
+            return place_module(model, torch.cat([some, some], 1), host)
+    return place_module(model, some, host)
 
 
 def _check_outputs(placed: Placed, regression: bool) -> None:
@@ -298,28 +316,62 @@ def _check_outputs(placed: Placed, regression: bool) -> None:
 
 def _agreement(made: Accelerator, samples: Tensor) -> dict[str, float]:
     """How far the integers lie from the user's own module: ranks, the inputs' words and all formats together."""
-    floats = torch.cat([made.placed.outputs(part) for part in samples.split(AT_ONCE)]).float().cpu().numpy()
-    task, integers = made.bundle.spec.task, made.bundle.logits
-    found = {"largest difference to the float model": float(np.abs(made._real(integers) - floats).max())}
+    task, integers, lengths = made.bundle.spec.task, made.bundle.logits, made.bundle.lengths
+    if lengths is None or task.every_step:
+        floats = torch.cat([made.placed.outputs(part) for part in samples.split(AT_ONCE)])
+    else:  # the module looks at the last step that it is given
+        alone = [made.placed.outputs(one[None, :own]) for one, own in zip(samples, lengths.tolist(), strict=True)]
+        floats = torch.cat(alone)
+    floats, real = floats.float().cpu().numpy(), made._real(integers)
+    if lengths is not None and task.every_step:
+        inside = np.arange(integers.shape[1]) < lengths[:, None]
+        floats, real, integers = floats[inside], real[inside], integers[inside]
+    found = {"largest difference to the float model": float(np.abs(real - floats).max())}
     if not task.real:
-        same = task.classes_of(integers) == task.classes_of(floats)
-        found["same class as the float model"] = float(np.mean(same))
+        found["same class as the float model"] = float(np.mean(classes_of(integers) == classes_of(floats)))
     return found
 
 
-def _truth(labels: Values | None, kept: np.ndarray, count: int, shape: tuple[int, ...], real: bool) -> np.ndarray:
+def _lengths(lengths: Values, words: np.ndarray) -> np.ndarray:
+    own = as_array(lengths)
+    if own.shape != (len(words),) or own.dtype.kind not in "iu" or own.min() < 1 or own.max() > words.shape[1]:
+        raise SpecError(
+            f"lengths are {own.dtype} {own.shape}; there are {len(words)} samples, of 1 to {words.shape[1]} steps each"
+        )
+    return own.astype(np.int64)
+
+
+def _truth(
+    labels: Values | None, count: int, task: Task, outputs: int, steps: int, names: tuple[str, ...]
+) -> np.ndarray:
+    shape = (count, *task.truth_shape(steps, outputs))
     if labels is None:
-        return np.full((len(kept), *shape), np.nan if real else -1)
-    array = np.asarray(labels)
-    if array.shape != (count, *shape):
-        raise SpecError(f"labels of shape {array.shape}, for {count} samples they are {(count, *shape)}")
-    return array[kept]
+        return np.full(shape, np.nan if task.real else -1)
+    found = as_array(labels) if task.real else class_numbers(labels, outputs, names, task.every_step)
+    if task.real and found.dtype.kind not in "biuf":
+        raise SpecError(f"labels hold {found.dtype}; those of a regression are real numbers")
+    if task.real and found.ndim + 1 == len(shape) and outputs == 1:
+        found = found[..., None]
+    if found.shape != shape:
+        of = "numbers of a regression" if task.real else "classes (for real numbers pass regression=True)"
+        raise SpecError(f"labels of shape {found.shape}; for {count} samples they are {of}, {shape}")
+    return found
 
 
 def _tensor(x: Values, model: nn.Module) -> Tensor:
-    """What a module is called with, checked; real numbers in the precision of its parameters."""
+    """What a module is called with, checked; real numbers in the precision of its parameters, and whole ones too,
+    unless it has an embedding for them.
+    """
     try:
-        tensor = torch.as_tensor(np.asarray(x) if not isinstance(x, Tensor) else x).detach()
+        if isinstance(x, Tensor) and x.layout is not torch.strided:
+            raise SpecError(f"samples in the layout {x.layout}; pass them dense: x.to_dense()")
+        if np.ma.is_masked(x):
+            raise SpecError("samples with masked values; fill them in (x.filled(0)) or leave such samples out")
+        found = x if isinstance(x, Tensor) else as_array(x)
+        if isinstance(found, np.ndarray):
+            wide = found.dtype.kind == "f" and found.dtype.itemsize > 8
+            found = torch.from_numpy(np.array(found, np.float64 if wide else None))  # writable, its values in one piece
+        tensor = found.detach()
     except (TypeError, ValueError) as error:
         raise SpecError(f"samples that are no array ({error}); pass one of samples × steps × values") from None
     if tensor.dim() < 2 or tensor.dtype.is_complex:
@@ -328,8 +380,10 @@ def _tensor(x: Values, model: nn.Module) -> Tensor:
         )
     if len(tensor) < 1:
         raise SpecError("there are no samples; pass one at least, and some tens to calibrate on")
-    if tensor.is_floating_point() and isinstance(model, nn.Module):
-        tensor = tensor.to(next((p.dtype for p in model.parameters() if p.is_floating_point()), tensor.dtype))
+    if isinstance(model, nn.Module):
+        embeds = any(isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in model.modules())
+        if tensor.is_floating_point() or not embeds:
+            tensor = tensor.to(next((p.dtype for p in model.parameters() if p.is_floating_point()), tensor.dtype))
     bad = ~torch.isfinite(tensor).flatten(1).all(1)
     if bad.any():
         raise SpecError(

@@ -106,7 +106,7 @@ class Checkpoint:
             )
         if (data.fingerprint, data.scaling) != (self.fingerprint, self.scaling):
             raise FileError(
-                f"the clips of {self.data} are not those that {self.preset} was trained on (some came, went or were "
+                f"the clips of {data.name} are not those that {self.preset} was trained on (some came, went or were "
                 "renamed, which lets others change sides, too, or have other values); restore them or train anew"
             )
 

@@ -73,7 +73,7 @@ class Placed:
             seen.append(gave)
 
         with _evaluating(self.module), torch.no_grad():
-            handle = self.head[1].register_forward_hook(keep)
+            handle = self.head[1].register_forward_hook(keep, prepend=True)  # before a hook of the user's changes it
             try:
                 _called(self.module, x)
             finally:
@@ -124,7 +124,7 @@ class _Call:
     gave: Any
 
 
-def place_module(module: nn.Module, x: Tensor, host: Sequence[str] | str = ()) -> Placed:
+def place_module(module: nn.Module, x: Tensor, host: Sequence[str] | str | None = ()) -> Placed:
     """Finds the parts of a module that go to the engine.
 
     Args:
@@ -138,7 +138,7 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] | str = ()) -
     Raises:
         SpecError: what the engine cannot run, by its name in the module, with what to do.
     """
-    host = (host,) if isinstance(host, str) else host
+    host = (host,) if isinstance(host, str) else tuple(host or ())
     if not isinstance(module, nn.Module):
         raise SpecError(f"{module!r:.80} is no torch.nn.Module; pass one that was trained")
     known = dict(module.named_modules())
@@ -199,7 +199,8 @@ def _watched(module: nn.Module, x: Tensor, host: Sequence[str]) -> tuple[list[_C
 
     with ExitStack() as stack:
         for name, part in _parts(module, host):
-            stack.callback(part.register_forward_hook(hook(name), with_kwargs=True).remove)
+            # Before hooks of the user's: what they change is then seen as a change between the parts.
+            stack.callback(part.register_forward_hook(hook(name), prepend=True, with_kwargs=True).remove)
         return calls, _called(module, x)
 
 
@@ -207,18 +208,24 @@ def _called(module: nn.Module, x: Tensor) -> Any:
     """What a module gives for samples; what it says of those it cannot take, in a sentence."""
     try:
         return module(x)
+    except _Reached:
+        raise
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise SpecError(
             f"{type(module).__name__} cannot be called with samples of {tuple(x.shape)}, {x.dtype} ({why}); pass what "
             "it is trained with, samples first"
         ) from None
+    except Exception as error:
+        raise SpecError(
+            f"{type(module).__name__} raised {type(error).__name__} ({error}) with samples of {tuple(x.shape)}; mend it"
+        ) from None
 
 
 def _parts(module: nn.Module, host: Sequence[str], name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Parts that compute something themselves; what a layer or the host's part has inside is its own business."""
     inside = list(module.named_children())
-    whole = isinstance(module, (*LAYERS, *HEADS)) or name in host or not inside
+    whole = isinstance(module, (*LAYERS, *HEADS, *WAYS_OUT)) or name in host or not inside
     if name and whole:
         yield name, module
     elif not name and isinstance(module, (*LAYERS, *HEADS)):
@@ -284,7 +291,10 @@ def _check_layer(call: _Call) -> None:
     if states is not None and any(bool(state.count_nonzero()) for state in states):
         raise SpecError(f"{name} begins with states that are not zero; the engine's runs begin with zeros")
     if isinstance(_input(name, call.given, call.keywords), PackedSequence):
-        raise SpecError(f"{name} was given a PackedSequence; trace the module with sequences of one length")
+        raise SpecError(
+            f"{name} was given a PackedSequence; let forward pass the tensor itself, whose sequences are all as long "
+            "here, and pack only while training"
+        )
 
 
 def _input(name: str, given: tuple, keywords: dict) -> Tensor:

@@ -1,10 +1,13 @@
-"""What a user names on the command line as `module:name`."""
+"""What a user names on the command line as `module:name`, and code of the user's that is called."""
 
 import importlib
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import FdhtError, SpecError
 
 
 def named(name: str, wanted: str) -> object:
@@ -27,3 +30,22 @@ def named(name: str, wanted: str) -> object:
         raise SpecError(f"{name} cannot be imported ({error}); name {wanted} of yours") from None
     finally:
         sys.path.remove(here)
+
+
+def called(function: Callable[..., Any], what: str, *arguments: Any) -> Any:
+    """What code of the user's returns.
+
+    Raises:
+        SpecError: it raised something; says what, and where.
+    """
+    try:
+        return function(*arguments)
+    except FdhtError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        why = (str(error).strip().splitlines() or [""])[0]
+        raise SpecError(
+            f"{what} raised {type(error).__name__}{': ' if why else ''}{why} ({Path(place.filename).name}, line "
+            f"{place.lineno}); mend that"
+        ) from None

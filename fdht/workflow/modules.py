@@ -1,15 +1,18 @@
 """`fdht compile module:name`: a PyTorch module of the user's to a bundle and an image."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from torch import nn
 
 from fdht import compiled
 from fdht.console import Output
+from fdht.model.data.arrays import Samples, as_array, samples
 from fdht.model.data.files import read_arrays
 from fdht.spec.errors import SpecError
-from fdht.spec.named import named
+from fdht.spec.named import called, named
 from fdht.spec.target import Target
 
 
@@ -35,22 +38,31 @@ def run(
     """
     if data is None:
         raise SpecError(f"{name} needs samples to choose its number formats on; say which file has them with --data")
-    model = named(name, "a torch.nn.Module, or a function that returns one,")
-    if not isinstance(model, nn.Module) and callable(model):
-        model = model()
+    with redirect_stdout(sys.stderr):  # what the user's code prints
+        model = named(name, "a torch.nn.Module, or a function that returns one,")
+        if not isinstance(model, nn.Module) and callable(model):
+            model = called(model, name)
     if not isinstance(model, nn.Module):
         raise SpecError(f"{name} is a {type(model).__name__}; name a torch.nn.Module, or a function that returns one")
     arrays = read_arrays(Path(data))
-    part = "_test" if "x_test" in arrays else ""
-    with output.progress(f"tracing, quantising and compiling {name}"):
+    names, told = arrays.get("class_names"), {key: arrays[key] for key in ("class_names", "task") if key in arrays}
+
+    def part(ending: str) -> Samples:
+        given = {key: arrays[f"{key}{ending}"] for key in ("x", "y", "lengths") if f"{key}{ending}" in arrays}
+        return samples(**given, **told, name=f"{data}{ending}")
+
+    main = part("")
+    tested = part("_test") if "x_test" in arrays else main
+    with output.progress(f"tracing, quantising and compiling {name}"), redirect_stdout(sys.stderr):
         made = compiled.compile(
             model,
-            arrays["x"],
+            main.x,
             target,
-            vectors=arrays[f"x{part}"],
-            labels=arrays.get(f"y{part}"),
-            class_names=list(arrays.get("class_names", ())),
-            regression=regression,
+            vectors=tested.x,
+            labels=tested.y,
+            lengths=tested.lengths,
+            class_names=() if names is None else as_array(names).ravel().tolist(),
+            regression=regression or (tested.task is not None and tested.task.real),
             host=host,
             ranks=ranks,
             name=name.partition(":")[2],

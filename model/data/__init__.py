@@ -15,7 +15,7 @@ from fdht.model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
 from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
 from fdht.model.data.video import CACHE
 from fdht.spec.errors import SpecError
-from fdht.spec.named import named
+from fdht.spec.named import called, named
 from fdht.spec.record import Checked, Count, Text
 from fdht.spec.scaling import BITS
 
@@ -138,7 +138,7 @@ def load(
         raise SpecError(
             f"{source.name} has clips and splits of its own; leave out --data-folder, --frames, --split and --fold"
         )
-    return checked(source.name, found())
+    return checked(source.name, called(found, source.name))
 
 
 def protocol(name: str) -> str:

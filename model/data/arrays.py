@@ -14,6 +14,7 @@ from fdht.spec.bundle import MOST_STEPS
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import PIXELS
 from fdht.spec.lstm import LONGEST_VECTOR
+from fdht.spec.named import called
 from fdht.spec.scaling import BITS, Scaling, blocks
 from fdht.spec.task import Task
 
@@ -109,6 +110,91 @@ def from_arrays(
     return _made(parts, targets, dealt, names, kind, bits, name, content)
 
 
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Sequences for a module of the user's own, which says itself what it takes.
+
+    Attributes:
+        x: samples × steps × whatever a step was. What lies behind a sequence's own steps repeats the last of these.
+        lengths: own steps of each, where they differ.
+        y: what is true of each, if that is known.
+        task: what y looks like.
+    """
+
+    x: np.ndarray
+    lengths: np.ndarray | None
+    y: np.ndarray | None
+    task: Task | None
+
+
+def samples(
+    x: Any,
+    y: Any = None,
+    *,
+    lengths: Any = None,
+    class_names: Sequence[str] | None = None,
+    task: str | None = None,
+    name: str = "arrays",
+) -> Samples:
+    """Checks sequences, and what is true of them if that is given, as `from_arrays` does; values stay as they are.
+
+    Raises:
+        SpecError: what `from_arrays` refuses of such arrays.
+    """
+    part = _sequences(x, lengths, f"x of {name}")
+    _check_finite(part, f"x of {name}")
+    truth = None if y is None else _truth(y, part, f"y of {name}")
+    kind = None if truth is None else _task(truth, part, task, class_names is not None, f"y of {name}")
+    if truth is not None and kind is not None and kind.real:
+        truth = _targets(truth, part, kind, f"y of {name}")
+    if (part.lengths == part.steps).all():
+        values = _plain(x, f"x of {name}")
+        return Samples(values if values.ndim > 2 else part.values, None, truth, kind)
+    last = np.minimum(np.arange(part.steps), part.lengths[:, None] - 1)
+    values = part.values[np.arange(len(part))[:, None], last]
+    return Samples(values.reshape(*values.shape[:2], *(part.picture or (-1,))), part.lengths, truth, kind)
+
+
+def class_numbers(labels: Any, classes: int, names: Sequence[str], each_step: bool) -> np.ndarray:
+    """Labels as numbers of classes, -1 for what is not known.
+
+    Args:
+        labels: numbers from 0, or -1; or words, or as many other whole numbers as there are classes, in the order of
+            `names` or their own.
+        classes: that there are. names: of these, if they have some.
+        each_step: whether a sequence has a label for each step.
+
+    Raises:
+        SpecError: something else.
+    """
+    found = _plain(labels, "labels")
+    if found.dtype.kind == "O" and all(isinstance(value, str) for value in found.flat):
+        found = found.astype(str)
+    if found.dtype.kind not in "biufSU":
+        raise SpecError(f"labels hold {found.dtype}; they are whole numbers or words")
+    if found.dtype.kind == "S":
+        found = np.char.decode(found, "utf-8", "replace")
+    if found.dtype.kind == "f":
+        wrong = found[~(found == np.floor(found)) | np.isinf(found)]
+        if wrong.size:
+            raise SpecError(f"labels hold {wrong[0]}, which is none; they are whole numbers or words")
+    if found.dtype.kind != "U":
+        found = found.astype(np.int64)
+        used = np.unique(found)
+        both_signs = not each_step and classes == 2 and used.tolist() == [-1, 1]
+        if used.size == 0 or (used[0] >= -1 and used[-1] < classes and not both_signs):
+            return found
+        known = used
+    else:
+        known = np.array([*names]) if len(names) else np.array(sorted(np.unique(found).tolist(), key=_by_number))
+    strange = np.setdiff1d(found, known)
+    if len(known) != classes or len(strange):
+        shown = ", ".join(map(str, (strange if len(strange) else known)[:8].tolist()))
+        raise SpecError(f"labels are {shown}; of {classes} classes they are 0 to {classes - 1}, or {classes} words")
+    by_value = np.argsort(known)
+    return by_value[np.searchsorted(known, found, sorter=by_value)]
+
+
 def from_dataset(train: Any, test: Any = None, validation: Any = None, **options: Any) -> DataSet:
     """The data set of torch Datasets, or of anything with a length and pairs (x, y) in it.
 
@@ -133,10 +219,10 @@ def _pairs(dataset: Any, name: str) -> tuple[list[Any], list[Any]]:
         raise SpecError(f"{name} gives a {kind}, which has no length; pass a Dataset of pairs (x, y), or x and y")
     xs, ys = list[Any](), list[Any]()
     for number in range(len(dataset)):
-        try:
-            one, truth = dataset[number]
-        except (TypeError, ValueError):
-            raise SpecError(f"sample {number} of {name} is no pair (x, y); a {kind} must hold pairs") from None
+        pair = called(dataset.__getitem__, f"sample {number} of {name}", number)
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise SpecError(f"sample {number} of {name} is no pair (x, y); a {kind} must hold pairs")
+        one, truth = pair
         xs.append(_plain(one, f"sample {number} of {name}"))
         ys.append(_plain(truth, f"the y of sample {number} of {name}"))
         if number == 0:
@@ -345,30 +431,33 @@ def _task(y: np.ndarray, part: _Sequences, asked: str | None, named: bool, what:
 
 
 def _targets(y: np.ndarray, part: _Sequences, task: Task, what: str) -> np.ndarray:
-    """Targets, B × K or B × T × K, NaN behind a sequence's own steps."""
+    """Targets, B × K or B × T × K, NaN where none is known and behind a sequence's own steps."""
     _check_like(y, part, task, what)
     wanted = 3 if task.every_step else 2
     targets = (y[..., None] if y.ndim < wanted else y).astype(np.float64)
     if task.every_step:
         targets[~part.own] = np.nan
-    known = np.isfinite(targets) if not task.every_step else np.isfinite(targets) | ~part.own[:, :, None]
-    if not known.all():
-        first = np.argwhere(~known)[0]
-        raise SpecError(
-            f"sample {first[0]} of {what} holds {targets[tuple(first)]}; leave the sample out, or fill the target in"
-        )
+    endless, known = np.isinf(targets).any((*range(1, wanted),)), np.isfinite(targets).any((*range(1, wanted),))
+    if (endless | ~known).any():
+        first = int((endless | ~known).argmax())
+        holds = "an infinity" if endless[first] else "no number (NaN stands for what is not known)"
+        raise SpecError(f"sample {first} of {what} holds {holds}; leave the sample out, or fill the target in")
     return targets
 
 
 def _labels(
     truths: dict[str, np.ndarray], parts: dict[str, _Sequences], task: Task, names: Sequence[str] | None, name: str
 ) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
-    """Names of the classes, and labels from 0, -1 behind a sequence's own steps."""
+    """Names of the classes, and labels from 0; of steps -1 where none is known, and behind a sequence's own."""
     for ending, part in parts.items():
         _check_like(truths[ending], part, task, f"y{ending} of {name}")
-    whole = dict[str, np.ndarray]()
+    whole, known_steps = dict[str, np.ndarray](), dict[str, np.ndarray]()
     for ending, part in parts.items():
-        own = truths[ending][part.own] if task.every_step else truths[ending]
+        truth = truths[ending]
+        known_steps[ending] = (
+            part.own if truth.dtype.kind == "U" else part.own & (truth != -1 if task.every_step else True)
+        )
+        own = truth[known_steps[ending]] if task.every_step else truth
         if own.dtype.kind == "f" and not (own == np.floor(own)).all():
             wrong = own[own != np.floor(own)][0]
             raise SpecError(f"y{ending} of {name} holds {wrong}, which is no label; labels are whole numbers")
@@ -381,6 +470,8 @@ def _labels(
         names = tuple(str(each) for each in known.tolist())
     else:
         names = tuple(str(each) for each in _plain(names, f"class_names of {name}").ravel().tolist())
+        if len({*names}) < len(names):
+            raise SpecError(f"class_names of {name} are {', '.join(names)}; each class has a name of its own")
         known = np.array(names) if used.dtype.kind == "U" else np.arange(len(names))
         strange = np.setdiff1d(used, known)
         if len(strange):
@@ -389,7 +480,8 @@ def _labels(
                 f"from 0 to {len(names) - 1}"
             )
     if len(names) < 2:
-        raise SpecError(f"y of {name} has one class, {names[0]}; there must be two or more to tell apart")
+        has = f"one class, {names[0]}" if names else "no label, and -1 stands for what is not known"
+        raise SpecError(f"y of {name} has {has}; there must be two or more to tell apart")
     new = np.setdiff1d(used, whole[""])
     if len(new):
         raise SpecError(f"class {new[0]} of {name} is in no sample that trains; give some, or leave it out")
@@ -398,7 +490,7 @@ def _labels(
         numbers = by_value[np.searchsorted(known, whole[ending], sorter=by_value)]
         if task.every_step:
             found[ending] = np.full(part.own.shape, -1)
-            found[ending][part.own] = numbers
+            found[ending][known_steps[ending]] = numbers
         else:
             found[ending] = numbers
     return names, found

@@ -216,6 +216,8 @@ def _numbers(texts: list[str], where: str) -> list[float]:
     except ValueError:
         wrong = next(text for text in texts if not _is_number(text))
         said = "is empty" if wrong.strip() in ("", "?") else f"is {wrong.strip()[:40]!r}, no number"
+        if "," in wrong and _is_number(wrong.replace(",", ".")):
+            raise FileError(f"{where} {said}; write its decimals with a point") from None
         raise FileError(f"{where}: a value {said}; leave the sample out, or fill the value in") from None
 
 

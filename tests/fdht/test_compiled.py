@@ -135,7 +135,7 @@ def test_parts_on_the_host_run_there(x):
     assert np.abs(made.predict(x) - outputs(own, x)).max() < 0.03
 
 
-@pytest.mark.parametrize("kind", ["list", "float64", "torch", "int"])
+@pytest.mark.parametrize("kind", ["list", "float64", "torch", "int", "big-endian", "backwards", "longdouble"])
 def test_samples_come_as_people_have_them(x, kind):
     whole = np.round(x * 2)
     given = {
@@ -143,6 +143,9 @@ def test_samples_come_as_people_have_them(x, kind):
         "float64": whole.astype(np.float64),
         "torch": torch.from_numpy(whole).requires_grad_(),
         "int": whole.astype(np.int16),
+        "big-endian": whole.astype(">f4"),
+        "backwards": whole[::-1].copy()[::-1],
+        "longdouble": whole.astype(np.longdouble),
     }[kind]
     own = model()
     assert np.abs(fdht.compile(own, whole, SMALL).predict(given) - outputs(own, whole.astype(np.float32))).max() < 0.05
@@ -159,7 +162,16 @@ def refused(x, **options):
         (lambda x: np.where(x == x[3, 2, 1], np.nan, x), {}, "sample 3 holds infinities or NaN"),
         (lambda x: x.astype(str), {}, "samples that are no array"),
         (lambda x: x[0, 0], {}, r"samples of shape \(5,\)"),
-        (lambda x: x, {"labels": [1, 2]}, r"labels of shape \(2,\), for 30 samples they are \(30,\)"),
+        (
+            lambda x: x,
+            {"labels": [1, 2]},
+            r"labels of shape \(2,\); for 30 samples they are classes .*, \(30,\)",
+        ),
+        (lambda x: x, {"labels": np.full(30, 0.7)}, "labels hold 0.7, which is none"),
+        (lambda x: x, {"labels": np.ones((30, 3))}, "pass regression=True"),
+        (lambda x: x, {"lengths": [9] * 30}, "lengths are int64 .30,.; there are 30 samples, of 1 to"),
+        (lambda x: np.ma.masked_greater(x, 1), {}, "samples with masked values"),
+        (lambda x: torch.from_numpy(x).to_sparse(), {}, "pass them dense"),
         (lambda x: x, {"class_names": ["a"]}, "1 names for 3 classes"),
         (lambda x: x, {"target": "mine"}, "there is no target 'mine'; known: icebreaker"),
         (lambda x: x, {"bits": 12}, "words of 12 bits; real values are scaled to 8 or 16"),
@@ -284,7 +296,6 @@ def test_modules_of_another_precision(dtype):
     ("model", "x", "words"),
     [
         ("plain", torch.randn(8, 5, 3), r"Plain cannot be called with samples of \(4, 5, 3\)"),
-        ("plain", torch.zeros(8, 5, 4, dtype=torch.int64), "Plain cannot be called with samples"),
         ("plain", torch.randn(8, 0, 4), "Plain cannot be called with samples"),
         ("class", torch.randn(8, 5, 4), "is no torch.nn.Module"),
     ],
@@ -292,3 +303,41 @@ def test_modules_of_another_precision(dtype):
 def test_what_a_module_cannot_be_called_with(model, x, words):
     with pytest.raises(SpecError, match=words):
         fdht.compile(Plain() if model == "plain" else Plain, x)
+
+
+def changes_values(part, _given, gave):
+    return (gave[0] * 2, gave[1]) if isinstance(gave, tuple) else gave * 2
+
+
+@pytest.mark.parametrize("part", ["lstm", "head"])
+def test_a_hook_that_changes_values_is_no_secret(x, part):
+    own = model()
+    getattr(own, part).register_forward_hook(changes_values)
+    with pytest.raises(SpecError, match=r"changes values|changes what head gives"):
+        refused(x, of=own)
+
+
+def test_sequences_of_one_step_do_not_hide_when_the_head_is_asked(x):
+    torch.manual_seed(0)
+    each = model(each=True)
+    made = fdht.compile(each, x[:, :1], SMALL)
+    assert made.predict(x).shape == (*x.shape[:2], 3)
+    last = model()
+    assert fdht.compile(last, x[:, :1], SMALL).predict(x).shape == (len(x), 3)
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_what_lies_behind_a_sequence_changes_nothing(x, each):
+    own, lengths = model(each=each), np.arange(len(x)) % 3 + 3
+    padded = np.where((np.arange(x.shape[1]) < lengths[:, None])[..., None], x, 50).astype(np.float32)
+    made = fdht.compile(own, x, SMALL, vectors=padded, lengths=lengths)
+    assert np.array_equal(made.bundle.lengths, lengths)
+    assert made.agreement["largest difference to the float model"] < 0.1
+    kept = made.bundle.logits[4, : lengths[4]] if each else made.bundle.logits[4]
+    alone = made._integers(made.words(x[4:5, : lengths[4]]))[0]
+    assert np.array_equal(kept, alone)
+
+
+def test_names_of_any_kind(x, tmp_path):
+    made = fdht.compile(model(), x, SMALL, class_names=np.array([5, 6, 7]))
+    assert made.class_names == ("5", "6", "7") and made.save(tmp_path / "a.bundle").is_file()

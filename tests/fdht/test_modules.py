@@ -1,5 +1,7 @@
 """`fdht compile mine:model`: a module in a file of the user's, and a file of samples."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,20 @@ def model():
 dense = Net(nn.LSTM(4, 8, batch_first=True), 2)
 gru = Net(nn.GRU(4, 8, batch_first=True))
 number = 7
+print("a line of the user's")
+
+def two():
+    torch.manual_seed(1)
+    return Net(FDHTLSTM(fdht_lstm(4, 8, 0, (4, 3), (4, 8), 3), batch_first=True), 2)
+
+def broken():
+    return {}["weights"]
+
+class Raises(Net):
+    def forward(self, x):
+        assert x.shape[1] == 99, "99 steps are wanted"
+
+raises = Raises(nn.LSTM(4, 8, batch_first=True))
 """
 
 
@@ -75,3 +91,49 @@ def test_what_cannot_be_compiled_is_said(fdht, mine, tmp_path, arguments, words)
     outcome = fdht("compile", *(argument.format(mine) for argument in arguments))
     assert outcome.code == 1 and words in outcome.sentence
     assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(
+    ("y", "more", "labels"),
+    [
+        (np.array([-1, 1]), {}, [0, 1]),
+        (np.array([1, 2]), {}, [0, 1]),
+        (np.array(["no", "yes"]), {}, [0, 1]),
+        (np.array(["no", "yes"]), {"class_names": np.array(["yes", "no"])}, [1, 0]),
+        (np.array([0, 1]), {"class_names": np.array([7, 8])}, [0, 1]),
+    ],
+    ids=str,
+)
+def test_labels_are_what_they_are_to_training(fdht, mine, tmp_path, y, more, labels):
+    x = np.random.default_rng(2).normal(size=(24, 6, 4))
+    np.savez(tmp_path / "two.npz", x=x, y=y[np.arange(24) % 2], **more)
+    assert fdht("data", "two.npz").code == 0
+    made = fdht("compile", f"{mine}:two", "--data", "two.npz", "-t", "icebreaker", "--json")
+    assert made.code == 0, made.err
+    assert Bundle.load(tmp_path / "build/two.bundle").labels.tolist() == (labels * 12)
+
+
+def test_padding_whole_numbers_and_a_task_of_their_own(fdht, mine, tmp_path):
+    x = np.random.default_rng(2).integers(-9, 9, (24, 6, 4))
+    lengths = np.arange(24) % 3 + 4
+    np.savez(tmp_path / "ints.npz", x=x, y=np.arange(24) % 2, lengths=lengths)
+    made = fdht("compile", f"{mine}:two", "--data", "ints.npz", "-t", "icebreaker", "--json")
+    assert made.code == 0 and "Warning" not in made.err, made.err
+    bundle = Bundle.load(tmp_path / "build/two.bundle")
+    assert bundle.lengths is not None and bundle.lengths.tolist() == lengths.tolist()
+    np.savez(tmp_path / "real.npz", x=x / 9, y=np.random.default_rng(3).normal(size=(24, 2)))
+    made = fdht("compile", f"{mine}:two", "--data", "real.npz", "-t", "icebreaker", "--json")
+    assert made.code == 0, made.err
+    assert Bundle.load(tmp_path / "build/two.bundle").spec.task.real
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("broken", r":broken raised KeyError: 'weights' \(mine_.*\.py, line 28\); mend that"),
+        ("raises", r"Raises raised AssertionError \(99 steps are wanted\) with samples of"),
+    ],
+)
+def test_what_the_users_code_raises_is_said(fdht, mine, what, words):
+    outcome = fdht("compile", f"{mine}:{what}", "--data", "mine.npz")
+    assert outcome.code == 1 and re.search(words, outcome.sentence), outcome.sentence

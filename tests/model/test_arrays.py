@@ -8,6 +8,7 @@ import torch
 
 import fdht.model.data
 from fdht.model.data import DataSet, arrays, from_arrays, from_dataset, here, load, room
+from fdht.model.data.arrays import class_numbers
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import PIXELS
 from fdht.spec.task import Task
@@ -258,9 +259,15 @@ def holed(value: float) -> np.ndarray:
         ({"y": LABELS[:29]}, r"y of arrays has shape \(29,\) and x has 30 samples"),
         ({"y": np.zeros(30, int)}, "y of arrays has one class, 0; there must be two or more to tell apart"),
         ({"y": np.ones(30)}, "y of arrays is always 1; there is nothing to learn"),
-        ({"y": np.where(np.arange(30) == 4, np.nan, np.arange(30))}, "sample 4 of y of arrays holds nan"),
+        (
+            {"y": np.where(np.arange(30) == 4, np.nan, np.arange(30))},
+            "sample 4 of y of arrays holds no number",
+        ),
         ({"y": np.eye(3, dtype=int)[LABELS]}, r"of one-hot labels take y.argmax\(1\)"),
         ({"y": np.eye(3)[LABELS]}, r"y of arrays of shape \(30, 3\) is one-hot; for classes pass y.argmax\(-1\)"),
+        ({"y": np.where(np.arange(30) == 4, np.inf, 0.5)}, "sample 4 of y of arrays holds an infinity"),
+        ({"y": np.full((30, 5), -1)}, "y of arrays has no label, and -1 stands for what is not known"),
+        ({"class_names": ["a", "b", "a"]}, "class_names of arrays are a, b, a; each class has a name of its own"),
         ({"y": [None] * 30}, "y of arrays holds object; labels are whole numbers or words"),
         ({"y": np.r_[LABELS[:28], 7, 7]}, "class 7 has 2 samples; 3 are needed, one each to train, test, validate"),
         ({"y_test": LABELS + 1, "x_test": some()}, "class 3 of arrays is in no sample that trains"),
@@ -325,3 +332,48 @@ def test_a_data_set_of_this_process_has_a_source(monkeypatch):
     assert str(source) == "here:mine" and load(source).fingerprint == data.fingerprint
     with pytest.raises(SpecError, match="is code of somebody's own"):
         load("here:yours")
+
+
+def test_what_is_not_known_of_a_step_or_a_target():
+    """-1 and NaN teach nothing; they are no class and no number."""
+    steps = np.arange(150).reshape(30, 5) % 3 - (np.arange(150).reshape(30, 5) % 3 == 2) * 3
+    data = from_arrays(some(), steps)
+    assert data.class_names == ("0", "1") and data.task is Task.LABEL_STEPS
+    assert {*np.unique(data.final.labels)} == {-1, 0, 1}
+    targets = np.arange(60.0).reshape(30, 2)
+    targets[::4, 1] = np.nan
+    known = from_arrays(some(), targets)
+    every = np.concatenate([known.final.labels, known.test.labels])
+    assert known.task is Task.REGRESS and np.isnan(every).sum() == 8
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "names", "expected"),
+    [
+        ([0, 2, -1], 3, (), [0, 2, -1]),
+        ([-1, 1, 1], 2, (), [0, 1, 1]),
+        ([1, 2, 1], 2, (), [0, 1, 0]),
+        (["b", "a"], 2, (), [1, 0]),
+        (["b", "a"], 3, ("b", "x", "a"), [0, 2]),
+        (np.array([b"q", b"p"]), 2, (), [1, 0]),
+        (torch.tensor([1.0, 0.0], requires_grad=True), 2, (), [1, 0]),
+        ([True, False], 2, (), [1, 0]),
+    ],
+)
+def test_labels_become_numbers_of_classes(labels, classes, names, expected):
+    assert class_numbers(labels, classes, names, False).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([0.7, 1], "labels hold 0.7, which is none"),
+        ([np.nan, 1], "labels hold nan, which is none"),
+        ([3, 4, 5], "labels are 3, 4, 5; of 2 classes they are 0 to 1, or 2 words"),
+        (["a", "b", "c"], "labels are a, b, c; of 2 classes"),
+        ([1 + 1j], "labels hold complex128"),
+    ],
+)
+def test_labels_that_are_none(labels, words):
+    with pytest.raises(SpecError, match=words):
+        class_numbers(labels, 2, (), False)
