@@ -152,7 +152,7 @@ class GoldenLSTM:
             if stage_results:
                 kept.append(results)
         every = torch.stack([h for _, h, _ in steps[-1]], 1)
-        last = every[torch.arange(len(raw)), torch.from_numpy(own) - 1]
+        last = every[torch.arange(len(raw)), torch.from_numpy(own.astype(np.int64)) - 1]
         logits = self._head_outputs(every if task.every_step else last, clipping)
         return Trace(
             layers=[LayerTrace(*(torch.stack(parts, 1) for parts in zip(*each, strict=True))) for each in steps],

@@ -757,7 +757,7 @@ class Classifier(nn.Module):
 
 def own_last(each: Tensor, lengths: Tensor) -> Tensor:
     """Of what there is after each step (B × T × H), what is there after each clip's own last one (B × H)."""
-    return each[torch.arange(len(each), device=each.device), lengths.to(each.device) - 1]
+    return each[torch.arange(len(each), device=each.device), lengths.to(each.device, torch.int64) - 1]
 
 
 def _refuse(bidirectional: bool, proj_size: int) -> None:

@@ -56,6 +56,15 @@ def test_a_float_model_looks_at_each_clips_own_last_step(model):
     assert evaluate(model, CLIPS, np.array(alone), lengths=LENGTHS) == 1
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16])
+def test_lengths_are_of_any_whole_type(model, kind):
+    """torch takes bytes for a mask, and refuses other short integers."""
+    bundle, lengths = made(model), LENGTHS.astype(kind)
+    assert np.array_equal(GoldenLSTM(bundle).run(bundle.clips, lengths=lengths).logits, bundle.logits)
+    x = model.widen(torch.from_numpy(CLIPS))
+    assert torch.equal(model(x, lengths=torch.from_numpy(lengths)), model(x, lengths=torch.from_numpy(LENGTHS)))
+
+
 def test_the_golden_model_does_and_so_does_a_model_on_integers(model):
     bundle = made(model)
     golden = GoldenLSTM(bundle)
