@@ -98,9 +98,7 @@ def component(name: str, block: AXIAccelerator, build: int) -> str:
         ),
         _element("description", _says(block)),
     )
-    described.set(
-        "{http://www.w3.org/2001/XMLSchema-instance}schemaLocation", f"{NAMESPACE} {NAMESPACE}/index.xsd"
-    )
+    described.set("{http://www.w3.org/2001/XMLSchema-instance}schemaLocation", f"{NAMESPACE} {NAMESPACE}/index.xsd")
     ElementTree.register_namespace("ipxact", NAMESPACE)
     ElementTree.indent(described)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(described, encoding="unicode")}\n'
