@@ -2,16 +2,24 @@
 
 A baseline is `baselines/<board>/<target>.json`: what that engine took on the board, how fast it was, with which tools
 and seeds, and the cycles of a step of every preset. What the specification predicts must be met exactly; logic and
-clock depend on the placer's luck, so they have margins.
+clock depend on the placer's luck, so they have margins. Those of fdht's own boards with its own engines lie in its
+sources, others in the user's current folder.
 """
 
 import json
 from pathlib import Path
 
 from fdht.boards.board import Board
+from fdht.boards.catalogue import BOARDS
 from fdht.spec.errors import FdhtError
+from fdht.spec.protocol import target_id
+from fdht.spec.target import TARGETS
 
 FOLDER = Path(__file__).parent / "baselines"
+"""Those of fdht's own boards with its own engines."""
+
+OWN = Path("baselines")
+"""All others, below the current folder."""
 
 EXACT = ("multipliers", "block_rams", "sprams")
 """What the specification predicts of a bitstream."""
@@ -32,16 +40,21 @@ class BaselineError(FdhtError):
 
 def path_of(board: Board) -> Path:
     """The baseline of a board with the engine it has; of another engine on the same board it says nothing."""
-    return FOLDER / board.name / f"{board.engine.name}.json"
+    file = Path(board.name, f"{board.engine.name}.json")
+    return FOLDER / file if _ours(board) or (FOLDER / file).is_file() else OWN / file
 
 
-def refuse_installed() -> None:
-    """Makes sure that a baseline would be recorded in fdht's sources, before anything is built for one.
+def _ours(board: Board) -> bool:
+    return board.name in BOARDS and board.engine == TARGETS.get(board.engine.name)
+
+
+def refuse_installed(board: Board) -> None:
+    """Makes sure that a baseline of fdht's own would be recorded in its sources, before anything is built for one.
 
     Raises:
         BaselineError: this is an installed copy.
     """
-    if not (FOLDER.resolve().parents[1] / "pyproject.toml").is_file():
+    if FOLDER in path_of(board).parents and not (FOLDER.resolve().parents[1] / "pyproject.toml").is_file():
         raise BaselineError(
             "baselines are recorded in fdht's sources, and this is an installed copy; "
             "call .venv/bin/fdht in a clone, after make setup"
@@ -58,7 +71,9 @@ def record(board: Board, report: dict, cycles: dict[str, float | None]) -> Path:
     kept = {name: report[name] for name in (*SETTINGS, *EXACT, *MARGINS, *TOLD)}
     path = path_of(board)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"board": board.name, **kept, "cycles_per_step": cycles}, indent=2) + "\n")
+    engine = f"{target_id(board.engine):08x}"
+    known = {"board": board.name, "engine": engine, **kept, "cycles_per_step": cycles}
+    path.write_text(json.dumps(known, indent=2) + "\n")
     return path
 
 
@@ -66,12 +81,23 @@ def load(board: Board) -> dict:
     """The baseline.
 
     Raises:
-        BaselineError: there is none.
+        BaselineError: there is none, or it is of another engine of the same name.
     """
     path = path_of(board)
     if not path.is_file():
-        raise BaselineError(f"{board.name} has no baseline; fdht synth --board {board.name} --accept records one")
-    return json.loads(path.read_text())
+        raise BaselineError(f"{board.design} has no baseline; {again(board)} records one")
+    baseline, engine = json.loads(path.read_text()), f"{target_id(board.engine):08x}"
+    if baseline.get("engine", engine) != engine:
+        raise BaselineError(
+            f"{path} is of another engine that is called {board.target}, too; give this one a name of its own, or "
+            f"{again(board)} makes it the baseline"
+        )
+    return baseline
+
+
+def again(board: Board) -> str:
+    """The command that makes a build the baseline."""
+    return f"fdht synth {board.options} --accept"
 
 
 def compare(board: Board, report: dict, cycles: dict[str, float | None]) -> list[str]:
@@ -84,12 +110,12 @@ def compare(board: Board, report: dict, cycles: dict[str, float | None]) -> list
         BaselineError: there is no baseline, it is of other tools or seeds, or something is worse.
     """
     baseline = load(board)
-    again = f"fdht synth --board {board.name} --accept makes this build the baseline"
+    way_out = f"{again(board)} makes this build the baseline"
     for name in SETTINGS:
         if report[name] != baseline[name]:
             raise BaselineError(
-                f"the baseline of {board.name} is of {name.replace('_', ' ')} {baseline[name]}, not {report[name]},"
-                f" so it says nothing about this build; {again}"
+                f"the baseline of {board.design} is of {name.replace('_', ' ')} {baseline[name]}, not {report[name]},"
+                f" so it says nothing about this build; {way_out}"
             )
     worse, better = [], []
     for name in EXACT:
@@ -109,7 +135,9 @@ def compare(board: Board, report: dict, cycles: dict[str, float | None]) -> list
         elif change < -1:
             better.append(sentence)
     if worse:
-        raise BaselineError(f"{board.name} is worse than its baseline: {'; '.join(worse)}; if that is wanted, {again}")
+        raise BaselineError(
+            f"{board.design} is worse than its baseline: {'; '.join(worse)}; if that is wanted, {way_out}"
+        )
     return better
 
 

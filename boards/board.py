@@ -8,8 +8,9 @@ from amaranth.build import Platform
 
 from fdht.boards import gowin_delays, ice40_delays
 from fdht.boards.clocks import Clock
+from fdht.boards.parts import Part, find_part
 from fdht.boards.static_timing import Refine
-from fdht.spec.target import Target
+from fdht.spec.target import Target, Technology
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,8 @@ class Board:
         baud: of the serial port (resource `uart` 0).
         loader: openFPGALoader's name of the board; "" if that is its name here.
         spi_mhz: fastest clock of the SPI port (resource `spi` 0), no faster than `sync`; None without one.
+        said: the options that name it and its engine on a command line; "" if `--board` and its name do.
+        other_engine: whether it has another engine than the board comes with; see fdht.boards.fitting.
     """
 
     name: str
@@ -171,6 +174,28 @@ class Board:
     pack: tuple[str, ...] = ()
     loader: str = ""
     spi_mhz: float | None = None
+    said: str = ""
+    other_engine: bool = False
+
+    @property
+    def options(self) -> str:
+        """How a command line names it and its engine."""
+        return self.said or f"--board {self.name}"
+
+    @property
+    def design(self) -> str:
+        """What a build of it is called: as the board, or, with another engine, as both."""
+        return f"{self.name}-{self.engine.name}" if self.other_engine else self.name
+
+    @property
+    def technology(self) -> Technology:
+        """Primitives of its part."""
+        return Technology(self.family.name)
+
+    @property
+    def room(self) -> Part | None:
+        """What its part has; None if nothing is known of it."""
+        return find_part(self.part)
 
     @property
     def target(self) -> str:

@@ -1,8 +1,14 @@
-"""The boards there are."""
+"""The boards there are: those here, those of installed packages, and those that a user names."""
+
+from importlib.metadata import EntryPoint, entry_points
 
 from fdht.boards import ecpix5, icebreaker, orangecrab, tangnano9k, tangnano20k, ulx3s
 from fdht.boards.board import Board
+from fdht.boards.fitting import engine_on
+from fdht.boards.outside import WANTED, board_of
 from fdht.spec.errors import SpecError
+from fdht.spec.named import named
+from fdht.spec.target import find_target
 
 BOARDS: dict[str, Board] = {
     board.name: board
@@ -15,14 +21,71 @@ BOARDS: dict[str, Board] = {
         tangnano20k.BOARD,
     )
 }
+"""Those of this package."""
+
+GROUP = "fdht.boards"
+"""The group of entry points in which an installed package names its boards."""
+
+_OWN: dict[str, Board] = {}
+"""What the user of this process has named, by `module:name`."""
 
 
-def find_board(name: str) -> Board:
-    """A board by name.
+def installed() -> dict[str, EntryPoint]:
+    """Boards of installed packages, not yet imported; a name that is taken here does not count."""
+    return {each.name: each for each in entry_points(group=GROUP) if each.name not in BOARDS}
+
+
+def own(name: str) -> None:
+    """Imports a board of one's own, so that `find_board` knows it by this name.
+
+    To be called with what the user has said, never with what a file says: a module's code runs when it is imported.
+
+    Args:
+        name: `module:name`, see fdht.boards.outside.WANTED; modules are found in the current folder, too.
 
     Raises:
-        SpecError: no such board; names those there are.
+        SpecError: it cannot be imported, is no board, or is called as one of those here.
     """
-    if name not in BOARDS:
-        raise SpecError(f"there is no board {name!r}; known: {', '.join(BOARDS)}")
-    return BOARDS[name]
+    board = board_of(named(name, WANTED), name)
+    if board.name in BOARDS:
+        raise SpecError(f"{name} is called {board.name}, as one of fdht's own; give it another name, or take that one")
+    _OWN[name] = board
+
+
+def find_board(name: str, target: str | None = None) -> Board:
+    """A board by name; one of one's own by `module:name`, once `own` was told.
+
+    Args:
+        target: name or file of another engine that it is to have than its own.
+
+    Raises:
+        SpecError: no such board; names those there are. Or one of somebody's own that `own` was not told, or one of an
+            installed package that is none. No such target.
+        FileError: no target in the file.
+        CapacityError: the board's part does not hold the engine.
+    """
+    board = _found(name)
+    return board if target is None else engine_on(board, find_target(target), target)
+
+
+def _found(name: str) -> Board:
+    known = BOARDS.get(name) or _OWN.get(name)
+    if known is not None:
+        return known
+    if ":" in name:
+        raise SpecError(
+            f"{name} is code of somebody's own, which no file may name to be run; if it is yours, say so on the "
+            f"command line with --board {name}"
+        )
+    others = installed()
+    if name not in others:
+        there = ", ".join([*BOARDS, *others])
+        raise SpecError(f"there is no board {name!r}; known: {there}, and module:name for one of your own")
+    try:
+        found = others[name].load()
+    except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
+        raise SpecError(
+            f"{name} cannot be imported ({error}); the entry point {others[name].value} of its package is wrong"
+        ) from None
+    _OWN[name] = board_of(found, name)
+    return _OWN[name]

@@ -6,13 +6,16 @@ from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance
 from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
+from fdht.hw.component import ask
+from fdht.spec.errors import SpecError
+
 RESET_CYCLES = 1 << 10
 """Cycles of reset after the PLL locks: more than the 3 µs in which an iCE40's block RAM reads as zeros after
 configuration (icestorm issue 76), up to 100 MHz and with a margin."""
 
 
-def _domain(m: Module, clock: Signal, locked: Signal) -> None:
-    """Drives `sync` with a PLL's output: in reset until the PLL has been locked for RESET_CYCLES."""
+def _domain(m: Module, clock: Signal, locked: Signal | Const) -> None:
+    """Drives `sync` with a clock: in reset until the PLL has been locked for RESET_CYCLES."""
     m.domains += ClockDomain("start", reset_less=True, local=True)
     m.d.comb += [ClockSignal("sync").eq(clock), ClockSignal("start").eq(clock)]
     stable = Signal()
@@ -29,10 +32,41 @@ def _domain(m: Module, clock: Signal, locked: Signal) -> None:
 
 
 class Clock(Elaboratable):
-    """Drives clock and reset of the domain `sync`, which the top of the design defines."""
+    """Drives clock and reset of the domain `sync`, which the top of the design defines.
+
+    Args:
+        resource: name of the board's clock.
+    """
+
+    def __init__(self, resource: str):
+        self.resource = resource
 
     @abstractmethod
     def elaborate(self, platform) -> Module: ...
+
+
+def _check(
+    clock: Elaboratable, input_mhz: float, output_mhz: float, ratio: float, vco_mhz: float, low: float, high: float
+) -> None:
+    """Whether a PLL's dividers make what they should, with its VCO in its range."""
+    if abs(input_mhz * ratio - output_mhz) > 1e-6:
+        lack = f"makes {input_mhz * ratio:g} MHz of {input_mhz:g}, not {output_mhz:g}"
+    elif not low <= vco_mhz <= high:
+        lack = f"has a VCO that runs at {vco_mhz:g} MHz, outside {low:g}..{high:g}"
+    else:
+        return
+    ask(clock)  # nobody gets it, so nobody need be warned that it is not used
+    raise SpecError(f"the PLL {lack}; take its dividers from ecppll or gowin_pll")
+
+
+class PinClock(Clock):
+    """The board's clock as it is, without a PLL."""
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pin = pin = io.Buffer("i", platform.request(self.resource, dir="-"))
+        _domain(m, pin.i, Const(1))
+        return m
 
 
 class ICE40Clock(Clock):
@@ -44,7 +78,7 @@ class ICE40Clock(Clock):
     """
 
     def __init__(self, resource: str, *, divr: int, divf: int, divq: int, filter_range: int):
-        self._resource = resource
+        super().__init__(resource)
         self._parameters = {
             "p_DIVR": Const(divr, 4),
             "p_DIVF": Const(divf, 7),
@@ -59,7 +93,7 @@ class ICE40Clock(Clock):
             "SB_PLL40_PAD",
             p_FEEDBACK_PATH="SIMPLE",
             **self._parameters,
-            i_PACKAGEPIN=platform.request(self._resource, dir="-").io,
+            i_PACKAGEPIN=platform.request(self.resource, dir="-").io,
             i_RESETB=Const(1),
             i_BYPASS=Const(0),
             o_PLLOUTGLOBAL=clock,
@@ -82,8 +116,8 @@ class ECP5Clock(Clock):
     def __init__(
         self, resource: str, *, input_mhz: float, output_mhz: float, input_divider: int, feedback: int, output: int
     ):
-        assert abs(input_mhz * feedback / input_divider - output_mhz) < 1e-6 and 400 <= output_mhz * output <= 800
-        self._resource = resource
+        _check(self, input_mhz, output_mhz, feedback / input_divider, output_mhz * output, 400, 800)
+        super().__init__(resource)
         self._parameters = {
             "a_FREQUENCY_PIN_CLKI": str(input_mhz),
             "a_FREQUENCY_PIN_CLKOP": str(output_mhz),
@@ -96,7 +130,7 @@ class ECP5Clock(Clock):
     def elaborate(self, platform):
         m = Module()
         clock, locked = Signal(), Signal()
-        m.submodules.pin = pin = io.Buffer("i", platform.request(self._resource, dir="-"))
+        m.submodules.pin = pin = io.Buffer("i", platform.request(self.resource, dir="-"))
         low = ("RST", "STDBY", "PHASESEL0", "PHASESEL1", "PLLWAKESYNC", "ENCLKOP")
         high = ("PHASEDIR", "PHASESTEP", "PHASELOADREG")
         m.submodules.pll = Instance(
@@ -147,9 +181,8 @@ class GowinClock(Clock):
         output: int,
         vco_mhz: tuple[float, float],
     ):
-        low, high = vco_mhz
-        assert abs(input_mhz * feedback / input_divider - output_mhz) < 1e-6 and low <= output_mhz * output <= high
-        self._resource = resource
+        _check(self, input_mhz, output_mhz, feedback / input_divider, output_mhz * output, *vco_mhz)
+        super().__init__(resource)
         self._parameters = {
             "p_FCLKIN": str(input_mhz),
             "p_IDIV_SEL": input_divider - 1,
@@ -160,7 +193,7 @@ class GowinClock(Clock):
     def elaborate(self, platform):
         m = Module()
         clock, locked = Signal(), Signal()
-        m.submodules.pin = pin = io.Buffer("i", platform.request(self._resource, dir="-"))
+        m.submodules.pin = pin = io.Buffer("i", platform.request(self.resource, dir="-"))
         dynamic = {"FBDSEL": 6, "IDSEL": 6, "ODSEL": 6, "PSDA": 4, "DUTYDA": 4, "FDLY": 4}
         m.submodules.pll = Instance(
             "rPLL",

@@ -4,8 +4,10 @@ A platform of such a part inherits from `FloorPlan`; fdht.hw.technology.multipli
 its multipliers are `pinned`.
 """
 
-SITES = 9
-"""Columns of an array of 16 rows, at most, for which there are places."""
+from fdht.spec.errors import SpecError
+
+ROWS, SITES = 16, 9
+"""Rows and columns of an array, at most, for which there are places."""
 
 
 def multiplier_site(columns: int, row: int, column: int) -> str:
@@ -13,7 +15,15 @@ def multiplier_site(columns: int, row: int, column: int) -> str:
 
     The part has three rows of 52 MULT18X18D (nextpnr-ecp5 --write names them for a placed design); the array's rows
     lie along them, a third of its columns on each.
+
+    Raises:
+        SpecError: a larger array.
     """
+    if row >= ROWS or columns > SITES:
+        raise SpecError(
+            f"the floor plan has places for {ROWS} × {SITES} multipliers, not for {row + 1} × {columns}; say in the "
+            "target's file that build.pinned is false"
+        )
     each = -(-columns // 3)
     index = each * row + column % each
     block, number = divmod(index, 4)

@@ -18,6 +18,7 @@ from amaranth.build.run import BuildPlan
 
 from fdht.boards import static_timing, tools
 from fdht.boards.board import Board, Family
+from fdht.boards.fitting import check_room
 from fdht.boards.top import BoardTop
 from fdht.spec.cache import cache_folder
 from fdht.spec.costs import Resources
@@ -99,6 +100,24 @@ def check_resources(board: Board, predicted: Resources, found: Resources) -> Non
             )
     if found.multipliers == 0 or found.block_rams + found.sprams == 0:
         raise SynthesisError(f"the netlist of {board.name} has no multipliers or no memory; the array is gone")
+
+
+def check_logic(board: Board, made: Netlist) -> None:
+    """Compares a netlist with the part, which saves nextpnr the trouble.
+
+    Raises:
+        CapacityError: more LUTs or flip-flops than there are.
+    """
+    part = board.room
+    for needed, available, name in ((made.luts, part.luts, "LUTs"), (made.ffs, part.ffs, "flip-flops")) if part else ():
+        if needed > available:
+            raise CapacityError(
+                Resource.CELLS,
+                needed,
+                available,
+                "choose a smaller array, a pipeline with fewer registers, or fewer features (docs/engines.md)",
+                f"{name} of the {part.name} on {board.name}",
+            )
 
 
 def read_fmax(board: Board, clocks: dict[str, dict]) -> float:
@@ -244,6 +263,8 @@ def synthesise(
     begin = time.monotonic()
     assert seeds
     chosen: Design = BoardTop(board) if design is None else design
+    if design is None:
+        check_room(board)
     family = board.family
     say(f"{board.name}: elaborating")
     plan = prepare(board, chosen)
@@ -281,20 +302,24 @@ def synthesise(
     return report
 
 
-def measure(board: Board, design: Design | None = None) -> Netlist:
+def measure(board: Board, design: Design | None = None, progress: Callable[[str], None] | None = None) -> Netlist:
     """What a board's design takes, by Yosys alone: seconds or minutes, where a bitstream takes as long again or more.
 
     Args:
         design: another one than the board's engine.
+        progress: told what is being done.
 
     Raises:
         ToolError: a tool is missing or failed.
+        CapacityError: the part has too little of what is predicted.
         SynthesisError: the netlist lacks or exceeds what is predicted.
     """
     chosen: Design = BoardTop(board) if design is None else design
+    if design is None:
+        check_room(board)
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{board.name}-", dir=CACHE) as scratch:
-        return _netlist(board, prepare(board, chosen), Path(scratch), chosen.resources, lambda _: None)
+        return _netlist(board, prepare(board, chosen), Path(scratch), chosen.resources, progress or (lambda _: None))
 
 
 def _netlist(board: Board, plan: BuildPlan, folder: Path, predicted: Resources, say) -> Netlist:
@@ -305,6 +330,7 @@ def _netlist(board: Board, plan: BuildPlan, folder: Path, predicted: Resources, 
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]
     netlist = Netlist(count_cells(board.family, cells), *count_logic(board.family, cells))
     check_resources(board, predicted, netlist.blocks)
+    check_logic(board, netlist)
     blocks = netlist.blocks
     say(
         f"{board.name}: {netlist.luts} LUTs, {netlist.ffs} flip-flops, {blocks.multipliers} multipliers, "

@@ -16,6 +16,7 @@ from fdht.commands.demo import demo
 from fdht.commands.doctor import doctor
 from fdht.commands.explore import explore
 from fdht.commands.export import export
+from fdht.commands.fit import fit
 from fdht.commands.info import info
 from fdht.commands.new import new
 from fdht.commands.precision import precision
@@ -45,6 +46,7 @@ COMMANDS = (
     bench,
     baselines,
     explore,
+    fit,
     precision,
     export,
     doctor,

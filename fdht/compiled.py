@@ -25,6 +25,7 @@ from fdht.spec.target import Target, find_target
 from fdht.spec.task import Task
 
 if TYPE_CHECKING:
+    from fdht.boards.board import Board
     from fdht.sim.simulate import Simulation
 
 Values = np.ndarray | Tensor | Sequence
@@ -178,30 +179,28 @@ class Accelerator:
         """Where `save` puts the image of a bundle at `path`."""
         return path.with_name(f"{path.stem}.{self.target.name or 'engine'}.image")
 
-    def build(self, board: str, folder: Path | str | None = None, *, seeds: Sequence[int] = (1,)) -> dict:
+    def build(self, board: "Board | str", folder: Path | str | None = None, *, seeds: Sequence[int] = (1,)) -> dict:
         """Makes the board's bitstream with open tools; minutes, or seconds where an equal one was made before.
 
         Args:
-            board: one of `fdht synth --list` whose engine is this accelerator's target.
-            folder: where bitstream and report go; build/BOARD when left out.
+            board: one of `fdht synth --list`, or a board of your own. It gets this accelerator's target.
+            folder: where bitstream and report go; build/BOARD when left out, or build/BOARD-TARGET where the board
+                comes with another engine.
             seeds: of place and route.
 
         Returns:
             The figures of the report (see boards/README.md).
 
         Raises:
-            SpecError: the board has another engine. SynthesisError: too slow. ToolError: a tool is missing.
+            CapacityError: the board's part does not hold the engine. SpecError: an engine that cannot be made of the
+                part's primitives. SynthesisError: too slow. ToolError: a tool is missing.
         """
         from fdht.boards import find_board
+        from fdht.boards.fitting import engine_on
         from fdht.boards.synthesis import synthesise
 
-        found = find_board(board)
-        if found.engine != self.target:
-            raise SpecError(
-                f"{board} has the engine {found.target}, and this was compiled for {self.target.name}; compile with "
-                f"target={found.target!r}"
-            )
-        return synthesise(found, Path("build") / board if folder is None else Path(folder), seeds)
+        found = engine_on(find_board(board) if isinstance(board, str) else board, self.target)
+        return synthesise(found, Path("build") / found.design if folder is None else Path(folder), seeds)
 
     def _integers(self, words: np.ndarray) -> np.ndarray:
         golden = GoldenLSTM(self.bundle)

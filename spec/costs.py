@@ -1,4 +1,5 @@
-"""What engines and their memories take of a part: multiplier blocks, block RAMs, SPRAMs.
+"""What engines and their memories take of a part: multiplier blocks, block RAMs, SPRAMs exactly; LUTs and flip-flops
+nearly.
 
 Boxes of the gateware say these numbers of themselves, a search of engines asks for them without building one, and every
 netlist is held against them.
@@ -8,7 +9,8 @@ from dataclasses import dataclass
 
 from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, table_width
-from fdht.spec.instructions import WORD, words_for
+from fdht.spec.instructions import UNITS, WORD, words_for
+from fdht.spec.pipeline import COMPACT
 from fdht.spec.target import Target, Technology
 
 SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
@@ -17,15 +19,19 @@ SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
 DP16K_WIDTH = 18
 """Bits of a DP16KD's word at most, with a port to read and another to write."""
 
-_18_KBIT = ((512, 36, 9), (1024, 18, 9), (2048, 9, 9), (4096, 4, 4), (8192, 2, 2), (16384, 1, 1))
+_18_KBIT = ((16384, 1, 1), (8192, 2, 2), (4096, 4, 4), (2048, 9, 9), (1024, 18, 9), (512, 36, 9))
 _BLOCK_RAM_SHAPES = {
     Technology.GENERIC: (),
     Technology.ECP5: _18_KBIT,
-    Technology.ICE40: ((256, 16, 1), (512, 8, 1), (1024, 4, 1), (2048, 2, 1)),
+    Technology.ICE40: ((2048, 2, 1), (1024, 4, 1), (512, 8, 1), (256, 16, 1)),
     Technology.GOWIN: _18_KBIT,
 }
 """Depth, width and bits per write enable of one block RAM (DP16KD, SB_RAM40_4K, SDPB or SDPX9B) in each
-configuration."""
+configuration, in the order in which Yosys tries them."""
+
+_BLOCK_RAM_COST = {Technology.ECP5: 128, Technology.ICE40: 64, Technology.GOWIN: 128}
+_SELECTION_COST = 0.5
+"""What Yosys (memory_libmap) takes a block RAM to cost, and a bit or a write enable that is selected from several."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +52,30 @@ class Resources:
         )
 
 
-def block_rams(technology: Technology, depth: int, width: int, groups: int = 1) -> int:
-    """Block RAMs of a memory with one read and one write port.
+def block_rams(technology: Technology, depth: int, width: int, groups: int = 1, unread: int = 0) -> int:
+    """Block RAMs of a memory with one read and one write port, in the configuration that Yosys chooses for it.
+
+    It chooses the cheapest, not the one of the fewest: several block RAMs on top of each other need multiplexers. Block
+    RAMs of which nothing is read are left out afterwards.
 
     Args:
         technology: whose block RAM; a generic one counts 0, since nothing is known about it.
         depth: words.
         width: bits that are written together.
         groups: how many of them, each with a write enable of its own, a word has.
+        unread: the last so many bits of a word are written only.
     """
-    counts = []
+    best, count = None, 0
     for words, bits, enable in _BLOCK_RAM_SHAPES[technology]:
-        enables = -(-width // enable) * groups
-        counts.append(-(-depth // words) * -(-enables * enable // bits))
-    return min(counts, default=0)
+        group = -(-width // enable) * enable
+        ranges, word = -(-depth // words), group * groups
+        selected = (ranges - 1) * width * groups + (ranges * groups if ranges > 1 else 0)
+        cost = _BLOCK_RAM_COST[technology] * -(-ranges * word // bits) + _SELECTION_COST * selected
+        if best is None or cost < best:
+            best = cost
+            read = [k * group + bit for k in range(groups) for bit in range(width)][: width * groups - unread]
+            count = len({(n * word + bit) // bits for n in range(ranges) for bit in read})
+    return count
 
 
 def dp16k_width(technology: Technology, depth: int) -> int:
@@ -69,17 +85,17 @@ def dp16k_width(technology: Technology, depth: int) -> int:
         depth: words.
     """
     shapes = _BLOCK_RAM_SHAPES[technology] if technology is Technology.ECP5 else ()
-    return next((bits for words, bits, _ in shapes if words >= depth and bits <= DP16K_WIDTH), 0)
+    return max((bits for words, bits, _ in shapes if words >= depth and bits <= DP16K_WIDTH), default=0)
 
 
-def registered_block_rams(technology: Technology, depth: int, width: int) -> int:
+def registered_block_rams(technology: Technology, depth: int, width: int, unread: int = 0) -> int:
     """Block RAMs of a memory with a register behind it (fdht.hw.technology.RegisteredMemory).
 
     Args:
-        depth: words. width: bits of a word.
+        depth: words. width: bits of a word. unread: the last so many are written only.
     """
     bits = dp16k_width(technology, depth)
-    return -(-width // bits) if bits else block_rams(technology, depth, width)
+    return -(-(width - unread) // bits) if bits else block_rams(technology, depth, width, unread=unread)
 
 
 def bank(technology: Technology, width: int, lanes: int, depth: int, single_port: bool, registered: bool) -> Resources:
@@ -98,9 +114,11 @@ def image_memory(technology: Technology, width: int, depth: int, registered: boo
         width: bits of a word. depth: words. registered: there is a register behind it.
     """
     parts = words_for(width)
+    unread = parts * WORD - width
     if registered:
-        return Resources(block_rams=parts * registered_block_rams(technology, depth, WORD))
-    return Resources(block_rams=block_rams(technology, depth, WORD, parts))
+        each = registered_block_rams(technology, depth, WORD)
+        return Resources(block_rams=(parts - 1) * each + registered_block_rams(technology, depth, WORD, unread))
+    return Resources(block_rams=block_rams(technology, depth, WORD, parts, unread))
 
 
 def lanes_together(target: Target) -> int:
@@ -178,3 +196,125 @@ def engine(target: Target) -> Resources:
         ),
         Resources(),
     )
+
+
+@dataclass(frozen=True)
+class Logic:
+    """What is made of a part's logic.
+
+    Attributes:
+        luts, ffs: LUTs of four inputs and flip-flops, as `fdht.boards.synthesis.Netlist` counts them.
+    """
+
+    luts: int
+    ffs: int
+
+
+@dataclass(frozen=True)
+class Prices:
+    """LUTs, or flip-flops, of a family's engines: each coefficient times what its name counts; see `counts`.
+
+    Attributes:
+        fixed: a design whatever its engine: host link, serial port, and what of the engine has one size.
+        instruction: a bit of the three units' instructions: registers, and the address generators that walk them.
+        element: a bit of an accumulator, in every element of the array.
+        lane: a bit of a data word: what every column has once, requantiser and ways to and from memories.
+        bank: a bit of a word of every bank of the scratchpad.
+        transposer: a bit of each of the Q² words of a transposer.
+        gate: a bit of the gate unit's product (the square of the data width).
+        counters, initial_state, collision: these features.
+        spi: an SPI port.
+    """
+
+    fixed: float = 0.0
+    instruction: float = 0.0
+    element: float = 0.0
+    lane: float = 0.0
+    bank: float = 0.0
+    transposer: float = 0.0
+    gate: float = 0.0
+    counters: float = 0.0
+    initial_state: float = 0.0
+    collision: float = 0.0
+    spi: float = 0.0
+
+
+def counts(target: Target, spi: bool = False) -> dict[str, float]:
+    """How much an engine has of what LUTs and flip-flops are predicted from, by the names of `Prices`.
+
+    Args:
+        spi: there is an SPI port beside it.
+    """
+    columns, features = target.columns, target.build.features
+    return {
+        "fixed": 1,
+        "instruction": sum(record(target).bits for record in UNITS.values()),
+        "element": target.multipliers * target.accumulator_width,
+        "lane": columns * target.data_width,
+        "bank": target.banks * columns * target.data_width,
+        "transposer": columns**2 * target.data_width if columns > 1 else 0,
+        "gate": target.data_width**2,
+        "counters": features.counters,
+        "initial_state": features.initial_state,
+        "collision": features.collision,
+        "spi": spi,
+    }
+
+
+@dataclass(frozen=True)
+class Family:
+    """Engines of one technology and pipeline, as far as they were measured.
+
+    Attributes:
+        luts, ffs: coefficients, fitted by docs/logic.py.
+        columns: most columns of an engine that was measured.
+    """
+
+    luts: Prices
+    ffs: Prices
+    columns: int
+
+
+_LOGIC = {
+    (Technology.ICE40, COMPACT): Family(
+        Prices(
+            fixed=1049.0,
+            instruction=1.631,
+            element=1.081,
+            lane=30.39,
+            bank=7.597,
+            gate=0.2493,
+            counters=156.9,
+            spi=36.94,
+        ),
+        Prices(
+            fixed=665.8,
+            instruction=1.444,
+            element=1.379,
+            lane=9.633,
+            bank=2.408,
+            counters=144.3,
+            initial_state=0.5477,
+            collision=0.5477,
+            spi=35.93,
+        ),
+        columns=1,
+    ),
+}
+"""What LUTs and flip-flops are predicted for; of engines of other kinds too few were measured."""
+
+
+def logic(target: Target, spi: bool = False) -> Logic | None:
+    """LUTs and flip-flops of a board's whole design with an engine; None where no engines like it were measured.
+
+    Args:
+        spi: the board has an SPI port.
+    """
+    family = _LOGIC.get((target.build.technology, target.pipeline))
+    if family is None or target.columns > family.columns:
+        return None
+    parts = counts(target, spi)
+    luts, ffs = (
+        round(sum(parts[name] * price for name, price in vars(each).items())) for each in (family.luts, family.ffs)
+    )
+    return Logic(luts, ffs)

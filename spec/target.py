@@ -1,15 +1,20 @@
 """Targets: what a bitstream fixes. The array's shape, the widths and the memories."""
 
+import json
 from dataclasses import dataclass, replace
 from enum import Enum, unique
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Self
 
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import FileError, SpecError
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import GateFormats
 from fdht.spec.gate_schedule import MULTIPLY
 from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
-from fdht.spec.record import Checked, JsonRecord, check_name
+from fdht.spec.record import Checked, JsonRecord, Plain, Text, check_name, parse, read_text
+
+FILE_VERSION = 1
+"""Of a target's file. A field that a file lacks has its default, so only a field that goes or changes is a new one."""
 
 
 @unique
@@ -177,6 +182,35 @@ class Target(JsonRecord):
         if self.bank_words & self.bank_words - 1:
             raise SpecError(f"target {self.name}: bank_words = {self.bank_words} must be a power of two")
 
+    def to_file(self) -> bytes:
+        """The engine as a file that people read and edit, and `find_target` takes."""
+        return f"{json.dumps({'version': FILE_VERSION, **json.loads(self.to_json())}, indent=2)}\n".encode()
+
+    @classmethod
+    def read(cls, path: Path | str) -> Self:
+        """One in a file, as `to_file` makes it and people edit it.
+
+        Raises:
+            FileError: no such file, one of another version, something else in it, or an engine that is called what
+                one of `TARGETS` is.
+        """
+        way_out = "fdht explore --take writes one, and docs/engines.md says what its fields are"
+        try:
+            found = parse(dict[Text, Plain], read_text(path))
+            version = found.pop("version", FILE_VERSION)
+            if version != FILE_VERSION:
+                raise SpecError(f"it is of version {version}, and this fdht reads version {FILE_VERSION}")
+            target = cls.from_json(json.dumps(found))
+            if not target.name:
+                raise SpecError("it has no name")
+        except (SpecError, FileError) as error:
+            raise FileError(f"no target in {path} ({error}); {way_out}") from None
+        if TARGETS.get(target.name, target) != target:
+            raise FileError(
+                f"{path} has another engine than fdht's own {target.name}, by the same name; give it a name of its own"
+            )
+        return target
+
     def made_of(self, technology: Technology) -> "Target":
         """The same engine, with the same features, of a technology's primitives, at no fixed places."""
         return replace(self, build=replace(self.build, technology=technology, pinned=False))
@@ -285,14 +319,14 @@ TARGETS = {
 
 
 def find_target(name: str) -> Target:
-    """A target by name, or one in a JSON file, as `fdht explore --take` writes it.
+    """A target by name, or one in a JSON file; see `Target.read`.
 
     Raises:
-        SpecError: no such target; names those there are.
+        SpecError: no such target; names those there are, and what else there may be.
         FileError: no such file, or no target in it.
     """
     if name.endswith(".json"):
         return Target.read(name)
     if name not in TARGETS:
-        raise SpecError(f"there is no target {name!r}; known: {', '.join(TARGETS)}")
+        raise SpecError(f"there is no target {name!r}; known: {', '.join(TARGETS)}, and a file NAME.json with one")
     return TARGETS[name]

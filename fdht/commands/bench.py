@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import WHOLE, command
-from fdht.commands.options import BUILD, Json
+from fdht.commands.options import BUILD, Json, board_option
 
 
 @command(
     WHOLE,
     "fdht bench",
     "fdht bench --preset faces --target ulx3s-85f --part table",
+    "fdht bench --board icebreaker --target mine.json --part table",
     "fdht bench --part cpu",
     "fdht bench --part pictures",
     "fdht bench --json",
@@ -27,7 +28,19 @@ def bench(
     ] = None,
     preset: Annotated[list[str] | None, typer.Option(help="Only rows of this preset; repeat for several.")] = None,
     target: Annotated[
-        list[str] | None, typer.Option("--target", "-t", help="Only rows of this engine; repeat for several.")
+        list[str] | None,
+        typer.Option(
+            "--target",
+            "-t",
+            metavar="NAME",
+            help="Only rows of this engine, one of fdht's own or in a file; repeat for several.",
+        ),
+    ] = None,
+    board: Annotated[
+        str | None,
+        board_option(
+            "Rows have the clock of this board, with its own engine or the ones that are named; as for fdht synth."
+        ),
     ] = None,
     format: Annotated[
         list[str] | None,
@@ -63,6 +76,7 @@ def bench(
         presets=preset or [],
         targets=target or [],
         formats=format or [],
+        board=board,
         synth=synth,
         rtl=not no_rtl,
         folder=out,

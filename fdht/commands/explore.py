@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, command
-from fdht.commands.options import BUILD, ClipFolder, Json, OtherData, Seed
+from fdht.commands.options import BUILD, ClipFolder, Json, OtherData, Seed, board_option
 from fdht.spec.errors import SpecError
 
 
@@ -30,11 +30,9 @@ def explore(
     ] = None,
     board: Annotated[
         str | None,
-        typer.Option(
-            "--board",
-            "-b",
-            help="The board: a name in fdht synth --list [default: the project's; else it must be named].",
-            metavar="NAME",
+        board_option(
+            "The board: a name in fdht synth --list, or module:name of your own [default: the project's; else it must "
+            "be named]."
         ),
     ] = None,
     data: OtherData = None,
@@ -71,6 +69,7 @@ def explore(
     itself. An interrupted search goes on with the same command (other epochs, data or aims need another --out), and
     several processes, or machines with a common folder, may run it at the same time.
     """
+    from fdht.boards.catalogue import find_board
     from fdht.console import Output
     from fdht.explore import exploration
     from fdht.model.presets import find_preset
@@ -89,7 +88,7 @@ def explore(
     else:
         raise SpecError("what is to be explored? name a preset, a project, or data with --data mine.npz")
     question = exploration.question(chosen, source, board, epochs, own_engine, minimise, seed)
-    folder = BUILD / "explore" / f"{chosen.name}-{board}" if out is None else out
+    folder = BUILD / "explore" / f"{chosen.name}-{find_board(board).name}" if out is None else out
     figures = exploration.run(output, question, folder, trials, take)
     exploration.report(output, figures)
     output.result(figures)

@@ -56,7 +56,8 @@ def export(
     """The engine as an IP block: Verilog, and what it takes to use it in a design of your own; or a model, for PyTorch.
 
     Beside the module: a template of its instantiation, a C header and a page of its registers, notes for Vivado, an
-    example for LiteX, and a description in JSON.
+    example for LiteX, a core for FuseSoC (fusesoc library add PLACE), a component in IP-XACT for tools that read
+    IEEE 1685-2014, such as Kactus2, and a description in JSON.
     """
     from fdht.console import Output
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -42,8 +42,39 @@ FactorWidth = Annotated[
         rich_help_panel=INTEGERS,
     ),
 ]
-BOARD = typer.Option("--board", "-b", help="The board: a name in fdht synth --list.", metavar="NAME")
+
+
+def _named(board: str | None) -> str | None:
+    """A board's name as the user has said it; code of the user's own comes in here."""
+    if board is not None and ":" in board:
+        from fdht.boards.catalogue import own
+
+        own(board)
+    return board
+
+
+def board_option(what: str, panel: str | None = None) -> Any:
+    """The option --board, wherever a command has it.
+
+    Args:
+        what: the board is for. panel: its group in the command's help.
+    """
+    return typer.Option("--board", "-b", help=what, metavar="NAME", callback=_named, rich_help_panel=panel)
+
+
+BOARD = board_option("The board: a name in fdht synth --list, or module:name of your own (docs/adding-a-board.md).")
 """As `Annotated[str, BOARD]`, or `str | None` where there need not be one."""
+
+OtherTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        "-t",
+        help="Another engine than the board's own: a name in column target of fdht synth --list, or a file that fdht "
+        "explore --take wrote.",
+        metavar="NAME",
+    ),
+]
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
 Pauses = Annotated[

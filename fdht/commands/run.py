@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json
+from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, OtherTarget, board_option
 from fdht.spec.errors import SpecError
 
 
@@ -14,6 +14,7 @@ from fdht.spec.errors import SpecError
     "fdht run build/faces.bundle --port /dev/ttyUSB1",
     "fdht run build/small/digits.bundle --port COM4 --board icebreaker --clips 20 --compare",
     "fdht run build/small/digits.bundle --simulate --board icebreaker --spi",
+    "fdht run build/small/digits.bundle --simulate --board icebreaker --target mine.json",
 )
 def run(
     bundle: BundlePath,
@@ -25,14 +26,12 @@ def run(
     ] = False,
     board: Annotated[
         str | None,
-        typer.Option(
-            "--board",
-            "-b",
-            metavar="NAME",
-            help="Which board it is: to simulate, or, at a port, to make sure that it has this fdht's bitstream "
-            "[default: ulx3s-85f in simulation, else any board that answers].",
+        board_option(
+            "Which board it is (see fdht synth): to simulate, or, at a port, to make sure that it has this fdht's "
+            "bitstream [default: ulx3s-85f in simulation, else any board that answers]."
         ),
     ] = None,
+    target: OtherTarget = None,
     spi: Annotated[
         bool, typer.Option("--spi", help="Simulate the board's SPI port in place of its serial port.")
     ] = False,
@@ -56,7 +55,7 @@ def run(
 
     if simulate == (port is not None):
         raise SpecError("say where to run: either --port PORT or --simulate")
-    output, place = Output(json), running.Place(port, board or (DEFAULT_TARGET if simulate else None), spi)
+    output, place = Output(json), running.Place(port, board or (DEFAULT_TARGET if simulate else None), spi, target)
     loaded, made = running.run(output, bundle, place, clips)
     figures = {"bundle": str(bundle), **running.figures(loaded, made, running.rate(place), compare)}
     running.report(output, loaded, figures)

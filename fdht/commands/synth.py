@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BOARD, BUILD, Json
+from fdht.commands.options import BOARD, BUILD, Json, OtherTarget
 
 
 @command(
@@ -15,11 +15,22 @@ from fdht.commands.options import BOARD, BUILD, Json
     "fdht synth --board icebreaker",
     "fdht synth --board ulx3s-85f --seed 1 --seed 2 --json",
     "fdht synth --board icebreaker --check",
+    "fdht synth --board icebreaker --target mine.json --netlist",
+    "fdht synth --board mine:BOARD",
 )
 def synth(
     board: Annotated[str | None, BOARD] = None,
+    target: OtherTarget = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the boards and build nothing.")] = False,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the build [default: build/BOARD].")] = None,
+    netlist: Annotated[
+        bool, typer.Option("--netlist", help="Stop after synthesis, and say what the engine takes of the part.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder of the build [default: build/BOARD, with another engine build/BOARD-TARGET]."
+        ),
+    ] = None,
     seed: Annotated[
         list[int] | None,
         typer.Option(
@@ -35,17 +46,19 @@ def synth(
 ) -> None:
     """Make a bitstream: the engine behind its UART, with what it uses and how fast it is.
 
-    One bitstream runs every model that fits the board's target. A board's baseline is a recorded build: it says what it
+    One bitstream runs every model that fits its target. --target has another engine built than the board's own, as
+    large as the part holds. A board's baseline is a recorded build: it says what it
     took, how fast it was and how many cycles the presets need; --check fails if
     multipliers, block RAMs or SPRAMs differ, if a preset takes more cycles or does not fit any more, if there are 5 %
     more LUTs or flip-flops, or if the median clock is 5 % lower.
     """
+    from fdht.boards.catalogue import find_board
     from fdht.console import Output
     from fdht.workflow import bitstream
 
     output = Output(json)
     if list_:
-        rows = bitstream.boards()
+        rows = bitstream.boards(output)
         bitstream.report_boards(output, rows)
         output.result(rows)
         return
@@ -53,6 +66,15 @@ def synth(
         raise typer.BadParameter("Missing option '--board'; --list shows the boards there are")
     if check and accept:
         raise typer.BadParameter("--check and --accept exclude each other")
-    figures = bitstream.run(output, board, BUILD / board if out is None else out, seed or [], check, accept)
+    if netlist and (check or accept or seed or out):
+        raise typer.BadParameter("--netlist leaves no build; leave out --check, --accept, --seed and --out")
+    chosen = find_board(board, target)
+    if netlist:
+        figures = bitstream.netlist(output, chosen)
+        bitstream.report_netlist(output, figures)
+        output.result(figures)
+        return
+    folder = bitstream.folder_of(chosen, BUILD) if out is None else out
+    figures = bitstream.run(output, chosen, folder, seed or [], check, accept)
     bitstream.report(output, figures)
     output.result(figures)

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, OptionGroup, command
-from fdht.commands.options import BUILD, DEFAULT_TARGET, INTEGERS, MODEL, ClipFolder, FactorWidth, Json, Modes, Seed
+from fdht.commands.options import (
+    BUILD,
+    DEFAULT_TARGET,
+    INTEGERS,
+    MODEL,
+    ClipFolder,
+    FactorWidth,
+    Json,
+    Modes,
+    Seed,
+    board_option,
+)
 from fdht.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -211,13 +222,7 @@ def train(
     ] = None,
     board: Annotated[
         str | None,
-        typer.Option(
-            "--board",
-            "-b",
-            metavar="NAME",
-            help=f"The board that such a model must fit [default: {DEFAULT_TARGET}].",
-            rich_help_panel=MODEL,
-        ),
+        board_option(f"The board that such a model must fit, as for fdht synth [default: {DEFAULT_TARGET}].", MODEL),
     ] = None,
     start: Annotated[
         Path | None,

@@ -204,13 +204,14 @@ class Exploration:
         engine = candidate.target.name
         if candidate.target != self.space.board.engine:
             engine = str(self.folder / f"{engine}.json")
-            write_whole(engine, f"{candidate.target.to_json()}\n".encode())
+            write_whole(engine, candidate.target.to_file())
         return {
             "trial": number,
             "model": str(model),
             "data": " ".join(options(self.question.source)),
             "target": engine,
             "factor_width": candidate.factor_width,
+            "board": self.question.board,
         }
 
     def _allowed(self, params: dict[str, Any]) -> None:
@@ -374,6 +375,7 @@ def report(output: Output, found: dict) -> None:
         output.text(f"Trial {taken['trial']} is in {taken['model']}; go on with")
         output.text(f"  fdht train {taken['model']} {taken['data']}".rstrip())
         output.text(f"  fdht compile build/{name}.checkpoint {engine}")
+        output.text(f"  fdht synth --board {taken['board']} --target {taken['target']}")
 
 
 def network_text(row: dict) -> tuple[str, str, str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from optuna.trial import FixedTrial
 
+from fdht.boards import fullness
 from fdht.boards.board import Board
 from fdht.spec import costs
 from fdht.spec.errors import CapacityError, FdhtError, Resource
@@ -216,10 +217,11 @@ def engine_for(board: Board, rows: int, columns: int, data_width: int, factor_wi
     """A board's engine with another array and other widths, and with the memories that the part then has room for.
 
     They have as many bits as those of the board's own engine, or a share of them where words of other widths leave
-    more of a block RAM unused. It takes no more of the part than the board's own, which is known to fit.
+    more of a block RAM unused. It takes no more blocks of the part than the board's own, which is known to fit, and no
+    more LUTs and flip-flops, as far as they can be predicted, than were routed in its family (fdht.boards.fullness).
 
     Raises:
-        CapacityError: no share of the memories fits.
+        CapacityError: no share of the memories fits, or the logic does not.
         SpecError: a value that no target has.
     """
     own = board.engine
@@ -232,6 +234,7 @@ def engine_for(board: Board, rows: int, columns: int, data_width: int, factor_wi
             (resource, needed) for resource, needed in resources(engine).items() if needed > resources(own)[resource]
         ]
         if not lacks:
+            fullness.check(board, fullness.logic_of(board, engine), "choose a smaller array or narrower words")
             return engine
         resource, needed = lacks[0]
         way_out = f"choose a smaller array or narrower words, the engine of {board.name} takes no more"

@@ -12,7 +12,7 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
 from fdht.console import Output
-from fdht.export import integration
+from fdht.export import catalogues, integration
 from fdht.hw.shell.axi import NAME, AXIAccelerator
 from fdht.hw.yosys import find_yosys
 from fdht.sim.build import convert, gateware_sources
@@ -84,6 +84,8 @@ def run(
         f"{name}_registers.md": integration.registers_page().encode(),
         f"{name}.xdc": integration.vivado_notes(name, block).encode(),
         f"{name}_litex.py": integration.litex_example(name, block).encode(),
+        f"{name}.core": catalogues.core(name, block).encode(),
+        f"{name}.component.xml": catalogues.component(name, block, build_id()).encode(),
     }
     description["files"] = sorted([*files, f"{name}.json"])
     files[f"{name}.json"] = (json.dumps(description, indent=2) + "\n").encode()

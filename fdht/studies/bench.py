@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fdht.boards.board import Board
+from fdht.boards.catalogue import find_board
 from fdht.compiler.arithmetic import fewest_macs, step_macs
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.lanes import stage_cycles
@@ -31,7 +33,17 @@ from fdht.spec.lstm import chains
 from fdht.spec.record import Plain, Text, read_kept
 from fdht.spec.stages import StageLists, stages_of
 from fdht.spec.target import Target
-from fdht.studies.contenders import SIMULATED, Contender, contenders, find, pixels, roomy, scaling
+from fdht.studies.contenders import (
+    SIMULATED,
+    Contender,
+    contenders,
+    find,
+    others,
+    pixels,
+    presets_on,
+    roomy,
+    scaling,
+)
 from fdht.studies.measurements import load, load_builds, store
 
 CACHE = Path("build/bench")
@@ -56,10 +68,10 @@ class Mismatch(FdhtError):
 
 @dataclass(frozen=True)
 class Builds:
-    """The recorded builds: per design and board what it uses and how fast it is.
+    """The recorded builds: per design, board and target what it uses and how fast it is.
 
-    A JSON list, one record per design and board, so that other designs can stand beside the engine: `design`, `board`,
-    `target`, `clock_mhz`, `fmax_mhz_seeds`, `fmax_mhz` (the median of the `seeds_routed`), `seeds_met`, `luts`, `ffs`,
+    A JSON list, one record of each, so that other designs can stand beside the engine: `design`, `board`, `target`,
+    `clock_mhz`, `fmax_mhz_seeds`, `fmax_mhz` (the median of the `seeds_routed`), `seeds_met`, `luts`, `ffs`,
     `multipliers`, `block_rams`, `sprams`, `tools`, `gateware` (what it was made of).
     """
 
@@ -68,9 +80,10 @@ class Builds:
     def load(self) -> list[dict]:
         return load_builds(self.path)
 
-    def of(self, target: Target, design: str = "fdht") -> dict | None:
-        """The record of a design for a target."""
-        return next((r for r in self.load() if (r["design"], r["target"]) == (design, target.name)), None)
+    def of(self, target: Target, design: str = "fdht", board: Board | None = None) -> dict | None:
+        """The record of a design for a target, on a board or on any."""
+        found = [r for r in self.load() if (r["design"], r["target"]) == (design, target.name)]
+        return next((r for r in found if board is None or r["board"] == board.name), None)
 
     def record(self, report: dict, gateware: str, design: str = "fdht") -> None:
         """Keeps the report of fdht.boards.synthesis.synthesise."""
@@ -78,8 +91,8 @@ class Builds:
         names += ("luts", "ffs", "multipliers", "block_rams", "sprams", "tools")
         record = {"design": design, **{name: report[name] for name in names}}
         record |= {"fmax_mhz": report["fmax_mhz_median"], "gateware": gateware}
-        others = [r for r in self.load() if (r["design"], r["board"]) != (design, report["board"])]
-        store(self.path, sorted([*others, record], key=lambda r: (r["design"], r["board"])))
+        key = lambda r: (r["design"], r["board"], r["target"])  # noqa: E731
+        store(self.path, sorted([*(r for r in self.load() if key(r) != key(record)), record], key=key))
 
 
 def run(
@@ -89,6 +102,7 @@ def run(
     presets: list[str],
     targets: list[str],
     formats: list[str],
+    board: str | None = None,
     synth: bool,
     rtl: bool,
     folder: Path,
@@ -96,12 +110,15 @@ def run(
     """Measures, writes `bench.json`, `builds.json` and pictures into a folder, and returns the rows.
 
     Args:
-        parts: of PARTS; all when empty. presets, targets, formats: rows that are wanted; all when empty.
+        parts: of PARTS; all when empty. presets, targets, formats: rows that are wanted; all when empty. A target may
+            be in a file.
+        board: whose clock rows are to have, with each of the targets; with its own engine when there are none.
         synth: build the boards instead of taking the recorded builds.
         rtl: simulate.
 
     Raises:
-        SpecError: a part, preset, target or format that is none.
+        SpecError: a part, preset, target or format that is none, or no such board. FileError: no target in a file.
+        CapacityError: the board's part does not hold a target.
         ModuleNotFoundError: what a wanted part needs, which is found before anything is measured.
         Mismatch and what builds and simulations raise; rows measured before are written.
     """
@@ -109,7 +126,8 @@ def run(
         if name not in PARTS:
             raise SpecError(f"there is no part {name!r}; known: {', '.join(PARTS)}")
     wanted, builds, results = parts or PARTS, Builds(folder / "builds.json"), folder / "bench.json"
-    chosen = find(presets, targets, formats, [*contenders(), *scaling()])
+    table, targets = rows_of(board, targets)
+    chosen = find(presets, targets, formats, [*table, *scaling()])
     chosen = [c for c in chosen if {"engine": "table"}.get(c.kind, c.kind) in wanted]
     timed = next(PRESETS[name] for name in TIMED if name in PRESETS)
     of_times = not (targets or formats) and (not presets or timed.name in presets)
@@ -137,44 +155,55 @@ def run(
     if "pictures" in wanted:
         from fdht.studies import pictures
 
-        pictures.draw(output, folder, presets, targets)
+        pictures.draw(output, folder, presets, [c for c in table if not targets or c.target.name in targets])
     return rows
 
 
-def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) -> None:
-    """Builds the boards of the contenders' targets with every seed, or finds them built, and records them.
+def rows_of(board_name: str | None, targets: list[str]) -> tuple[list[Contender], list[str]]:
+    """The rows that there may be of the table, and the names of the targets that are asked for.
 
-    Where boards share a target, the one that it is named after is built.
+    Args:
+        board_name, targets: see `run`.
     """
-    from fdht.boards.catalogue import BOARDS
+    table = list(contenders())
+    if board_name is None:
+        further = others(targets, table)
+        return [*table, *presets_on(*further.values())], [further[t].name if t in further else t for t in targets]
+    boards = [find_board(board_name, target) for target in targets or [None]]
+    rows = [replace(c, board=board) for board in boards for c in presets_on(board.engine)]
+    return rows, [board.target for board in boards]
+
+
+def synthesise(output: Output, contenders: Sequence[Contender], builds: Builds) -> None:
+    """Builds the boards of the contenders with every seed, or finds them built, and records them.
+
+    Where boards share a target and none is asked for, the one that it is named after is built.
+    """
     from fdht.boards.synthesis import synthesise as make
     from fdht.boards.top import build_id
 
-    for board in BOARDS.values():
-        if board.name == board.target and any(contender.target.name == board.name for contender in contenders):
-            with output.progress(f"bitstream for {board.name}, seeds {', '.join(map(str, SEEDS))}") as advance:
-                say: Callable[[str], None] = lambda message: advance(note=message)  # noqa: E731
-                report = make(board, CACHE / board.name, SEEDS, progress=say)
-            builds.record(report, f"{build_id(board):08x}")
+    for board in {c.home.design: c.home for c in contenders if c.home is not None}.values():
+        with output.progress(f"bitstream for {board.design}, seeds {', '.join(map(str, SEEDS))}") as advance:
+            say: Callable[[str], None] = lambda message: advance(note=message)  # noqa: E731
+            report = make(board, CACHE / board.design, SEEDS, progress=say)
+        builds.record(report, f"{build_id(board):08x}")
 
 
-def recorded_fmax(target: Target) -> float | None:
-    """The clock in MHz that the baseline of the board reached which a target is named after; None without one."""
+def recorded_fmax(board: Board | None) -> float | None:
+    """The clock in MHz that a board's baseline reached; None without one."""
     from fdht.boards import baseline
-    from fdht.boards.catalogue import BOARDS
 
     try:
-        return baseline.load(BOARDS[target.name])["fmax_mhz_median"] if target.name in BOARDS else None
+        return None if board is None else baseline.load(board)["fmax_mhz_median"]
     except baseline.BaselineError:
         return None
 
 
-def gateware(target: Target) -> str | None:
-    """What a build of the board that a target is named after would be made of now."""
-    from fdht.boards.catalogue import BOARDS
+def gateware(board: Board | None) -> str | None:
+    """What a build of a board would be made of now."""
     from fdht.boards.top import build_id
 
-    return f"{build_id(BOARDS[target.name]):08x}" if target.name in BOARDS else None
+    return None if board is None else f"{build_id(board):08x}"
 
 
 def row(output: Output, contender: Contender, builds: Builds, simulate: bool = True) -> dict:
@@ -250,8 +279,8 @@ def _derived(contender: Contender, builds: Builds, stage_lists: StageLists, coun
     macs = step_macs(spec, stage_lists)
     cycles, multipliers = counted["cycles_per_step"], target.multipliers
     fewest, _ = fewest_macs(spec)
-    record = builds.of(target)
-    fmax = record["fmax_mhz"] if record else recorded_fmax(target)
+    record = builds.of(target, board=contender.home)
+    fmax = record["fmax_mhz"] if record else recorded_fmax(contender.home)
     step_us = cycles / fmax if fmax else None
     dense = 4 * spec.hidden * (spec.inputs + spec.hidden)
     latency = counted["latency_cycles"]
@@ -262,7 +291,7 @@ def _derived(contender: Contender, builds: Builds, stage_lists: StageLists, coun
         "efficiency": fewest / (multipliers * cycles),
         "gate_cycles_per_unit": int(hidden[1] - hidden[0]),
         "fmax_mhz": fmax,
-        "fmax_of_this_gateware": record["gateware"] == gateware(target) if record else None,
+        "fmax_of_this_gateware": record["gateware"] == gateware(contender.home) if record else None,
         "step_us": step_us,
         "frames_per_s": 1e6 / step_us if step_us else None,
         "gops": 2e-3 * macs / step_us if step_us else None,
@@ -369,7 +398,7 @@ def with_room(contender: Contender) -> Contender:
     try:
         candidates(contender.spec, contender.target)
     except CapacityError:
-        return replace(contender, target=roomy(contender.target))
+        return replace(contender, target=roomy(contender.target), board=None)
     return contender
 
 

@@ -5,19 +5,21 @@ the ranks of the published ones (TT and BT 4, TR 5, BT of 2 blocks). Their modes
 20 · 20 · 18 · 8 and of 4 · 4 · 4 · 16 and 4 · 4 · 8 · 8, with the fewest planned cycles.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
 
 import numpy as np
 
+from fdht.boards.board import Board
+from fdht.boards.catalogue import BOARDS
 from fdht.model import data
 from fdht.model.presets import PRESETS, Preset
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import TensorNetwork, bt_network, tr_network, tt_network
-from fdht.spec.target import Target, find_target
+from fdht.spec.target import TARGETS, Target, find_target
 
 BIG, SMALL = "ulx3s-85f", "icebreaker"
 
@@ -38,6 +40,7 @@ class Contender:
         target: the engine.
         frames: the data set whose pictures it is fed.
         kind: `engine` for the table, `scaling` for cost against N.
+        board: with this engine, whose clock it is to have; None: that of the board that the engine is named after.
     """
 
     name: str
@@ -46,6 +49,12 @@ class Contender:
     target: Target
     frames: str
     kind: str = "engine"
+    board: Board | None = None
+
+    @property
+    def home(self) -> Board | None:
+        """The board whose clock it has, if there is one."""
+        return self.board or BOARDS.get(self.target.name)
 
 
 def roomy(target: Target) -> Target:
@@ -63,13 +72,8 @@ def roomy(target: Target) -> Target:
 
 
 def contenders() -> Iterator[Contender]:
-    """The rows of the performance table; a model that two presets share is in it once."""
-    models = dict[LSTMSpec, Preset]()
-    for preset in PRESETS.values():
-        models.setdefault(preset.spec, preset)
-    for preset in models.values():
-        for target in (BIG, SMALL):
-            yield Contender(preset.name, preset.spec.network.kind, preset.spec, find_target(target), preset.data)
+    """The rows of the performance table."""
+    yield from presets_on(find_target(BIG), find_target(SMALL))
     tt = _banded(tt_network((18, 8, 20, 21), (8, 8, 4, 4), 4), 3)
     tr = _banded(tr_network((20, 8, 18, 21), (4, 8, 8, 4), 5), 3)
     bt = _banded(bt_network((20, 8, 18, 21), (4, 8, 8, 4), 2, 4), 3)
@@ -84,6 +88,28 @@ def contenders() -> Iterator[Contender]:
     yield Contender("1-to-20", "dense", dense_lstm(1, 20, 1), find_target(SMALL), "digits")
     for target in (BIG, SMALL):
         yield Contender("digits", "dense", dense_lstm(8, 64, 10), find_target(target), "digits")
+
+
+def presets_on(*targets: Target) -> Iterator[Contender]:
+    """Every preset on some engines; a model that two presets share is there once."""
+    models = dict[LSTMSpec, Preset]()
+    for preset in PRESETS.values():
+        models.setdefault(preset.spec, preset)
+    for preset in models.values():
+        for target in targets:
+            yield Contender(preset.name, preset.spec.network.kind, preset.spec, target, preset.data)
+
+
+def others(targets: list[str], there: Iterable[Contender]) -> dict[str, Target]:
+    """Engines that are asked for and in no row: in files, or fdht's own. By what they were asked for as.
+
+    Raises:
+        FileError: no target in a file.
+    """
+    known = {contender.target.name for contender in there}
+    return {
+        name: find_target(name) for name in targets if name.endswith(".json") or (name in TARGETS and name not in known)
+    }
 
 
 def _banded(network: TensorNetwork, mode: int) -> LSTMSpec:

@@ -21,7 +21,7 @@ from fdht.spec import timing
 from fdht.spec.errors import CapacityError
 from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.target import Target
-from fdht.studies.contenders import Contender, contenders
+from fdht.studies.contenders import Contender
 from fdht.studies.measurements import load
 
 X, H, GATES, READ, WRITE, IDLE = "#66aa99", "#dd9944", "#5d4a8a", "#444444", "#b5651d", "#eeeeee"
@@ -29,10 +29,10 @@ DRAWN = ("ucf11", "faces-rgb")
 """Presets whose step is drawn: the first there is."""
 
 
-def draw(output: Output, folder: Path, presets: Sequence[str], targets: Sequence[str]) -> list[Path]:
-    """Draws what can be drawn into a folder; returns the files."""
+def draw(output: Output, folder: Path, presets: Sequence[str], rows: Sequence[Contender]) -> list[Path]:
+    """Draws what can be drawn of rows of the table into a folder; returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    every = [c for c in contenders() if c.format == "ht" and (not targets or c.target.name in targets)]
+    every = [c for c in rows if c.format == "ht"]
     names = {c.name for c in every}
     wanted = presets or [name for name in DRAWN if name in names][:1]
     files = []
@@ -49,10 +49,10 @@ def draw(output: Output, folder: Path, presets: Sequence[str], targets: Sequence
         files.append(folder / f"floor-plan-{target.name}.png")
         write(floor_plan(target), files[-1])
     results = folder / "bench.json"
-    rows = [r for r in load(results) if r["kind"] == "scaling"]
-    if len(rows) > 1:
+    scaling = [r for r in load(results) if r["kind"] == "scaling"]
+    if len(scaling) > 1:
         files.append(folder / "cost-against-n.png")
-        write(cost(rows), files[-1])
+        write(cost(scaling), files[-1])
     else:
         output.say("no rows for cost against N yet; fdht bench --part scaling measures them")
     for path in files:

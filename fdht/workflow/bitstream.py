@@ -1,17 +1,34 @@
 """`fdht synth`: a bitstream, what it uses, and whether that is worse than it was."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from fdht.boards import baseline
 from fdht.boards.board import Board
-from fdht.boards.catalogue import BOARDS, find_board
-from fdht.boards.synthesis import synthesise
-from fdht.console import Output
-from fdht.spec.errors import CapacityError
+from fdht.boards.catalogue import BOARDS, find_board, installed
+from fdht.boards.synthesis import measure, synthesise
+from fdht.console import Output, percent
+from fdht.spec.errors import CapacityError, SpecError
+from fdht.spec.protocol import target_id
+
+TAKEN = {
+    "luts": "LUTs",
+    "ffs": "flip-flops",
+    "multipliers": "multipliers",
+    "block_rams": "block RAMs",
+    "sprams": "SPRAMs",
+}
+"""What a netlist takes of a part, by the names in `--json`."""
 
 
-def boards() -> list[dict]:
-    """The boards there are."""
+def boards(output: Output) -> list[dict]:
+    """The boards there are; of those of installed packages that are none, a sentence."""
+    every = [*BOARDS.values()]
+    for name in installed():
+        try:
+            every.append(find_board(name))
+        except SpecError as error:
+            output.say(str(error))
     return [
         {
             "board": board.name,
@@ -21,12 +38,22 @@ def boards() -> list[dict]:
             "clock_mhz": board.clock_mhz,
             "baud": board.baud,
         }
-        for board in BOARDS.values()
+        for board in every
     ]
 
 
+def folder_of(board: Board, build: Path) -> Path:
+    """Where a board's build is left, below the folder of all."""
+    return build / board.design
+
+
 def run(
-    output: Output, board_name: str, folder: Path, seeds: list[int], check: bool = False, accept: bool = False
+    output: Output,
+    board: Board,
+    folder: Path,
+    seeds: list[int],
+    check: bool = False,
+    accept: bool = False,
 ) -> dict:
     """Builds and returns the figures of the report.
 
@@ -38,13 +65,13 @@ def run(
     Raises:
         BaselineError: the build is worse than its baseline, or this is an installed copy, which keeps none.
     """
-    board = find_board(board_name)
     if accept:
-        baseline.refuse_installed()
+        baseline.refuse_installed(board)
     if not seeds:
         seeds = baseline.load(board)["seeds"] if check else [1]
-    with output.progress(f"bitstream for {board.name}") as advance:
+    with output.progress(f"bitstream for {board.design}") as advance:
         figures = synthesise(board, folder, seeds, progress=lambda message: advance(note=message))
+    figures["target_id"] = target_id(board.engine)
     if check or accept:
         with output.progress(f"cycles of the presets on {board.target}"):
             figures["cycles_per_step"] = cycles = preset_cycles(board)
@@ -53,6 +80,39 @@ def run(
         if accept:
             figures["baseline"] = str(baseline.record(board, figures, cycles))
     return figures
+
+
+def netlist(output: Output, board: Board) -> dict:
+    """What a board's design takes of its part after synthesis, without placing and routing it.
+
+    Raises:
+        CapacityError, SynthesisError, ToolError: see fdht.boards.synthesis.measure.
+    """
+    with output.progress(f"netlist for {board.design}") as advance:
+        made = measure(board, progress=lambda message: advance(note=message))
+    part = board.room
+    taken = {"luts": made.luts, "ffs": made.ffs, **asdict(made.blocks)}
+    there = dict.fromkeys(taken) if part is None else {"luts": part.luts, "ffs": part.ffs, **asdict(part.blocks)}
+    return {
+        "board": board.name,
+        "target": board.target,
+        "target_id": target_id(board.engine),
+        **taken,
+        "part": None if part is None else part.name,
+        "available": there,
+    }
+
+
+def report_netlist(output: Output, figures: dict) -> None:
+    """The table of a netlist: what it takes, and what the part has."""
+    part = figures["part"] or "the part"
+    rows = [
+        (name, figures[kind], there, percent(figures[kind] / there) if there else None)
+        for kind, name in TAKEN.items()
+        for there in [figures["available"][kind]]
+    ]
+    title = f"{figures['target']} on {figures['board']}: after synthesis"
+    output.table(title, ("of", "taken", f"{part} has", "share"), rows)
 
 
 def preset_cycles(board: Board) -> dict[str, float | None]:
@@ -122,7 +182,7 @@ def report(output: Output, figures: dict) -> None:
     if "better" in figures:
         output.say("no worse than the baseline")
     for sentence in figures.get("better", ()):
-        output.say(f"better: {sentence}; fdht synth --board {figures['board']} --accept keeps it as the baseline")
+        output.say(f"better: {sentence}; the same with --accept keeps it as the baseline")
     if "baseline" in figures:
         output.say(f"the baseline is now in {figures['baseline']}")
 

@@ -11,8 +11,8 @@ from fdht import compiled
 from fdht.console import Output
 from fdht.model.data.arrays import Samples, as_array, samples
 from fdht.model.data.files import read_arrays
-from fdht.model.named import called, named
 from fdht.spec.errors import SpecError
+from fdht.spec.named import called, named
 from fdht.spec.target import Target
 
 

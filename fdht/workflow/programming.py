@@ -4,9 +4,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from fdht.boards.catalogue import find_board
+from fdht.boards.board import Board
 from fdht.console import Output
 from fdht.spec.errors import FdhtError, FileError
+from fdht.workflow.bitstream import folder_of
 
 LOADER = "openFPGALoader"
 
@@ -15,21 +16,19 @@ class ProgrammingError(FdhtError):
     """The loader is missing or failed."""
 
 
-def run(output: Output, board_name: str, bitstream: Path | None, build: Path) -> dict:
+def run(output: Output, board: Board, bitstream: Path | None, build: Path) -> dict:
     """Loads a bitstream with openFPGALoader.
 
     Args:
         bitstream: the file; None for the one that `fdht synth` left below `build`.
 
     Raises:
-        SpecError: unknown board.
         FileError: no bitstream there.
         ProgrammingError: openFPGALoader is missing or failed.
     """
-    board = find_board(board_name)
-    path = bitstream or build / board.name / f"{board.name}{board.family.suffix}"
+    path = bitstream or folder_of(board, build) / f"{board.name}{board.family.suffix}"
     if not path.is_file():
-        raise FileError(f"there is no bitstream {path}; make it with: fdht synth --board {board.name}")
+        raise FileError(f"there is no bitstream {path}; make it with: fdht synth {board.options}")
     loader = shutil.which(LOADER)
     if loader is None:
         raise ProgrammingError(

@@ -120,17 +120,17 @@ def run(
 
 
 def board_of(name: str) -> Board | None:
-    """The board that a project is for; None of what is no project (a preset, another file).
+    """The board that a project is for; None of what is no project (a preset, another file), and where it is somebody's
+    own (`module:name`), which the command line has to name.
 
     Raises:
         FileError: the project names a board that there is not.
     """
     if not name.endswith(SUFFIX):
         return None
+    board = Project.read(name).board
     try:
-        return find_board(Project.read(name).board)
-    except FileError:
-        raise
+        return None if ":" in board else find_board(board)
     except SpecError as error:
         raise FileError(f"{name}: {error}") from None
 

@@ -18,7 +18,7 @@ from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import target_id
-from fdht.spec.target import TARGETS, Target
+from fdht.spec.target import TARGETS, Target, find_target
 from fdht.spec.task import Task
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
@@ -45,11 +45,23 @@ class Place:
         port: of a board. None: in simulation.
         board: its name; None: any that answers.
         spi: in simulation, through its SPI port.
+        target: name or file of the engine that it has; None: its own, or one of fdht's.
     """
 
     port: str | None
     board: str | None
     spi: bool = False
+    target: str | None = None
+
+    def find_board(self) -> Board | None:
+        """The board, if one is named, with the engine that it has."""
+        return None if self.board is None else find_board(self.board, self.target)
+
+    def engines(self) -> list[Target]:
+        """Those that may be there, the most likely first."""
+        board = self.find_board()
+        named = [find_target(self.target)] if self.target is not None else []
+        return [*named, *([] if board is None else [board.engine]), *TARGETS.values()]
 
 
 @contextmanager
@@ -61,7 +73,7 @@ def opened(output: Output, place: Place) -> Iterator[Device]:
         ToolError: the simulator cannot be built or run.
         DeviceError: nothing there, or not what is wanted.
     """
-    board = None if place.board is None else find_board(place.board)
+    board = place.find_board()
     if place.port is not None:
         if place.spi:
             raise SpecError("--spi is for --simulate; a board's SPI port is not a serial port")
@@ -118,7 +130,7 @@ def run(output: Output, path: Path, place: Place, count: int | None) -> tuple[Bu
     bundle = Bundle.load(path)
     clips = spread(bundle, count)
     with opened(output, place) as device:
-        target = _target(device)
+        target = _target(device, place)
         image = compile_bundle(bundle, target, container.hash_of(path))
         with output.progress("loading the image") as advance:
             loaded = device.load(image, lambda done, total: advance(done, total))
@@ -130,15 +142,15 @@ def run(output: Output, path: Path, place: Place, count: int | None) -> tuple[Bu
         return bundle, Run(target.name, loaded, clips, results, time.monotonic() - begin)
 
 
-def _target(device: Device) -> Target:
-    known = {target_id(target): target for target in TARGETS.values()}
+def _target(device: Device, place: Place) -> Target:
     built = device.status().target
-    if built not in known:
-        raise SpecError(
-            f"the board is built for target {built:08x}, which this fdht does not know; load one of its own bitstreams "
-            "with: fdht program --board NAME"
-        )
-    return known[built]
+    for target in place.engines():
+        if target_id(target) == built:
+            return target
+    raise SpecError(
+        f"the board is built for target {built:08x}, which this fdht does not know; name its file with --target, or "
+        "load a bitstream of fdht's own with: fdht program --board NAME"
+    )
 
 
 def figures(bundle: Bundle, made: Run, clock_mhz: float | None, compare: bool) -> dict:
@@ -224,4 +236,5 @@ def check(figures: dict) -> None:
 
 def rate(place: Place) -> float | None:
     """The clock of a simulated board, MHz."""
-    return find_board(place.board).clock_mhz if place.port is None and place.board is not None else None
+    board = place.find_board() if place.port is None else None
+    return None if board is None else board.clock_mhz

@@ -14,8 +14,8 @@ from fdht.model.data.numerals import digits, spoken_digits
 from fdht.model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
 from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
 from fdht.model.data.video import CACHE
-from fdht.model.named import called, named
 from fdht.spec.errors import SpecError
+from fdht.spec.named import called, named
 from fdht.spec.record import Checked, Count, Text
 from fdht.spec.scaling import BITS
 

@@ -10,11 +10,11 @@ import numpy as np
 from fdht.model.data.room import check_room
 from fdht.model.data.sets import DataSet, Split
 from fdht.model.data.splitting import deal
-from fdht.model.named import called
 from fdht.spec.bundle import MOST_STEPS
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import PIXELS
 from fdht.spec.lstm import LONGEST_VECTOR
+from fdht.spec.named import called
 from fdht.spec.scaling import BITS, Scaling, blocks
 from fdht.spec.task import Task
 

@@ -17,6 +17,7 @@ from fdht.boards.synthesis import prepare
 from fdht.boards.top import BoardTop, buffers, build_id
 from fdht.hw.engine.array import ProcessingElement
 from fdht.hw.shell.uart import divisor
+from fdht.spec.costs import Resources
 from fdht.spec.errors import SpecError
 from fdht.spec.target import TARGETS, Technology
 
@@ -77,6 +78,7 @@ def test_the_engine_fits_the_part(name):
     board = find_board(name)
     (part,) = (PARTS[option] for option in board.part if option in PARTS)
     need = BoardTop(board).resources
+    assert board.room is not None and board.room.blocks == Resources(*part)
     assert need.multipliers <= part[0] and need.block_rams <= part[1] and need.sprams <= part[2]
 
 

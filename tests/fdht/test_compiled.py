@@ -1,6 +1,8 @@
 """A module of one's own to an accelerator: what it computes is what the module computes, and the gateware equals it."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +11,14 @@ from torch import nn
 
 import fdht
 from fdht import FDHTLSTM, fdht_lstm
+from fdht.boards import find_board
 from fdht.compiled import MismatchError
 from fdht.compiler.image import Image
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import CapacityError, SpecError
+from fdht.spec.protocol import target_id
 from fdht.spec.target import Levels, Target
 from fdht.spec.task import Task
 
@@ -194,9 +198,23 @@ def test_parameters_that_are_no_numbers_are_refused(x, value):
         refused(x, of=own)
 
 
-def test_a_board_with_another_engine_is_refused(x):
-    with pytest.raises(SpecError, match="icebreaker has the engine icebreaker, and this was compiled for small"):
-        fdht.compile(model(), x, SMALL).build("icebreaker")
+def test_a_board_gets_the_engine_that_it_was_compiled_for(x, monkeypatch):
+    """A board of fdht's by name, or one's own as it is; unless its part cannot hold it."""
+    asked = []
+    monkeypatch.setattr("fdht.boards.synthesis.synthesise", lambda board, folder, seeds: asked.append((board, folder)))
+    made = fdht.compile(model(), x, SMALL)
+    made.build("tangnano20k")
+    made.build(replace(find_board("orangecrab-25f"), name="mine"), "here")
+    assert [(board.name, board.target, folder) for board, folder in asked] == [
+        ("tangnano20k", "small", Path("build/tangnano20k-small")),
+        ("mine", "small", Path("here")),
+    ]
+    assert [target_id(board.engine) for board, _ in asked] == [target_id(SMALL)] * 2
+    large = fdht.compile(model(), x, replace(SMALL, rows=8, columns=8, input_lanes=8, name="large"))
+    with pytest.raises(CapacityError, match="multipliers of the LFE5U-25F on orangecrab-25f: 65 needed, 28 available"):
+        large.build("orangecrab-25f")
+    with pytest.raises(SpecError, match="a multiplier of ice40 takes 16 × 16 bits and sums up to 32"):
+        made.build("icebreaker")
 
 
 def test_the_driver_takes_real_values_and_gives_them(x):

