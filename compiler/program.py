@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from fdht.spec.instructions import GateOp, LoaderOp, Segment, Token
+from fdht.spec.instructions import Condition, GateOp, LoaderOp, Segment, Token
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -21,6 +21,8 @@ class Instruction(Mapping[str, Any]):
     back: int = 0
     halt: int = 0
     chained: int = 0
+    stream: int = 0
+    condition: Condition = Condition.ALWAYS
 
     def __getitem__(self, name: str) -> Any:
         return self.__dict__[name]
@@ -76,8 +78,10 @@ class LoaderInstruction(Instruction):
     """See fdht.spec.instructions.loader_instruction."""
 
     op: LoaderOp
+    opens: int = 0
+    together: int = 0
     first: int = 0
-    count: int
+    count: int = 0
     whole: int = 0
     flush: int = 0
     offset: int = 0

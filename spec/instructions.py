@@ -54,6 +54,24 @@ class LoaderOp(IntEnum):
     """Write h of `count` units, from unit `first` on, each to its lane."""
     CLEAR = 3
     """As ZERO, but also in a run that keeps the states of the one before."""
+    ADMIT = 4
+    """Look whose frame comes next: if that of `stream`, take the word in front of it; if not, LOADs do nothing until
+    the next ADMIT, and the stream sits out the round."""
+
+
+@unique
+class Condition(IntEnum):
+    """When an instruction of the array or of the gate unit is carried out; else it does nothing, but takes and gives
+    its tokens."""
+
+    ALWAYS = 0
+    PRESENT = 1
+    """A frame of `stream` is in the round that is being computed (of one of those beside it, where several gates are
+    computed side by side)."""
+    STEPPED = 2
+    """The last STEP of `stream` was carried out."""
+    ENDED = 3
+    """It was, and with it the stream's sequence ended."""
 
 
 @unique
@@ -212,7 +230,19 @@ class Widths:
 
     @property
     def unit(self) -> int:
-        return bits_for(self.target.hidden)
+        """Number of a unit. Where several gates are computed side by side, each has states of its own, and units of
+        as many streams share a number."""
+        return bits_for(self.target.hidden // self.target.gates)
+
+    @property
+    def stream(self) -> int:
+        """Number of a stream; none is needed where there is only one."""
+        return (self.target.streams - 1).bit_length()
+
+    @property
+    def several(self) -> int:
+        """Width of a field that means something only where there are several streams: 1 there, else 0."""
+        return int(self.target.streams > 1)
 
     @property
     def shift(self) -> int:
@@ -220,7 +250,7 @@ class Widths:
 
 
 def _header(target: Target) -> dict[str, Int]:
-    tokens, back = len(Token), bits_for(target.program_words)
+    tokens, back, w = len(Token), bits_for(target.program_words), Widths(target)
     return {
         "wait": Int(tokens),
         "give": Int(tokens),
@@ -228,6 +258,8 @@ def _header(target: Target) -> dict[str, Int]:
         "back": Int(back),
         "halt": Int(1),
         "chained": Int(int(target.pipeline.prefetch)),
+        "stream": Int(w.stream),
+        "condition": Int(2 * w.several),
     }
 
 
@@ -289,13 +321,18 @@ def array_instruction(target: Target) -> Record:
 
 def loader_instruction(target: Target) -> Record:
     """LOAD: x = (raw - offset) << shift, a lane per raw word or, with `whole`, a word per beat of raw words. With
-    `flush` the rest of the last beat is dropped. COPY: h, a lane per unit. ZERO, CLEAR: whole words.
+    `flush` the rest of the last beat is dropped. COPY: h of `stream`, a lane per unit; zeros, if a sequence of the
+    stream begins; with `together`, h of as many streams from `stream` on as have their gates computed side by side, in
+    as many lanes from that of the nest on. ZERO, CLEAR: whole words. ADMIT: see fdht.spec.streams; with `opens` it is
+    the first of a round.
     """
     w = Widths(target)
     return Record(
         {
             **_header(target),
-            "op": Int(2),
+            "op": Int(2 + w.several),
+            "opens": Int(w.several),
+            "together": Int(int(target.gates > 1)),
             "first": Int(w.unit),
             "count": Int(w.address + w.lane),
             "whole": Int(int(target.input_lanes > 1)),
@@ -313,7 +350,10 @@ def gate_instruction(target: Target) -> Record:
 
     The nest `z` visits gate i of each unit; its gates f, g and o are `f`, `g` and `o` result words further. The
     instruction starts `delay` cycles after its tokens are there. Where h of every step is asked for, it is sent by the
-    instruction of the `top` layer only.
+    instruction of the `top` layer only. With a condition, h and c are sent by that one only, and where a sequence of
+    `stream` ends. Where several gates are computed side by side, those of the streams after `stream` take z from the
+    lanes after its own, and only of streams that are present states change and words are sent; without a condition,
+    of the first alone.
     """
     w = Widths(target)
     return Record(

@@ -13,6 +13,9 @@ from fdht.spec.gate_schedule import MULTIPLY
 from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
 from fdht.spec.record import Checked, JsonRecord, Plain, Text, check_name, parse, read_text
 
+FRAME_FLAGS = 3
+"""Bits of the word in front of a stream's frame that are no number of a stream; see fdht.spec.streams.Frame."""
+
 FILE_VERSION = 1
 """Of a target's file. A field that a file lacks has its default, so only a field that goes or changes is a new one."""
 
@@ -109,6 +112,8 @@ class Target(JsonRecord):
         count_width: bits of the number of iterations of one loop, at most.
         input_width: bits of a raw input word.
         input_lanes: raw input words that come at once: 1, or as many as there are columns.
+        streams: independent sequences that an image may serve at most; see fdht.spec.streams.
+        gates: streams whose gates are computed side by side, each from a lane of its own; a power of two.
         build: how it is made.
 
     Raises:
@@ -136,6 +141,8 @@ class Target(JsonRecord):
     count_width: int = 16
     input_width: int = 8
     input_lanes: int = 1
+    streams: int = 1
+    gates: int = 1
     build: Build = GENERIC
 
     def __post_init__(self):
@@ -156,6 +163,8 @@ class Target(JsonRecord):
             "hidden": (1, 1 << 15),
             "program_words": (16, (1 << 16) - 1),
             "input_width": (1, 16),
+            "streams": (1, 32),
+            "gates": (1, min(self.streams, self.columns)),
         }
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
@@ -177,6 +186,15 @@ class Target(JsonRecord):
             )
         if self.input_lanes not in (1, self.columns):
             raise SpecError(f"target {self.name}: input_lanes = {self.input_lanes} is neither 1 nor {self.columns}")
+        if self.gates & self.gates - 1 or self.hidden % self.gates:
+            raise SpecError(
+                f"target {self.name}: gates = {self.gates} must be a power of two, and divide hidden = {self.hidden}"
+            )
+        if self.streams > 1 and self.streams > 1 << max(self.input_width - FRAME_FLAGS, 0):
+            raise SpecError(
+                f"target {self.name}: frames of {self.streams} streams cannot be told apart by words of "
+                f"{self.input_width} bits, {FRAME_FLAGS} of which are flags; take a larger input_width"
+            )
         if self.scratchpad_words > 1 << 16:  # counted by 16-bit words of the image
             raise SpecError(f"target {self.name}: {self.scratchpad_words} scratchpad words are more than {1 << 16}")
         if self.bank_words & self.bank_words - 1:

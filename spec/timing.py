@@ -17,7 +17,11 @@ DONE = 1
 """Last write of the loader or the contraction unit to its `done`."""
 
 KEPT = 1
-"""`start` to `done` of ZERO and STATE, which do nothing, in a run that keeps the states of the one before."""
+"""`start` to `done` of what does nothing: ZERO and STATE in a run that keeps the states of the one before, a LOAD of a
+stream that was not admitted, an instruction whose condition is not met."""
+
+ADMITTED = 2
+"""`start` to `done` of ADMIT, if the next frame is there or the round is over."""
 
 
 def token(target: Target) -> int:

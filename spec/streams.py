@@ -1,0 +1,98 @@
+"""Streams: independent sequences that an engine serves at the same time, each with states h and c of its own.
+
+The engine computes in rounds. A round takes a step of every stream that has a frame in it; the others sit it out, and
+their states stay. In front of each frame is a word that says whose it is (`Frame`). A round takes frames in the order
+in which they come, as long as the numbers of their streams rise, and ends with one that says so (`closes`). So what a
+round holds follows from the order of the frames alone, never from when they come.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fdht.spec.errors import SpecError
+from fdht.spec.record import Checked
+from fdht.spec.target import FRAME_FLAGS, Target
+
+
+@dataclass(frozen=True)
+class Frame(Checked):
+    """What the word in front of a frame says.
+
+    Attributes:
+        stream: whose frame it is.
+        begins: with it a sequence of the stream begins: h and c are zero.
+        ends: with it the stream's sequence ends: what is sent at the end of one is sent then.
+        closes: the round ends with it. Without, the next frame belongs to it if that is of a stream with a higher
+            number, and the engine waits for it to know.
+    """
+
+    stream: int
+    begins: bool = False
+    ends: bool = False
+    closes: bool = False
+
+    @property
+    def word(self) -> int:
+        """The word: from bit 0 on `begins`, `ends` and `closes`, then the stream."""
+        return self.begins | self.ends << 1 | self.closes << 2 | self.stream << FRAME_FLAGS
+
+    @staticmethod
+    def of(word: int) -> "Frame":
+        """The opposite of `word`."""
+        return Frame(word >> FRAME_FLAGS, bool(word & 1), bool(word & 2), bool(word & 4))
+
+
+Round = Mapping[int, Frame]
+"""The frames of a round by their streams."""
+
+
+def rounds(frames: Iterable[Frame], streams: int) -> list[dict[int, Frame]]:
+    """How frames, in the order in which they come, are taken in rounds.
+
+    Args:
+        streams: of the image that takes them.
+
+    Raises:
+        SpecError: a frame of a stream that the image does not have.
+    """
+    result = list[dict[int, Frame]]()
+    last, closed = -1, True
+    for frame in frames:
+        if not 0 <= frame.stream < streams:
+            raise SpecError(f"a frame of stream {frame.stream}; the image serves streams 0 to {streams - 1}")
+        if closed or frame.stream <= last:
+            result.append({})
+        result[-1][frame.stream] = frame
+        last, closed = frame.stream, frame.closes
+    return result
+
+
+def closed(frames: Iterable[Frame], streams: int) -> list[Frame]:
+    """The same frames, with the last of each round saying so: then the engine waits for none after it."""
+    result = list[Frame]()
+    for each in rounds(frames, streams):
+        *before, last = each.values()
+        result += [*before, replace(last, closes=True)]
+    return result
+
+
+def in_turn(lengths: Sequence[int]) -> list[Frame]:
+    """Frames of a sequence of each stream, of so many steps, side by side: a step of every one that still has any, and
+    then the next.
+    """
+    return [
+        Frame(stream, begins=step == 0, ends=step + 1 == length)
+        for step in range(max(lengths, default=0))
+        for stream, length in enumerate(lengths)
+        if step < length
+    ]
+
+
+def check_streams(streams: int, target: Target) -> None:
+    """Refuses more streams than an engine has, or none.
+
+    Raises:
+        SpecError: says how many it has.
+    """
+    if not 1 <= streams <= target.streams:
+        raise SpecError(f"{streams} streams on target {target.name}, which has {target.streams}; see its field streams")
