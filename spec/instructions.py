@@ -321,10 +321,10 @@ def array_instruction(target: Target) -> Record:
 
 def loader_instruction(target: Target) -> Record:
     """LOAD: x = (raw - offset) << shift, a lane per raw word or, with `whole`, a word per beat of raw words. With
-    `flush` the rest of the last beat is dropped. COPY: h of `stream`, a lane per unit; zeros, if a sequence of the
-    stream begins; with `together`, h of as many streams from `stream` on as have their gates computed side by side, in
-    as many lanes from that of the nest on. ZERO, CLEAR: whole words. ADMIT: see fdht.spec.streams; with `opens` it is
-    the first of a round.
+    `flush` the rest of the last beat is dropped. COPY: h of `stream`, a lane per unit; with `together`, of as
+    many streams from `stream` on as have their gates computed side by side, in as many lanes from that of the nest on.
+    With `opens` a step of them begins: zeros, if a sequence does, and from here on the array and the gate unit see what
+    the last ADMIT said. ZERO, CLEAR: whole words. ADMIT: see fdht.spec.streams; with `opens` it is a round's first.
     """
     w = Widths(target)
     return Record(
