@@ -1,6 +1,6 @@
 """From a bundle and a memory map to the three programs and the words of factor, bias and table memory."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
@@ -13,6 +13,7 @@ from fdht.compiler.nest import Loop, encode_nest, merge, walk
 from fdht.compiler.program import ArrayInstruction, GateInstruction, LoaderInstruction, StepPrograms
 from fdht.compiler.resolved import Resolved
 from fdht.compiler.segments import Segments, pack
+from fdht.compiler.sharing import STREAM, of_stream
 from fdht.spec import timing
 from fdht.spec.activation import table_words
 from fdht.spec.bundle import Bundle
@@ -21,6 +22,7 @@ from fdht.spec.formats import Formats
 from fdht.spec.instructions import (
     UNITS,
     WORD,
+    Condition,
     GateOp,
     LoaderOp,
     Segment,
@@ -286,7 +288,7 @@ def bias_words(work: Work, bias: np.ndarray, target: Target) -> np.ndarray:
             for r, row in enumerate(row_coordinates):
                 if (row >= 0).all():
                     at |= dict(zip(rows, row, strict=True))
-                    words[c, r, q] = bias[tuple(at[index] for index in network.outputs)]
+                    words[c, r, q] = bias[tuple(at[index] for index in network.outputs if index != STREAM)]
     return words.reshape(-1, target.columns)
 
 
@@ -400,21 +402,27 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[Arr
     layer_of = [of_chain.chain.layer for of_chain in step.chains]
     numbered = [(chain, stage) for chain, of_chain in enumerate(step.chains) for stage in range(len(of_chain.stages))]
     last_reader = (0, 0) if step.chains[0].tiled else [*numbered, HEAD][step.x_free_after]  # after it, x is free
-    in_loop = sum(every_step or work.of != HEAD for work in works)
-    program = []
-    for number, work in enumerate(works):
+    program, heads = [], []
+    for work in works:
         (chain, stage), instruction = work.of, lower(work, target, *bases[work.of])
         if work.of == last_reader:
             instruction = instruction.giving(Token.X_FREE)
         if work.of == HEAD:
-            instruction = instruction.waiting(Token.H_READY if every_step else Token.H_DONE).giving(Token.LOGITS_READY)
-            instruction = instruction.giving(Token.H_DONE) if step.logits else instruction
-        else:
-            if stage == 0 and (chain == 0 or layer_of[chain - 1] < layer_of[chain]):
-                instruction = instruction.waiting(Token.H_READY if chain else Token.X_READY)
-            if work.to_results and layer_of[chain + 1 : chain + 2] != [layer_of[chain]]:
-                instruction = instruction.giving(Token.Z_READY)
-        program.append(instruction.ending_loop(0) if number + 1 == in_loop else instruction)
+            heads.append(instruction.giving(Token.LOGITS_READY))
+            continue
+        if stage == 0 and (chain == 0 or layer_of[chain - 1] < layer_of[chain]):
+            instruction = instruction.waiting(Token.H_READY if chain else Token.X_READY)
+        if work.to_results and layer_of[chain + 1 : chain + 2] != [layer_of[chain]]:
+            instruction = instruction.giving(Token.Z_READY)
+        program.append(instruction)
+    if step.resolved.sharing.streams:
+        body, after = _array_of_streams(program, heads, works, step)
+    else:
+        heads = [head.waiting(Token.H_READY if every_step else Token.H_DONE) for head in heads]
+        heads = [head.giving(Token.H_DONE) if step.logits else head for head in heads]
+        body, after = ([*program, *heads], []) if every_step else (program, heads)
+    body[-1] = body[-1].ending_loop(0)
+    in_loop, program = len(body), [*body, *after]
     program[-1] = program[-1].halting()
     if target.pipeline.prefetch:
         previous = [program[in_loop - 1], *program[:-1]]  # the loop's first follows its last
@@ -425,8 +433,71 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[Arr
     return program
 
 
+def _array_of_streams(
+    program: list[ArrayInstruction], heads: list[ArrayInstruction], works: list[Work], step: StepMap
+) -> tuple[list[ArrayInstruction], list[ArrayInstruction]]:
+    """The array's instructions in the loop and behind it, from those of the first group and the head of stream 0.
+
+    The heads of a set of groups come after the stages of the next one, while whose z is on its way the gate unit is
+    through with the set before. So those of the last set come after the first one's in the next turn.
+    """
+    sharing, every_step = step.resolved.sharing, step.resolved.layers[-1].task.every_step
+    in_tiles = sum(work.of[0] == 0 and work.of[1] < step.chains[0].tiled for work in works)
+    of_heads = list[list[ArrayInstruction]]()
+    of_sets = list[list[ArrayInstruction]]()
+    for number in range(sharing.sets):
+        groups = range(number * sharing.woven, min((number + 1) * sharing.woven, sharing.groups))
+        of_sets.append(_woven([[_of_group(each, step, group) for each in program] for group in groups], in_tiles))
+        own = [_head_of(head, step, stream, every_step) for head in heads for g in groups for stream in sharing.of(g)]
+        of_heads.append([own[0].waiting(Token.H_READY), *own[1:]] if own else [])
+    if sharing.sets == 1:
+        return [*of_sets[0], *of_heads[0]], []
+    body = [instruction for k in range(sharing.sets) for instruction in (*of_sets[k], *of_heads[k - 1])]
+    return body, of_heads[-1]
+
+
+def _woven(programs: list[list[ArrayInstruction]], in_tiles: int) -> list[ArrayInstruction]:
+    """The instructions of several groups, in turn. Tiles come group by group, as their inputs do; what follows the tiles
+    of one group is spread among those of the next.
+    """
+
+    def place(group: int, number: int) -> tuple[float, int]:
+        if number < in_tiles or not in_tiles:
+            return group * in_tiles + number, group
+        rest = len(programs[group]) - in_tiles
+        return (group + 1) * in_tiles + (number - in_tiles + 0.5) * max(in_tiles, rest) / rest - 0.5, group
+
+    places = [(place(g, k), g, k) for g, program in enumerate(programs) for k in range(len(program))]
+    return [programs[g][k] for _, g, k in sorted(places)]
+
+
+def _of_group(instruction: ArrayInstruction, step: StepMap, group: int) -> ArrayInstruction:
+    """What the first group of streams has done, done for another one."""
+    read, write, z = instruction.read, instruction.write, group * step.z_words
+    into = write["word"] + z if instruction.to_results else step.of_group(write["word"], group)
+    return replace(
+        instruction,
+        read={**read, "data": step.of_group(read["data"], group)},
+        write={**write, "word": into},
+    )
+
+
+def _head_of(head: ArrayInstruction, step: StepMap, stream: int, every_step: bool) -> ArrayInstruction:
+    """The head of a stream, from that of stream 0."""
+    read, write = head.read, head.write
+    return replace(
+        head,
+        read={**read, "factor": read["factor"] + step.unit(stream)},
+        write={**write, "word": write["word"] + stream * step.logits_words},
+        stream=stream,
+        condition=Condition.STEPPED if every_step else Condition.ENDED,
+    )
+
+
 def _can_chain(previous: ArrayInstruction, instruction: ArrayInstruction, target: Target) -> bool:
     """Whether an array instruction may read its operands while the one before it drains."""
+    if instruction.condition != Condition.ALWAYS:  # if it is not carried out, it is done at once
+        return False
     read = instruction.read
     depth = prod(level["count"] + 1 for level in read["levels"][: instruction.reduction + 1])
     if depth < timing.least_chained(target, bool(previous.transpose)):
@@ -440,50 +511,105 @@ def _can_chain(previous: ArrayInstruction, instruction: ArrayInstruction, target
 
 
 def _loader_program(step: StepMap, formats: Formats | None) -> list[LoaderInstruction]:
-    """Before the loop, ZERO of every word that is kept from step to step; in it, LOAD of the first layer's inputs, tile
-    by tile, and COPY of h of each layer to where it is read.
+    """Before the loop, ZERO of every word that is kept from step to step; in it, group by group of streams, ADMIT of
+    each stream, LOAD of the first layer's inputs, tile by tile, and COPY of h of each layer to where it is read.
     """
-    target = step.resolved.target
+    target, sharing = step.resolved.target, step.resolved.sharing
     units = np.cumsum([0, *(spec.hidden for spec in step.resolved.layers)])
-    zeros = [(*slot, (Token.X_FREE,)) for slot in step.slots]
-    zeros += [(step.others, step.others_end - step.others, ())] if step.others_end > step.others else []
     program = []
-    for base, words, give in zeros:
-        nest = encode_nest(_words_in_a_row(words, target), {"word": base, "lane": 0}, target.levels.x)
-        program.append(LoaderInstruction(op=LoaderOp.ZERO, count=words - 1, nest=nest).giving(*give))
-
-    def copy(chain: Chain, region: Region, data: Layout, unit: int, wait: Iterable[Token]) -> LoaderInstruction:
-        nest = region_nest(region, chain.network.inputs, data, target, target.levels.x)
-        return LoaderInstruction(op=LoaderOp.COPY, first=unit, count=region.count - 1, nest=nest).waiting(*wait)
-
-    body = list[LoaderInstruction]()
-    done: Iterable[Token] = (Token.H_DONE,)  # of the last layer's h, which the first copy of a step waits for
-    for of_chain in step.chains:
-        chain = of_chain.chain
-        if chain.layer and chain.h is not None:
-            body.append(copy(chain, chain.h, of_chain.tiles[0].tensors[0], int(units[chain.layer]), done))
-            done = ()
-    of_h = next(of_chain for of_chain in step.chains if of_chain.chain.h is not None)
-    tiles = step.chains[0].tiles
-    for number, tile in enumerate(tiles):
-        part, data = tile.x, tile.tensors[0]
-        own = [_clear(box, step.chains[0].chain, data, target) for box in tile.clear]
-        if part is not None:
-            own.append(_load(part.region, step.chains[0].chain, data, target, formats, number + 1 == len(tiles)))
-        body += [own[0].waiting(Token.X_FREE), *own[1:]]
-        # h of a chain of its own is needed when x has been contracted: with the last tile.
-        with_h = tile if of_h is step.chains[0] else of_h.tiles[0] if number + 1 == len(tiles) else None
-        if with_h is not None and with_h.h is not None:
-            body.append(copy(of_h.chain, with_h.h.region, with_h.tensors[0], with_h.h.first, done))
-            done = ()
-        body[-1] = body[-1].giving(Token.X_READY)
+    for group in range(sharing.groups):
+        zeros = [(*slot, (Token.X_FREE,)) for slot in step.slots]
+        zeros += [(step.others, step.others_end - step.others, ())] if step.others_end > step.others else []
+        for base, words, give in zeros:
+            first = {"word": step.of_group(base, group), "lane": 0}
+            nest = encode_nest(_words_in_a_row(words, target), first, target.levels.x)
+            program.append(LoaderInstruction(op=LoaderOp.ZERO, count=words - 1, nest=nest).giving(*give))
+    body = [
+        instruction for group in range(sharing.groups) for instruction in _load_of_group(step, group, units, formats)
+    ]
     for of_chain in step.chains:
         chain = of_chain.chain
         if chain.layer and chain.x is not None:
             data, below = of_chain.tiles[0].tensors[0], int(units[chain.layer - 1])
-            body.append(copy(chain, chain.x, data, below, (Token.H_DONE,)).giving(Token.H_READY))
+            copies = _copies(step, 0, chain, chain.x, data, below, opens=False)
+            copies[0] = copies[0].waiting(Token.H_DONE)
+            body += [*copies[:-1], copies[-1].giving(Token.H_READY)]
     body[-1] = body[-1].ending_loop(len(program) * loader_instruction(target).words).halting()
     return [*program, *body]
+
+
+def _load_of_group(
+    step: StepMap, group: int, units: np.ndarray, formats: Formats | None
+) -> Iterator[LoaderInstruction]:
+    """What the loader does in a step for a group of streams, but for h on its way from layer to layer."""
+    target, sharing = step.resolved.target, step.resolved.sharing
+    streams = sharing.of(group)
+
+    def below() -> Iterator[LoaderInstruction]:
+        """h of the layers above the first."""
+        for of_chain in step.chains:
+            chain = of_chain.chain
+            if chain.layer and chain.h is not None:
+                data = of_chain.tiles[0].tensors[0]
+                yield from _copies(step, group, chain, chain.h, data, int(units[chain.layer]), opens=True)
+
+    first, body = step.chains[0], list[LoaderInstruction]()
+    if not sharing.streams:
+        body += below()
+    of_h = next(of_chain for of_chain in step.chains if of_chain.chain.h is not None)
+    for number, tile in enumerate(first.tiles):
+        part, data = tile.x, tile.tensors[0]
+        last = number + 1 == len(first.tiles)
+        own = [_clear(box, first.chain, data, target) for box in tile.clear]
+        for place, stream in enumerate(streams):
+            if sharing.streams and number == 0:
+                nest = encode_nest([], {"word": 0, "lane": 0}, target.levels.x)
+                own.append(LoaderInstruction(op=LoaderOp.ADMIT, stream=stream, opens=int(stream == 0), nest=nest))
+            if part is not None:
+                region = of_stream(part.region, first.chain.network.inputs, place)
+                own.append(_load(region, first.chain, data, target, formats, last))
+        body += [own[0].waiting(Token.X_FREE), *own[1:]]
+        if sharing.streams and number == 0:
+            body += below()
+        # h of a chain of its own is needed when x has been contracted: with the last tile.
+        with_h = tile if of_h is first else of_h.tiles[0] if last else None
+        if with_h is not None and with_h.h is not None:
+            body += _copies(step, group, of_h.chain, with_h.h.region, with_h.tensors[0], with_h.h.first, opens=True)
+        body[-1] = body[-1].giving(Token.X_READY)
+    # h of the last layer, and of all below it, is that of the step before once its last unit is.
+    waits = next(k for k, instruction in enumerate(body) if instruction.op == LoaderOp.COPY)
+    body[waits] = body[waits].waiting(Token.H_DONE)
+    for instruction in body:
+        nest = instruction.nest
+        yield replace(instruction, nest={**nest, "word": step.of_group(nest["word"], group)})
+
+
+def _copies(
+    step: StepMap, group: int, chain: Chain, region: Region, data: Layout, unit: int, opens: bool
+) -> list[LoaderInstruction]:
+    """COPY of h of the streams of a group, several at once where their gates are computed side by side; to where the
+    first group has it.
+
+    Args:
+        unit: number of the first unit, of stream 0. opens: see fdht.spec.instructions.loader_instruction.
+    """
+    target, sharing, names = step.resolved.target, step.resolved.sharing, chain.network.inputs
+    streams = sharing.of(group)
+    result = []
+    for stream in streams[:: target.gates]:
+        nest = region_nest(of_stream(region, names, stream - streams[0]), names, data, target, target.levels.x)
+        result.append(
+            LoaderInstruction(
+                op=LoaderOp.COPY,
+                stream=stream,
+                opens=int(opens and sharing.streams > 0),
+                together=int(target.gates > 1 and sharing.streams > 0),
+                first=step.unit(stream) + unit,
+                count=region.count - 1,
+                nest=nest,
+            )
+        )
+    return result
 
 
 def _clear(box: Region, chain: Chain, data: Layout, target: Target) -> LoaderInstruction:
@@ -518,27 +644,97 @@ def _load(
 def _gate_program(step: StepMap) -> list[GateInstruction]:
     """STATE of every layer, then in the loop STEP of every layer, and EMIT: in the loop, too, or behind it."""
     layers, target = step.resolved.layers, step.resolved.target
-    zs = {of_chain.chain.layer: of_chain.tensors[-1] for of_chain in step.chains}
     top, first = layers[-1], 0
     every_step = top.task.every_step
+    if step.resolved.sharing.streams:
+        return _gates_of_streams(step)
     states, steps = list[GateInstruction](), list[GateInstruction]()
     for number, spec in enumerate(layers):
-        f, g, o = _gate_words(spec, zs[number], target)
-        z = region_nest(spec.gates[0], spec.network.outputs, zs[number], target, target.levels.z)
-        last = first + spec.hidden - 1
-        state = GateInstruction(op=GateOp.STATE, first=first, last=last, top=int(spec is top), z=z, f=f, g=g, o=o)
+        update = _update(step, number, 0, first)
+        state = replace(update, op=GateOp.STATE)
         states.append(state.giving(Token.H_DONE) if spec is top else state)
         h = Token.H_READY if spec is top and every_step else Token.H_DONE
-        steps.append(replace(state, op=GateOp.STEP).waiting(Token.Z_READY).giving(h))
-        first = last + 1
+        steps.append(update.waiting(Token.Z_READY).giving(h))
+        first += spec.hidden
     emits = list[GateInstruction]()
     if top.classes:
-        network, _, _, logits = head_contraction(top, target, step.logits)
-        all_of_them = Region((0,), (top.classes,), (0,), top.classes)
-        z = region_nest(all_of_them, network.outputs, logits, target, target.levels.z)
-        emit = GateInstruction(op=GateOp.EMIT, first=0, last=top.classes - 1, z=z).waiting(Token.LOGITS_READY)
+        emit = _emit(step).waiting(Token.LOGITS_READY)
         emits.append(emit.giving(Token.H_DONE) if every_step and not step.logits else emit)
     body, after = ([*steps, *emits], []) if every_step else (steps, emits)
+    body[-1] = body[-1].ending_loop(len(states) * gate_instruction(target).words)
+    program = [*states, *body, *after]
+    return [*program[:-1], program[-1].halting()]
+
+
+def _update(step: StepMap, layer: int, place: int, first: int) -> GateInstruction:
+    """STEP of a layer, of the stream at a place among those together, whose units begin with `first`."""
+    target, spec = step.resolved.target, step.resolved.layers[layer]
+    layout = {of_chain.chain.layer: of_chain.tensors[-1] for of_chain in step.chains}[layer]
+    f, g, o = _gate_words(spec, layout, target)
+    names = spec.network.outputs
+    z = region_nest(of_stream(spec.gates[0], names, place), names, layout, target, target.levels.z)
+    top = int(spec is step.resolved.layers[-1])
+    return GateInstruction(op=GateOp.STEP, first=first, last=first + spec.hidden - 1, top=top, z=z, f=f, g=g, o=o)
+
+
+def _emit(step: StepMap) -> GateInstruction:
+    """EMIT of the logits, of stream 0 if there are several."""
+    top, target = step.resolved.layers[-1], step.resolved.target
+    network, _, _, logits = head_contraction(top, target, step.logits)
+    all_of_them = Region((0,), (top.classes,), (0,), top.classes)
+    z = region_nest(all_of_them, network.outputs, logits, target, target.levels.z)
+    return GateInstruction(op=GateOp.EMIT, first=0, last=top.classes - 1, z=z)
+
+
+def _gates_of_streams(step: StepMap) -> list[GateInstruction]:
+    """STATE of all streams of each group; then in the loop, set by set, STEP of every layer and stream, and EMIT of the
+    streams whose heads the array has had its turn with (see _array_of_streams).
+    """
+    layers, target, sharing = step.resolved.layers, step.resolved.target, step.resolved.sharing
+    top, every_step, units = layers[-1], layers[-1].task.every_step, sum(spec.hidden for spec in layers)
+    states, of_sets, of_emits = list[GateInstruction](), list[list[GateInstruction]](), list[list[GateInstruction]]()
+    for group in range(sharing.groups):
+        streams = sharing.of(group)
+        first, last = step.unit(streams[0]), step.unit(streams[-1]) + units - 1
+        state = replace(_update(step, 0, 0, first), op=GateOp.STATE, last=last, top=0)
+        states.append(state.giving(Token.H_DONE))
+    # h of a set is read by its heads, and c of a stream may follow h: so nothing of a stream leaves but its logits.
+    recurrent = any(spec.recurrent is not None for spec in layers)
+    for number in range(sharing.sets):
+        groups = range(number * sharing.woven, min((number + 1) * sharing.woven, sharing.groups))
+        updates, emits = list[GateInstruction](), list[GateInstruction]()
+        for group in groups:
+            streams = sharing.of(group)
+            below = 0
+            for layer, spec in enumerate(layers):
+                own = list[GateInstruction]()
+                for stream in streams[:: target.gates]:
+                    update = _update(step, layer, stream - streams[0], step.unit(stream) + below)
+                    z = {**update.z, "word": update.z["word"] + group * step.z_words}
+                    sends = int(spec is top and not top.classes)
+                    own.append(replace(update, z=z, stream=stream, condition=Condition.PRESENT, top=sends))
+                below += spec.hidden
+                own[0] = own[0].waiting(Token.Z_READY)
+                late = spec is top and top.classes and recurrent  # what is added to is read in the place of logits
+                own[-1] = own[-1] if late else own[-1].giving(Token.H_DONE)
+                updates += own
+            for stream in streams if top.classes else ():
+                emit = _emit(step).waiting(Token.LOGITS_READY)
+                z = {**emit.z, "word": emit.z["word"] + stream * step.logits_words}
+                condition = Condition.STEPPED if every_step else Condition.ENDED
+                emits.append(replace(emit, z=z, stream=stream, condition=condition))
+            if emits and recurrent:
+                emits[-1] = emits[-1].giving(Token.H_DONE)
+        if top.classes:
+            updates[-1] = updates[-1].giving(Token.H_READY)
+        of_sets.append(updates)
+        of_emits.append(emits)
+    if sharing.sets == 1:
+        body, after = [*of_sets[0], *of_emits[0]], []
+    else:
+        body = [each for k in range(sharing.sets) for each in (*of_sets[k], *of_emits[k - 1])]
+        after = of_emits[-1]
+        states[-1] = states[-1].giving(Token.H_READY) if top.classes else states[-1]
     body[-1] = body[-1].ending_loop(len(states) * gate_instruction(target).words)
     program = [*states, *body, *after]
     return [*program[:-1], program[-1].halting()]

@@ -8,6 +8,7 @@ transposed. A stage cannot sum over the lane index, so the lanes must have been 
 from collections.abc import Sequence
 from math import prod
 
+from fdht.compiler.sharing import STREAM
 from fdht.spec import timing
 from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.lstm import Chain, LSTMSpec
@@ -82,6 +83,8 @@ def first_lanes(chain: Chain, target: Target) -> list[str | None]:
     """Lane indices the data tensor of the first stage may have: whole modes where x and h start at whole words."""
     if target.columns == 1:
         return [None]
+    if target.gates > 1 and STREAM in chain.network.inputs:  # h of several comes at once
+        return [STREAM]
     regions = [region for region in (chain.x, chain.h) if region is not None]
     free = [
         index
@@ -93,6 +96,8 @@ def first_lanes(chain: Chain, target: Target) -> list[str | None]:
 
 def last_lane_ok(spec: LSTMSpec, lane: str | None, target: Target) -> bool:
     """Whether z may have this lane index: every gate must start at a whole word."""
+    if target.gates > 1 and STREAM in spec.network.outputs:  # z of several is read at once
+        return lane == STREAM
     if lane is None:
         return True
     k = spec.network.outputs.index(lane) if lane in spec.network.outputs else None

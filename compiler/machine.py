@@ -6,21 +6,23 @@ compiler it shares what words mean (fdht.spec.instructions, fdht.compiler.segmen
 (fdht.compiler.schedule); the RTL is held against both.
 """
 
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from fdht.compiler.nest import walk
-from fdht.compiler.schedule import Contraction, Executed, Fields, schedule, sets_state, units_of
+from fdht.compiler.schedule import Attendance, Contraction, Executed, Fields, schedule, sets_state, units_of
 from fdht.compiler.segments import Segments, unpack
 from fdht.spec import timing
 from fdht.spec.activation import PiecewiseLinear
 from fdht.spec.clips import in_sending_order
 from fdht.spec.fixed import round_shift
 from fdht.spec.formats import GateFormats
-from fdht.spec.instructions import UNITS, WORD, GateOp, LoaderOp, Record, Segment
+from fdht.spec.instructions import UNITS, WORD, Condition, GateOp, LoaderOp, Record, Segment
 from fdht.spec.protocol import OutputKind
+from fdht.spec.streams import Frame, Round, rounds
 from fdht.spec.target import Target
 
 
@@ -107,7 +109,9 @@ class Run:
 
 @dataclass
 class Memory:
-    """What a run leaves behind: scratchpad and result memory (words × Q), hidden and cell states."""
+    """What a run leaves behind: scratchpad and result memory (words × Q), hidden and cell states; where several gates are
+    computed side by side, those of each after those of the one before.
+    """
 
     scratchpad: np.ndarray
     results: np.ndarray
@@ -160,13 +164,13 @@ class Machine:
 
     # Timing
 
-    def schedule(self, steps: int, keep: bool = False) -> list[Executed]:
+    def schedule(self, steps: int, keep: bool = False, taken: Sequence[Round] | None = None) -> list[Executed]:
         """What every instruction does when: see the function of this name."""
-        return schedule(self.programs, self.target, steps, keep, self.contraction)
+        return schedule(self.programs, self.target, steps, keep, self.contraction, taken)
 
-    def cycles(self, steps: int, keep: bool = False) -> int:
+    def cycles(self, steps: int, keep: bool = False, taken: Sequence[Round] | None = None) -> int:
         """Cycles of a run, from the one after `start` to the last one busy."""
-        return max(done for *_, done in self.schedule(steps, keep))
+        return max(done for *_, done in self.schedule(steps, keep, taken))
 
     # Execution
 
@@ -185,6 +189,37 @@ class Machine:
             every_h: also send the last layer's h after every step but the last (when all layers' are always sent).
             after: a run whose states are kept; `initial` is then not looked at.
         """
+        sent = in_sending_order(clip, self._order)
+        return self._run([{0: frame} for frame in sent], None, initial, every_h, after)
+
+    def run_streams(
+        self, frames: Sequence[Frame], x: np.ndarray, every_h: bool = False, after: Run | None = None
+    ) -> Run:
+        """Executes frames of several streams.
+
+        Args:
+            frames: whose they are, in the order in which they come.
+            x: their raw inputs, frames × N.
+            every_h: also send h of the last layer after every step, if there is no head.
+            after: a run whose states are kept.
+        """
+        sent, taken = iter(in_sending_order(x, self._order)), rounds(frames, self.target.streams)
+        return self._run([{stream: next(sent) for stream in each} for each in taken], taken, None, every_h, after)
+
+    def _run(
+        self,
+        sent: Sequence[Mapping[int, np.ndarray]],
+        taken: Sequence[Round] | None,
+        initial: np.ndarray | None,
+        every_h: bool,
+        after: Run | None,
+    ) -> Run:
+        """Executes a run.
+
+        Args:
+            sent: raw words of the frames of each step or round, by their streams.
+            taken: the rounds, if there are streams.
+        """
         if after is not None and after.memory is not None:
             memory = deepcopy(after.memory)
         else:
@@ -195,29 +230,55 @@ class Machine:
                 np.zeros(self.target.hidden, dtype=np.int64),
                 np.zeros(self.target.hidden, dtype=np.int64),
             )
-        steps, keep = len(clip), after is not None
-        sent = in_sending_order(clip, self._order)
-        schedule = sorted(self.schedule(steps, keep), key=lambda entry: entry[3])
-        run = Run(max(entry[4] for entry in schedule), *(_no_events() for _ in range(4)), outputs=[], memory=memory)
+        steps, keep = len(sent), after is not None
+        schedule = self._attended(self.schedule(steps, keep, taken), taken)
+        run = Run(max(entry[4] for entry, _ in schedule), *(_no_events() for _ in range(4)), outputs=[], memory=memory)
         events = _EventLists()
-        loaded = 0  # raw words of the step's frame that are placed
-        for unit, step, instruction, start, done in schedule:
+        loaded = 0  # raw words of a frame that are placed
+        admitted = 0
+        for (unit, step, instruction, start, done), attended in schedule:
             index = next(k for k, other in enumerate(self.programs[unit]) if other is instruction)
             run.started.append((unit, step, index, start, done))
-            if keep and sets_state(unit, instruction):
+            if attended is None or (keep and sets_state(unit, instruction)):
                 continue
             if unit is Segment.ARRAY_PROGRAM:
                 self._contract(instruction, start, run, memory, events)
             elif unit is Segment.LOADER_PROGRAM:
-                loaded = self._load(instruction, sent[step], loaded, memory)
-            else:
+                if instruction["op"] == LoaderOp.ADMIT:
+                    admitted = instruction["stream"]
+                elif instruction["op"] == LoaderOp.LOAD:
+                    loaded = self._load(instruction, sent[step][admitted], loaded, memory)
+                else:
+                    self._place(instruction, attended, memory)
+            elif instruction["condition"] == Condition.PRESENT:
+                for stream, frame in attended.items():
+                    sends = instruction["top"] and (frame.ends, frame.ends or every_h)
+                    begins = frame.begins
+                    lane = stream - instruction["stream"]
+                    self._step(instruction, lane, start, begins, sends or (False, False), run, memory, events)
+            elif instruction["op"] == GateOp.STEP:
                 final = step == steps - 1
-                sends = final or (every_h and bool(instruction["top"]))
-                self._gate(instruction, start, final, sends, initial, run, memory, events)
+                sends = final, final or (every_h and bool(instruction["top"]))
+                self._step(instruction, 0, start, False, sends, run, memory, events)
+            else:
+                self._gate(instruction, start, initial, run, memory, events)
         run.array, run.results, run.hidden, run.cell = (
             _join(parts) for parts in (events.array, events.results, events.hidden, events.cell)
         )
         return run
+
+    def _attended(
+        self, executed: list[Executed], taken: Sequence[Round] | None
+    ) -> list[tuple[Executed, dict[int, Frame] | None]]:
+        """Instructions in the order in which they start, each with the frames of the streams that it is carried out
+        for, of those it asks; None if it is not.
+        """
+        attendance, result = Attendance(self.target, taken), list[tuple[Executed, dict[int, Frame] | None]]()
+        for entry in executed:
+            unit, step, instruction, *_ = entry
+            frames = attendance.takes_part(unit, step, instruction)
+            result.append((entry, frames))
+        return sorted(result, key=lambda each: each[0][3])
 
     def _contract(self, instruction: Fields, start: int, run: Run, memory: Memory, events: "_EventLists") -> None:
         contraction = self.contraction(instruction)
@@ -240,17 +301,10 @@ class Machine:
         run.array_busy += contraction.busy
 
     def _load(self, instruction: Fields, frame: np.ndarray, loaded: int, memory: Memory) -> int:
-        """Executes a loader instruction; returns how many raw words of the frame are placed, 0 after the last."""
+        """Executes a LOAD; returns how many raw words of the frame are placed, 0 after the last."""
         count = instruction["count"] + 1
         nest = walk(instruction["nest"], count)
         words, lanes = nest["word"], nest["lane"]
-        if instruction["op"] in (LoaderOp.ZERO, LoaderOp.CLEAR):
-            memory.scratchpad[words] = 0
-            return loaded
-        if instruction["op"] == LoaderOp.COPY:
-            first = instruction["first"]
-            memory.scratchpad[words, lanes] = memory.hidden[first : first + count]
-            return loaded
         if instruction["whole"]:
             words, lanes = np.repeat(words, self.target.columns), np.tile(np.arange(self.target.columns), count)
         end = loaded + len(words)
@@ -258,40 +312,97 @@ class Machine:
         memory.scratchpad[words, lanes] = (raw - instruction["offset"]) << instruction["shift"]
         return 0 if end == len(frame) else end
 
+    def _place(self, instruction: Fields, frames: Mapping[int, Frame], memory: Memory) -> None:
+        """Executes another instruction of the loader: zeros, or h.
+
+        Args:
+            frames: those of the streams of which a step begins.
+        """
+        count = instruction["count"] + 1
+        nest = walk(instruction["nest"], count)
+        words, lanes = nest["word"], nest["lane"]
+        if instruction["op"] in (LoaderOp.ZERO, LoaderOp.CLEAR):
+            memory.scratchpad[words] = 0
+            return
+        stream, gates = instruction["stream"], self.target.gates
+        for lane in range(gates if instruction["together"] else 1):
+            begins = instruction["opens"] and stream + lane in frames and frames[stream + lane].begins
+            h = memory.hidden[self._units((stream + lane) % gates, instruction["first"], count)]
+            memory.scratchpad[words, lanes + lane] = 0 if begins else h
+
+    def _units(self, lane: int, first: int, count: int) -> np.ndarray:
+        """Places of states in the memories of h and c."""
+        return lane * (self.target.hidden // self.target.gates) + first + np.arange(count)
+
     def _gate(
         self,
         instruction: Fields,
         start: int,
-        final: bool,
-        sends: bool,
         initial: np.ndarray | None,
         run: Run,
         memory: Memory,
         events: "_EventLists",
     ) -> None:
+        """Executes STATE or EMIT."""
         op, count = GateOp(instruction["op"]), units_of(instruction)
-        units = np.arange(instruction["first"], instruction["last"] + 1)
-        times = timing.gate(self.target, op, count)
-        z = walk(instruction["z"], count)
         if op is GateOp.EMIT:
+            z = walk(instruction["z"], count)
             values = memory.results[z["word"], z["lane"]]
             run.outputs += [(OutputKind.LOGIT, int(value), int(u == count - 1)) for u, value in enumerate(values)]
             return
-        if op is GateOp.STATE:
-            state = np.zeros((count, 2), dtype=np.int64) if initial is None else initial[units]
-            h, c = state.T
-        else:
-            i, f, g, o = (
-                memory.results[z["word"] + offset, z["lane"]]
-                for offset in (0, instruction["f"], instruction["g"], instruction["o"])
-            )
-            h, c = self._cell_update(i, f, g, o, memory.cell[units])
-            for u in range(count):
-                last = int(u == count - 1)
-                if sends:
-                    run.outputs.append((OutputKind.HIDDEN, int(h[u]), last))
-                if final:
-                    run.outputs.append((OutputKind.CELL, int(c[u]), last))
+        units = self._units(0, instruction["first"], count)
+        state = np.zeros((count, 2), dtype=np.int64) if initial is None else initial[units]
+        for lane in range(self.target.gates):
+            h, c = state.T if lane == 0 else np.zeros((2, count), dtype=np.int64)
+            self._update(instruction, lane, start, h, c, memory, events)
+
+    def _step(
+        self,
+        instruction: Fields,
+        lane: int,
+        start: int,
+        begins: bool,
+        sends: tuple[bool, bool],
+        run: Run,
+        memory: Memory,
+        events: "_EventLists",
+    ) -> None:
+        """Executes STEP for a stream.
+
+        Args:
+            lane: of the gates that are computed side by side.
+            begins: c before is zero.
+            sends: whether c and h are sent.
+        """
+        count = units_of(instruction)
+        z = walk(instruction["z"], count)
+        i, f, g, o = (
+            memory.results[z["word"] + offset, z["lane"] + lane]
+            for offset in (0, instruction["f"], instruction["g"], instruction["o"])
+        )
+        before = memory.cell[self._units(lane, instruction["first"], count)]
+        h, c = self._cell_update(i, f, g, o, 0 * before if begins else before)
+        for u in range(count):
+            last = int(u == count - 1)
+            if sends[1]:
+                run.outputs.append((OutputKind.HIDDEN, int(h[u]), last))
+            if sends[0]:
+                run.outputs.append((OutputKind.CELL, int(c[u]), last))
+        self._update(instruction, lane, start, h, c, memory, events)
+
+    def _update(
+        self,
+        instruction: Fields,
+        lane: int,
+        start: int,
+        h: np.ndarray,
+        c: np.ndarray,
+        memory: Memory,
+        events: "_EventLists",
+    ) -> None:
+        """Writes states."""
+        units = self._units(lane, instruction["first"], len(h))
+        times = timing.gate(self.target, GateOp(instruction["op"]), len(h))
         memory.hidden[units], memory.cell[units] = h, c
         events.hidden.append((start + times.hidden, units[:, None], h))
         events.cell.append((start + times.cell, units[:, None], c))

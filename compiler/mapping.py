@@ -7,6 +7,7 @@ from fdht.compiler.allocation import allocate, allocate_tiled, banks, least, who
 from fdht.compiler.lanes import SMALLER, Lanes, keeps_padding, lane_words
 from fdht.compiler.nest import Loop, encode_nest, merge
 from fdht.compiler.resolved import Resolved
+from fdht.compiler.sharing import STREAM
 from fdht.compiler.tiling import Part, Tiling, left_over, parts, streamed
 from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import Widths
@@ -104,7 +105,13 @@ class StepMap:
         x_free_after: the stage, counted over all chains and then the head, after which the next step's inputs may
             overwrite x, if the first chain is not tiled; else a tile's first stage.
         logits: first result word of the head's results. A head after every step has words of its own for them, behind
-            z, if there are any; else they take the place of z, as those of a head after the last step do.
+            z, if there are any; else they take the place of z, as those of a head after the last step do. Those of
+            several streams follow each other behind all z.
+        distance: words from the data tensors of a group of streams, of which the others are, to those of the next.
+        room_words: words that the results of a group's stages may take, from `persistent` on; those of woven groups
+            follow each other.
+        z_words: result words from z of a group to that of the next.
+        logits_words: result words of the logits of a stream.
     """
 
     resolved: Resolved
@@ -115,6 +122,20 @@ class StepMap:
     persistent: int
     x_free_after: int
     logits: int = 0
+    distance: int = 0
+    room_words: int = 0
+    z_words: int = 0
+    logits_words: int = 0
+
+    def of_group(self, address: int, group: int) -> int:
+        """Where a group of streams has what the first one has at an address of the scratchpad."""
+        if address < self.persistent:
+            return address + group * self.distance
+        return address + group % self.resolved.sharing.woven * self.room_words
+
+    def unit(self, stream: int) -> int:
+        """Number of a stream's first unit."""
+        return stream // self.resolved.target.gates * sum(spec.hidden for spec in self.resolved.layers)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -137,8 +158,10 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
         CapacityError: the scratchpad, the result memory or the gate unit is too small.
     """
     layers, listed, lanes, target = resolved.layers, resolved.stages, resolved.lanes, resolved.target
-    units = sum(spec.hidden for spec in layers)
-    if units > target.hidden:
+    sharing = resolved.sharing
+    own = sum(spec.hidden for spec in layers) * -(-(sharing.streams or 1) // target.gates)  # of one gate unit's states
+    if own > target.hidden // target.gates:
+        units = own * target.gates
         raise CapacityError(Resource.HIDDEN_UNITS, units, target.hidden, "choose a larger target or a smaller model")
     if layers[-1].classes > 1 << Widths(target).unit:  # logits are sent as units are
         raise CapacityError(Resource.CLASSES, layers[-1].classes, 1 << Widths(target).unit, "choose a larger target")
@@ -157,7 +180,10 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
         others.append(first(end))
         end = others[-1].end
     others_end = end
-    if tiling is not None and layers[0].recurrent is not None:  # h comes to its data tensor in the same way
+    distance = whole_banks(end, target) if target.single_port else end
+    if sharing.groups > 1:
+        end = whole_banks((sharing.groups - 1) * distance + end, target)
+    elif tiling is not None and layers[0].recurrent is not None:  # h comes to its data tensor in the same way
         end = whole_banks(end, target)
 
     zs = [
@@ -165,7 +191,7 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
         for chain, own, of_chain in zip(every, listed, lanes, strict=True)
     ]
     of_logits, of_z = -(-layers[-1].classes // target.columns), max(z.end for z in zs)
-    results = max(of_logits, of_z)
+    results = sharing.groups * of_z + sharing.streams * of_logits if sharing.streams else max(of_logits, of_z)
     if results > target.result_words:
         raise CapacityError(
             Resource.RESULT_WORDS, results, target.result_words, "choose a larger target or fewer outputs"
@@ -177,6 +203,11 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
         in_tile = [_shape(network, listed[0], s, listed[0][s].data, lanes[0], target) for s in range(1, tiling.stages)]
     sizes = [[shape(0).words for shape in of_chain[1:]] for of_chain in shapes]
 
+    def room_words(words: int) -> int:
+        """Words of the room of a woven group, in a scratchpad of so many words."""
+        each = max(words - head_words(layers[-1], target) - end, 0) // sharing.woven
+        return each // target.bank_words * target.bank_words if target.single_port and sharing.woven > 1 else each
+
     def placed(words: int) -> tuple[list[range], list[list[range]]] | None:
         """In a scratchpad of so many words, the results within a tile, and those of the stages of each chain; all tiled
         stages together have one there.
@@ -184,6 +215,11 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
         room = range(end, words - head_words(layers[-1], target))
         if room.start > room.stop:
             return None
+        if sharing.streams:
+            room = range(end, end + room_words(words))
+            head = range(words - head_words(layers[-1], target), words)
+            if target.single_port and head and end > head.start // target.bank_words * target.bank_words:
+                return None  # the next inputs may come while the head is read
         inner, results = list[range](), list[list[range]]()
         for source, of_chain in zip((data[0], *others), sizes, strict=True):
             if tiling is not None and not results:
@@ -232,13 +268,29 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
             if touched & x_banks:
                 x_free_after = number
             number += 1
-    if layers[-1].task.every_step and target.single_port:  # the next step's inputs may come while the head is read
+    if (
+        layers[-1].task.every_step and target.single_port and not sharing.streams
+    ):  # the next step's inputs may come while the head is read
         top = target.scratchpad_words
         head = banks(range(top - head_words(layers[-1], target), top), target)
         x_free_after = number if x_banks & set(head) else x_free_after
     apart = layers[-1].task.every_step and of_z + of_logits <= target.result_words
     slots = tuple((slot.base, slot.words) for slot in data)
-    return StepMap(resolved, tuple(maps), slots, start, others_end, end, x_free_after, of_z if apart else 0)
+    logits = sharing.groups * of_z if sharing.streams else of_z if apart else 0
+    return StepMap(
+        resolved,
+        tuple(maps),
+        slots,
+        start,
+        others_end,
+        end,
+        x_free_after,
+        logits,
+        distance,
+        room_words(target.scratchpad_words),
+        of_z,
+        of_logits,
+    )
 
 
 def _slots(tiling: Tiling, chain: Chain, own: Sequence[Stage], lanes: Lanes, target: Target) -> list[Layout]:
@@ -350,7 +402,7 @@ def region_nest(
         CapacityError: more loops than levels.
     """
     loops: list[Loop] = []
-    tail = None
+    tail, lane = None, 0
     word = layout.base + sum(
         (start // target.columns if name == layout.lane else start) * layout.stride[name]
         for name, start in zip(names, region.start, strict=True)
@@ -360,6 +412,9 @@ def region_nest(
         if name != layout.lane:
             loops.append(Loop(count, {"word": stride * layout.stride[name], "lane": 0}))
             continue
+        if name == STREAM:  # one of them
+            lane = region.start[k] % target.columns
+            continue
         turns = -(-count // target.columns)
         if by_word:
             loops.append(Loop(turns, {"word": layout.stride[name], "lane": 0}))
@@ -368,4 +423,4 @@ def region_nest(
         if turns > 1:
             loops.append(Loop(turns, {"word": layout.stride[name], "lane": 0}, fixed=True))
             tail = count - (turns - 1) * target.columns
-    return encode_nest(merge(loops, longest(target)), {"word": word, "lane": 0}, levels, tail)
+    return encode_nest(merge(loops, longest(target)), {"word": word, "lane": lane}, levels, tail)

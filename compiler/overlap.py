@@ -23,14 +23,17 @@ def overlapped(programs: StepPrograms, target: Target) -> StepPrograms:
     """
     array, gates = list(programs.array), list(programs.gates)
     writers = [number for number, instruction in enumerate(array) if instruction.give >> Token.Z_READY & 1]
-    steps = [number for number, instruction in enumerate(gates) if instruction.op == GateOp.STEP]
+    steps = [number for number, instruction in enumerate(gates) if instruction.wait >> Token.Z_READY & 1]
     longest = (1 << gate_instruction(target).fields["delay"].bits) - 1
     for of_array, of_gates in zip(writers, steps, strict=True):
         writer, step = array[of_array], gates[of_gates]
         contraction = Contraction(writer, target)
-        earliest = earliest_step(contraction, step)
+        # Of several streams, which follow at once, any may be absent.
+        ends = next((k for k in steps if k > of_gates), len(gates))
+        together = [each for each in gates[of_gates:ends] if each.op == GateOp.STEP]
+        earliest = max(earliest_step(contraction, each) for each in together)
         if target.single_port:
-            earliest = max(earliest, earliest_copy(contraction, step))
+            earliest = max(earliest, *(earliest_copy(contraction, each) for each in together))
         delay = max(0, earliest - timing.token(target) - timing.start(target))
         # What is added to is read in the place of the gate unit's z.
         if not writer.add and delay <= longest and delay < contraction.done:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fdht.compiler.lanes import Lanes, choose_lanes
+from fdht.compiler.sharing import ALONE, Sharing, widened
 from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
 from fdht.spec.stages import Stage, StageLists, stages_of
 from fdht.spec.target import Target
@@ -19,6 +20,7 @@ class Resolved:
         stage_lists, stages: per chain.
         lanes: per chain the lane index of each stage's data and of z.
         target: whose words the lanes are of.
+        sharing: how streams share it; STREAM is a mode of the layers where several are computed together.
     """
 
     layers: tuple[LSTMSpec, ...]
@@ -27,16 +29,22 @@ class Resolved:
     stages: tuple[tuple[Stage, ...], ...]
     lanes: tuple[Lanes, ...]
     target: Target
+    sharing: Sharing = ALONE
 
 
-def resolve(layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target) -> Resolved:
+def resolve(
+    layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target, sharing: Sharing = ALONE
+) -> Resolved:
     """A model on a target.
+
+    Args:
+        layers: without the mode STREAM.
 
     Raises:
         CapacityError: the stages can run with no lanes, or the factors do not fit.
         SpecError: layers that do not follow each other, or stage lists that are not those of their networks.
     """
-    layers = stack(layers)
+    layers = tuple(widened(spec, sharing.together) for spec in stack(layers))
     every = chains(layers)
     stages = stages_of(every, stage_lists)
-    return Resolved(layers, every, stage_lists, stages, choose_lanes(layers, every, stages, target), target)
+    return Resolved(layers, every, stage_lists, stages, choose_lanes(layers, every, stages, target), target, sharing)

@@ -4,7 +4,7 @@ The planner counts cycles with this, and fdht.compiler.machine executes by it. N
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 from fdht.compiler.nest import walk
 from fdht.spec import timing
 from fdht.spec.errors import SpecError
-from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment, Token
+from fdht.spec.instructions import UNITS, Condition, GateOp, LoaderOp, Segment, Token
+from fdht.spec.streams import Frame, Round
 from fdht.spec.target import Target
 
 Fields = Mapping[str, Any]
@@ -51,10 +52,15 @@ def schedule(
     steps: int,
     keep: bool = False,
     contraction: Callable[[Fields], "Contraction"] | None = None,
+    rounds: Sequence[Round] | None = None,
 ) -> list[Executed]:
     """Start and done cycle of every instruction of a run.
 
     Inputs and outputs are taken to be always ready. With `keep`, states are neither cleared nor set.
+
+    Args:
+        steps: turns of the loop: time steps, or rounds of several streams.
+        rounds: which streams have a frame in each; all of them, in the middle of a sequence, when left out.
 
     Raises:
         SpecError: the programs wait for each other forever.
@@ -68,6 +74,7 @@ def schedule(
     given: dict[Token, list[int]] = defaultdict(list)
     taken: dict[Token, int] = defaultdict(int)
     spans: dict[int, tuple[int, int]] = {}  # start to issued and done, by instruction
+    attendance = Attendance(target, rounds)
     result = []
     while any(position[unit] < len(queues[unit]) for unit in queues):
         for unit, queue in queues.items():
@@ -83,7 +90,7 @@ def schedule(
             start = max(there + instruction.get("delay", 0), free) + timing.start(target)
             for token in waits:
                 taken[token] += 1
-            if keep and sets_state(unit, instruction):
+            if attendance.takes_part(unit, step, instruction) is None or (keep and sets_state(unit, instruction)):
                 span = timing.KEPT, timing.KEPT
             else:
                 if id(instruction) not in spans:
@@ -104,6 +111,64 @@ def schedule(
     return result
 
 
+class Attendance:
+    """Which instructions are carried out in a run, as streams come and go.
+
+    It is asked in an order in which each instruction comes after those whose tokens it takes.
+
+    Args:
+        rounds: see `schedule`.
+    """
+
+    def __init__(self, target: Target, rounds: Sequence[Round] | None = None):
+        self._target, self._rounds = target, rounds
+        self._admitted = True
+        self._pending: dict[int, Frame] = {}
+        self._present: dict[int, Frame] = {}
+        self._stepped: dict[int, Frame] = {}
+
+    def takes_part(self, unit: Segment, step: int, instruction: Fields) -> dict[int, Frame] | None:
+        """The frames of those streams of an instruction's that it is carried out for; None if it is not carried out."""
+        stream, condition = instruction["stream"], instruction["condition"]
+        if unit is Segment.LOADER_PROGRAM:
+            return self._load(stream, step, instruction)
+        if condition == Condition.ALWAYS:
+            return {}
+        if condition == Condition.PRESENT:
+            beside = range(stream, stream + self._target.gates)
+            met = _those(self._present, beside)
+            if unit is Segment.GATE_PROGRAM:
+                _move(self._stepped, self._present, beside)
+        else:
+            ended = condition == Condition.ENDED
+            met = {k: frame for k, frame in _those(self._stepped, [stream]).items() if frame.ends or not ended}
+        return met or None
+
+    def _load(self, stream: int, step: int, instruction: Fields) -> dict[int, Frame] | None:
+        op = instruction["op"]
+        if op == LoaderOp.ADMIT:
+            coming = {stream: Frame(stream)} if self._rounds is None else self._rounds[step]
+            self._admitted = stream in coming
+            _move(self._pending, coming, [stream])
+        elif op == LoaderOp.COPY and instruction["opens"]:
+            beside = range(stream, stream + (self._target.gates if instruction["together"] else 1))
+            _move(self._present, self._pending, beside)
+            return _those(self._pending, beside)
+        return {} if self._admitted or op != LoaderOp.LOAD else None
+
+
+def _those(frames: Mapping[int, Frame], streams: Iterable[int]) -> dict[int, Frame]:
+    return {stream: frames[stream] for stream in streams if stream in frames}
+
+
+def _move(to: dict[int, Frame], frames: Mapping[int, Frame], streams: Iterable[int]) -> None:
+    """Makes what is known of some streams the same."""
+    for stream in streams:
+        to.pop(stream, None)
+        if stream in frames:
+            to[stream] = frames[stream]
+
+
 _NEVER: tuple[int, int] = (0, 0)
 """Issued and done cycle that stand for an instruction before the first."""
 
@@ -116,6 +181,8 @@ def _span(
         return contraction(instruction).issued, contraction(instruction).done
     if unit is Segment.GATE_PROGRAM:
         done = timing.gate(target, GateOp(instruction["op"]), units_of(instruction)).done
+    elif instruction["op"] == LoaderOp.ADMIT:
+        done = timing.ADMITTED
     else:
         first = timing.copy(target) if instruction["op"] == LoaderOp.COPY else timing.load(target)
         done = first + instruction["count"] + timing.DONE
