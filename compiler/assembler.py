@@ -27,7 +27,6 @@ from fdht.spec.instructions import (
     LoaderOp,
     Segment,
     Token,
-    array_instruction,
     gate_instruction,
     loader_instruction,
 )
@@ -427,7 +426,10 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[Arr
     program[-1] = program[-1].halting()
     if target.pipeline.prefetch:
         previous = [program[in_loop - 1], *program[:-1]]  # the loop's first follows its last
-        program = [_chained(other, instruction, target) for other, instruction in zip(previous, program, strict=True)]
+        program = [
+            replace(instruction, chained=int(_can_chain(other, instruction, target)))
+            for other, instruction in zip(previous, program, strict=True)
+        ]
     return program
 
 
@@ -495,22 +497,20 @@ def _head_of(head: ArrayInstruction, step: StepMap, stream: int, every_step: boo
     )
 
 
-def _chained(previous: ArrayInstruction, instruction: ArrayInstruction, target: Target) -> ArrayInstruction:
-    """An array instruction that, if it may, reads its operands while the one before it drains."""
+def _can_chain(previous: ArrayInstruction, instruction: ArrayInstruction, target: Target) -> bool:
+    """Whether an array instruction may read its operands while the one before it drains."""
     if instruction.condition != Condition.ALWAYS:  # if it is not carried out, it is done at once
-        return instruction
+        return False
     read = instruction.read
     depth = prod(level["count"] + 1 for level in read["levels"][: instruction.reduction + 1])
-    lag = max(timing.least_chained(target, bool(previous.transpose)) - depth, 0)
-    if lag >> array_instruction(target).fields["lag"].bits:
-        return instruction
-    chained = replace(instruction, chained=1, lag=lag)
+    if depth < timing.least_chained(target, bool(previous.transpose)):
+        return False
     if previous.to_results:
-        return chained
+        return True
     written, wanted = np.unique(walk(previous.write)["word"]), np.unique(walk(read)["data"])
     if target.single_port:
         written, wanted = np.unique(written // target.bank_words), np.unique(wanted // target.bank_words)
-    return instruction if np.intersect1d(written, wanted, assume_unique=True).size else chained
+    return len(np.intersect1d(written, wanted, assume_unique=True)) == 0
 
 
 def _loader_program(step: StepMap, formats: Formats | None) -> list[LoaderInstruction]:
