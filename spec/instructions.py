@@ -44,6 +44,10 @@ class Token(IntEnum):
     LOGITS_READY = 5
 
 
+TOKEN_BITS = 4
+"""Bits of a token's counter: no token is given a sixteenth time before it was taken."""
+
+
 @unique
 class LoaderOp(IntEnum):
     LOAD = 0

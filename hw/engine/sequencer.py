@@ -11,11 +11,8 @@ from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write
 from fdht.spec import costs, timing
-from fdht.spec.instructions import WORD, Record, Token
+from fdht.spec.instructions import TOKEN_BITS, WORD, Record, Token
 from fdht.spec.target import Target
-
-TOKEN_BITS = 4
-"""Bits of a token's counter: no token is given a sixteenth time before it was taken."""
 
 COPY_BITS = 64
 """Bits of an instruction's register that are enabled by one flip-flop."""
