@@ -27,6 +27,7 @@ from fdht.spec.instructions import (
     LoaderOp,
     Segment,
     Token,
+    array_instruction,
     gate_instruction,
     loader_instruction,
 )
@@ -426,10 +427,7 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[Arr
     program[-1] = program[-1].halting()
     if target.pipeline.prefetch:
         previous = [program[in_loop - 1], *program[:-1]]  # the loop's first follows its last
-        program = [
-            replace(instruction, chained=int(_can_chain(other, instruction, target)))
-            for other, instruction in zip(previous, program, strict=True)
-        ]
+        program = [_chained(other, instruction, target) for other, instruction in zip(previous, program, strict=True)]
     return program
 
 
@@ -457,12 +455,15 @@ def _array_of_streams(
 
 
 def _woven(programs: list[list[ArrayInstruction]], in_tiles: int) -> list[ArrayInstruction]:
-    """The instructions of several groups, in turn. Tiles come group by group, as their inputs do; what follows the tiles
-    of one group is spread among those of the next.
+    """The instructions of several groups. Those of one come between those of the next, each after one that came before
+    it in its own group. Tiles come group by group, as their inputs do; what follows the tiles of one group is spread
+    among those of the next.
     """
 
     def place(group: int, number: int) -> tuple[float, int]:
-        if number < in_tiles or not in_tiles:
+        if not in_tiles:
+            return group + number, -group
+        if number < in_tiles:
             return group * in_tiles + number, group
         rest = len(programs[group]) - in_tiles
         return (group + 1) * in_tiles + (number - in_tiles + 0.5) * max(in_tiles, rest) / rest - 0.5, group
@@ -494,20 +495,22 @@ def _head_of(head: ArrayInstruction, step: StepMap, stream: int, every_step: boo
     )
 
 
-def _can_chain(previous: ArrayInstruction, instruction: ArrayInstruction, target: Target) -> bool:
-    """Whether an array instruction may read its operands while the one before it drains."""
+def _chained(previous: ArrayInstruction, instruction: ArrayInstruction, target: Target) -> ArrayInstruction:
+    """An array instruction that, if it may, reads its operands while the one before it drains."""
     if instruction.condition != Condition.ALWAYS:  # if it is not carried out, it is done at once
-        return False
+        return instruction
     read = instruction.read
     depth = prod(level["count"] + 1 for level in read["levels"][: instruction.reduction + 1])
-    if depth < timing.least_chained(target, bool(previous.transpose)):
-        return False
+    lag = max(timing.least_chained(target, bool(previous.transpose)) - depth, 0)
+    if lag >> array_instruction(target).fields["lag"].bits:
+        return instruction
+    chained = replace(instruction, chained=1, lag=lag)
     if previous.to_results:
-        return True
+        return chained
     written, wanted = np.unique(walk(previous.write)["word"]), np.unique(walk(read)["data"])
     if target.single_port:
         written, wanted = np.unique(written // target.bank_words), np.unique(wanted // target.bank_words)
-    return len(np.intersect1d(written, wanted, assume_unique=True)) == 0
+    return instruction if np.intersect1d(written, wanted, assume_unique=True).size else chained
 
 
 def _loader_program(step: StepMap, formats: Formats | None) -> list[LoaderInstruction]:

@@ -13,8 +13,7 @@ from fdht.compiler.assembler import assemble, instructions
 from fdht.compiler.machine import Machine
 from fdht.compiler.mapping import StepMap
 from fdht.compiler.overlap import overlapped
-from fdht.compiler.planner import map_model
-from fdht.compiler.resolved import resolve
+from fdht.compiler.planner import share
 from fdht.compiler.segments import Segments, stream_words
 from fdht.compiler.verifier import verify
 from fdht.spec import container
@@ -28,6 +27,7 @@ from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, dump
 from fdht.spec.scaling import Scaling
+from fdht.spec.streams import check_streams
 from fdht.spec.target import Target
 from fdht.spec.task import OutputScaling, Task, check_outputs
 
@@ -51,6 +51,8 @@ class Image:
         task: what logits mean, and whether they are sent after every step.
         outputs: how logits become real numbers, if the task has any; None: as they are.
         scaling: how real values become raw words; None where these are what there is.
+        streams: sequences that it serves at the same time (see fdht.spec.streams); 0 for one, whose frames come without
+            a word in front.
     """
 
     target: Target
@@ -70,6 +72,7 @@ class Image:
     task: Task = Task.CLASSIFY
     outputs: OutputScaling | None = None
     scaling: Scaling | None = None
+    streams: int = 0
 
     @cached_property
     def machine(self) -> Machine:
@@ -145,6 +148,7 @@ class Image:
             hidden=self.hidden * self.layers,
             classes=self.classes,
             every_step=self.task.every_step,
+            streams=self.streams,
         )
 
 
@@ -167,6 +171,7 @@ class _Description(Checked):
     task: Task
     outputs: OutputScaling | None
     scaling: Scaling | None
+    streams: Annotated[int, Field(ge=0)] = 0
 
 
 def _bytes(target: Target, segment: Segment) -> int:
@@ -198,11 +203,14 @@ def _check_tensors(description: _Description, tensors: Tensors) -> None:
     expect_only(tensors, {*Segment.__members__, "order"})
 
 
-def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: StepMap | None = None) -> Image:
+def compile_bundle(
+    bundle: Bundle, target: Target, bundle_hash: str = "", step: StepMap | None = None, streams: int = 0
+) -> Image:
     """Compiles a bundle for a target.
 
     Args:
         step: a memory map, instead of the one with the fewest cycles.
+        streams: sequences that it is to serve at the same time; 0 for one alone.
 
     Raises:
         CapacityError: something does not fit; names the resource, the need and the limit.
@@ -240,13 +248,13 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
             f"factors of {factor_width} bits do not fit target {target.name}'s {target.factor_width}; "
             f"quantise with --factor-width {target.factor_width}"
         )
-    step = step or map_model(resolve(bundle.layers, bundle.stage_lists, target))
+    step = step or _map(bundle, target, streams)
     programs = overlapped(instructions(step, formats), target)
-    x, sent = bundle.layers[0].x, step.chains[0].chain.x
+    x, sent = step.resolved.layers[0].x, step.chains[0].chain.x
     assert sent is not None
     order = None
     if sent != x:
-        shape = bundle.layers[0].network.input_shape
+        shape = step.resolved.layers[0].network.input_shape
         order = np.argsort(x.flat(shape))[np.searchsorted(np.sort(x.flat(shape)), sent.flat(shape))]
     return Image(
         target,
@@ -266,4 +274,15 @@ def compile_bundle(bundle: Bundle, target: Target, bundle_hash: str = "", step: 
         bundle.spec.task,
         bundle.outputs,
         bundle.scaling,
+        step.resolved.sharing.streams,
     )
+
+
+def _map(bundle: Bundle, target: Target, streams: int) -> StepMap:
+    """The memory map with the fewest cycles."""
+    check_streams(streams, target)
+    found, refusal = share(bundle.layers, bundle.stage_lists, target, streams)
+    if not found:
+        assert refusal is not None
+        raise refusal
+    return found[0].step

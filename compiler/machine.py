@@ -284,7 +284,9 @@ class Machine:
         contraction = self.contraction(instruction)
         factors = self.factors
         if instruction["hidden"]:  # of the first row; the others are dropped
-            factors = np.pad(memory.hidden[:, None], ((0, 0), (self.target.rows - 1, 0)))
+            lane, size = instruction["stream"] % self.target.gates, self.target.hidden // self.target.gates
+            h = memory.hidden[lane * size :][:size]
+            factors = np.pad(h[:, None], ((0, 0), (self.target.rows - 1, 0)))
         words, clipped = results(contraction, memory.scratchpad, factors, self.bias)
         addresses, times = contraction.write_addresses, start + contraction.offsets
         if instruction["to_results"]:

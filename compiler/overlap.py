@@ -4,6 +4,7 @@ The array never waits once it has started, and the gate unit can only be late (w
 the schedule keeps every read behind its write, the hardware does.
 """
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -26,18 +27,24 @@ def overlapped(programs: StepPrograms, target: Target) -> StepPrograms:
     steps = [number for number, instruction in enumerate(gates) if instruction.wait >> Token.Z_READY & 1]
     longest = (1 << gate_instruction(target).fields["delay"].bits) - 1
     for of_array, of_gates in zip(writers, steps, strict=True):
-        writer, step = array[of_array], gates[of_gates]
+        writer = array[of_array]
         contraction = Contraction(writer, target)
-        # Of several streams, which follow at once, any may be absent.
-        ends = next((k for k in steps if k > of_gates), len(gates))
-        together = [each for each in gates[of_gates:ends] if each.op == GateOp.STEP]
-        earliest = max(earliest_step(contraction, each) for each in together)
-        if target.single_port:
-            earliest = max(earliest, *(earliest_copy(contraction, each) for each in together))
-        delay = max(0, earliest - timing.token(target) - timing.start(target))
+        # Those of other streams follow at once. Any of them may be absent, so each waits for z of its own.
+        following = itertools.takewhile(lambda step: step.op == GateOp.STEP and not step.wait, gates[of_gates + 1 :])
+        delays = list[int]()
+        before = timing.token(target)  # from the writer's start on, without what the instruction itself waits
+        for step in (gates[of_gates], *following):
+            earliest = earliest_step(contraction, step)
+            if target.single_port:
+                earliest = max(earliest, earliest_copy(contraction, step))
+            delays.append(max(0, earliest - timing.start(target) - before))
+            before += delays[-1] + timing.start(target) + 1 + timing.fetch(target, gate_instruction(target))
+            before += 0 if target.pipeline.prefetch else timing.KEPT
         # What is added to is read in the place of the gate unit's z.
-        if not writer.add and delay <= longest and delay < contraction.done:
-            array[of_array], gates[of_gates] = replace(writer, early=1), replace(step, delay=delay)
+        if not writer.add and max(delays) <= longest and delays[0] < contraction.done:
+            array[of_array] = replace(writer, early=1)
+            for number, delay in enumerate(delays, of_gates):
+                gates[number] = replace(gates[number], delay=delay)
     return replace(programs, array=tuple(array), gates=tuple(gates))
 
 

@@ -32,6 +32,7 @@ from fdht.compiler.overlap import overlapped
 from fdht.compiler.pace import cycles_per_step, step_ends
 from fdht.compiler.program import StepPrograms
 from fdht.compiler.resolved import Resolved, resolve
+from fdht.compiler.sharing import sharings
 from fdht.compiler.tiling import Tiling, cut_index, tilings
 from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import Segment
@@ -243,7 +244,8 @@ def fitting_ways(resolved: Resolved) -> list[Way]:
 def ways(resolved: Resolved) -> tuple[list[Way], CapacityError | None]:
     """Every way to cut a step that fits, the cheapest first; and of those that do not fit, what the nearest lacks."""
     found, refusal, target = list[Way](), None, resolved.target
-    cuts = tilings(resolved.chains[0], resolved.stages[0], resolved.lanes[0])
+    together = resolved.sharing.together  # their frames come one after the other, each as a whole
+    cuts = tilings(resolved.chains[0], resolved.stages[0], resolved.lanes[0]) if together == 1 else ()
     for tiling in (None, *cuts):
         try:
             step = map_step(resolved, tiling)
@@ -254,6 +256,24 @@ def ways(resolved: Resolved) -> tuple[list[Way], CapacityError | None]:
         else:
             found.append(Way(tiling, step, programs, cycles_per_step(step_ends(programs, target))))
     return sorted(found, key=lambda way: (way.cycles, len(way.programs[Segment.ARRAY_PROGRAM]))), refusal
+
+
+def share(
+    layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target, streams: int
+) -> tuple[list[Way], CapacityError | None]:
+    """Every way in which streams can share an engine, the one with the fewest cycles first; `cycles` of a way are those
+    of a round. And of those that do not fit, what the nearest lacks.
+    """
+    layers = stack(layers)
+    found, refusal = list[Way](), None
+    for sharing in sharings(layers, streams, target):
+        try:
+            fitting, refused = ways(resolve(layers, stage_lists, target, sharing))
+        except CapacityError as error:
+            fitting, refused = [], error
+        found += fitting
+        refusal = min(filter(None, (refusal, refused)), key=_farther, default=None)
+    return sorted(found, key=lambda way: way.cycles), refusal
 
 
 _Forbidden = set[tuple[frozenset[str], tuple[str, ...]]]

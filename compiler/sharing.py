@@ -6,7 +6,7 @@ such streams follow each other within a round: while the gate unit computes the 
 work on the next. The integers of a stream depend on neither.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fdht.spec.lstm import LSTMSpec, Region
@@ -46,20 +46,27 @@ class Sharing:
         return range(first, min(first + self.together, self.streams or 1))
 
 
+MOST_WOVEN = 4
+"""Most groups whose stages take turns: more have never been faster."""
+
 ALONE = Sharing()
 """One sequence has the engine to itself."""
 
 
-def sharings(streams: int, target: Target) -> Iterator[Sharing]:
-    """The ways in which so many streams may share an engine; one, if there are none."""
+def sharings(layers: Sequence[LSTMSpec], streams: int, target: Target) -> Iterator[Sharing]:
+    """The ways in which so many streams may share an engine; one, if there are none.
+
+    What goes from layer to layer, or is added to z, goes for all streams at once: they are one group.
+    """
     if not streams:
         yield ALONE
         return
-    for together in range(1, streams + 1):
-        groups = -(-streams // together)
-        if together % target.gates or (groups > 1 and -(-streams // groups) < together - together % target.gates):
-            continue  # as few groups are had with fewer together
-        yield from (Sharing(streams, together, woven) for woven in (1, 2) if woven == 1 or groups >= woven)
+    together = {-(-(-(-streams // groups)) // target.gates) * target.gates for groups in range(1, streams + 1)}
+    for size in sorted(together, reverse=True):
+        of_size = Sharing(streams, size)
+        if of_size.groups > 1 and (len(layers) > 1 or layers[0].recurrent is not None):
+            continue
+        yield from (replace(of_size, woven=woven) for woven in range(1, min(of_size.groups, MOST_WOVEN) + 1))
 
 
 class _Network(TensorNetwork):

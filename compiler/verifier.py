@@ -14,7 +14,16 @@ from fdht.compiler.nest import walk
 from fdht.compiler.schedule import Contraction, Fields, parts
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import LARGEST_SHIFT
-from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment
+from fdht.spec.instructions import (
+    UNITS,
+    Condition,
+    GateOp,
+    LoaderOp,
+    Segment,
+    gate_instruction,
+    loader_instruction,
+)
+from fdht.spec.streams import check_streams
 from fdht.spec.target import Target
 
 MOST_TURNS = 1 << 22
@@ -27,18 +36,24 @@ _PIECE = 1 << 20
 """Factors whose magnitudes are added up at once."""
 
 
-def verify(machine: Machine, *, inputs: int, hidden: int, classes: int, every_step: bool = False) -> None:
+def verify(
+    machine: Machine, *, inputs: int, hidden: int, classes: int, every_step: bool = False, streams: int = 0
+) -> None:
     """Checks the programs of a machine.
 
     Args:
         inputs: raw words of a frame. hidden: units of all layers together. classes: logits; 0 for no head.
         every_step: logits are sent after every step, not after the last one.
+        streams: that are served at the same time; 0 for one sequence alone.
 
     Raises:
         SpecError: the first thing that cannot be; says in which instruction.
     """
-    if hidden > machine.target.hidden:
-        raise SpecError(f"{hidden} hidden units, where the target has cell states for {machine.target.hidden}")
+    target = machine.target
+    check_streams(streams, target)
+    hidden *= -(-max(streams, 1) // target.gates)
+    if hidden > target.hidden // target.gates:
+        raise SpecError(f"{hidden} hidden units, where the target has cell states for {target.hidden // target.gates}")
     for unit, check in _CHECKS.items():
         program, name = machine.programs[unit], unit.name.lower().removesuffix("_program")
         _check_order(name, program, UNITS[unit](machine.target).words)
@@ -48,7 +63,10 @@ def verify(machine: Machine, *, inputs: int, hidden: int, classes: int, every_st
                 check(machine, instruction, hidden)
             except SpecError as error:
                 raise SpecError(f"instruction {number} of {name}: {error}") from None
-    _check_counts(machine, inputs, classes, every_step)
+    if streams:
+        _check_streams(machine, inputs, classes, every_step, streams)
+    else:
+        _check_counts(machine, inputs, classes, every_step)
     machine.schedule(1)  # says if they wait for each other
 
 
@@ -143,8 +161,11 @@ def _check_load(machine: Machine, instruction: Fields, hidden: int) -> None:
     if len(nest["word"]) != count:
         raise SpecError(f"{count} words for {len(nest['word'])} addresses")
     _within("scratchpad words", nest["word"], target.scratchpad_words)
-    if instruction["op"] in (LoaderOp.LOAD, LoaderOp.COPY) and not instruction["whole"]:
-        _within("lanes", nest["lane"], target.columns)
+    op = instruction["op"]
+    if op not in list(LoaderOp):
+        raise SpecError(f"there is no operation {op}")
+    if op in (LoaderOp.LOAD, LoaderOp.COPY) and not instruction["whole"]:
+        _within("lanes", nest["lane"] + (target.gates - 1 if instruction["together"] else 0), target.columns)
     if instruction["op"] == LoaderOp.COPY:
         _within("units", instruction["first"] + np.arange(count), hidden)
 
@@ -159,13 +180,14 @@ def _check_gate(machine: Machine, instruction: Fields, hidden: int) -> None:
         _within("units", np.array([instruction["first"], instruction["last"]]), hidden)
     if instruction["op"] == GateOp.STATE:
         return
+    beside = target.gates - 1 if instruction["condition"] == Condition.PRESENT else 0
     z = walk(instruction["z"], count)
     if len(z["word"]) != count:
         raise SpecError(f"{count} units for {len(z['word'])} addresses")
     offsets = (0, *(instruction[gate] for gate in ("f", "g", "o"))) if instruction["op"] == GateOp.STEP else (0,)
     for offset in offsets:
         _within("result words", z["word"] + offset, target.result_words)
-    _within("lanes", z["lane"], target.columns)
+    _within("lanes", z["lane"] + beside, target.columns)
 
 
 _CHECKS = {
@@ -189,6 +211,47 @@ def _check_counts(machine: Machine, inputs: int, classes: int, every_step: bool)
     sent = [sum(i["last"] - i["first"] + 1 for i in part if i["op"] == GateOp.EMIT) for part in gates]
     if sent != ([0, classes, 0] if every_step else [0, 0, classes]):
         raise SpecError(f"{sent} logits are sent before, in and after the steps; there are {classes} classes")
+
+
+def _check_streams(machine: Machine, inputs: int, classes: int, every_step: bool, streams: int) -> None:
+    """A round asks for a frame of each stream in turn, takes it whole, and ends in new states and logits of each."""
+    target = machine.target
+    before, body, after = parts(machine.programs[Segment.LOADER_PROGRAM], loader_instruction(target).words)
+    if any(instruction["op"] not in (LoaderOp.ZERO, LoaderOp.CLEAR) for instruction in (*before, *after)):
+        raise SpecError("before and after the rounds the loader does more than clear")
+    admitted, taken, opened = list[int](), list[int](), list[int]()
+    for instruction in body:
+        if instruction["op"] == LoaderOp.ADMIT:
+            admitted.append(instruction["stream"])
+            opened.append(instruction["opens"])
+            taken.append(0)
+        elif instruction["op"] == LoaderOp.LOAD:
+            if not taken:
+                raise SpecError("raw words are taken before a stream is asked for a frame")
+            taken[-1] += _raw_words(target, [instruction])
+    if admitted != list(range(streams)) or opened != [1] + [0] * (streams - 1):
+        raise SpecError(f"a round asks for frames of {admitted}; there are {streams} streams, in their order")
+    if taken != [inputs] * streams:
+        raise SpecError(f"{taken} raw words of the streams are taken in a round; a frame has {inputs}")
+    _, body, after = parts(machine.programs[Segment.GATE_PROGRAM], gate_instruction(target).words)
+    stepped = {
+        stream for i in body if i["op"] == GateOp.STEP for stream in range(i["stream"], i["stream"] + target.gates)
+    }
+    if not stepped >= set(range(streams)):
+        raise SpecError(f"no step ends in new states of streams {sorted(set(range(streams)) - stepped)}")
+    sent = [0] * streams
+    for number, instruction in enumerate((*body, *after)):
+        of_step = Condition.PRESENT if instruction["op"] == GateOp.STEP else Condition.ALWAYS
+        of_logits = Condition.STEPPED if every_step else Condition.ENDED
+        emits = instruction["op"] == GateOp.EMIT
+        if instruction["condition"] != (of_logits if emits else of_step):
+            raise SpecError(f"an operation {instruction['op']} under condition {instruction['condition']}")
+        if emits and instruction["stream"] >= streams:
+            raise SpecError(f"logits of stream {instruction['stream']}; there are {streams} streams")
+        if emits and number < len(body):
+            sent[instruction["stream"]] += instruction["last"] - instruction["first"] + 1
+    if sent != [classes] * streams:
+        raise SpecError(f"{sent} logits of the streams are sent; there are {classes} classes")
 
 
 def _raw_words(target: Target, program: Sequence[Fields]) -> int:

@@ -89,10 +89,14 @@ def in_turn(lengths: Sequence[int]) -> list[Frame]:
 
 
 def check_streams(streams: int, target: Target) -> None:
-    """Refuses more streams than an engine has, or none.
+    """Refuses more streams than an engine has.
 
     Raises:
         SpecError: says how many it has.
     """
-    if not 1 <= streams <= target.streams:
+    if streams and target.streams == 1:
+        raise SpecError(
+            f"target {target.name} serves one sequence; for {streams} streams take one with a field streams"
+        )
+    if not 0 <= streams <= target.streams:
         raise SpecError(f"{streams} streams on target {target.name}, which has {target.streams}; see its field streams")
