@@ -173,12 +173,16 @@ def program_memory(target: Target) -> Resources:
 
 
 def gate_unit(target: Target) -> Resources:
-    """A multiplier (of LUTs on iCE40, whose multipliers the array needs), the tables, and memories of c and of h."""
+    """Per gate computed side by side a multiplier (of LUTs on iCE40, whose multipliers the array needs), the tables,
+    and memories of c and of h; of several streams two of h, one for each of its readers.
+    """
     technology, width, pipeline = target.build.technology, target.data_width, target.pipeline
     tables = image_memory(technology, table_width(width), 2 * SEGMENTS, registered=pipeline.gate.tables > 0)
-    cells = block_rams(technology, target.hidden, width)
-    hidden = registered_block_rams(technology, target.hidden, width) if pipeline.hidden else cells
-    return tables + Resources(0 if technology is Technology.ICE40 else 1, cells + hidden)
+    units, readers = target.hidden // target.gates, 2 if target.streams > 1 else 1
+    cells = block_rams(technology, units, width)
+    hidden = registered_block_rams(technology, units, width) if pipeline.hidden else cells
+    lane = tables + Resources(0 if technology is Technology.ICE40 else 1, cells + readers * hidden)
+    return sum([lane] * target.gates, Resources())
 
 
 def engine(target: Target) -> Resources:

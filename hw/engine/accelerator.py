@@ -11,10 +11,11 @@ from fdht.hw.engine.loader import ImageLoader, InputLoader
 from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
 from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.hw.engine.signatures import output_word
+from fdht.hw.engine.streams import StreamFlags
 from fdht.hw.engine.trace import EventPort, array_event, cell_event, hidden_event, result_event
 from fdht.spec import costs, timing
 from fdht.spec.activation import table_width
-from fdht.spec.instructions import WORD, Segment, array_instruction, gate_instruction, loader_instruction
+from fdht.spec.instructions import WORD, Condition, Segment, array_instruction, gate_instruction, loader_instruction
 from fdht.spec.target import Target
 
 
@@ -24,20 +25,26 @@ class Accelerator(Component):
     Load an image, pulse `start`, send the inputs of `steps` time steps, take the outputs. Inputs may be sent
     before `start`; they wait. An image must not be loaded while `busy`.
 
+    An image of several streams takes its inputs frame by frame, each with a beat in front whose first word says whose
+    it is, in as many rounds as there are `steps`; see fdht.spec.streams. Each stream's states stay until a frame says
+    that a sequence of it begins.
+
     Args:
         target: what is built.
 
     Members:
         image (In): image words (see fdht.hw.engine.loader.ImageLoader).
-        x (In): raw inputs, N per step in their order, `input_lanes` at once; a step begins with a new beat.
+        x (In): raw inputs, N per step in their order, `input_lanes` at once; a step begins with a new beat, and so does
+            the word in front of a stream's frame.
         state (In): initial h and c of each unit in turn, layer by layer; taken only if `use_state`, and by engines with
             the feature `initial_state`.
         out (Out): h of the last layer of every step (`every_h`), but after the last step h and c of all layers, unit by
-            unit; then the logits: of the last step, or each step's own behind its h, as the image's program says.
+            unit; then the logits: of the last step, or each step's own behind its h, as the image's program says. Of
+            several streams each sends the same of its own steps, c and h of the last layer when its sequence ends.
         start (In): begins a run. steps (In): its time steps; with 0, nothing begins. use_state, every_h (In): its
             options.
         keep (In): go on with the h and c that the run before ended with, whatever `use_state`; only after a run of the
-            same image that was not cut short by a reset. All stable while `busy`.
+            same image that was not cut short by a reset; with streams, all of them. All stable while `busy`.
         busy (Out): a run is under way, or its last words wait for `out`. running (Out): the first of these alone; high
             for as long as `cycles` counts, for simulation.
         cycles, stalls, saturations (Out): counts of the current or last run. Cycles begin with the one after `start`;
@@ -57,13 +64,14 @@ class Accelerator(Component):
         word = data.ArrayLayout(signed(target.data_width), target.columns)
         self._contraction = ContractionUnit(target)
         self._gate = GateUnit(target)
+        self._loader = InputLoader(target)
         self._scratchpad = Scratchpad(target)
         self._factors = FactorMemory(target)
         self._results = ResultMemory(target)
         self._sequencers = {
-            Segment.ARRAY_PROGRAM: Sequencer(target, array_instruction(target)),
+            Segment.ARRAY_PROGRAM: Sequencer(target, array_instruction(target), conditional=True),
             Segment.LOADER_PROGRAM: Sequencer(target, loader_instruction(target)),
-            Segment.GATE_PROGRAM: Sequencer(target, gate_instruction(target)),
+            Segment.GATE_PROGRAM: Sequencer(target, gate_instruction(target), conditional=True),
         }
         self._bias = ImageMemory(target.build.technology, word, target.bias_words, timing.bias(target))
         super().__init__(
@@ -105,7 +113,7 @@ class Accelerator(Component):
         target, features, running = self.target, self.target.build.features, self.running
         m.submodules.contraction = contraction = self._contraction
         m.submodules.gate = gate = self._gate
-        m.submodules.loader = loader = InputLoader(target)
+        m.submodules.loader = loader = self._loader
         m.submodules.scratchpad = scratchpad = self._scratchpad
         m.submodules.factors = factors = self._factors
         m.submodules.results = results = self._results
@@ -133,7 +141,7 @@ class Accelerator(Component):
                 tokens.takes[k].eq(sequencer.take),
                 tokens.gives[k].eq(sequencer.give),
                 unit.instruction.eq(sequencer.instruction),
-                unit.start.eq(sequencer.start),
+                unit.start.eq(sequencer.start & ~sequencer.skip if self._skips(unit) else sequencer.start),
                 sequencer.done.eq(unit.done),
             ]
             if unit is contraction:
@@ -141,6 +149,8 @@ class Accelerator(Component):
             if unit is gate:
                 m.d.comb += gate.final_step.eq(sequencer.final_step)
             busy.append(sequencer.busy)
+        if target.streams > 1:
+            self._keep_streams(m, begun)
         m.d.comb += [
             begin.eq(self.start & ~self.busy & (self.steps != 0)),
             tokens.clear.eq(begun),
@@ -185,9 +195,11 @@ class Accelerator(Component):
             gate.every_h.eq(self.every_h),
             gate.keep.eq(self.keep),
             loader.keep.eq(self.keep),
-            gate.h_address.eq(Mux(factors.h_asked, factors.h_address, loader.h_address)),
+            gate.h_address.eq(
+                Mux(factors.h_asked, factors.h_address, loader.h_address) if target.streams == 1 else loader.h_address
+            ),
             loader.h_data.eq(gate.h_data),
-            factors.h_data.eq(gate.h_data),
+            factors.h_data.eq(gate.h_data if target.streams == 1 else gate.head_data),
             scratchpad.loader_valid.eq(loader.write_valid),
             scratchpad.loader_address.eq(loader.write_address),
             scratchpad.loader_mask.eq(loader.write_mask),
@@ -228,9 +240,15 @@ class Accelerator(Component):
             (
                 "hidden_trace",
                 gate.hidden_valid,
-                {"address": gate.hidden_address, "data": gate.hidden_data},
+                {"address": gate.hidden_address, "data": gate.hidden_data}
+                | ({"mask": gate.hidden_mask} if target.gates > 1 else {}),
             ),
-            ("cell_trace", gate.cell_valid, {"address": gate.cell_address, "data": gate.cell_data}),
+            (
+                "cell_trace",
+                gate.cell_valid,
+                {"address": gate.cell_address, "data": gate.cell_data}
+                | ({"mask": gate.cell_mask} if target.gates > 1 else {}),
+            ),
         ):
             m.submodules[name] = port = EventPort(self._events(target)[name])
             m.d.comb += port.valid.eq(valid)
@@ -240,6 +258,40 @@ class Accelerator(Component):
                 getattr(self, f"{name}_event").eq(port.event),
             ]
         return m
+
+    def _skips(self, unit) -> bool:
+        """Whether a unit's instructions may have conditions that are not met."""
+        return self.target.streams > 1 and unit is not self._loader
+
+    def _keep_streams(self, m: Module, begun: Signal) -> None:
+        """What is known of the streams, from the loader to the others."""
+        m.submodules.streams = streams = StreamFlags(self.target)
+        loader, gate, leader = self._loader, self._gate, self._sequencers[Segment.GATE_PROGRAM]
+        m.d.comb += [
+            streams.clear.eq(begun),
+            streams.loaded.eq(loader.instruction.stream),
+            streams.admits.eq(loader.admits),
+            streams.frame.eq(loader.frame),
+            streams.opens.eq(loader.opens),
+            streams.together.eq(loader.instruction.together),
+            streams.stepped.eq(gate.instruction.stream),
+            streams.steps.eq(leader.start & (gate.instruction.condition == Condition.PRESENT)),
+            loader.begin.eq(begun),
+            loader.fresh.eq(streams.fresh),
+            gate.frames.eq(streams.frames),
+            gate.head_address.eq(self._factors.h_address),
+        ]
+        if self.target.gates > 1:
+            m.d.comb += [
+                self._factors.hidden_lane.eq(self._contraction.hidden_lane),
+                gate.head_lane.eq(self._factors.h_lane),
+            ]
+        for segment in (Segment.ARRAY_PROGRAM, Segment.GATE_PROGRAM):
+            m.d.comb += [
+                self._sequencers[segment].present.eq(streams.present),
+                self._sequencers[segment].stepped.eq(streams.were_stepped),
+                self._sequencers[segment].ended.eq(streams.ended),
+            ]
 
     @property
     def multipliers(self) -> int:

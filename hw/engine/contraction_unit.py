@@ -33,7 +33,7 @@ class ContractionUnit(Component):
         start (In), issued (Out), done (Out): pulses; `issued` with the last operands' addresses.
         data_enable, data_address (Out), data_word (In): a word of the scratchpad, timing.read() cycles later.
         factor_address (Out), factor_word (In): a word of factors, timing.read() cycles later. hidden (Out): the last of
-            them is h.
+            them is h. hidden_lane (Out): with several gates: which of them has it.
         bias_address (Out), bias_word (In): a word of biases, timing.bias() cycles later.
         write_valid, write_results, write_add, write_address, write_data (Out): a result word, to the result memory if
             `write_results` (`write_add`: on top of what it holds), else to the scratchpad.
@@ -70,6 +70,7 @@ class ContractionUnit(Component):
                 "write_data": Out(word),
                 "saturated": Out(target.columns),
             }
+            | ({"hidden_lane": Out(range(target.gates))} if target.gates > 1 else {})
         )
         self._array = SystolicArray(target)
 
@@ -107,6 +108,9 @@ class ContractionUnit(Component):
             self.hidden.eq(delay(m, issue & instruction.hidden, timing.address(target), "hidden", reset_less=False)),
             self.issued.eq(issue & read.last),
         ]
+        if target.gates > 1:
+            lane = instruction.stream[: len(self.hidden_lane)]
+            m.d.comb += self.hidden_lane.eq(delay(m, lane, timing.address(target), "hidden_lane"))
         with m.If(self.start):
             m.d.sync += [reading.eq(1), resting.eq(0), elapsed.eq(0)]
         with m.Elif(reading):

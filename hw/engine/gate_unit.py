@@ -12,12 +12,13 @@ from fdht.hw.engine.address import AddressGenerator
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write, output_word
+from fdht.hw.engine.streams import FRAME
 from fdht.hw.technology import LutMultiplier, Multiplier, RegisteredMemory
-from fdht.spec import costs
+from fdht.spec import costs, timing
 from fdht.spec.activation import SEGMENTS, table_width
 from fdht.spec.fixed import signed_bits
 from fdht.spec.gate_schedule import BEAT, MOVE, MULTIPLY, WRITE_CELL
-from fdht.spec.instructions import GateOp, Widths, bits_for, gate_instruction
+from fdht.spec.instructions import Condition, GateOp, Widths, bits_for, gate_instruction
 from fdht.spec.protocol import OutputKind
 from fdht.spec.target import Target, Technology
 
@@ -36,6 +37,10 @@ class GateUnit(Component):
     `Lookup` fetches z and what the tables hold of it, `Arithmetic` multiplies and rounds, `Sender` writes and sends. In
     which slots, and where there are registers, is the schedule of the target's pipeline.
 
+    Where several gates are computed side by side, there are as many lanes: each has a `Lookup`, `Arithmetic` and
+    memories of c and h of its own, and takes z from so many lanes of the result word further than the first. They share
+    pace and addresses; words are sent by the first only.
+
     Everything in front of the multiplier stops as a whole when `out` is full at the start of a beat or `state`
     has no word; the arithmetic behind it runs on, and its last results wait in their registers.
 
@@ -50,27 +55,42 @@ class GateUnit(Component):
             from `start` to `done`.
         state (In): h, then c, of each unit.
         out (Out): STEP sends h of each unit if `final_step` (followed by its c), or if `every_h` and this is the top
-            layer; EMIT sends logits. The last c may leave after `done`; the next instruction waits for that.
+            layer; on the condition that a stream is present only of the top layer, and the final one is that with which
+            the stream's sequence ends; EMIT sends logits. The last c may leave after `done`; the next instruction waits
+            for that.
         sending (Out): a word waits for `out`, or c has to follow its h.
         stalled (Out): this cycle is lost, because `state` has or `out` takes no word.
         result_address (Out), result_data (In): the result memory, data one cycle after the address.
         hidden_valid, hidden_address, hidden_data (Out): h as it is written to the unit's own memory. cell_valid,
             cell_address, cell_data (Out): c.
         h_address (In), h_data (Out): reads h of a unit, timing.hidden() cycles later.
+        frames (In), head_address (In), head_data (Out): with several streams: what fdht.hw.engine.streams.StreamFlags
+            says of those of the instruction, with `start`; and another way to read h.
+        hidden_mask, cell_mask (Out), head_lane (In): with several gates: the lanes that are written, and the one whose
+            h is `head_data`. Data of h and c are then of all lanes.
         table_fill (In): see fdht.hw.engine.signatures.image_write and fdht.spec.activation.table_words.
 
-    Costs: latency as fdht.spec.timing.gate; 8 cycles per unit in STEP and per logit in EMIT, 2 per unit in STATE; one
-    multiplier (of LUTs on iCE40, whose multipliers the array needs) and block RAM as fdht.spec.costs.gate_unit.
+    Costs: latency as fdht.spec.timing.gate; 8 cycles per unit in STEP and per logit in EMIT, 2 per unit in STATE; a
+    multiplier per lane (of LUTs on iCE40, whose multipliers the array needs) and block RAM as
+    fdht.spec.costs.gate_unit.
     """
 
     def __init__(self, target: Target):
         self._target = target
         w = Widths(target)
         width = target.data_width
+        gates, states = target.gates, signed(width)
+        if gates > 1:
+            states = data.ArrayLayout(states, gates)
         self._lookup = Lookup(target)
-        self._hidden = (
-            RegisteredMemory(width, target.hidden, target.build.technology) if target.pipeline.hidden else None
-        )
+        self._units = target.hidden // gates
+        self._readers = ("", "_head") if target.streams > 1 else ("",)
+        self._hidden = {
+            _of_lane("hidden", lane) + reader: RegisteredMemory(width, self._units, target.build.technology)
+            for lane in range(gates)
+            for reader in self._readers
+            if target.pipeline.hidden
+        }
         super().__init__(
             {
                 "instruction": In(layout(gate_instruction(target))),
@@ -88,14 +108,24 @@ class GateUnit(Component):
                 "result_data": In(data.ArrayLayout(signed(width), target.columns)),
                 "hidden_valid": Out(1),
                 "hidden_address": Out(w.unit),
-                "hidden_data": Out(signed(width)),
+                "hidden_data": Out(states),
                 "h_address": In(w.unit),
-                "h_data": Out(signed(width)),
+                "h_data": Out(states),
                 "cell_valid": Out(1),
                 "cell_address": Out(w.unit),
-                "cell_data": Out(signed(width)),
+                "cell_data": Out(states),
                 "table_fill": In(image_write(2 * SEGMENTS, table_width(width))),
             }
+            | (
+                {
+                    "frames": In(data.ArrayLayout(FRAME, gates)),
+                    "head_address": In(w.unit),
+                    "head_data": Out(signed(width)),
+                }
+                if target.streams > 1
+                else {}
+            )
+            | ({"hidden_mask": Out(gates), "cell_mask": Out(gates), "head_lane": In(range(gates))} if gates > 1 else {})
         )
 
     @property
@@ -113,7 +143,10 @@ class GateUnit(Component):
         schedule = target.pipeline.gate
         m.submodules.pace = pace = Pace(target)
         m.submodules.lookup = lookup = self._lookup
-        m.submodules.arithmetic = arithmetic = Arithmetic(target)
+        lanes = [Arithmetic(target) for _ in range(target.gates)]
+        for lane, each in enumerate(lanes):
+            m.submodules[_of_lane("arithmetic", lane)] = each
+        arithmetic = lanes[0]
         m.submodules.sender = sender = Sender(target)
         m.d.comb += [
             pace.start.eq(self.start),
@@ -130,10 +163,11 @@ class GateUnit(Component):
             self.stalled.eq(pace.running & ~self.done & (~pace.go | (pace.is_emit & sender.finishing))),
             self.sending.eq(self.out.valid | sender.cells_due),
         ]
-        for part in (lookup, arithmetic, sender):
+        for part in (lookup, *lanes, sender):
             for name in ("go", "slot", "is_state", "is_step", "is_emit", "in_update", "moving", "last_unit"):
                 if name in part.signature.members:
                     m.d.comb += getattr(part, name).eq(getattr(pace, name))
+        final, begins, writes = self._of_streams(m)
         wiring.connect(m, wiring.flipped(self.table_fill), lookup.fill)
         wiring.connect(m, sender.out, wiring.flipped(self.out))
         m.d.comb += [
@@ -153,61 +187,112 @@ class GateUnit(Component):
             sender.start.eq(self.start),
             sender.first.eq(instruction.first),
             sender.top.eq(instruction.top),
-            sender.final_step.eq(self.final_step),
+            sender.final_step.eq(final),
             sender.every_h.eq(self.every_h),
             sender.result.eq(arithmetic.result),
             sender.code.eq(lookup.code),
         ]
+        for lane, each in enumerate(lanes[1:], start=1):
+            m.d.comb += getattr(lookup, f"cell_{lane}").eq(each.cell)
+            for name in ("slope", "base", "fraction", "code"):
+                m.d.comb += getattr(each, name).eq(getattr(lookup, f"{name}_{lane}"))
 
         # Cell states. Slots keep reads and writes apart: no cycle has both.
-        m.submodules.cells = cells = Memory(
-            shape=signed(target.data_width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
-        )
-        store, fetch = cells.write_port(), cells.read_port()
         sends = pace.slot == schedule.send_cell
         m.d.comb += [
             self.cell_valid.eq(
                 pace.go & Mux(pace.is_state, sender.wrote, pace.is_step & pace.in_update & (pace.slot == WRITE_CELL))
             ),
             self.cell_address.eq(sender.unit),
-            self.cell_data.eq(arithmetic.cell),
-            store.en.eq(self.cell_valid),
-            store.addr.eq(self.cell_address),
-            store.data.eq(self.cell_data),
-            fetch.en.eq(pace.go & ((pace.slot == schedule.read_cell) | (sends & sender.cells_due))),
-            fetch.addr.eq(Mux(sends, sender.unit, pace.unit)),
         ]
-        cell = delay(m, fetch.data, schedule.cell, "cell")
-        m.d.comb += [arithmetic.cell_before.eq(cell), sender.cell.eq(cell)]
+        for lane, each in enumerate(lanes):
+            name, written = _of_lane("cell", lane), self.cell_data[lane] if len(lanes) > 1 else self.cell_data
+            cells = Memory(shape=signed(target.data_width), depth=self._units, init=[], attrs={"ram_style": "block"})
+            m.submodules[_of_lane("cells", lane)] = cells
+            store, fetch = cells.write_port(), cells.read_port()
+            m.d.comb += [
+                written.eq(each.cell),
+                store.en.eq(self.cell_valid & writes[lane] if len(lanes) > 1 else self.cell_valid),
+                store.addr.eq(self.cell_address),
+                store.data.eq(written),
+                fetch.en.eq(pace.go & ((pace.slot == schedule.read_cell) | (sends & sender.cells_due))),
+                fetch.addr.eq(Mux(sends, sender.unit, pace.unit)),
+            ]
+            cell = delay(m, fetch.data, schedule.cell, name)
+            m.d.comb += each.cell_before.eq(Mux(begins[lane], 0, cell) if target.streams > 1 else cell)
+            if lane == 0:
+                m.d.comb += sender.cell.eq(cell)
 
         # Hidden states.
         m.d.comb += [
             self.hidden_valid.eq(sender.hidden_valid),
             self.hidden_address.eq(sender.unit),
-            self.hidden_data.eq(sender.out.payload.value),
         ]
-        if self._hidden is None:
-            m.submodules.hidden = hidden = Memory(
-                shape=signed(target.data_width), depth=target.hidden, init=[], attrs={"ram_style": "block"}
-            )
-            keep_h, read_h = hidden.write_port(), hidden.read_port()
-            m.d.comb += [
-                keep_h.en.eq(self.hidden_valid),
-                keep_h.addr.eq(self.hidden_address),
-                keep_h.data.eq(self.hidden_data),
-                read_h.addr.eq(self.h_address),
-                self.h_data.eq(read_h.data),
-            ]
-        else:
-            m.submodules.hidden = hidden = self._hidden
-            m.d.comb += [
-                hidden.write_enable.eq(self.hidden_valid),
-                hidden.write_address.eq(self.hidden_address),
-                hidden.write_data.eq(self.hidden_data),
-                hidden.read_address.eq(self.h_address),
-                self.h_data.eq(hidden.read_data),
-            ]
+        if len(lanes) == 1:
+            m.d.comb += self.hidden_data.eq(sender.out.payload.value)
+            self._keep_hidden(m, 0, self.hidden_valid, self.hidden_data)
+            return m
+        m.d.comb += [self.hidden_mask.eq(writes), self.cell_mask.eq(writes)]
+        m.d.comb += self.hidden_data[0].eq(sender.out.payload.value)
+        for lane, each in enumerate(lanes[1:], start=1):
+            value = Signal.like(each.result, name=f"value_{lane}")
+            with m.If(pace.moving):
+                m.d.sync += value.eq(Mux(pace.is_step, each.result, 0))
+            m.d.comb += self.hidden_data[lane].eq(value)
+        heads = [
+            self._keep_hidden(m, lane, self.hidden_valid & writes[lane], self.hidden_data[lane])
+            for lane in range(len(lanes))
+        ]
+        chosen = delay(m, self.head_lane, timing.hidden(target), "head_lane")
+        m.d.comb += self.head_data.eq(Array(heads)[chosen])
         return m
+
+    def _of_streams(self, m: Module) -> tuple[Value, Value, Value]:
+        """Whether an instruction's STEP is final; the lanes whose c before is zero, and those that are written."""
+        instruction, gates = self.instruction, self._target.gates
+        if self._target.streams == 1:
+            return self.final_step, C(0, 1), C(1, 1)
+        conditional = instruction.condition == Condition.PRESENT
+        ends, begins, writes = Signal(), Signal(gates), Signal(gates)
+        with m.If(self.start):
+            m.d.sync += ends.eq(self.frames[0].ends)
+            for lane, frame in enumerate(self.frames):
+                m.d.sync += [
+                    begins[lane].eq(conditional & frame.begins),
+                    writes[lane].eq((instruction.op == GateOp.STATE) | Mux(conditional, frame.present, lane == 0)),
+                ]
+        return Mux(conditional, ends & instruction.top, self.final_step), begins, writes
+
+    def _keep_hidden(self, m: Module, lane: int, enable: Value, value: Value) -> Value:
+        """The memory of h of a lane, once per reader; what is read of it for the array, if there are several."""
+        target, read = self._target, []
+        for reader in self._readers:
+            name, address = _of_lane("hidden", lane) + reader, self.head_address if reader else self.h_address
+            if not self._hidden:
+                m.submodules[name] = hidden = Memory(
+                    shape=signed(target.data_width), depth=self._units, init=[], attrs={"ram_style": "block"}
+                )
+                keep_h, read_h = hidden.write_port(), hidden.read_port()
+                m.d.comb += [
+                    keep_h.en.eq(enable),
+                    keep_h.addr.eq(self.hidden_address),
+                    keep_h.data.eq(value),
+                    read_h.addr.eq(address),
+                ]
+                read.append(read_h.data)
+            else:
+                m.submodules[name] = hidden = self._hidden[name]
+                m.d.comb += [
+                    hidden.write_enable.eq(enable),
+                    hidden.write_address.eq(self.hidden_address),
+                    hidden.write_data.eq(value),
+                    hidden.read_address.eq(address),
+                ]
+                read.append(hidden.read_data)
+        m.d.comb += (self.h_data[lane] if target.gates > 1 else self.h_data).eq(read[0])
+        if target.gates == 1 and len(read) > 1:
+            m.d.comb += self.head_data.eq(read[1])
+        return read[-1].as_signed()
 
 
 class Pace(Component):
@@ -343,7 +428,8 @@ class Pace(Component):
 
 
 class Lookup(Component):
-    """Fetches z of a unit's gates, or another word on its way through, and what the tables hold of it.
+    """Fetches z of a unit's gates, or another word on its way through, and what the tables hold of it; lane by lane,
+    where several gates are computed side by side.
 
     Args:
         target: of the engine.
@@ -356,6 +442,7 @@ class Lookup(Component):
         code (Out): z, a logit, or a value of STATE.
         slope, base (Out): what a table holds of the segment in which z or c' lies; `fraction` (Out): where in it.
         fill (In): of the tables, see fdht.hw.engine.signatures.image_write.
+        cell_*, code_*, slope_*, base_*, fraction_*: the same of the lanes after the first, by their numbers.
 
     Costs: latency as GateSchedule.ask from a gate's slot to its slope; block RAM of the tables.
     """
@@ -364,7 +451,10 @@ class Lookup(Component):
         self._target = target
         width = target.data_width
         entry = data.StructLayout({"base": signed(width), "slope": signed(width)})
-        self._tables = ImageMemory(target.build.technology, entry, 2 * SEGMENTS, 1 + target.pipeline.gate.tables)
+        self._tables = [
+            ImageMemory(target.build.technology, entry, 2 * SEGMENTS, 1 + target.pipeline.gate.tables)
+            for _ in range(target.gates)
+        ]
         super().__init__(
             {
                 "start": In(1),
@@ -387,45 +477,65 @@ class Lookup(Component):
                 "fraction": Out(fraction_bits(target)),
                 "fill": In(image_write(2 * SEGMENTS, table_width(width))),
             }
+            | {
+                f"{name}_{lane}": Out(shape) if name != "cell" else In(shape)
+                for lane in range(1, target.gates)
+                for name, shape in (
+                    ("cell", signed(width)),
+                    ("code", signed(width)),
+                    ("slope", signed(width)),
+                    ("base", signed(width)),
+                    ("fraction", fraction_bits(target)),
+                )
+            }
         )
 
     def elaborate(self, platform):
         m = Module()
-        target, schedule, slot = self._target, self._target.pipeline.gate, self.slot
-        state = self.state
-        if schedule.ahead:
+        target, state = self._target, self.state
+        if target.pipeline.gate.ahead:
             state = Signal.like(self.state, name="taken", reset_less=True)
             with m.If(self.state_taken):
                 m.d.sync += state.eq(self.state)
-        word = self._z(m)
+        words = self._z(m)
         with m.If(self.enable):
             with m.If(~self.is_state):
-                m.d.sync += self.code.eq(word)
+                m.d.sync += self.code.eq(words[0])
             with m.Elif(self.initial):
                 m.d.sync += self.code.eq(state)
             with m.Else():
                 m.d.sync += self.code.eq(0)
+            for lane, word in enumerate(words[1:], start=1):
+                m.d.sync += getattr(self, f"code_{lane}").eq(Mux(self.is_state, 0, word))
+        for lane in range(target.gates):
+            self._look_up(m, lane)
+        return m
 
-        m.submodules.tables = tables = self._tables
+    def _look_up(self, m: Module, lane: int) -> None:
+        """What the tables hold of a lane's code, or of its c'."""
+        target, schedule, slot = self._target, self._target.pipeline.gate, self.slot
+        cell, code, slope, base, fraction = (
+            getattr(self, _of_lane(name, lane)) for name in ("cell", "code", "slope", "base", "fraction")
+        )
+        m.submodules[_of_lane("tables", lane)] = tables = self._tables[lane]
         table: Any = tables.read_data
         wiring.connect(m, wiring.flipped(self.fill), tables.fill)
         bits = fraction_bits(target)
-        squash, lookup = Signal.like(self.cell), Signal.like(self.cell)  # squash: c in the format of z
+        squash, lookup = Signal.like(cell), Signal.like(cell)  # squash: c in the format of z
         of_c, of_g = (slot == (of - schedule.lookup) % BEAT for of in (schedule.slots.tanh_c, schedule.slots.tanh_g))
         m.d.comb += [
-            squash.eq(_requantise(self.cell, target.gate_formats.tanh_shift, target.data_width)),
-            lookup.eq(Mux(of_c, squash, self.code)),
+            squash.eq(_requantise(cell, target.gate_formats.tanh_shift, target.data_width)),
+            lookup.eq(Mux(of_c, squash, code)),
             tables.read_enable.eq(self.enable),
             tables.read_address.eq(Cat(lookup[bits:-1], ~lookup[-1], of_c | of_g)),
-            self.slope.eq(table.slope),
-            self.base.eq(table.base),
+            slope.eq(table.slope),
+            base.eq(table.base),
         ]
         # As late as the table's entry.
-        m.d.comb += self.fraction.eq(self._held(m, lookup[:bits], schedule.lookup, "fraction"))
-        return m
+        m.d.comb += fraction.eq(self._held(m, lookup[:bits], schedule.lookup, _of_lane("fraction", lane)))
 
-    def _z(self, m: Module) -> Value:
-        """Asks the result memory for each gate of a unit in turn, or for a logit; the word that it answered."""
+    def _z(self, m: Module) -> list[Value]:
+        """Asks the result memory for each gate of a unit in turn, or for a logit; what it answered, lane by lane."""
         target, schedule, slot = self._target, self._target.pipeline.gate, self.slot
         instruction, record = self.instruction, gate_instruction(target)
         m.submodules.z = z = AddressGenerator(record.record("z"), schedule.address)
@@ -451,8 +561,11 @@ class Lookup(Component):
         if schedule.data:  # the word stays when the unit stops, and its lane goes along with it
             lane = self._held(m, lane, 2 + schedule.data - 1, "lane")
             word = self._held(m, word, schedule.data - 1, "kept_word")
-        chosen = word[lane] if target.columns > 1 else word[0]
-        return self._held(m, chosen, min(schedule.data, 1), "word")
+        answers = []
+        for k in range(target.gates):
+            chosen = Array(word[k:])[lane] if k else word[lane] if target.columns > 1 else word[0]
+            answers.append(self._held(m, chosen, min(schedule.data, 1), _of_lane("word", k)))
+        return answers
 
     def _held(self, m: Module, value: Any, cycles: int, name: str) -> Any:
         """A value some cycles later, in registers that stay as they are when the unit stops."""
@@ -671,6 +784,11 @@ class Sender(Component):
                 cell_ready.eq(0),
             ]
         return m
+
+
+def _of_lane(name: str, lane: int) -> str:
+    """A name among those of several lanes."""
+    return f"{name}_{lane}" if lane else name
 
 
 def fraction_bits(target: Target) -> int:

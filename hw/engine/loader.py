@@ -1,6 +1,8 @@
 """The ways into the memories: inputs and hidden states into the scratchpad, an image everywhere else."""
 
-from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
+from typing import Any
+
+from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -8,16 +10,18 @@ from fdht.hw.component import Component, delay
 from fdht.hw.engine.address import AddressGenerator
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.signatures import image_write
+from fdht.hw.engine.streams import FRAME
 from fdht.spec import timing
 from fdht.spec.instructions import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width, words_for
-from fdht.spec.target import Target
+from fdht.spec.target import FRAME_FLAGS, Target
 
 
 class InputLoader(Component):
     """Executes loader instructions: places raw inputs and hidden states in data tensors, or clears them.
 
     A beat of `x` is `input_lanes` raw words. Either it becomes a word of the scratchpad as a whole, or its words are
-    placed one by one; the rest of a frame's last beat is then dropped.
+    placed one by one; the rest of a frame's last beat is then dropped. Of the beat in front of a stream's frame the
+    first word counts; see fdht.spec.streams.
 
     Args:
         target: of the engine.
@@ -31,16 +35,21 @@ class InputLoader(Component):
         h_address (Out), h_data (In): h of a unit, timing.hidden() cycles later.
         write_valid, write_address, write_mask, write_data (Out): scratchpad.
         starved (Out): a word was wanted and none came in this cycle.
+        begin (In), admits, frame, opens (Out), fresh (In): with several streams: a run begins, and what
+            fdht.hw.engine.streams.StreamFlags is told and says of the instruction's. With several gates `h_data` has h
+            of the unit of each.
 
     Costs: latency timing.load() (COPY: timing.copy()) from `start` to the first write, timing.DONE from the last to
-    `done`; a lane (LOAD, COPY) or a word (ZERO, CLEAR, LOAD of whole words) per cycle. Outputs to the scratchpad are
-    registers, so x may come late in a cycle.
+    `done`, timing.ADMITTED from `start` of ADMIT to `done` if a word is there or the round is over; a lane (LOAD, COPY)
+    or a word (ZERO, CLEAR, LOAD of whole words) per cycle. Outputs to the scratchpad are registers, so x may come late
+    in a cycle.
     """
 
     def __init__(self, target: Target):
         self._target = target
         self._record = loader_instruction(target)
         w = Widths(target)
+        width, gates = target.data_width, target.gates
         super().__init__(
             {
                 "instruction": In(layout(self._record)),
@@ -50,13 +59,18 @@ class InputLoader(Component):
                 "fill": In(image_write(target.scratchpad_words, target.columns * WORD)),
                 "x": In(stream.Signature(data.ArrayLayout(target.input_width, target.input_lanes))),
                 "h_address": Out(w.unit),
-                "h_data": In(signed(target.data_width)),
+                "h_data": In(signed(width) if gates == 1 else data.ArrayLayout(signed(width), gates)),
                 "write_valid": Out(1),
                 "write_address": Out(w.address),
                 "write_mask": Out(target.columns),
                 "write_data": Out(data.ArrayLayout(signed(target.data_width), target.columns)),
                 "starved": Out(1),
             }
+            | (
+                {"begin": In(1), "admits": Out(1), "frame": Out(FRAME), "opens": Out(1), "fresh": In(gates)}
+                if target.streams > 1
+                else {}
+            )
         )
 
     def elaborate(self, platform):
@@ -106,34 +120,84 @@ class InputLoader(Component):
 
         values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
         h = delay(m, self.h_data, max(extra - timing.hidden(target), 0), "h")
+        hs, marked = self._copied(m, h, addresses.address.lane) if target.streams > 1 else ([h], C(1, 1))
         placed = delay(m, stepped, timing.address(target), "placed", reset_less=False)
         loads, copies = (delay(m, op, min(extra, 1), name) for op, name in ((loading, "loads"), (copying, "copies")))
         m.d.sync += [
             self.write_address.eq(addresses.address.word),
-            self.write_mask.eq(Mux((loads & ~whole) | copies, 1 << addresses.address.lane, ~0)),
+            self.write_mask.eq(Mux((loads & ~whole) | copies, marked << addresses.address.lane, ~0)),
         ]
-        for value, written in zip(values, self.write_data, strict=True):
-            m.d.sync += written.eq(Mux(loads, value, Mux(copies, h, 0)))
+        for column, (value, written) in enumerate(zip(values, self.write_data, strict=True)):
+            m.d.sync += written.eq(Mux(loads, value, Mux(copies, hs[column % len(hs)], 0)))
         with m.If(self.fill.enable):
             m.d.sync += [self.write_address.eq(self.fill.address), self.write_mask.eq(1 << self.fill.part)]
             m.d.sync += [lane.eq(self.fill.data.as_signed()) for lane in self.write_data]
         m.d.sync += self.write_valid.eq(placed | self.fill.enable)
 
         kept = self.keep & (instruction.op == LoaderOp.ZERO)
+        busy, ended = ~kept, self.start & kept
+        if target.streams > 1:
+            kept = kept | (loading & ~self._admit(m))
+            busy, ended = ~(kept | (instruction.op == LoaderOp.ADMIT)), (self.start & kept) | self.admits
+            m.d.comb += self.opens.eq(self.start & copying & instruction.opens)
         if extra:
             finished = delay(m, taken & last, extra + 1, "finished", reset_less=False)
             if asked:
                 finished = Mux(copying, delay(m, finished, len(asked), "h_finished", reset_less=False), finished)
         else:
             finished = self.write_valid & ~active & ~Cat(asked).any()
-        m.d.sync += self.done.eq(finished | (self.start & kept))
+        m.d.sync += self.done.eq(finished | ended)
         with m.If(self.start):
-            m.d.sync += [active.eq(~kept), count.eq(0), self.h_address.eq(instruction.first)]
+            m.d.sync += [active.eq(busy), count.eq(0), self.h_address.eq(instruction.first)]
         with m.Elif(taken):
             m.d.sync += [count.eq(count + 1), active.eq(~last), self.h_address.eq(self.h_address + 1)]
             with m.If(loading):
                 m.d.sync += position.eq(Mux(beat_ends, 0, position + 1))
         return m
+
+    def _copied(self, m: Module, h: Any, lane: Value) -> tuple[list[Value], Value]:
+        """What COPY writes to the first lanes, and to the others in turn, and which it marks from `lane` on."""
+        instruction, gates = self.instruction, self._target.gates
+        blank = Signal(gates)
+        with m.If(self.start):
+            m.d.sync += blank.eq(self.fresh & instruction.opens.replicate(gates))
+        if gates == 1:
+            return [Mux(blank, 0, h)], C(1, 1)
+        inside = (gates - 1).bit_length()
+        values = Array(Mux(blank[k], 0, h[k]) for k in range(gates))
+        own = instruction.stream[:inside]
+        chosen = [Mux(instruction.together, (first - lane)[:inside], own) for first in range(gates)]
+        return [values[k] for k in chosen], Mux(instruction.together, (1 << gates) - 1, 1)
+
+    def _admit(self, m: Module) -> Value:
+        """ADMIT; whether the last one found a frame of its stream."""
+        instruction, word = self.instruction, Value.cast(self.x.payload[0])
+        begins, ends, closes = word[:FRAME_FLAGS]
+        admitting, admitted, closed = Signal(), Signal(init=1), Signal()
+        waits, taken = Signal(), Signal()
+        m.d.comb += [
+            waits.eq(admitting & ~closed & ~self.x.valid),
+            taken.eq(admitting & ~closed & (word[FRAME_FLAGS:] == instruction.stream)),
+            self.admits.eq(admitting & ~waits),
+            self.frame.present.eq(taken),
+            self.frame.begins.eq(taken & begins),
+            self.frame.ends.eq(taken & ends),
+        ]
+        with m.If(waits):
+            m.d.comb += self.starved.eq(1)
+        with m.If(taken):
+            m.d.comb += self.x.ready.eq(1)
+        with m.If(self.admits):
+            m.d.sync += [admitting.eq(0), admitted.eq(taken)]
+            with m.If(taken):
+                m.d.sync += closed.eq(closes)
+        with m.If(self.start):
+            m.d.sync += admitting.eq(instruction.op == LoaderOp.ADMIT)
+            with m.If(instruction.opens & (instruction.op == LoaderOp.ADMIT)):
+                m.d.sync += closed.eq(0)
+        with m.If(self.begin):
+            m.d.sync += admitted.eq(1)
+        return admitted
 
 
 class InputPacker(Component):

@@ -333,6 +333,7 @@ class FactorMemory(Component):
         read_address (In), read_data (Out): a word, timing.read() cycles later.
         hidden (In): the address is the number of a unit, whose h takes the place of the last factor.
         h_asked, h_address (Out), h_data (In): h of a unit from the gate unit, timing.hidden() cycles later.
+        hidden_lane (In), h_lane (Out): with several gates: of which of their lanes.
 
     Costs: latency timing.read(); a word per cycle; block RAM as fdht.spec.costs.factor_memory.
     """
@@ -352,6 +353,7 @@ class FactorMemory(Component):
                 "h_address": Out(w.unit),
                 "h_data": In(signed(target.data_width)),
             }
+            | ({"hidden_lane": In(range(target.gates)), "h_lane": Out(range(target.gates))} if target.gates > 1 else {})
         )
 
     @property
@@ -373,6 +375,8 @@ class FactorMemory(Component):
             self.h_asked.eq(asked),
             self.h_address.eq(address),
         ]
+        if self._target.gates > 1:
+            m.d.comb += self.h_lane.eq(delay(m, self.hidden_lane, early, "hidden_lane"))
         word = Signal.like(self.read_data, reset_less=True)
         m.d.sync += [to.eq(factor) for to, factor in zip(word, memory.read_data, strict=True)]
         with m.If(hidden):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import C, Module, Mux, Signal, Value
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,8 +10,13 @@ from fdht.hw.component import Component, delay
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write
+from fdht.hw.engine.streams import flags
 from fdht.spec import costs, timing
+<<<<<<< HEAD
 from fdht.spec.instructions import TOKEN_BITS, WORD, Record, Token
+=======
+from fdht.spec.instructions import LAG_BITS, WORD, Condition, Record, Token
+>>>>>>> srtl20
 from fdht.spec.target import Target
 
 COPY_BITS = 64
@@ -22,16 +27,20 @@ class Sequencer(Component):
     """Fetches the instructions of one unit and hands them over one at a time.
 
     It waits for an instruction's tokens, starts the unit, gives tokens when the unit is done, and after `loop_end` goes
-    on at `back`, once per time step. Of an instruction it knows the header (see fdht.spec.instructions) and two fields
-    that some have: with `early` the token Z_READY is given when the unit starts; `delay` is the number of cycles
-    between the tokens and the start.
+    on at `back`, once per time step. Of an instruction it knows the header (see fdht.spec.instructions) and fields that
+    some have: with `early` the token Z_READY is given when the unit starts; `delay` is the number of cycles between the
+    tokens and the start, `lag` the least between the one before being issued and the start of one chained to it.
 
     If the pipeline says `prefetch`, the next instruction is fetched while the unit is at work, and what decides a start
     is registered. A `chained` instruction then starts as soon as the one before is issued; two are under way at most.
 
+    An instruction whose condition is not met (see fdht.spec.instructions.Condition) is skipped: it starts, but the unit
+    is to do nothing, and it is issued and done timing.KEPT later.
+
     Args:
         target: of the engine.
         record: of the unit's instructions.
+        conditional: some have a condition.
 
     Members:
         fill (In): see fdht.hw.engine.signatures.image_write.
@@ -42,13 +51,17 @@ class Sequencer(Component):
         start (Out), issued (In), done (In): pulses; `issued` (of chained instructions only) and `done` in the order of
             the instructions.
         final_step (Out): the instruction belongs to the loop's last turn, or follows it.
+        present, stepped, ended (In), skip (Out): with `conditional` and several streams: see
+            fdht.hw.engine.streams.StreamFlags; what a condition asks is stable from the tokens of its instruction to
+            the start. With `start`, what is started is skipped.
 
     Costs: latency timing.fetch() from the end of an instruction to the next being there, timing.start() from there to
     `start`; block RAM as fdht.spec.costs.program_memory.
     """
 
-    def __init__(self, target: Target, record: Record):
+    def __init__(self, target: Target, record: Record, conditional: bool = False):
         self._target = target
+        self._conditional = conditional and target.streams > 1
         self._depth = target.program_words
         self._record = record
         self._memory = ImageMemory(target.build.technology, WORD, target.program_words, timing.program(target))
@@ -68,6 +81,16 @@ class Sequencer(Component):
                 "done": In(1),
                 "final_step": Out(1),
             }
+            | (
+                {
+                    "present": In(flags(target)),
+                    "stepped": In(flags(target)),
+                    "ended": In(flags(target)),
+                    "skip": Out(1),
+                }
+                if self._conditional
+                else {}
+            )
         )
 
     @property
@@ -93,6 +116,11 @@ class Sequencer(Component):
         delayed = "delay" in self._record.fields
         waited = Signal.like(record.delay) if delayed else C(0, 1)
         due = there & (waited == record.delay) if delayed else there
+        done, was_issued = self.done, self.issued
+        if self._conditional:
+            skipped = Signal()
+            m.d.sync += skipped.eq(self.start & self.skip)
+            done, was_issued = done | skipped, was_issued | skipped
         m.d.comb += [
             memory.read_enable.eq(1),
             memory.read_address.eq(address),
@@ -120,7 +148,7 @@ class Sequencer(Component):
                 with m.State("WAIT"), m.If(due):
                     m.d.comb += dispatch.eq(1)
                     m.next = "EXECUTE"
-                with m.State("EXECUTE"), m.If(self.done):
+                with m.State("EXECUTE"), m.If(done):
                     m.d.comb += retire.eq(1)
                     m.next = "FETCH"
                     with m.If(record.halt & ~again):
@@ -135,7 +163,7 @@ class Sequencer(Component):
                 with m.State("NEXT"):
                     m.d.comb += retire.eq(1)
                     m.next = "FETCH"
-                with m.State("END"), m.If(self.done & (under_way == 1)):
+                with m.State("END"), m.If(done & (under_way == 1)):
                     m.next = "IDLE"
         m.d.comb += self.busy.eq(~machine.ongoing("IDLE"))
         if delayed:
@@ -150,8 +178,10 @@ class Sequencer(Component):
                 self.start.eq(dispatch),
                 self.instruction.eq(record),
                 self.final_step.eq(last_turn),
-                self.give.eq(Mux(self.start, early, 0) | Mux(self.done, late, 0)),
+                self.give.eq(Mux(self.start, early, 0) | Mux(done, late, 0)),
             ]
+            if self._conditional:
+                m.d.comb += self.skip.eq(self._unmet(m, record))
             return m
 
         # The instruction moves to a register of its own, and the buffer takes the next. That it may is decided a cycle
@@ -161,6 +191,14 @@ class Sequencer(Component):
         under_way_next = Signal.like(under_way)
         earlier = Signal.like(self.give)  # what the first of two gives
         free = (under_way_next == 0) | ((under_way_next == 1) & issued_next & record.chained)
+        if "lag" in self._record.fields and len(record.lag):
+            since = Signal.like(record.lag, init=(1 << LAG_BITS) - 1)  # the one before was issued
+            lagged = Mux(was_issued, record.lag == 0, since >= record.lag)
+            free &= ~(record.chained & issued_next) | lagged
+            with m.If(was_issued):
+                m.d.sync += since.eq(1)
+            with m.Elif(~since.all()):
+                m.d.sync += since.eq(since + 1)
         dispatches = [
             delay(m, ready, 1, f"ready_{k}", reset_less=False, keep=True)
             & delay(m, free, 1, f"free_{k}", reset_less=False, keep=True)
@@ -168,10 +206,10 @@ class Sequencer(Component):
         ]
         m.d.comb += [
             dispatch.eq(dispatches[0]),
-            under_way_next.eq(under_way + dispatch - self.done),
-            issued_next.eq((issued | self.issued) & ~dispatch),
+            under_way_next.eq(under_way + dispatch - done),
+            issued_next.eq((issued | was_issued) & ~dispatch),
             self.instruction.eq(instruction),
-            self.give.eq(Mux(self.start, early, 0) | Mux(self.done, Mux(under_way == 2, earlier, late), 0)),
+            self.give.eq(Mux(self.start, early, 0) | Mux(done, Mux(under_way == 2, earlier, late), 0)),
         ]
         m.d.sync += [self.start.eq(dispatch), under_way.eq(under_way_next), issued.eq(issued_next)]
         with m.If(dispatch):
@@ -180,7 +218,25 @@ class Sequencer(Component):
             bits = slice(k * COPY_BITS, (k + 1) * COPY_BITS)
             with m.If(dispatches_here):
                 m.d.sync += Value.cast(instruction)[bits].eq(Value.cast(record)[bits])
+        if self._conditional:
+            unmet = delay(m, self._unmet(m, record), 1, "unmet", reset_less=False)
+            with m.If(dispatch):
+                m.d.sync += self.skip.eq(unmet)
         return m
+
+    def _unmet(self, m: Module, record) -> Value:
+        """Whether an instruction's condition is not met."""
+        gates, unmet = self._target.gates, Signal()
+        groups = Cat(self.present[first : first + gates].any() for first in range(0, len(self.present), gates))
+        with m.Switch(record.condition):
+            for condition, among, number in (
+                (Condition.PRESENT, groups, record.stream[(gates - 1).bit_length() :]),
+                (Condition.STEPPED, self.stepped, record.stream),
+                (Condition.ENDED, self.ended, record.stream),
+            ):
+                with m.Case(condition):
+                    m.d.comb += unmet.eq(~among.bit_select(number, 1))
+        return unmet
 
     def _gives(self, record) -> tuple[Value, Value]:
         """What an instruction gives when it starts, and when it is done."""

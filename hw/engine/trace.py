@@ -23,12 +23,20 @@ def result_event(target: Target) -> data.StructLayout:
 
 def hidden_event(target: Target) -> data.StructLayout:
     """A hidden state written by the gate unit: h."""
-    return data.StructLayout({"address": Widths(target).unit, "data": signed(target.data_width)})
+    return _state_event(target)
 
 
 def cell_event(target: Target) -> data.StructLayout:
     """A cell state written by the gate unit: c."""
-    return data.StructLayout({"address": Widths(target).unit, "data": signed(target.data_width)})
+    return _state_event(target)
+
+
+def _state_event(target: Target) -> data.StructLayout:
+    """A state; where several gates are computed side by side, one of each, and which of them are written."""
+    unit, state = Widths(target).unit, signed(target.data_width)
+    if target.gates == 1:
+        return data.StructLayout({"address": unit, "data": state})
+    return data.StructLayout({"address": unit, "mask": target.gates, "data": data.ArrayLayout(state, target.gates)})
 
 
 class EventPort(Component):

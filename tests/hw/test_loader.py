@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,7 +15,8 @@ from fdht.spec import timing
 from fdht.spec.activation import table_width
 from fdht.spec.instructions import WORD, LoaderOp, Segment, segment_width, words_for
 from fdht.spec.pipeline import COMPACT
-from fdht.spec.target import Target
+from fdht.spec.streams import Frame
+from fdht.spec.target import FRAME_FLAGS, Target
 
 PAUSES = (0.0, 0.5)
 
@@ -115,19 +116,84 @@ TARGETS = {
         "test", 4, 2, pipeline=replace(COMPACT, request=1, bank=1, factors=2, hidden=1, load=1), bank_words=64
     ),
     "late, 4 lanes": Target("test", 4, 4, bank_words=64, input_lanes=4),
+    "streams": Target("test", 4, 4, pipeline=COMPACT, bank_words=64, streams=5),
+    "streams, late, 4 lanes": Target("test", 4, 4, bank_words=64, input_lanes=4, streams=3),
+    "gates": Target("test", 4, 5, pipeline=COMPACT, bank_words=64, streams=7, gates=4),
+    **{
+        f"gates, {name}": Target("test", 4, 4, pipeline=pipeline, bank_words=64, streams=4, gates=2)
+        for name, pipeline in BETWEEN.items()
+    },
 }
 
-HEADER = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0, "chained": 0}
+HEADER = {"wait": 0, "give": 0, "loop_end": 0, "back": 0, "halt": 0, "chained": 0, "stream": 0, "condition": 0}
+"""Of an instruction, and what it says of streams."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an instruction does.
+
+    Attributes:
+        writes: addresses, masks and lanes.
+        wants: cycles in which it takes words, or looks at them.
+        admits: of an ADMIT: whether a frame is there, begins and ends a sequence.
+        takes: of an ADMIT: it takes the word that it looks at.
+    """
+
+    writes: list[tuple[int, int, list[int]]]
+    wants: int = 0
+    admits: tuple[int, int, int] | None = None
+    takes: bool = False
+
+
+class Frames:
+    """Words in front of frames as they come, and what ADMIT makes of them."""
+
+    def __init__(self, target: Target, draw: random.Random):
+        self._target, self._draw = target, draw
+        self._closed = False
+        self.waiting: Frame | None = None  # its word has been sent, and nobody has taken it
+        self.admitted = True
+
+    def admit(self, instruction: dict, stream: list[list[int]], last: bool = False) -> Step:
+        """An ADMIT of a stream, which this chooses; the last one finds what waits, or a number that is of no stream."""
+        draw = self._draw
+        instruction["opens"] = int(last or draw.random() < 0.5)
+        instruction["stream"] = draw.randrange(self._target.streams)
+        if instruction["opens"]:
+            self._closed = False
+        if self._closed:
+            self.admitted = False
+            return Step([], admits=(0, 0, 0))
+        if self.waiting is None:
+            found = draw.choice([instruction["stream"], draw.randrange(self._target.streams)])
+            if last:
+                found = instruction["stream"] + (1 << self._target.input_width - FRAME_FLAGS - 1)
+            self.waiting = Frame(found, *(draw.random() < 0.5 for _ in range(3)))
+            others = [draw.randrange(1 << self._target.input_width) for _ in range(self._target.input_lanes - 1)]
+            stream.append([self.waiting.word, *others])
+        elif last or draw.random() < 0.5:
+            instruction["stream"] = self.waiting.stream
+        frame = self.waiting
+        self.admitted = frame.stream == instruction["stream"]
+        if not self.admitted:
+            return Step([], 1, (0, 0, 0))
+        self.waiting, self._closed = None, frame.closes
+        return Step([], 1, (1, int(frame.begins), int(frame.ends)), takes=True)
 
 
 def random_instruction(rng: np.random.Generator, target: Target, op: LoaderOp, flush: bool) -> dict:
     """One that visits lanes or, of whole words, words; `flush` makes it a frame's last."""
     lanes, whole = target.columns, op in (LoaderOp.ZERO, LoaderOp.CLEAR)
+    together = op is LoaderOp.COPY and target.gates > 1 and rng.random() < 0.6
     beats = op is LoaderOp.LOAD and target.input_lanes > 1 and rng.random() < 0.5
     loops = [Loop(int(rng.integers(1, 6)), {"word": int(rng.integers(1, 7)), "lane": 0}) for _ in range(2)]
+    lane = int(rng.integers(0, lanes - target.gates + 1)) if together else 0
+    visited = (lanes - lane) // target.gates if together else lanes
     if lanes > 1 and not (whole or beats):
-        loops.insert(int(rng.integers(0, 3)), Loop(lanes, {"word": 0, "lane": 1}, fixed=True))
-    nest = encode_nest(loops, {"word": int(rng.integers(0, 100)), "lane": 0}, target.levels.x)
+        stride = target.gates if together else 1
+        loops.insert(int(rng.integers(0, 3)), Loop(visited, {"word": 0, "lane": stride}, fixed=True))
+    nest = encode_nest(loops, {"word": int(rng.integers(0, 100)), "lane": lane}, target.levels.x)
     count = int(rng.integers(1, 1 + np.prod([loop.count for loop in loops])))
     if op is LoaderOp.LOAD and not beats and not flush:
         count = max(1, count // target.input_lanes) * target.input_lanes  # it ends with a beat
@@ -135,8 +201,12 @@ def random_instruction(rng: np.random.Generator, target: Target, op: LoaderOp, f
         if count % target.input_lanes:
             flush = True
     signed = bool(rng.integers(2))
+    stream = int(rng.integers(0, target.streams)) if target.streams > 1 else 0
     return HEADER | {
         "op": op,
+        "opens": int(op is LoaderOp.COPY and target.streams > 1 and rng.random() < 0.5),
+        "together": int(together),
+        "stream": stream - stream % target.gates if together else stream,
         "first": int(rng.integers(0, 50)),
         "count": count - 1,
         "whole": int(beats),
@@ -155,28 +225,35 @@ def test_the_loader_places_inputs_and_states(target, pause):
     stream and when it starves.
     """
     rng, draw = np.random.default_rng(7), random.Random(7)
-    ops = [*LoaderOp] * 8
+    several = target.streams > 1
+    ops = [op for op in LoaderOp if several or op is not LoaderOp.ADMIT] * 8
+    ops += [LoaderOp.ADMIT, LoaderOp.ADMIT, LoaderOp.LOAD] * (8 if several else 0)
     draw.shuffle(ops)
+    ops += [LoaderOp.ADMIT] if several else []
     instructions = [random_instruction(rng, target, op, bool(rng.integers(2))) for op in ops]
     keeps = [draw.random() < 0.5 for _ in ops]
-    states = rng.integers(target.data.min, target.data.max, 256).tolist()
-    assert {i["op"] for i, keep in zip(instructions, keeps, strict=True) if keep} == set(LoaderOp)
+    states = rng.integers(target.data.min, target.data.max, (target.gates, 256)).tolist()
+    fresh = [[draw.randrange(2) for _ in range(target.gates)] for _ in ops]
+    assert {i["op"] for i, keep in zip(instructions, keeps, strict=True) if keep} == set(ops)
 
-    # What each must write: address, mask, lanes; and how many cycles it takes words in.
     stream: list[list[int]] = []  # beats
-    expected, takes = [], []
-    for instruction, keep in zip(instructions, keeps, strict=True):
+    frames, begins, expected = Frames(target, draw), [False] * len(ops), list[Step]()
+    for k, (instruction, keep) in enumerate(zip(instructions, keeps, strict=True)):
         op, count = instruction["op"], instruction["count"] + 1
+        if op is LoaderOp.LOAD and not frames.admitted and frames.waiting is None:
+            begins[k] = frames.admitted = bool(draw.randrange(2))  # another run
         nest = walk(instruction["nest"], count)
         everywhere = (1 << target.columns) - 1
         writes = []
+        if op is LoaderOp.ADMIT:
+            expected.append(frames.admit(instruction, stream, k == len(ops) - 1))
+            continue
         if op is LoaderOp.COPY:
-            values = states[instruction["first"] : instruction["first"] + count]
-            writes = [(w, 1 << lane, [v] * target.columns) for w, lane, v in zip(*nest.values(), values, strict=True)]
+            writes = list(copied(instruction, nest, states, fresh[k], target))
         elif op is not LoaderOp.LOAD:
             if not (keep and op is LoaderOp.ZERO):
                 writes = [(word, everywhere, [0] * target.columns) for word in nest["word"]]
-        else:
+        elif frames.admitted:
             beats = count if instruction["whole"] else -(-count // target.input_lanes)
             taken = rng.integers(0, 1 << target.input_width, (beats, target.input_lanes)).tolist()
             stream += taken
@@ -186,8 +263,7 @@ def test_the_loader_places_inputs_and_states(target, pause):
             else:
                 flat = [value for beat in wide for value in beat][:count]
                 writes = [(w, 1 << lane, [v] * target.columns) for w, lane, v in zip(*nest.values(), flat, strict=True)]
-        expected.append(writes)
-        takes.append(count if op is LoaderOp.LOAD else 0)
+        expected.append(Step(writes, count if op is LoaderOp.LOAD and writes else 0))
 
     dut = InputLoader(target)
     given = deque(stream)
@@ -196,12 +272,15 @@ def test_the_loader_places_inputs_and_states(target, pause):
 
     async def bench(ctx):
         asked = deque([0] * timing.hidden(target))
-        now, current, started, left, done_at = 0, -1, 0, 0, 0
+        now, current, started, left, done_at, looked_at = 0, -1, 0, 0, 0, 0
+        admitted: list[tuple[int, ...]] = []
 
         async def cycle():
-            nonlocal now, left, done_at
+            nonlocal now, left, done_at, looked_at
             asked.append(ctx.get(dut.h_address))
-            ctx.set(dut.h_data, states[asked.popleft() % len(states)])
+            unit = asked.popleft() % 256
+            h = [each[unit] for each in states]
+            ctx.set(dut.h_data, h if target.gates > 1 else h[0])
             valid = bool(given) and draw.random() >= pause
             ctx.set(dut.x.valid, valid)
             ctx.set(dut.x.payload, given[0] if valid else [draw.randrange(256)] * target.input_lanes)
@@ -211,6 +290,8 @@ def test_the_loader_places_inputs_and_states(target, pause):
             assert not ctx.get(dut.x.ready) or wants
             if wants and valid:
                 left -= 1
+                looked_at = now
+                assert expected[current].admits is None or ctx.get(dut.x.ready) == expected[current].takes
                 if ctx.get(dut.x.ready):
                     given.popleft()
                     counts["taken"] += 1
@@ -220,14 +301,27 @@ def test_the_loader_places_inputs_and_states(target, pause):
                 seen[current].append((now - started, ctx.get(dut.write_address), mask, lanes))
             if ctx.get(dut.done):
                 done_at = now
+            if several:
+                opens = now == started and current >= 0 and instructions[current]["opens"]
+                assert ctx.get(dut.opens) == (opens and instructions[current]["op"] == LoaderOp.COPY)
+                if ctx.get(dut.admits):
+                    admitted.append(tuple(ctx.get(dut.frame[name]) for name in ("present", "begins", "ends")))
             await ctx.tick()
             now += 1
 
         for current, instruction in enumerate(instructions):
-            started, left, done_at = now, takes[current], 0
+            if begins[current]:
+                ctx.set(dut.begin, 1)
+                started = now + 1
+                await cycle()
+                ctx.set(dut.begin, 0)
+            started, left, done_at = now, expected[current].wants, 0
+            looked_at = started + timing.TAKEN
             ctx.set(dut.instruction, {name: int(v) if name != "nest" else v for name, v in instruction.items()})
             ctx.set(dut.keep, keeps[current])
             ctx.set(dut.start, 1)
+            if several:
+                ctx.set(dut.fresh, sum(bit << k for k, bit in enumerate(fresh[current])))
             await cycle()
             ctx.set(dut.start, 0)
             while not done_at:
@@ -237,11 +331,14 @@ def test_the_loader_places_inputs_and_states(target, pause):
             lanes = [
                 [lane if mask >> k & 1 else None for k, lane in enumerate(written)] for *_, mask, written in writes
             ]
-            assert [(at, mask) for _, at, mask, _ in writes] == [(at, mask) for at, mask, _ in expected[current]]
+            assert [(at, mask) for _, at, mask, _ in writes] == [(at, mask) for at, mask, _ in expected[current].writes]
             assert lanes == [
                 [lane if mask >> k & 1 else None for k, lane in enumerate(written)]
-                for _, mask, written in expected[current]
+                for _, mask, written in expected[current].writes
             ]
+            if op is LoaderOp.ADMIT:
+                assert done_at - looked_at == timing.ADMITTED - timing.TAKEN
+                continue
             if not writes:
                 assert done_at - started == timing.KEPT
                 continue
@@ -251,11 +348,28 @@ def test_the_loader_places_inputs_and_states(target, pause):
                 assert [cycle for cycle, *_ in writes] == list(range(first, first + len(writes)))
         for _ in range(20):
             await cycle()
+        assert admitted == [step.admits for step in expected if step.admits is not None]
 
     simulate(dut, bench)
-    assert counts["taken"] == len(stream) and not given
+    assert counts["taken"] == len(stream) - len(given) and len(given) == (frames.waiting is not None)
     assert (counts["starved"] > 10) == bool(pause)
-    assert [len(writes) for writes in seen] == [len(writes) for writes in expected], "none too many"
+    assert [len(writes) for writes in seen] == [len(step.writes) for step in expected], "none too many"
+    if several:
+        admits = [step for step in expected if step.admits is not None]
+        assert all(
+            kind in {(step.wants, step.takes) for step in admits} for kind in ((0, False), (1, False), (1, True))
+        )
+        assert any(i["op"] is LoaderOp.LOAD and not s.wants for i, s in zip(instructions, expected, strict=True))
+
+
+def copied(instruction: dict, nest: dict, states: list[list[int]], fresh: list[int], target: Target):
+    """Writes of a COPY: zeros in the place of h where a sequence begins."""
+    of = range(target.gates) if instruction["together"] else [instruction["stream"] % target.gates]
+    for k, (word, lane) in enumerate(zip(nest["word"], nest["lane"], strict=True)):
+        h = [0 if instruction["opens"] and fresh[gate] else states[gate][instruction["first"] + k] for gate in of]
+        lanes = [0] * target.columns
+        lanes[lane : lane + len(h)] = h
+        yield word, ((1 << len(h)) - 1) << lane, lanes
 
 
 def widened(raw: int, instruction: dict, target: Target) -> int:

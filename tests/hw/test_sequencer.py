@@ -11,11 +11,11 @@ from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
 from pipelines import BETWEEN
 
-from fdht.compiler.schedule import schedule
+from fdht.compiler.schedule import Fields, schedule
 from fdht.hw.component import Component
 from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.spec import timing
-from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment, Token
+from fdht.spec.instructions import UNITS, Condition, GateOp, LoaderOp, Segment, Token
 from fdht.spec.pipeline import COMPACT
 from fdht.spec.target import Levels, Target
 
@@ -26,7 +26,13 @@ TARGETS = {
         for name, pipeline in BETWEEN.items()
     },
     "pipelined": Target("test", 2, 2, levels=Levels.each(1), program_words=512),
+    "streams, compact": Target("test", 2, 2, pipeline=COMPACT, levels=Levels.each(1), program_words=512, streams=4),
+    "streams": Target("test", 2, 2, levels=Levels.each(1), program_words=512, streams=4),
+    "gates": Target("test", 2, 2, levels=Levels.each(1), program_words=512, streams=8, gates=2),
 }
+
+OPS = [LoaderOp.LOAD, LoaderOp.ZERO, LoaderOp.COPY, LoaderOp.CLEAR]
+"""Those that are of engines for one sequence too, and take as long whatever comes."""
 
 GIVES = {
     Token.X_FREE: Segment.ARRAY_PROGRAM,
@@ -54,12 +60,34 @@ class Span:
     done: int
 
 
+class Streams:
+    """What is known of the streams, the same all through a run, in the place of fdht.compiler.schedule.Attendance."""
+
+    def __init__(self, target: Target, draw: random.Random):
+        self._gates = target.gates
+        self.known = {name: draw.getrandbits(target.streams) for name in ("present", "stepped", "ended")}
+
+    def takes_part(self, unit: Segment, step: int, fields: Fields) -> dict | None:
+        del step
+        stream, condition = fields["stream"], fields["condition"]
+        if unit is Segment.LOADER_PROGRAM or condition == Condition.ALWAYS:
+            return {}
+        if condition == Condition.PRESENT:
+            met = self.known["present"] >> stream - stream % self._gates & (1 << self._gates) - 1
+        else:
+            met = self.known[{Condition.STEPPED: "stepped", Condition.ENDED: "ended"}[condition]] >> stream & 1
+        return {} if met else None
+
+
 class Sequencers(Component):
     """The sequencers of the three units, around their tokens."""
 
     def __init__(self, target: Target):
         self._target = target
-        self.units = {unit: Sequencer(target, record(target)) for unit, record in UNITS.items()}
+        self.units = {
+            unit: Sequencer(target, record(target), conditional=unit is not Segment.LOADER_PROGRAM)
+            for unit, record in UNITS.items()
+        }
         super().__init__({"run": In(1), "steps": In(16)})
 
     def elaborate(self, platform):
@@ -97,15 +125,21 @@ def random_programs(draw: random.Random, target: Target) -> dict[Segment, list[d
             given.subtract(waits)
             given.update(gives)
             fields |= {"wait": sum(1 << t for t in waits), "give": sum(1 << t for t in gives), "loop_end": 0, "halt": 0}
+            if unit is Segment.LOADER_PROGRAM or draw.random() < 0.6:
+                fields |= {"condition": 0}
             fields |= {
                 "chained": draw.randrange(2) if unit is Segment.ARRAY_PROGRAM and target.pipeline.prefetch else 0
             }
+            if unit is Segment.ARRAY_PROGRAM and target.streams > 1:
+                fields |= {"chained": 0} if fields["condition"] else {}
+                if target.pipeline.prefetch:
+                    fields |= {"lag": draw.choice([0, 0, 0, 1, 2, 3, 30, 255]) if programs[unit] else 0}
             if unit is Segment.GATE_PROGRAM:
                 units = draw.randrange(1, 4)
                 fields |= {"op": draw.choice(list(GateOp)), "delay": draw.choice([0, 0, 1, 5, 40])}
                 fields |= {"first": 5, "last": 5 + units - 1}
             if unit is Segment.LOADER_PROGRAM:
-                fields |= {"op": draw.choice(list(LoaderOp)), "count": draw.randrange(30)}
+                fields |= {"op": draw.choice(OPS), "count": draw.randrange(30)}
             programs[unit].append(fields)
     for unit, program in programs.items():
         program[before[unit] + body[unit] - 1]["loop_end"] = 1
@@ -116,16 +150,24 @@ def random_programs(draw: random.Random, target: Target) -> dict[Segment, list[d
 
 
 @pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-def test_every_instruction_in_its_cycle(target):
-    """Starts, tokens, what is handed over and for how long, the last step, and when each unit is at rest."""
+def test_every_instruction_in_its_cycle(target, monkeypatch):
+    """Starts, tokens, what is handed over and for how long, the last step, what is skipped, and when each unit is at
+    rest.
+    """
     seen: Counter[str] = Counter()
     for seed in range(10):
-        check_random_programs(random.Random(seed), target, seen)
-    few = {name for name in ("late by a token", "given early", "delayed", "steps", "given twice") if seen[name] < 3}
+        draw = random.Random(seed)
+        streams = Streams(target, draw)
+        monkeypatch.setattr("fdht.compiler.schedule.Attendance", lambda *_, of=streams: of)
+        check_random_programs(draw, target, streams, seen)
+    wanted = ["late by a token", "given early", "delayed", "steps", "given twice"]
+    wanted += [f"{unit.name} skipped" for unit in (Segment.ARRAY_PROGRAM, Segment.GATE_PROGRAM) if target.streams > 1]
+    wanted += ["lagging", "long done"] if target.streams > 1 and target.pipeline.prefetch else []
+    few = {name for name in wanted if seen[name] < 3}
     assert not few and (seen["two under way"] >= 3) == target.pipeline.prefetch
 
 
-def check_random_programs(draw: random.Random, target: Target, seen: Counter[str]) -> None:
+def check_random_programs(draw: random.Random, target: Target, streams: Streams, seen: Counter[str]) -> None:
     programs, steps = random_programs(draw, target), draw.choice([1, 2, 3])
     spans: dict[int, Span] = {}
     for fields in programs[Segment.ARRAY_PROGRAM]:
@@ -134,6 +176,10 @@ def check_random_programs(draw: random.Random, target: Target, seen: Counter[str
     predicted = schedule(programs, target, steps, contraction=lambda fields: spans[id(fields)])
     expected = {unit: [entry for entry in predicted if entry[0] is unit] for unit in UNITS}
     dut = Sequencers(target)
+
+    def skipped(unit: Segment, fields: Fields) -> bool:
+        return streams.takes_part(unit, 0, fields) is None
+
     started = {unit: [] for unit in UNITS}
     array = expected[Segment.ARRAY_PROGRAM]
     every = [fields for _, _, fields, *_ in predicted]
@@ -148,6 +194,13 @@ def check_random_programs(draw: random.Random, target: Target, seen: Counter[str
     seen["delayed"] += any(fields.get("delay") for fields in every)
     seen["two under way"] += any(start < done for (*_, done), (*_, start, _) in pairwise(array))
     seen["steps"] += steps > 1
+    for (_, _, one, since, until), (_, _, fields, start, _) in pairwise(array):
+        if fields["chained"] and target.streams > 1:
+            issued = since + (timing.KEPT if skipped(Segment.ARRAY_PROGRAM, one) else spans[id(one)].issued)
+            seen["lagging"] += start == issued + fields["lag"] + timing.start(target) and fields["lag"] > 0
+            seen["long done"] += start > until + timing.start(target)
+    for unit, _, fields, *_ in predicted:
+        seen[f"{unit.name} skipped"] += skipped(unit, fields)
     seen["given twice"] += any(fields["give"].bit_count() > 1 for fields in every)
 
     async def bench(ctx):
@@ -158,6 +211,9 @@ def check_random_programs(draw: random.Random, target: Target, seen: Counter[str
                     ctx.set(getattr(sequencer.fill, member), value)
                 await ctx.tick()
             ctx.set(sequencer.fill.enable, 0)
+            if target.streams > 1 and unit is not Segment.LOADER_PROGRAM:
+                for name, known in streams.known.items():
+                    ctx.set(getattr(sequencer, name), known)
         assert not any(ctx.get(sequencer.busy) for sequencer in dut.units.values())
         ctx.set(dut.steps, steps)
         ctx.set(dut.run, 1)
@@ -166,9 +222,10 @@ def check_random_programs(draw: random.Random, target: Target, seen: Counter[str
         # The engine's programs begin `begin` cycles after its `start`, in whose cycle 0 the schedule begins.
         for now in range(timing.begin(target), end):
             for unit, sequencer in dut.units.items():  # what the units say
-                ctx.set(sequencer.done, any(done == now for *_, done in expected[unit]))
+                at_work = [entry for entry in expected[unit] if not skipped(unit, entry[2])]
+                ctx.set(sequencer.done, any(done == now for *_, done in at_work))
                 if unit is Segment.ARRAY_PROGRAM:
-                    issued = any(start + spans[id(fields)].issued == now for _, _, fields, start, _ in expected[unit])
+                    issued = any(start + spans[id(fields)].issued == now for _, _, fields, start, _ in at_work)
                     ctx.set(sequencer.issued, issued)
             for unit, sequencer in dut.units.items():
                 starts = {start: k for k, (*_, start, _) in enumerate(expected[unit])}
@@ -188,6 +245,8 @@ def check_random_programs(draw: random.Random, target: Target, seen: Counter[str
                     held[unit] = (UNITS[unit](target).pack(fields), now, min(done, following - 1))
                     started[unit].append(number)
                     assert ctx.get(sequencer.final_step) == (step == steps - 1)
+                    if target.streams > 1 and unit is not Segment.LOADER_PROGRAM:
+                        assert ctx.get(sequencer.skip) == skipped(unit, fields)
                 handed, since, until = held[unit]
                 if handed and since <= now <= until:
                     assert ctx.get(Value.cast(sequencer.instruction)) == handed, f"{unit.name} in cycle {now}"
