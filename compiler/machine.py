@@ -109,8 +109,8 @@ class Run:
 
 @dataclass
 class Memory:
-    """What a run leaves behind: scratchpad and result memory (words × Q), hidden and cell states; where several gates are
-    computed side by side, those of each after those of the one before.
+    """What a run leaves behind: scratchpad and result memory (words × Q), hidden and cell states; where several gates
+    are computed side by side, those of each after those of the one before.
     """
 
     scratchpad: np.ndarray

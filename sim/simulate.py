@@ -67,7 +67,8 @@ class Job:
         keep: each clip goes on with the states the clip before ended with.
         pauses: a seed; inputs and outputs then pause at random and cycles are not compared.
         load: an image to load in place of `image` (for tests of the tests).
-        frames: of an image of several streams, clip by clip whose frames the steps are, in the order in which they come.
+        frames: of an image of several streams, clip by clip whose frames the steps are, in the order in which they
+            come.
     """
 
     image: Image
