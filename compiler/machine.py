@@ -425,4 +425,6 @@ def _no_events() -> Events:
 def _join(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Events:
     if not parts:
         return _no_events()
-    return Events(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    cycle, where, data = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(cycle, kind="stable")  # several gates write at once
+    return Events(cycle[order], where[order], data[order])

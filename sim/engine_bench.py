@@ -291,8 +291,8 @@ class Bench:
 
 
 def beats(clip: np.ndarray, image: Image, frames: list[Frame] | None = None) -> list[int]:
-    """The beats of the input stream for a clip of raw words (steps × N): each step fills whole ones, and the word in front
-    of a stream's frame fills one.
+    """The beats of the input stream for a clip of raw words (steps × N): each step fills whole ones, and
+    so does the word in front of a stream's frame.
     """
     lanes, width = image.target.input_lanes, image.target.input_width
     sent = in_sending_order(clip, image.order).astype(np.int64)
