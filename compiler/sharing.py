@@ -9,6 +9,7 @@ work on the next. The integers of a stream depend on neither.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region
 from fdht.spec.network import TensorNetwork
 from fdht.spec.target import Target
@@ -57,24 +58,28 @@ def sharings(layers: Sequence[LSTMSpec], streams: int, target: Target) -> Iterat
     """The ways in which so many streams may share an engine; one, if there are none.
 
     What goes from layer to layer, or is added to z, goes for all streams at once: they are one group.
+
+    Raises:
+        SpecError: there is none.
     """
     if not streams:
         yield ALONE
         return
+    headed, whole = layers[-1].classes > 0, len(layers) > 1 or layers[0].recurrent is not None
     together = {-(-(-(-streams // groups)) // target.gates) * target.gates for groups in range(1, streams + 1)}
-    sizes = [(size, 1) for size in sorted(together, reverse=True)]
+    found = [Sharing(streams, size) for size in sorted(together, reverse=True) if headed or target.gates == 1]
     if target.gates > 1 and streams * target.gates <= target.streams:
-        sizes.append((1, target.gates))
-    for size, apart in sizes:
-        of_size = Sharing(streams, size, apart=apart)
-        if of_size.groups > 1 and (len(layers) > 1 or layers[0].recurrent is not None):
-            continue
-        headed = layers[-1].classes > 0 and of_size.groups > 1
-        yield from (
-            replace(of_size, woven=woven, early=early)
-            for woven in range(1, min(of_size.groups, MOST_WOVEN) + 1)
-            for early in (False, True)[: 1 + headed]
+        found.append(Sharing(streams, apart=target.gates))
+    found = [each for each in found if each.groups == 1 or not whole]
+    if not found:  # h of the first alone is sent
+        raise SpecError(
+            f"{streams} streams of a model without a head, on target {target.name}, which computes the gates of "
+            f"{target.gates} side by side; give the model a head, or take a target with gates = 1, or fewer streams"
         )
+    for each in found:
+        woven = range(1, min(each.groups, MOST_WOVEN) + 1)
+        early = (False, True) if headed and each.groups > 1 else (False,)
+        yield from (replace(each, woven=count, early=when) for count in woven for when in early)
 
 
 class _Network(TensorNetwork):
