@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,8 +114,15 @@ def run(
 ) -> dict:
     """Runs a test of axi_bench on a target; returns its report."""
     made = case(name, task)
-    made.image.save(tmp_path / "model.image")
-    np.savez(tmp_path / "case.npz", **made.arrays, **counts)
+    return run_on(tmp_path, TARGETS[name], made.image, test, simulator, **made.arrays, **counts)
+
+
+def run_on(
+    tmp_path: Path, target: Target, image: Image, test: str, simulator: Simulator | None = None, **arrays: Any
+) -> dict:
+    """Runs a test of axi_bench with an image; returns its report."""
+    image.save(tmp_path / "model.image")
+    np.savez(tmp_path / "case.npz", **arrays)
     here = Path(__file__).resolve()
     variables = {
         "FDHT_AXI": str(tmp_path),
@@ -122,7 +130,7 @@ def run(
         "COCOTB_TEST_FILTER": rf"\.{test}$",
         "PYTHONPATH": os.pathsep.join((str(here.parents[2]), str(here.parent))),
     }
-    run_module(simulator or built(TARGETS[name]), "axi_bench", tmp_path, variables)
+    run_module(simulator or built(target), "axi_bench", tmp_path, variables)
     assert get_results(tmp_path / RESULTS) == (1, 0), (tmp_path / LOG).read_text()[-6000:]
     report = tmp_path / "report.json"
     return json.loads(report.read_text()) if report.exists() else {}
