@@ -26,7 +26,7 @@ from fdht.spec.task import Task
 _FLAGS = tuple(field.name for field in fields(Frame) if field.name != "stream")
 """What tuser of s_axis_x says of a stream's frame, from bit 0 on."""
 
-SEVERAL = "†: only in blocks whose engine has several streams; elsewhere there is no such register, and such a bit reads as 0."
+SEVERAL = "†: only in blocks whose engine has several streams; in others there is no such register or field."
 """What the mark in the register map means."""
 
 Port = tuple[str, str, int]
@@ -62,9 +62,8 @@ def registers_page(registers: Iterable[Register] = REGISTERS, level: int = 1) ->
         address = f"0x{OFFSET[register.name]:02X}"
         if _lone(register):
             (field,) = register.fields
-            lines.append(
-                f"| {address} | {register.name} | {field.bits} | | {field.access.value} | {register.text}{_mark(field)} |"
-            )
+            access, text = field.access.value, f"{register.text}{_mark(field)}"
+            lines.append(f"| {address} | {register.name} | {field.bits} | | {access} | {text} |")
             continue
         lines.append(f"| {address} | {register.name} | | | | {register.text} |")
         lines += [f"| | | {f.bits} | {f.name} | {f.access.value} | {f.text}{_mark(f)} |" for f in register.fields]

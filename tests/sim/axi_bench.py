@@ -611,7 +611,8 @@ async def streams(dut) -> None:
     """Frames of several streams, which begin and end as they like, with random pauses on every channel: in one run of
     all rounds; in runs that follow each other, of as many rounds as divide them, and of one.
     """
-    block, arrivals, draw = await Block.start(dut, pauses=True), Arrivals.read(), random.Random(SEED)
+    block, arrivals, draw = await Block.start(dut, pauses=False), Arrivals.read(), random.Random(SEED)
+    block.pause()
     lengths = [arrivals.rounds, 1, next(n for n in (2, 3, 5, 7, arrivals.rounds) if arrivals.rounds % n == 0)]
     await block.write("IRQ_ENABLE", mask("IRQ_ENABLE", "PACKET"))
 
@@ -675,7 +676,8 @@ async def strangers(dut) -> None:
     """Frames of streams that there are not, and of a wrong length: the first are dropped, the others mark their stream;
     what is of the other streams is as ever.
     """
-    block, arrivals, draw = await Block.start(dut, pauses=True), Arrivals.read(), random.Random(SEED)
+    block, arrivals, draw = await Block.start(dut, pauses=False), Arrivals.read(), random.Random(SEED)
+    block.pause()
     count, most = block.image.streams, (1 << len(dut.s_axis_x_tid)) - 1
     victim, inputs = arrivals.sent[0][0], block.image.inputs
     first = next(k for k, (frame, _) in enumerate(arrivals.frames) if frame.stream == victim)
@@ -706,7 +708,8 @@ async def strangers(dut) -> None:
 @cocotb.test()
 async def stream_resets(dut) -> None:
     """RESET at any time among the frames of streams: the packet under way ends, and all is right again."""
-    block, arrivals, draw = await Block.start(dut, pauses=True), Arrivals.read(), random.Random(SEED)
+    block, arrivals, draw = await Block.start(dut, pauses=False), Arrivals.read(), random.Random(SEED)
+    block.pause()
     await block.write("STEPS", arrivals.rounds)
     for turn in range(int(block.case["resets"])):
         await block.write("CONTROL", mask("CONTROL", "AUTO", *_options()))

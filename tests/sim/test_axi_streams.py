@@ -23,7 +23,7 @@ from fdht.spec.task import Task
 TARGET = Target("streams", 2, 4, factor_width=8, input_lanes=4, bank_words=256, factor_words=1024, result_words=256,
                 bias_words=256, hidden=64, program_words=1024, levels=Levels.each(8), streams=8, gates=2)  # fmt: skip
 
-FRAMES = 24
+FRAMES = 16
 
 
 def arrivals(rng: np.random.Generator, streams: int) -> list[Frame]:
