@@ -38,9 +38,13 @@ TARGETS = {
         Target("compact", 4, 1, factor_width=8, pipeline=COMPACT, single_port=True, input_width=12, bank_words=256,
                factor_words=1024, result_words=256, bias_words=256, hidden=32, program_words=512,
                levels=Levels.each(8)),
+        Target("streams", 2, 4, factor_width=8, input_lanes=4, bank_words=256, factor_words=1024, result_words=256,
+               bias_words=256, hidden=64, program_words=1024, levels=Levels.each(8), streams=8, gates=2),
     )
 }  # fmt: skip
-"""Eight-bit pixels, four at once, and twelve-bit words one by one in an engine without buffers around it."""
+"""Eight-bit pixels, four at once, and twelve-bit words one by one in an engine without buffers around it; and an engine
+of several streams.
+"""
 
 CLIPS, STEPS, BUILD_ID = 4, 3, 0x600D
 
@@ -164,6 +168,19 @@ def test_a_head_after_every_step(tmp_path, test):
 def test_a_head_after_the_last_step_frame_by_frame(tmp_path):
     """A run of one step, whose states are kept, has its class after every frame, whatever the task."""
     run(tmp_path, "wide", "frame_by_frame")
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "registers",
+        "wrong_lengths",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("clips", "states", "resets")),
+    ],
+)
+def test_one_sequence_where_several_streams_might_be(tmp_path, test):
+    """An image of one sequence finds the block as it is elsewhere."""
+    run(tmp_path, "streams", test, runs=CLIPS, resets=2)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bundles import random_bundle, with_task
 from occurrences import SEED
-from test_axi import run_on
+from test_axi import TARGETS, run_on
 
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
@@ -17,12 +17,9 @@ from fdht.model.golden import GoldenLSTM
 from fdht.spec.bundle import Bundle
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.streams import Frame, rounds
-from fdht.spec.target import Levels, Target
 from fdht.spec.task import Task
 
-TARGET = Target("streams", 2, 4, factor_width=8, input_lanes=4, bank_words=256, factor_words=1024, result_words=256,
-                bias_words=256, hidden=64, program_words=1024, levels=Levels.each(8), streams=8, gates=2)  # fmt: skip
-
+TARGET = TARGETS["streams"]
 FRAMES = 16
 
 
