@@ -13,13 +13,14 @@ from fdht.compiler.nest import Loop, encode_nest, merge, walk
 from fdht.compiler.program import ArrayInstruction, GateInstruction, LoaderInstruction, StepPrograms
 from fdht.compiler.resolved import Resolved
 from fdht.compiler.segments import Segments, pack
-from fdht.compiler.sharing import STREAM, of_stream
+from fdht.compiler.sharing import STREAM, Sharing, of_stream
 from fdht.spec import timing
 from fdht.spec.activation import table_words
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import CapacityError, Resource, SpecError
 from fdht.spec.formats import Formats
 from fdht.spec.instructions import (
+    TOKEN_BITS,
     UNITS,
     WORD,
     Condition,
@@ -27,7 +28,6 @@ from fdht.spec.instructions import (
     LoaderOp,
     Segment,
     Token,
-    array_instruction,
     gate_instruction,
     loader_instruction,
 )
@@ -427,7 +427,10 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[Arr
     program[-1] = program[-1].halting()
     if target.pipeline.prefetch:
         previous = [program[in_loop - 1], *program[:-1]]  # the loop's first follows its last
-        program = [_chained(other, instruction, target) for other, instruction in zip(previous, program, strict=True)]
+        program = [
+            replace(instruction, chained=int(_can_chain(other, instruction, target)))
+            for other, instruction in zip(previous, program, strict=True)
+        ]
     return program
 
 
@@ -436,40 +439,42 @@ def _array_of_streams(
 ) -> tuple[list[ArrayInstruction], list[ArrayInstruction]]:
     """The array's instructions in the loop and behind it, from those of the first group and the head of stream 0.
 
-    The heads of a set of groups come after the stages of the next one, while whose z is on its way the gate unit is
-    through with the set before. So those of the last set come after the first one's in the next turn.
+    The heads of a group come with the last stage of the next one: by then the gate unit is through with the group
+    before. So those of the last group come with that of the first one in the next turn.
     """
     sharing, every_step = step.resolved.sharing, step.resolved.layers[-1].task.every_step
-    in_tiles = sum(work.of[0] == 0 and work.of[1] < step.chains[0].tiled for work in works)
     of_heads = list[list[ArrayInstruction]]()
-    of_sets = list[list[ArrayInstruction]]()
-    for number in range(sharing.sets):
-        groups = range(number * sharing.woven, min((number + 1) * sharing.woven, sharing.groups))
-        of_sets.append(_woven([[_of_group(each, step, group) for each in program] for group in groups], in_tiles))
-        own = [_head_of(head, step, stream, every_step) for head in heads for g in groups for stream in sharing.of(g)]
+    for group in range(sharing.groups):
+        own = [_head_of(head, step, stream, every_step) for head in heads for stream in sharing.of(group)]
         of_heads.append([own[0].waiting(Token.H_READY), *own[1:]] if own else [])
-    if sharing.sets == 1:
-        return [*of_sets[0], *of_heads[0]], []
-    body = [instruction for k in range(sharing.sets) for instruction in (*of_sets[k], *of_heads[k - 1])]
-    return body, of_heads[-1]
+    in_tiles = sum(work.of[0] == 0 and work.of[1] < step.chains[0].tiled for work in works)
+    body = list[ArrayInstruction]()
+    for group, number in _order(sharing, len(program), in_tiles):
+        stage, last = _of_group(program[number], step, group), number + 1 == len(program)
+        with_it = of_heads[group - 1] if last else []
+        body += [*with_it, stage] if sharing.early else [stage, *with_it]
+    return body, of_heads[-1] if sharing.groups > 1 else []
 
 
-def _woven(programs: list[list[ArrayInstruction]], in_tiles: int) -> list[ArrayInstruction]:
-    """The instructions of several groups. Those of one come between those of the next, each after one that came before
-    it in its own group. Tiles come group by group, as their inputs do; what follows the tiles of one group is spread
-    among those of the next.
+def _order(sharing: Sharing, instructions: int, in_tiles: int) -> list[tuple[int, int]]:
+    """Groups, and numbers of their instructions, in the order in which they are carried out.
+
+    The instructions of a group that is woven with the next one come between those of that, each after one that came
+    before it in its own group. Tiles come group by group, as their inputs do; what follows the tiles of one group is
+    spread among those of the next.
     """
 
-    def place(group: int, number: int) -> tuple[float, int]:
+    def place(group: int, number: int) -> tuple[int, float, int]:
+        of_set, member = divmod(group, sharing.woven)
         if not in_tiles:
-            return group + number, -group
+            return of_set, member + number, -member
         if number < in_tiles:
-            return group * in_tiles + number, group
-        rest = len(programs[group]) - in_tiles
-        return (group + 1) * in_tiles + (number - in_tiles + 0.5) * max(in_tiles, rest) / rest - 0.5, group
+            return of_set, member * in_tiles + number, member
+        rest = instructions - in_tiles
+        return of_set, (member + 1) * in_tiles + (number - in_tiles + 0.5) * max(in_tiles, rest) / rest - 0.5, member
 
-    places = [(place(g, k), g, k) for g, program in enumerate(programs) for k in range(len(program))]
-    return [programs[g][k] for _, g, k in sorted(places)]
+    every = [(group, number) for group in range(sharing.groups) for number in range(instructions)]
+    return sorted(every, key=lambda each: place(*each))
 
 
 def _of_group(instruction: ArrayInstruction, step: StepMap, group: int) -> ArrayInstruction:
@@ -489,28 +494,26 @@ def _head_of(head: ArrayInstruction, step: StepMap, stream: int, every_step: boo
     return replace(
         head,
         read={**read, "factor": read["factor"] + step.unit(stream)},
-        write={**write, "word": write["word"] + stream * step.logits_words},
+        write={**write, "word": write["word"] + step.logits_of(stream)},
         stream=stream,
         condition=Condition.STEPPED if every_step else Condition.ENDED,
     )
 
 
-def _chained(previous: ArrayInstruction, instruction: ArrayInstruction, target: Target) -> ArrayInstruction:
-    """An array instruction that, if it may, reads its operands while the one before it drains."""
+def _can_chain(previous: ArrayInstruction, instruction: ArrayInstruction, target: Target) -> bool:
+    """Whether an array instruction may read its operands while the one before it drains."""
     if instruction.condition != Condition.ALWAYS:  # if it is not carried out, it is done at once
-        return instruction
+        return False
     read = instruction.read
     depth = prod(level["count"] + 1 for level in read["levels"][: instruction.reduction + 1])
-    lag = max(timing.least_chained(target, bool(previous.transpose)) - depth, 0)
-    if lag >> array_instruction(target).fields["lag"].bits:
-        return instruction
-    chained = replace(instruction, chained=1, lag=lag)
+    if depth < timing.least_chained(target, bool(previous.transpose)):
+        return False
     if previous.to_results:
-        return chained
+        return True
     written, wanted = np.unique(walk(previous.write)["word"]), np.unique(walk(read)["data"])
     if target.single_port:
         written, wanted = np.unique(written // target.bank_words), np.unique(wanted // target.bank_words)
-    return instruction if np.intersect1d(written, wanted, assume_unique=True).size else chained
+    return len(np.intersect1d(written, wanted, assume_unique=True)) == 0
 
 
 def _loader_program(step: StepMap, formats: Formats | None) -> list[LoaderInstruction]:
@@ -587,6 +590,11 @@ def _load_of_group(
         yield replace(instruction, nest={**nest, "word": step.of_group(nest["word"], group)})
 
 
+def _beside(streams: range, step: StepMap) -> range:
+    """Of the streams of a group, the first of each set whose gates are computed side by side."""
+    return streams[:: step.resolved.target.gates] if step.resolved.sharing.apart == 1 else streams
+
+
 def _copies(
     step: StepMap, group: int, chain: Chain, region: Region, data: Layout, unit: int, opens: bool
 ) -> list[LoaderInstruction]:
@@ -599,14 +607,14 @@ def _copies(
     target, sharing, names = step.resolved.target, step.resolved.sharing, chain.network.inputs
     streams = sharing.of(group)
     result = []
-    for stream in streams[:: target.gates]:
+    for stream in _beside(streams, step):
         nest = region_nest(of_stream(region, names, stream - streams[0]), names, data, target, target.levels.x)
         result.append(
             LoaderInstruction(
                 op=LoaderOp.COPY,
                 stream=stream,
                 opens=int(opens and sharing.streams > 0),
-                together=int(target.gates > 1 and sharing.streams > 0),
+                together=int(sharing.together > 1 and target.gates > 1),
                 first=step.unit(stream) + unit,
                 count=region.count - 1,
                 nest=nest,
@@ -690,54 +698,47 @@ def _emit(step: StepMap) -> GateInstruction:
 
 
 def _gates_of_streams(step: StepMap) -> list[GateInstruction]:
-    """STATE of all streams of each group; then in the loop, set by set, STEP of every layer and stream, and EMIT of the
-    streams whose heads the array has had its turn with (see _array_of_streams).
+    """STATE of all streams of each group; then in the loop, group by group, STEP of every layer and stream, and EMIT of
+    the streams of the group before, whose heads the array has computed meanwhile (see _array_of_streams).
     """
     layers, target, sharing = step.resolved.layers, step.resolved.target, step.resolved.sharing
     top, every_step, units = layers[-1], layers[-1].task.every_step, sum(spec.hidden for spec in layers)
-    states, of_sets, of_emits = list[GateInstruction](), list[list[GateInstruction]](), list[list[GateInstruction]]()
+    states, of_groups, of_emits = list[GateInstruction](), list[list[GateInstruction]](), list[list[GateInstruction]]()
     for group in range(sharing.groups):
         streams = sharing.of(group)
         first, last = step.unit(streams[0]), step.unit(streams[-1]) + units - 1
         state = replace(_update(step, 0, 0, first), op=GateOp.STATE, last=last, top=0)
         states.append(state.giving(Token.H_DONE))
-    # h of a set is read by its heads, and c of a stream may follow h: so nothing of a stream leaves but its logits.
     recurrent = any(spec.recurrent is not None for spec in layers)
-    for number in range(sharing.sets):
-        groups = range(number * sharing.woven, min((number + 1) * sharing.woven, sharing.groups))
+    for group in range(sharing.groups):
+        streams, below = sharing.of(group), 0
         updates, emits = list[GateInstruction](), list[GateInstruction]()
-        for group in groups:
-            streams = sharing.of(group)
-            below = 0
-            for layer, spec in enumerate(layers):
-                own = list[GateInstruction]()
-                for stream in streams[:: target.gates]:
-                    update = _update(step, layer, stream - streams[0], step.unit(stream) + below)
-                    z = {**update.z, "word": update.z["word"] + group * step.z_words}
-                    sends = int(spec is top and not top.classes)
-                    own.append(replace(update, z=z, stream=stream, condition=Condition.PRESENT, top=sends))
-                below += spec.hidden
-                own[0] = own[0].waiting(Token.Z_READY)
-                late = spec is top and top.classes and recurrent  # what is added to is read in the place of logits
-                own[-1] = own[-1] if late else own[-1].giving(Token.H_DONE)
-                updates += own
-            for stream in streams if top.classes else ():
-                emit = _emit(step).waiting(Token.LOGITS_READY)
-                z = {**emit.z, "word": emit.z["word"] + stream * step.logits_words}
-                condition = Condition.STEPPED if every_step else Condition.ENDED
-                emits.append(replace(emit, z=z, stream=stream, condition=condition))
-            if emits and recurrent:
-                emits[-1] = emits[-1].giving(Token.H_DONE)
+        for layer, spec in enumerate(layers):
+            own = list[GateInstruction]()
+            for stream in _beside(streams, step):
+                update = _update(step, layer, stream - streams[0], step.unit(stream) + below)
+                z = {**update.z, "word": update.z["word"] + group * step.z_words}
+                sends = int(spec is top and not top.classes)
+                own.append(replace(update, z=z, stream=stream, condition=Condition.PRESENT, top=sends))
+            below += spec.hidden
+            own[0] = own[0].waiting(Token.Z_READY)
+            late = spec is top and top.classes and recurrent  # what is added to is read in the place of logits
+            own[-1] = own[-1] if late else own[-1].giving(Token.H_DONE)
+            updates += own
         if top.classes:
             updates[-1] = updates[-1].giving(Token.H_READY)
-        of_sets.append(updates)
+            for stream in streams:
+                emit = _emit(step).waiting(Token.LOGITS_READY)
+                z = {**emit.z, "word": emit.z["word"] + step.logits_of(stream)}
+                condition = Condition.STEPPED if every_step else Condition.ENDED
+                emits.append(replace(emit, z=z, stream=stream, condition=condition))
+            emits[-1] = emits[-1].giving(Token.H_DONE) if recurrent else emits[-1]
+        of_groups.append(updates)
         of_emits.append(emits)
-    if sharing.sets == 1:
-        body, after = [*of_sets[0], *of_emits[0]], []
-    else:
-        body = [each for k in range(sharing.sets) for each in (*of_sets[k], *of_emits[k - 1])]
-        after = of_emits[-1]
-        states[-1] = states[-1].giving(Token.H_READY) if top.classes else states[-1]
+    body = [each for group in range(sharing.groups) for each in (*of_groups[group], *of_emits[group - 1])]
+    after = of_emits[-1] if sharing.groups > 1 else []
+    if sharing.groups > 1 and top.classes:
+        states[-1] = states[-1].giving(Token.H_READY)
     body[-1] = body[-1].ending_loop(len(states) * gate_instruction(target).words)
     program = [*states, *body, *after]
     return [*program[:-1], program[-1].halting()]
@@ -770,6 +771,15 @@ def check_programs(programs: StepPrograms, target: Target) -> None:
     """Refuses programs that are longer than their memories."""
     for segment, program in programs.items():
         check_room(PROGRAM_WORDS[segment], len(program) * UNITS[segment](target).words, target.program_words)
+
+
+def check_tokens(step: StepMap) -> None:
+    """Refuses streams of which more tokens are given at once than are counted: of every place for inputs, and of every
+    group, before the first step; of the logits of a group.
+    """
+    sharing, most = step.resolved.sharing, (1 << TOKEN_BITS) - 1
+    if sharing.streams:
+        check_room(Resource.TOKENS, max(sharing.groups * len(step.slots), sharing.together), most)
 
 
 def check_room(memory: Resource, needed: int, available: int, named: str = "") -> None:

@@ -1,6 +1,7 @@
 """The image: a bundle compiled for one target."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, dump
 from fdht.spec.scaling import Scaling
-from fdht.spec.streams import check_streams
+from fdht.spec.streams import Frame, check_streams, rounds
 from fdht.spec.target import Target
 from fdht.spec.task import OutputScaling, Task, check_outputs
 
@@ -53,6 +54,7 @@ class Image:
         scaling: how real values become raw words; None where these are what there is.
         streams: sequences that it serves at the same time (see fdht.spec.streams); 0 for one, whose frames come without
             a word in front.
+        apart: from the number by which the engine knows one of them to that of the next.
     """
 
     target: Target
@@ -73,6 +75,7 @@ class Image:
     outputs: OutputScaling | None = None
     scaling: Scaling | None = None
     streams: int = 0
+    apart: int = 1
 
     @cached_property
     def machine(self) -> Machine:
@@ -86,6 +89,18 @@ class Image:
     def cycles(self, steps: int) -> int:
         """Predicted cycles of a run with inputs and outputs always ready."""
         return self.machine.cycles(steps)
+
+    def known(self, frames: Iterable[Frame]) -> list[Frame]:
+        """Frames as the engine knows their streams.
+
+        Raises:
+            SpecError: one is of a stream that the image does not have.
+        """
+        return [
+            replace(frame, stream=frame.stream * self.apart)
+            for each in rounds(frames, self.streams)
+            for frame in each.values()
+        ]
 
     def utilisation(self, steps: int) -> float:
         """Useful multiplications ÷ (multipliers × cycles) of a whole run."""
@@ -149,6 +164,7 @@ class Image:
             classes=self.classes,
             every_step=self.task.every_step,
             streams=self.streams,
+            apart=self.apart,
         )
 
 
@@ -172,6 +188,7 @@ class _Description(Checked):
     outputs: OutputScaling | None
     scaling: Scaling | None
     streams: Annotated[int, Field(ge=0)] = 0
+    apart: Annotated[int, Field(ge=1)] = 1
 
 
 def _bytes(target: Target, segment: Segment) -> int:
@@ -275,6 +292,7 @@ def compile_bundle(
         bundle.outputs,
         bundle.scaling,
         step.resolved.sharing.streams,
+        step.resolved.sharing.apart,
     )
 
 

@@ -109,8 +109,8 @@ class Run:
 
 @dataclass
 class Memory:
-    """What a run leaves behind: scratchpad and result memory (words × Q), hidden and cell states; where several gates are
-    computed side by side, those of each after those of the one before.
+    """What a run leaves behind: scratchpad and result memory (words × Q), hidden and cell states; where several gates
+    are computed side by side, those of each after those of the one before.
     """
 
     scratchpad: np.ndarray
@@ -425,4 +425,6 @@ def _no_events() -> Events:
 def _join(parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Events:
     if not parts:
         return _no_events()
-    return Events(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    cycle, where, data = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(cycle, kind="stable")  # several gates write at once
+    return Events(cycle[order], where[order], data[order])

@@ -133,6 +133,10 @@ class StepMap:
             return address + group * self.distance
         return address + group % self.resolved.sharing.woven * self.room_words
 
+    def logits_of(self, stream: int) -> int:
+        """First result word of the logits of a stream, counted from that of stream 0."""
+        return stream // self.resolved.sharing.apart * self.logits_words
+
     def unit(self, stream: int) -> int:
         """Number of a stream's first unit."""
         return stream // self.resolved.target.gates * sum(spec.hidden for spec in self.resolved.layers)
@@ -159,7 +163,8 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
     """
     layers, listed, lanes, target = resolved.layers, resolved.stages, resolved.lanes, resolved.target
     sharing = resolved.sharing
-    own = sum(spec.hidden for spec in layers) * -(-(sharing.streams or 1) // target.gates)  # of one gate unit's states
+    states = -(-(sharing.streams or 1) * sharing.apart // target.gates)  # of streams, beside each other
+    own = sum(spec.hidden for spec in layers) * states
     if own > target.hidden // target.gates:
         units = own * target.gates
         raise CapacityError(Resource.HIDDEN_UNITS, units, target.hidden, "choose a larger target or a smaller model")

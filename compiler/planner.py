@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fdht.compiler.allocation import least
 from fdht.compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
-from fdht.compiler.assembler import check_programs, instructions, stage_nests
+from fdht.compiler.assembler import check_programs, check_tokens, instructions, stage_nests
 from fdht.compiler.lanes import (
     FACTOR_PRICES,
     SMALLER,
@@ -251,6 +251,7 @@ def ways(resolved: Resolved) -> tuple[list[Way], CapacityError | None]:
             step = map_step(resolved, tiling)
             programs = overlapped(instructions(step), target)
             check_programs(programs, target)
+            check_tokens(step)
         except CapacityError as error:
             refusal = min(refusal or error, error, key=_farther)
         else:

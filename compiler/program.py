@@ -59,7 +59,6 @@ class ArrayInstruction(Instruction):
     """See fdht.spec.instructions.array_instruction."""
 
     read: Mapping[str, Any]
-    lag: int = 0
     reduction: int
     hidden: int
     rows: int

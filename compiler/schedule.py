@@ -85,7 +85,7 @@ def schedule(
             if any(taken[token] >= len(given[token]) for token in waits):
                 continue
             (_, earlier), (issued, last) = past[unit]
-            free = max(earlier, issued + instruction.get("lag", 0)) if instruction["chained"] else last
+            free = max(earlier, issued) if instruction["chained"] else last
             there = max([fetched[unit], *(given[token][taken[token]] + timing.token(target) for token in waits)])
             start = max(there + instruction.get("delay", 0), free) + timing.start(target)
             for token in waits:

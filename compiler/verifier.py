@@ -37,21 +37,28 @@ _PIECE = 1 << 20
 
 
 def verify(
-    machine: Machine, *, inputs: int, hidden: int, classes: int, every_step: bool = False, streams: int = 0
+    machine: Machine,
+    *,
+    inputs: int,
+    hidden: int,
+    classes: int,
+    every_step: bool = False,
+    streams: int = 0,
+    apart: int = 1,
 ) -> None:
     """Checks the programs of a machine.
 
     Args:
         inputs: raw words of a frame. hidden: units of all layers together. classes: logits; 0 for no head.
         every_step: logits are sent after every step, not after the last one.
-        streams: that are served at the same time; 0 for one sequence alone.
+        streams: that are served at the same time; 0 for one sequence alone. apart: from the number of one to the next.
 
     Raises:
         SpecError: the first thing that cannot be; says in which instruction.
     """
     target = machine.target
-    check_streams(streams, target)
-    hidden *= -(-max(streams, 1) // target.gates)
+    check_streams(streams * apart, target)
+    hidden *= -(-max(streams, 1) * apart // target.gates)
     if hidden > target.hidden // target.gates:
         raise SpecError(f"{hidden} hidden units, where the target has cell states for {target.hidden // target.gates}")
     for unit, check in _CHECKS.items():
@@ -64,7 +71,7 @@ def verify(
             except SpecError as error:
                 raise SpecError(f"instruction {number} of {name}: {error}") from None
     if streams:
-        _check_streams(machine, inputs, classes, every_step, streams)
+        _check_streams(machine, inputs, classes, every_step, range(0, streams * apart, apart))
     else:
         _check_counts(machine, inputs, classes, every_step)
     machine.schedule(1)  # says if they wait for each other
@@ -180,14 +187,13 @@ def _check_gate(machine: Machine, instruction: Fields, hidden: int) -> None:
         _within("units", np.array([instruction["first"], instruction["last"]]), hidden)
     if instruction["op"] == GateOp.STATE:
         return
-    beside = target.gates - 1 if instruction["condition"] == Condition.PRESENT else 0
     z = walk(instruction["z"], count)
     if len(z["word"]) != count:
         raise SpecError(f"{count} units for {len(z['word'])} addresses")
     offsets = (0, *(instruction[gate] for gate in ("f", "g", "o"))) if instruction["op"] == GateOp.STEP else (0,)
     for offset in offsets:
         _within("result words", z["word"] + offset, target.result_words)
-    _within("lanes", z["lane"] + beside, target.columns)
+    _within("lanes", z["lane"], target.columns)
 
 
 _CHECKS = {
@@ -213,7 +219,7 @@ def _check_counts(machine: Machine, inputs: int, classes: int, every_step: bool)
         raise SpecError(f"{sent} logits are sent before, in and after the steps; there are {classes} classes")
 
 
-def _check_streams(machine: Machine, inputs: int, classes: int, every_step: bool, streams: int) -> None:
+def _check_streams(machine: Machine, inputs: int, classes: int, every_step: bool, streams: range) -> None:
     """A round asks for a frame of each stream in turn, takes it whole, and ends in new states and logits of each."""
     target = machine.target
     before, body, after = parts(machine.programs[Segment.LOADER_PROGRAM], loader_instruction(target).words)
@@ -229,28 +235,28 @@ def _check_streams(machine: Machine, inputs: int, classes: int, every_step: bool
             if not taken:
                 raise SpecError("raw words are taken before a stream is asked for a frame")
             taken[-1] += _raw_words(target, [instruction])
-    if admitted != list(range(streams)) or opened != [1] + [0] * (streams - 1):
-        raise SpecError(f"a round asks for frames of {admitted}; there are {streams} streams, in their order")
-    if taken != [inputs] * streams:
+    if admitted != list(streams) or opened != [1] + [0] * (len(streams) - 1):
+        raise SpecError(f"a round asks for frames of {admitted}; the streams are {list(streams)}, in their order")
+    if taken != [inputs] * len(streams):
         raise SpecError(f"{taken} raw words of the streams are taken in a round; a frame has {inputs}")
     _, body, after = parts(machine.programs[Segment.GATE_PROGRAM], gate_instruction(target).words)
     stepped = {
         stream for i in body if i["op"] == GateOp.STEP for stream in range(i["stream"], i["stream"] + target.gates)
     }
-    if not stepped >= set(range(streams)):
-        raise SpecError(f"no step ends in new states of streams {sorted(set(range(streams)) - stepped)}")
-    sent = [0] * streams
+    if not stepped >= set(streams):
+        raise SpecError(f"no step ends in new states of streams {sorted(set(streams) - stepped)}")
+    sent = dict.fromkeys(streams, 0)
     for number, instruction in enumerate((*body, *after)):
         of_step = Condition.PRESENT if instruction["op"] == GateOp.STEP else Condition.ALWAYS
         of_logits = Condition.STEPPED if every_step else Condition.ENDED
         emits = instruction["op"] == GateOp.EMIT
         if instruction["condition"] != (of_logits if emits else of_step):
             raise SpecError(f"an operation {instruction['op']} under condition {instruction['condition']}")
-        if emits and instruction["stream"] >= streams:
-            raise SpecError(f"logits of stream {instruction['stream']}; there are {streams} streams")
+        if emits and instruction["stream"] not in streams:
+            raise SpecError(f"logits of stream {instruction['stream']}; the streams are {list(streams)}")
         if emits and number < len(body):
             sent[instruction["stream"]] += instruction["last"] - instruction["first"] + 1
-    if sent != [classes] * streams:
+    if set(sent.values()) != {classes}:
         raise SpecError(f"{sent} logits of the streams are sent; there are {classes} classes")
 
 

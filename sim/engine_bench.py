@@ -26,6 +26,7 @@ from fdht.hw.engine.trace import array_event, cell_event, hidden_event, result_e
 from fdht.sim.scoreboard import Scoreboard
 from fdht.spec.clips import in_sending_order
 from fdht.spec.protocol import OutputKind
+from fdht.spec.streams import Frame, rounds
 
 PERIOD = 10
 """Nanoseconds of a clock cycle; any would do."""
@@ -56,8 +57,13 @@ async def run_job(dut, folder: Path) -> None:
     report = defaultdict(list)
     before = None
     for number, clip in enumerate(clips):
-        expected = image.machine.run(clip, initial, job["every_h"], before)
-        for name, value in (await bench.run(clip, expected, initial, job["every_h"], before is not None)).items():
+        frames = image.known(map(Frame.of, job["frames"][number])) if "frames" in job else None
+        if frames is None:
+            expected = image.machine.run(clip, initial, job["every_h"], before)
+        else:
+            expected = image.machine.run_streams(frames, clip, job["every_h"], before)
+        options = initial, job["every_h"], before is not None, frames
+        for name, value in (await bench.run(clip, expected, *options)).items():
             report[name].append(value)
         before = expected if job["keep"] else None
         (folder / f"clip-{number}").touch()
@@ -116,8 +122,20 @@ class Bench:
         dut.image__valid.value = 0
         await FallingEdge(dut.clk)
 
-    async def run(self, clip: np.ndarray, expected: Run, initial: np.ndarray | None, every_h: bool, keep: bool) -> dict:
-        """Runs one clip and compares everything it writes."""
+    async def run(
+        self,
+        clip: np.ndarray,
+        expected: Run,
+        initial: np.ndarray | None,
+        every_h: bool,
+        keep: bool,
+        frames: list[Frame] | None = None,
+    ) -> dict:
+        """Runs one clip and compares everything it writes.
+
+        Args:
+            frames: whose its steps are, of an image of several streams.
+        """
         dut, image = self.dut, self.image
         self.step_ends = []
         self.scoreboard.expect("array", expected.array)
@@ -127,12 +145,12 @@ class Bench:
         outputs = np.array(expected.outputs, dtype=np.int64).reshape(-1, 3)
         never = np.full(len(outputs), -1)
         self.scoreboard.expect("output", Events(never, outputs[:, ::2], outputs[:, 1]))
-        drivers = [cocotb.start_soon(self._drive("x", beats(clip, image)))]
+        drivers = [cocotb.start_soon(self._drive("x", beats(clip, image, frames)))]
         if initial is not None and not keep:
             words = [int(word) & (1 << self.target.data_width) - 1 for word in initial.ravel()]
             drivers.append(cocotb.start_soon(self._drive("state", words)))
 
-        dut.steps.value = len(clip)
+        dut.steps.value = len(clip) if frames is None else len(rounds(frames, self.target.streams))
         dut.use_state.value = int(initial is not None)
         dut.every_h.value = int(every_h)
         dut.keep.value = int(keep)
@@ -161,17 +179,21 @@ class Bench:
                 f"{counts[0]} cycles and {counts[1]} clipped words were counted, {wanted[0]} and {wanted[1]} expected"
             )
         seen = np.array(self.scoreboard.finish()["output"], dtype=np.int64).reshape(-1, 3)
+        logits = int((outputs[:, 0] == OutputKind.LOGIT).sum())
+        if frames is None:
+            logits = prod(image.task.shape(len(clip), image.classes))
+        of_layers = 0 if frames is not None else image.layers * image.hidden
         return {
             "cycles_predicted": expected.cycles,
             "cycles_simulated": self.running,
             "stalls": int(dut.stalls.value),
-            "step_ends": self.step_ends if keep else self.step_ends[1:],  # without STATE's
+            "step_ends": self.step_ends[-len(clip) :],  # without STATE's
             "last_input": self.last_input,
             "last_output": self.last_output,
             "saturations": int(dut.saturations.value),
-            "hidden": _last(seen, OutputKind.HIDDEN, image.layers * image.hidden),
-            "cells": _last(seen, OutputKind.CELL, image.layers * image.hidden),
-            "logits": _last(seen, OutputKind.LOGIT, prod(image.task.shape(len(clip), image.classes))),
+            "hidden": _last(seen, OutputKind.HIDDEN, of_layers),
+            "cells": _last(seen, OutputKind.CELL, of_layers),
+            "logits": _last(seen, OutputKind.LOGIT, logits),
         }
 
     def _cycle(self) -> int:
@@ -200,15 +222,23 @@ class Bench:
         self.scoreboard.saw(channel, cycle, (fields["address"],), lanes)
 
     def _hidden_event(self, cycle: int, bits: int) -> None:
-        fields = _split(bits, hidden_event(self.target))
-        value = _signed(fields["data"], self.target.data_width)
-        if fields["address"] == self.image.layers * self.image.hidden - 1:
-            self.step_ends.append(cycle)
-        self.scoreboard.saw("hidden", cycle, (fields["address"],), (value,))
+        units = self.image.layers * self.image.hidden
+        for unit in self._states("hidden", cycle, _split(bits, hidden_event(self.target))):
+            if unit % units == units - 1:
+                self.step_ends.append(cycle)
 
     def _cell_event(self, cycle: int, bits: int) -> None:
-        fields = _split(bits, cell_event(self.target))
-        self.scoreboard.saw("cell", cycle, (fields["address"],), (_signed(fields["data"], self.target.data_width),))
+        self._states("cell", cycle, _split(bits, cell_event(self.target)))
+
+    def _states(self, channel: str, cycle: int, fields: dict[str, int]) -> list[int]:
+        """Takes note of h or c, of each of the gates that are computed side by side; returns the units written."""
+        gates, mask = self.target.gates, fields.get("mask", 1)
+        values = _lanes(fields["data"], gates, self.target.data_width)
+        lanes = [lane for lane in range(gates) if mask >> lane & 1]
+        for lane in lanes:
+            place = lane * (self.target.hidden // gates) + fields["address"]
+            self.scoreboard.saw(channel, cycle, (place,), (values[lane],))
+        return [fields["address"]] * len(lanes)
 
     async def _watch_running(self) -> None:
         """Counts the cycles of each run, beside the engine's own count."""
@@ -260,11 +290,16 @@ class Bench:
             self.last_input = taken
 
 
-def beats(clip: np.ndarray, image: Image) -> list[int]:
-    """The beats of the input stream for a clip of raw words (steps × N): each step fills whole ones."""
+def beats(clip: np.ndarray, image: Image, frames: list[Frame] | None = None) -> list[int]:
+    """The beats of the input stream for a clip of raw words (steps × N): each step fills whole ones, and
+    so does the word in front of a stream's frame.
+    """
     lanes, width = image.target.input_lanes, image.target.input_width
     sent = in_sending_order(clip, image.order).astype(np.int64)
     padded = np.pad(sent, ((0, 0), (0, -sent.shape[1] % lanes)))
+    if frames is not None:
+        words = np.array([[frame.word] for frame in frames])
+        padded = np.concatenate([np.pad(words, ((0, 0), (0, lanes - 1))), padded], axis=1)
     groups = (padded & (1 << width) - 1).reshape(-1, lanes).tolist()
     return [sum(raw << lane * width for lane, raw in enumerate(group)) for group in groups]
 

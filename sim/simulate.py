@@ -14,6 +14,7 @@ from fdht.compiler.image import Image
 from fdht.sim.build import Simulator, ToolError, build, environment, toolchain_environment
 from fdht.spec.container import replacing
 from fdht.spec.errors import FdhtError, FileError, SpecError
+from fdht.spec.streams import Frame, closed
 
 LOG, RESULTS = "simulation.log", "results.xml"
 """Files a simulation leaves where it runs: what was printed, and what became of each test."""
@@ -29,12 +30,13 @@ class Simulation:
         mismatches: one sentence for each difference: cycle, address, what was expected.
         cycles_predicted, cycles_simulated: per clip.
         stalls: cycles lost waiting for inputs, per clip.
-        step_ends: per clip the cycle of the last h word of every step.
+        step_ends: per clip the cycle of the last h word of every step, of streams whichever has it.
         last_input, last_output: per clip the cycle in which the last beat of inputs was taken, and the last word sent.
         saturations: result words with a clipped lane, per clip.
-        logits: clips × classes, or clips × steps × classes of a task after every step. hidden, cells: h and c after the
-            last step, clips × H.
-        classes: index of the largest logit, clips or clips × steps; -1 without a head, and of a regression.
+        logits: clips × classes, or clips × steps × classes of a task after every step; of streams, as many as were sent
+            × classes, in the order of the frames. hidden, cells: h and c after the last step, clips × H.
+        classes: index of the largest logit, in the shape of logits without the last dimension; -1 without a head, and
+            of a regression.
     """
 
     words_compared: int
@@ -65,6 +67,8 @@ class Job:
         keep: each clip goes on with the states the clip before ended with.
         pauses: a seed; inputs and outputs then pause at random and cycles are not compared.
         load: an image to load in place of `image` (for tests of the tests).
+        frames: of an image of several streams, clip by clip whose frames the steps are, in the order in which they
+            come.
     """
 
     image: Image
@@ -74,8 +78,16 @@ class Job:
     keep: bool = False
     pauses: int | None = None
     load: Image | None = None
+    frames: Sequence[Sequence[Frame]] | None = None
 
     def __post_init__(self):
+        if (self.frames is None) != (self.image.streams == 0):
+            raise SpecError(
+                f"an image of {self.image.streams} streams, and frames that are said to be of "
+                f"{'none' if self.frames is None else 'some'}; give `frames` with several streams, and only then"
+            )
+        if self.frames is not None and [len(each) for each in self.frames] != [len(clip) for clip in self.clips]:
+            raise SpecError("`frames` says of every step of every clip whose it is")
         if self.clips.ndim != 3 or self.clips.shape[2] != self.image.inputs or self.clips.shape[1] < 1:
             raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.image.inputs}")
         if self.initial is not None and not self.image.target.build.features.initial_state:
@@ -92,13 +104,19 @@ class Job:
         np.save(folder / "clips.npy", self.clips)
         if self.initial is not None:
             np.save(folder / "initial.npy", self.initial)
-        (folder / "job.json").write_text(
-            json.dumps({"every_h": self.every_h, "keep": self.keep, "pauses": self.pauses})
-        )
+        options = {"every_h": self.every_h, "keep": self.keep, "pauses": self.pauses}
+        if self.frames is not None:
+            options["frames"] = [[frame.word for frame in closed(each, self.image.streams)] for each in self.frames]
+        (folder / "job.json").write_text(json.dumps(options))
 
     def read(self, folder: Path) -> Simulation:
         """What the bench reported."""
         report = json.loads((folder / "report.json").read_text())
+        if self.frames is not None:
+            report["logits"] = sum(report["logits"], [])
+            logits = report["logits"] = np.array(report["logits"], np.int64).reshape(-1, max(self.image.classes, 1))
+            report |= {name: np.array(report[name], dtype=np.int64) for name in ("hidden", "cells")}
+            return Simulation(**report, classes=self.image.task.classes_of(logits))
         for name in ("logits", "hidden", "cells"):
             report[name] = np.array(report[name], dtype=np.int64).reshape(len(self.clips), -1)
         image, clips, steps = self.image, *self.clips.shape[:2]

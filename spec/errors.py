@@ -52,6 +52,7 @@ class Resource(Enum):
     LANE_INDICES = "lane indices"
     HIDDEN_UNITS = "hidden units"
     CLASSES = "classes"
+    TOKENS = "tokens that are given before any is taken"
     MULTIPLIERS = "multipliers of the part"
     BLOCK_RAMS = "block RAMs of the part"
     SPRAMS = "SPRAMs of the part"

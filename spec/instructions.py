@@ -27,11 +27,6 @@ WORD = 16
 """Bits of a word of programs and images."""
 
 
-LAG_BITS = 8
-"""Bits of the cycles between two chained instructions. Engines for one sequence have none: there an instruction of small
-K follows another whose results it needs, and has to wait for them anyway."""
-
-
 def words_for(bits: int) -> int:
     """Words that hold so many bits."""
     return -(-bits // WORD)
@@ -47,6 +42,10 @@ class Token(IntEnum):
     H_DONE = 3
     H_READY = 4
     LOGITS_READY = 5
+
+
+TOKEN_BITS = 4
+"""Bits of a token's counter: no token is given a sixteenth time before it was taken."""
 
 
 @unique
@@ -301,14 +300,13 @@ def array_instruction(target: Target) -> Record:
     further one the next, with `bias_step`, or the same one, without. With `add`, the sum of the result and what the
     result word held is stored, saturated. With `early` the token Z_READY is given when the instruction starts, not when
     it is done. With `hidden` the factor addresses are numbers of units, whose h are the factors of a pass's first row;
-    only that row may be kept. A `chained` one starts `lag` cycles after the one before is issued, or later.
+    only that row may be kept.
     """
     w = Widths(target)
     return Record(
         {
             **_header(target),
             "read": Record(_nest(target, target.levels.read, data=w.address, factor=w.factor)),
-            "lag": Int(LAG_BITS * w.several * int(target.pipeline.prefetch)),
             "reduction": Int(bits_for(target.levels.read)),
             "hidden": Int(1),
             "rows": Int(w.factor + bits_for(target.rows)),

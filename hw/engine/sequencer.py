@@ -12,11 +12,8 @@ from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write
 from fdht.hw.engine.streams import flags
 from fdht.spec import costs, timing
-from fdht.spec.instructions import LAG_BITS, WORD, Condition, Record, Token
+from fdht.spec.instructions import TOKEN_BITS, WORD, Condition, Record, Token
 from fdht.spec.target import Target
-
-TOKEN_BITS = 4
-"""Bits of a token's counter: no token is given a sixteenth time before it was taken."""
 
 COPY_BITS = 64
 """Bits of an instruction's register that are enabled by one flip-flop."""
@@ -28,7 +25,7 @@ class Sequencer(Component):
     It waits for an instruction's tokens, starts the unit, gives tokens when the unit is done, and after `loop_end` goes
     on at `back`, once per time step. Of an instruction it knows the header (see fdht.spec.instructions) and fields that
     some have: with `early` the token Z_READY is given when the unit starts; `delay` is the number of cycles between the
-    tokens and the start, `lag` the least between the one before being issued and the start of one chained to it.
+    tokens and the start.
 
     If the pipeline says `prefetch`, the next instruction is fetched while the unit is at work, and what decides a start
     is registered. A `chained` instruction then starts as soon as the one before is issued; two are under way at most.
@@ -190,14 +187,6 @@ class Sequencer(Component):
         under_way_next = Signal.like(under_way)
         earlier = Signal.like(self.give)  # what the first of two gives
         free = (under_way_next == 0) | ((under_way_next == 1) & issued_next & record.chained)
-        if "lag" in self._record.fields and len(record.lag):
-            since = Signal.like(record.lag, init=(1 << LAG_BITS) - 1)  # the one before was issued
-            lagged = Mux(was_issued, record.lag == 0, since >= record.lag)
-            free &= ~(record.chained & issued_next) | lagged
-            with m.If(was_issued):
-                m.d.sync += since.eq(1)
-            with m.Elif(~since.all()):
-                m.d.sync += since.eq(since + 1)
         dispatches = [
             delay(m, ready, 1, f"ready_{k}", reset_less=False, keep=True)
             & delay(m, free, 1, f"free_{k}", reset_less=False, keep=True)

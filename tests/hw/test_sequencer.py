@@ -132,8 +132,6 @@ def random_programs(draw: random.Random, target: Target) -> dict[Segment, list[d
             }
             if unit is Segment.ARRAY_PROGRAM and target.streams > 1:
                 fields |= {"chained": 0} if fields["condition"] else {}
-                if target.pipeline.prefetch:
-                    fields |= {"lag": draw.choice([0, 0, 0, 1, 2, 3, 30, 255]) if programs[unit] else 0}
             if unit is Segment.GATE_PROGRAM:
                 units = draw.randrange(1, 4)
                 fields |= {"op": draw.choice(list(GateOp)), "delay": draw.choice([0, 0, 1, 5, 40])}
@@ -162,7 +160,6 @@ def test_every_instruction_in_its_cycle(target, monkeypatch):
         check_random_programs(draw, target, streams, seen)
     wanted = ["late by a token", "given early", "delayed", "steps", "given twice"]
     wanted += [f"{unit.name} skipped" for unit in (Segment.ARRAY_PROGRAM, Segment.GATE_PROGRAM) if target.streams > 1]
-    wanted += ["lagging", "long done"] if target.streams > 1 and target.pipeline.prefetch else []
     few = {name for name in wanted if seen[name] < 3}
     assert not few and (seen["two under way"] >= 3) == target.pipeline.prefetch
 
@@ -194,11 +191,6 @@ def check_random_programs(draw: random.Random, target: Target, streams: Streams,
     seen["delayed"] += any(fields.get("delay") for fields in every)
     seen["two under way"] += any(start < done for (*_, done), (*_, start, _) in pairwise(array))
     seen["steps"] += steps > 1
-    for (_, _, one, since, until), (_, _, fields, start, _) in pairwise(array):
-        if fields["chained"] and target.streams > 1:
-            issued = since + (timing.KEPT if skipped(Segment.ARRAY_PROGRAM, one) else spans[id(one)].issued)
-            seen["lagging"] += start == issued + fields["lag"] + timing.start(target) and fields["lag"] > 0
-            seen["long done"] += start > until + timing.start(target)
     for unit, _, fields, *_ in predicted:
         seen[f"{unit.name} skipped"] += skipped(unit, fields)
     seen["given twice"] += any(fields["give"].bit_count() > 1 for fields in every)
