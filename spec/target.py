@@ -163,7 +163,7 @@ class Target(JsonRecord):
             "hidden": (1, 1 << 15),
             "program_words": (16, (1 << 16) - 1),
             "input_width": (1, 16),
-            "streams": (1, 32),
+            "streams": (1, 31),
             "gates": (1, min(self.streams, self.columns)),
         }
         for name, (low, high) in limits.items():
@@ -190,7 +190,7 @@ class Target(JsonRecord):
             raise SpecError(
                 f"target {self.name}: gates = {self.gates} must be a power of two, and divide hidden = {self.hidden}"
             )
-        if self.streams > 1 and self.streams > 1 << max(self.input_width - FRAME_FLAGS, 0):
+        if self.streams > 1 and self.streams >= 1 << max(self.input_width - FRAME_FLAGS, 0):  # all ones: nobody
             raise SpecError(
                 f"target {self.name}: frames of {self.streams} streams cannot be told apart by words of "
                 f"{self.input_width} bits, {FRAME_FLAGS} of which are flags; take a larger input_width"

@@ -174,10 +174,11 @@ class InputLoader(Component):
         instruction, word = self.instruction, Value.cast(self.x.payload[0])
         begins, ends, closes = word[:FRAME_FLAGS]
         admitting, admitted, closed = Signal(), Signal(init=1), Signal()
-        waits, taken = Signal(), Signal()
+        waits, taken, nobody = Signal(), Signal(), Signal()
         m.d.comb += [
             waits.eq(admitting & ~closed & ~self.x.valid),
             taken.eq(admitting & ~closed & (word[FRAME_FLAGS:] == instruction.stream)),
+            nobody.eq(admitting & ~closed & word.all()),
             self.admits.eq(admitting & ~waits),
             self.frame.present.eq(taken),
             self.frame.begins.eq(taken & begins),
@@ -185,12 +186,14 @@ class InputLoader(Component):
         ]
         with m.If(waits):
             m.d.comb += self.starved.eq(1)
-        with m.If(taken):
+        with m.If(taken | nobody):
             m.d.comb += self.x.ready.eq(1)
         with m.If(self.admits):
             m.d.sync += [admitting.eq(0), admitted.eq(taken)]
             with m.If(taken):
                 m.d.sync += closed.eq(closes)
+            with m.Elif(nobody):
+                m.d.sync += closed.eq(1)
         with m.If(self.start):
             m.d.sync += admitting.eq(instruction.op == LoaderOp.ADMIT)
             with m.If(instruction.opens & (instruction.op == LoaderOp.ADMIT)):
