@@ -87,8 +87,8 @@ Streams = Annotated[
         "--streams",
         metavar="N",
         min=0,
-        help="Serve N independent sequences side by side, each with states of its own; up to the engine's field streams "
-        "[default: one sequence alone].",
+        help="Serve N independent sequences side by side, each with states of its own; at most as many as the engine's "
+        "field streams says [default: one sequence alone].",
         show_default=False,
     ),
 ]
