@@ -187,6 +187,7 @@ def report(output: Output, compiled: Compiled) -> None:
     stage_table(output, bundle)
     steps = bundle.clips.shape[1]
     clipped = {place: rate for place, rate in compiled.saturation.rates.items() if rate}
+    of_streams = f" of {image.streams} streams" if image.streams else ""
     output.facts(
         f"Compiled for {image.target.name}",
         {
@@ -196,8 +197,6 @@ def report(output: Output, compiled: Compiled) -> None:
             **({} if "saturated" not in bundle.about else {SATURATED: percent(bundle.about["saturated"])}),
             **score_facts(bundle.about, {"golden": "integers", "float_zero_h": "float with h = 0"}),
             "clipped in calibration": ", ".join(f"{p} {percent(r)}" for p, r in clipped.items()) or "nothing",
-            f"predicted cycles, {steps} steps{f' of {image.streams} streams' * (image.streams > 0)}": image.cycles(
-                steps
-            ),
+            f"predicted cycles, {steps} steps{of_streams}": image.cycles(steps),
         },
     )

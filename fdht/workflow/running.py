@@ -60,7 +60,7 @@ class Place:
     def engines(self) -> list[Target]:
         """Those that may be there, the most likely first."""
         board = self.find_board()
-        named = [findtarget_of(self.target)] if self.target is not None else []
+        named = [find_target(self.target)] if self.target is not None else []
         return [*named, *([] if board is None else [board.engine]), *TARGETS.values()]
 
 

@@ -185,9 +185,8 @@ def report(output: Output, bundle: Bundle, figures: dict) -> None:
         )
         for row in figures["clips"]
     ]
-    output.table(
-        f"{what(bundle).capitalize()} on {figures['streams']} streams", ("clip", "true", "golden", "engine"), rows
-    )
+    title = f"{what(bundle).capitalize()} on {figures['streams']} streams"
+    output.table(title, ("clip", "true", "golden", "engine"), rows)
     facts: dict[str, object] = {"steps of all streams": figures.get("steps", figures.get("frames"))}
     if "cycles" in figures:
         facts |= {
