@@ -18,7 +18,7 @@ from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import target_id
-from fdht.spec.target import TARGETS, Target
+from fdht.spec.target import TARGETS, Target, find_target
 from fdht.spec.task import Task
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
