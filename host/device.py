@@ -345,7 +345,8 @@ class Device:
                     self._send(image, words, results, image.known(each))
                     if began == MOST_STEPS:
                         yield from self._answers(image, owed, results, len(owed))
-                        self.status()  # by when the engine is at rest
+                        while self.status().busy:  # a round may go on after its last answer
+                            results.collect()
                         began, kept = 0, True
                 results.collect()
                 yield from self._answers(image, owed, results, len(owed) if after else 0)
