@@ -114,8 +114,8 @@ class Job:
         """What the bench reported."""
         report = json.loads((folder / "report.json").read_text())
         if self.frames is not None:
-            report["logits"] = sum(report["logits"], [])
-            logits = report["logits"] = np.array(report["logits"], np.int64).reshape(-1, max(self.image.classes, 1))
+            sent = [logit for clip in report["logits"] for logit in clip]
+            logits = report["logits"] = np.array(sent, np.int64).reshape(-1, max(self.image.classes, 1))
             report |= {name: np.array(report[name], dtype=np.int64) for name in ("hidden", "cells")}
             return Simulation(**report, classes=self.image.task.classes_of(logits))
         for name in ("logits", "hidden", "cells"):
