@@ -10,7 +10,7 @@ from fdht.hw.component import Component, delay
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write
-from fdht.hw.engine.streams import flags
+from fdht.hw.engine.stream_flags import flags
 from fdht.spec import costs, timing
 from fdht.spec.instructions import TOKEN_BITS, WORD, Condition, Record, Token
 from fdht.spec.target import Target
@@ -48,8 +48,8 @@ class Sequencer(Component):
             the instructions.
         final_step (Out): the instruction belongs to the loop's last turn, or follows it.
         present, stepped, ended (In), skip (Out): with `conditional` and several streams: see
-            fdht.hw.engine.streams.StreamFlags; what a condition asks is stable from the tokens of its instruction to
-            the start. With `start`, what is started is skipped.
+            fdht.hw.engine.stream_flags.StreamFlags; what a condition asks is stable from the tokens of its instruction
+            to the start. With `start`, what is started is skipped.
 
     Costs: latency timing.fetch() from the end of an instruction to the next being there, timing.start() from there to
     `start`; block RAM as fdht.spec.costs.program_memory.
