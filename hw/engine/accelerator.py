@@ -11,7 +11,7 @@ from fdht.hw.engine.loader import ImageLoader, InputLoader
 from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
 from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.hw.engine.signatures import output_word
-from fdht.hw.engine.streams import StreamFlags
+from fdht.hw.engine.stream_flags import StreamFlags
 from fdht.hw.engine.trace import EventPort, array_event, cell_event, hidden_event, result_event
 from fdht.spec import costs, timing
 from fdht.spec.activation import table_width

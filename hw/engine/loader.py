@@ -10,7 +10,7 @@ from fdht.hw.component import Component, delay
 from fdht.hw.engine.address import AddressGenerator
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.signatures import image_write
-from fdht.hw.engine.streams import FRAME
+from fdht.hw.engine.stream_flags import FRAME
 from fdht.spec import timing
 from fdht.spec.instructions import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width, words_for
 from fdht.spec.target import FRAME_FLAGS, Target
@@ -36,8 +36,8 @@ class InputLoader(Component):
         write_valid, write_address, write_mask, write_data (Out): scratchpad.
         starved (Out): a word was wanted and none came in this cycle.
         begin (In), admits, frame, opens (Out), fresh (In): with several streams: a run begins, and what
-            fdht.hw.engine.streams.StreamFlags is told and says of the instruction's. With several gates `h_data` has h
-            of the unit of each.
+            fdht.hw.engine.stream_flags.StreamFlags is told and says of the instruction's. With several gates `h_data`
+            has h of the unit of each.
 
     Costs: latency timing.load() (COPY: timing.copy()) from `start` to the first write, timing.DONE from the last to
     `done`, timing.ADMITTED from `start` of ADMIT to `done` if a word is there or the round is over; a lane (LOAD, COPY)

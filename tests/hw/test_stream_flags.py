@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from amaranth.sim import Simulator
 
-from fdht.hw.engine.streams import StreamFlags, flags
+from fdht.hw.engine.stream_flags import StreamFlags, flags
 from fdht.spec.target import Target
 
 TARGETS = {
