@@ -223,7 +223,7 @@ class Target(JsonRecord):
                 raise SpecError("it has no name")
         except (SpecError, FileError) as error:
             raise FileError(f"no target in {path} ({error}); {way_out}") from None
-        if TARGETS.get(target.name, target) != target:
+        if (TARGETS | STREAM_TARGETS).get(target.name, target) != target:
             raise FileError(
                 f"{path} has another engine than fdht's own {target.name}, by the same name; give it a name of its own"
             )
@@ -281,14 +281,12 @@ TARGETS = {
             banks=5,
             bank_words=2048,
             factor_words=2048,
-            result_words=1024,
-            bias_words=1024,
-            hidden=4096,
+            result_words=512,
+            bias_words=512,
+            hidden=256,
             program_words=1024,
             levels=Levels(read=5, write=5, x=4, z=4),
             input_lanes=8,
-            streams=16,
-            gates=8,
             build=Build(Technology.ECP5, pinned=True),
         ),
         Target(
@@ -338,6 +336,23 @@ TARGETS = {
 }
 
 
+STREAM_TARGETS = {
+    target.name: target
+    for target in (
+        replace(
+            TARGETS["ulx3s-85f"],
+            name="ulx3s-85f-streams",
+            result_words=1024,
+            bias_words=1024,
+            hidden=4096,
+            streams=16,
+            gates=8,
+        ),
+    )
+}
+"""Engines for boards of fdht's that serve several streams, beside those that the boards come with."""
+
+
 def find_target(name: str) -> Target:
     """A target by name, or one in a JSON file; see `Target.read`.
 
@@ -347,6 +362,8 @@ def find_target(name: str) -> Target:
     """
     if name.endswith(".json"):
         return Target.read(name)
-    if name not in TARGETS:
-        raise SpecError(f"there is no target {name!r}; known: {', '.join(TARGETS)}, and a file NAME.json with one")
-    return TARGETS[name]
+    found = TARGETS.get(name) or STREAM_TARGETS.get(name)
+    if found is None:
+        known = ", ".join((*TARGETS, *STREAM_TARGETS))
+        raise SpecError(f"there is no target {name!r}; known: {known}, and a file NAME.json with one")
+    return found

@@ -451,11 +451,11 @@ def test_a_run(name, pauses):
     check(target, run, 1, pauses)
 
 
-@pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if target.streams > 1])
+@pytest.mark.parametrize("name", STREAM_TARGETS)
 @pytest.mark.parametrize("pauses", [0.0, 0.85])
 def test_streams_come_and_go(name, pauses):
     """Present, new, at their end; sent only of the top layer, h and c at the end. What is said later is ignored."""
-    target, draw = TARGETS[name], random.Random(4)
+    target, draw = STREAM_TARGETS[name], random.Random(4)
     n, flags = target.hidden // target.gates, (False, True)
     options = [frame for frame in product(flags, repeat=3) if frame[0] or target.gates > 1]
     run = [Call(GateOp.STATE, n, initial=True)]
