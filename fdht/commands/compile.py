@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BUILD, DEFAULT_TARGET, FactorWidth, Json, TargetName
+from fdht.commands.options import BUILD, DEFAULT_TARGET, FactorWidth, Json, Streams, TargetName
 from fdht.spec.errors import SpecError
 
 MODULE = "A PyTorch module of your own"
@@ -34,6 +34,7 @@ def compile_(
         Path | None, typer.Option("--out", "-o", help="Folder of bundle and image [default: the checkpoint's].")
     ] = None,
     factor_width: FactorWidth = None,
+    streams: Streams = 0,
     data: Annotated[
         str | None,
         typer.Option(
@@ -88,8 +89,8 @@ def compile_(
     if ":" in model and not Path(model).exists():
         from fdht.workflow import modules
 
-        if factor_width is not None or data_folder is not None or explain:
-            raise SpecError(f"{model} is a module; leave out --factor-width, --data-folder and --explain")
+        if factor_width is not None or data_folder is not None or explain or streams:
+            raise SpecError(f"{model} is a module; leave out --factor-width, --data-folder, --streams and --explain")
         figures = modules.run(output, model, engine, data, BUILD if out is None else out, host or (), ranks, regression)
         output.result(figures)
         return
@@ -100,7 +101,12 @@ def compile_(
     checkpoint = Path(model)
     with output.progress("planning, quantising, compiling"):
         compiled = compilation.compile_checkpoint(
-            checkpoint, engine, folder=out, factor_width=factor_width, clips=datasets.moved(data, data_folder)
+            checkpoint,
+            engine,
+            folder=out,
+            factor_width=factor_width,
+            clips=datasets.moved(data, data_folder),
+            streams=streams,
         )
     figures = compilation.figures(compiled)
     compilation.report(output, compiled)

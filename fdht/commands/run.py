@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, OtherTarget, board_option
+from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, OtherTarget, Streams, board_option
 from fdht.spec.errors import SpecError
 
 
@@ -42,6 +42,7 @@ def run(
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare every word that comes back with the golden model's.")
     ] = False,
+    streams: Streams = 0,
     json: Json = False,
 ) -> None:
     """Run clips on a board: classes or numbers, frames per second.
@@ -56,6 +57,15 @@ def run(
     if simulate == (port is not None):
         raise SpecError("say where to run: either --port PORT or --simulate")
     output, place = Output(json), running.Place(port, board or (DEFAULT_TARGET if simulate else None), spi, target)
+    if streams:
+        from fdht.workflow import serving
+
+        loaded, served = serving.run(output, bundle, place, clips, streams)
+        figures = {"bundle": str(bundle), **serving.device_figures(loaded, streams, served, compare)}
+        serving.report(output, loaded, figures)
+        output.result(figures)
+        running.check(figures)
+        return
     loaded, made = running.run(output, bundle, place, clips)
     figures = {"bundle": str(bundle), **running.figures(loaded, made, running.rate(place), compare)}
     running.report(output, loaded, figures)

@@ -20,7 +20,7 @@ from fdht.spec.registers import (
     Register,
     registers_of,
 )
-from fdht.spec.streams import Frame
+from fdht.spec.rounds import Frame
 from fdht.spec.task import Task
 
 _FLAGS = tuple(field.name for field in fields(Frame) if field.name != "stream")

@@ -12,7 +12,7 @@ from fdht.hw.engine.address import AddressGenerator
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write, output_word
-from fdht.hw.engine.streams import FRAME
+from fdht.hw.engine.stream_flags import FRAME
 from fdht.hw.technology import LutMultiplier, Multiplier, RegisteredMemory
 from fdht.spec import costs, timing
 from fdht.spec.activation import SEGMENTS, table_width
@@ -64,8 +64,9 @@ class GateUnit(Component):
         hidden_valid, hidden_address, hidden_data (Out): h as it is written to the unit's own memory. cell_valid,
             cell_address, cell_data (Out): c.
         h_address (In), h_data (Out): reads h of a unit, timing.hidden() cycles later.
-        frames (In), head_address (In), head_data (Out): with several streams: what fdht.hw.engine.streams.StreamFlags
-            says of those of the instruction, with `start`; and another way to read h.
+        frames (In), head_address (In), head_data (Out): with several streams: what
+            fdht.hw.engine.stream_flags.StreamFlags says of those of the instruction, with `start`; and another way to
+            read h.
         hidden_mask, cell_mask (Out), head_lane (In): with several gates: the lanes that are written, and the one whose
             h is `head_data`. Data of h and c are then of all lanes.
         table_fill (In): see fdht.hw.engine.signatures.image_write and fdht.spec.activation.table_words.

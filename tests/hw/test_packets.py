@@ -7,7 +7,7 @@ from amaranth.sim import Simulator
 
 from fdht.hw.shell.axi import LargestLogit
 from fdht.hw.shell.packets import PacketGate, RegisterSlice, StreamGate
-from fdht.spec.streams import Frame
+from fdht.spec.rounds import Frame
 from fdht.spec.target import Target
 
 PAUSES = (0.0, 0.5)

@@ -29,7 +29,7 @@ from fdht.compiler.image import Image
 from fdht.hw.shell.axi import Result
 from fdht.spec.protocol import target_id, word_bytes
 from fdht.spec.registers import BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, Access, mask, registers_of
-from fdht.spec.streams import Frame
+from fdht.spec.rounds import Frame
 
 WORK = Path(os.environ["FDHT_AXI"])
 SEED = int(os.environ["FDHT_AXI_SEED"])

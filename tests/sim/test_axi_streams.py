@@ -16,7 +16,7 @@ from fdht.hw.shell.axi import Result
 from fdht.model.golden import GoldenLSTM
 from fdht.spec.bundle import Bundle
 from fdht.spec.lstm import fdht_lstm
-from fdht.spec.streams import Frame, rounds
+from fdht.spec.rounds import Frame, rounds
 from fdht.spec.task import Task
 
 TARGET = TARGETS["streams"]
