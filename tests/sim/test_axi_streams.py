@@ -82,7 +82,7 @@ def run(tmp_path: Path, test: str, classes: int = 3, task: Task = Task.CLASSIFY,
         "options": options,
     }
     (tmp_path / "streams.json").write_text(json.dumps(said))
-    return run_on(tmp_path, TARGET, image, test, resets=6)
+    return run_on(tmp_path, TARGET, image, test, resets=2)
 
 
 @pytest.mark.parametrize("task", [Task.CLASSIFY, Task.LABEL_STEPS])
