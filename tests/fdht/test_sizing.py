@@ -26,7 +26,7 @@ def test_the_fullest_build_that_met_its_clock_is_the_limit():
     builds = [baseline.load(board) for board in BOARDS.values() if board.family.name == "gowin"]
     assert fullness.routed("gowin")["luts"] == max(builds[0]["luts"] / 8640, builds[1]["luts"] / 20736)
     assert fullness.routed("ice40")["block_rams"] == 1 and 0.6 < fullness.routed("ecp5")["ffs"] < 0.7
-    assert fullness.routed("nobody's") == {} and fullness.limits(find_board("icebreaker"))["luts"] == 3714
+    assert fullness.routed("nobody's") == {} and fullness.on_board(find_board("icebreaker")).limits["luts"] == 3714
 
 
 def test_a_build_that_missed_its_clock_is_no_limit(monkeypatch):
@@ -37,7 +37,7 @@ def test_a_build_that_missed_its_clock_is_no_limit(monkeypatch):
 def test_smallest_and_fastest_run_the_model(fdht, tmp_path):
     found = fdht("fit", TINY.name, "--board", "icebreaker", "--json", "--take", "mine.json").figures
     own, smallest, fastest = found["engines"]
-    assert [each["engine"] for each in found["engines"]] == [sizing.OWN, sizing.SMALLEST, sizing.FASTEST]
+    assert [each["engine"] for each in found["engines"]] == ["the board's own", sizing.SMALLEST, sizing.FASTEST]
     assert fastest["cycles_per_step"] <= own["cycles_per_step"] <= smallest["cycles_per_step"]
     for kind in ("luts", "ffs", "multipliers", "block_rams"):
         assert smallest[kind] < own[kind], kind
@@ -99,11 +99,14 @@ def test_engines_are_compared_by_what_is_known_of_all(monkeypatch):
     """Two columns on iCE40 take LUTs of which nothing is known: that must not make them small."""
     monkeypatch.setattr(sizing, "COLUMNS", (1, 2))
     model = sizing.find_model(TINY.name, None)
-    assert {columns for _, columns in sizing.Search(model, find_board("icebreaker")).arrays()} == {1}
-    assert {columns for _, columns in sizing.Search(model, find_board("tangnano9k")).arrays()} == {1, 2}
+    assert {columns for _, columns in sizing.Search(model, fullness.on_board(find_board("icebreaker"))).arrays()} == {1}
+    assert {columns for _, columns in sizing.Search(model, fullness.on_board(find_board("tangnano9k"))).arrays()} == {
+        1,
+        2,
+    }
 
 
 def test_a_board_of_an_unknown_part():
     """Nothing is refused where nothing is known."""
     board = replace(find_board("icebreaker"), part=("--up9k",))
-    assert fullness.limits(board) == {} and engine_for(board, 4, 1, 16, 16).rows == 4
+    assert fullness.on_board(board).limits == {} and engine_for(board, 4, 1, 16, 16).rows == 4
