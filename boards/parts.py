@@ -55,8 +55,8 @@ CLOSED = {
     "xc7z020": Part("XC7Z020", Resources(220, 280), 53200, 106400, Inferred.XC7),
     "5ceba4": Part("5CEBA4", Resources(132, 308), 36960, 73920, Inferred.CYCLONE_V),
 }
-"""Parts whose bitstreams only their makers' tools make, after the data sheets DS180, DS190 and CV-51001. A RAMB36 counts
-as two block RAMs of 18 Kbit, since it is two RAMB18, and a variable-precision DSP block as two multipliers."""
+"""Parts whose bitstreams only their makers' tools make, after the data sheets DS180, DS190 and CV-51001. A RAMB36 is
+two RAMB18 and counts as two block RAMs; a variable-precision DSP block counts as two multipliers."""
 
 
 def find_closed(name: str) -> Part:

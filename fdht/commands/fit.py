@@ -52,7 +52,7 @@ def fit(
     if (board is None) == (part is None):
         raise typer.BadParameter("say where: either --board or --part; fdht synth --list shows both")
     output = Output(json)
-    place = closed.place(part) if part is not None else fullness.on_board(find_board(board or ""))
+    place = fullness.on_board(find_board(board)) if board is not None else closed.place(part or "")
     figures, engines = sizing.run(output, sizing.find_model(model, factor_width), place)
     if take is not None:
         chosen = sizing.FASTEST if fastest else sizing.SMALLEST

@@ -49,11 +49,13 @@ def synth(
     """Make a bitstream: the engine behind its UART, with what it uses and how fast it is.
 
     One bitstream runs every model that fits its target. --target has another engine built than the board's own, as
-    large as the part holds. With --part and --netlist the generic block of fdht export, which has AXI around the
-    engine, is synthesised for a part with closed tools, and what it takes is shown beside what is predicted. A board's baseline is a recorded build: it says what it
+    large as the part holds. A board's baseline is a recorded build: it says what it
     took, how fast it was and how many cycles the presets need; --check fails if
     multipliers, block RAMs or SPRAMs differ, if a preset takes more cycles or does not fit any more, if there are 5 %
     more LUTs or flip-flops, or if the median clock is 5 % lower.
+
+    With --part and --netlist: what the generic block of fdht export takes of a part with closed tools, by Yosys, beside
+    what is predicted.
     """
     from fdht.boards.catalogue import find_board
     from fdht.console import Output
@@ -70,7 +72,7 @@ def synth(
             raise typer.BadParameter("--board and --part exclude each other")
         if not netlist:
             raise typer.BadParameter(
-                f"only its maker's tools make a bitstream for {part}: add --netlist for what the block takes of it, and "
+                f"only its maker's tools make a bitstream for {part}: add --netlist for what the block takes of it; "
                 f"fdht export --axi --target {target or part} writes it for them"
             )
     elif board is None:
@@ -84,7 +86,8 @@ def synth(
         bitstream.report_netlist(output, figures)
         output.result(figures)
         return
-    chosen = find_board(board or "", target)
+    assert board is not None
+    chosen = find_board(board, target)
     if netlist:
         figures = bitstream.netlist(output, chosen)
         bitstream.report_netlist(output, figures)

@@ -241,6 +241,6 @@ def report(output: Output, figures: dict) -> None:
 
 
 def report_boards(output: Output, rows: list[dict]) -> None:
-    """The table of boards."""
-    columns = ("board", "family", "target", "multipliers", "MHz", "baud")
-    output.table("Boards", columns, [list(row.values()) for row in rows])
+    """The table of boards and parts."""
+    columns = ("board", "family or part", "target", "multipliers", "MHz", "baud")
+    output.table("Boards, and parts for --part", columns, [list(row.values()) for row in rows])

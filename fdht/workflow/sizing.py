@@ -1,7 +1,7 @@
 """`fdht fit`: the smallest and the fastest engine for a board or a part that run one model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fdht.boards.fullness import KINDS, Place

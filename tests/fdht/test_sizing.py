@@ -99,11 +99,9 @@ def test_engines_are_compared_by_what_is_known_of_all(monkeypatch):
     """Two columns on iCE40 take LUTs of which nothing is known: that must not make them small."""
     monkeypatch.setattr(sizing, "COLUMNS", (1, 2))
     model = sizing.find_model(TINY.name, None)
-    assert {columns for _, columns in sizing.Search(model, fullness.on_board(find_board("icebreaker"))).arrays()} == {1}
-    assert {columns for _, columns in sizing.Search(model, fullness.on_board(find_board("tangnano9k"))).arrays()} == {
-        1,
-        2,
-    }
+    ice40, gowin = (fullness.on_board(find_board(name)) for name in ("icebreaker", "tangnano9k"))
+    assert {columns for _, columns in sizing.Search(model, ice40).arrays()} == {1}
+    assert {columns for _, columns in sizing.Search(model, gowin).arrays()} == {1, 2}
 
 
 def test_a_board_of_an_unknown_part():

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from fdht.boards import BOARDS, baseline, find_board
+from fdht.boards.parts import CLOSED
+from fdht.spec.target import PART_TARGETS
 from fdht.workflow import bitstream
 
 BOARD = find_board("icebreaker")
@@ -51,7 +53,10 @@ def build(monkeypatch, tmp_path):
 def test_boards_are_listed(fdht):
     outcome = fdht("synth", "--list")
     assert outcome.code == 0 and all(name in outcome.out for name in BOARDS)
-    assert [row["board"] for row in fdht("synth", "--list", "--json").figures] == list(BOARDS)
+    rows = fdht("synth", "--list", "--json").figures
+    assert [row["board"] for row in rows if row["board"]] == list(BOARDS)
+    assert [row["part"] for row in rows if row["board"] is None] == list(CLOSED) == list(PART_TARGETS)
+    assert all(part in outcome.out for part in CLOSED)
 
 
 def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_path):
