@@ -1,17 +1,18 @@
 """`fdht fit`: engines for one model, that run it, and that stay within what was routed."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
-from fdht.boards import baseline, find_board, fullness
+from fdht.boards import baseline, closed, find_board, fullness
 from fdht.boards.catalogue import BOARDS
 from fdht.compiler.image import compile_bundle
 from fdht.compiler.planner import candidates
 from fdht.explore.space import engine_for
+from fdht.spec import costs
 from fdht.spec.errors import CapacityError, Resource
-from fdht.spec.target import find_target
+from fdht.spec.target import GENERIC, find_target
 from fdht.workflow import sizing
 from tests.fdht.tiny import TINY
 
@@ -55,6 +56,42 @@ def test_a_bundle_keeps_its_order_and_its_widths(fdht, bundle_file, small_bundle
     assert found["taken_engine"] == sizing.FASTEST and target.factor_width == 16
     assert image.cycles(9) - image.cycles(8) == fastest["cycles_per_step"]
     assert fastest["luts"] is None  # nothing is known of such engines
+
+
+def test_what_fits_a_part_with_closed_tools(fdht):
+    """Cycles, multipliers and block RAMs, within what is prudent; nothing of what is not known."""
+    found = fdht("fit", TINY.name, "--part", "xc7a35t", "--json", "--take", "mine.json").figures
+    own, smallest, fastest = found["engines"]
+    assert (found["board"], found["part"], found["clock_mhz"], found["routed"]) == (None, "XC7A35T", None, {})
+    assert found["limits"]["block_rams"] == 75 and own["target"] == "xc7a35t" and own["engine"] == "the part's own"
+    for each in found["engines"]:
+        assert each["luts"] is None and each["ffs"] is None and each["steps_per_s"] is None
+        assert 0 < each["multipliers"] <= 67 and 0 < each["block_rams"] <= 75
+    assert smallest["block_rams"] < own["block_rams"] and fastest["cycles_per_step"] <= smallest["cycles_per_step"]
+    target = find_target("mine.json")
+    assert target.build == GENERIC and candidates(TINY.spec, target)[0].cycles == smallest["cycles_per_step"]
+    assert asdict(costs.engine(target, costs.Inferred.XC7))["block_rams"] == smallest["block_rams"]
+    shown = fdht("fit", TINY.name, "--part", "XC7A35T").out
+    assert "tiny on the XC7A35T; multipliers and block RAMs are predicted" in shown
+
+
+def test_nothing_fits_a_part(fdht, monkeypatch):
+    monkeypatch.setattr(closed, "PRUDENT", {"block_rams": 0.05})
+    sentence = fdht("fit", TINY.name, "--part", "xc7a35t").sentence
+    assert "block RAMs of the XC7A35T, of which 5 % are given away at most: " in sentence
+    assert "no engine on xc7a35t runs tiny" in sentence
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "say where: either --board or --part"),
+        (("-b", "icebreaker", "--part", "xc7a35t"), "say where: either --board or --part"),
+        (("--part", "arty"), "there is no part 'arty'; known: xc7a35t, xc7a100t, xc7z020, 5ceba4; of parts with open"),
+    ],
+)
+def test_where_must_be_said(fdht, options, sentence):
+    assert sentence in " ".join(fdht("fit", TINY.name, *options).err.split())
 
 
 def test_none_fits(fdht, monkeypatch):
