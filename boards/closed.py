@@ -52,7 +52,7 @@ class Synthesis:
 
 SYNTHESES = {
     Inferred.XC7: Synthesis(
-        "synth_xilinx -family xc7 -noiopad -noclkbuf -top {top}",
+        "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top {top}",
         multipliers={"DSP48E1": 1},
         block_rams={"RAMB18E1": 1, "RAMB36E1": 2},
         luts={

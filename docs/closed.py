@@ -125,9 +125,9 @@ def page() -> str:
 if __name__ == "__main__":
     if "--page" not in sys.argv:
         results = kept() or {"parts": {}, "cycles": cycles()}
-        for each in PART_TARGETS:
-            if twin(each) not in results["parts"]:
-                results["parts"][twin(each)] = measure(twin(each))
+        for each in sorted(PART_TARGETS, key=lambda name: PART_TARGETS[name].multipliers):
+            if each == twin(each) and each not in results["parts"]:
+                results["parts"][each] = measure(each)
                 RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-                print(each, results["parts"][twin(each)], flush=True)
+                print(each, results["parts"][each], flush=True)
     PAGE.write_text(page())
