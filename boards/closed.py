@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fdht.boards import tools
 from fdht.boards.fitting import nearest_changes
-from fdht.boards.fullness import KINDS, Place, available
+from fdht.boards.fullness import KINDS, Ground, available
 from fdht.boards.parts import Part, find_closed
 from fdht.boards.synthesis import CACHE, Netlist
 from fdht.spec import costs
@@ -82,14 +82,14 @@ def resources(part: Part, engine: Target) -> Resources:
     return costs.engine(engine.made_of(Technology.GENERIC), part.family)
 
 
-def place(name: str) -> Place:
+def ground(name: str) -> Ground:
     """A part by name, with its own engine.
 
     Raises:
         SpecError: no such part.
     """
     part = find_closed(name)
-    return Place(
+    return Ground(
         name=name.lower(),
         own="the part's own",
         engine=PART_TARGETS[name.lower()],

@@ -56,7 +56,7 @@ def available(part: Part) -> dict[str, int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class Ground:
     """What an engine is to fit: a part, what surrounds the engine there, and how full the part may be.
 
     Attributes:
@@ -111,7 +111,7 @@ class Place:
                 raise CapacityError(resource, taken, most[kind], way_out, named)
 
 
-def on_board(board: Board) -> Place:
+def on_board(board: Board) -> Ground:
     """A board, filled no more than what was routed."""
     part = board.room
 
@@ -123,7 +123,7 @@ def on_board(board: Board) -> Place:
     def beside() -> Resources:
         return around(board)
 
-    return Place(
+    return Ground(
         name=board.name,
         own="the board's own",
         engine=board.engine,

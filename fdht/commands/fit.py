@@ -52,8 +52,8 @@ def fit(
     if (board is None) == (part is None):
         raise typer.BadParameter("say where: either --board or --part; fdht synth --list shows both")
     output = Output(json)
-    place = fullness.on_board(find_board(board)) if board is not None else closed.place(part or "")
-    figures, engines = sizing.run(output, sizing.find_model(model, factor_width), place)
+    ground = fullness.on_board(find_board(board)) if board is not None else closed.ground(part or "")
+    figures, engines = sizing.run(output, sizing.find_model(model, factor_width), ground)
     if take is not None:
         chosen = sizing.FASTEST if fastest else sizing.SMALLEST
         figures |= {"taken": sizing.take(engines[chosen], take), "taken_engine": chosen}

@@ -234,8 +234,8 @@ def engine_for(board: Board, rows: int, columns: int, data_width: int, factor_wi
             (resource, needed) for resource, needed in resources(engine).items() if needed > resources(own)[resource]
         ]
         if not lacks:
-            place = fullness.on_board(board)
-            place.check(place.logic(engine), "choose a smaller array or narrower words")
+            ground = fullness.on_board(board)
+            ground.check(ground.logic(engine), "choose a smaller array or narrower words")
             return engine
         resource, needed = lacks[0]
         way_out = f"choose a smaller array or narrower words, the engine of {board.name} takes no more"

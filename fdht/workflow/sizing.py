@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fdht.boards.fullness import KINDS, Place
+from fdht.boards.fullness import KINDS, Ground
 from fdht.compiler.arithmetic import fewest_macs
 from fdht.compiler.explain import fill
 from fdht.compiler.planner import Way, candidates, fitting_ways
@@ -150,10 +150,10 @@ def _widths_kept(model: Model, factor_width: int | None) -> Model:
 
 
 class Search:
-    """Looks for engines for a place that run a model and fill it no more than they may.
+    """Looks for engines for a ground that run a model and fill it no more than they may.
 
     Args:
-        model: what is to be run. place: gives the part, and all of an engine that is not searched: pipeline, loops,
+        model: what is to be run. ground: gives the part, and all of an engine that is not searched: pipeline, loops,
             features.
         progress: told which array is looked at.
 
@@ -161,38 +161,38 @@ class Search:
         SpecError: widths that no multiplier of the part takes.
     """
 
-    def __init__(self, model: Model, place: Place, progress: Callable[[str], None] = lambda _: None):
-        self.model, self.place = model, place
-        self._progress, self._limits = progress, place.limits
-        own = place.engine
+    def __init__(self, model: Model, ground: Ground, progress: Callable[[str], None] = lambda _: None):
+        self.model, self.ground = model, ground
+        self._progress, self._limits = progress, ground.limits
+        own = ground.engine
         data_width, factor_width = model.data_width or own.data_width, model.factor_width or own.factor_width
         self._base = replace(
             own,
-            name=f"{place.name}-{model.name}"[:60],
+            name=f"{ground.name}-{model.name}"[:60],
             data_width=data_width,
             factor_width=factor_width,
             accumulator_width=max(own.accumulator_width, data_width + factor_width),
             input_width=max(own.input_width, model.input_width or 0),
             hidden=max(sum(spec.hidden for spec in model.layers), model.layers[-1].classes),
         )
-        self._kinds = tuple(place.takes(own))  # of which all engines are known that are compared
+        self._kinds = tuple(ground.takes(own))  # of which all engines are known that are compared
         self._found: dict[tuple[int, int], list[Sized]] = {}
         self._nearest: CapacityError | None = None
 
     def arrays(self) -> list[tuple[int, int]]:
         """Rows and columns that are looked at, the fewest multipliers first.
 
-        Where LUTs and flip-flops of the place's own engine are predicted, those of which they are not are left out:
+        Where LUTs and flip-flops of the ground's own engine are predicted, those of which they are not are left out:
         nobody could say that they stay within the limits.
         """
-        own = self.place.engine
-        beside = self.place.blocks(own).multipliers - own.multipliers
+        own = self.ground.engine
+        beside = self.ground.blocks(own).multipliers - own.multipliers
         most = self._limits.get("multipliers", own.multipliers + beside) - beside
         every = {(rows, columns) for rows in (*ROWS, own.rows) for columns in (*COLUMNS, own.columns)}
         known = [
             each
             for each in every
-            if each[0] * each[1] <= most and set(self._kinds) <= set(self.place.takes(self._least(*each)))
+            if each[0] * each[1] <= most and set(self._kinds) <= set(self.ground.takes(self._least(*each)))
         ]
         return sorted(known, key=lambda each: (each[0] * each[1], each))
 
@@ -223,21 +223,21 @@ class Search:
         return self._or_refusal(best)
 
     def own(self) -> Sized:
-        """The place's own engine, whether it runs the model or not."""
-        target = self.place.engine
+        """The ground's own engine, whether it runs the model or not."""
+        target = self.ground.engine
         lacks, cycles = self.model.lacks(target), None
         if lacks is None:
             try:
                 cycles = self.model.way(target).cycles
             except CapacityError as error:
                 lacks = error.named
-        return Sized(target, cycles, self.place.takes(target), self._size(target), lacks)
+        return Sized(target, cycles, self.ground.takes(target), self._size(target), lacks)
 
     def _or_refusal(self, best: Sized | None) -> Sized:
         if best is not None:
             return best
         way_out = (
-            f"no engine on {self.place.name} runs {self.model.name}, and this is what the nearest lacks: choose a "
+            f"no engine on {self.ground.name} runs {self.model.name}, and this is what the nearest lacks: choose a "
             "larger part, lower ranks or fewer hidden units"
         )
         nearest = self._nearest or CapacityError(Resource.MULTIPLIERS, 1, 0, way_out)
@@ -291,8 +291,8 @@ class Search:
             bias_words=max(2, used["biases"]),
             program_words=max(16, programs),
         )
-        takes = self.place.takes(target)
-        self.place.check(takes, "choose a smaller model or a larger part")
+        takes = self.ground.takes(target)
+        self.ground.check(takes, "choose a smaller model or a larger part")
         # Widths of addresses follow from these sizes, so it is planned once more for what it will be.
         return Sized(target, self.model.way(target).cycles, takes, self._size(target))
 
@@ -314,7 +314,7 @@ class Search:
 
     def _with(self, rows: int, columns: int, banks: int, factor_words: int, scratchpad: int) -> Target:
         """An engine with an array and so many words, the smallest banks that hold them, and room in all else."""
-        own, bank_words = self.place.engine, self._base.bank_words
+        own, bank_words = self.ground.engine, self._base.bank_words
         if self._spram:
             banks = max(FEWEST_BANKS, min(banks, self._limits.get("sprams", banks * columns) // columns))
         else:
@@ -340,38 +340,38 @@ class Search:
         return replace(small, result_words=2, bias_words=2, program_words=16, hidden=1)
 
     def _size(self, target: Target) -> float:
-        there = self.place.available
+        there = self.ground.available
         if not there:
             return float(target.multipliers)
-        takes = self.place.takes(target)
+        takes = self.ground.takes(target)
         return sum(takes[kind] / there[kind] for kind in self._kinds if there[kind])
 
 
-def run(output: Output, model: Model, place: Place) -> tuple[dict, dict[str, Target]]:
+def run(output: Output, model: Model, ground: Ground) -> tuple[dict, dict[str, Target]]:
     """Searches, and returns the figures for `--json` and the engines.
 
     Raises:
         CapacityError: no engine there runs the model.
     """
-    with output.progress(f"engines on {place.name} that run {model.name}") as advance:
-        search = Search(model, place, lambda array: advance(note=array))
-        found = {place.own: search.own(), SMALLEST: search.smallest(), FASTEST: search.fastest()}
+    with output.progress(f"engines on {ground.name} that run {model.name}") as advance:
+        search = Search(model, ground, lambda array: advance(note=array))
+        found = {ground.own: search.own(), SMALLEST: search.smallest(), FASTEST: search.fastest()}
     figures = {
         "model": model.name,
-        "board": None if place.clock_mhz is None else place.name,
-        "part": None if place.part is None else place.part.name,
-        "clock_mhz": place.clock_mhz,
-        "available": place.available,
-        "limits": place.limits,
-        "routed": {} if place.clock_mhz is None else place.shares,
+        "board": None if ground.clock_mhz is None else ground.name,
+        "part": None if ground.part is None else ground.part.name,
+        "clock_mhz": ground.clock_mhz,
+        "available": ground.available,
+        "limits": ground.limits,
+        "routed": {} if ground.clock_mhz is None else ground.shares,
         "engines": [_figures(kind, each, search) for kind, each in found.items()],
     }
     return figures, {kind: each.target for kind, each in found.items()}
 
 
 def _figures(kind: str, sized: Sized, search: Search) -> dict:
-    place, target = search.place, sized.target
-    there = place.available
+    ground, target = search.ground, sized.target
+    there = ground.available
     shares = {name: taken / there[name] for name, taken in sized.takes.items() if there.get(name)}
     return {
         "engine": kind,
@@ -382,8 +382,8 @@ def _figures(kind: str, sized: Sized, search: Search) -> dict:
         "factor_width": target.factor_width,
         "cycles_per_step": sized.cycles,
         "steps_per_s": None
-        if sized.cycles is None or place.clock_mhz is None
-        else 1e6 * place.clock_mhz / sized.cycles,
+        if sized.cycles is None or ground.clock_mhz is None
+        else 1e6 * ground.clock_mhz / sized.cycles,
         **dict.fromkeys(KINDS),
         **sized.takes,
         "shares": shares,

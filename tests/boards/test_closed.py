@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from docs import closed as page
+from docs import closed_parts as page
 from fdht.boards import closed
 from fdht.boards.fullness import available
 from fdht.boards.parts import CLOSED, find_closed
@@ -116,7 +116,7 @@ def test_a_part_that_there_is_not():
 
 
 def test_the_page_has_the_tables_of_what_is_kept():
-    assert page.PAGE.read_text() == page.page(), "write it anew: .venv/bin/python -m docs.closed --page"
+    assert page.PAGE.read_text() == page.page(), "write it anew: .venv/bin/python -m docs.closed_parts --page"
 
 
 def test_cycles_on_the_page_are_the_planners(monkeypatch):

@@ -1,7 +1,7 @@
 """Measures what the generic block takes of parts with closed tools, and writes the tables of docs/engines.md.
 
-.venv/bin/python -m docs.closed        measures with Yosys (minutes each) what docs/results/closed.json does not have
-.venv/bin/python -m docs.closed --page writes the page from what is kept
+.venv/bin/python -m docs.closed_parts        measures with Yosys (minutes each) what docs/results/closed.json does not have
+.venv/bin/python -m docs.closed_parts --page writes the page from what is kept
 """
 
 import json
@@ -22,7 +22,7 @@ from fdht.spec.target import PART_TARGETS
 
 PAGE = Path(__file__).with_name("engines.md")
 RESULTS = Path(__file__).parent / "results" / "closed.json"
-BEGIN, END = "<!-- closed: python -m docs.closed -->", "<!-- end of closed -->"
+BEGIN, END = "<!-- closed: python -m docs.closed_parts -->", "<!-- end of closed -->"
 
 BOARDS = {"xc7a35t": "Arty A7-35T", "xc7a100t": "Arty A7-100T", "xc7z020": "PYNQ-Z2", "5ceba4": "DE0-CV"}
 """A board that has the part, for people."""
