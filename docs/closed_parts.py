@@ -1,6 +1,6 @@
 """Measures what the generic block takes of parts with closed tools, and writes the tables of docs/engines.md.
 
-.venv/bin/python -m docs.closed_parts        measures with Yosys (minutes each) what docs/results/closed.json does not have
+.venv/bin/python -m docs.closed_parts        measures with Yosys what docs/results/closed.json does not have
 .venv/bin/python -m docs.closed_parts --page writes the page from what is kept
 """
 

@@ -3,12 +3,16 @@
 from dataclasses import asdict, replace
 
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib.wiring import In, Out
 
 from docs import closed_parts as page
 from fdht.boards import closed
 from fdht.boards.fullness import available
 from fdht.boards.parts import CLOSED, find_closed
 from fdht.boards.synthesis import Netlist
+from fdht.hw.component import Component
+from fdht.hw.technology import MultiplyAccumulate, RegisteredMemory
 from fdht.spec import costs
 from fdht.spec.costs import Inferred, Resources
 from fdht.spec.errors import CapacityError, Resource, SpecError
@@ -122,6 +126,38 @@ def test_the_page_has_the_tables_of_what_is_kept():
 def test_cycles_on_the_page_are_the_planners(monkeypatch):
     monkeypatch.setattr(page, "PRESETS", {"digits": page.PRESETS["digits"]})
     assert page.cycles() == {name: {"digits": KEPT["cycles"][name]["digits"]} for name in PART_TARGETS}
+
+
+class Element(Component):
+    """What an engine is made of: a multiply-accumulate, its operands from a registered memory of 2,048 words."""
+
+    def __init__(self):
+        super().__init__({"write": In(1), "data": In(16), "address": In(11), "o": Out(40)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = RegisteredMemory(16, 2048)
+        m.submodules.mac = mac = MultiplyAccumulate(16, 16, 40, latency=4)
+        m.d.comb += [
+            memory.write_enable.eq(self.write),
+            memory.write_address.eq(self.address),
+            memory.write_data.eq(self.data),
+            memory.read_address.eq(self.address),
+            mac.a.eq(memory.read_data),
+            mac.b.eq(self.data),
+            mac.valid.eq(self.write),
+            self.o.eq(mac.o),
+        ]
+        return m
+
+
+@pytest.mark.parametrize("name", ["xc7a35t", "5ceba4"])
+def test_yosys_infers_the_blocks_of_an_element(name):
+    """No LUT is made a multiplier or a memory: the adder takes 40, the rest little."""
+    part = CLOSED[name]
+    made = closed.measure(part, page.convert(Element(), "element", assertions=False), "element")
+    assert made.blocks == Resources(1, costs.registered_block_rams(part.family, 2048, 16))
+    assert made.luts < 120 and 40 <= made.ffs < 250
 
 
 def measured(name: str, engine: Target) -> tuple[Netlist, Resources]:
