@@ -7,6 +7,7 @@ import pytest
 from fdht.boards import BOARDS, baseline, closed, find_board
 from fdht.boards.parts import CLOSED
 from fdht.boards.synthesis import Netlist
+from fdht.hw.component import ask
 from fdht.spec.costs import Resources
 from fdht.spec.protocol import target_id
 from fdht.spec.target import PART_TARGETS
@@ -108,7 +109,7 @@ def test_a_part_with_closed_tools(fdht, monkeypatch):
         given.append((part, verilog, top))
         return Netlist(Resources(65, 73), 9000, 12000)
 
-    monkeypatch.setattr(bitstream, "convert", lambda block, name, assertions: f"{name} of {block.target.name}")
+    monkeypatch.setattr(bitstream, "convert", lambda block, name, assertions: f"{name} of {ask(block).target.name}")
     monkeypatch.setattr(closed, "measure", measure)
     outcome = fdht("synth", "--part", "xc7a35t", "--netlist", "--json")
     assert given == [(CLOSED["xc7a35t"], "fdht_axi of xc7a35t", "fdht_axi")]
