@@ -73,7 +73,7 @@ def tables(measured: dict[str, dict]) -> str:
     """The table of parts."""
     versions = dict.fromkeys(" ".join(each["yosys"].split()[:2]) for each in measured.values())
     lines = [
-        f"After synthesis by {', '.join(versions)}; in brackets the share of the part:",
+        f"After synthesis by {', '.join(versions) or 'none'}; in brackets the share of the part:",
         "",
         "| part | a board with it | target | array | LUTs | flip-flops | multipliers | predicted | block RAMs | "
         "predicted |",
