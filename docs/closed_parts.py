@@ -6,7 +6,6 @@
 
 import json
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -45,14 +44,12 @@ def twin(name: str) -> str:
 def measure(name: str) -> dict:
     """What a part's own engine takes of it, by Yosys."""
     part, engine = closed.engine_in(name)
-    begin = time.monotonic()
     made = closed.measure(part, convert(AXIAccelerator(engine), NAME, assertions=False), NAME)
     return {
         "luts": made.luts,
         "ffs": made.ffs,
         **asdict(made.blocks),
         "yosys": tools.version("yosys"),
-        "seconds": round(time.monotonic() - begin),
     }
 
 
