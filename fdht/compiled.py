@@ -240,7 +240,7 @@ def compile(
         labels: what is true of these, if the bundle is to say: numbers of classes from 0, or -1 for what is not known;
             words or other numbers, in the order of `class_names` or their own; or real numbers of a regression.
         lengths: steps of each of these that are its own, where x is padded behind them.
-        class_names: of the classes, in their order.
+        class_names: of the classes, in their order; the labels themselves, if they are words, when left out.
         regression: the outputs are real numbers, not logits.
         host: names of submodules in front of the first LSTM that stay on the host, or the name of one.
         ranks: that each nn.LSTM is brought to; left out, it stays dense.
@@ -270,7 +270,7 @@ def compile(
     if class_names and len(class_names) != outputs:
         raise SpecError(f"{len(class_names)} names for {outputs} classes; give one each")
     own = None if lengths is None else _lengths(lengths, tested)
-    truth = _truth(labels, len(tested), task, outputs, tested.shape[1], class_names)
+    truth, class_names = _truth(labels, len(tested), task, outputs, tested.shape[1], class_names)
     bundle, saturation = quantise(
         network,
         plan(network.layers, target),
@@ -343,11 +343,14 @@ def _lengths(lengths: Values, words: np.ndarray) -> np.ndarray:
 
 def _truth(
     labels: Values | None, count: int, task: Task, outputs: int, steps: int, names: tuple[str, ...]
-) -> np.ndarray:
+) -> tuple[np.ndarray, tuple[str, ...]]:
     shape = (count, *task.truth_shape(steps, outputs))
     if labels is None:
-        return np.full(shape, np.nan if task.real else -1)
-    found = as_array(labels) if task.real else class_numbers(labels, outputs, names, task.every_step)
+        return np.full(shape, np.nan if task.real else -1), names
+    if task.real:
+        found = as_array(labels)
+    else:
+        found, names = class_numbers(labels, outputs, names, task.every_step)
     if task.real and found.dtype.kind not in "biuf":
         raise SpecError(f"labels hold {found.dtype}; those of a regression are real numbers")
     if task.real and found.ndim + 1 == len(shape) and outputs == 1:
@@ -355,7 +358,7 @@ def _truth(
     if found.shape != shape:
         of = "numbers of a regression" if task.real else "classes (for real numbers pass regression=True)"
         raise SpecError(f"labels of shape {found.shape}; for {count} samples they are {of}, {shape}")
-    return found
+    return found, names
 
 
 def _tensor(x: Values, model: nn.Module) -> Tensor:

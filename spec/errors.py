@@ -72,6 +72,10 @@ class CapacityError(FdhtError):
         self.named = named or resource.value
         super().__init__(printable(f"{self.named}: {needed} needed, {available} available; {way_out}"))
 
+    def advising(self, way_out: str) -> "CapacityError":
+        """The same shortage with another way out."""
+        return CapacityError(self.resource, self.needed, self.available, way_out, self.named)
+
 
 class FileError(FdhtError):
     """A file that is missing, damaged, of another kind or of another version."""

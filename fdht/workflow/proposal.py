@@ -91,7 +91,7 @@ def propose(data: DataSet, target: Target, *, hidden: int | None = None, rank: i
         assert refusal is not None
         nearest = next(propose(data, target))
         way_out = f"choose --hidden {nearest.spec.hidden} --rank {nearest.rank}, which fits {target.name}"
-        raise CapacityError(refusal.resource, refusal.needed, refusal.available, way_out, refusal.named)
+        raise refusal.advising(way_out)
 
 
 def _planned(spec: LSTMSpec, rank: int, target: Target) -> Proposal:

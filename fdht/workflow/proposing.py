@@ -63,10 +63,10 @@ def _elsewhere(error: CapacityError, data: DataSet) -> CapacityError:
                 next(propose(data, board.engine))
             except CapacityError:
                 continue
-            way_out = f"--board {board.name} takes a model for {data.name}"
-            return CapacityError(error.resource, error.needed, error.available, way_out, error.named)
-    way_out = f"no board of fdht synth --list takes a model for steps of {data.inputs:,} values; make them smaller"
-    return CapacityError(error.resource, error.needed, error.available, way_out, error.named)
+            return error.advising(f"--board {board.name} takes a model for {data.name}")
+    return error.advising(
+        f"no board of fdht synth --list takes a model for steps of {data.inputs:,} values; make them smaller"
+    )
 
 
 def run(

@@ -241,7 +241,7 @@ class Search:
             "larger part, lower ranks or fewer hidden units"
         )
         nearest = self._nearest or CapacityError(Resource.MULTIPLIERS, 1, 0, way_out)
-        raise CapacityError(nearest.resource, nearest.needed, nearest.available, way_out, nearest.named)
+        raise nearest.advising(way_out)
 
     def _look(self, rows: int, columns: int) -> list[Sized]:
         """Engines with an array, and with memories as large as the model needs: one for each of `SHARES` and each

@@ -155,8 +155,10 @@ def samples(
     return Samples(values.reshape(*values.shape[:2], *(part.picture or (-1,))), part.lengths, truth, kind)
 
 
-def class_numbers(labels: Any, classes: int, names: Sequence[str], each_step: bool) -> np.ndarray:
-    """Labels as numbers of classes, -1 for what is not known.
+def class_numbers(
+    labels: Any, classes: int, names: tuple[str, ...], each_step: bool
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Labels as numbers of classes, -1 for what is not known, and the classes' names, where they have some.
 
     Args:
         labels: numbers from 0, or -1; or words, or as many other whole numbers as there are classes, in the order of
@@ -183,7 +185,7 @@ def class_numbers(labels: Any, classes: int, names: Sequence[str], each_step: bo
         used = np.unique(found)
         both_signs = not each_step and classes == 2 and used.tolist() == [-1, 1]
         if used.size == 0 or (used[0] >= -1 and used[-1] < classes and not both_signs):
-            return found
+            return found, names
         known = used
     else:
         known = np.array([*names]) if len(names) else np.array(sorted(np.unique(found).tolist(), key=_by_number))
@@ -192,7 +194,8 @@ def class_numbers(labels: Any, classes: int, names: Sequence[str], each_step: bo
         shown = ", ".join(map(str, (strange if len(strange) else known)[:8].tolist()))
         raise SpecError(f"labels are {shown}; of {classes} classes they are 0 to {classes - 1}, or {classes} words")
     by_value = np.argsort(known)
-    return by_value[np.searchsorted(known, found, sorter=by_value)]
+    numbers = by_value[np.searchsorted(known, found, sorter=by_value)]
+    return numbers, names or tuple(str(each) for each in known.tolist())
 
 
 def from_dataset(train: Any, test: Any = None, validation: Any = None, **options: Any) -> DataSet:

@@ -131,6 +131,7 @@ def test_an_unknown_board_is_named_with_those_there_are():
         find_board("nexys")
 
 
+@pytest.mark.slow
 def test_build_ids_differ():
     assert len({build_id(board) for board in BOARDS.values()}) == len(BOARDS)
 

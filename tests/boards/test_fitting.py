@@ -126,7 +126,7 @@ def test_parts_by_their_options(options, name, blocks):
     [
         ("icebreaker", SMALL),
         ("orangecrab-25f", replace(TARGETS["tangnano9k"], name="narrow", rows=5, factor_width=9, data_width=10)),
-        ("tangnano9k", replace(TARGETS["orangecrab-25f"], name="square", rows=3, columns=2, input_lanes=2, banks=3)),
+        ("tangnano20k", replace(TARGETS["orangecrab-25f"], name="square", rows=3, columns=2, input_lanes=2, banks=3)),
     ],
 )
 def test_the_netlist_takes_what_is_predicted(name: str, engine: Target):

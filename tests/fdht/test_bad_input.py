@@ -160,7 +160,7 @@ def test_interrupted_training_leaves_a_whole_checkpoint(tmp_path):
     process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 120
-        while not path.exists() and time.monotonic() < deadline:
+        while not path.with_suffix(".csv").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)

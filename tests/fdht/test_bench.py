@@ -211,6 +211,7 @@ def test_a_picture_shows_what_the_machine_does():
     assert sum(cycles for _, cycles, _, _ in seen.spans["array"]) >= best.array_cycles
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn(fdht, tmp_path):
     options = ("--preset", "digits", "--target", "ulx3s-85f")
     assert fdht("bench", *options, "--part", "pictures").code == 0

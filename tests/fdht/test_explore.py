@@ -186,6 +186,7 @@ def test_an_interrupted_search_goes_on(fdht, monkeypatch):
     assert calls[3] == calls[2] and len(set(calls)) == len(calls) - 1, "only the interrupted one begins twice"
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_search(tmp_path):
     """Together they look at as many as were asked for, and both show the same front."""
     program = "import sys, tests.fdht.tiny, fdht.cli; sys.exit(fdht.cli.main(sys.argv[1:]))"

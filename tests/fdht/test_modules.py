@@ -110,7 +110,8 @@ def test_labels_are_what_they_are_to_training(fdht, mine, tmp_path, y, more, lab
     assert fdht("data", "two.npz").code == 0
     made = fdht("compile", f"{mine}:two", "--data", "two.npz", "-t", "icebreaker", "--json")
     assert made.code == 0, made.err
-    assert Bundle.load(tmp_path / "build/two.bundle").labels.tolist() == (labels * 12)
+    bundle, named = Bundle.load(tmp_path / "build/two.bundle"), more.get("class_names", np.sort(y)).astype(str).tolist()
+    assert bundle.labels.tolist() == labels * 12 and bundle.about["classes"] == named
 
 
 def test_padding_whole_numbers_and_a_task_of_their_own(fdht, mine, tmp_path):

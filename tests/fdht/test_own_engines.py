@@ -242,5 +242,7 @@ def test_a_board_of_ones_own_goes_wherever_a_board_does(fdht, built, tmp_path):
     np.savez(tmp_path / "values.npz", x=np.random.default_rng(0).normal(size=(40, 4, 6)), y=np.arange(40) % 2)
     assert fdht("new", "--data", "values.npz", *board, "--rank", 2, "--hidden", 4).code == 0
     assert 'board = "ownboard:BOARD"' in Path("values.toml").read_text()
+    assert fdht("train", "values.toml", "--epochs", 1).code == 0
+    assert "for which board? name one with --board" in fdht("explore", "values.toml", "--trials", 0).sentence
     assert "no file may name to be run" not in fdht("synth", *board, "--check").err
     assert "cannot be imported" in fdht("synth", "--board", "ownboard:NOTHING").sentence

@@ -22,6 +22,7 @@ def odd_folder(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_folder_of_any_name(fdht, odd_folder, digits):
     digits.save(odd_folder / "digits.bundle")
     simulated = fdht("simulate", "digits.bundle", "-t", TARGET, "--clips", 1, "--waves", "waves.vcd", "--json")
@@ -148,6 +149,7 @@ def old_yosys(tmp_path, monkeypatch) -> Path:
     return old
 
 
+@pytest.mark.slow
 def test_an_old_yosys_is_passed_over(fdht, old_yosys, digits, tmp_path, monkeypatch):
     """By what translates the gateware, by synthesis, and by the simulation of a board, which is built anew here."""
     assert fdht("export", "--axi", "-t", TARGET, "-o", "ip").code == 0

@@ -348,20 +348,23 @@ def test_what_is_not_known_of_a_step_or_a_target():
 
 
 @pytest.mark.parametrize(
-    ("labels", "classes", "names", "expected"),
+    ("labels", "classes", "names", "expected", "called"),
     [
-        ([0, 2, -1], 3, (), [0, 2, -1]),
-        ([-1, 1, 1], 2, (), [0, 1, 1]),
-        ([1, 2, 1], 2, (), [0, 1, 0]),
-        (["b", "a"], 2, (), [1, 0]),
-        (["b", "a"], 3, ("b", "x", "a"), [0, 2]),
-        (np.array([b"q", b"p"]), 2, (), [1, 0]),
-        (torch.tensor([1.0, 0.0], requires_grad=True), 2, (), [1, 0]),
-        ([True, False], 2, (), [1, 0]),
+        ([0, 2, -1], 3, (), [0, 2, -1], ()),
+        ([0, 2, -1], 3, ("p", "q", "r"), [0, 2, -1], ("p", "q", "r")),
+        ([-1, 1, 1], 2, (), [0, 1, 1], ("-1", "1")),
+        ([1, 2, 1], 2, (), [0, 1, 0], ("1", "2")),
+        ([1, 2, 1], 2, ("p", "q"), [0, 1, 0], ("p", "q")),
+        (["b", "a"], 2, (), [1, 0], ("a", "b")),
+        (["b", "a"], 3, ("b", "x", "a"), [0, 2], ("b", "x", "a")),
+        (np.array([b"q", b"p"]), 2, (), [1, 0], ("p", "q")),
+        (torch.tensor([1.0, 0.0], requires_grad=True), 2, (), [1, 0], ()),
+        ([True, False], 2, (), [1, 0], ()),
     ],
 )
-def test_labels_become_numbers_of_classes(labels, classes, names, expected):
-    assert class_numbers(labels, classes, names, False).tolist() == expected
+def test_labels_become_numbers_of_classes(labels, classes, names, expected, called):
+    numbers, found = class_numbers(labels, classes, names, False)
+    assert numbers.tolist() == expected and found == called
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_dense_and_exact_where_nothing_shifts(data):
 
 
 @pytest.mark.slow
-@settings(max_examples=5000, deadline=None)
+@settings(max_examples=2500, deadline=None)
 @given(st.data())
 def test_many_are_dense_and_exact_where_nothing_shifts(data):
     check_dense_and_exact(data)

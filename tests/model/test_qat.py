@@ -135,7 +135,7 @@ def test_wherever_x_and_h_lie(x, h):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_many_of_every_kind_are_the_golden_model(kind):
-    check_every_kind(kind, 300)
+    check_every_kind(kind, 150)
 
 
 class Smooth:

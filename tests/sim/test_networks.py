@@ -41,7 +41,7 @@ SHAPES = {
 """P × Q: one column, square, P < Q, divisible by nothing, and wide; others between the two pipelines. K < P occurs on
 (8, 1) and (5, 3)."""
 
-SLOW = {(4, 2), (7, 2)}
+SLOW = {(4, 2), (6, 2), (7, 2)}
 
 WIDE = {(4, 4), (3, 8)}
 """Those with inputs of as many words at once as there are columns."""
