@@ -10,7 +10,7 @@ from enum import Enum, unique
 
 from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, table_width
-from fdht.spec.instructions import UNITS, WORD, words_for
+from fdht.spec.instructions import UNITS, WORD, Widths, bits_for, words_for
 from fdht.spec.pipeline import COMPACT
 from fdht.spec.target import Target, Technology
 
@@ -238,8 +238,11 @@ class Prices:
         fixed: a design whatever its engine: host link, serial port, and what of the engine has one size.
         instruction: a bit of the three units' instructions: registers, and the address generators that walk them.
         element: a bit of an accumulator, in every element of the array.
-        lane: a bit of a data word: what every column has once, requantiser and ways to and from memories.
-        bank: a bit of a word of every bank of the scratchpad.
+        hop: a bit of a register that only passes on an operand, a product or a sum, in the array and at its edges.
+        row: a bit of a word of factors.
+        lane: a bit of an accumulator and of a data word: what every column has once, requantiser and ways to and from
+            memories.
+        bank: a bit of a word of every bank of the scratchpad. port: a bit of an address in every bank.
         transposer: a bit of each of the Q² words of a transposer.
         gate: a bit of the gate unit's product (the square of the data width).
         counters, initial_state, collision: these features.
@@ -249,14 +252,41 @@ class Prices:
     fixed: float = 0.0
     instruction: float = 0.0
     element: float = 0.0
+    hop: float = 0.0
+    row: float = 0.0
     lane: float = 0.0
     bank: float = 0.0
+    port: float = 0.0
     transposer: float = 0.0
     gate: float = 0.0
     counters: float = 0.0
     initial_state: float = 0.0
     collision: float = 0.0
     spi: float = 0.0
+
+
+INSIDE = 3
+"""Registers that a multiplier block has inside at most; those of longer pipelines are beside it."""
+
+
+def hops(target: Target) -> int:
+    """Bits of the registers between the elements of an array, in front of it, behind it and behind its multipliers, as
+    fdht.hw.engine.array and fdht.hw.technology have them.
+    """
+    rows, columns, factor = target.rows, target.columns, Widths(target).operand
+    rows_late, columns_late = (
+        sum(late(target, k) for k in range(count))
+        for late, count in ((timing.row_skew, rows), (timing.column_skew, columns))
+    )
+    factors = rows_late + rows * timing.column_skew(target, columns - 1)
+    data = columns_late + columns * timing.row_skew(target, rows - 1)
+    products = target.multipliers * max(0, target.pipeline.multiply - INSIDE)
+    return (
+        factors * factor
+        + data * target.data_width
+        + products * (factor + target.data_width)
+        + columns_late * target.accumulator_width
+    )
 
 
 def counts(target: Target, spi: bool = False) -> dict[str, float]:
@@ -270,8 +300,11 @@ def counts(target: Target, spi: bool = False) -> dict[str, float]:
         "fixed": 1,
         "instruction": sum(record(target).bits for record in UNITS.values()),
         "element": target.multipliers * target.accumulator_width,
-        "lane": columns * target.data_width,
+        "hop": hops(target),
+        "row": target.rows * Widths(target).operand,
+        "lane": columns * (target.accumulator_width + target.data_width),
         "bank": target.banks * columns * target.data_width,
+        "port": target.banks * bits_for(target.bank_words),
         "transposer": columns**2 * target.data_width if columns > 1 else 0,
         "gate": target.data_width**2,
         "counters": features.counters,
