@@ -6,7 +6,7 @@ engine by name or file gets it tried.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 
 from fdht.boards import baseline
@@ -39,15 +39,21 @@ def routed(family: str) -> dict[str, float]:
     shares: dict[str, float] = {}
     for board in BOARDS.values():
         part = board.room
-        if board.family.name != family or part is None or not baseline.path_of(board).is_file():
+        if board.family.name != family or part is None or not _was_routed(board):
             continue
         build = baseline.load(board)
-        if max(mhz or 0 for mhz in build["fmax_mhz_seeds"].values()) < build["clock_mhz"]:
-            continue
         for kind, there in available(part).items():
             if there:
                 shares[kind] = max(shares.get(kind, 0.0), build[kind] / there)
     return shares
+
+
+def _was_routed(board: Board) -> bool:
+    """Whether one of fdht's own boards has a recorded build that met its clock."""
+    if BOARDS.get(board.name) != board or not baseline.path_of(board).is_file():
+        return False
+    build = baseline.load(board)
+    return max(mhz or 0 for mhz in build["fmax_mhz_seeds"].values()) >= build["clock_mhz"]
 
 
 def available(part: Part) -> dict[str, int]:
@@ -67,6 +73,7 @@ class Ground:
         clock_mhz: None where no clock is known.
         blocks: multipliers, block RAMs and SPRAMs of the whole design with an engine.
         logic: LUTs and flip-flops of it, as predicted; empty where no engines like it were measured.
+        routed: those predicted for an engine that was routed there. As many may be taken, whatever predictions are off.
     """
 
     name: str
@@ -79,6 +86,7 @@ class Ground:
     clock_mhz: float | None
     blocks: Callable[[Target], Resources]
     logic: Callable[[Target], dict[str, int]]
+    routed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def available(self) -> dict[str, int]:
@@ -88,7 +96,10 @@ class Ground:
     @property
     def limits(self) -> dict[str, int]:
         """What engines may take of each kind at most; empty where nothing is known of the part."""
-        return {kind: round(self.shares.get(kind, 1.0) * there) for kind, there in self.available.items()}
+        return {
+            kind: max(round(self.shares.get(kind, 1.0) * there), self.routed.get(kind, 0))
+            for kind, there in self.available.items()
+        }
 
     def takes(self, engine: Target) -> dict[str, int]:
         """What the whole design with an engine takes of each kind."""
@@ -134,6 +145,7 @@ def on_board(board: Board) -> Ground:
         clock_mhz=board.clock_mhz,
         blocks=lambda engine: costs.engine(engine) + beside(),
         logic=logic,
+        routed=logic(board.engine) if _was_routed(board) else {},
     )
 
 

@@ -112,6 +112,7 @@ CASES = (
     Case("orangecrab-25f", 4, 4, 18, 18, banks=3),
     Case("orangecrab-25f", 1, 6, 10, 12, BARE, 3, banks=4),
     Case("orangecrab-25f", 24, 1, 12, 12, banks=4),
+    Case("orangecrab-25f", 2, 7, 14, 16, banks=2),
     Case("orangecrab-25f", 3, 8, banks=2),
     Case("orangecrab-25f", 8, 3, 14, 16),
     Case("ulx3s-85f", 8, 4),

@@ -30,6 +30,17 @@ def test_the_fullest_build_that_met_its_clock_is_the_limit():
     assert fullness.routed("nobody's") == {} and fullness.on_board(find_board("icebreaker")).limits["luts"] == 3714
 
 
+def test_an_engine_that_was_routed_is_within_the_limits(monkeypatch):
+    """Also where predictions are off: its own is the limit then."""
+    board = find_board("tangnano9k")
+    own = fullness.on_board(board).logic(board.engine)
+    monkeypatch.setattr(fullness, "routed", lambda family: {"luts": 0.1, "ffs": 1.0})
+    limits = fullness.on_board(board).limits
+    assert limits["luts"] == own["luts"] > 0.1 * 8640 and limits["ffs"] == 6480 > own["ffs"]
+    other = replace(board, engine=replace(board.engine, name="other", rows=8))
+    assert fullness.on_board(other).limits["luts"] == 864
+
+
 def test_a_build_that_missed_its_clock_is_no_limit(monkeypatch):
     monkeypatch.setattr(baseline, "load", lambda board: {"fmax_mhz_seeds": {"1": None, "2": 23.9}, "clock_mhz": 24})
     assert fullness.routed.__wrapped__("ice40") == {}
@@ -55,7 +66,7 @@ def test_a_bundle_keeps_its_order_and_its_widths(fdht, bundle_file, small_bundle
     image = compile_bundle(small_bundle, target)
     assert found["taken_engine"] == sizing.FASTEST and target.factor_width == 16
     assert image.cycles(9) - image.cycles(8) == fastest["cycles_per_step"]
-    assert fastest["luts"] is None  # nothing is known of such engines
+    assert 0 < fastest["luts"] <= found["limits"]["luts"] and 0 < fastest["ffs"] <= found["limits"]["ffs"]
 
 
 def test_what_fits_a_part_with_closed_tools(fdht):
@@ -133,12 +144,12 @@ def test_explore_proposes_nothing_that_was_not_routed(monkeypatch):
 
 
 def test_engines_are_compared_by_what_is_known_of_all(monkeypatch):
-    """Two columns on iCE40 take LUTs of which nothing is known: that must not make them small."""
-    monkeypatch.setattr(sizing, "COLUMNS", (1, 2))
+    """Three columns on iCE40 take LUTs of which nothing is known: that must not make them small."""
+    monkeypatch.setattr(sizing, "COLUMNS", (1, 3))
     model = sizing.find_model(TINY.name, None)
     ice40, gowin = (fullness.on_board(find_board(name)) for name in ("icebreaker", "tangnano9k"))
     assert {columns for _, columns in sizing.Search(model, ice40).arrays()} == {1}
-    assert {columns for _, columns in sizing.Search(model, gowin).arrays()} == {1, 2}
+    assert {columns for _, columns in sizing.Search(model, gowin).arrays()} == {1, 3}
 
 
 def test_a_board_of_an_unknown_part():
