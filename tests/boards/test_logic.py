@@ -16,7 +16,7 @@ from fdht.spec import costs
 from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.target import PART_TARGETS, TARGETS, Technology
 
-CLOSE = 0.03
+CLOSE = {Technology.ICE40: 0.02, Technology.ECP5: 0.02, Technology.GOWIN: 0.04}
 """Relative error of engines that the coefficients were fitted to."""
 
 NEAR = 0.1
@@ -40,16 +40,16 @@ def test_the_coefficients_are_those_of_the_measurements():
     assert {technology for technology, _ in FAMILIES} == {Technology.ICE40, Technology.ECP5, Technology.GOWIN}
     for key, engines in FAMILIES.items():
         family = costs._LOGIC[key]
-        assert len({each.board.engine for each in engines}) >= 12 > logic.ENOUGH
+        assert len({tuple(each.counts.values()) for each in engines}) >= 12 > logic.ENOUGH
         assert (family.luts, family.ffs) == (logic.fit(engines, "luts"), logic.fit(engines, "ffs"))
         assert family.columns == max(each.board.engine.columns for each in engines)
 
 
 @pytest.mark.parametrize("each", KEPT, ids=lambda each: each.name)
 def test_a_measured_engine_is_predicted(each):
-    found = predicted(each.board)
-    assert found.luts == pytest.approx(each.luts, rel=CLOSE)
-    assert found.ffs == pytest.approx(each.ffs, rel=CLOSE)
+    found, close = predicted(each.board), CLOSE[each.board.technology]
+    assert found.luts == pytest.approx(each.luts, rel=close)
+    assert found.ffs == pytest.approx(each.ffs, rel=close)
 
 
 @pytest.mark.parametrize("key", FAMILIES, ids=lambda key: key[0].value)

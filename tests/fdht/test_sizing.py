@@ -133,12 +133,11 @@ def test_a_bundle_of_other_widths(fdht, bundle_file):
     assert found["engines"][0]["lacks"] == "factors of 16 bits" and found["engines"][0]["cycles_per_step"] is None
 
 
-def test_explore_proposes_nothing_that_was_not_routed(monkeypatch):
+def test_explore_proposes_nothing_that_was_not_routed():
     board = find_board("icebreaker")
     assert engine_for(board, 4, 1, 16, 16).rows == 4
-    monkeypatch.setattr(fullness, "routed", lambda family: {"luts": 0.6})
-    with pytest.raises(CapacityError, match="LUTs of the iCE40UP5K on icebreaker, of which 60 % were routed") as raised:
-        engine_for(board, 4, 1, 16, 16)
+    with pytest.raises(CapacityError, match="LUTs of the iCE40UP5K on icebreaker, of which 70 % were routed") as raised:
+        engine_for(board, 4, 2, 16, 12)
     assert raised.value.resource is Resource.CELLS
     assert engine_for(board, 8, 1, 16, 12) is board.engine  # which is built, whatever is predicted
 
