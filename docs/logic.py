@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
@@ -115,7 +116,6 @@ CASES = (
     Case("orangecrab-25f", 2, 7, 14, 16, banks=2),
     Case("orangecrab-25f", 3, 8, banks=2),
     Case("orangecrab-25f", 8, 3, 14, 16),
-    Case("ulx3s-85f", 8, 4),
 )
 
 
@@ -128,7 +128,7 @@ class Measured:
     luts: int
     ffs: int
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, float]:
         return counts(self.board.engine, spi=self.board.spi_mhz is not None)
 
