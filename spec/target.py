@@ -223,7 +223,7 @@ class Target(JsonRecord):
                 raise SpecError("it has no name")
         except (SpecError, FileError) as error:
             raise FileError(f"no target in {path} ({error}); {way_out}") from None
-        if TARGETS.get(target.name, target) != target:
+        if (TARGETS | PART_TARGETS).get(target.name, target) != target:
             raise FileError(
                 f"{path} has another engine than fdht's own {target.name}, by the same name; give it a name of its own"
             )
@@ -337,6 +337,55 @@ TARGETS = {
     )
 }
 
+"""Those that a board of fdht's own has."""
+
+PART_TARGETS = {
+    target.name: target
+    for target in (
+        Target(
+            "xc7a35t",
+            rows=16,
+            columns=4,
+            banks=5,
+            bank_words=2048,
+            factor_words=1024,
+            result_words=512,
+            bias_words=512,
+            program_words=1024,
+            input_lanes=4,
+        ),
+        *(
+            Target(
+                name,
+                rows=20,
+                columns=8,
+                banks=7,
+                bank_words=2048,
+                factor_words=2048,
+                result_words=512,
+                bias_words=512,
+                program_words=1024,
+                input_lanes=8,
+            )
+            for name in ("xc7a100t", "xc7z020")
+        ),
+        Target(
+            "5ceba4",
+            rows=12,
+            columns=8,
+            banks=4,
+            bank_words=2048,
+            factor_words=2048,
+            result_words=512,
+            bias_words=512,
+            program_words=1024,
+            input_lanes=8,
+        ),
+    )
+}
+"""Engines for parts whose tools are their makers' (fdht.boards.parts.CLOSED), each called as its part; they take two
+thirds to three quarters of its multipliers and block RAM. Made of no primitives: synthesis infers them."""
+
 
 def find_target(name: str) -> Target:
     """A target by name, or one in a JSON file; see `Target.read`.
@@ -347,6 +396,8 @@ def find_target(name: str) -> Target:
     """
     if name.endswith(".json"):
         return Target.read(name)
-    if name not in TARGETS:
-        raise SpecError(f"there is no target {name!r}; known: {', '.join(TARGETS)}, and a file NAME.json with one")
-    return TARGETS[name]
+    found = TARGETS.get(name) or PART_TARGETS.get(name)
+    if found is None:
+        known = ", ".join((*TARGETS, *PART_TARGETS))
+        raise SpecError(f"there is no target {name!r}; known: {known}, and a file NAME.json with one")
+    return found
