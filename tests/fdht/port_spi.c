@@ -10,17 +10,21 @@
 #include "fdht.h"
 
 static fdht_spi spi;
-static uint8_t said = 0, heard = FDHT_FLAG;
+static uint8_t said[600] = {FDHT_FLAG}, heard = FDHT_FLAG;
+static size_t count = 1;
 
-/* Flags between frames are left out on the way there, as the other end leaves them out on the way back. What comes
-   inside a frame is waited for: at pins there are no gaps. */
+/* The other end leaves out flags between frames, and fills gaps with them. So a frame is sent at once, when its last
+   byte is said, and what comes inside a frame is waited for: at pins there are no gaps. */
 static uint8_t exchange(void *context, uint8_t byte)
 {
-    uint8_t before = said;
-    said = byte;
-    if (byte != FDHT_FLAG || before != FDHT_FLAG)
-        socket_send(context, &byte, 1);
-    else if (socket_receive(context, &heard, 1, heard == FDHT_FLAG ? 1 : 1000) != 1)
+    if (byte != FDHT_FLAG || count > 1) {
+        said[count++] = byte;
+        if (byte == FDHT_FLAG) {
+            socket_send(context, said, count);
+            count = 1;
+        }
+        heard = FDHT_FLAG;
+    } else if (socket_receive(context, &heard, 1, heard == FDHT_FLAG ? 1 : 1000) != 1)
         heard = FDHT_FLAG;
     return heard;
 }

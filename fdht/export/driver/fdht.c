@@ -4,8 +4,10 @@
 #include "fdht.h"
 #include <string.h>
 
-/* How often an engine is asked at once whether it is done, before there are pauses of 1 ms. */
-enum { EAGER = 16 };
+enum {
+    EAGER = 16, /* how often an engine is asked at once whether it is done, before there are pauses of 1 ms */
+    QUIET = 64  /* how often bytes are taken from a line that should be quiet: more than a reply has */
+};
 
 /* What comes of a request beside FDHT_OK, an error, and an FDHT_REASON_*. */
 enum { SILENCE = 16, DAMAGE = 17 };
@@ -128,6 +130,19 @@ static int hear(fdht_device *device)
     return ~crc == number_at(device->reply + count) ? FDHT_OK : DAMAGE;
 }
 
+/* Lets what is still coming go by, since a port may lose what comes while it sends. */
+static int quieten(fdht_device *device)
+{
+    for (int k = 0; k < QUIET; k++) {
+        device->in_at = device->in_count = 0;
+        int some = fill(device, 1);
+        if (some <= 0)
+            return some;
+    }
+    device->in_count = 0;
+    return FDHT_OK;
+}
+
 /* ---- Requests ---- */
 
 static uint8_t header_of(uint8_t kind, uint8_t number)
@@ -144,6 +159,8 @@ static uint8_t next(uint8_t number)
 static int exchange(fdht_device *device, uint8_t kind, uint8_t number, size_t size)
 {
     uint8_t header = header_of(kind, number);
+    if (device->unsure && quieten(device))
+        return FDHT_LINE;
     int heard = send_frame(device, header, device->payload, size);
     while (heard == FDHT_OK) {
         heard = hear(device);
@@ -338,7 +355,8 @@ static int order(fdht_device *device, uint8_t kind, size_t size)
 
 int fdht_open(fdht_device *device)
 {
-    device->number = device->tag = device->unsure = device->late = 0;
+    device->number = device->tag = device->late = 0;
+    device->unsure = 1; /* of what the line holds */
     device->watched = FDHT_REFUSED_BIT; /* no reply that is good news has it */
     device->in_at = device->in_count = device->part_count = 0;
     device->left = device->logits_left = device->frames_left = device->idle = 0;

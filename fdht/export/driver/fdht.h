@@ -82,7 +82,7 @@ typedef struct {
     const fdht_image *image;
     int32_t *logits;
     uint32_t logits_left, left, frames_left, idle;
-    uint8_t number, tag, unsure, watched, late, escape, part_count, in_at, in_count;
+    uint8_t number, tag, unsure, watched, late, part_count, in_at, in_count;
     uint8_t part[4], in[32], payload[FDHT_MAX_PAYLOAD];
     uint16_t size;
     uint8_t reply[1 + FDHT_REPLY_BYTES + FDHT_CHECK_BYTES];
