@@ -9,7 +9,7 @@ The sensor is set up from here; no processor is needed. docs/wiring.md has its p
 from collections.abc import Sequence
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
@@ -44,7 +44,7 @@ class ADXL345Reader(Component):
     SPI in mode 3 with four wires. The sensor takes a clock of up to 5 MHz and wants 150 ns between transfers.
 
     Args:
-        half: cycles of half a clock of SPI.
+        half: cycles of half a clock of SPI, at least 4.
         setup: registers and what is written to them, before the first sample is read.
 
     Members:
@@ -56,6 +56,7 @@ class ADXL345Reader(Component):
     """
 
     def __init__(self, half: int, setup: Sequence[tuple[int, int]] = SETUP):
+        assert half >= 4  # what comes is synchronised
         self._half, self._setup = half, setup
         super().__init__(
             {
@@ -76,7 +77,7 @@ class ADXL345Reader(Component):
         m.submodules.cipo = FFSynchronizer(self.cipo, there)
         m.submodules.ready = FFSynchronizer(self.ready, ready)
         timer, left = Signal(range(4 * self._half)), Signal(range(read_bits + 1))
-        sent, got = Signal(read_bits), Signal(AXES * BITS)
+        sent, got = Signal(read_bits + 1), Signal(AXES * BITS)  # the highest bit is that before the first clock
         done = Signal(range(len(self._setup) + 1))  # writes
         m.d.comb += self.copi.eq(sent[-1])
         m.d.sync += [self.valid.eq(0), timer.eq(Mux(timer == 0, 0, timer - 1))]
@@ -85,8 +86,8 @@ class ADXL345Reader(Component):
                 with m.Switch(done):
                     for k, (register, value) in enumerate(self._setup):
                         with m.Case(k):
-                            m.d.sync += [sent.eq(Cat(Const(0, read_bits - write_bits), Const(value, 8), register))]
-                            m.d.sync += left.eq(write_bits)
+                            bits = (register << 8 | value) << read_bits - write_bits
+                            m.d.sync += [sent.eq(bits), left.eq(write_bits)]
                     with m.Default():
                         m.d.sync += [sent.eq(READ_AXES << read_bits - 8), left.eq(read_bits)]
                 with m.If((done < len(self._setup)) | ready):
@@ -98,7 +99,7 @@ class ADXL345Reader(Component):
                     m.d.sync += [self.select.eq(0), timer.eq(4 * self._half - 1)]
                     m.next = "END"
                 with m.Else():
-                    m.d.sync += self.clock.eq(0)
+                    m.d.sync += [self.clock.eq(0), sent.eq(sent << 1)]
                     m.next = "LOW"
             with m.State("LOW"), m.If(timer == 0):
                 m.d.sync += [timer.eq(self._half - 1), self.clock.eq(1), left.eq(left - 1), got.eq(Cat(there, got))]

@@ -34,8 +34,8 @@ class ParallelCamera(Component):
         luma: which of a pixel's two bytes is its brightness, 0 (Y first, YUYV) or 1 (UYVY); of `GREY` alone.
 
     Members:
-        pclk, vsync, href, d (In): the camera's pins. Bytes are taken at rising edges of `pclk` while `href` is high, and
-            a frame begins after each `vsync`.
+        pclk, vsync, href, d (In): the camera's pins. Bytes are taken at rising edges of `pclk` while `href` is high; a
+            frame begins after `vsync`.
         pixel (Out): `channels` of 8 bits, red in the lowest ones; valid (Out): there is one. first (Out): a frame's.
 
     Costs: a pixel per 2 cycles; a byte of the camera per cycle of `pclk`, which must be slower than 2 · every cycles of

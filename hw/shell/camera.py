@@ -285,9 +285,7 @@ class CameraToClass(Component):
         steps: int | None,
     ):
         begin = [mask("CONTROL", "AUTO")]
-        if (
-            steps is None
-        ):  # a run of one step after the other; all but the first go on with the states of the one before
+        if steps is None:  # runs of a step each; all but the first go on with the states of the one before
             begin = [mask("CONTROL", "START"), mask("CONTROL", "AUTO") | mask("CONTROL", "KEEP")]
         self._block = AXIAccelerator(target)
         self._frames = CameraFrames(target, pixels, channels, order)

@@ -41,7 +41,7 @@ def lines(scaling: Scaling, unit: float, bits: int) -> tuple[int, list[tuple[int
     """
     if not (np.isfinite(unit) and unit > 0):
         raise SpecError(f"a sample of 1 stands for {unit}; say a positive number")
-    raw, offset = scaling.input_format.raw, scaling.input_format.offset
+    raw = scaling.input_format.raw
     samples = np.arange(-1 << bits - 1, 1 << bits - 1)
     words = [
         Scaling((centre,), (step,), scaling.bits, scaling.signed).to_words((samples * unit)[:, None])[:, 0]
