@@ -30,12 +30,13 @@ from fdht.spec.protocol import (
     Request,
     Status,
     image_check,
+    lacking,
     result_bytes,
     start_payload,
     target_id,
     word_bytes,
 )
-from fdht.spec.target import Target
+from fdht.spec.target import ALL, Features, Target
 from fdht.workflow.golden_vectors import own, spread
 
 DRIVER = Path(__file__).with_name("driver")
@@ -110,6 +111,7 @@ def protocol_header() -> str:
         "START_FLAGS": flags,
         "START_KEEP": keep[flags],
         "MOST_STEPS": MOST_STEPS,
+        "LACKING_MASK": lacking(Features(**dict.fromkeys(vars(ALL), False))),
         "STATUS_BYTES": Status.SIZE,
         **{f"STATUS_{name.upper()}": at for name, at in _status_places().items()},
     }

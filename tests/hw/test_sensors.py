@@ -15,6 +15,8 @@ from fdht.spec.fixed import Fixed
 from fdht.spec.scaling import Scaling
 
 PERIOD = 1e-6
+LIMIT = 30_000
+"""Cycles after which what does not come is missing."""
 
 
 def simulate(dut, bench, **watched) -> None:
@@ -72,7 +74,7 @@ def test_a_sample_is_scaled_as_the_training_data_were(scaling, unit):
             await ctx.tick()
             ctx.set(dut.valid, 0)
             cycles = 1
-            while not ctx.get(dut.done):
+            while not ctx.get(dut.done) and cycles < LIMIT:
                 await ctx.tick()
                 cycles += 1
             assert cycles == (16 + 3) * channels + 1
@@ -125,8 +127,10 @@ def test_an_accelerometer_is_set_up_and_read(half):
     sensor = ADXL345(dut, samples)
 
     async def bench(ctx):
-        while len(seen) < len(samples):
+        for _ in range(LIMIT):
             await ctx.tick()
+            if len(seen) == len(samples):
+                break
             if ctx.get(dut.valid):
                 seen.append([ctx.get(dut.sample[axis]) for axis in range(3)])
 
@@ -154,8 +158,10 @@ def test_a_microphone_is_heard(channels, bits):
             clock = now
 
     async def bench(ctx):
-        while len(seen) < len(sound):
+        for _ in range(LIMIT):
             await ctx.tick()
+            if len(seen) == len(sound):
+                break
             if ctx.get(dut.valid):
                 seen.append([ctx.get(dut.sample[k]) for k in range(channels)])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import FallingEdge, RisingEdge, Timer
+from cocotb.triggers import FallingEdge, RisingEdge, Timer, with_timeout
 
 WORK = Path(os.environ["FDHT_SENSOR"])
 PERIOD = 10
@@ -102,7 +102,7 @@ class ADXL345:
         assert self.registers.get(0x2D) == 0x08 and self.registers.get(0x2E) == 0x80, "it was not told to measure"
         self.sample = sample
         self._dut.int1.value = 1
-        await FallingEdge(self._dut.int1)
+        await with_timeout(FallingEdge(self._dut.int1), LIMIT * PERIOD, "ns")
         for _ in range(60):
             await FallingEdge(self._dut.clk)
 

@@ -216,7 +216,7 @@ static int read_status(fdht_device *device)
     status->last = reply[0] >> 4;
     status->errors = reply[1];
     status->collision = reply[2] & 1;
-    status->lacking = reply[2] >> 1;
+    status->lacking = reply[2] >> 1 & FDHT_LACKING_MASK;
     status->version = reply[FDHT_STATUS_VERSION];
     status->cycles = number_at(reply + FDHT_STATUS_CYCLES);
     status->stalls = number_at(reply + FDHT_STATUS_STALLS);

@@ -97,7 +97,7 @@ int fdht_load(fdht_device *device, const fdht_image *image);
 /* Runs a clip: `steps` frames of image->inputs words, one behind the other, each of x_bytes bytes.
    keep: go on with the states that the run before ended with.
    logits: takes image->classes, after every step if the image has them then.
-   Returns the class after the last step. */
+   Returns the class after the last step: of a regression it means nothing, see fdht_value. */
 int fdht_run(fdht_device *device, const void *clip, uint16_t steps, int keep, int32_t *logits);
 
 /* A step of a sequence without end: a frame in, its logits out, states kept in the engine until the next.
