@@ -28,7 +28,7 @@ from fdht.spec.target import TARGETS
 
 BAUD = 3_000_000
 TIMEOUT = 1.0
-LOADING_TURNS = 20
+LOADING_TURNS = 100
 """How often a device that loads itself is asked in `timeout` seconds whether it is done."""
 
 STANDSTILL = 10

@@ -27,12 +27,15 @@ class Pins:
         divisor: clock cycles per bit of a serial port; None: the design has none, but takes bytes as they are.
         spi_mhz, clock_mhz: of an SPI port's clock and of the design's; only their ratio counts.
         flash: from which the design loads itself; None: a host loads it.
+        start_cycles: to wait after the reset until somebody may connect: a board's own reset may take as long, and
+            loading itself longer.
     """
 
     divisor: int | None = 4
     spi_mhz: float | None = None
     clock_mhz: float = 1.0
     flash: FlashPlan | None = None
+    start_cycles: int = 1 << 11
 
 
 def build_system(target: Target, pins: Pins, build_id: int = 0) -> Simulator:
