@@ -45,6 +45,10 @@ WAKE_S = 40e-6
 """Seconds in which every flash has woken up."""
 
 
+ANSWER_CYCLES, ANSWER_BYTE_CYCLES = 55, 10
+"""Cycles in which the link answers a frame, and those of each of its bytes: 6 for the check, 4 for the words."""
+
+
 @unique
 class SlotState(IntEnum):
     """What became of the slot that was to be loaded last."""
@@ -111,3 +115,15 @@ def slot_bytes(words: bytes, target: Target) -> bytes:
     parts = [words[at : at + MAX_PAYLOAD] for at in range(0, len(words), MAX_PAYLOAD)]
     frames = [encode(Request.IDENTIFY, 0), *(encode(Request.IMAGE, k, part) for k, part in enumerate(parts, 1))]
     return header(target) + b"".join(frames) + bytes([END]) + image_check(words).to_bytes(CHECK, "little")
+
+
+def load_cycles(slot: bytes, plan: FlashPlan) -> int:
+    """Cycles from power-up, or from when it is wanted, until what a slot holds is loaded; within 1 %.
+
+    The flash sends a bit in 2 × `half` cycles, and waits while the link answers a frame.
+    """
+    sent = slot[len(HEADER) + 4 : -1 - CHECK]
+    bits = 8 * len(slot) + 8 + ADDRESS_BITS
+    frames = [bytes([FLAG]) + part for part in sent.split(bytes([FLAG])) if part]
+    answers = sum(ANSWER_CYCLES + ANSWER_BYTE_CYCLES * len(frame) for frame in frames)
+    return 2 * ((1 << plan.wake) + 2 * plan.half * bits + answers) + 2 * 8 * plan.half
