@@ -17,7 +17,7 @@ FILE_VERSION = 1
 """Of a target's file. A field that a file lacks has its default, so only a field that goes or changes is a new one."""
 
 
-MOST_WATCHDOG_MS = 60_000
+MOST_SLOTS, MOST_WATCHDOG_MS = 8, 60_000
 
 
 @unique
@@ -78,7 +78,7 @@ class Standalone(Checked):
     """How an engine loads itself from its board's SPI flash; see fdht.spec.flash.
 
     Attributes:
-        slots: images that the flash has places for: 1, 2, 4 or 8.
+        slots: images that the flash has places for: a power of two up to MOST_SLOTS.
         watchdog_ms: milliseconds without anything that moves in a run, after which it loads itself anew; 0: it never
             does.
 
@@ -90,8 +90,8 @@ class Standalone(Checked):
     watchdog_ms: int = 0
 
     def __post_init__(self):
-        if self.slots not in (1, 2, 4, 8):
-            raise SpecError(f"standalone: slots = {self.slots} is none of 1, 2, 4 and 8")
+        if not 1 <= self.slots <= MOST_SLOTS or self.slots & self.slots - 1:
+            raise SpecError(f"standalone: slots = {self.slots} is none of 1, 2, 4 and {MOST_SLOTS}")
         if not 0 <= self.watchdog_ms <= MOST_WATCHDOG_MS:
             raise SpecError(f"standalone: watchdog_ms = {self.watchdog_ms} is outside 0..{MOST_WATCHDOG_MS}")
 
