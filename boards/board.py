@@ -157,7 +157,8 @@ class Flash:
         slots_at: where slot 0 begins: where slots may begin and no bitstream ends.
         bitstream_at: where the bitstream begins.
         button: Amaranth's name and number of a button that, held at power-up, has slot 1 loaded instead of slot 0.
-        write: openFPGALoader's options to write to it. data: those that say that a file is to be written as it is.
+        write: openFPGALoader's options to write to it; none where it cannot. data: those that say that a file is to be
+            written as it is.
     """
 
     resource: str

@@ -12,15 +12,16 @@ from fdht.spec.target import TARGETS
 class Platform(FloorPlan, ECPIX585Platform):
     """The platform of amaranth-boards, with places for the array's multipliers."""
 
-    # Its clock is no ordinary pin, so the resource of amaranth-boards, which names it as one, cannot be taken.
+    # After the maker's page on the flash, and litex-boards. amaranth-boards has the two data pins the other way round,
+    # and names the clock as an ordinary pin, which it is not.
     resources = (
         *ECPIX585Platform.resources,
         Resource(
             "flash",
             0,
             Subsignal("cs", PinsN("AA2", dir="o")),
-            Subsignal("copi", Pins("AD2", dir="o")),
-            Subsignal("cipo", Pins("AE2", dir="i")),
+            Subsignal("copi", Pins("AE2", dir="o")),
+            Subsignal("cipo", Pins("AD2", dir="i")),
             Subsignal("wp", PinsN("AF2", dir="o")),
             Subsignal("hold", PinsN("AE1", dir="o")),
             Attrs(IO_TYPE="LVCMOS33"),

@@ -2,7 +2,8 @@
 
 There is no USB-UART on it: the link is a serial port on the header, RX at its pin 0 and TX at its pin 1, where a
 Feather has its serial port, for an adapter of 3.3 V. Pins as GPIO 0 and 1 of litex-boards' gsd_orangecrab.py (r0.2, its
-`feather_serial`), the same as connector io 0 of amaranth-boards.
+`feather_serial`), the same as connector io 0 of amaranth-boards. Its flash begins with a bootloader, by which
+openFPGALoader writes bitstreams and nothing else.
 """
 
 from dataclasses import replace
@@ -50,7 +51,7 @@ _85F = Board(
     clock_mhz=96,
     baud=3_000_000,
     loader="orangeCrab",
-    flash=Flash("flash", size=16 << 20, slots_at=4 << 20, bitstream_at=0x80000),  # behind the bootloader
+    flash=Flash("flash", size=16 << 20, slots_at=4 << 20, bitstream_at=0x80000, write=()),
 )
 
 _ROOMY = replace(ECP5, route=("--router", "router2", "--placer-heap-timingweight", "5", "--placer-heap-beta", "0.7"))

@@ -1,6 +1,5 @@
 """A board in simulation that loads itself from the SPI flash of PicoSoC, a model by another hand."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pythondata_cpu_picorv32
@@ -31,9 +30,15 @@ def build_board(target: Target, pins: Pins) -> Simulator:
     return build_verilog("board", what + (model + BOARD).encode(), lambda: system() + model + BOARD)
 
 
-def board_with(built: Simulator, pins: Pins, flash: Mapping[int, bytes]) -> SimulatedBoard:
-    """The board with a flash that holds bytes at some addresses, and is erased elsewhere as far as matters."""
-    lines = ["@0", *["FF"] * 64]
-    for address, held in flash.items():
-        lines += [f"@{address:X}", held.hex(" ")]
+BLOCK = 64
+"""Bytes that the model is told at once; where they are erased it is not told."""
+
+
+def board_with(built: Simulator, pins: Pins, flash: bytes) -> SimulatedBoard:
+    """The board with a flash that holds this."""
+    lines = ["@0 FF"]
+    for at in range(0, len(flash), BLOCK):
+        block = flash[at : at + BLOCK]
+        if block.strip(b"\xff"):
+            lines.append(f"@{at:X} {block.hex(' ')}")
     return SimulatedBoard(built, pins, {"firmware.hex": "\n".join(lines) + "\n"})

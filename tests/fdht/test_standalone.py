@@ -4,6 +4,7 @@ loaded anew by a watchdog.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,17 +12,21 @@ from bundles import random_bundle
 from flash_board import board_with, build_board
 
 from fdht import Device
+from fdht.boards import find_board
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan as plan_step
+from fdht.console import Output
 from fdht.host.connection import DeviceError
 from fdht.model.golden import GoldenLSTM
 from fdht.sim.simulated_board import Pins
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
-from fdht.spec.flash import FlashPlan, SlotState, slot_bytes
+from fdht.spec.flash import SlotState, slot_bytes
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.protocol import Request, image_check, start_payload
-from fdht.spec.target import Levels, Target
+from fdht.spec.target import Build, Levels, Standalone, Target
+from fdht.workflow import flashing
+from fdht.workflow.flashing import Part, contents
 
 TARGET = Target(
     "alone-2x1",
@@ -34,8 +39,12 @@ TARGET = Target(
     bias_words=64,
     hidden=16,
     levels=Levels.each(4),
+    build=Build(standalone=Standalone(slots=8, watchdog_ms=2)),
 )
-PLAN = FlashPlan(offset=1 << 21, slots=8, half=1, wake=6, watchdog=15)
+BOARD = replace(find_board("icebreaker"), engine=TARGET)
+"""Its clock and the places of its slots."""
+
+PLAN = BOARD.plan
 PINS = Pins(divisor=4, flash=PLAN, start_cycles=200_000)
 TIMEOUT = 2
 
@@ -58,12 +67,16 @@ def words(image: Image) -> bytes:
 
 
 @contextmanager
-def device(*slots: bytes) -> Iterator[Device]:
-    """A device whose flash has these slots, just powered up."""
-    built = build_board(TARGET, PINS)
-    flash = {PLAN.address(number): held for number, held in enumerate(slots)}
-    with board_with(built, PINS, flash) as board, Device(board.url, timeout=TIMEOUT) as device:
+def device(flash: bytes) -> Iterator[Device]:
+    """A device with this flash, just powered up."""
+    with board_with(build_board(TARGET, PINS), PINS, flash) as board, Device(board.url, timeout=TIMEOUT) as device:
         yield device
+
+
+def holding(*slots: bytes) -> bytes:
+    """A flash with these slots."""
+    assert PLAN is not None
+    return contents([Part("", PLAN.address(number), held) for number, held in enumerate(slots)])
 
 
 def assert_answers(device: Device, bundle: Bundle, image: Image) -> None:
@@ -74,9 +87,14 @@ def assert_answers(device: Device, bundle: Bundle, image: Image) -> None:
     assert [result.logits.tolist() for result in results] == GoldenLSTM(bundle).run(bundle.clips).logits.tolist()
 
 
-def test_it_loads_itself_and_switches(bundles, images):
-    slots = [slot_bytes(words(image), TARGET) for image in images]
-    with device(*slots) as board:
+def test_it_loads_itself_and_switches(bundles, images, tmp_path):
+    """From the file that `fdht program --flash --output` writes."""
+    for number, bundle in enumerate(bundles):
+        bundle.save(tmp_path / f"{number}.bundle")
+    files, flash = [tmp_path / f"{number}.bundle" for number in range(2)], tmp_path / "flash.bin"
+    (tmp_path / "board.bin").write_bytes(bytes(range(256)) * 400)
+    flashing.run(Output(False, quiet=True), BOARD, tmp_path / "board.bin", tmp_path, files, 0, False, flash)
+    with device(flash.read_bytes()) as board:
         status = board.status()
         assert (status.slots, status.slot, status.slot_state, status.firings) == (8, 0, SlotState.LOADED, 0)
         assert_answers(board, bundles[0], images[0])
@@ -110,7 +128,7 @@ def test_what_is_damaged_is_not_loaded(bundles, images):
     """An engine whose slot is wrong says so, has no image, works for a host, and finds the slot that is right."""
     good, other = (slot_bytes(words(image), TARGET) for image in images)
     wrong = damages(good, other)
-    with device(*(slot for slot, _ in wrong.values()), other) as board:
+    with device(holding(*(slot for slot, _ in wrong.values()), other)) as board:
         for number, (what, (_, state)) in enumerate(wrong.items()):
             if number > 0:
                 with pytest.raises(DeviceError, match=f"slot {number} on .* is {state.name.lower()}; write it with: "):
@@ -128,8 +146,7 @@ def test_what_is_damaged_is_not_loaded(bundles, images):
 
 def test_what_hangs_is_loaded_anew(bundles, images):
     """A run whose frames never come; the same slot is loaded again, and works."""
-    slots = [slot_bytes(words(image), TARGET) for image in images]
-    with device(*slots) as board:
+    with device(holding(*(slot_bytes(words(image), TARGET) for image in images))) as board:
         board.select(1)
         board._connection.do(Request.START, [start_payload(3)])
         assert board.status().busy
