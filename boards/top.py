@@ -84,10 +84,10 @@ class BoardTop(Elaboratable):
                 spi["cipo"].oe.eq(spi["cs"].i),
             ]
         if self.board.plan is not None and self.board.flash is not None:
-            self._add_flash(m, platform, system, self.board.flash)
+            self.add_flash(m, platform, system, self.board.flash)
         return m
 
-    def _add_flash(self, m: Module, platform, system: System, flash: Flash) -> None:
+    def add_flash(self, m: Module, platform, system: Any, flash: Flash) -> None:
         """Connects the flash, and the button that chooses the slot."""
         named = [pin.name for pin in platform.lookup(flash.resource).ios]
         wanted = [pin for pin in ("clk", "cs", "copi", "cipo", "wp", "hold") if pin in named]

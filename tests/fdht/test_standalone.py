@@ -46,7 +46,7 @@ BOARD = replace(find_board("icebreaker"), engine=TARGET)
 
 PLAN = BOARD.plan
 PINS = Pins(divisor=4, flash=PLAN, start_cycles=200_000)
-TIMEOUT = 2
+TIMEOUT = 5
 
 
 @pytest.fixture(scope="module")
