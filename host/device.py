@@ -14,6 +14,7 @@ from fdht.host.connection import Connection, DeviceError
 from fdht.spec.bundle import MOST_STEPS
 from fdht.spec.clips import in_sending_order
 from fdht.spec.errors import SpecError
+from fdht.spec.flash import SlotState
 from fdht.spec.protocol import (
     MAX_PAYLOAD,
     OutputKind,
@@ -30,6 +31,9 @@ from fdht.spec.target import PART_TARGETS, TARGETS
 
 BAUD = 3_000_000
 TIMEOUT = 1.0
+LOADING_TURNS = 100
+"""How often a device that loads itself is asked in `timeout` seconds whether it is done."""
+
 STANDSTILL = 10
 """Timeouts after which an engine that takes and gives nothing is given up."""
 
@@ -144,6 +148,35 @@ class Device:
     def reset(self) -> None:
         """Ends a run and forgets its results; what is loaded stays."""
         self._connection.do(Request.RESET)
+
+    def select(self, slot: int) -> Status:
+        """Has an engine that stands alone load a slot of its board's flash, and waits until it has.
+
+        Which image that is, `load` finds out: it loads nothing if the device has the image.
+
+        Returns:
+            The status afterwards.
+
+        Raises:
+            SpecError: no such slot, or an engine that only a host loads.
+            DeviceError: the slot is empty or damaged, or the device no longer answers.
+        """
+        url, slots = self._connection.url, self.status().slots
+        if not slots:
+            raise SpecError(
+                f"the engine on {url} does not load itself from a flash; call load, or build it with build.standalone"
+            )
+        if not 0 <= slot < slots:
+            raise SpecError(f"there is no slot {slot} on {url}; its engine has slots 0 to {slots - 1}")
+        self._image = None
+        self._connection.do(Request.RESET, [bytes([slot])])
+        status = self._connection.identify(turns=LOADING_TURNS)
+        if status.slot_state != SlotState.LOADED:
+            raise DeviceError(
+                f"slot {slot} on {url} is {SlotState(status.slot_state).name.lower()}; write it with: "
+                f"fdht program --flash --slot {slot}"
+            )
+        return status
 
     def load(self, image: Image, progress: Callable[[int, int], None] | None = None) -> bool:
         """Loads an image, unless it is what the device has, and makes sure that it has arrived.

@@ -1,7 +1,7 @@
 """Targets: what a bitstream fixes. The array's shape, the widths and the memories."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, unique
 from pathlib import Path
 from typing import ClassVar, Self
@@ -18,6 +18,9 @@ FRAME_FLAGS = 3
 
 FILE_VERSION = 1
 """Of a target's file. A field that a file lacks has its default, so only a field that goes or changes is a new one."""
+
+
+MOST_SLOTS, MOST_WATCHDOG_MS = 8, 60_000
 
 
 @unique
@@ -74,6 +77,29 @@ ALL = Features()
 
 
 @dataclass(frozen=True)
+class Standalone(Checked):
+    """How an engine loads itself from its board's SPI flash; see fdht.spec.flash.
+
+    Attributes:
+        slots: images that the flash has places for: a power of two up to MOST_SLOTS.
+        watchdog_ms: milliseconds without anything that moves in a run, after which it loads itself anew; 0: it never
+            does.
+
+    Raises:
+        SpecError: other numbers.
+    """
+
+    slots: int = 2
+    watchdog_ms: int = 0
+
+    def __post_init__(self):
+        if not 1 <= self.slots <= MOST_SLOTS or self.slots & self.slots - 1:
+            raise SpecError(f"standalone: slots = {self.slots} is none of 1, 2, 4 and {MOST_SLOTS}")
+        if not 0 <= self.watchdog_ms <= MOST_WATCHDOG_MS:
+            raise SpecError(f"standalone: watchdog_ms = {self.watchdog_ms} is outside 0..{MOST_WATCHDOG_MS}")
+
+
+@dataclass(frozen=True)
 class Build(Checked):
     """How an engine is built; no image depends on it.
 
@@ -81,11 +107,13 @@ class Build(Checked):
         technology: which primitives are used.
         pinned: on a board whose part has a floor plan, multipliers have fixed places.
         features: what it has that can be left out.
+        standalone: how it loads itself from its board's flash; None: a host loads it.
     """
 
     technology: Technology = Technology.GENERIC
     pinned: bool = False
     features: Features = ALL
+    standalone: Standalone | None = field(default=None, repr=False)  # a target's signature is that of its repr
 
 
 GENERIC = Build()
