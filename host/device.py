@@ -27,7 +27,7 @@ from fdht.spec.protocol import (
     word_bytes,
 )
 from fdht.spec.rounds import NOBODY, Frame, closed, framed
-from fdht.spec.target import PART_TARGETS, TARGETS
+from fdht.spec.target import NAMED
 
 BAUD = 3_000_000
 TIMEOUT = 1.0
@@ -192,8 +192,7 @@ class Device:
         """
         target = self.status().target
         if target_id(image.target) != target:
-            known = (TARGETS | PART_TARGETS).items()
-            built = next((name for name, engine in known if target_id(engine) == target), f"{target:08x}")
+            built = next((name for name, engine in NAMED.items() if target_id(engine) == target), f"{target:08x}")
             raise DeviceError(
                 f"the board on {self._connection.url} is built for target {built}, the image for {image.target.name}; "
                 "compile it for the board's target, or load the image's bitstream"

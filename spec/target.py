@@ -251,7 +251,7 @@ class Target(JsonRecord):
                 raise SpecError("it has no name")
         except (SpecError, FileError) as error:
             raise FileError(f"no target in {path} ({error}); {way_out}") from None
-        if (TARGETS | PART_TARGETS).get(target.name, target) != target:
+        if NAMED.get(target.name, target) != target:
             raise FileError(
                 f"{path} has another engine than fdht's own {target.name}, by the same name; give it a name of its own"
             )
@@ -309,14 +309,12 @@ TARGETS = {
             banks=5,
             bank_words=2048,
             factor_words=2048,
-            result_words=1024,
-            bias_words=1024,
-            hidden=4096,
+            result_words=512,
+            bias_words=512,
+            hidden=256,
             program_words=1024,
             levels=Levels(read=5, write=5, x=4, z=4),
             input_lanes=8,
-            streams=16,
-            gates=8,
             build=Build(Technology.ECP5, pinned=True),
         ),
         Target(
@@ -364,7 +362,6 @@ TARGETS = {
         ),
     )
 }
-
 """Those that a board of fdht's own has."""
 
 PART_TARGETS = {
@@ -415,6 +412,27 @@ PART_TARGETS = {
 thirds to three quarters of its multipliers and block RAM. Made of no primitives: synthesis infers them."""
 
 
+STREAM_TARGETS = {
+    target.name: target
+    for target in (
+        replace(
+            TARGETS["ulx3s-85f"],
+            name="ulx3s-85f-streams",
+            result_words=1024,
+            bias_words=1024,
+            hidden=4096,
+            streams=16,
+            gates=8,
+        ),
+    )
+}
+"""Engines for boards of fdht's that serve several streams, beside those that the boards come with."""
+
+
+NAMED = TARGETS | STREAM_TARGETS | PART_TARGETS
+"""All that have a name of fdht's own."""
+
+
 def find_target(name: str) -> Target:
     """A target by name, or one in a JSON file; see `Target.read`.
 
@@ -424,8 +442,8 @@ def find_target(name: str) -> Target:
     """
     if name.endswith(".json"):
         return Target.read(name)
-    found = TARGETS.get(name) or PART_TARGETS.get(name)
+    found = NAMED.get(name)
     if found is None:
-        known = ", ".join((*TARGETS, *PART_TARGETS))
+        known = ", ".join(NAMED)
         raise SpecError(f"there is no target {name!r}; known: {known}, and a file NAME.json with one")
     return found

@@ -19,9 +19,9 @@ from fdht.model.presets import PRESETS, Preset
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import TensorNetwork, bt_network, tr_network, tt_network
-from fdht.spec.target import TARGETS, Target, find_target
+from fdht.spec.target import NAMED, Target, find_target
 
-BIG, SMALL = "ulx3s-85f", "icebreaker"
+BIG, SMALL, SERVING = "ulx3s-85f", "icebreaker", "ulx3s-85f-streams"
 
 SCRATCHPAD, BANK = 1 << 16, 1 << 13
 """Words of the largest scratchpad there may be, and of its banks."""
@@ -94,7 +94,7 @@ def contenders() -> Iterator[Contender]:
     yield Contender("1-to-20", "dense", dense_lstm(1, 20, 1), find_target(SMALL), "digits")
     for target in (BIG, SMALL):
         yield Contender("digits", "dense", dense_lstm(8, 64, 10), find_target(target), "digits")
-    yield from streams_on(find_target(BIG))
+    yield from streams_on(find_target(SERVING))
 
 
 def streams_on(*targets: Target) -> Iterator[Contender]:
@@ -123,7 +123,7 @@ def others(targets: list[str], there: Iterable[Contender]) -> dict[str, Target]:
     """
     known = {contender.target.name for contender in there}
     return {
-        name: find_target(name) for name in targets if name.endswith(".json") or (name in TARGETS and name not in known)
+        name: find_target(name) for name in targets if name.endswith(".json") or (name in NAMED and name not in known)
     }
 
 

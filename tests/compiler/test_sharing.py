@@ -18,7 +18,7 @@ from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.lstm import fdht_lstm, stack
 from fdht.spec.protocol import OutputKind
 from fdht.spec.rounds import NOBODY, Frame, rounds
-from fdht.spec.target import TARGETS, Target
+from fdht.spec.target import STREAM_TARGETS, TARGETS, Target
 
 ENGINES = [target(8, 1), target(4, 4), target(3, 8), target(4, 4, 4), target(3, 8, 2), target(5, 4, 2)]
 
@@ -64,15 +64,13 @@ def digits_shared(streams: int, on: Target) -> float:
 
 def test_streams_fill_what_one_leaves_idle():
     """The figures of docs/streams.md."""
-    on = TARGETS["ulx3s-85f"]
+    on = STREAM_TARGETS["ulx3s-85f-streams"]
     assert digits_shared(0, on) == 1240
     assert digits_shared(4, on) <= 640
     assert digits_shared(8, on) <= 340
     assert digits_shared(16, on) <= 260
     faces = PRESETS["faces"].spec
-    roomy = replace(on, name="roomy", banks=9)
-    lists = plan(faces, roomy)
-    (best, *_), _ = share(faces, lists, roomy, 2)
+    (best, *_), _ = share(faces, plan(faces, on), on, 2)
     macs = 770_048
     assert 2 * macs / (on.multipliers * best.cycles) >= 0.90
     ucf11 = PRESETS["ucf11"].spec
