@@ -27,8 +27,8 @@ from fdht.spec.formats import InputFormat
 from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, dump
+from fdht.spec.rounds import NOBODY, Frame, check_streams, in_turn, rounds
 from fdht.spec.scaling import Scaling
-from fdht.spec.streams import NOBODY, Frame, check_streams, in_turn, rounds
 from fdht.spec.target import Target
 from fdht.spec.task import OutputScaling, Task, check_outputs
 
@@ -52,7 +52,7 @@ class Image:
         task: what logits mean, and whether they are sent after every step.
         outputs: how logits become real numbers, if the task has any; None: as they are.
         scaling: how real values become raw words; None where these are what there is.
-        streams: sequences that it serves at the same time (see fdht.spec.streams); 0 for one, whose frames come without
+        streams: sequences that it serves at the same time (see fdht.spec.rounds); 0 for one, whose frames come without
             a word in front.
         apart: from the number by which the engine knows one of them to that of the next.
     """

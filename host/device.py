@@ -9,8 +9,8 @@ from math import prod
 import numpy as np
 
 from fdht.compiler.image import Image
+from fdht.host.arrivals import Arrival, in_rounds, side_by_side
 from fdht.host.connection import Connection, DeviceError
-from fdht.host.streams import Arrival, in_rounds, side_by_side
 from fdht.spec.bundle import MOST_STEPS
 from fdht.spec.clips import in_sending_order
 from fdht.spec.errors import SpecError
@@ -25,7 +25,7 @@ from fdht.spec.protocol import (
     target_id,
     word_bytes,
 )
-from fdht.spec.streams import NOBODY, Frame, closed, framed
+from fdht.spec.rounds import NOBODY, Frame, closed, framed
 from fdht.spec.target import TARGETS
 
 BAUD = 3_000_000
@@ -345,7 +345,8 @@ class Device:
                     self._send(image, words, results, image.known(each))
                     if began == MOST_STEPS:
                         yield from self._answers(image, owed, results, len(owed))
-                        self.status()  # by when the engine is at rest
+                        while self.status().busy:  # a round may go on after its last answer
+                            results.collect()
                         began, kept = 0, True
                 results.collect()
                 yield from self._answers(image, owed, results, len(owed) if after else 0)

@@ -26,7 +26,7 @@ from fdht.hw.engine.trace import array_event, cell_event, hidden_event, result_e
 from fdht.sim.scoreboard import Scoreboard
 from fdht.spec.clips import in_sending_order
 from fdht.spec.protocol import OutputKind
-from fdht.spec.streams import Frame, framed, rounds
+from fdht.spec.rounds import Frame, framed, rounds
 
 PERIOD = 10
 """Nanoseconds of a clock cycle; any would do."""

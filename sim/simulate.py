@@ -14,7 +14,7 @@ from fdht.compiler.image import Image
 from fdht.sim.build import Simulator, ToolError, build, environment, toolchain_environment
 from fdht.spec.container import replacing
 from fdht.spec.errors import FdhtError, FileError, SpecError
-from fdht.spec.streams import NOBODY, Frame, closed
+from fdht.spec.rounds import NOBODY, Frame, closed
 
 LOG, RESULTS = "simulation.log", "results.xml"
 """Files a simulation leaves where it runs: what was printed, and what became of each test."""

@@ -14,7 +14,7 @@ from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
 from fdht.spec.record import Checked, JsonRecord, Plain, Text, check_name, parse, read_text
 
 FRAME_FLAGS = 3
-"""Bits of the word in front of a stream's frame that are no number of a stream; see fdht.spec.streams.Frame."""
+"""Bits of the word in front of a stream's frame that are no number of a stream; see fdht.spec.rounds.Frame."""
 
 FILE_VERSION = 1
 """Of a target's file. A field that a file lacks has its default, so only a field that goes or changes is a new one."""
@@ -112,7 +112,7 @@ class Target(JsonRecord):
         count_width: bits of the number of iterations of one loop, at most.
         input_width: bits of a raw input word.
         input_lanes: raw input words that come at once: 1, or as many as there are columns.
-        streams: independent sequences that an image may serve at most; see fdht.spec.streams.
+        streams: independent sequences that an image may serve at most; see fdht.spec.rounds.
         gates: streams whose gates are computed side by side, each from a lane of its own; a power of two.
         build: how it is made.
 

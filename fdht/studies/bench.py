@@ -31,8 +31,8 @@ from fdht.spec.errors import CapacityError, FdhtError, SpecError
 from fdht.spec.instructions import GateOp
 from fdht.spec.lstm import chains
 from fdht.spec.record import Plain, Text, read_kept
+from fdht.spec.rounds import check_streams, in_turn
 from fdht.spec.stages import StageLists, stages_of
-from fdht.spec.streams import check_streams, in_turn
 from fdht.spec.target import Target
 from fdht.studies.contenders import (
     SIMULATED,

@@ -29,7 +29,7 @@ SCRATCHPAD, BANK = 1 << 16, 1 << 13
 VIDEO, UNITS, CLASSES = 57600, 256, 11
 
 
-STREAMS = {"digits": (4, 8, 16), "ucf11": (2,)}
+STREAMS = {"digits": (4, 8, 16), "faces": (2,), "ucf11": (2,)}
 """Presets, and how many sequences they serve at once in rows of their own."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fdht.compiler.image import Image, compile_bundle
 from fdht.console import Output, percent
-from fdht.host.streams import side_by_side
+from fdht.host.arrivals import side_by_side
 from fdht.sim.build import build
 from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import container

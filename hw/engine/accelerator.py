@@ -26,7 +26,7 @@ class Accelerator(Component):
     before `start`; they wait. An image must not be loaded while `busy`.
 
     An image of several streams takes its inputs frame by frame, each with a beat in front whose first word says whose
-    it is, in as many rounds as there are `steps`; see fdht.spec.streams. Each stream's states stay until a frame says
+    it is, in as many rounds as there are `steps`; see fdht.spec.rounds. Each stream's states stay until a frame says
     that a sequence of it begins.
 
     Args:

@@ -194,6 +194,8 @@ class GateUnit(Component):
             sender.result.eq(arithmetic.result),
             sender.code.eq(lookup.code),
         ]
+        if target.streams > 1:
+            m.d.comb += sender.stream.eq(instruction.stream)
         for lane, each in enumerate(lanes[1:], start=1):
             m.d.comb += getattr(lookup, f"cell_{lane}").eq(each.cell)
             for name in ("slope", "base", "fraction", "code"):
@@ -703,7 +705,8 @@ class Sender(Component):
         target: of the engine.
 
     Members:
-        start, first, top, final_step, every_h (In): see GateUnit, and fdht.spec.instructions.gate_instruction.
+        start, first, top, final_step, every_h (In): see GateUnit, and fdht.spec.instructions.gate_instruction; with
+            several streams also stream (In).
         go, slot, is_step, is_emit, in_update, moving, last_unit (In): see Pace.
         result (In): h in slot MOVE. code (In): a logit, or h of STATE. cell (In): c of `unit`, from slot WRITE_CELL on.
         unit (Out): whose h is written next or was in the last cycle. hidden_valid (Out): `out.payload.value` is to be
@@ -716,6 +719,7 @@ class Sender(Component):
 
     def __init__(self, target: Target):
         width, unit = target.data_width, Widths(target).unit
+        self._several = target.streams > 1
         super().__init__(
             {
                 "start": In(1),
@@ -741,6 +745,7 @@ class Sender(Component):
                 "finishing": Out(1),
                 "done": Out(1),
             }
+            | ({"stream": In(Widths(target).stream)} if self._several else {})
         )
 
     def elaborate(self, platform):
@@ -785,6 +790,14 @@ class Sender(Component):
                 self.cells_due.eq(0),
                 cell_ready.eq(0),
             ]
+            if self._several:
+                m.d.sync += self.out.payload.complete.eq(self.out.payload.last)
+        if self._several:
+            with m.If(move):
+                m.d.sync += [
+                    self.out.payload.stream.eq(self.stream),
+                    self.out.payload.complete.eq(last & ~(self.is_step & self.final_step)),
+                ]
         return m
 
 

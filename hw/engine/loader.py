@@ -21,7 +21,7 @@ class InputLoader(Component):
 
     A beat of `x` is `input_lanes` raw words. Either it becomes a word of the scratchpad as a whole, or its words are
     placed one by one; the rest of a frame's last beat is then dropped. Of the beat in front of a stream's frame the
-    first word counts; see fdht.spec.streams.
+    first word counts; see fdht.spec.rounds.
 
     Args:
         target: of the engine.

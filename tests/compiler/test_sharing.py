@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from arrivals import expected_logits, random_frames, random_service, sequences, target
 from bundles import random_bundle
 from occurrences import SEED
+from services import expected_logits, random_frames, random_service, sequences, target
 
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan, share
@@ -17,7 +17,7 @@ from fdht.spec.errors import CapacityError, FileError, SpecError
 from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.lstm import fdht_lstm, stack
 from fdht.spec.protocol import OutputKind
-from fdht.spec.streams import NOBODY, Frame, rounds
+from fdht.spec.rounds import NOBODY, Frame, rounds
 from fdht.spec.target import TARGETS, Target
 
 ENGINES = [target(8, 1), target(4, 4), target(3, 8), target(4, 4, 4), target(3, 8, 2), target(5, 4, 2)]

@@ -11,7 +11,7 @@ from bundles import random_bundle
 from fdht import Device
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
-from fdht.host.streams import Arrival
+from fdht.host.arrivals import Arrival
 from fdht.model.golden import GoldenLSTM
 from fdht.sim.simulate import simulate
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system

@@ -15,7 +15,7 @@ from fdht.spec import timing
 from fdht.spec.activation import table_width
 from fdht.spec.instructions import WORD, LoaderOp, Segment, segment_width, words_for
 from fdht.spec.pipeline import COMPACT
-from fdht.spec.streams import NOBODY, Frame
+from fdht.spec.rounds import NOBODY, Frame
 from fdht.spec.target import FRAME_FLAGS, Target
 
 PAUSES = (0.0, 0.5)

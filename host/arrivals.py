@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fdht.spec.streams import Frame
+from fdht.spec.rounds import Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def side_by_side(clips: np.ndarray | Sequence[np.ndarray], streams: int) -> Iter
 
 
 def in_rounds(arrivals: Iterable[Arrival]) -> Iterator[list[Arrival]]:
-    """Frames as the engine takes them, each round as soon as it is known to be over; see fdht.spec.streams."""
+    """Frames as the engine takes them, each round as soon as it is known to be over; see fdht.spec.rounds."""
     taken = list[Arrival]()
     for arrival in arrivals:
         if taken and arrival.stream <= taken[-1].stream:

@@ -15,7 +15,7 @@ from fdht.model.golden import GoldenLSTM, Trace
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.pipeline import COMPACT, PIPELINED
-from fdht.spec.streams import NOBODY, Frame, closed, in_turn
+from fdht.spec.rounds import NOBODY, Frame, closed, in_turn
 from fdht.spec.target import Levels, Target
 from fdht.spec.task import Task
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from arrivals import expected_logits, random_frames, random_service, target
 from bundles import random_bundle
 from occurrences import SEED
+from services import expected_logits, random_frames, random_service, target
 
 from fdht.compiler.image import compile_bundle
 from fdht.compiler.planner import plan
@@ -14,7 +14,7 @@ from fdht.model.golden import GoldenLSTM
 from fdht.sim.simulate import Job, simulate_jobs
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import fdht_lstm
-from fdht.spec.streams import NOBODY, Frame, in_turn
+from fdht.spec.rounds import NOBODY, Frame, in_turn
 
 ENGINES = [target(4, 4, 2), target(8, 1), target(4, 4), target(3, 8, 2), target(4, 4, 4), target(5, 4, 2)]
 NETWORKS = 10

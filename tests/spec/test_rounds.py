@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import target_id
-from fdht.spec.streams import NOBODY, Frame, check_streams, closed, framed, in_turn, rounds
+from fdht.spec.rounds import NOBODY, Frame, check_streams, closed, framed, in_turn, rounds
 from fdht.spec.target import FRAME_FLAGS, TARGETS, Target
 
 FRAMES = st.lists(
