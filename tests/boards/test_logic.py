@@ -28,6 +28,17 @@ KEPT = [each for engines in FAMILIES.values() for each in engines]
 ICESUGAR = board_on(ICESugarPlatform, name="icesugar", engine=TARGETS["icebreaker"])
 SMALL = replace(TARGETS["icebreaker"], name="small", rows=4, banks=2, result_words=256, bias_words=512)
 
+SMALLEST = replace(
+    SMALL,
+    name="smallest",
+    rows=1,
+    factor_words=4224,
+    bias_words=267,
+    hidden=64,
+    program_words=78,
+)
+"""What fdht fit finds for the digits."""
+
 
 def predicted(board: Board) -> costs.Logic:
     found = costs.logic(board.engine, spi=board.spi_mhz is not None)
@@ -87,11 +98,15 @@ def test_the_page_has_the_tables_of_what_is_kept():
 
 @pytest.mark.parametrize(
     ("board", "luts", "ffs"),
-    [(ICESUGAR, 3681, 2492), (engine_on(ICESUGAR, SMALL), 3302, 2245)],
-    ids=["shipped", "small"],
+    [
+        (ICESUGAR, 3681, 2492),
+        (engine_on(ICESUGAR, SMALL), 3302, 2245),
+        (engine_on(find_board("icebreaker"), SMALLEST), 3262, 2144),
+    ],
+    ids=["shipped", "small", "smallest"],
 )
 def test_an_engine_on_a_board_that_no_coefficient_was_fitted_to(board, luts, ffs):
-    """Those of docs/adding-a-board.md and docs/decisions/boards.md."""
+    """Those of docs/adding-a-board.md and docs/decisions/boards.md, and the smallest of docs/engines.md."""
     found = predicted(board)
     assert found.luts == pytest.approx(luts, rel=NEAR) and found.ffs == pytest.approx(ffs, rel=NEAR)
 
