@@ -1,5 +1,6 @@
 """Sensors at their pins, by models that follow the data sheets, and their samples as words of the training data."""
 
+import gc
 import random
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 from amaranth.sim import Simulator
 
 from fdht.hw.examples.accelerometer import READ_AXES, SETUP, ADXL345Reader
-from fdht.hw.examples.camera import GREY, RGB, ParallelCamera
 from fdht.hw.examples.microphone import I2SMicrophone
+from fdht.hw.examples.parallel_camera import GREY, RGB, ParallelCamera
 from fdht.hw.shell.samples import SampleScaler, lines
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed
@@ -181,8 +182,7 @@ def shown(frame: np.ndarray, form: str) -> np.ndarray:
     return pairs.reshape(len(frame), -1)
 
 
-@pytest.mark.parametrize("form", ["yuyv", "uyvy", "rgb565"])
-@pytest.mark.parametrize(("every", "rate"), [(1, 0.4), (2, 1.3), (4, 3.1)])
+@pytest.mark.parametrize(("form", "every", "rate"), [("yuyv", 1, 0.4), ("uyvy", 2, 1.3), ("rgb565", 3, 2.6)])
 def test_a_parallel_cameras_pixels(form, every, rate):
     """Frames with margins, of which a part is seen; the camera's clock is another, up to 2 · every times as fast."""
     rng, channels = np.random.default_rng(5), RGB if form == "rgb565" else GREY
@@ -231,6 +231,8 @@ def test_a_parallel_cameras_pixels(form, every, rate):
     assert [pixel for _, pixel in seen] == kept.reshape(-1, channels).tolist()
 
 
+@pytest.mark.filterwarnings("ignore:.*created but never used")  # what is refused is not elaborated
 def test_a_cameras_pixels_have_one_channel_or_three():
     with pytest.raises(SpecError, match="a parallel camera's pixels have 1 channel or 3, not 2"):
         ParallelCamera(4, 4, 2)
+    gc.collect()

@@ -84,8 +84,8 @@ def test_an_accelerometer_gives_a_class_after_every_window(tmp_path):
     assert seen == classes(bundle, words)
 
 
-@pytest.mark.parametrize("half_ps", [9_300])
-def test_a_parallel_camera_gives_a_class_after_every_frame(tmp_path, half_ps):
+@pytest.mark.slow  # a minute on a busy machine; its parts are in tests/hw/test_sensors.py
+def test_a_parallel_camera_gives_a_class_after_every_frame(tmp_path):
     """Photographs in RGB565, every other pixel of every other line; the camera's clock is half as fast as the design's,
     and not in step.
     """
@@ -100,5 +100,5 @@ def test_a_parallel_camera_gives_a_class_after_every_frame(tmp_path, half_ps):
     wide = np.where(np.arange(CHANNELS) == 1, six << 2 | six >> 4, five << 3 | five >> 2)
     words = wide.reshape(clips, steps, -1).astype(np.uint8)
     bundle, image = model(fdht_lstm(height * width * CHANNELS, 8, 5, (13, 4, 4, 3), (2, 2, 2, 4), 2), words)
-    seen = run(tmp_path, image, "camera_pins", [width, height, CHANNELS, every], "camera", half_ps=half_ps)
+    seen = run(tmp_path, image, "camera_pins", [width, height, CHANNELS, every], "camera", half_ps=9_300)
     assert seen == classes(bundle, words)
