@@ -201,6 +201,9 @@ class LoadedCRC(Component):
 class Dispatcher(Component):
     """Carries out one request after the other: checks the frame, decides, has its words moved, and has it answered.
 
+    Args:
+        slots: of the flash from which the engine can load itself; 0: it cannot.
+
     Members:
         valid (In), take (Out), data (In): a frame, see FrameReceiver.
         idle, checking, opening, replying, closing, ending (Out): where the frame or its reply is, see FrameWalker.
@@ -219,9 +222,6 @@ class Dispatcher(Component):
             power-up, and a cycle earlier.
         addressed (In): a RESET in work names a slot. chosen (Out): pulse, behind the reply to it. slot (Out): its
             number. The three only with `slots`.
-
-    Args:
-        slots: of the flash from which the engine can load itself; 0: it cannot.
 
     Costs: latency from the end of a frame's check 7 to `gather` of its first byte, 5 to a reply, 6 to that to READ and
     RESET, 9 to that to a RESET with a slot; 3 cycles per byte that is gathered, 2 more per word that the engine takes

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from fdht.hw.component import Component, delay
 from fdht.hw.engine.accelerator import Accelerator
 from fdht.hw.engine.loader import InputPacker
-from fdht.hw.shell.flash import FlashLoader
+from fdht.hw.shell.flash_loader import FlashLoader
 from fdht.hw.shell.link import HostLink
 from fdht.hw.shell.spi import SPIPeripheral
 from fdht.hw.shell.uart import UARTReceiver, UARTTransmitter
@@ -60,7 +60,7 @@ class LinkedEngine(Component):
     Members:
         rx (In), tx (Out): bytes from and to the host. lost (In): pulse: a byte was lost on its way here.
         flash_clock, flash_select, flash_copi (Out), flash_cipo (In): the flash's pins; first (In): the slot to load
-            after power-up, see fdht.hw.shell.flash; only with `flash`.
+            after power-up, see fdht.hw.shell.flash_loader; only with `flash`.
 
     Costs: those of engine and link.
     """

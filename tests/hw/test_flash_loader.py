@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import Module, ResetInserter
 from amaranth.sim import Simulator
 
-from fdht.hw.shell.flash import FlashLoader
+from fdht.hw.shell.flash_loader import FlashLoader
 from fdht.hw.shell.link import HostLink
 from fdht.spec.errors import SpecError
 from fdht.spec.flash import (
