@@ -432,7 +432,7 @@ def logic(target: Target, spi: bool = False) -> Logic | None:
         spi: the board has an SPI port.
     """
     family = _LOGIC.get((target.build.technology, target.pipeline))
-    if family is None or target.columns > family.columns:
+    if family is None or target.columns > family.columns or target.streams > 1:  # of which none were measured
         return None
     parts = counts(target, spi)
     luts, ffs = (
