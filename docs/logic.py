@@ -134,7 +134,7 @@ class Measured:
 
 
 def measured() -> Iterator[Measured]:
-    """All engines that were measured whose pipeline is their family's: here, for docs/engines.md, and for baselines."""
+    """All engines that were measured whose pipeline is their family's, and nothing beside them: here, for docs/engines.md, and for baselines."""
     for board in BOARDS.values():
         build = load(board)
         yield Measured(board.name, board, build["luts"], build["ffs"])
@@ -142,7 +142,7 @@ def measured() -> Iterator[Measured]:
     whole = kept["engine"]
     for name, moved in kept["changes"].items():
         board = prices.CHANGES[name][1](find_board(prices.BOARD))
-        if board.engine.pipeline in (COMPACT, PIPELINED):
+        if board.engine.pipeline in (COMPACT, PIPELINED) and board.engine.build.standalone is None:
             luts, ffs = (whole[kind] + moved[kind] for kind in ("luts", "ffs"))
             yield Measured(f"{prices.BOARD}: {name}", board, luts, ffs)
     found = kept_here()
