@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 
 from fdht.boards import find_board
+from fdht.boards.board import Flash
 from fdht.boards.catalogue import installed, own
 from fdht.boards.clocks import ECP5Clock, GowinClock, PinClock
 from fdht.boards.outside import board_of, board_on, check
