@@ -134,7 +134,9 @@ class Measured:
 
 
 def measured() -> Iterator[Measured]:
-    """All engines that were measured whose pipeline is their family's, and nothing beside them: here, for docs/engines.md, and for baselines."""
+    """All engines that were measured whose pipeline is their family's, and nothing beside them: here, for
+    docs/engines.md, and for baselines.
+    """
     for board in BOARDS.values():
         build = load(board)
         yield Measured(board.name, board, build["luts"], build["ffs"])
