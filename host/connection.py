@@ -94,10 +94,12 @@ Reply = tuple[int, int, bytes]
 
 
 class _Trouble:
-    """Counts what went wrong since the last good reply; raises `error` at `ATTEMPTS` silences or `DAMAGES` damages."""
+    """Counts what went wrong since the last good reply; raises `error` at `ATTEMPTS` × `turns` silences or `DAMAGES`
+    damages.
+    """
 
-    def __init__(self, error: Callable[[], "DeviceError"]):
-        self._error = error
+    def __init__(self, error: Callable[[], "DeviceError"], turns: int = 1):
+        self._error, self._most = error, ATTEMPTS * turns
         self.none()
 
     def none(self) -> None:
@@ -106,7 +108,7 @@ class _Trouble:
     def some(self, silent: bool) -> None:
         self._silences += silent
         self._damages += not silent
-        if self._silences == ATTEMPTS or self._damages == DAMAGES:
+        if self._silences == self._most or self._damages == DAMAGES:
             raise self._error()
 
 
@@ -133,15 +135,18 @@ class Connection:
     def close(self) -> None:
         self._port.close()
 
-    def identify(self) -> Status:
+    def identify(self, turns: int = 1) -> Status:
         """Starts numbering anew.
+
+        Args:
+            turns: how often a device is asked in the time in which it answers, if it is busy with itself until then.
 
         Raises:
             DeviceError: nothing answers, or what speaks another version of the protocol.
         """
         self._write(bytes([FLAG]))
         try:
-            reply = self._ask(Request.IDENTIFY, 0)
+            reply = self._ask(Request.IDENTIFY, 0, turns=turns)
         except _SilenceError:
             reply = b""
         if len(reply) < 4:
@@ -155,7 +160,7 @@ class Connection:
                 "load its own with: fdht program --board NAME"
             )
         self._number = 0
-        return Status.parse(reply)
+        return Status.parse(reply) if turns == 1 else self._settle()
 
     def status(self) -> Status:
         """The device's status. Afterwards no reply to an earlier request is on its way any more."""
@@ -172,15 +177,17 @@ class Connection:
         self._unsure = False
         return status
 
-    def _ask(self, kind: Request, number: int, other: Callable[[Reply], object] = lambda reply: None) -> bytes:
+    def _ask(
+        self, kind: Request, number: int, other: Callable[[Reply], object] = lambda reply: None, turns: int = 1
+    ) -> bytes:
         """Sends a request that the device answers whatever its number, and returns the reply with this number.
 
         A late reply to an earlier request of the same number would be taken, too; but 16 numbers take turns.
         """
-        request, trouble = encode(kind, number), _Trouble(self._silence)
+        request, trouble = encode(kind, number), _Trouble(self._silence, turns)
         while True:
             self._write(request)
-            deadline, again = time.monotonic() + self._timeout, False
+            deadline, again = time.monotonic() + self._timeout / turns, False
             while not again and (body := self._frame(deadline)) is not None:
                 reply = decode(body)
                 if reply is None or _reason(reply) == Reason.DAMAGED:

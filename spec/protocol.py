@@ -32,8 +32,9 @@ A time step may be cut into frames anywhere between words.
 
 | request | payload | reply |
 |---|---|---|
-| STATUS | | state, errors, flags (bit 0 collision, bits 1-3 `lacking`), version (1 each); |
-| | | cycles, stalls, saturations, target, build, image (4 each) |
+| STATUS | | state, errors, flags (bit 0 collision, bits 1-3 `lacking`, bits 4-7 `slots`), version (1 each); |
+| | | cycles, stalls, saturations, target, build, image (4 each); |
+| | | with slots also: slot (bits 4-7) and its `SlotState` (bits 0-1), firings (1 each), 2 zeros |
 | IDENTIFY | | as STATUS |
 | IMAGE | 16-bit words | state |
 | START | steps (2), flags (1: bit 0 use_state, bit 1 every_h, bit 2 keep), zero | state |
@@ -41,6 +42,7 @@ A time step may be cut into frames anywhere between words.
 | STATE | signed words: 2 bytes each up to 16 bits, else 4 | state |
 | READ | | result bytes so far; those of the READ before are forgotten |
 | RESET | | state; ends the run, empties the buffers; what was loaded stays |
+| RESET | slot (1) | the same; then the slot is loaded, see below |
 
 `image` is the CRC-32 of all image words (low byte first) that the engine has taken since the first one after the last
 RESET: what is loaded, or not what the host meant to load.
@@ -48,6 +50,10 @@ RESET: what is loaded, or not what the host meant to load.
 The reply to a refused request begins with `state`. A repeated READ repeats its bytes; more may follow them.
 `lacking` says what the engine was built without: counters (bit 0), initial states (bit 1), the look for collisions
 (bit 2); see fdht.spec.target.Features. An engine without initial states never takes a STATE frame.
+
+**Standing alone.** An engine with `slots` loads one of its flash's (see fdht.spec.flash) after power-up, after a RESET
+with a slot, which others take for one without, and when its watchdog fires. While it loads it hears nothing; then
+it is as after power-up: its host begins with IDENTIFY. `firings` counts the watchdog's, and wraps.
 
 `state` is the reason (bits 0-2), busy (bit 3) and the number of the last request done (bits 4-7). A result is kind
 (bits 0-1: `OutputKind`, bit 2: last) and value (2 bytes up to 16 bits, else 3, signed). All
@@ -78,6 +84,9 @@ CHECK = 4
 
 _FEATURES = tuple(feature.name for feature in fields(Features))
 """What an engine may lack, from bit 0 of `lacking` on; new ones come last."""
+
+SLOTS_BIT = 4
+"""Of the flags of STATUS, where the number of slots begins."""
 
 WINDOW = 2
 """Frames that fit into the device: a host sends no more before it has replies."""
@@ -163,16 +172,31 @@ class Status:
     build: int
     image: int
     features: Features = ALL
+    slots: int = 0
+    slot: int = 0
+    slot_state: int = 0
+    firings: int = 0
 
     SIZE = 28
+    STANDALONE_SIZE = 32
 
     @staticmethod
     def parse(payload: bytes) -> "Status":
         """Reads the reply's payload."""
+        slots = payload[2] >> SLOTS_BIT
+        flash = (payload[28] >> 4, payload[28] & 3, payload[29]) if slots else (0, 0, 0)
         counts = (int.from_bytes(payload[at : at + 4], "little") for at in range(4, Status.SIZE, 4))
         has = Features(**{name: not payload[2] >> 1 + bit & 1 for bit, name in enumerate(_FEATURES)})
         return Status(
-            bool(payload[0] & 8), payload[0] >> 4, payload[1], bool(payload[2] & 1), payload[3], *counts, features=has
+            bool(payload[0] & 8),
+            payload[0] >> 4,
+            payload[1],
+            bool(payload[2] & 1),
+            payload[3],
+            *counts,
+            has,
+            slots,
+            *flash,
         )
 
 

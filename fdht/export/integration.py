@@ -107,7 +107,7 @@ def c_header(name: str, block: AXIAccelerator) -> str:
         if not _lone(register):
             for field in register.fields:
                 lines += _field_lines(f"{{}}{register.name}_{field.name}", field)
-    return _header(name, f"Registers of {name}, an fdht engine for target {target.name}", lines)
+    return header(name, f"Registers of {name}, an fdht engine for target {target.name}", lines)
 
 
 def number_format(format: Fixed | InputFormat | None) -> dict[str, Any] | None:
@@ -151,8 +151,8 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
             "/* A real value v is sent as the word floor((v - centre) / step + 0.5) + MODEL_X_OFFSET, clipped to the",
             "   words' range. Centre and step are of each value of a frame in its own order, or one of all values. */",
             f"#define {{}}MODEL_X_SCALES {len(centre)}",
-            f"#define {{}}MODEL_X_CENTRE {_initialiser(centre)}",
-            f"#define {{}}MODEL_X_STEP {_initialiser(step)}",
+            f"#define {{}}MODEL_X_CENTRE {initialiser(centre)}",
+            f"#define {{}}MODEL_X_STEP {initialiser(step)}",
         ]
     if logits:
         lines += [f"#define {{}}MODEL_LOGIT_FRACTION {logits['fraction_bits']}"]
@@ -164,17 +164,17 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
     if outputs := facts["outputs"]:
         lines += [
             "/* Logit k / 2^MODEL_LOGIT_FRACTION * MODEL_OUTPUT_SCALES[k] + MODEL_OUTPUT_MEANS[k] is the number. */",
-            *(f"#define {{}}MODEL_OUTPUT_{name.upper()} {_initialiser(outputs[name])}" for name in ("scales", "means")),
+            *(f"#define {{}}MODEL_OUTPUT_{name.upper()} {initialiser(outputs[name])}" for name in ("scales", "means")),
         ]
-    return _header(f"{name}_image", f"The image in {name}_image.bin", lines, prefix=name)
+    return header(f"{name}_image", f"The image in {name}_image.bin", lines, prefix=name)
 
 
-def _initialiser(numbers: Iterable[float]) -> str:
+def initialiser(numbers: Iterable[float]) -> str:
     """Numbers as C initialises an array with them."""
     return "{" + ", ".join(repr(float(number)) for number in numbers) + "}"
 
 
-def _header(file: str, title: str, lines: Iterable[str], prefix: str = "") -> str:
+def header(file: str, title: str, lines: Iterable[str], prefix: str = "") -> str:
     """A C header; `{}` in a line becomes the prefix of macros, a file's own name if there is no other."""
     guard, macros = f"{file.upper()}_H", f"{(prefix or file).upper()}_"
     body = [line.replace("{}", macros) for line in lines]

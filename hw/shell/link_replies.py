@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from fdht.hw.component import Component
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.technology import RegisteredMemory
-from fdht.spec.protocol import MAX_PAYLOAD, REFUSED, VERSION, Request, Status, result_bytes
+from fdht.spec.protocol import MAX_PAYLOAD, REFUSED, SLOTS_BIT, VERSION, Request, Status, result_bytes
 from fdht.spec.target import Target
 
 
@@ -90,6 +90,9 @@ def _select(m: Module, index: Value, a: Value, b: Value, c: Value, d: Value) -> 
     return second
 
 
+FLASH_BITS = 16
+"""Of what STATUS reports of the flash: the last slot and what became of it, and the watchdog's firings."""
+
 _REPORTED = {
     "busy": In(1),
     "last": In(4),
@@ -110,6 +113,7 @@ class StatusBytes(Component):
         target_id: that of the target, see fdht.spec.protocol.target_id.
         build: 32 bits that identify the bitstream.
         lacking: what the engine was built without, see fdht.spec.protocol.lacking.
+        slots: of the flash from which the engine can load itself; 0: it cannot.
 
     Members:
         index (In): of a byte.
@@ -117,13 +121,15 @@ class StatusBytes(Component):
         o (Out): the byte `index` of 5 cycles before, or, if not `active` 2 cycles before, 0.
         reason, busy, last, errors, collision, cycles, stalls, saturations, image (In): what is reported; the CRC of the
             image is `image`.
+        flash (In): what is reported of the flash; only with `slots`.
 
     Costs: as above; a byte per 5 cycles.
     """
 
-    def __init__(self, target_id: int, build: int, lacking: int = 0):
+    def __init__(self, target_id: int, build: int, lacking: int = 0, slots: int = 0):
         self._identity = Const(target_id, 32), Const(build, 32)
-        self._lacking = Const(lacking, 7)
+        self._lacking = Const(lacking | slots << SLOTS_BIT - 1, 7)
+        self._slots = slots
         super().__init__(
             {
                 "index": In(5),
@@ -131,6 +137,7 @@ class StatusBytes(Component):
                 "o": Out(8),
                 "reason": In(3),
                 **_REPORTED,
+                **({"flash": In(FLASH_BITS)} if slots else {}),
             }
         )
 
@@ -146,6 +153,8 @@ class StatusBytes(Component):
         misc = Cat(self.reason, self.busy, self.last, self.errors, self.collision, self._lacking, Const(VERSION, 8))
         other = Signal(8, reset_less=True)  # not a count of the engine's
         constant = Mux(index[4], identity.word_select(index[:3], 8), misc.word_select(index[:2], 8))
+        if self._slots:
+            image = Mux(index[2], self.flash.word_select(index[:1], 8) & ~index[1].replicate(8), image)
         m.d.sync += other.eq(Mux(index[3:5].all(), image, constant))
         place = index[2:4] & (self.active & ~index[4]).replicate(2)
         m.d.comb += self.o.eq(_select(m, place, other & self.active.replicate(8), *counts))
@@ -159,6 +168,7 @@ class ReplyBytes(Component):
         target_id: that of the target, see fdht.spec.protocol.target_id.
         build: 32 bits that identify the bitstream.
         lacking: what the engine was built without, see fdht.spec.protocol.lacking.
+        slots: of the flash from which the engine can load itself; 0: it cannot.
 
     Members:
         kind (In): of the request in work. reason (In): why it was refused, or 0.
@@ -169,13 +179,15 @@ class ReplyBytes(Component):
         o (Out): while `replying`: byte `index` of the reply; else `frame`.
         ended (Out): the reply has no byte `index`; not to be asked for its header.
         granted (Out): pulse: the header of a reply to a request that was not refused is taken.
-        busy, last, errors, collision, cycles, stalls, saturations, image (In): see StatusBytes.
+        busy, last, errors, collision, cycles, stalls, saturations, image, flash (In): see StatusBytes.
 
     Costs: latency 5 from `index` to `o`; 0 from `frame` and `result`; a byte per 5 cycles.
     """
 
-    def __init__(self, target_id: int, build: int, lacking: int = 0):
-        self._status = StatusBytes(target_id, build, lacking)
+    def __init__(self, target_id: int, build: int, lacking: int = 0, slots: int = 0):
+        self._status = StatusBytes(target_id, build, lacking, slots)
+        self._reported = [*_REPORTED, *(["flash"] if slots else [])]
+        self._slots = slots
         super().__init__(
             {
                 "kind": In(3),
@@ -191,13 +203,14 @@ class ReplyBytes(Component):
                 "ended": Out(1),
                 "granted": Out(1),
                 **_REPORTED,
+                **({"flash": In(FLASH_BITS)} if slots else {}),
             }
         )
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.status = status = self._status
-        for name in ("reason", *_REPORTED):
+        for name in ("reason", *self._reported):
             m.d.comb += getattr(status, name).eq(getattr(self, name))
         index, refused = self.index, self.reason.any()
         reading = (self.kind == Request.READ) & ~refused
@@ -222,8 +235,8 @@ class ReplyBytes(Component):
         with m.If(reading):
             m.d.comb += self.ended.eq(~self.more | beyond)
         with m.Elif(self.kind[1:] == Request.STATUS >> 1):  # or IDENTIFY
-            assert Status.SIZE == 0b11100
-            m.d.comb += self.ended.eq(index[2:5].all())
+            assert Status.SIZE == 0b11100 and Status.STANDALONE_SIZE == 0b100000
+            m.d.comb += self.ended.eq(index[5] if self._slots else index[2:5].all())
         with m.Else():
             m.d.comb += self.ended.eq(index[0])
         return m
