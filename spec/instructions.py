@@ -95,10 +95,15 @@ class GateOp(IntEnum):
 
 @dataclass(frozen=True)
 class Int:
-    """An integer field of a record; of width 0, always 0."""
+    """An integer field of a record; of width 0, always 0.
+
+    Attributes:
+        absent: gateware does not know of it; of width 0.
+    """
 
     width: int
     signed: bool = False
+    absent: bool = False
 
     @property
     def bits(self) -> int:
@@ -267,9 +272,14 @@ def _header(target: Target) -> dict[str, Int]:
         "back": Int(back),
         "halt": Int(1),
         "chained": Int(int(target.pipeline.prefetch)),
-        "stream": Int(w.stream),
-        "condition": Int(2 * w.several),
+        "stream": _of_several(target, w.stream),
+        "condition": _of_several(target, 2),
     }
+
+
+def _of_several(target: Target, width: int) -> Int:
+    """A field that only engines with several streams have."""
+    return Int(width) if target.streams > 1 else Int(0, absent=True)
 
 
 def _nest(target: Target, levels: int, **addresses: int) -> dict[str, Int | Array | Record]:
@@ -340,8 +350,8 @@ def loader_instruction(target: Target) -> Record:
         {
             **_header(target),
             "op": Int(2 + w.several),
-            "opens": Int(w.several),
-            "together": Int(int(target.gates > 1)),
+            "opens": _of_several(target, 1),
+            "together": _of_several(target, int(target.gates > 1)),
             "first": Int(w.unit),
             "count": Int(w.address + w.lane),
             "whole": Int(int(target.input_lanes > 1)),

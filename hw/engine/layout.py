@@ -12,4 +12,5 @@ def layout(field: Int | Array | Record) -> Shape | data.Layout:
         return signed(field.width) if field.signed and field.width else unsigned(field.width)
     if isinstance(field, Array):
         return data.ArrayLayout(layout(field.element), field.length)
-    return data.StructLayout({name: layout(member) for name, member in field.fields.items()})
+    members = {name: member for name, member in field.fields.items() if not (isinstance(member, Int) and member.absent)}
+    return data.StructLayout({name: layout(member) for name, member in members.items()})
