@@ -138,9 +138,19 @@ class Accelerator:
             raise MismatchError(f"{len(differing)} differences between gateware and prediction; first: {differing[0]}")
         return result
 
-    def report(self) -> Report:
-        """Sizes, cycles, how full the memories are, and what the integers cost."""
+    def report(self, rate: float | None = None) -> Report:
+        """Sizes, cycles, how full the memories are, and what the integers cost.
+
+        Args:
+            rate: steps per second that are wanted: what they ask of the clock is then said, too.
+
+        Raises:
+            SpecError: a rate that is not above 0.
+        """
+        from fdht.boards.catalogue import boards_with
+        from fdht.compiler.effort import effort
         from fdht.compiler.explain import fill
+        from fdht.workflow.effort import facts
 
         steps = self.bundle.clips.shape[1]
         cycles, after = self.image.cycles(steps), self.image.cycles(steps + 1)
@@ -161,8 +171,10 @@ class Accelerator:
             **{name: round(value, 6) for name, value in self.agreement.items()},
             "clipped in calibration": sum(self.saturation.clipped.values()),
         }
-        for board in _boards(self.target):
+        for board in boards_with(self.target):
             figures[f"steps/s on {board.name} at {board.clock_mhz:g} MHz"] = round(board.clock_hz / (after - cycles))
+        if rate is not None:
+            figures |= facts(self.image, effort(self.image), rate)
         return Report(figures)
 
     def save(self, path: Path | str) -> Path:
@@ -406,12 +418,6 @@ def _parameters(bundle: Bundle) -> dict[str, int]:
         for name, count in layer.parameters.items():
             total[name] = total.get(name, 0) + count
     return {name: count for name, count in total.items() if count}
-
-
-def _boards(target: Target) -> list:
-    from fdht.boards.catalogue import BOARDS
-
-    return [board for board in BOARDS.values() if board.engine == target]
 
 
 def _shown(value: Any) -> str:

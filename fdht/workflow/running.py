@@ -46,16 +46,18 @@ class Place:
         board: its name; None: any that answers.
         spi: in simulation, through its SPI port.
         target: name or file of the engine that it has; None: its own, or one of fdht's.
+        clock_mhz: of a slower clock that it has; None: its own.
     """
 
     port: str | None
     board: str | None
     spi: bool = False
     target: str | None = None
+    clock_mhz: float | None = None
 
     def find_board(self) -> Board | None:
         """The board, if one is named, with the engine that it has."""
-        return None if self.board is None else find_board(self.board, self.target)
+        return None if self.board is None else find_board(self.board, self.target, self.clock_mhz)
 
     def engines(self) -> list[Target]:
         """Those that may be there, the most likely first."""
