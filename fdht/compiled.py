@@ -150,7 +150,6 @@ class Accelerator:
         from fdht.boards.catalogue import boards_with
         from fdht.compiler.effort import effort
         from fdht.compiler.explain import fill
-        from fdht.workflow.effort import facts
 
         steps = self.bundle.clips.shape[1]
         cycles, after = self.image.cycles(steps), self.image.cycles(steps + 1)
@@ -174,7 +173,15 @@ class Accelerator:
         for board in boards_with(self.target):
             figures[f"steps/s on {board.name} at {board.clock_mhz:g} MHz"] = round(board.clock_hz / (after - cycles))
         if rate is not None:
-            figures |= facts(self.image, effort(self.image), rate)
+            found = effort(self.image)
+            figures |= {
+                "multiplications of the array per step": found.step.performed,
+                "memory accesses per step": found.step.accesses,
+                f"clock for {rate:g} steps/s": f"{found.clock_mhz(rate):.4g} MHz",
+            }
+            for board in boards_with(self.target):
+                duty = found.duty(rate, board.clock_mhz)
+                figures[f"duty on {board.name} at {board.clock_mhz:g} MHz"] = f"{duty:.1%}"
         return Report(figures)
 
     def save(self, path: Path | str) -> Path:

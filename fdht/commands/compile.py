@@ -117,8 +117,8 @@ def compile_(
         figures["explanation"] = explanation.figures(why)
         explanation.report(output, why, engine)
     if rate is not None:
-        from fdht.workflow import effort
+        from fdht.workflow import rates
 
-        figures["effort"] = effort.figures(compiled.image, rate)
-        effort.report(output, figures["effort"])
+        figures["effort"] = rates.figures(compiled.image, rate)
+        rates.report(output, figures["effort"])
     output.result(figures)

@@ -178,7 +178,7 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
 def _image(path: Path, listing: bool, rate: float | None) -> tuple[dict, Printer]:
     from fdht.compiler.image import Image
     from fdht.compiler.listing import listing as disassemble
-    from fdht.workflow import effort
+    from fdht.workflow import rates
     from fdht.workflow.explanation import image_figures, report_image
 
     image = Image.load(path)
@@ -200,7 +200,7 @@ def _image(path: Path, listing: bool, rate: float | None) -> tuple[dict, Printer
         **program,
     } | ({"listing": disassemble(image)} if listing else {})
     if rate is not None:
-        figures["effort"] = effort.figures(image, rate)
+        figures["effort"] = rates.figures(image, rate)
     facts = {
         "target": f"{image.target.name}, {image.target.rows} × {image.target.columns} multipliers",
         f"inputs, hidden units, {_outputs(image.task)}": f"{image.inputs:,}, {image.hidden:,}, {image.classes:,}",
@@ -217,7 +217,7 @@ def _image(path: Path, listing: bool, rate: float | None) -> tuple[dict, Printer
         output.facts(f"{path}: an image", facts)
         report_image(output, program)
         if rate is not None:
-            effort.report(output, figures["effort"])
+            rates.report(output, figures["effort"])
         if listing:
             output.text(disassemble(image))
 

@@ -54,19 +54,6 @@ def _on(board: Board, image: Image, found: Effort, rate: float) -> dict:
     }
 
 
-def facts(image: Image, found: Effort, rate: float) -> dict[str, object]:
-    """The same in a few lines."""
-    lines: dict[str, object] = {
-        "multiplications of the array per step": f"{found.step.performed:,}, useful {found.useful:,}",
-        "memory accesses per step": f"{found.step.accesses:,} words",
-        f"clock for {rate:g} steps/s": f"{found.clock_mhz(rate):.4g} MHz",
-    }
-    for board in boards_with(image.target):
-        share = percent(found.duty(rate, board.clock_mhz))
-        lines[f"duty on {board.name} at {board.clock_mhz:g} MHz"] = share
-    return lines
-
-
 def report(output: Output, found: dict) -> None:
     """The tables of `figures`."""
     step, once, rate = found["step"], found["once"], found["rate"]
