@@ -22,7 +22,7 @@ from fdht.boards.synthesis import measure
 from fdht.explore.space import engine_for
 from fdht.spec.costs import Prices, counts
 from fdht.spec.pipeline import COMPACT, PIPELINED
-from fdht.spec.target import ALL, Features, Levels
+from fdht.spec.target import USUAL, Features, Levels
 
 RESULTS = Path(__file__).parent / "results" / "logic.json"
 
@@ -44,7 +44,7 @@ class Case:
     columns: int
     data_width: int = 16
     factor_width: int = 16
-    features: Features = ALL
+    features: Features = USUAL
     levels: int | None = None
 
     @property

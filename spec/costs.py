@@ -11,6 +11,7 @@ from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, table_width
 from fdht.spec.instructions import UNITS, WORD, words_for
 from fdht.spec.pipeline import COMPACT
+from fdht.spec.tallies import TALLY_BITS, instruction_tallies
 from fdht.spec.target import Target, Technology
 
 SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
@@ -185,6 +186,14 @@ def gate_unit(target: Target) -> Resources:
     return sum([lane] * target.gates, Resources())
 
 
+def tallies(target: Target) -> Resources:
+    """What is counted of each array instruction, if it is."""
+    if not target.build.features.tallies:
+        return Resources()
+    depth = instruction_tallies(target)
+    return Resources(block_rams=registered_block_rams(target.build.technology, depth, TALLY_BITS))
+
+
 def engine(target: Target) -> Resources:
     """All that an engine takes, without what surrounds it."""
     programs = program_memory(target)
@@ -196,6 +205,7 @@ def engine(target: Target) -> Resources:
             result_memory(target),
             bias_memory(target),
             gate_unit(target),
+            tallies(target),
             *(programs, programs, programs),
         ),
         Resources(),

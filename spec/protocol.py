@@ -32,7 +32,7 @@ A time step may be cut into frames anywhere between words.
 
 | request | payload | reply |
 |---|---|---|
-| STATUS | | state, errors, flags (bit 0 collision, bits 1-3 `lacking`), version (1 each); |
+| STATUS | nothing, or a number (2) | state, errors, flags (bit 0 collision, bits 1-4 `unusual`), version (1 each); |
 | | | cycles, stalls, saturations, target, build, image (4 each) |
 | IDENTIFY | | as STATUS |
 | IMAGE | 16-bit words | state |
@@ -46,8 +46,10 @@ A time step may be cut into frames anywhere between words.
 RESET: what is loaded, or not what the host meant to load.
 
 The reply to a refused request begins with `state`. A repeated READ repeats its bytes; more may follow them.
-`lacking` says what the engine was built without: counters (bit 0), initial states (bit 1), the look for collisions
-(bit 2); see fdht.spec.target.Features. An engine without initial states never takes a STATE frame.
+`unusual` says how the engine was built: without counters (bit 0), without initial states (bit 1), without the look for
+collisions (bit 2), with tallies (bit 3); see fdht.spec.target.Features. An engine without initial states never takes a
+STATE frame. One with tallies takes STATUS with a payload, the number of a tally (2 bytes), and answers with the status
+and TALLIES of them from that one on (4 bytes each; 0 for those that there are not); see fdht.spec.tallies.
 
 `state` is the reason (bits 0-2), busy (bit 3) and the number of the last request done (bits 4-7). A result is kind
 (bits 0-1: `OutputKind`, bit 2: last) and value (2 bytes up to 16 bits, else 3, signed). All
@@ -60,7 +62,7 @@ import zlib
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum, unique
 
-from fdht.spec.target import ALL, GENERIC, Features, Target
+from fdht.spec.target import GENERIC, USUAL, Features, Target
 
 VERSION = 3
 FLAG, ESCAPE, INVERT = 0x7E, 0x7D, 0x20
@@ -74,10 +76,13 @@ MAX_PAYLOAD = 240
 RESULT_BYTES = 480
 """Result bytes the buffer holds at least."""
 
+TALLIES = 48
+"""Counts in the reply to a STATUS that asks for some."""
+
 CHECK = 4
 
 _FEATURES = tuple(feature.name for feature in fields(Features))
-"""What an engine may lack, from bit 0 of `lacking` on; new ones come last."""
+"""What may be another than usual, from bit 0 of `unusual` on; new ones come last."""
 
 WINDOW = 2
 """Frames that fit into the device: a host sends no more before it has replies."""
@@ -127,19 +132,21 @@ class Reason(IntEnum):
     """Not a whole number of words."""
 
 
-_ALONE = ", streams=1, gates=1"
-"""What was said of no target before there were streams; those without them are called as they were."""
+_UNSAID = ", streams=1, gates=1", ", tallies=False"
+"""What was said of no target before there were streams and tallies; those without them are called as they were."""
 
 
 def target_id(target: Target) -> int:
     """32 bits that tell apart targets with different images; neither names nor primitives matter."""
-    what = repr(replace(target, name="", build=GENERIC)).replace(_ALONE, "")
+    what = repr(replace(target, name="", build=GENERIC))
+    for unsaid in _UNSAID:
+        what = what.replace(unsaid, "")
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "little")
 
 
-def lacking(features: Features) -> int:
-    """What an engine was built without, as STATUS reports it: three bits."""
-    return sum(1 << bit for bit, name in enumerate(_FEATURES) if not getattr(features, name))
+def unusual(features: Features) -> int:
+    """How an engine differs from the usual ones, as STATUS reports it: four bits."""
+    return sum(1 << bit for bit, name in enumerate(_FEATURES) if getattr(features, name) != getattr(USUAL, name))
 
 
 def image_check(words: bytes) -> int:
@@ -162,7 +169,7 @@ class Status:
     target: int
     build: int
     image: int
-    features: Features = ALL
+    features: Features = USUAL
 
     SIZE = 28
 
@@ -170,7 +177,8 @@ class Status:
     def parse(payload: bytes) -> "Status":
         """Reads the reply's payload."""
         counts = (int.from_bytes(payload[at : at + 4], "little") for at in range(4, Status.SIZE, 4))
-        has = Features(**{name: not payload[2] >> 1 + bit & 1 for bit, name in enumerate(_FEATURES)})
+        other = {name: bool(payload[2] >> 1 + bit & 1) for bit, name in enumerate(_FEATURES)}
+        has = Features(**{name: getattr(USUAL, name) != differs for name, differs in other.items()})
         return Status(
             bool(payload[0] & 8), payload[0] >> 4, payload[1], bool(payload[2] & 1), payload[3], *counts, features=has
         )

@@ -9,7 +9,8 @@ from fdht.hw.engine.signatures import output_word
 from fdht.hw.shell.link_frames import FrameReceiver, FrameWalker
 from fdht.hw.shell.link_replies import ReplyBytes, ResultBuffer
 from fdht.hw.shell.link_requests import Dispatcher, LoadedCRC, PayloadWords, RequestOrder
-from fdht.spec.protocol import Request, lacking, target_id
+from fdht.spec.protocol import Request, target_id, unusual
+from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 from fdht.spec.target import Target
 
 
@@ -27,8 +28,8 @@ class HostLink(Component):
     Members:
         rx (In), tx (Out): bytes from and to the host.
         lost (In): pulse: a byte was lost on its way here.
-        image, x, state, out, start, steps, use_state, every_h, keep, busy, cycles, stalls, saturations, collision: the
-            engine's (see fdht.hw.engine.accelerator.Accelerator), in the opposite direction.
+        image, x, state, out, start, steps, use_state, every_h, keep, busy, cycles, stalls, saturations, collision,
+        tally_index, tally: the engine's (see fdht.hw.engine.accelerator.Accelerator), in the opposite direction.
         reset (Out): pulse, also after power-up: the engine (but not this link) is to be reset.
 
     Costs: at most 11 cycles per byte of a request and 3 per word, 7 per byte of a reply; 2 block RAMs.
@@ -38,7 +39,9 @@ class HostLink(Component):
         self._receiver = FrameReceiver(target.build.technology)
         self._words = PayloadWords(target, patience)
         self._results = ResultBuffer(target)
-        self._reply = ReplyBytes(target_id(target), build, lacking(target.build.features))
+        features = target.build.features
+        self._tallies = features.tallies
+        self._reply = ReplyBytes(target_id(target), build, unusual(features), features.tallies)
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -60,6 +63,7 @@ class HostLink(Component):
                 "saturations": In(32),
                 "reset": Out(1),
             }
+            | ({"tally_index": Out(INDEX_BITS), "tally": In(TALLY_BITS)} if self._tallies else {})
         )
 
     @property
@@ -129,6 +133,10 @@ class HostLink(Component):
         give(reply, results, "more")
         give(reply, order, "last")
         give(reply, self, "busy", "collision", "cycles", "stalls", "saturations")
+        if self._tallies:
+            give(reply, receiver, "length")
+            give(self, reply, "tally_index")
+            give(reply, self, "tally")
         m.d.comb += [
             results.clear.eq(dispatcher.reset),
             reply.frame.eq(receiver.data),

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from fdht.hw.component import Component
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.technology import RegisteredMemory
-from fdht.spec.protocol import MAX_PAYLOAD, REFUSED, VERSION, Request, Status, result_bytes
+from fdht.spec.protocol import CHECK, MAX_PAYLOAD, REFUSED, TALLIES, VERSION, Request, Status, result_bytes
+from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 from fdht.spec.target import Target
 
 
@@ -109,7 +110,7 @@ class StatusBytes(Component):
     Args:
         target_id: that of the target, see fdht.spec.protocol.target_id.
         build: 32 bits that identify the bitstream.
-        lacking: what the engine was built without, see fdht.spec.protocol.lacking.
+        unusual: how the engine differs from most, see fdht.spec.protocol.unusual.
 
     Members:
         index (In): of a byte.
@@ -121,9 +122,9 @@ class StatusBytes(Component):
     Costs: as above; a byte per 5 cycles.
     """
 
-    def __init__(self, target_id: int, build: int, lacking: int = 0):
+    def __init__(self, target_id: int, build: int, unusual: int = 0):
         self._identity = Const(target_id, 32), Const(build, 32)
-        self._lacking = Const(lacking, 7)
+        self._unusual = Const(unusual, 7)
         super().__init__(
             {
                 "index": In(5),
@@ -143,7 +144,7 @@ class StatusBytes(Component):
 
         counts = [byte_of(count) for count in (self.cycles, self.stalls, self.saturations)]
         identity, image = Cat(*self._identity), byte_of(self.image)
-        misc = Cat(self.reason, self.busy, self.last, self.errors, self.collision, self._lacking, Const(VERSION, 8))
+        misc = Cat(self.reason, self.busy, self.last, self.errors, self.collision, self._unusual, Const(VERSION, 8))
         other = Signal(8, reset_less=True)  # not a count of the engine's
         constant = Mux(index[4], identity.word_select(index[:3], 8), misc.word_select(index[:2], 8))
         m.d.sync += other.eq(Mux(index[3:5].all(), image, constant))
@@ -158,7 +159,7 @@ class ReplyBytes(Component):
     Args:
         target_id: that of the target, see fdht.spec.protocol.target_id.
         build: 32 bits that identify the bitstream.
-        lacking: what the engine was built without, see fdht.spec.protocol.lacking.
+        unusual: how the engine differs from most, see fdht.spec.protocol.unusual.
 
     Members:
         kind (In): of the request in work. reason (In): why it was refused, or 0.
@@ -169,13 +170,15 @@ class ReplyBytes(Component):
         o (Out): while `replying`: byte `index` of the reply; else `frame`.
         ended (Out): the reply has no byte `index`; not to be asked for its header.
         granted (Out): pulse: the header of a reply to a request that was not refused is taken.
+        length (In), tally_index (Out), tally (In): with `tallies`: of the request's frame, see FrameReceiver; the
+            number of a tally, and the tally, up to 4 cycles later.
         busy, last, errors, collision, cycles, stalls, saturations, image (In): see StatusBytes.
 
     Costs: latency 5 from `index` to `o`; 0 from `frame` and `result`; a byte per 5 cycles.
     """
 
-    def __init__(self, target_id: int, build: int, lacking: int = 0):
-        self._status = StatusBytes(target_id, build, lacking)
+    def __init__(self, target_id: int, build: int, unusual: int = 0, tallies: bool = False):
+        self._status, self._tallies = StatusBytes(target_id, build, unusual), tallies
         super().__init__(
             {
                 "kind": In(3),
@@ -192,6 +195,7 @@ class ReplyBytes(Component):
                 "granted": Out(1),
                 **_REPORTED,
             }
+            | ({"length": In(8), "tally_index": Out(INDEX_BITS), "tally": In(TALLY_BITS)} if tallies else {})
         )
 
     def elaborate(self, platform):
@@ -210,10 +214,12 @@ class ReplyBytes(Component):
             results.eq(payload & reading),
             frame.eq(~payload),
             status.index.eq(index),
-            status.active.eq(payload & ~reading),
+            status.active.eq(payload & ~reading & ~self._beyond_status),
         ]
         byte = (self.frame | Mux(self.replying & refused, REFUSED, 0)) & frame.replicate(8)
         byte |= self.result & results.replicate(8)
+        if self._tallies:
+            byte |= self._tally_byte(m)
         m.d.comb += [
             self.o.eq(status.o | byte),
             self.take.eq(self.load & results),
@@ -224,6 +230,31 @@ class ReplyBytes(Component):
         with m.Elif(self.kind[1:] == Request.STATUS >> 1):  # or IDENTIFY
             assert Status.SIZE == 0b11100
             m.d.comb += self.ended.eq(index[2:5].all())
+            if self._tallies:
+                with m.If(self._asked):
+                    m.d.comb += self.ended.eq(index == Status.SIZE + TALLIES * TALLY_BITS // 8)
         with m.Else():
             m.d.comb += self.ended.eq(index[0])
         return m
+
+    @property
+    def _beyond_status(self) -> Value:
+        """Whether byte `index` of the reply is one of a tally."""
+        index = self.index
+        return (index[5:].any() | index[2:5].all()) & self._asked if self._tallies else Const(0)
+
+    @property
+    def _asked(self) -> Value:
+        """Whether the request is a STATUS with the number of a tally."""
+        return (self.kind == Request.STATUS) & ~self.reason.any() & (self.length == CHECK + INDEX_BITS // 8)
+
+    def _tally_byte(self, m: Module) -> Value:
+        """The byte, if it is one of a tally. While the first bytes are sent, the request's number passes by."""
+        index, first, found = self.index, Signal(INDEX_BITS, reset_less=True), Signal(8, reset_less=True)
+        for k in range(INDEX_BITS // 8):
+            with m.If(self.replying & self.load & (index == k)):
+                m.d.sync += first.word_select(k, 8).eq(self.frame)
+        words_before = Status.SIZE * 8 // TALLY_BITS
+        m.d.comb += self.tally_index.eq(first + index[2:] - words_before)
+        m.d.sync += found.eq(self.tally.word_select(index[:2], 8))
+        return found & (self.replying & self._beyond_status).replicate(8)
