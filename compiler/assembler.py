@@ -523,7 +523,7 @@ def _loader_program(step: StepMap, formats: Formats | None) -> list[LoaderInstru
     target, sharing = step.resolved.target, step.resolved.sharing
     units = np.cumsum([0, *(spec.hidden for spec in step.resolved.layers)])
     program = []
-    for group in range(sharing.groups):
+    for group in range(sharing.groups if step.distance else 1):
         zeros = [(*slot, (Token.X_FREE,)) for slot in step.slots]
         zeros += [(step.others, step.others_end - step.others, ())] if step.others_end > step.others else []
         for base, words, give in zeros:
@@ -779,7 +779,8 @@ def check_tokens(step: StepMap) -> None:
     """
     sharing, most = step.resolved.sharing, (1 << TOKEN_BITS) - 1
     if sharing.streams:
-        check_room(Resource.TOKENS, max(sharing.groups * len(step.slots), sharing.together), most)
+        places = len(step.slots) * (sharing.groups if step.distance else 1)
+        check_room(Resource.TOKENS, max(places, sharing.groups, sharing.together), most)
 
 
 def check_room(memory: Resource, needed: int, available: int, named: str = "") -> None:

@@ -27,8 +27,8 @@ from fdht.spec.formats import InputFormat
 from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, dump
+from fdht.spec.rounds import NOBODY, Frame, check_streams, in_turn, rounds
 from fdht.spec.scaling import Scaling
-from fdht.spec.streams import Frame, check_streams, rounds
 from fdht.spec.target import Target
 from fdht.spec.task import OutputScaling, Task, check_outputs
 
@@ -52,7 +52,7 @@ class Image:
         task: what logits mean, and whether they are sent after every step.
         outputs: how logits become real numbers, if the task has any; None: as they are.
         scaling: how real values become raw words; None where these are what there is.
-        streams: sequences that it serves at the same time (see fdht.spec.streams); 0 for one, whose frames come without
+        streams: sequences that it serves at the same time (see fdht.spec.rounds); 0 for one, whose frames come without
             a word in front.
         apart: from the number by which the engine knows one of them to that of the next.
     """
@@ -87,8 +87,13 @@ class Image:
         return stream_words(self.segments, self.target, table_width(self.target.data_width))
 
     def cycles(self, steps: int) -> int:
-        """Predicted cycles of a run with inputs and outputs always ready."""
-        return self.machine.cycles(steps)
+        """Predicted cycles of a run with inputs and outputs always ready; of several streams, of one in which each has
+        a sequence of so many steps.
+        """
+        if not self.streams:
+            return self.machine.cycles(steps)
+        taken = rounds(self.known(in_turn([steps] * self.streams)), self.target.streams)
+        return self.machine.cycles(steps, taken=taken)
 
     def known(self, frames: Iterable[Frame]) -> list[Frame]:
         """Frames as the engine knows their streams.
@@ -96,15 +101,13 @@ class Image:
         Raises:
             SpecError: one is of a stream that the image does not have.
         """
-        return [
-            replace(frame, stream=frame.stream * self.apart)
-            for each in rounds(frames, self.streams)
-            for frame in each.values()
-        ]
+        frames = list(frames)
+        rounds(frames, self.streams)  # says so
+        return [each if each == NOBODY else replace(each, stream=each.stream * self.apart) for each in frames]
 
     def utilisation(self, steps: int) -> float:
         """Useful multiplications ÷ (multipliers × cycles) of a whole run."""
-        return self.macs * steps / (self.target.multipliers * self.cycles(steps))
+        return self.macs * steps * max(self.streams, 1) / (self.target.multipliers * self.cycles(steps))
 
     def save(self, path: Path | str) -> str:
         """Writes the image and returns its content hash."""

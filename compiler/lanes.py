@@ -154,9 +154,9 @@ def choose_lanes(
     raise CapacityError(Resource.FACTOR_WORDS, fewest, target.factor_words, SMALLER, factor_words_named(target))
 
 
-_Form = tuple[str | None, frozenset[str]]
+_Form = tuple[str | None, frozenset[str], str | None]
 """What decides where z has padding: its lane index, and the output modes that have been the lane index before and kept
-padding."""
+padding; and which of them is only left with the last stage, which therefore also writes the padding."""
 
 _Way = tuple[float, int, Lanes]
 """Cost, factor words, lane indices so far."""
@@ -167,14 +167,14 @@ def _cheapest_lanes(
 ) -> dict[_Form, _Way]:
     """The cheapest way to every form of z, with factor words priced."""
     network = chain.network
-    best: dict[_Form, _Way] = {(lane, frozenset()): (0, 0, (lane,)) for lane in first_lanes(chain, target)}
+    best: dict[_Form, _Way] = {(lane, frozenset(), None): (0, 0, (lane,)) for lane in first_lanes(chain, target)}
     for stage in stages:
         following: dict[_Form, _Way] = {}
-        for (lane, padded), (cost, words, path) in best.items():
+        for (lane, padded, _), (cost, words, path) in best.items():
             for after in next_lanes(stage, lane, target):
-                form = after, padded
+                form = after, padded, None
                 if lane in network.outputs and after != lane and keeps_padding(network, lane, target):
-                    form = after, padded | {lane}
+                    form = after, padded | {lane}, lane
                 filled = stage_factor_words(network, stage, lane, after, target)
                 total = cost + stage_cycles(network, stage, lane, after, target) + price * filled
                 if form not in following or total < following[form][0]:

@@ -23,7 +23,7 @@ from fdht.spec.fixed import round_shift
 from fdht.spec.formats import GateFormats
 from fdht.spec.instructions import UNITS, WORD, Condition, GateOp, LoaderOp, Record, Segment
 from fdht.spec.protocol import OutputKind
-from fdht.spec.streams import Frame, Round, rounds
+from fdht.spec.rounds import Frame, Round, rounds
 from fdht.spec.target import Target
 
 

@@ -107,7 +107,8 @@ class StepMap:
         logits: first result word of the head's results. A head after every step has words of its own for them, behind
             z, if there are any; else they take the place of z, as those of a head after the last step do. Those of
             several streams follow each other behind all z.
-        distance: words from the data tensors of a group of streams, of which the others are, to those of the next.
+        distance: words from the data tensors of a group of streams, of which the others are, to those of the next; 0
+            where they are in tiles, whose places all groups share.
         room_words: words that the results of a group's stages may take, from `persistent` on; those of woven groups
             follow each other.
         z_words: result words from z of a group to that of the next.
@@ -185,7 +186,8 @@ def map_step(resolved: Resolved, tiling: Tiling | None = None) -> StepMap:
         others.append(first(end))
         end = others[-1].end
     others_end = end
-    distance = whole_banks(end, target) if target.single_port else end
+    # Tiles of all groups pass through the same places, in their order.
+    distance = 0 if tiling is not None else whole_banks(end, target) if target.single_port else end
     if sharing.groups > 1:
         end = whole_banks((sharing.groups - 1) * distance + end, target)
     elif tiling is not None and layers[0].recurrent is not None:  # h comes to its data tensor in the same way

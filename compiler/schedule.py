@@ -14,7 +14,7 @@ from fdht.compiler.nest import walk
 from fdht.spec import timing
 from fdht.spec.errors import SpecError
 from fdht.spec.instructions import UNITS, Condition, GateOp, LoaderOp, Segment, Token
-from fdht.spec.streams import Frame, Round
+from fdht.spec.rounds import Frame, Round
 from fdht.spec.target import Target
 
 Fields = Mapping[str, Any]

@@ -8,6 +8,7 @@ work on the next. The integers of a stream depend on neither.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region
@@ -66,7 +67,8 @@ def sharings(layers: Sequence[LSTMSpec], streams: int, target: Target) -> Iterat
         yield ALONE
         return
     headed, whole = layers[-1].classes > 0, len(layers) > 1 or layers[0].recurrent is not None
-    together = {-(-(-(-streams // groups)) // target.gates) * target.gates for groups in range(1, streams + 1)}
+    equal = (ceil(streams / groups) for groups in range(1, streams + 1))
+    together = {ceil(size / target.gates) * target.gates for size in equal}
     found = [Sharing(streams, size) for size in sorted(together, reverse=True) if headed or target.gates == 1]
     if target.gates > 1 and streams * target.gates <= target.streams:
         found.append(Sharing(streams, apart=target.gates))

@@ -23,7 +23,7 @@ from fdht.spec.instructions import (
     gate_instruction,
     loader_instruction,
 )
-from fdht.spec.streams import check_streams
+from fdht.spec.rounds import check_streams
 from fdht.spec.target import Target
 
 MOST_TURNS = 1 << 22

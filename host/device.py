@@ -1,6 +1,7 @@
 """An engine at a port: a board, or a board in simulation."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -8,6 +9,7 @@ from math import prod
 import numpy as np
 
 from fdht.compiler.image import Image
+from fdht.host.arrivals import Arrival, in_rounds, side_by_side
 from fdht.host.connection import Connection, DeviceError
 from fdht.spec.bundle import MOST_STEPS
 from fdht.spec.clips import in_sending_order
@@ -23,7 +25,8 @@ from fdht.spec.protocol import (
     target_id,
     word_bytes,
 )
-from fdht.spec.target import TARGETS
+from fdht.spec.rounds import NOBODY, Frame, closed, framed
+from fdht.spec.target import STREAM_TARGETS, TARGETS
 
 BAUD = 3_000_000
 TIMEOUT = 1.0
@@ -80,6 +83,20 @@ class Result(Outputs):
     cells: np.ndarray
     every_h: np.ndarray | None
     status: Status
+
+
+@dataclass(frozen=True, eq=False)
+class StreamOutputs(Outputs):
+    """What a frame of a stream was answered with.
+
+    Attributes:
+        arrival: the frame.
+        hidden, cells: without a head, h and c of the last layer after the last step of a sequence; else empty.
+    """
+
+    arrival: Arrival
+    hidden: np.ndarray
+    cells: np.ndarray
 
 
 class Device:
@@ -142,7 +159,10 @@ class Device:
         """
         target = self.status().target
         if target_id(image.target) != target:
-            built = next((name for name, known in TARGETS.items() if target_id(known) == target), f"{target:08x}")
+            built = next(
+                (name for name, known in (TARGETS | STREAM_TARGETS).items() if target_id(known) == target),
+                f"{target:08x}",
+            )
             raise DeviceError(
                 f"the board on {self._connection.url} is built for target {built}, the image for {image.target.name}; "
                 "compile it for the board's target, or load the image's bitstream"
@@ -245,6 +265,112 @@ class Device:
             if steps:
                 self.reset()
 
+    def run_streams(
+        self, clips: np.ndarray | Sequence[np.ndarray], *, streams: int | None = None
+    ) -> Iterator[tuple[int, Outputs]]:
+        """Runs clips side by side, each on a stream of the engine; where one ends, the next begins.
+
+        Args:
+            clips: as for `run`.
+            streams: how many at once; as many as the image serves when left out.
+
+        Yields:
+            The number of a clip, and what the head made of it, in the order in which they are done.
+
+        Raises:
+            SpecError, DeviceError: see `run` and `serve`.
+        """
+        image = self._loaded()
+        at_once = image.streams if streams is None else streams
+        if not 1 <= at_once <= image.streams:
+            raise SpecError(
+                f"{at_once} streams, where the image serves 1 to {image.streams}; see fdht compile --streams"
+            )
+        for clip in clips:
+            if clip.ndim != 2 or clip.shape[1] != image.inputs or not len(clip):
+                raise SpecError(f"a clip of shape {clip.shape} is not steps x {image.inputs}")
+        asked = deque[int]()  # of which clips the frames are that will be answered
+        parts = dict[int, list[np.ndarray]]()
+
+        def arrivals() -> Iterator[Arrival]:
+            for number, arrival in side_by_side(clips, at_once):
+                if arrival.ends or _each_answered(image):
+                    asked.append(number)
+                yield arrival
+
+        for answer in self.serve(arrivals()):
+            number = asked.popleft()
+            parts.setdefault(number, []).append(answer.logits)
+            if answer.arrival.ends:
+                logits = np.concatenate(parts.pop(number)).reshape(image.task.shape(len(clips[number]), image.classes))
+                yield number, Outputs(logits, image)
+
+    def serve(self, arrivals: Iterable[Arrival]) -> Iterator[StreamOutputs]:
+        """Serves streams whose frames come in any order, for as long as they come.
+
+        A frame is sent when the next one is known, which says whether it is computed with it, or at once if it
+        `closes`; an answer comes when a frame later in the order has been sent or the arrivals end. So that answers
+        come without more frames, an empty round follows each frame that closes.
+
+        Args:
+            arrivals: frames in the order in which they are taken.
+
+        Yields:
+            In their order, what was sent after those frames after which something is: after every frame if the task is
+            one after every step, else after the last of a sequence.
+
+        Raises:
+            SpecError: no image of several streams is loaded, or a frame does not fit it.
+            DeviceError: see `run`.
+        """
+        image = self._loaded()
+        if not image.streams:
+            raise SpecError("the image serves one sequence; compile it with --streams, or call run or stream")
+        self._make_ready(None)
+        began, kept = 0, False  # rounds of the run under way; it goes on with the states of another
+        owed = deque[Arrival]()
+        results = _Results(self._connection, self._timeout)
+        try:
+            for taken in in_rounds(arrivals):
+                for arrival in taken:
+                    if arrival.x.shape != (image.inputs,):
+                        raise SpecError(f"a frame of shape {arrival.x.shape} does not have {image.inputs} words")
+                frames = closed((arrival.frame for arrival in taken), image.streams)
+                owed += [each for each in taken if each.ends or _each_answered(image)]
+                x = np.stack([_raw(arrival.x[None], image)[0] for arrival in taken])
+                after = [NOBODY] if taken[-1].closes else []
+                for each, words in ((frames, x), (after, x[:0])):
+                    if not each:
+                        continue
+                    if began == 0:
+                        self._start(image, MOST_STEPS, None, False, kept, results)
+                    began += 1
+                    self._send(image, words, results, image.known(each))
+                    if began == MOST_STEPS:
+                        yield from self._answers(image, owed, results, len(owed))
+                        while self.status().busy:  # a round may go on after its last answer
+                            results.collect()
+                        began, kept = 0, True
+                results.collect()
+                yield from self._answers(image, owed, results, len(owed) if after else 0)
+            if began and owed:
+                self._send(image, np.zeros((0, image.inputs), dtype=np.int64), results, [NOBODY])
+            yield from self._answers(image, owed, results, len(owed))
+        finally:
+            if began:
+                self.reset()
+
+    def _answers(self, image: Image, owed: deque[Arrival], results: "_Results", least: int) -> Iterator[StreamOutputs]:
+        """What has come of what frames are owed, at least `least` of them."""
+        units = 0 if image.classes else image.hidden
+        size = (image.classes or 2 * units) * result_bytes(image.target.data_width)
+        while owed and (least > 0 or results.has(size)):
+            hidden, cells, logits = self._parted(results.take(size), image)
+            if [len(hidden), len(cells), len(logits)] != [units, units, image.classes]:
+                raise self._strange()
+            least -= 1
+            yield StreamOutputs(logits, image, owed.popleft(), hidden, cells)
+
     def _loaded(self) -> Image:
         if self._image is None:
             raise SpecError("no image is loaded; call load before run")
@@ -287,9 +413,16 @@ class Device:
             words = _words(initial, image.target.data_width)
             self._connection.do(Request.STATE, _parts(words, results.alive), results.collect)
 
-    def _send(self, image: Image, frames: np.ndarray, results: "_Results") -> None:
-        """Sends frames (steps × N), and collects results when the engine takes no more for now."""
-        words = _words(_sent(frames, image), image.target.input_width)
+    def _send(self, image: Image, x: np.ndarray, results: "_Results", frames: Sequence[Frame] | None = None) -> None:
+        """Sends frames (steps × N), and collects results when the engine takes no more for now.
+
+        Args:
+            frames: whose they are, with several streams.
+        """
+        sent = _sent(x, image)
+        if frames is not None:
+            sent = np.concatenate(framed(sent, frames, image.target.input_lanes))
+        words = _words(sent, image.target.input_width)
         self._connection.do(Request.X, _parts(words, results.alive), results.collect)
 
     @staticmethod
@@ -329,12 +462,29 @@ class _Results:
         """Something moves."""
         self._moved = time.monotonic()
 
+    def has(self, size: int) -> bool:
+        """Whether so many bytes are there."""
+        return len(self._bytes) >= size
+
+    def take(self, size: int) -> bytes:
+        """So many bytes, as soon as they are there; they are forgotten here."""
+        while not self.has(size):
+            self.collect()
+        taken = bytes(self._bytes[:size])
+        del self._bytes[:size]
+        return taken
+
     def first(self, count: int, image: Image) -> bytes:
         """So many results, as soon as they are there."""
         size = count * result_bytes(image.target.data_width)
         while len(self._bytes) < size:
             self.collect()
         return bytes(self._bytes)
+
+
+def _each_answered(image: Image) -> bool:
+    """Whether something is sent after every frame of a stream, not only after the last of a sequence."""
+    return image.task.every_step and image.classes > 0
 
 
 def _raw(clip: np.ndarray, image: Image) -> np.ndarray:

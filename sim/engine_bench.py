@@ -26,7 +26,7 @@ from fdht.hw.engine.trace import array_event, cell_event, hidden_event, result_e
 from fdht.sim.scoreboard import Scoreboard
 from fdht.spec.clips import in_sending_order
 from fdht.spec.protocol import OutputKind
-from fdht.spec.streams import Frame, rounds
+from fdht.spec.rounds import Frame, framed, rounds
 from fdht.spec.tallies import tallies
 
 PERIOD = 10
@@ -319,8 +319,7 @@ def beats(clip: np.ndarray, image: Image, frames: list[Frame] | None = None) -> 
     sent = in_sending_order(clip, image.order).astype(np.int64)
     padded = np.pad(sent, ((0, 0), (0, -sent.shape[1] % lanes)))
     if frames is not None:
-        words = np.array([[frame.word] for frame in frames])
-        padded = np.concatenate([np.pad(words, ((0, 0), (0, lanes - 1))), padded], axis=1)
+        padded = np.concatenate(framed(padded, frames, lanes))
     groups = (padded & (1 << width) - 1).reshape(-1, lanes).tolist()
     return [sum(raw << lane * width for lane, raw in enumerate(group)) for group in groups]
 

@@ -14,7 +14,7 @@ from fdht.compiler.image import Image
 from fdht.sim.build import Simulator, ToolError, build, environment, toolchain_environment
 from fdht.spec.container import replacing
 from fdht.spec.errors import FdhtError, FileError, SpecError
-from fdht.spec.streams import Frame, closed
+from fdht.spec.rounds import NOBODY, Frame, closed
 
 LOG, RESULTS = "simulation.log", "results.xml"
 """Files a simulation leaves where it runs: what was printed, and what became of each test."""
@@ -86,7 +86,8 @@ class Job:
                 f"an image of {self.image.streams} streams, and frames that are said to be of "
                 f"{'none' if self.frames is None else 'some'}; give `frames` with several streams, and only then"
             )
-        if self.frames is not None and [len(each) for each in self.frames] != [len(clip) for clip in self.clips]:
+        of_streams = [[frame for frame in each if frame != NOBODY] for each in self.frames or ()]
+        if self.frames is not None and [len(each) for each in of_streams] != [len(clip) for clip in self.clips]:
             raise SpecError("`frames` says of every step of every clip whose it is")
         if self.clips.ndim != 3 or self.clips.shape[2] != self.image.inputs or self.clips.shape[1] < 1:
             raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.image.inputs}")
@@ -113,8 +114,8 @@ class Job:
         """What the bench reported."""
         report = json.loads((folder / "report.json").read_text())
         if self.frames is not None:
-            report["logits"] = sum(report["logits"], [])
-            logits = report["logits"] = np.array(report["logits"], np.int64).reshape(-1, max(self.image.classes, 1))
+            sent = [logit for clip in report["logits"] for logit in clip]
+            logits = report["logits"] = np.array(sent, np.int64).reshape(-1, max(self.image.classes, 1))
             report |= {name: np.array(report[name], dtype=np.int64) for name in ("hidden", "cells")}
             return Simulation(**report, classes=self.image.task.classes_of(logits))
         for name in ("logits", "hidden", "cells"):

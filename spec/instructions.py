@@ -328,7 +328,7 @@ def loader_instruction(target: Target) -> Record:
     `flush` the rest of the last beat is dropped. COPY: h of `stream`, a lane per unit; with `together`, of as
     many streams from `stream` on as have their gates computed side by side, in as many lanes from that of the nest on.
     With `opens` a step of them begins: zeros, if a sequence does, and from here on the array and the gate unit see what
-    the last ADMIT said. ZERO, CLEAR: whole words. ADMIT: see fdht.spec.streams; with `opens` it is a round's first.
+    the last ADMIT said. ZERO, CLEAR: whole words. ADMIT: see fdht.spec.rounds; with `opens` it is a round's first.
     """
     w = Widths(target)
     return Record(

@@ -1,12 +1,14 @@
 """The registers of the IP block: written here once. Gateware, C header and documentation are derived from it.
 
-Registers have 32 bits and lie four bytes apart; bits that no field covers read as 0 and ignore what is written.
+Registers have 32 bits and lie four bytes apart; bits that no field covers read as 0 and ignore what is written. Which
+of them a block has depends on its engine, see `registers_of`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, unique
 
 from fdht.spec.errors import SpecError
+from fdht.spec.target import Target
 
 BYTES = 4
 """Bytes of a register."""
@@ -37,6 +39,7 @@ class Field:
         low, width: its bits.
         access: what software may do.
         text: what it means, one sentence without a full stop.
+        streams: only blocks whose engine has several streams have it.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Field:
     width: int
     access: Access
     text: str
+    streams: bool = False
 
     @property
     def mask(self) -> int:
@@ -95,9 +99,9 @@ class Register:
         return sum(1 << byte for byte in range(BYTES) if any(field.mask >> 8 * byte & 0xFF for field in pushed))
 
 
-def whole(name: str, access: Access, text: str, width: int = 8 * BYTES) -> Register:
+def whole(name: str, access: Access, text: str, width: int = 8 * BYTES, streams: bool = False) -> Register:
     """A register that is one field, of the same name."""
-    return Register(name, text, (Field(name, 0, width, access, text),))
+    return Register(name, text, (Field(name, 0, width, access, text, streams),))
 
 
 FRAME_BITS = 24
@@ -122,7 +126,7 @@ REGISTERS: tuple[Register, ...] = (
         "CONTROL",
         "Begins and ends runs; options are those of the next run",
         (
-            Field("START", 0, 1, Access.PULSE, "Begin a run of STEPS frames"),
+            Field("START", 0, 1, Access.PULSE, "Begin a run of STEPS frames, or rounds of several streams"),
             Field(
                 "RESET",
                 1,
@@ -150,7 +154,8 @@ REGISTERS: tuple[Register, ...] = (
                 11,
                 1,
                 Access.WRITE,
-                "Go on with the h and c of the run before, which must not have been cut short",
+                "Go on with the h and c of the run before, which must not have been cut short; of no meaning where "
+                "STREAMS.COUNT is not 0",
             ),
             Field("STATES", 12, 1, Access.WRITE, "Send h and c of all layers after the last step"),
         ),
@@ -167,7 +172,7 @@ REGISTERS: tuple[Register, ...] = (
             ),
         ),
     ),
-    whole("STEPS", Access.WRITE, "Frames of a run", 16),
+    whole("STEPS", Access.WRITE, "Frames of a run, or rounds of several streams", 16),
     whole("FRAME_WORDS", Access.WRITE, "Words of a frame, N of the image; with 0, s_axis_x waits", FRAME_BITS),
     whole(
         "STATE_WORDS",
@@ -188,11 +193,12 @@ REGISTERS: tuple[Register, ...] = (
     whole("RUNS", Access.READ, "Runs that were finished since aresetn; wraps"),
     Register(
         "RESULT",
-        "What the last finished run ended with",
+        "What the last packet of results ended with",
         (
             Field("CLASS", 0, 16, Access.READ, "Number of the largest logit, the first of equal ones"),
             Field("VALID", 16, 1, Access.READ, "There was a run, and its image has a head"),
             Field("FAULTY", 17, 1, Access.READ, "A frame or state of it had the wrong length"),
+            Field("STREAM", 24, 5, Access.READ, "Of which stream; 0 where STREAMS.COUNT is 0", streams=True),
         ),
     ),
     Register(
@@ -223,6 +229,14 @@ REGISTERS: tuple[Register, ...] = (
                 Access.CLEAR,
                 "IMAGE_CHECK was not the IMAGE_CRC, or no image had been written since RESET or aresetn",
             ),
+            Field(
+                "STREAM_UNKNOWN",
+                8,
+                1,
+                Access.CLEAR,
+                "A frame was of a stream beyond STREAMS.COUNT, and was dropped",
+                streams=True,
+            ),
         ),
     ),
     Register(
@@ -231,6 +245,7 @@ REGISTERS: tuple[Register, ...] = (
         (
             Field("DONE", 0, 1, Access.WRITE, "A run was finished"),
             Field("ERROR", 1, 1, Access.WRITE, "Something was noted in ERRORS"),
+            Field("PACKET", 2, 1, Access.WRITE, "A packet of results was taken", streams=True),
         ),
     ),
     Register(
@@ -239,6 +254,7 @@ REGISTERS: tuple[Register, ...] = (
         (
             Field("DONE", 0, 1, Access.CLEAR, "A run was finished"),
             Field("ERROR", 1, 1, Access.CLEAR, "Something was noted in ERRORS"),
+            Field("PACKET", 2, 1, Access.CLEAR, "A packet of results was taken; RESULT says of which", streams=True),
         ),
     ),
     whole(
@@ -246,7 +262,36 @@ REGISTERS: tuple[Register, ...] = (
         Access.PUSH,
         "Ends the image: the IMAGE_CRC that it must have; if it has, STATUS.LOADED is set, else ERRORS.IMAGE_WRONG",
     ),
+    Register(
+        "STREAMS",
+        "How an image of several streams counts them; to be written before its frames come",
+        (
+            Field(
+                "COUNT",
+                0,
+                6,
+                Access.WRITE,
+                "Streams of the image; with 0, all frames are of one sequence",
+                streams=True,
+            ),
+            Field(
+                "APART",
+                8,
+                1,
+                Access.WRITE,
+                "Streams of the image lie as many places apart as the engine has gates side by side",
+                streams=True,
+            ),
+        ),
+    ),
+    whole(
+        "STREAM_FAULTS",
+        Access.CLEAR,
+        "A bit per stream: a frame of it had the wrong length; until it is cleared, results of the stream have tuser",
+        streams=True,
+    ),
 )
+"""Those of a block whose engine has several streams; others lack some, see `registers_of`."""
 
 OFFSET = {register.name: BYTES * k for k, register in enumerate(REGISTERS)}
 """Byte address of each register."""
@@ -255,6 +300,14 @@ ADDRESS_BITS = 8
 """Bits of a byte address in the block."""
 
 _BY_NAME = {register.name: register for register in REGISTERS}
+
+
+def registers_of(target: Target) -> tuple[Register, ...]:
+    """The registers of the block with an engine: what is about several streams only if it has them."""
+    if target.streams > 1:
+        return REGISTERS
+    less = (replace(each, fields=tuple(field for field in each.fields if not field.streams)) for each in REGISTERS)
+    return tuple(each for each in less if each.fields)
 
 
 def mask(register: str, *fields: str) -> int:

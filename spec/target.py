@@ -14,7 +14,7 @@ from fdht.spec.pipeline import COMPACT, PIPELINED, Pipeline
 from fdht.spec.record import Checked, JsonRecord, Plain, Text, check_name, parse, read_text
 
 FRAME_FLAGS = 3
-"""Bits of the word in front of a stream's frame that are no number of a stream; see fdht.spec.streams.Frame."""
+"""Bits of the word in front of a stream's frame that are no number of a stream; see fdht.spec.rounds.Frame."""
 
 FILE_VERSION = 1
 """Of a target's file. A field that a file lacks has its default, so only a field that goes or changes is a new one."""
@@ -115,7 +115,7 @@ class Target(JsonRecord):
         count_width: bits of the number of iterations of one loop, at most.
         input_width: bits of a raw input word.
         input_lanes: raw input words that come at once: 1, or as many as there are columns.
-        streams: independent sequences that an image may serve at most; see fdht.spec.streams.
+        streams: independent sequences that an image may serve at most; see fdht.spec.rounds.
         gates: streams whose gates are computed side by side, each from a lane of its own; a power of two.
         build: how it is made.
 
@@ -166,7 +166,7 @@ class Target(JsonRecord):
             "hidden": (1, 1 << 15),
             "program_words": (16, (1 << 16) - 1),
             "input_width": (1, 16),
-            "streams": (1, 32),
+            "streams": (1, 31),
             "gates": (1, min(self.streams, self.columns)),
         }
         for name, (low, high) in limits.items():
@@ -193,7 +193,7 @@ class Target(JsonRecord):
             raise SpecError(
                 f"target {self.name}: gates = {self.gates} must be a power of two, and divide hidden = {self.hidden}"
             )
-        if self.streams > 1 and self.streams > 1 << max(self.input_width - FRAME_FLAGS, 0):
+        if self.streams > 1 and self.streams >= 1 << max(self.input_width - FRAME_FLAGS, 0):  # all ones: nobody
             raise SpecError(
                 f"target {self.name}: frames of {self.streams} streams cannot be told apart by words of "
                 f"{self.input_width} bits, {FRAME_FLAGS} of which are flags; take a larger input_width"
@@ -226,7 +226,7 @@ class Target(JsonRecord):
                 raise SpecError("it has no name")
         except (SpecError, FileError) as error:
             raise FileError(f"no target in {path} ({error}); {way_out}") from None
-        if TARGETS.get(target.name, target) != target:
+        if (TARGETS | STREAM_TARGETS).get(target.name, target) != target:
             raise FileError(
                 f"{path} has another engine than fdht's own {target.name}, by the same name; give it a name of its own"
             )
@@ -284,14 +284,12 @@ TARGETS = {
             banks=5,
             bank_words=2048,
             factor_words=2048,
-            result_words=1024,
-            bias_words=1024,
-            hidden=4096,
+            result_words=512,
+            bias_words=512,
+            hidden=256,
             program_words=1024,
             levels=Levels(read=5, write=5, x=4, z=4),
             input_lanes=8,
-            streams=16,
-            gates=8,
             build=Build(Technology.ECP5, pinned=True),
         ),
         Target(
@@ -341,6 +339,23 @@ TARGETS = {
 }
 
 
+STREAM_TARGETS = {
+    target.name: target
+    for target in (
+        replace(
+            TARGETS["ulx3s-85f"],
+            name="ulx3s-85f-streams",
+            result_words=1024,
+            bias_words=1024,
+            hidden=4096,
+            streams=16,
+            gates=8,
+        ),
+    )
+}
+"""Engines for boards of fdht's that serve several streams, beside those that the boards come with."""
+
+
 def find_target(name: str) -> Target:
     """A target by name, or one in a JSON file; see `Target.read`.
 
@@ -350,6 +365,8 @@ def find_target(name: str) -> Target:
     """
     if name.endswith(".json"):
         return Target.read(name)
-    if name not in TARGETS:
-        raise SpecError(f"there is no target {name!r}; known: {', '.join(TARGETS)}, and a file NAME.json with one")
-    return TARGETS[name]
+    found = TARGETS.get(name) or STREAM_TARGETS.get(name)
+    if found is None:
+        known = ", ".join((*TARGETS, *STREAM_TARGETS))
+        raise SpecError(f"there is no target {name!r}; known: {known}, and a file NAME.json with one")
+    return found

@@ -46,6 +46,16 @@ def bench(
         list[str] | None,
         typer.Option(help="Only rows of this format: ht (FDHT), tt, tr, bt, dense; repeat for several."),
     ] = None,
+    streams: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Serve N sequences at once in every row; cycles are those per step, the steps of all counted "
+            "[default: one, and some rows with several].",
+            show_default=False,
+        ),
+    ] = 0,
     synth: Annotated[
         bool,
         typer.Option(
@@ -76,6 +86,7 @@ def bench(
         presets=preset or [],
         targets=target or [],
         formats=format or [],
+        streams=streams,
         board=board,
         synth=synth,
         rtl=not no_rtl,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BUILD, DEFAULT_TARGET, FactorWidth, Json, Rate, TargetName
+from fdht.commands.options import BUILD, DEFAULT_TARGET, FactorWidth, Json, Rate, Streams, TargetName
 from fdht.spec.errors import SpecError
 
 MODULE = "A PyTorch module of your own"
@@ -35,6 +35,7 @@ def compile_(
         Path | None, typer.Option("--out", "-o", help="Folder of bundle and image [default: the checkpoint's].")
     ] = None,
     factor_width: FactorWidth = None,
+    streams: Streams = 0,
     data: Annotated[
         str | None,
         typer.Option(
@@ -90,10 +91,10 @@ def compile_(
     if ":" in model and not Path(model).exists():
         from fdht.workflow import modules
 
-        if factor_width is not None or data_folder is not None or explain or rate is not None:
+        if factor_width is not None or data_folder is not None or explain or streams or rate is not None:
             raise SpecError(
-                f"{model} is a module; leave out --factor-width, --data-folder, --explain and --rate (fdht info IMAGE "
-                "--rate says what a rate needs)"
+                f"{model} is a module; leave out --factor-width, --data-folder, --streams, --explain and --rate (fdht info "
+                "IMAGE --rate says what a rate needs)"
             )
         figures = modules.run(output, model, engine, data, BUILD if out is None else out, host or (), ranks, regression)
         output.result(figures)
@@ -105,7 +106,12 @@ def compile_(
     checkpoint = Path(model)
     with output.progress("planning, quantising, compiling"):
         compiled = compilation.compile_checkpoint(
-            checkpoint, engine, folder=out, factor_width=factor_width, clips=datasets.moved(data, data_folder)
+            checkpoint,
+            engine,
+            folder=out,
+            factor_width=factor_width,
+            clips=datasets.moved(data, data_folder),
+            streams=streams,
         )
     figures = compilation.figures(compiled)
     compilation.report(output, compiled)

@@ -101,6 +101,17 @@ Pauses = Annotated[
     bool,
     typer.Option("--pauses", help="Leave random gaps in the input: values stay the same, the run takes more cycles."),
 ]
+Streams = Annotated[
+    int,
+    typer.Option(
+        "--streams",
+        metavar="N",
+        min=0,
+        help="Serve N independent sequences side by side, each with states of its own; at most as many as the engine's "
+        "field streams says [default: one sequence alone].",
+        show_default=False,
+    ),
+]
 OtherData = Annotated[
     str | None,
     typer.Option("--data", metavar="NAME", help="Other data than the preset's: a name or a file, see fdht data."),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, OtherClock, OtherTarget, board_option
+from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, OtherClock, OtherTarget, Streams, board_option
 from fdht.spec.errors import SpecError
 
 
@@ -43,6 +43,7 @@ def run(
     compare: Annotated[
         bool, typer.Option("--compare", help="Compare every word that comes back with the golden model's.")
     ] = False,
+    streams: Streams = 0,
     json: Json = False,
 ) -> None:
     """Run clips on a board: classes or numbers, frames per second.
@@ -60,6 +61,15 @@ def run(
         Output(json),
         running.Place(port, board or (DEFAULT_TARGET if simulate else None), spi, target, clock),
     )
+    if streams:
+        from fdht.workflow import serving
+
+        loaded, served = serving.run(output, bundle, place, clips, streams)
+        figures = {"bundle": str(bundle), **serving.device_figures(loaded, streams, served, compare)}
+        serving.report(output, loaded, figures)
+        output.result(figures)
+        running.check(figures)
+        return
     loaded, made = running.run(output, bundle, place, clips)
     figures = {"bundle": str(bundle), **running.figures(loaded, made, running.rate(place), compare)}
     running.report(output, loaded, figures)

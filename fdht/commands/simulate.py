@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, Pauses, TargetName
+from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, Pauses, Streams, TargetName
 
 
 @command(
     ENGINE,
     "fdht simulate build/faces.bundle",
     "fdht simulate build/faces.bundle --clips 2 --pauses",
+    "fdht simulate build/digits.bundle --streams 8 --clips 32",
     "fdht simulate build/digits.bundle --waves build/digits.vcd",
 )
 def simulate(
@@ -22,6 +23,7 @@ def simulate(
     simulator: Annotated[
         str, typer.Option(metavar="NAME", help="verilator, or icarus: no build, but 50 times slower.")
     ] = "verilator",
+    streams: Streams = 0,
     pauses: Pauses = False,
     waves: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a VCD trace for GTKWave or Surfer (large and slow).")
@@ -37,7 +39,18 @@ def simulate(
     from fdht.workflow.golden_vectors import spread
 
     output = Output(json)
-    loaded, image = comparison.load(bundle, target)
+    loaded, image = comparison.load(bundle, target, streams)
+    if streams:
+        from fdht.workflow import serving
+
+        chosen = spread(loaded, clips)
+        served = serving.simulate(output, loaded, image, chosen, simulator=simulator, pauses=pauses, waves=waves)
+        found = serving.simulated_figures(loaded, image, served)
+        figures = {"bundle": str(bundle), "simulator": simulator, **found}
+        serving.report(output, loaded, figures)
+        output.result(figures)
+        comparison.check(figures, cycles=not pauses)
+        return
     runs = comparison.run_clips(
         output, loaded, image, spread(loaded, clips), simulator=simulator, pauses=pauses, waves=waves
     )

@@ -18,11 +18,11 @@ from fdht.compiler.arithmetic import fewest_macs, step_macs
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.lanes import stage_cycles
 from fdht.compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
-from fdht.compiler.planner import candidates
+from fdht.compiler.planner import candidates, share
 from fdht.console import Output, rounded
 from fdht.extras import need
 from fdht.model.presets import PRESETS
-from fdht.sim.build import build
+from fdht.sim.build import Simulator, build
 from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import timing
 from fdht.spec.bundle import Bundle
@@ -31,6 +31,7 @@ from fdht.spec.errors import CapacityError, FdhtError, SpecError
 from fdht.spec.instructions import GateOp
 from fdht.spec.lstm import chains
 from fdht.spec.record import Plain, Text, read_kept
+from fdht.spec.rounds import check_streams, in_turn
 from fdht.spec.stages import StageLists, stages_of
 from fdht.spec.target import Target
 from fdht.studies.contenders import (
@@ -102,6 +103,7 @@ def run(
     presets: list[str],
     targets: list[str],
     formats: list[str],
+    streams: int = 0,
     board: str | None = None,
     synth: bool,
     rtl: bool,
@@ -113,6 +115,7 @@ def run(
         parts: of PARTS; all when empty. presets, targets, formats: rows that are wanted; all when empty. A target may
             be in a file.
         board: whose clock rows are to have, with each of the targets; with its own engine when there are none.
+        streams: serve so many sequences at once in every row that is wanted; 0: as the table does.
         synth: build the boards instead of taking the recorded builds.
         rtl: simulate.
 
@@ -129,6 +132,8 @@ def run(
     table, targets = rows_of(board, targets)
     chosen = find(presets, targets, formats, [*table, *scaling()])
     chosen = [c for c in chosen if {"engine": "table"}.get(c.kind, c.kind) in wanted]
+    if streams:
+        chosen = list(dict.fromkeys(replace(c, streams=streams) for c in chosen if c.kind == "engine"))
     timed = next(PRESETS[name] for name in TIMED if name in PRESETS)
     of_times = not (targets or formats) and (not presets or timed.name in presets)
     times = {"cpu", "epoch"} & set(wanted) if of_times else set()
@@ -219,6 +224,7 @@ def row(output: Output, contender: Contender, builds: Builds, simulate: bool = T
         "preset": contender.name,
         "format": contender.format,
         "target": target.name,
+        "streams": max(contender.streams, 1),
         "inputs": spec.inputs,
         "hidden": spec.hidden,
         "parameters": spec.network.parameters,
@@ -234,11 +240,25 @@ def row(output: Output, contender: Contender, builds: Builds, simulate: bool = T
         cycles, stage_lists = _without_memories(contender)
         return figures | _derived(contender, builds, stage_lists, cycles)
     way = best.ways[0]
+    if contender.streams:
+        try:
+            check_streams(contender.streams, target)
+            ways, refusal = share(spec, best.stage_lists, target, contender.streams)
+            if refusal is not None and not ways:
+                raise refusal
+        except CapacityError as error:
+            return (
+                figures
+                | {"fits": False, "refusal": str(error)}
+                | _derived(contender, builds, best.stage_lists, _planned(way.cycles, None))
+            )
+        way = ways[0]
     measured = None
     if simulate and not (contender.kind == "scaling" and spec.inputs > SIMULATED):
         measured = _simulated(output, contender, best.stage_lists)
     taken, sent = lone_frame(way.programs, target)
-    cycles = _planned(way.cycles, sent - taken) | (measured or {})
+    planned = whole(way.cycles / max(contender.streams, 1))
+    cycles = _planned(planned, None if contender.streams else sent - taken) | (measured or {})
     return figures | _derived(contender, builds, best.stage_lists, cycles)
 
 
@@ -306,7 +326,7 @@ def _simulated(output: Output, contender: Contender, stage_lists: StageLists) ->
     name = f"{contender.name} ({contender.format}) on {target.name}"
     with output.progress(f"{name}: quantising, compiling"):
         bundle = random_bundle(contender, stage_lists)
-        image = compile_bundle(bundle, target)
+        image = compile_bundle(bundle, target, streams=contender.streams)
     with output.progress(f"{name}: building the simulator (kept for the next time)"):
         built = build(target)
     key = hashlib.sha256(built.directory.name.encode())
@@ -315,12 +335,52 @@ def _simulated(output: Output, contender: Contender, stage_lists: StageLists) ->
     kept = CACHE / f"{key.hexdigest()[:20]}.json"
     if (known := read_kept(kept, dict[Text, Plain])) is not None:
         return known
+    if contender.streams:
+        figures = _streams_measured(output, name, bundle, image, built)
+        write_whole(kept, json.dumps(figures).encode())
+        return figures
     jobs = [Job(image, bundle.clips), Job(image, bundle.clips[:, :1])]
     with output.progress(f"{name}: simulating {STEPS} steps, then a lone frame", len(jobs)) as advance:
         steady, alone = simulate_jobs(jobs, built=built, progress=advance)
     figures = measured(bundle, image, steady, alone)
     write_whole(kept, json.dumps(figures).encode())
     return figures
+
+
+def _streams_measured(output: Output, name: str, bundle: Bundle, image: Image, built: Simulator) -> dict:
+    """Cycles and mismatches in RTL of the clip on every stream at once.
+
+    Cycles ÷ steps finished, those of all streams counted, from the ends of their rounds.
+    """
+    streams = image.streams
+    frames = in_turn([STEPS] * streams)
+    x = np.repeat(bundle.clips[0], streams, axis=0)[None]
+    with output.progress(f"{name}: simulating {STEPS} steps of {streams} streams", 1) as advance:
+        (result,) = simulate_jobs([Job(image, x, frames=[frames])], built=built, progress=advance)
+    ends = sorted(result.step_ends[0])[streams - 1 :: streams]
+    cycles = whole(cycles_per_step(ends) / streams)
+    predicted = whole(cycles_per_step(step_ends(image.machine.programs, image.target)) / streams)
+    texts = list(result.mismatches)
+    texts += [f"{cycles} cycles per step, {predicted} predicted"] if cycles != predicted else []
+    texts += [
+        f"logit {k} of sequence {row} differs from the golden model"
+        for row, k in np.argwhere(result.logits != bundle.logits[0]).tolist()
+    ]
+    return {
+        "cycles_per_step": cycles,
+        "cycles_simulated": cycles,
+        "cycles_planned": predicted,
+        "latency_cycles": None,
+        "mismatches": len(texts) + result.words_expected - result.words_compared,
+        "first_mismatches": texts[:5],
+        "words_compared": result.words_compared,
+        "simulated": True,
+    }
+
+
+def whole(cycles: float) -> float:
+    """As a whole number, if it is one."""
+    return int(cycles) if cycles == int(cycles) else cycles
 
 
 def measured(bundle: Bundle, image: Image, steady: Simulation, alone: Simulation) -> dict:
@@ -402,14 +462,14 @@ def with_room(contender: Contender) -> Contender:
     return contender
 
 
-KEY = ("kind", "preset", "format", "target")
+KEY = ("kind", "preset", "format", "target", "streams")
 
 
 def merge(path: Path, rows: Sequence[dict]) -> None:
-    """Puts rows into a file of results, in place of those of the same kind, preset, format and target."""
+    """Puts rows into a file of results, in place of those of the same kind, preset, format, target and streams."""
     if not rows:
         return
-    key = lambda r: tuple(str(r.get(name)) for name in KEY)  # noqa: E731
+    key = lambda r: tuple(str(r.get(name, 1)) for name in KEY)  # noqa: E731
     old = load(path)
     new = {key(r): r for r in rows}
     kept = [new.pop(key(r), r) for r in old]
@@ -433,7 +493,20 @@ def check(rows: Iterable[dict]) -> None:
 def report(output: Output, rows: Sequence[dict]) -> None:
     """The tables for people."""
     table = [r for r in rows if r["kind"] == "engine"]
-    columns = ("preset", "format", "target", "factors", "MACs", "cycles", "util.", "eff.", "MHz", "µs", "frames/s")
+    columns = (
+        "preset",
+        "format",
+        "target",
+        "streams",
+        "factors",
+        "MACs",
+        "cycles",
+        "util.",
+        "eff.",
+        "MHz",
+        "µs",
+        "frames/s",
+    )
     if table:
         output.table(
             "A step in steady state; cycles in brackets are planned for what does not fit",
@@ -443,6 +516,7 @@ def report(output: Output, rows: Sequence[dict]) -> None:
                     r["preset"],
                     r["format"],
                     r["target"],
+                    r["streams"],
                     r["parameters"],
                     f"{r['macs_per_step']:,}",
                     cycles_text(r),

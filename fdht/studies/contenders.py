@@ -21,12 +21,16 @@ from fdht.spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import TensorNetwork, bt_network, tr_network, tt_network
 from fdht.spec.target import TARGETS, Target, find_target
 
-BIG, SMALL = "ulx3s-85f", "icebreaker"
+BIG, SMALL, SERVING = "ulx3s-85f", "icebreaker", "ulx3s-85f-streams"
 
 SCRATCHPAD, BANK = 1 << 16, 1 << 13
 """Words of the largest scratchpad there may be, and of its banks."""
 
 VIDEO, UNITS, CLASSES = 57600, 256, 11
+
+
+STREAMS = {"digits": (4, 8, 16), "faces": (2,), "ucf11": (2,)}
+"""Presets, and how many sequences they serve at once in rows of their own."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Contender:
         frames: the data set whose pictures it is fed.
         kind: `engine` for the table, `scaling` for cost against N.
         board: with this engine, whose clock it is to have; None: that of the board that the engine is named after.
+        streams: sequences that are served at once; 0 for one alone.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Contender:
     frames: str
     kind: str = "engine"
     board: Board | None = None
+    streams: int = 0
 
     @property
     def home(self) -> Board | None:
@@ -88,6 +94,15 @@ def contenders() -> Iterator[Contender]:
     yield Contender("1-to-20", "dense", dense_lstm(1, 20, 1), find_target(SMALL), "digits")
     for target in (BIG, SMALL):
         yield Contender("digits", "dense", dense_lstm(8, 64, 10), find_target(target), "digits")
+    yield from streams_on(find_target(SERVING))
+
+
+def streams_on(*targets: Target) -> Iterator[Contender]:
+    """Presets that serve several sequences at once."""
+    for name, streams in ((name, streams) for name, counts in STREAMS.items() for streams in counts):
+        for contender in presets_on(*targets):
+            if contender.name == name:
+                yield replace(contender, streams=streams)
 
 
 def presets_on(*targets: Target) -> Iterator[Contender]:

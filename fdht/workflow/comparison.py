@@ -61,14 +61,17 @@ class ClipRun:
     mismatches: list[str]
 
 
-def load(path: Path, target_name: str) -> tuple[Bundle, Image]:
+def load(path: Path, target_name: str, streams: int = 0) -> tuple[Bundle, Image]:
     """A bundle and its image for a target.
+
+    Args:
+        streams: that the image serves, see `compile_bundle`.
 
     Raises:
         SpecError, FileError, CapacityError: unknown target, no readable bundle, or one that does not fit.
     """
     target, bundle = find_target(target_name), Bundle.load(path)
-    return bundle, compile_bundle(bundle, target, container.hash_of(path))
+    return bundle, compile_bundle(bundle, target, container.hash_of(path), streams=streams)
 
 
 def run_clips(

@@ -77,6 +77,7 @@ def compile_checkpoint(
     factor_width: int | None = None,
     vectors: int | None = None,
     clips: Mapping[str, str] | None = None,
+    streams: int = 0,
 ) -> Compiled:
     """Plans, quantises, measures and compiles; writes bundle and image together or neither.
 
@@ -84,6 +85,7 @@ def compile_checkpoint(
         factor_width: bits of a factor; the target's when left out, or those the model was trained on. Such a model
             keeps its stage list and its formats.
         vectors: how many of the test split's clips become golden vectors; all when left out.
+        streams: sequences that the image serves at the same time; 0 for one alone.
         clips: where they are now, as fields of `Source`, in place of what the checkpoint says.
 
     Raises:
@@ -120,7 +122,7 @@ def compile_checkpoint(
     if trained.quantisation is not None:
         about["trained_on"] = str(trained.quantisation.arithmetic)
     bundle = replace(bundle, about={**about, **measure(trained.model, tested, bundle)})
-    image = compile_bundle(bundle, target)
+    image = compile_bundle(bundle, target, streams=streams)
     bundle_path, image_path = paths(checkpoint, target, folder)
     image = replace(image, bundle_hash=bundle.save(bundle_path))
     image.save(image_path)
@@ -172,6 +174,7 @@ def figures(compiled: Compiled) -> dict:
         "multipliers": image.target.multipliers,
         "stages": stage_rows(bundle),
         "cycles": {"predicted": image.cycles(bundle.clips.shape[1])},
+        "streams": image.streams,
         **{kind: bundle.about[kind] for kind in ("accuracy", "rmse", "r2") if kind in bundle.about},
         "saturation": compiled.saturation.rates,
         "saturated": bundle.about.get("saturated"),
@@ -184,6 +187,7 @@ def report(output: Output, compiled: Compiled) -> None:
     stage_table(output, bundle)
     steps = bundle.clips.shape[1]
     clipped = {place: rate for place, rate in compiled.saturation.rates.items() if rate}
+    of_streams = f" of {image.streams} streams" if image.streams else ""
     output.facts(
         f"Compiled for {image.target.name}",
         {
@@ -193,6 +197,6 @@ def report(output: Output, compiled: Compiled) -> None:
             **({} if "saturated" not in bundle.about else {SATURATED: percent(bundle.about["saturated"])}),
             **score_facts(bundle.about, {"golden": "integers", "float_zero_h": "float with h = 0"}),
             "clipped in calibration": ", ".join(f"{p} {percent(r)}" for p, r in clipped.items()) or "nothing",
-            f"predicted cycles, {steps} steps": image.cycles(steps),
+            f"predicted cycles, {steps} steps{of_streams}": image.cycles(steps),
         },
     )

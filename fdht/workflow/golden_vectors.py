@@ -148,11 +148,19 @@ def disagreements(bundle: Bundle) -> list[dict]:
 def against_vectors(bundle: Bundle, clip: int, logits: np.ndarray, hidden: np.ndarray) -> list[str]:
     """What was computed against the golden model's vectors in the bundle, one sentence per differing word."""
     hidden = hidden[-bundle.spec.hidden :]  # of the last layer
-    pairs = {"logit": (logits, own(bundle, clip, bundle.logits)), "h of unit": (hidden, bundle.hidden[clip])}
+    of_hidden = _differences(clip, "h of unit", hidden, bundle.hidden[clip])
+    return [*logits_against_vectors(bundle, clip, logits), *of_hidden]
+
+
+def logits_against_vectors(bundle: Bundle, clip: int, logits: np.ndarray) -> list[str]:
+    """The same of logits alone."""
+    return _differences(clip, "logit", logits, own(bundle, clip, bundle.logits))
+
+
+def _differences(clip: int, name: str, seen: np.ndarray, expected: np.ndarray) -> list[str]:
     return [
         f"clip {clip}: {name} {place[-1]}{f' of step {place[0]}' if len(place) > 1 else ''} is {seen[place]}, "
         f"{expected[place]} in the golden model"
-        for name, (seen, expected) in pairs.items()
         for place in map(tuple, np.argwhere(seen != expected).tolist())
     ]
 

@@ -18,7 +18,7 @@ from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import target_id
-from fdht.spec.target import TARGETS, Target, find_target
+from fdht.spec.target import STREAM_TARGETS, TARGETS, Target, find_target
 from fdht.spec.task import Task
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
@@ -63,7 +63,7 @@ class Place:
         """Those that may be there, the most likely first."""
         board = self.find_board()
         named = [find_target(self.target)] if self.target is not None else []
-        return [*named, *([] if board is None else [board.engine]), *TARGETS.values()]
+        return [*named, *([] if board is None else [board.engine]), *TARGETS.values(), *STREAM_TARGETS.values()]
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def run(output: Output, path: Path, place: Place, count: int | None) -> tuple[Bu
     bundle = Bundle.load(path)
     clips = spread(bundle, count)
     with opened(output, place) as device:
-        target = _target(device, place)
+        target = target_of(device, place)
         image = compile_bundle(bundle, target, container.hash_of(path))
         with output.progress("loading the image") as advance:
             loaded = device.load(image, lambda done, total: advance(done, total))
@@ -144,7 +144,12 @@ def run(output: Output, path: Path, place: Place, count: int | None) -> tuple[Bu
         return bundle, Run(target.name, loaded, clips, results, time.monotonic() - begin)
 
 
-def _target(device: Device, place: Place) -> Target:
+def target_of(device: Device, place: Place) -> Target:
+    """The engine of a device, by what it says.
+
+    Raises:
+        SpecError: it is none that is known.
+    """
     built = device.status().target
     for target in place.engines():
         if target_id(target) == built:

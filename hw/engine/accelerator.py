@@ -11,7 +11,7 @@ from fdht.hw.engine.loader import ImageLoader, InputLoader
 from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scratchpad
 from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.hw.engine.signatures import output_word
-from fdht.hw.engine.streams import StreamFlags
+from fdht.hw.engine.stream_flags import StreamFlags
 from fdht.hw.engine.tally import Tallies
 from fdht.hw.engine.trace import EventPort, array_event, cell_event, hidden_event, result_event
 from fdht.spec import costs, timing
@@ -36,7 +36,7 @@ class Accelerator(Component):
     before `start`; they wait. An image must not be loaded while `busy`.
 
     An image of several streams takes its inputs frame by frame, each with a beat in front whose first word says whose
-    it is, in as many rounds as there are `steps`; see fdht.spec.streams. Each stream's states stay until a frame says
+    it is, in as many rounds as there are `steps`; see fdht.spec.rounds. Each stream's states stay until a frame says
     that a sequence of it begins.
 
     Args:

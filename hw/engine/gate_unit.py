@@ -12,7 +12,7 @@ from fdht.hw.engine.address import AddressGenerator
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write, output_word
-from fdht.hw.engine.streams import FRAME
+from fdht.hw.engine.stream_flags import FRAME
 from fdht.hw.technology import LutMultiplier, Multiplier, RegisteredMemory
 from fdht.spec import costs, timing
 from fdht.spec.activation import SEGMENTS, table_width
@@ -64,8 +64,9 @@ class GateUnit(Component):
         hidden_valid, hidden_address, hidden_data (Out): h as it is written to the unit's own memory. cell_valid,
             cell_address, cell_data (Out): c.
         h_address (In), h_data (Out): reads h of a unit, timing.hidden() cycles later.
-        frames (In), head_address (In), head_data (Out): with several streams: what fdht.hw.engine.streams.StreamFlags
-            says of those of the instruction, with `start`; and another way to read h.
+        frames (In), head_address (In), head_data (Out): with several streams: what
+            fdht.hw.engine.stream_flags.StreamFlags says of those of the instruction, with `start`; and another way to
+            read h.
         hidden_mask, cell_mask (Out), head_lane (In): with several gates: the lanes that are written, and the one whose
             h is `head_data`. Data of h and c are then of all lanes.
         table_fill (In): see fdht.hw.engine.signatures.image_write and fdht.spec.activation.table_words.
@@ -192,6 +193,8 @@ class GateUnit(Component):
             sender.result.eq(arithmetic.result),
             sender.code.eq(lookup.code),
         ]
+        if target.streams > 1:
+            m.d.comb += sender.stream.eq(instruction.stream)
         for lane, each in enumerate(lanes[1:], start=1):
             m.d.comb += getattr(lookup, f"cell_{lane}").eq(each.cell)
             for name in ("slope", "base", "fraction", "code"):
@@ -701,7 +704,8 @@ class Sender(Component):
         target: of the engine.
 
     Members:
-        start, first, top, final_step, every_h (In): see GateUnit, and fdht.spec.instructions.gate_instruction.
+        start, first, top, final_step, every_h (In): see GateUnit, and fdht.spec.instructions.gate_instruction; with
+            several streams also stream (In).
         go, slot, is_step, is_emit, in_update, moving, last_unit (In): see Pace.
         result (In): h in slot MOVE. code (In): a logit, or h of STATE. cell (In): c of `unit`, from slot WRITE_CELL on.
         unit (Out): whose h is written next or was in the last cycle. hidden_valid (Out): `out.payload.value` is to be
@@ -714,6 +718,7 @@ class Sender(Component):
 
     def __init__(self, target: Target):
         width, unit = target.data_width, Widths(target).unit
+        self._several = target.streams > 1
         super().__init__(
             {
                 "start": In(1),
@@ -739,6 +744,7 @@ class Sender(Component):
                 "finishing": Out(1),
                 "done": Out(1),
             }
+            | ({"stream": In(Widths(target).stream)} if self._several else {})
         )
 
     def elaborate(self, platform):
@@ -783,6 +789,14 @@ class Sender(Component):
                 self.cells_due.eq(0),
                 cell_ready.eq(0),
             ]
+            if self._several:
+                m.d.sync += self.out.payload.complete.eq(self.out.payload.last)
+        if self._several:
+            with m.If(move):
+                m.d.sync += [
+                    self.out.payload.stream.eq(self.stream),
+                    self.out.payload.complete.eq(last & ~(self.is_step & self.final_step)),
+                ]
         return m
 
 

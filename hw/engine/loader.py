@@ -10,7 +10,7 @@ from fdht.hw.component import Component, delay
 from fdht.hw.engine.address import AddressGenerator
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.signatures import image_write
-from fdht.hw.engine.streams import FRAME
+from fdht.hw.engine.stream_flags import FRAME
 from fdht.spec import timing
 from fdht.spec.instructions import WORD, LoaderOp, Segment, Widths, loader_instruction, segment_width, words_for
 from fdht.spec.target import FRAME_FLAGS, Target
@@ -21,7 +21,7 @@ class InputLoader(Component):
 
     A beat of `x` is `input_lanes` raw words. Either it becomes a word of the scratchpad as a whole, or its words are
     placed one by one; the rest of a frame's last beat is then dropped. Of the beat in front of a stream's frame the
-    first word counts; see fdht.spec.streams.
+    first word counts; see fdht.spec.rounds.
 
     Args:
         target: of the engine.
@@ -36,8 +36,8 @@ class InputLoader(Component):
         write_valid, write_address, write_mask, write_data (Out): scratchpad.
         starved (Out): a word was wanted and none came in this cycle.
         begin (In), admits, frame, opens (Out), fresh (In): with several streams: a run begins, and what
-            fdht.hw.engine.streams.StreamFlags is told and says of the instruction's. With several gates `h_data` has h
-            of the unit of each.
+            fdht.hw.engine.stream_flags.StreamFlags is told and says of the instruction's. With several gates `h_data`
+            has h of the unit of each.
 
     Costs: latency timing.load() (COPY: timing.copy()) from `start` to the first write, timing.DONE from the last to
     `done`, timing.ADMITTED from `start` of ADMIT to `done` if a word is there or the round is over; a lane (LOAD, COPY)
@@ -174,10 +174,11 @@ class InputLoader(Component):
         instruction, word = self.instruction, Value.cast(self.x.payload[0])
         begins, ends, closes = word[:FRAME_FLAGS]
         admitting, admitted, closed = Signal(), Signal(init=1), Signal()
-        waits, taken = Signal(), Signal()
+        waits, taken, nobody = Signal(), Signal(), Signal()
         m.d.comb += [
             waits.eq(admitting & ~closed & ~self.x.valid),
             taken.eq(admitting & ~closed & (word[FRAME_FLAGS:] == instruction.stream)),
+            nobody.eq(admitting & ~closed & word.all()),
             self.admits.eq(admitting & ~waits),
             self.frame.present.eq(taken),
             self.frame.begins.eq(taken & begins),
@@ -185,12 +186,14 @@ class InputLoader(Component):
         ]
         with m.If(waits):
             m.d.comb += self.starved.eq(1)
-        with m.If(taken):
+        with m.If(taken | nobody):
             m.d.comb += self.x.ready.eq(1)
         with m.If(self.admits):
             m.d.sync += [admitting.eq(0), admitted.eq(taken)]
             with m.If(taken):
                 m.d.sync += closed.eq(closes)
+            with m.Elif(nobody):
+                m.d.sync += closed.eq(1)
         with m.If(self.start):
             m.d.sync += admitting.eq(instruction.op == LoaderOp.ADMIT)
             with m.If(instruction.opens & (instruction.op == LoaderOp.ADMIT)):

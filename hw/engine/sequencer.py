@@ -10,7 +10,7 @@ from fdht.hw.component import Component, delay
 from fdht.hw.engine.layout import layout
 from fdht.hw.engine.memories import ImageMemory
 from fdht.hw.engine.signatures import image_write
-from fdht.hw.engine.streams import flags
+from fdht.hw.engine.stream_flags import flags
 from fdht.spec import costs, timing
 from fdht.spec.instructions import TOKEN_BITS, WORD, Condition, Record, Token
 from fdht.spec.target import Target
@@ -31,7 +31,7 @@ class Sequencer(Component):
     is registered. A `chained` instruction then starts as soon as the one before is issued; two are under way at most.
 
     An instruction whose condition is not met (see fdht.spec.instructions.Condition) is skipped: it starts, but the unit
-    is to do nothing, and it is issued and done timing.KEPT later.
+    is to do nothing, and it is done timing.KEPT later.
 
     Args:
         target: of the engine.
@@ -48,8 +48,8 @@ class Sequencer(Component):
             the instructions.
         final_step (Out): the instruction belongs to the loop's last turn, or follows it.
         present, stepped, ended (In), skip (Out): with `conditional` and several streams: see
-            fdht.hw.engine.streams.StreamFlags; what a condition asks is stable from the tokens of its instruction to
-            the start. With `start`, what is started is skipped.
+            fdht.hw.engine.stream_flags.StreamFlags; what a condition asks is stable from the tokens of its instruction
+            to the start. With `start`, what is started is skipped.
 
     Costs: latency timing.fetch() from the end of an instruction to the next being there, timing.start() from there to
     `start`; block RAM as fdht.spec.costs.program_memory.
@@ -112,11 +112,11 @@ class Sequencer(Component):
         delayed = "delay" in self._record.fields
         waited = Signal.like(record.delay) if delayed else C(0, 1)
         due = there & (waited == record.delay) if delayed else there
-        done, was_issued = self.done, self.issued
+        done = self.done
         if self._conditional:
             skipped = Signal()
             m.d.sync += skipped.eq(self.start & self.skip)
-            done, was_issued = done | skipped, was_issued | skipped
+            done = done | skipped
         m.d.comb += [
             memory.read_enable.eq(1),
             memory.read_address.eq(address),
@@ -195,7 +195,7 @@ class Sequencer(Component):
         m.d.comb += [
             dispatch.eq(dispatches[0]),
             under_way_next.eq(under_way + dispatch - done),
-            issued_next.eq((issued | was_issued) & ~dispatch),
+            issued_next.eq((issued | self.issued) & ~dispatch),
             self.instruction.eq(instruction),
             self.give.eq(Mux(self.start, early, 0) | Mux(done, Mux(under_way == 2, earlier, late), 0)),
         ]

@@ -18,6 +18,13 @@ A run begins with START or, with AUTO, when a frame waits; frames may come earli
 it begins. A frame or state of a wrong length is filled up or cut (see fdht.hw.shell.packets.PacketGate), noted in
 ERRORS and by tuser, and never stops anything. The registers are described in fdht.spec.registers.
 
+**Several streams.** In a block whose engine has them, STREAMS says how many an image serves. With 0 all is as above.
+Else tid of s_axis_x is the stream that a frame is of, and tuser its flags begins, ends and closes (see
+fdht.spec.streams), both those of the packet's first beat; a run takes STEPS rounds. What is sent after a frame is a
+packet of its own, which ends with a class as well; tdest is the stream. States stay from run to run until a frame
+begins a sequence anew, or RESET. A frame of a wrong length marks its stream in STREAM_FAULTS, and the packets of that
+one stream.
+
 No run begins but with an image that has arrived whole: its words must have the CRC that the driver writes after them
 (see `ImageCheck`). An image and what is known of it outlive RESET and aresetn together.
 """
@@ -45,12 +52,12 @@ from amaranth.lib.wiring import In, Out
 from fdht.hw.component import Component
 from fdht.hw.engine.accelerator import Accelerator
 from fdht.hw.engine.signatures import output_word
-from fdht.hw.shell.packets import PacketGate, RegisterSlice, beat, checked_beat
+from fdht.hw.shell.packets import PacketGate, RegisterSlice, StreamGate, beat, checked_beat, whose_beat
 from fdht.hw.shell.register_bank import RegisterBank, axi_lite
-from fdht.spec.instructions import WORD
+from fdht.spec.instructions import WORD, Widths
 from fdht.spec.protocol import OutputKind, target_id, word_bytes
-from fdht.spec.registers import ADDRESS_BITS, FRAME_BITS, IDENTIFICATION, MAP_VERSION, REGISTERS
-from fdht.spec.target import Target
+from fdht.spec.registers import ADDRESS_BITS, FRAME_BITS, IDENTIFICATION, MAP_VERSION, registers_of
+from fdht.spec.target import FRAME_FLAGS, Target
 
 NAME = "fdht_axi"
 """Name of the Verilog module, unless another is given."""
@@ -75,9 +82,10 @@ class Result(IntEnum):
     CLASS = 3
 
 
-def result_beat() -> data.StructLayout:
-    """A beat of a packet of results; `faulty` becomes tuser."""
-    return data.StructLayout({"value": signed(RESULT_WIDTH), "kind": 2, "last": 1, "faulty": 1})
+def result_beat(target: Target) -> data.StructLayout:
+    """A beat of a packet of results; `faulty` becomes tuser, `stream`, if there are several, tdest."""
+    members: dict[str, Any] = {"value": signed(RESULT_WIDTH), "kind": 2, "last": 1, "faulty": 1}
+    return data.StructLayout(members | ({"stream": Widths(target).stream} if target.streams > 1 else {}))
 
 
 class LargestLogit(Component):
@@ -118,7 +126,7 @@ class LargestLogit(Component):
 
 
 class RunControl(Component):
-    """Begins runs and makes a packet of the results of each.
+    """Begins runs and makes a packet of the results of each; of several streams, one of what is sent after a frame.
 
     Args:
         target: of the engine.
@@ -131,8 +139,11 @@ class RunControl(Component):
             is, or a word of it is on its way to `out`.
         out (In): results. packet (Out): see result_beat.
         busy (Out): a run is wanted or under way, or its last result is not taken. refused (Out): pulse: no run begins.
-        done (Out): pulse: a run is finished, and `number`, `classified`, `marked` (Out) are its class, whether it has
-            one, and whether something was wrong with it.
+        done (Out): pulse: a run is finished. answered (Out): pulse: a packet is, and `number`, `classified`, `marked`
+            (Out) are its class, whether it has one, and whether something was wrong with it.
+        several (In): the image has several streams; taken with the options. apart (In): see
+            fdht.hw.shell.packets.StreamGate. wrong (In): the streams of which something is wrong. stream (Out): of
+            which the packet is that was `answered`. Only with an engine of several.
 
     Costs: latency 0 of a result; a result per cycle.
     """
@@ -140,15 +151,25 @@ class RunControl(Component):
     def __init__(self, target: Target):
         self._target = target
         flags_in = ("start", "auto", "frame_waits", "ready", "settled", "abort", "states", "faulty", "engine_busy")
-        flags_out = ("begin", "engine_start", "busy", "refused", "done", "classified", "marked")
+        flags_out = ("begin", "engine_start", "busy", "refused", "done", "answered", "classified", "marked")
         super().__init__(
             {
                 **{name: In(1) for name in flags_in},
                 **{name: Out(1) for name in flags_out},
                 "number": Out(WORD),
                 "out": In(stream.Signature(output_word(target))),
-                "packet": Out(stream.Signature(result_beat())),
+                "packet": Out(stream.Signature(result_beat(target))),
             }
+            | (
+                {
+                    "several": In(1),
+                    "apart": In(1),
+                    "wrong": In(target.streams),
+                    "stream": Out(Widths(target).stream),
+                }
+                if target.streams > 1
+                else {}
+            )
         )
 
     def elaborate(self, platform):
@@ -156,19 +177,22 @@ class RunControl(Component):
         m.submodules.largest = largest = LargestLogit(self._target.data_width)
         wanted = Signal()  # a start that waits until the engine is reset
         states = Signal()
-        opened = Signal()  # a packet has begun
+        opened, faulty = Signal(), Signal()  # a packet has begun; something was wrong with the run's inputs
+        several, complete = self._elaborate_streams(m, faulty) if self._target.streams > 1 else (C(0, 1), C(0, 1))
         starts, word, logit = Signal(), self.packet.payload, self.out.payload.kind == OutputKind.LOGIT
         m.d.comb += [
             starts.eq(self.start & self.ready & ~self.busy & ~self.abort),
             self.refused.eq(self.start & ~starts),
-            largest.clear.eq(self.begin),
+            largest.clear.eq(self.begin | self.answered),
             largest.i.eq(self.out.payload.value),
             word.faulty.eq(self.marked),
             self.number.eq(largest.o),
             self.classified.eq(largest.some),
         ]
         m.d.sync += wanted.eq((wanted | starts) & ~self.begin & ~self.abort)
-        m.d.sync += self.marked.eq((self.marked & ~self.begin) | self.faulty)
+        m.d.sync += faulty.eq((faulty & ~self.begin) | self.faulty)
+        if self._target.streams == 1:
+            m.d.comb += self.marked.eq(faulty)
         with m.If(self.begin):
             m.d.sync += states.eq(self.states)
         with m.If(self.packet.valid & self.packet.ready):
@@ -192,7 +216,10 @@ class RunControl(Component):
                     self.out.ready.eq((self.packet.ready | ~(states | logit)) & ~self.abort),
                     largest.valid.eq(self.out.valid & self.out.ready & logit),
                 ]
-                with m.If(~self.engine_busy):
+                with m.If(~self.engine_busy & several):
+                    m.d.comb += self.done.eq(~self.abort)
+                    m.next = "IDLE"
+                with m.Elif(~self.engine_busy | (self.out.valid & self.out.ready & complete)):
                     m.next = "CLASS"
                 with m.If(self.abort):
                     m.next = "ABORT"
@@ -202,10 +229,13 @@ class RunControl(Component):
                     word.kind.eq(Result.CLASS),
                     word.last.eq(1),
                     self.packet.valid.eq(~self.abort),
-                    self.done.eq(self.packet.ready & ~self.abort),
+                    self.answered.eq(self.packet.ready & ~self.abort),
+                    self.done.eq(self.answered & ~several),
                 ]
-                with m.If(self.done):
+                with m.If(self.answered):
                     m.next = "IDLE"
+                    with m.If(several):
+                        m.next = "RUN"
                 with m.If(self.abort):
                     m.next = "ABORT"
             with m.State("ABORT"):
@@ -220,6 +250,28 @@ class RunControl(Component):
                     m.next = "IDLE"
         m.d.comb += self.busy.eq(wanted | self.begin | ~machine.ongoing("IDLE"))
         return m
+
+    def _elaborate_streams(self, m: Module, faulty: Value) -> tuple[Value, Value]:
+        """Whose a packet is; whether the run is one of several streams, and a word the last of a packet's.
+
+        Args:
+            faulty: something was wrong with a run that is not.
+        """
+        several, word = Signal(), self.out.payload
+        number, last = Signal.like(self.stream), Signal.like(self.stream)  # last: of the word before
+        of_word = word.stream >> (self._target.gates - 1).bit_length()
+        taken = self.out.valid & self.out.ready
+        m.d.comb += [
+            number.eq(Mux(several, Mux(self.apart, of_word, word.stream), 0)),
+            self.stream.eq(Mux(taken, number, last)),
+            self.packet.payload.stream.eq(self.stream),
+            self.marked.eq(Mux(several, self.wrong.bit_select(self.stream, 1), faulty)),
+        ]
+        with m.If(self.begin):
+            m.d.sync += several.eq(self.several)
+        with m.If(taken):
+            m.d.sync += last.eq(number)
+        return several, word.complete & several
 
 
 class ImageCheck(Component):
@@ -284,7 +336,8 @@ class AXIAccelerator(Component):
     Members:
         aclk (In): the clock. aresetn (In): low for a cycle or more, it ends everything; a loaded image stays.
         s_axi_* : AXI4-Lite registers (see fdht.hw.shell.register_bank.axi_lite).
-        s_axis_x_*, s_axis_state_* (In), m_axis_result_* (Out): AXI4-Stream.
+        s_axis_x_*, s_axis_state_* (In), m_axis_result_* (Out): AXI4-Stream; with an engine of several streams frames
+            have tid and tuser, and results tdest.
         interrupt (Out): high while an enabled bit of IRQ_STATUS is set.
 
     Costs: latency 1, or 2 if the pipeline has registers at the ports, of a beat of x to the engine and of a result to
@@ -295,17 +348,20 @@ class AXIAccelerator(Component):
         self.target = target
         self._build = build
         self._accelerator = Accelerator(target)
-        lanes = target.input_lanes
+        self._registers = registers_of(target)
+        lanes, stream = target.input_lanes, Widths(target).stream
         super().__init__(
             {
                 "aclk": In(1),
                 "aresetn": In(1),
                 **{f"s_axi_{name}": member for name, member in axi_lite(ADDRESS_BITS).items()},
                 **_packet_members("s_axis_x", lanes * word_bytes(target.input_width)),
+                **({"s_axis_x_tid": In(stream), "s_axis_x_tuser": In(FRAME_FLAGS)} if target.streams > 1 else {}),
                 **_packet_members("s_axis_state", word_bytes(target.data_width)),
                 "m_axis_result_tdata": Out(RESULT_WIDTH),
                 "m_axis_result_tkeep": Out(RESULT_WIDTH // 8),
                 "m_axis_result_tid": Out(2),
+                **({"m_axis_result_tdest": Out(stream)} if target.streams > 1 else {}),
                 "m_axis_result_tuser": Out(1),
                 "m_axis_result_tlast": Out(1),
                 "m_axis_result_tvalid": Out(1),
@@ -330,9 +386,9 @@ class AXIAccelerator(Component):
         m = Module()
         m.domains += [ClockDomain("bus", local=True), ClockDomain("engine", local=True)]
         m.submodules.engine = DomainRenamer("engine")(self._accelerator)
-        m.submodules.registers = registers = RegisterBank(REGISTERS, ADDRESS_BITS)
+        m.submodules.registers = registers = RegisterBank(self._registers, ADDRESS_BITS)
         m.submodules.control = control = RunControl(self.target)
-        m.submodules.result_slice = results = RegisterSlice(result_beat())
+        m.submodules.result_slice = results = RegisterSlice(result_beat(self.target))
         engine = self._accelerator
 
         # One register, not logic, resets so many flip-flops; until it has done so, nothing enters the engine.
@@ -355,7 +411,7 @@ class AXIAccelerator(Component):
             ("x", "frame", self.target.input_width),
             ("state", "state", self.target.data_width),
         ):
-            source, gate = self._elaborate_packets(m, name, width)
+            source, gate = self._elaborate_packets(m, registers, name, width)
             sink = getattr(engine, name)
             m.d.comb += [
                 gate.open.eq(control.settled),
@@ -394,6 +450,8 @@ class AXIAccelerator(Component):
                 engine.every_h.eq(registers.control_every_h),
                 engine.keep.eq(registers.control_keep),
             ]
+        if self.target.streams > 1:
+            self._elaborate_streams(m, registers, control, results)
         self._elaborate_registers(m, registers, control, results)
         m.d.comb += [
             self.m_axis_result_tdata.eq(results.o.payload.value),
@@ -441,25 +499,62 @@ class AXIAccelerator(Component):
             *(getattr(registers, name).eq(getattr(engine, name)) for name in ("cycles", "stalls", "saturations")),
         ]
         with m.If(control.done):
+            m.d.sync += registers.runs.eq(registers.runs + 1)
+        with m.If(control.answered):
             m.d.sync += [
-                registers.runs.eq(registers.runs + 1),
                 registers.result_class.eq(control.number),
                 registers.result_valid.eq(control.classified),
                 registers.result_faulty.eq(control.marked),
             ]
+        causes = ("done", "error", "packet") if self.target.streams > 1 else ("done", "error")
         m.d.sync += self.interrupt.eq(
-            (registers.irq_status_done & registers.irq_enable_done)
-            | (registers.irq_status_error & registers.irq_enable_error)
+            Cat(getattr(registers, f"irq_status_{c}") & getattr(registers, f"irq_enable_{c}") for c in causes).any()
         )
 
-    def _elaborate_packets(self, m: Module, name: str, width: int) -> tuple[Any, PacketGate]:
+    def _elaborate_streams(
+        self, m: Module, registers: RegisterBank, control: RunControl, results: RegisterSlice
+    ) -> None:
+        """What an engine of several streams adds; not how its frames come."""
+        engine, several = self._accelerator, registers.streams_count.any()
+        carried = Signal()  # a run has left states of all streams
+        m.d.comb += [
+            control.several.eq(several),
+            control.apart.eq(registers.streams_apart),
+            control.wrong.eq(registers.stream_faults),
+            registers.irq_status_packet_set.eq(control.answered),
+            self.m_axis_result_tdest.eq(results.o.payload.stream),
+        ]
+        with m.If(control.abort | engine.image.valid):
+            m.d.sync += carried.eq(0)
+        with m.Elif(control.done):
+            m.d.sync += carried.eq(1)
+        with m.If(control.begin & several):
+            m.d.sync += [engine.use_state.eq(0), engine.keep.eq(carried)]
+        with m.If(control.answered):
+            m.d.sync += registers.result_stream.eq(control.stream)
+
+    def _elaborate_packets(
+        self, m: Module, registers: RegisterBank, name: str, width: int
+    ) -> tuple[Any, PacketGate | StreamGate]:
         """From an AXI4-Stream of packets to words of the right number: their stream, and what checks them."""
         tdata, tkeep = getattr(self, f"s_axis_{name}_tdata"), getattr(self, f"s_axis_{name}_tkeep")
         size = word_bytes(width)
         lanes = len(tkeep) // size
-        given = RegisterSlice(beat(width, lanes))
+        several = name == "x" and self.target.streams > 1
+        given = RegisterSlice(whose_beat(self.target) if several else beat(width, lanes))
         m.submodules[f"{name}_slice"] = DomainRenamer("engine")(given)
-        m.submodules[f"{name}_gate"] = gate = PacketGate(width, lanes, FRAME_BITS)
+        gate = StreamGate(self.target, FRAME_BITS) if several else PacketGate(width, lanes, FRAME_BITS)
+        m.submodules[f"{name}_gate"] = gate
+        if isinstance(gate, StreamGate):
+            wrong = registers.streams_count.any() & (gate.short | gate.long)
+            m.d.comb += [
+                given.i.payload.stream.eq(self.s_axis_x_tid),
+                given.i.payload.flags.eq(self.s_axis_x_tuser),
+                gate.count.eq(registers.streams_count),
+                gate.apart.eq(registers.streams_apart),
+                registers.errors_stream_unknown_set.eq(gate.unknown),
+                registers.stream_faults_set.eq(wrong << gate.stream),
+            ]
         inside = Signal(name=f"{name}_inside")  # a packet has begun on the bus
         m.d.comb += gate.inside.eq(Mux(given.i.valid & given.i.ready, ~given.i.payload.last, inside))
         m.d.sync += inside.eq(gate.inside)

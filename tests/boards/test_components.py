@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,19 @@ def test_components_take_what_they_say(tmp_path, name):
     assert {name: count_cells(family, cells[name]) for name in components} == predicted
     assert predicted["contraction unit"].multipliers == target.multipliers
     assert predicted["scratchpad"].block_rams + predicted["scratchpad"].sprams > 0
+
+
+@pytest.mark.parametrize("name", ["ecp5", "ice40", "gowin"])
+def test_gate_units_of_several_streams_take_what_they_say(tmp_path, name):
+    target = TARGETS[name]
+    units = {
+        str(gates): GateUnit(replace(target, streams=4, gates=gates)) for gates in (1, 2) if gates <= target.columns
+    }
+    family = FAMILIES[target.build.technology]
+    cells = synthesised(tmp_path, units, family)
+    assert {gates: count_cells(family, cells[gates]) for gates in units} == {
+        gates: resources_of(unit) for gates, unit in units.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["ice40", "gowin", "ecp5", "ecp5, registered"])

@@ -11,6 +11,7 @@ from bundles import random_bundle
 from fdht import Device
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
+from fdht.host.arrivals import Arrival
 from fdht.model.golden import GoldenLSTM
 from fdht.sim.simulate import simulate
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
@@ -29,10 +30,12 @@ TARGET = Target(
     banks=3,
     bank_words=256,
     factor_words=512,
-    result_words=128,
-    bias_words=128,
-    hidden=32,
+    result_words=256,
+    bias_words=256,
+    hidden=128,
     levels=Levels.each(4),
+    streams=6,
+    gates=2,
 )
 BARE = replace(TARGET, build=Build(features=Features(counters=False, initial_state=False, collision=False)))
 """The same engine without all that can be left out."""
@@ -160,3 +163,58 @@ def test_a_head_after_the_last_step_cannot_be_streamed(image, bundle, device):
     device.load(image)
     with pytest.raises(SpecError, match="has no head after every step; compile a model of the task label-steps or"):
         next(device.stream(iter(bundle.clips[0])))
+
+
+def test_clips_side_by_side_are_as_one_after_the_other(bundle, image, stepwise, device):
+    """Of different lengths, more than there are streams, with a head after the last step and after every one."""
+    for of in (bundle, stepwise):
+        served = compile_bundle(of, TARGET, streams=4)
+        device.load(served)
+        clips = [of.clips[k % 3][: 1 + k % of.clips.shape[1]] for k in range(9)]
+        found = dict(device.run_streams(clips))
+        golden = GoldenLSTM(of)
+        assert sorted(found) == list(range(9))
+        for number, outputs in found.items():
+            assert outputs.logits.tolist() == golden.run(clips[number][None]).logits[0].tolist()
+        alone = dict(device.run_streams(clips[:3], streams=1))
+        assert [alone[k].logits.tolist() for k in range(3)] == [found[k].logits.tolist() for k in range(3)]
+    device.load(image)
+    with pytest.raises(SpecError, match="4 streams, where the image serves 1 to 0; see fdht compile --streams"):
+        next(device.run_streams(bundle.clips, streams=4))
+    with pytest.raises(SpecError, match="the image serves one sequence; compile it with --streams"):
+        next(device.serve([]))
+
+
+def test_streams_come_and_go(stepwise, device, monkeypatch):
+    """Frames in any order; answers of frames that close come before the next one is drawn, also beyond the rounds that
+    one run counts.
+    """
+    monkeypatch.setattr("fdht.host.device.MOST_STEPS", 7)
+    served = compile_bundle(stepwise, TARGET, streams=5)
+    device.load(served)
+    rng, golden = np.random.default_rng(7), GoldenLSTM(stepwise)
+    given, wanted, past = [], [], dict[int, list[np.ndarray]]()
+    drawn = list[Arrival]()
+
+    def sensors() -> Iterator[Arrival]:
+        for _ in range(40):
+            stream = int(rng.integers(5))
+            x = stepwise.clips[int(rng.integers(3)), int(rng.integers(8))]
+            begins, ends = stream not in past, bool(rng.random() < 0.2)
+            past.setdefault(stream, []).append(x)
+            wanted.append(golden.run(np.array(past[stream])[None]).logits[0, -1].tolist())
+            if ends:
+                del past[stream]
+            if drawn and drawn[-1].closes:
+                assert len(given) == len(drawn)
+            drawn.append(Arrival(stream, x, begins, ends, closes=bool(rng.random() < 0.4)))
+            yield drawn[-1]
+
+    for outputs in device.serve(sensors()):
+        given.append(outputs.logits.tolist())
+        assert outputs.arrival is drawn[len(given) - 1]
+    assert given == wanted and not device.status().busy
+    with pytest.raises(SpecError, match=r"a frame of shape \(44,\) does not have 45 words"):
+        next(device.serve([Arrival(0, stepwise.clips[0, 0, :44])]))
+    with pytest.raises(SpecError, match="a frame of stream 5; the image serves streams 0 to 4"):
+        next(device.serve([Arrival(5, stepwise.clips[0, 0])]))

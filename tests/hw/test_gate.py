@@ -21,7 +21,7 @@ from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import GateFormats
 from fdht.spec.gate_schedule import BEAT, DIRECT, MULTIPLY, REGISTERED, GateSchedule
-from fdht.spec.instructions import WORD, GateOp, Widths, gate_instruction, words_for
+from fdht.spec.instructions import WORD, Condition, GateOp, Widths, gate_instruction, words_for
 from fdht.spec.pipeline import COMPACT
 from fdht.spec.protocol import OutputKind
 from fdht.spec.target import Build, Levels, Target, Technology
@@ -50,6 +50,9 @@ TARGETS = {
     "odd": OddFormats(
         "odd", rows=2, columns=2, data_width=13, bank_words=32, result_words=64, hidden=16, levels=Levels.each(3)
     ),
+    "streams": replace(SMALL, columns=2, streams=5, pipeline=COMPACT),
+    "2 gates": replace(SMALL, columns=3, streams=6, gates=2),
+    "4 gates": replace(SMALL, columns=4, streams=4, gates=4, hidden=32, pipeline=COMPACT),
 }
 
 
@@ -65,6 +68,8 @@ class Call:
     every_h: bool = False
     initial: bool = False
     gap: int = 1
+    frames: tuple[tuple[bool, bool, bool], ...] = ()
+    """On the condition that streams are present: of each of a group, if it is, and if a sequence begins and ends."""
 
 
 @dataclass
@@ -94,9 +99,8 @@ def random_tables(target: Target, rng: random.Random) -> tuple[PiecewiseLinear, 
     return tables[0], tables[1]
 
 
-def random_nest(target: Target, depth: int, address: int, rng: random.Random) -> dict:
+def random_nest(target: Target, lanes: int, depth: int, address: int, rng: random.Random) -> dict:
     """Lanes innermost; words jump anywhere."""
-    lanes = target.columns
     levels = []
     for level in range(depth):
         jump = rng.randint(-(1 << address), (1 << address) - 1)
@@ -122,14 +126,17 @@ def walk(nest: dict, count: int, address: int) -> list[tuple[int, int]]:
 def encode(target: Target, call: Call, rng: random.Random) -> dict:
     w = Widths(target)
     zeros = {name: 0 for name in ("wait", "give", "loop_end", "back", "halt", "chained")}
+    conditional = bool(call.frames)
     return {
         **zeros,
+        "stream": 0,
+        "condition": Condition.PRESENT if conditional else Condition.ALWAYS,
         "op": call.op,
         "first": call.first,
         "last": call.first + call.count - 1,
         "delay": 0,
         "top": int(call.top),
-        "z": random_nest(target, target.levels.z, w.result, rng),
+        "z": random_nest(target, target.columns - conditional * (target.gates - 1), target.levels.z, w.result, rng),
         **{gate: rng.getrandbits(w.result) for gate in ("f", "g", "o")},
     }
 
@@ -139,7 +146,7 @@ class Golden:
 
     def __init__(self, target: Target, tables, results: np.ndarray):
         self.target, (self.sigmoid, self.tanh), self.results = target, tables, results
-        self.hidden, self.cells = np.zeros((2, target.hidden), dtype=np.int64)
+        self.hidden, self.cells = np.zeros((2, target.gates, target.hidden // target.gates), dtype=np.int64)
 
     def update(self, z: list[int], c: int) -> tuple[int, int]:
         formats = self.target.gate_formats
@@ -150,27 +157,35 @@ class Golden:
         return int(formats.hidden.requantise(self.sigmoid(o) * t, formats.hidden_shift)), int(c)
 
     def execute(self, call: Call, instruction: dict, state: deque):
-        """h writes, c writes and words sent."""
+        """h writes and c writes, lane by lane with None where nothing is written, and words sent."""
         w = Widths(self.target)
         hidden, cells, sent = [], [], []
+        lanes = range(self.target.gates)
+        final, every_h = call.final, call.every_h and call.top
+        written = set(lanes) if call.op is GateOp.STATE else {0}
+        if call.frames:
+            written = {lane for lane in lanes if call.frames[lane][0]}
+            final = call.frames[0][2] and call.top
         for k, (at, of) in enumerate(walk(instruction["z"], call.count, w.result)):
             u, last = call.first + k, int(k == call.count - 1)
             if call.op is GateOp.EMIT:
                 sent.append((OutputKind.LOGIT, last, int(self.results[at, of])))
                 continue
-            if call.op is GateOp.STEP:
-                offsets = (0, instruction["f"], instruction["g"], instruction["o"])
-                words = [int(self.results[(at + offset) % (1 << w.result), of]) for offset in offsets]
-                h, self.cells[u] = self.update(words, self.cells[u])
-                if (call.every_h and call.top) or call.final:
-                    sent.append((OutputKind.HIDDEN, last, h))
-                if call.final:
-                    sent.append((OutputKind.CELL, last, int(self.cells[u])))
-            else:
-                h, self.cells[u] = (state.popleft(), state.popleft()) if call.initial else (0, 0)
-            self.hidden[u] = h
-            hidden.append((u, h))
-            cells.append((u, int(self.cells[u])))
+            for lane in written:
+                if call.op is GateOp.STEP:
+                    offsets = (0, instruction["f"], instruction["g"], instruction["o"])
+                    words = [int(self.results[(at + offset) % (1 << w.result), of + lane]) for offset in offsets]
+                    before = 0 if call.frames and call.frames[lane][1] else self.cells[lane, u]
+                    h, c = self.update(words, before)
+                else:
+                    h, c = (state.popleft(), state.popleft()) if call.initial and lane == 0 else (0, 0)
+                self.hidden[lane, u], self.cells[lane, u] = h, c
+            if call.op is GateOp.STEP and (every_h or final):
+                sent.append((OutputKind.HIDDEN, last, int(self.hidden[0, u])))
+            if call.op is GateOp.STEP and final:
+                sent.append((OutputKind.CELL, last, int(self.cells[0, u])))
+            for writes, values in ((hidden, self.hidden), (cells, self.cells)):
+                writes.append((u, tuple(int(values[lane, u]) if lane in written else None for lane in lanes)))
         return hidden, cells, sent
 
 
@@ -205,7 +220,8 @@ class Bench:
         self.sent: list[tuple[int, tuple]] = []
         self.seen: list[Seen] = []
         self.starts: list[int] = []
-        self.kept: list[int] = []
+        self.kept: list[list[int]] = [[] for _ in range(target.gates)]
+        self.kept_for_head: list[list[int]] = [[] for _ in range(target.gates)]
 
     def value(self) -> int:
         """Any number of the data format; the lowest and the highest often."""
@@ -246,22 +262,52 @@ class Bench:
         ctx.set(gate.final_step, call.final)
         ctx.set(gate.every_h, call.every_h)
         ctx.set(gate.initial, call.initial)
+        self.know(ctx, call.frames)
         ctx.set(gate.start, 1)
         self.starts.append(self.cycle)
         self.seen.append(Seen())
         while not ctx.get(gate.done):
             await self.tick(ctx)
             ctx.set(gate.start, 0)
+            self.know(ctx)
             assert self.cycle - self.starts[-1] < 5000, "never done"
         self.seen[-1].done = self.cycle - self.starts[-1] - self.seen[-1].lost
         await self.tick(ctx)
 
+    def know(self, ctx, frames: tuple = ()) -> None:
+        """What is said of the streams; anything, when nobody looks."""
+        if self.target.streams > 1:
+            frames = frames or tuple([self.rng.random() < 0.5 for _ in range(3)] for _ in range(self.target.gates))
+            for lane, frame in enumerate(frames):
+                for name, value in zip(("present", "begins", "ends"), frame, strict=True):
+                    ctx.set(self.gate.frames[lane][name], value)
+
     async def read_hidden(self, ctx) -> None:
-        for unit in range(self.target.hidden):
+        units = self.target.hidden // self.target.gates
+        for unit in range(units):
             ctx.set(self.gate.h_address, unit)
-            for _ in range(timing.hidden(self.target)):
-                await ctx.tick()
-            self.kept.append(ctx.get(self.gate.h_data))
+            for lane, kept in enumerate(self.kept_for_head):
+                if self.target.streams > 1:  # while h of another is read
+                    ctx.set(self.gate.head_address, units - 1 - unit)
+                    if self.target.gates > 1:
+                        ctx.set(self.gate.head_lane, lane)
+                for _ in range(timing.hidden(self.target)):
+                    await ctx.tick()
+                if self.target.streams > 1:
+                    kept.insert(0, ctx.get(self.gate.head_data))
+            for lane, value in enumerate(self.lanes(ctx, self.gate.h_data)):
+                self.kept[lane].append(value)
+
+    def lanes(self, ctx, values) -> list[int]:
+        """A value of each of the gates that are computed side by side."""
+        gates = self.target.gates
+        return [ctx.get(values)] if gates == 1 else [ctx.get(values[lane]) for lane in range(gates)]
+
+    def written(self, ctx, name: str) -> tuple[int | None, ...]:
+        """Of each of them, what is written of `hidden` or `cell`."""
+        mask = ctx.get(getattr(self.gate, f"{name}_mask")) if self.target.gates > 1 else 1
+        values = self.lanes(ctx, getattr(self.gate, f"{name}_data"))
+        return tuple(value if mask >> lane & 1 else None for lane, value in enumerate(values))
 
     async def tick(self, ctx) -> None:
         """A cycle: what is seen in it, and what the memory and the streams bring in the next."""
@@ -290,9 +336,9 @@ class Bench:
         seen = self.seen[-1]
         now = self.cycle - self.starts[-1] - seen.lost
         if ctx.get(gate.hidden_valid):
-            seen.hidden.append((now, (ctx.get(gate.hidden_address), ctx.get(gate.hidden_data))))
+            seen.hidden.append((now, (ctx.get(gate.hidden_address), self.written(ctx, "hidden"))))
         if ctx.get(gate.cell_valid):
-            seen.cell.append((now, (ctx.get(gate.cell_address), ctx.get(gate.cell_data))))
+            seen.cell.append((now, (ctx.get(gate.cell_address), self.written(ctx, "cell"))))
         seen.lost += ctx.get(gate.stalled)
 
     def watch_output(self, ctx) -> None:
@@ -324,6 +370,7 @@ class Bench:
             words += out
         assert [word for _, word in self.sent] == words
         assert self.kept == golden.hidden.tolist()
+        assert self.target.streams == 1 or self.kept_for_head == golden.hidden.tolist()
         assert len(self.waiting) == 1, f"{len(self.waiting) - 1} words of state too few were taken"
 
 
@@ -338,15 +385,19 @@ def check(target: Target, calls: list[Call], seed: int, pauses: float, real: boo
     return bench.seen
 
 
-def calls(hidden: int) -> st.SearchStrategy[Call]:
+def calls(target: Target) -> st.SearchStrategy[Call]:
+    hidden = target.hidden // target.gates
     count = st.one_of(st.integers(1, 4), st.integers(1, hidden), st.just(hidden))
     flag = st.booleans()
 
-    def call(op: GateOp, count: int, first: int, *options) -> Call:
-        return Call(op, count, first % (hidden - count + 1), *options)
+    def call(op: GateOp, count: int, first: int, frames: list, top: bool, *options) -> Call:
+        present = any(frame[0] for frame in frames) and op is GateOp.STEP and target.streams > 1
+        top = top and not (present and target.gates > 1)  # of several gates none sends anything
+        return Call(op, count, first % (hidden - count + 1), top, *options, frames=tuple(frames) if present else ())
 
+    frames = st.lists(st.tuples(flag, flag, flag), min_size=target.gates, max_size=target.gates)
     return st.builds(
-        call, st.sampled_from(GateOp), count, st.integers(0, hidden), flag, flag, flag, flag, st.integers(0, 9)
+        call, st.sampled_from(GateOp), count, st.integers(0, hidden), frames, flag, flag, flag, flag, st.integers(0, 9)
     )
 
 
@@ -355,7 +406,7 @@ def calls(hidden: int) -> st.SearchStrategy[Call]:
 @given(data=st.data(), seed=st.integers(0, 1 << 32), pauses=st.sampled_from([0.0, 0.3, 0.9]))
 def test_any_instructions_back_to_back(name, data, seed, pauses):
     target = TARGETS[name]
-    check(target, data.draw(st.lists(calls(target.hidden), min_size=1, max_size=6)), seed, pauses)
+    check(target, data.draw(st.lists(calls(target), min_size=1, max_size=6)), seed, pauses)
 
 
 def schedules() -> list[GateSchedule]:
@@ -387,7 +438,7 @@ def test_a_schedule_that_is_accepted_works(count):
 def test_a_run(name, pauses):
     """Initial state, three steps, logits, then zero state and again: with pauses on both streams and without."""
     target = TARGETS[name]
-    n = target.hidden
+    n = target.hidden // target.gates
     run = [
         Call(GateOp.STATE, n, initial=True),
         Call(GateOp.STEP, n, every_h=True),
@@ -400,10 +451,27 @@ def test_a_run(name, pauses):
     check(target, run, 1, pauses)
 
 
+@pytest.mark.parametrize("name", STREAM_TARGETS)
+@pytest.mark.parametrize("pauses", [0.0, 0.85])
+def test_streams_come_and_go(name, pauses):
+    """Present, new, at their end; sent only of the top layer, h and c at the end. What is said later is ignored."""
+    target, draw = STREAM_TARGETS[name], random.Random(4)
+    n, flags = target.hidden // target.gates, (False, True)
+    options = [frame for frame in product(flags, repeat=3) if frame[0] or target.gates > 1]
+    run = [Call(GateOp.STATE, n, initial=True)]
+    tops = flags if target.gates == 1 else flags[:1]  # of several gates none sends anything
+    for first, top, every_h in product(options, tops, flags):
+        frames = [first, *(draw.choice(options) for _ in range(target.gates - 1))]
+        frames[-1] = (True, *frames[-1][1:])
+        run.append(Call(GateOp.STEP, 3, 1, top, draw.random() < 0.5, every_h, frames=tuple(frames)))
+        run.append(Call(GateOp.EMIT, 2))
+    check(target, [*run, Call(GateOp.STATE, n), run[-2]], 5, pauses)
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_the_functions_themselves(name):
     """Real tables: sigmoid and tanh."""
-    n = TARGETS[name].hidden
+    n = TARGETS[name].hidden // TARGETS[name].gates
     run = [Call(GateOp.STATE, n, initial=True), *[Call(GateOp.STEP, n, every_h=True)] * 3]
     check(TARGETS[name], run, 2, 0.0, real=True)
 

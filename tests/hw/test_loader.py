@@ -15,7 +15,7 @@ from fdht.spec import timing
 from fdht.spec.activation import table_width
 from fdht.spec.instructions import WORD, LoaderOp, Segment, segment_width, words_for
 from fdht.spec.pipeline import COMPACT
-from fdht.spec.streams import Frame
+from fdht.spec.rounds import NOBODY, Frame
 from fdht.spec.target import FRAME_FLAGS, Target
 
 PAUSES = (0.0, 0.5)
@@ -170,11 +170,16 @@ class Frames:
             if last:
                 found = instruction["stream"] + (1 << self._target.input_width - FRAME_FLAGS - 1)
             self.waiting = Frame(found, *(draw.random() < 0.5 for _ in range(3)))
+            if draw.random() < 0.3 and not last:
+                self.waiting = NOBODY
             others = [draw.randrange(1 << self._target.input_width) for _ in range(self._target.input_lanes - 1)]
-            stream.append([self.waiting.word, *others])
+            stream.append([self.waiting.word & (1 << self._target.input_width) - 1, *others])
         elif last or draw.random() < 0.5:
             instruction["stream"] = self.waiting.stream
         frame = self.waiting
+        if frame == NOBODY:
+            self.waiting, self._closed, self.admitted = None, True, False
+            return Step([], 1, (0, 0, 0), takes=True)
         self.admitted = frame.stream == instruction["stream"]
         if not self.admitted:
             return Step([], 1, (0, 0, 0))
@@ -227,7 +232,7 @@ def test_the_loader_places_inputs_and_states(target, pause):
     rng, draw = np.random.default_rng(7), random.Random(7)
     several = target.streams > 1
     ops = [op for op in LoaderOp if several or op is not LoaderOp.ADMIT] * 8
-    ops += [LoaderOp.ADMIT, LoaderOp.ADMIT, LoaderOp.LOAD] * (8 if several else 0)
+    ops += [LoaderOp.ADMIT, LoaderOp.ADMIT, LoaderOp.LOAD] * (12 if several else 0)
     draw.shuffle(ops)
     ops += [LoaderOp.ADMIT] if several else []
     instructions = [random_instruction(rng, target, op, bool(rng.integers(2))) for op in ops]
@@ -356,6 +361,7 @@ def test_the_loader_places_inputs_and_states(target, pause):
     assert [len(writes) for writes in seen] == [len(step.writes) for step in expected], "none too many"
     if several:
         admits = [step for step in expected if step.admits is not None]
+        assert any(step.takes and not any(step.admits) for step in admits if step.admits)
         assert all(
             kind in {(step.wants, step.takes) for step in admits} for kind in ((0, False), (1, False), (1, True))
         )

@@ -169,10 +169,12 @@ def test_an_image_memory_is_filled_in_parts_and_read_as_words(latency, width):
     assert counts["moved"] > 100 and (counts["stopped"] > 30) == (latency < 4)
 
 
+@pytest.mark.parametrize("gates", [1, 2])
 @pytest.mark.parametrize("pipeline", [COMPACT, PIPELINED, *BETWEEN.values()])
-def test_factors_come_with_h_in_their_last_lane(pipeline):
-    target = Target("test", 3, 2, 16, 8, pipeline=pipeline, factor_words=20, hidden=24)
+def test_factors_come_with_h_in_their_last_lane(pipeline, gates):
+    target = Target("test", 3, 2, 16, 8, pipeline=pipeline, factor_words=20, hidden=24, streams=gates, gates=gates)
     dut, draw = FactorMemory(target), random.Random(3)
+    units = target.hidden // gates
     factors = [[draw.randrange(-128, 128) for _ in range(3)] for _ in range(20)]
     states = [draw.randint(target.data.min, target.data.max) for _ in range(24)]
     counts = {False: 0, True: 0}
@@ -192,9 +194,14 @@ def test_factors_come_with_h_in_their_last_lane(pipeline):
         for _ in range(300):
             hidden = draw.random() < 0.4
             address = draw.randrange(len(states) if hidden else len(factors))
-            ctx.set(dut.read_address, address)
+            lane = address // units if hidden else draw.randrange(gates)
+            ctx.set(dut.read_address, address % units if hidden else address)
             ctx.set(dut.hidden, hidden)
-            answers.append(states[ctx.get(dut.h_address)] if ctx.get(dut.h_asked) else 0)
+            if gates > 1:
+                ctx.set(dut.hidden_lane, lane)
+                lane = ctx.get(dut.h_lane)
+            asked = ctx.get(dut.h_asked)
+            answers.append(states[units * lane * (gates > 1) + ctx.get(dut.h_address)] if asked else 0)
             ctx.set(dut.h_data, answers.popleft())
             due = coming.popleft()
             if due is not None:

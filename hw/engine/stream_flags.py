@@ -9,7 +9,7 @@ from fdht.spec.instructions import Widths
 from fdht.spec.target import Target
 
 FRAME = data.StructLayout({"present": 1, "begins": 1, "ends": 1})
-"""What is known of a stream: a frame of it is there, and what fdht.spec.streams.Frame says of that one."""
+"""What is known of a stream: a frame of it is there, and what fdht.spec.rounds.Frame says of that one."""
 
 
 class StreamFlags(Component):

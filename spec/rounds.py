@@ -9,6 +9,8 @@ round holds follows from the order of the frames alone, never from when they com
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from fdht.spec.errors import SpecError
 from fdht.spec.record import Checked
 from fdht.spec.target import FRAME_FLAGS, Target
@@ -24,6 +26,9 @@ class Frame(Checked):
         ends: with it the stream's sequence ends: what is sent at the end of one is sent then.
         closes: the round ends with it. Without, the next frame belongs to it if that is of a stream with a higher
             number, and the engine waits for it to know.
+
+    NOBODY stands where no frame follows: the round ends, or there is one in which nobody has a frame. So what the
+    engine still knows of the round before leaves it, when no more frames come.
     """
 
     stream: int
@@ -33,14 +38,21 @@ class Frame(Checked):
 
     @property
     def word(self) -> int:
-        """The word: from bit 0 on `begins`, `ends` and `closes`, then the stream."""
+        """The word: from bit 0 on `begins`, `ends` and `closes`, then the stream; all ones for NOBODY."""
         return self.begins | self.ends << 1 | self.closes << 2 | self.stream << FRAME_FLAGS
 
     @staticmethod
     def of(word: int) -> "Frame":
         """The opposite of `word`."""
-        return Frame(word >> FRAME_FLAGS, bool(word & 1), bool(word & 2), bool(word & 4))
+        return (
+            NOBODY
+            if word == NOBODY.word
+            else Frame(word >> FRAME_FLAGS, bool(word & 1), bool(word & 2), bool(word & 4))
+        )
 
+
+NOBODY = Frame(-1, True, True, True)
+"""No frame of any stream."""
 
 Round = Mapping[int, Frame]
 """The frames of a round by their streams."""
@@ -58,6 +70,10 @@ def rounds(frames: Iterable[Frame], streams: int) -> list[dict[int, Frame]]:
     result = list[dict[int, Frame]]()
     last, closed = -1, True
     for frame in frames:
+        if frame == NOBODY:
+            result += [{}] if closed else []
+            last, closed = -1, True
+            continue
         if not 0 <= frame.stream < streams:
             raise SpecError(f"a frame of stream {frame.stream}; the image serves streams 0 to {streams - 1}")
         if closed or frame.stream <= last:
@@ -71,8 +87,22 @@ def closed(frames: Iterable[Frame], streams: int) -> list[Frame]:
     """The same frames, with the last of each round saying so: then the engine waits for none after it."""
     result = list[Frame]()
     for each in rounds(frames, streams):
-        *before, last = each.values()
+        *before, last = each.values() or [NOBODY]
         result += [*before, replace(last, closes=True)]
+    return result
+
+
+def framed(x: np.ndarray, frames: Iterable[Frame], lanes: int) -> list[np.ndarray]:
+    """The raw words of frames, each behind a beat whose first word says whose it is.
+
+    Args:
+        x: a row per frame that is of a stream, in the order in which they are sent, whole beats each.
+        lanes: raw words of a beat.
+    """
+    rows, result = iter(x), list[np.ndarray]()
+    for frame in frames:
+        result.append(np.array([frame.word, *[0] * (lanes - 1)], dtype=x.dtype))
+        result += [] if frame == NOBODY else [next(rows)]
     return result
 
 
