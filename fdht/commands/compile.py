@@ -93,8 +93,8 @@ def compile_(
 
         if factor_width is not None or data_folder is not None or explain or streams or rate is not None:
             raise SpecError(
-                f"{model} is a module; leave out --factor-width, --data-folder, --streams, --explain and --rate (fdht info "
-                "IMAGE --rate says what a rate needs)"
+                f"{model} is a module; leave out --factor-width, --data-folder, --streams, --explain and --rate (fdht "
+                "info IMAGE --rate says what a rate needs)"
             )
         figures = modules.run(output, model, engine, data, BUILD if out is None else out, host or (), ranks, regression)
         output.result(figures)

@@ -20,7 +20,7 @@ ERRORS and by tuser, and never stops anything. The registers are described in fd
 
 **Several streams.** In a block whose engine has them, STREAMS says how many an image serves. With 0 all is as above.
 Else tid of s_axis_x is the stream that a frame is of, and tuser its flags begins, ends and closes (see
-fdht.spec.streams), both those of the packet's first beat; a run takes STEPS rounds. What is sent after a frame is a
+fdht.spec.rounds), both those of the packet's first beat; a run takes STEPS rounds. What is sent after a frame is a
 packet of its own, which ends with a class as well; tdest is the stream. States stay from run to run until a frame
 begins a sequence anew, or RESET. A frame of a wrong length marks its stream in STREAM_FAULTS, and the packets of that
 one stream.

@@ -58,7 +58,7 @@ def checked_beat(width: int, lanes: int) -> data.StructLayout:
 
 def whose_beat(target: Target) -> data.StructLayout:
     """A beat of a packet of frames of several streams: also which stream's it is, and the flags of
-    fdht.spec.streams.Frame.
+    fdht.spec.rounds.Frame.
     """
     return data.StructLayout(
         {

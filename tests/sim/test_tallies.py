@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from bundles import random_bundle
 
-from fdht.compiler.image import compile_bundle
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.machine import decode
 from fdht.compiler.planner import plan
 from fdht.sim.simulate import Job, simulate_jobs
+from fdht.spec.instructions import Segment, array_instruction
 from fdht.spec.lstm import dense_lstm, fdht_lstm, stack
 from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.rounds import Frame
@@ -20,12 +22,16 @@ SEVERAL = replace(ALONE, name="several", columns=4, pipeline=PIPELINED, program_
 SEED = 20261129
 
 
-def clipping(rng: np.random.Generator, target: Target, streams: int = 0, layers: int = 1):
-    """An image whose stages clip now and then."""
+def clipping(rng: np.random.Generator, target: Target, streams: int = 0, layers: int = 1) -> Image:
+    """An image whose stages clip, since they shift their sums by less than they should."""
     spec = fdht_lstm(40, 8, 3, (8, 6), (4, 8), 3)
     models = stack(spec, dense_lstm(8, 8, 3)) if layers > 1 else (spec,)
-    bundle = random_bundle(rng, models, plan(models, target))
-    return compile_bundle(bundle, target, streams=streams)
+    image = compile_bundle(random_bundle(rng, models, plan(models, target)), target, streams=streams)
+    record = array_instruction(target)
+    program = decode(image.segments[Segment.ARRAY_PROGRAM], record)
+    louder = [record.encode(each | {"shift": max(each["shift"] - 2, 0)}) for each in program]
+    words = np.array([word for each in louder for word in each], dtype=object)
+    return replace(image, segments={**image.segments, Segment.ARRAY_PROGRAM: words})
 
 
 def checked(jobs: list[Job]) -> None:
