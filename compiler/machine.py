@@ -93,7 +93,7 @@ class Run:
         started: start and done cycle of every instruction: (unit, step, index, start, done).
         array_busy: cycles the array was fed.
         saturations: words with a lane clipped by a requantiser, and sums in the result memory with one.
-        clipped: the same by array instruction. steps: that were finished, by stream.
+        clipped: the same by array instruction. steps: of each stream.
         memory: as it is afterwards.
     """
 
@@ -250,13 +250,13 @@ class Machine:
             elif unit is Segment.LOADER_PROGRAM:
                 if instruction["op"] == LoaderOp.ADMIT:
                     admitted = instruction["stream"]
+                    run.steps[admitted] += admitted in sent[step]
                 elif instruction["op"] == LoaderOp.LOAD:
                     loaded = self._load(instruction, sent[step][admitted], loaded, memory)
                 else:
                     self._place(instruction, attended, memory)
             elif instruction["condition"] == Condition.PRESENT:
                 for stream, frame in attended.items():
-                    run.steps[stream] += instruction["top"]
                     sends = instruction["top"] and (frame.ends, frame.ends or every_h)
                     begins = frame.begins
                     lane = stream - instruction["stream"]

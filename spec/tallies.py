@@ -1,8 +1,9 @@
 """What an engine with the feature `tallies` counts in a run, and in which order a host reads it.
 
-First the steps of each stream that were finished, then the words of which each array instruction has clipped a lane: in
-a requantiser, or in the sum in the result memory; instructions in the order of their program. All begin at zero with
-every run, as the other counts do, also with one that keeps the states of the run before.
+First the steps of each stream (of an image of several, its frames that were admitted), then the words of which each
+array instruction has clipped a lane: in a requantiser, or in the sum in the result memory; instructions in the order of
+their program. All begin at zero with every run, as the other counts do, also with one that keeps the states of the run
+before.
 """
 
 from fdht.spec.instructions import array_instruction

@@ -286,6 +286,8 @@ class Accelerator(Component):
         clipped, instruction = Signal(2), gate.instruction
         m.d.sync += clipped.eq(contraction.saturated.any() + self._results.saturated.any())
         updated = gate.done & (instruction.op == GateOp.STEP) & instruction.top
+        if self.target.streams > 1:
+            updated &= instruction.condition == Condition.ALWAYS
         m.d.comb += [
             tallies.clear.eq(begin),
             tallies.start.eq(leader.start),
@@ -296,16 +298,11 @@ class Accelerator(Component):
             tallies.index.eq(self.tally_index),
             self.tally.eq(tallies.value),
         ]
-        if self.target.streams == 1:
-            m.d.comb += tallies.finished.eq(updated)
-            return
-        inside = (self.target.gates - 1).bit_length()
-        for k in range(self.target.streams):
-            present = leader.present[k] & (instruction.stream[inside:] == k >> inside)
-            alone = (instruction.condition == Condition.ALWAYS) & (k == 0)
-            m.d.comb += tallies.finished[k].eq(
-                updated & Mux(instruction.condition == Condition.PRESENT, present, alone)
-            )
+        m.d.comb += tallies.finished.eq(updated)
+        if self.target.streams > 1:  # an image of several has a frame admitted for every step
+            loader = self._loader
+            admitted = loader.admits & loader.frame.present
+            m.d.comb += tallies.finished.eq(updated | (admitted << loader.instruction.stream))
 
     def _keep_streams(self, m: Module, begun: Signal) -> None:
         """What is known of the streams, from the loader to the others."""

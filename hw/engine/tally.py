@@ -22,7 +22,7 @@ class Tallies(Component):
             follows it.
         done (In): pulse, of each that is carried out. Clipped words may come until its sums are stored.
         clipped (In): words of which a lane was clipped a cycle ago.
-        finished (In): streams of which a step is finished.
+        finished (In): streams of which a step is finished, or a frame is admitted.
         index (In): of a count. value (Out): the count, 3 cycles later; exact when no run is under way.
 
     Costs: latency 4 from the last clipped word of an instruction to its count; an instruction per 7 cycles, block RAM
