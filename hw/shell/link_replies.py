@@ -241,7 +241,8 @@ class ReplyBytes(Component):
     def _beyond_status(self) -> Value:
         """Whether byte `index` of the reply is one of a tally."""
         index = self.index
-        return (index[5:].any() | index[2:5].all()) & self._asked if self._tallies else Const(0)
+        behind = (index[5:].any() | index[2:5].all()) & ~index[4:].all()  # and before MAX_PAYLOAD, nor the header
+        return behind & self._asked if self._tallies else Const(0)
 
     @property
     def _asked(self) -> Value:

@@ -11,7 +11,7 @@ from fdht.compiler.machine import decode
 from fdht.compiler.planner import plan
 from fdht.sim.simulate import Job, simulate_jobs
 from fdht.spec.instructions import Segment, array_instruction
-from fdht.spec.lstm import dense_lstm, fdht_lstm, stack
+from fdht.spec.lstm import fdht_lstm
 from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.rounds import Frame
 from fdht.spec.target import GENERIC, USUAL, Levels, Target
@@ -22,10 +22,10 @@ SEVERAL = replace(ALONE, name="several", columns=4, pipeline=PIPELINED, program_
 SEED = 20261129
 
 
-def clipping(rng: np.random.Generator, target: Target, streams: int = 0, layers: int = 1) -> Image:
+def clipping(rng: np.random.Generator, target: Target, streams: int = 0) -> Image:
     """An image whose stages clip, since they shift their sums by less than they should."""
     spec = fdht_lstm(40, 8, 3, (8, 6), (4, 8), 3)
-    models = stack(spec, dense_lstm(8, 8, 3)) if layers > 1 else (spec,)
+    models = (spec,)
     image = compile_bundle(random_bundle(rng, models, plan(models, target)), target, streams=streams)
     record = array_instruction(target)
     program = decode(image.segments[Segment.ARRAY_PROGRAM], record)
