@@ -33,7 +33,11 @@ def by_place(image: Image, clipped: Mapping[int, int]) -> dict[str, int]:
 
 
 def with_clipping(image: Image, bundle: Bundle) -> Image:
-    """The image, with the words per step that clip at each place on some of its bundle's clips."""
+    """The image, with the words per step that clip at each place on some of its bundle's clips; as it is, for an engine
+    without tallies.
+    """
+    if not image.target.build.features.tallies:
+        return image
     machine, total, steps = image.machine, Counter[int](), 0
     clips: Sequence[np.ndarray] = [bundle.clip(number) for number in range(min(CLIPS, len(bundle.clips)))]
     for clip in clips:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fdht.compiler.clipping import with_clipping
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.model.converted import converted
@@ -303,7 +304,7 @@ def compile(
         about={"model": name or type(model).__name__, "classes": list(class_names)},
         lengths=None if own is None else own[kept],
     )
-    image = compile_bundle(bundle, target)
+    image = with_clipping(compile_bundle(bundle, target), bundle)
     made = Accelerator(bundle, image, placed, saturation, {}, class_names, name or type(model).__name__)
     return replace(made, agreement=_agreement(made, samples[torch.from_numpy(kept)]))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from fdht.boards.board import Board
 from fdht.boards.catalogue import find_board
 from fdht.boards.top import build_id
+from fdht.compiler.clipping import with_clipping
 from fdht.compiler.image import compile_bundle
 from fdht.console import Output
 from fdht.host.device import BAUD, Device, Result
@@ -133,7 +134,7 @@ def run(output: Output, path: Path, place: Place, count: int | None) -> tuple[Bu
     clips = spread(bundle, count)
     with opened(output, place) as device:
         target = target_of(device, place)
-        image = compile_bundle(bundle, target, container.hash_of(path))
+        image = with_clipping(compile_bundle(bundle, target, container.hash_of(path)), bundle)
         with output.progress("loading the image") as advance:
             loaded = device.load(image, lambda done, total: advance(done, total))
         results, begin = [], time.monotonic()

@@ -77,7 +77,7 @@ def test_what_is_usual_is_not_told():
 
 def test_a_stage_that_clips_too_much_is_told_once():
     """By name; by a warning of its own, which a program can turn into an error."""
-    bundle, image = compiled("one")
+    _, image = compiled("one")
     place = image.places[0]
     image, board = replace(image, clipping=dict.fromkeys(image.places, 0.0)), Board(image, 10, 0)
     drift = Drift(image)

@@ -280,7 +280,7 @@ def test_the_check_is_of_what_was_loaded_last():
 
 
 def test_tallies_from_one_on():
-    """As long as any status and a number; a status without one stays as it is, in between and while a run is under way."""
+    """Asked for with a number; a status without one stays as it is, in between and while a run is under way."""
     target = Target("stub", rows=2, columns=2, build=replace(GENERIC, features=replace(USUAL, tallies=True)))
 
     async def scenario(ctx, host, engine):
