@@ -214,7 +214,7 @@ class ReplyBytes(Component):
             results.eq(payload & reading),
             frame.eq(~payload),
             status.index.eq(index),
-            status.active.eq(payload & ~reading & ~self._beyond_status),
+            status.active.eq(payload & ~reading & ~self._beyond_status if self._tallies else payload & ~reading),
         ]
         byte = (self.frame | Mux(self.replying & refused, REFUSED, 0)) & frame.replicate(8)
         byte |= self.result & results.replicate(8)
@@ -242,7 +242,7 @@ class ReplyBytes(Component):
         """Whether byte `index` of the reply is one of a tally."""
         index = self.index
         behind = (index[5:].any() | index[2:5].all()) & ~index[4:].all()  # and before MAX_PAYLOAD, nor the header
-        return behind & self._asked if self._tallies else Const(0)
+        return behind & self._asked
 
     @property
     def _asked(self) -> Value:
