@@ -10,7 +10,9 @@ from fdht.boards import gowin_delays, ice40_delays
 from fdht.boards.clocks import Clock
 from fdht.boards.parts import Part, find_part
 from fdht.boards.static_timing import Refine
-from fdht.spec.target import Target, Technology
+from fdht.spec.errors import SpecError
+from fdht.spec.flash import STRIDE, FlashPlan, plan
+from fdht.spec.target import MOST_SLOTS, Target, Technology
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,37 @@ GOWIN = Family(
 
 
 @dataclass(frozen=True)
+class Flash:
+    """A board's SPI flash, which holds its bitstream, and images behind it.
+
+    Attributes:
+        resource: Amaranth's name of its pins: `cs`, `copi`, `cipo`, `clk` where that is an ordinary pin, and `wp` and
+            `hold` if they are connected.
+        size: bytes that it has at least.
+        slots_at: where slot 0 begins: where slots may begin and no bitstream ends.
+        bitstream_at: where the bitstream begins.
+        button: Amaranth's name and number of a button that, held at power-up, has slot 1 loaded instead of slot 0.
+        write: openFPGALoader's options to write to it; none where it cannot. data: those that say that a file is to be
+            written as it is.
+    """
+
+    resource: str
+    size: int
+    slots_at: int
+    bitstream_at: int = 0
+    button: tuple[str, int] | None = None
+    write: tuple[str, ...] = ("--write-flash",)
+    data: tuple[str, ...] = ("--file-type", "bin")
+
+    def __post_init__(self):
+        if self.slots_at % (MOST_SLOTS * STRIDE) or self.slots_at + MOST_SLOTS * STRIDE > self.size:
+            raise SpecError(
+                f"slots at {self.slots_at:#x} of a flash of {self.size:#x} bytes; there they begin at multiples of "
+                f"{MOST_SLOTS * STRIDE:#x}, and end {MOST_SLOTS * STRIDE:#x} later"
+            )
+
+
+@dataclass(frozen=True)
 class Board:
     """A board, and the engine that is built for it.
 
@@ -158,6 +191,7 @@ class Board:
         clock_mhz: of `sync`; timing must be met at this frequency.
         baud: of the serial port (resource `uart` 0).
         loader: openFPGALoader's name of the board; "" if that is its name here.
+        flash: from which an engine with `build.standalone` loads itself; None where it cannot.
         spi_mhz: fastest clock of the SPI port (resource `spi` 0), no faster than `sync`; None without one.
         said: the options that name it and its engine on a command line; "" if `--board` and its name do.
         other_engine: whether it has another engine than the board comes with; see fdht.boards.fitting.
@@ -175,6 +209,7 @@ class Board:
     pack: tuple[str, ...] = ()
     loader: str = ""
     spi_mhz: float | None = None
+    flash: Flash | None = None
     said: str = ""
     other_engine: bool = False
     other_clock: bool = False
@@ -199,6 +234,23 @@ class Board:
     def room(self) -> Part | None:
         """What its part has; None if nothing is known of it."""
         return find_part(self.part)
+
+    @property
+    def plan(self) -> FlashPlan | None:
+        """How the engine loads itself; None: a host loads it.
+
+        Raises:
+            SpecError: it is to, and there is no flash that it knows.
+        """
+        standalone = self.engine.build.standalone
+        if standalone is None:
+            return None
+        if self.flash is None:
+            raise SpecError(
+                f"{self.name} has no flash that an engine could load itself from; leave build.standalone out of target "
+                f"{self.engine.name}, or say `flash` in the board"
+            )
+        return plan(standalone, self.flash.slots_at, self.clock_hz)
 
     @property
     def target(self) -> str:

@@ -1,8 +1,9 @@
 """ECPIX-5 with the large part: ECP5 LFE5UM5G-85F, 100 MHz, FT2232H."""
 
+from amaranth.build import Attrs, Pins, PinsN, Resource, Subsignal
 from amaranth_boards.ecpix5 import ECPIX585Platform
 
-from fdht.boards.board import ECP5, Board
+from fdht.boards.board import ECP5, Board, Flash
 from fdht.boards.clocks import ECP5Clock
 from fdht.boards.lfe5u_85f import FloorPlan
 from fdht.spec.target import TARGETS
@@ -10,6 +11,22 @@ from fdht.spec.target import TARGETS
 
 class Platform(FloorPlan, ECPIX585Platform):
     """The platform of amaranth-boards, with places for the array's multipliers."""
+
+    # After the maker's page on the flash, and litex-boards. amaranth-boards has the two data pins the other way round,
+    # and names the clock as an ordinary pin, which it is not.
+    resources = (
+        *ECPIX585Platform.resources,
+        Resource(
+            "flash",
+            0,
+            Subsignal("cs", PinsN("AA2", dir="o")),
+            Subsignal("copi", Pins("AE2", dir="o")),
+            Subsignal("cipo", Pins("AD2", dir="i")),
+            Subsignal("wp", PinsN("AF2", dir="o")),
+            Subsignal("hold", PinsN("AE1", dir="o")),
+            Attrs(IO_TYPE="LVCMOS33"),
+        ),
+    )
 
 
 BOARD = Board(
@@ -23,4 +40,5 @@ BOARD = Board(
     clock_mhz=100,
     baud=3_000_000,
     loader="ecpix5",
+    flash=Flash("flash", size=16 << 20, slots_at=4 << 20),
 )

@@ -1,6 +1,8 @@
 """Any engine on a board, if its part has what that takes."""
 
+from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import TypeAlias
 
 from fdht.boards.board import Board
 from fdht.boards.parts import Part
@@ -61,35 +63,45 @@ def check_room(board: Board) -> None:
     if not lacks:
         return
     name = lacks[0]
-    near = nearest(board.engine, part, takes)
     raise CapacityError(
         _BLOCKS[name],
         getattr(takes, name),
         getattr(part.blocks, name),
-        f"nothing like {board.target} fits; choose a larger part"
-        if near is None
-        else f"{board.target} fits with {_changes(board.engine, near)}",
+        nearest_changes(board.engine, part, takes),
         _BLOCKS[name].value.replace("the part", f"the {part.name} on {board.name}"),
     )
 
 
-def nearest(engine: Target, part: Part, takes: Resources) -> Target | None:
+Count: TypeAlias = Callable[[Target], Resources]
+"""What an engine takes, without what surrounds it."""
+
+
+def nearest_changes(engine: Target, part: Part, takes: Resources, blocks: Count = costs.engine) -> str:
+    """The way out of an engine that is too large for a part, in words; arguments are those of `nearest`."""
+    near = nearest(engine, part, takes, blocks)
+    if near is None:
+        return f"nothing like {engine.name} fits; choose a larger part"
+    return f"{engine.name} fits with {_changes(engine, near)}"
+
+
+def nearest(engine: Target, part: Part, takes: Resources, blocks: Count = costs.engine) -> Target | None:
     """An engine like another with fewer rows, or columns, and smaller memories, so that a part holds it.
 
     Args:
         takes: all that the whole design with the other one takes.
+        blocks: what one takes of the part alone.
 
     Returns:
         None if there is none.
     """
-    alone = costs.engine(engine)
+    alone = blocks(engine)
     around = Resources(*(getattr(takes, name) - getattr(alone, name) for name in _BLOCKS))
     most = part.blocks.multipliers - (takes.multipliers - engine.multipliers)
     if most < 1:
         return None
     made: Target | None = _with_array(engine, most, min(engine.columns, most))
-    while made is not None and _lacks(costs.engine(made) + around, part):
-        made = _with_less_memory(made)
+    while made is not None and _lacks(blocks(made) + around, part):
+        made = _with_less_memory(made, blocks)
     return made
 
 
@@ -101,26 +113,26 @@ def _with_array(engine: Target, multipliers: int, columns: int) -> Target:
     return replace(engine, rows=rows, columns=columns, input_lanes=lanes, build=build)
 
 
-def _with_less_memory(engine: Target) -> Target | None:
+def _with_less_memory(engine: Target, blocks: Count) -> Target | None:
     """With the memory halved that gives most; with a bank less, or half the columns, where none gives anything."""
     sizes: list[Target] = []
     for name in _MEMORIES:
         if name == "bank_words" and costs.scratchpad(engine).sprams:
             continue  # SPRAMs have one depth
         words = getattr(engine, name) // 2
-        while words >= LEAST_WORDS and not _saved(engine, smaller := replace(engine, **{name: words})):
+        while words >= LEAST_WORDS and not _saved(engine, smaller := replace(engine, **{name: words}), blocks):
             words //= 2
         if words >= LEAST_WORDS:
             sizes.append(smaller)
     if sizes:
-        return max(sizes, key=lambda smaller: _saved(engine, smaller))
+        return max(sizes, key=lambda smaller: _saved(engine, smaller, blocks))
     if engine.banks > LEAST_BANKS:
         return replace(engine, banks=engine.banks - 1)
     return _with_array(engine, engine.multipliers, engine.columns // 2) if engine.columns > 1 else None
 
 
-def _saved(engine: Target, smaller: Target) -> int:
-    return costs.engine(engine).block_rams - costs.engine(smaller).block_rams
+def _saved(engine: Target, smaller: Target, blocks: Count) -> int:
+    return blocks(engine).block_rams - blocks(smaller).block_rams
 
 
 def _lacks(takes: Resources, part: Part) -> list[str]:

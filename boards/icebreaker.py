@@ -3,7 +3,7 @@
 from amaranth.build import Attrs, Pins, PinsN, Resource, Subsignal
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
-from fdht.boards.board import ICE40, Board
+from fdht.boards.board import ICE40, Board, Flash
 from fdht.boards.clocks import ICE40Clock
 from fdht.spec.target import TARGETS
 
@@ -39,4 +39,5 @@ BOARD = Board(
     baud=3_000_000,
     loader="ice40_generic",
     spi_mhz=20,
+    flash=Flash("spi_flash_1x", size=16 << 20, slots_at=2 << 20, button=("button", 0)),  # W25Q128JV
 )

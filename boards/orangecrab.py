@@ -2,29 +2,42 @@
 
 There is no USB-UART on it: the link is a serial port on the header, RX at its pin 0 and TX at its pin 1, where a
 Feather has its serial port, for an adapter of 3.3 V. Pins as GPIO 0 and 1 of litex-boards' gsd_orangecrab.py (r0.2, its
-`feather_serial`), the same as connector io 0 of amaranth-boards.
+`feather_serial`), the same as connector io 0 of amaranth-boards. Its flash begins with a bootloader, by which
+openFPGALoader writes bitstreams and nothing else.
 """
 
 from dataclasses import replace
 
-from amaranth.build import Attrs
+from amaranth.build import Attrs, Pins, PinsN, Resource, Subsignal
 from amaranth_boards.orangecrab_r0_2 import OrangeCrabR0_2_25FPlatform, OrangeCrabR0_2_85FPlatform
 from amaranth_boards.resources import UARTResource
 
-from fdht.boards.board import ECP5, Board
+from fdht.boards.board import ECP5, Board, Flash
 from fdht.boards.clocks import ECP5Clock
 from fdht.boards.lfe5u_85f import FloorPlan
 from fdht.spec.target import TARGETS
 
 _UART = UARTResource(0, rx="0", tx="1", conn=("io", 0), attrs=Attrs(IO_TYPE="LVCMOS33", PULLMODE="UP"))
 
+# Its clock is no ordinary pin, so the resource of amaranth-boards, which names it as one, cannot be taken.
+_FLASH = Resource(
+    "flash",
+    0,
+    Subsignal("cs", PinsN("U17", dir="o")),
+    Subsignal("copi", Pins("U18", dir="o")),
+    Subsignal("cipo", Pins("T18", dir="i")),
+    Subsignal("wp", PinsN("R18", dir="o")),
+    Subsignal("hold", PinsN("N18", dir="o")),
+    Attrs(IO_TYPE="LVCMOS33"),
+)
+
 
 class Platform25F(OrangeCrabR0_2_25FPlatform):
-    resources = (*OrangeCrabR0_2_25FPlatform.resources, _UART)
+    resources = (*OrangeCrabR0_2_25FPlatform.resources, _UART, _FLASH)
 
 
 class Platform85F(FloorPlan, OrangeCrabR0_2_85FPlatform):
-    resources = (*OrangeCrabR0_2_85FPlatform.resources, _UART)
+    resources = (*OrangeCrabR0_2_85FPlatform.resources, _UART, _FLASH)
 
 
 _85F = Board(
@@ -38,6 +51,7 @@ _85F = Board(
     clock_mhz=96,
     baud=3_000_000,
     loader="orangeCrab",
+    flash=Flash("flash", size=16 << 20, slots_at=4 << 20, bitstream_at=0x80000, write=()),
 )
 
 _ROOMY = replace(ECP5, route=("--router", "router2", "--placer-heap-timingweight", "5", "--placer-heap-beta", "0.7"))

@@ -147,6 +147,9 @@ def check(board: Board) -> None:
     _needs(board, platform, "uart", "rx", "tx")
     if board.spi_mhz is not None:
         _needs(board, platform, "spi", "clk", "cs", "copi", "cipo")
+    if board.flash is not None:
+        clock_pin = () if board.family.name == ECP5.name else ("clk",)  # an ECP5 has a cell for it
+        _needs(board, platform, board.flash.resource, "cs", "copi", "cipo", *clock_pin)
     try:
         platform.lookup(clock.resource)
     except ResourceError:

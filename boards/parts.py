@@ -6,7 +6,8 @@ nextpnr counts again, and by its own figures: a part that is not here is only ch
 import re
 from dataclasses import dataclass
 
-from fdht.spec.costs import Resources
+from fdht.spec.costs import Inferred, Resources
+from fdht.spec.errors import SpecError
 
 
 @dataclass(frozen=True)
@@ -15,14 +16,16 @@ class Part:
 
     Attributes:
         name: its maker's.
-        blocks: multipliers (16 × 16 or 18 × 18), block RAMs and SPRAMs.
-        luts: of four inputs. ffs: flip-flops.
+        blocks: multipliers (16 × 16, 18 × 18 or 25 × 18), block RAMs and SPRAMs.
+        luts: of four inputs; of six in the 7 series; of a Cyclone V halves of an ALM. ffs: flip-flops.
+        family: of those for which nothing is instantiated; None of all others.
     """
 
     name: str
     blocks: Resources
     luts: int
     ffs: int
+    family: Inferred | None = None
 
 
 _PARTS = {
@@ -45,6 +48,28 @@ _GOWIN = {
     r"GW2AR?-LV18": Part("GW2A-18", Resources(48, 46), 20736, 15552),
 }
 """By how the name begins that nextpnr is given with --device; the R has memory in its package, and the same die."""
+
+CLOSED = {
+    "xc7a35t": Part("XC7A35T", Resources(90, 100), 20800, 41600, Inferred.XC7),
+    "xc7a100t": Part("XC7A100T", Resources(240, 270), 63400, 126800, Inferred.XC7),
+    "xc7z020": Part("XC7Z020", Resources(220, 280), 53200, 106400, Inferred.XC7),
+    "5ceba4": Part("5CEBA4", Resources(132, 308), 36960, 73920, Inferred.CYCLONE_V),
+}
+"""Parts whose bitstreams only their makers' tools make, after the data sheets DS180, DS190 and CV-51001. A RAMB36 is
+two RAMB18 and counts as two block RAMs; a variable-precision DSP block counts as two multipliers."""
+
+
+def find_closed(name: str) -> Part:
+    """One of `CLOSED` by name, however it is written.
+
+    Raises:
+        SpecError: no such part; names those there are.
+    """
+    if name.lower() not in CLOSED:
+        raise SpecError(
+            f"there is no part {name!r}; known: {', '.join(CLOSED)}; of parts with open tools name a board with --board"
+        )
+    return CLOSED[name.lower()]
 
 
 def find_part(options: tuple[str, ...]) -> Part | None:

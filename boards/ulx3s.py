@@ -2,7 +2,7 @@
 
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from fdht.boards.board import ECP5, Board
+from fdht.boards.board import ECP5, Board, Flash
 from fdht.boards.clocks import ECP5Clock
 from fdht.boards.lfe5u_85f import FloorPlan
 from fdht.spec.target import TARGETS
@@ -23,4 +23,5 @@ BOARD = Board(
     clock_mhz=100,
     baud=3_000_000,
     loader="ulx3s",
+    flash=Flash("spi_flash", size=4 << 20, slots_at=2 << 20, button=("button_fire", 0)),  # some have 16 MB
 )

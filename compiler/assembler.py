@@ -513,7 +513,7 @@ def _head_of(head: ArrayInstruction, step: StepMap, stream: int, every_step: boo
         read={**read, "factor": read["factor"] + step.unit(stream)},
         write={**write, "word": write["word"] + step.logits_of(stream)},
         stream=stream,
-        condition=Condition.STEPPED if every_step else Condition.ENDED,
+        condition=Condition.of_logits(every_step),
     )
 
 
@@ -747,8 +747,7 @@ def _gates_of_streams(step: StepMap) -> list[GateInstruction]:
             for stream in streams:
                 emit = _emit(step).waiting(Token.LOGITS_READY)
                 z = {**emit.z, "word": emit.z["word"] + step.logits_of(stream)}
-                condition = Condition.STEPPED if every_step else Condition.ENDED
-                emits.append(replace(emit, z=z, stream=stream, condition=condition))
+                emits.append(replace(emit, z=z, stream=stream, condition=Condition.of_logits(every_step)))
             emits[-1] = emits[-1].giving(Token.H_DONE) if recurrent else emits[-1]
         of_groups.append(updates)
         of_emits.append(emits)

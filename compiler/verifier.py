@@ -248,9 +248,8 @@ def _check_streams(machine: Machine, inputs: int, classes: int, every_step: bool
     sent = dict.fromkeys(streams, 0)
     for number, instruction in enumerate((*body, *after)):
         of_step = Condition.PRESENT if instruction["op"] == GateOp.STEP else Condition.ALWAYS
-        of_logits = Condition.STEPPED if every_step else Condition.ENDED
         emits = instruction["op"] == GateOp.EMIT
-        if instruction["condition"] != (of_logits if emits else of_step):
+        if instruction["condition"] != (Condition.of_logits(every_step) if emits else of_step):
             raise SpecError(f"an operation {instruction['op']} under condition {instruction['condition']}")
         if emits and instruction["stream"] not in streams:
             raise SpecError(f"logits of stream {instruction['stream']}; the streams are {list(streams)}")

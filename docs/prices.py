@@ -15,7 +15,7 @@ from fdht.boards import find_board, tools
 from fdht.boards.board import Board
 from fdht.boards.synthesis import measure
 from fdht.spec.gate_schedule import REGISTERED
-from fdht.spec.target import USUAL, Features, Levels
+from fdht.spec.target import ALL, Features, Levels, Standalone
 
 BOARD = "icebreaker"
 PAGE = Path(__file__).with_name("engines.md")
@@ -44,7 +44,7 @@ CONTAINS: dict[str, tuple[str, Change]] = {
     "counters of cycles, stalls and saturations": ("`build.features.counters`", features(counters=False)),
     "initial h and c from the host": ("`build.features.initial_state`", features(initial_state=False)),
     "the look for collisions": ("`build.features.collision`", features(collision=False)),
-    "these three together": ("", features(**dict.fromkeys(asdict(USUAL), False))),
+    "these three together": ("", features(**dict.fromkeys(asdict(ALL), False))),
     "the SPI port": ("`spi_mhz` of the board", lambda board: replace(board, spi_mhz=None)),
     "the fourth nested loop of the array's reads": ("`levels.read` = 4", part("levels", read=3)),
     "the fourth nested loop of its results": ("`levels.write` = 4", part("levels", write=3)),
@@ -67,6 +67,8 @@ INSTEAD: dict[str, tuple[str, Change]] = {
     "512 hidden units": ("`hidden` = 512", engine(hidden=512)),
     "512 words of each program": ("`program_words` = 512", engine(program_words=512)),
     "1,024 words of factors": ("`factor_words` = 1024", engine(factor_words=1024)),
+    "images from a flash, 2 slots": ("`build.standalone`", part("build", standalone=Standalone())),
+    "the same and a watchdog": ("`watchdog_ms` = 1000", part("build", standalone=Standalone(watchdog_ms=1000))),
     "six nested loops everywhere": ("`levels`", engine(levels=Levels.each(6))),
 }
 """What can be asked for instead, the field that asks, and the board with it."""

@@ -10,7 +10,7 @@ import serial
 from serial.tools.list_ports import comports
 
 from fdht.spec.errors import FdhtError
-from fdht.spec.protocol import FLAG, REFUSED, VERSION, WINDOW, Reason, Request, Status, decode, encode
+from fdht.spec.protocol import FLAG, REFUSED, STATUS_BYTES, VERSION, WINDOW, Reason, Request, Status, decode, encode
 from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 
 ATTEMPTS = 4
@@ -95,10 +95,12 @@ Reply = tuple[int, int, bytes]
 
 
 class _Trouble:
-    """Counts what went wrong since the last good reply; raises `error` at `ATTEMPTS` silences or `DAMAGES` damages."""
+    """Counts what went wrong since the last good reply; raises `error` at `ATTEMPTS` × `turns` silences or `DAMAGES`
+    damages.
+    """
 
-    def __init__(self, error: Callable[[], "DeviceError"]):
-        self._error = error
+    def __init__(self, error: Callable[[], "DeviceError"], turns: int = 1):
+        self._error, self._most = error, ATTEMPTS * turns
         self.none()
 
     def none(self) -> None:
@@ -107,7 +109,7 @@ class _Trouble:
     def some(self, silent: bool) -> None:
         self._silences += silent
         self._damages += not silent
-        if self._silences == ATTEMPTS or self._damages == DAMAGES:
+        if self._silences == self._most or self._damages == DAMAGES:
             raise self._error()
 
 
@@ -134,15 +136,18 @@ class Connection:
     def close(self) -> None:
         self._port.close()
 
-    def identify(self) -> Status:
+    def identify(self, turns: int = 1) -> Status:
         """Starts numbering anew.
+
+        Args:
+            turns: how often a device is asked in the time in which it answers, if it is busy with itself until then.
 
         Raises:
             DeviceError: nothing answers, or what speaks another version of the protocol.
         """
         self._write(bytes([FLAG]))
         try:
-            reply = self._ask(Request.IDENTIFY, 0)
+            reply = self._ask(Request.IDENTIFY, 0, turns=turns)
         except _SilenceError:
             reply = b""
         if len(reply) < 4:
@@ -156,18 +161,18 @@ class Connection:
                 "load its own with: fdht program --board NAME"
             )
         self._number = 0
-        return Status.parse(reply)
+        return Status.parse(reply) if turns == 1 else self._settle()
 
     def status(self) -> Status:
         """The device's status. Afterwards no reply to an earlier request is on its way any more."""
         return self._settle()
 
     def tallies(self, first: int) -> list[int]:
-        """Counts of an engine with the feature of this name, from one on; see fdht.spec.tallies."""
+        """Counts from one on, see fdht.spec.tallies; none of an engine without the feature of this name."""
         self._tag = (self._tag + 1) % 16
         reply = self._ask(Request.STATUS, self._tag, payload=first.to_bytes(INDEX_BITS // 8, "little"))
         size = TALLY_BITS // 8
-        return [int.from_bytes(reply[at : at + size], "little") for at in range(Status.SIZE, len(reply), size)]
+        return [int.from_bytes(reply[at : at + size], "little") for at in range(STATUS_BYTES, len(reply), size)]
 
     def _settle(self, other: Callable[[Reply], object] = lambda reply: None) -> Status:
         """Asks for the status until this very question is answered: replies come in order, so no earlier one follows.
@@ -186,15 +191,16 @@ class Connection:
         number: int,
         other: Callable[[Reply], object] = lambda reply: None,
         payload: bytes = b"",
+        turns: int = 1,
     ) -> bytes:
         """Sends a request that the device answers whatever its number, and returns the reply with this number.
 
         A late reply to an earlier request of the same number would be taken, too; but 16 numbers take turns.
         """
-        request, trouble = encode(kind, number, payload), _Trouble(self._silence)
+        request, trouble = encode(kind, number, payload), _Trouble(self._silence, turns)
         while True:
             self._write(request)
-            deadline, again = time.monotonic() + self._timeout, False
+            deadline, again = time.monotonic() + self._timeout / turns, False
             while not again and (body := self._frame(deadline)) is not None:
                 reply = decode(body)
                 if reply is None or _reason(reply) == Reason.DAMAGED:

@@ -15,6 +15,7 @@ from fdht.host.drift import Drift
 from fdht.spec.bundle import MOST_STEPS
 from fdht.spec.clips import in_sending_order
 from fdht.spec.errors import SpecError
+from fdht.spec.flash import SlotState
 from fdht.spec.protocol import (
     MAX_PAYLOAD,
     OutputKind,
@@ -27,10 +28,13 @@ from fdht.spec.protocol import (
     word_bytes,
 )
 from fdht.spec.rounds import NOBODY, Frame, closed, framed
-from fdht.spec.target import STREAM_TARGETS, TARGETS
+from fdht.spec.target import NAMED
 
 BAUD = 3_000_000
 TIMEOUT = 1.0
+LOADING_TURNS = 100
+"""How often a device that loads itself is asked in `timeout` seconds whether it is done."""
+
 STANDSTILL = 10
 """Timeouts after which an engine that takes and gives nothing is given up."""
 
@@ -165,8 +169,8 @@ class Device:
         self._loaded()
         if self._drift is None:
             raise SpecError(
-                f"the engine on {self._connection.url} was built without tallies; load a bitstream of a target with "
-                "build.features.tallies, or look at the saturations of all stages in status()"
+                f"the engine on {self._connection.url}, or the target that its image was compiled for, has no tallies; "
+                "take a target with build.features.tallies, or look at the saturations of all stages in status()"
             )
         return self._drift
 
@@ -178,6 +182,35 @@ class Device:
     def reset(self) -> None:
         """Ends a run and forgets its results; what is loaded stays."""
         self._connection.do(Request.RESET)
+
+    def select(self, slot: int) -> Status:
+        """Has an engine that stands alone load a slot of its board's flash, and waits until it has.
+
+        Which image that is, `load` finds out: it loads nothing if the device has the image.
+
+        Returns:
+            The status afterwards.
+
+        Raises:
+            SpecError: no such slot, or an engine that only a host loads.
+            DeviceError: the slot is empty or damaged, or the device no longer answers.
+        """
+        url, slots = self._connection.url, self.status().slots
+        if not slots:
+            raise SpecError(
+                f"the engine on {url} does not load itself from a flash; call load, or build it with build.standalone"
+            )
+        if not 0 <= slot < slots:
+            raise SpecError(f"there is no slot {slot} on {url}; its engine has slots 0 to {slots - 1}")
+        self._image = None
+        self._connection.do(Request.RESET, [bytes([slot])])
+        status = self._connection.identify(turns=LOADING_TURNS)
+        if status.slot_state != SlotState.LOADED:
+            raise DeviceError(
+                f"slot {slot} on {url} is {SlotState(status.slot_state).name.lower()}; write it with: "
+                f"fdht program --flash --slot {slot}"
+            )
+        return status
 
     def load(self, image: Image, progress: Callable[[int, int], None] | None = None) -> bool:
         """Loads an image, unless it is what the device has, and makes sure that it has arrived.
@@ -194,10 +227,7 @@ class Device:
         status = self.status()
         target = status.target
         if target_id(image.target) != target:
-            built = next(
-                (name for name, known in (TARGETS | STREAM_TARGETS).items() if target_id(known) == target),
-                f"{target:08x}",
-            )
+            built = next((name for name, engine in NAMED.items() if target_id(engine) == target), f"{target:08x}")
             raise DeviceError(
                 f"the board on {self._connection.url} is built for target {built}, the image for {image.target.name}; "
                 "compile it for the board's target, or load the image's bitstream"
@@ -216,7 +246,8 @@ class Device:
                     "sent; load it again"
                 )
         self._image, self._check = image, check
-        self._drift = Drift(image) if status.features.tallies else None
+        tallied = image.target.build.features.tallies and self._connection.tallies(0)
+        self._drift = Drift(image) if tallied else None
         return fresh
 
     def run(

@@ -21,9 +21,6 @@ from fdht.spec.protocol import FLAG
 PERIOD = 10_000
 """Picoseconds of a clock cycle; any would do."""
 
-RESET_CYCLES = 1 << 11
-"""Cycles to wait after the reset: a board's own may take as long."""
-
 IDLE_TURNS, IDLE_SECONDS = 1000, 0.002
 """After so many turns without a byte, each turn waits a little for one, so as not to keep a processor busy."""
 
@@ -126,7 +123,7 @@ async def run(dut) -> None:
     dut.rst.value = 1
     await ClockCycles(dut.clk, 4)
     dut.rst.value = 0
-    await ClockCycles(dut.clk, RESET_CYCLES)
+    await ClockCycles(dut.clk, pins.start_cycles)
     await FallingEdge(dut.clk)
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_server(("127.0.0.1", 0)) as other:
         (work / "new").write_text(json.dumps([each.getsockname()[1] for each in (listener, other)]))

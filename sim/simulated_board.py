@@ -4,14 +4,15 @@ import json
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from fdht.sim.build import Simulator, ToolError, build_verilog, convert
 from fdht.sim.simulate import run_module
+from fdht.spec.flash import FlashPlan
 from fdht.spec.target import Target, Technology
 
 START_SECONDS = 60
@@ -25,11 +26,16 @@ class Pins:
     Attributes:
         divisor: clock cycles per bit of a serial port; None: the design has none, but takes bytes as they are.
         spi_mhz, clock_mhz: of an SPI port's clock and of the design's; only their ratio counts.
+        flash: from which the design loads itself; None: a host loads it.
+        start_cycles: to wait after the reset until somebody may connect: a board's own reset may take as long, and
+            loading itself longer.
     """
 
     divisor: int | None = 4
     spi_mhz: float | None = None
     clock_mhz: float = 1.0
+    flash: FlashPlan | None = None
+    start_cycles: int = 1 << 11
 
 
 def build_system(target: Target, pins: Pins, build_id: int = 0) -> Simulator:
@@ -38,14 +44,23 @@ def build_system(target: Target, pins: Pins, build_id: int = 0) -> Simulator:
     Raises:
         ToolError: a tool is missing or failed.
     """
-    from fdht.hw.shell.system import LinkedEngine, System
+    from fdht.hw.shell.system import LinkedEngine
 
-    generic, spi = target.made_of(Technology.GENERIC), pins.spi_mhz is not None
-    what = generic.to_json().encode() + f"{pins.divisor} {build_id} {spi}".encode()
     if pins.divisor is None:
-        return build_verilog("engine", what, lambda: convert(LinkedEngine(generic, build_id), "engine"))
-    system = partial(System, generic, pins.divisor, build_id, spi)
-    return build_verilog("system", what, lambda: convert(system(), "system"))
+        generic = target.made_of(Technology.GENERIC)
+        what = generic.to_json().encode() + f"{build_id} {pins.flash}".encode()
+        return build_verilog("engine", what, lambda: convert(LinkedEngine(generic, build_id, pins.flash), "engine"))
+    return build_verilog("system", *system_verilog(target, pins, build_id))
+
+
+def system_verilog(target: Target, pins: Pins, build_id: int = 0) -> tuple[bytes, Callable[[], str]]:
+    """What `build_verilog` wants to know of the module `system`: what it depends on, and its text."""
+    from fdht.hw.shell.system import System
+
+    generic, spi, divisor = target.made_of(Technology.GENERIC), pins.spi_mhz is not None, pins.divisor
+    assert divisor is not None
+    what = generic.to_json().encode() + f"{divisor} {build_id} {spi} {pins.flash}".encode()
+    return what, lambda: convert(System(generic, divisor, build_id, spi, pins.flash), "system")
 
 
 class SimulatedBoard:
@@ -54,6 +69,7 @@ class SimulatedBoard:
     Args:
         built: the system (build_system), or another design with its pins.
         pins: as it was built.
+        files: what lies in the folder in which it runs, by name; a model of a memory may read it.
 
     Attributes:
         url, spi_url: what pyserial's `serial_for_url` opens; bytes go through the serial port (or as they are), and
@@ -63,8 +79,8 @@ class SimulatedBoard:
         ToolError: the simulator does not start.
     """
 
-    def __init__(self, built: Simulator, pins: Pins):
-        self._built, self._pins = built, pins
+    def __init__(self, built: Simulator, pins: Pins, files: Mapping[str, str] | None = None):
+        self._built, self._pins, self._files = built, pins, files or {}
         self._folder = tempfile.TemporaryDirectory(prefix="fdht-")
         self._errors: list[ToolError] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -72,6 +88,8 @@ class SimulatedBoard:
 
     def __enter__(self) -> "SimulatedBoard":
         work = Path(self._folder.name)
+        for name, text in self._files.items():
+            (work / name).write_text(text)
         (work / "pins.json").write_text(TypeAdapter(Pins).dump_json(self._pins).decode())
         self._thread.start()
         deadline, ports = time.monotonic() + START_SECONDS, work / "ports.json"

@@ -77,6 +77,11 @@ class Condition(IntEnum):
     ENDED = 3
     """It was, and with it the stream's sequence ended."""
 
+    @staticmethod
+    def of_logits(every_step: bool) -> "Condition":
+        """On which logits of a stream are computed and sent: after every step, or after the last of a sequence."""
+        return Condition.STEPPED if every_step else Condition.ENDED
+
 
 @unique
 class GateOp(IntEnum):

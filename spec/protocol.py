@@ -32,8 +32,10 @@ A time step may be cut into frames anywhere between words.
 
 | request | payload | reply |
 |---|---|---|
-| STATUS | nothing, or a number (2) | state, errors, flags (bit 0 collision, bits 1-4 `unusual`), version (1 each); |
-| | | cycles, stalls, saturations, target, build, image (4 each) |
+| STATUS | or a number (2) | state, errors, flags (bit 0 collision, bits 1-3 `lacking`, bits 4-7 `slots`), |
+| | | version (1 each); |
+| | | cycles, stalls, saturations, target, build, image (4 each); |
+| | | with slots also: slot (bits 4-7) and its `SlotState` (bits 0-1), firings (1 each), 2 zeros |
 | IDENTIFY | | as STATUS |
 | IMAGE | 16-bit words | state |
 | START | steps (2), flags (1: bit 0 use_state, bit 1 every_h, bit 2 keep), zero | state |
@@ -41,15 +43,22 @@ A time step may be cut into frames anywhere between words.
 | STATE | signed words: 2 bytes each up to 16 bits, else 4 | state |
 | READ | | result bytes so far; those of the READ before are forgotten |
 | RESET | | state; ends the run, empties the buffers; what was loaded stays |
+| RESET | slot (1) | the same; then the slot is loaded, see below |
 
 `image` is the CRC-32 of all image words (low byte first) that the engine has taken since the first one after the last
 RESET: what is loaded, or not what the host meant to load.
 
 The reply to a refused request begins with `state`. A repeated READ repeats its bytes; more may follow them.
-`unusual` says how the engine was built: without counters (bit 0), without initial states (bit 1), without the look for
-collisions (bit 2), with tallies (bit 3); see fdht.spec.target.Features. An engine without initial states never takes a
-STATE frame. One with tallies takes STATUS with a payload, the number of a tally (2 bytes), and answers with the status
-and TALLIES of them from that one on (4 bytes each; 0 for those that there are not); see fdht.spec.tallies.
+`lacking` says what the engine was built without: counters (bit 0), initial states (bit 1), the look for collisions
+(bit 2); see fdht.spec.target.Features. An engine without initial states never takes a STATE frame.
+
+**Tallies.** An engine that has them (see fdht.spec.tallies) answers a STATUS with a number with STATUS_BYTES, of which
+the first are the status, and TALLIES of them behind, from that number on: 4 bytes each, 0 for those that there are not.
+Others answer as to any STATUS.
+
+**Standing alone.** An engine with `slots` loads one of its flash's (see fdht.spec.flash) after power-up, after a RESET
+with a slot, which others take for one without, and when its watchdog fires. While it loads it hears nothing; then
+it is as after power-up: its host begins with IDENTIFY. `firings` counts the watchdog's, and wraps.
 
 `state` is the reason (bits 0-2), busy (bit 3) and the number of the last request done (bits 4-7). A result is kind
 (bits 0-1: `OutputKind`, bit 2: last) and value (2 bytes up to 16 bits, else 3, signed). All
@@ -59,10 +68,10 @@ by byte, and exact when it is not busy.
 
 import hashlib
 import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum, unique
 
-from fdht.spec.target import GENERIC, USUAL, Features, Target
+from fdht.spec.target import ALL, GENERIC, Features, Target
 
 VERSION = 3
 FLAG, ESCAPE, INVERT = 0x7E, 0x7D, 0x20
@@ -76,13 +85,19 @@ MAX_PAYLOAD = 240
 RESULT_BYTES = 480
 """Result bytes the buffer holds at least."""
 
+STATUS_BYTES = 32
+"""Bytes of a reply in front of its tallies."""
+
 TALLIES = 48
 """Counts in the reply to a STATUS that asks for some."""
 
 CHECK = 4
 
-_FEATURES = tuple(feature.name for feature in fields(Features))
-"""What may be another than usual, from bit 0 of `unusual` on; new ones come last."""
+_FEATURES = "counters", "initial_state", "collision"
+"""What an engine may lack, from bit 0 of `lacking` on."""
+
+SLOTS_BIT = 4
+"""Of the flags of STATUS, where the number of slots begins."""
 
 WINDOW = 2
 """Frames that fit into the device: a host sends no more before it has replies."""
@@ -144,9 +159,9 @@ def target_id(target: Target) -> int:
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "little")
 
 
-def unusual(features: Features) -> int:
-    """How an engine differs from the usual ones, as STATUS reports it: four bits."""
-    return sum(1 << bit for bit, name in enumerate(_FEATURES) if getattr(features, name) != getattr(USUAL, name))
+def lacking(features: Features) -> int:
+    """What an engine was built without, as STATUS reports it: three bits."""
+    return sum(1 << bit for bit, name in enumerate(_FEATURES) if not getattr(features, name))
 
 
 def image_check(words: bytes) -> int:
@@ -169,18 +184,32 @@ class Status:
     target: int
     build: int
     image: int
-    features: Features = USUAL
+    features: Features = ALL
+    slots: int = 0
+    slot: int = 0
+    slot_state: int = 0
+    firings: int = 0
 
     SIZE = 28
+    STANDALONE_SIZE = 32
 
     @staticmethod
     def parse(payload: bytes) -> "Status":
         """Reads the reply's payload."""
+        slots = payload[2] >> SLOTS_BIT
+        flash = (payload[28] >> 4, payload[28] & 3, payload[29]) if slots else (0, 0, 0)
         counts = (int.from_bytes(payload[at : at + 4], "little") for at in range(4, Status.SIZE, 4))
-        other = {name: bool(payload[2] >> 1 + bit & 1) for bit, name in enumerate(_FEATURES)}
-        has = Features(**{name: getattr(USUAL, name) != differs for name, differs in other.items()})
+        has = Features(**{name: not payload[2] >> 1 + bit & 1 for bit, name in enumerate(_FEATURES)})
         return Status(
-            bool(payload[0] & 8), payload[0] >> 4, payload[1], bool(payload[2] & 1), payload[3], *counts, features=has
+            bool(payload[0] & 8),
+            payload[0] >> 4,
+            payload[1],
+            bool(payload[2] & 1),
+            payload[3],
+            *counts,
+            has,
+            slots,
+            *flash,
         )
 
 

@@ -1,7 +1,7 @@
 """Targets: what a bitstream fixes. The array's shape, the widths and the memories."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, unique
 from pathlib import Path
 from typing import ClassVar, Self
@@ -18,6 +18,9 @@ FRAME_FLAGS = 3
 
 FILE_VERSION = 1
 """Of a target's file. A field that a file lacks has its default, so only a field that goes or changes is a new one."""
+
+
+MOST_SLOTS, MOST_WATCHDOG_MS = 8, 60_000
 
 
 @unique
@@ -72,8 +75,31 @@ class Features(Checked):
     tallies: bool = False
 
 
-USUAL = Features()
+ALL = Features()
 """What engines have of it if nothing else is said."""
+
+
+@dataclass(frozen=True)
+class Standalone(Checked):
+    """How an engine loads itself from its board's SPI flash; see fdht.spec.flash.
+
+    Attributes:
+        slots: images that the flash has places for: a power of two up to MOST_SLOTS.
+        watchdog_ms: milliseconds without anything that moves in a run, after which it loads itself anew; 0: it never
+            does.
+
+    Raises:
+        SpecError: other numbers.
+    """
+
+    slots: int = 2
+    watchdog_ms: int = 0
+
+    def __post_init__(self):
+        if not 1 <= self.slots <= MOST_SLOTS or self.slots & self.slots - 1:
+            raise SpecError(f"standalone: slots = {self.slots} is none of 1, 2, 4 and {MOST_SLOTS}")
+        if not 0 <= self.watchdog_ms <= MOST_WATCHDOG_MS:
+            raise SpecError(f"standalone: watchdog_ms = {self.watchdog_ms} is outside 0..{MOST_WATCHDOG_MS}")
 
 
 @dataclass(frozen=True)
@@ -84,11 +110,13 @@ class Build(Checked):
         technology: which primitives are used.
         pinned: on a board whose part has a floor plan, multipliers have fixed places.
         features: what it has that can be left out, or added.
+        standalone: how it loads itself from its board's flash; None: a host loads it.
     """
 
     technology: Technology = Technology.GENERIC
     pinned: bool = False
-    features: Features = USUAL
+    features: Features = ALL
+    standalone: Standalone | None = field(default=None, repr=False)  # a target's signature is that of its repr
 
 
 GENERIC = Build()
@@ -226,7 +254,7 @@ class Target(JsonRecord):
                 raise SpecError("it has no name")
         except (SpecError, FileError) as error:
             raise FileError(f"no target in {path} ({error}); {way_out}") from None
-        if (TARGETS | STREAM_TARGETS).get(target.name, target) != target:
+        if NAMED.get(target.name, target) != target:
             raise FileError(
                 f"{path} has another engine than fdht's own {target.name}, by the same name; give it a name of its own"
             )
@@ -337,6 +365,54 @@ TARGETS = {
         ),
     )
 }
+"""Those that a board of fdht's own has."""
+
+PART_TARGETS = {
+    target.name: target
+    for target in (
+        Target(
+            "xc7a35t",
+            rows=16,
+            columns=4,
+            banks=5,
+            bank_words=2048,
+            factor_words=1024,
+            result_words=512,
+            bias_words=512,
+            program_words=1024,
+            input_lanes=4,
+        ),
+        *(
+            Target(
+                name,
+                rows=20,
+                columns=8,
+                banks=7,
+                bank_words=2048,
+                factor_words=2048,
+                result_words=512,
+                bias_words=512,
+                program_words=1024,
+                input_lanes=8,
+            )
+            for name in ("xc7a100t", "xc7z020")
+        ),
+        Target(
+            "5ceba4",
+            rows=12,
+            columns=8,
+            banks=4,
+            bank_words=2048,
+            factor_words=2048,
+            result_words=512,
+            bias_words=512,
+            program_words=1024,
+            input_lanes=8,
+        ),
+    )
+}
+"""Engines for parts whose tools are their makers' (fdht.boards.parts.CLOSED), each called as its part; they take two
+thirds to three quarters of its multipliers and block RAM. Made of no primitives: synthesis infers them."""
 
 
 STREAM_TARGETS = {
@@ -356,6 +432,10 @@ STREAM_TARGETS = {
 """Engines for boards of fdht's that serve several streams, beside those that the boards come with."""
 
 
+NAMED = TARGETS | STREAM_TARGETS | PART_TARGETS
+"""All that have a name of fdht's own."""
+
+
 def find_target(name: str) -> Target:
     """A target by name, or one in a JSON file; see `Target.read`.
 
@@ -365,8 +445,8 @@ def find_target(name: str) -> Target:
     """
     if name.endswith(".json"):
         return Target.read(name)
-    found = TARGETS.get(name) or STREAM_TARGETS.get(name)
+    found = NAMED.get(name)
     if found is None:
-        known = ", ".join((*TARGETS, *STREAM_TARGETS))
+        known = ", ".join(NAMED)
         raise SpecError(f"there is no target {name!r}; known: {known}, and a file NAME.json with one")
     return found

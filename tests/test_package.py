@@ -24,7 +24,12 @@ ROOT = Path(__file__).parent.parent
 DECOYS = ("model", "spec", "sim", "hw", "boards", "compiler", "host")
 """Names of people's own files that must never be taken for fdht's."""
 
-DATA = ("fdht/py.typed", "fdht/model/data/faces_test_clips.json", "fdht/boards/baselines/icebreaker/icebreaker.json")
+DATA = (
+    "fdht/py.typed",
+    "fdht/model/data/faces_test_clips.json",
+    "fdht/boards/baselines/icebreaker/icebreaker.json",
+    "fdht/export/driver/fdht.c",
+)
 
 
 def build(kind: str, source: Path, folder: Path) -> Path:

@@ -123,7 +123,7 @@ def test_every_module_and_name_of_fdht_exists(page):
     dotted = {name for name in re.findall(r"(?<![\w./-])fdht(?:\.[A-Za-z_]\w*)+", text)}
     for module, imported in re.findall(r"^ *from (fdht[\w.]*) import (.+)$", text, re.MULTILINE):
         dotted |= {f"{module}.{name.split()[0]}" for name in imported.split(",") if name.strip() != "*"}
-    files = (".md", ".json", ".checkpoint", ".bundle")
+    files = (".md", ".json", ".checkpoint", ".bundle", "fdht.c", "fdht.h")
     assert not [name for name in sorted(dotted) if not name.endswith(files) and not resolves(name)]
 
 

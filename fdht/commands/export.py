@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import DEFAULT_TARGET, Json, TargetName
+from fdht.commands.options import DEFAULT_TARGET, Json, TargetName, board_option
 
 
 @command(
@@ -14,6 +14,7 @@ from fdht.commands.options import DEFAULT_TARGET, Json, TargetName
     "fdht export --axi --target ulx3s-85f -o build/ip",
     "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image",
     "fdht export --dense build/faces.checkpoint -o faces.pt",
+    "fdht export --c build/digits.bundle --board icebreaker -o build/c",
 )
 def export(
     out: Annotated[
@@ -31,7 +32,22 @@ def export(
             help="Instead: this model as a state dict of torch.nn.LSTM and nn.Linear (.pt or .safetensors).",
         ),
     ] = None,
+    c: Annotated[
+        Path | None,
+        typer.Option(
+            "--c",
+            metavar="BUNDLE",
+            help="Instead: a driver in C99 for a microcontroller beside the board, with this model and an example.",
+        ),
+    ] = None,
     target: TargetName = DEFAULT_TARGET,
+    board: Annotated[
+        str | None, board_option("With --c: the board whose engine the driver is for, in place of --target.")
+    ] = None,
+    clips: Annotated[
+        int | None,
+        typer.Option(help="With --c: clips of the bundle in its example [default: 3, or what there is].", min=1),
+    ] = None,
     technology: Annotated[
         str | None,
         typer.Option(
@@ -53,22 +69,39 @@ def export(
     ] = None,
     json: Json = False,
 ) -> None:
-    """The engine as an IP block: Verilog, and what it takes to use it in a design of your own; or a model, for PyTorch.
+    """The engine as an IP block: Verilog, and what it takes to use it in a design of your own; or a model, for PyTorch
+    or for a microcontroller.
 
     Beside the module: a template of its instantiation, a C header and a page of its registers, notes for Vivado, an
     example for LiteX, a core for FuseSoC (fusesoc library add PLACE), a component in IP-XACT for tools that read
     IEEE 1685-2014, such as Kactus2, and a description in JSON.
+
+    With --c: fdht.h and fdht.c, which load and run models over UART or SPI (docs/microcontroller.md); the model as a
+    constant array; an example that holds clips against the golden model.
     """
     from fdht.console import Output
 
     output = Output(json)
-    if axi == (dense is not None):
-        raise typer.BadParameter("say what to export: either --axi or --dense CHECKPOINT", param_hint="--axi")
+    if axi + (dense is not None) + (c is not None) != 1:
+        raise typer.BadParameter(
+            "say what to export: one of --axi, --dense CHECKPOINT and --c BUNDLE", param_hint="--axi"
+        )
+    if c is None and (board is not None or clips is not None):
+        option = "--clips" if board is None else "--board"
+        raise typer.BadParameter("is for --c BUNDLE alone; leave it out", param_hint=option)
     if dense is not None:
         from fdht.export import state_dict
 
         figures = state_dict.run(output, dense, out)
         state_dict.report(output, figures)
+    elif c is not None:
+        from fdht.boards.catalogue import find_board
+        from fdht.export import microcontroller
+        from fdht.spec.target import find_target
+
+        engine = find_target(target) if board is None else find_board(board).engine
+        figures = microcontroller.run(output, c, engine, out, clips)
+        microcontroller.report(output, figures)
     else:
         from fdht.export import ip_block
 

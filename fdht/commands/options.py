@@ -65,6 +65,14 @@ def board_option(what: str, panel: str | None = None) -> Any:
 BOARD = board_option("The board: a name in fdht synth --list, or module:name of your own (docs/adding-a-board.md).")
 """As `Annotated[str, BOARD]`, or `str | None` where there need not be one."""
 
+PART = typer.Option(
+    "--part",
+    help="Instead of a board: a part that only its maker's tools program, as xc7a35t; those there are in fdht synth "
+    "--list.",
+    metavar="NAME",
+)
+"""As `Annotated[str | None, PART]`."""
+
 OtherTarget = Annotated[
     str | None,
     typer.Option(

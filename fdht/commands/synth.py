@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BOARD, BUILD, Json, OtherClock, OtherTarget
+from fdht.commands.options import BOARD, BUILD, PART, Json, OtherClock, OtherTarget
 
 
 @command(
@@ -18,12 +18,14 @@ from fdht.commands.options import BOARD, BUILD, Json, OtherClock, OtherTarget
     "fdht synth --board icebreaker --target mine.json --netlist",
     "fdht synth --board icebreaker --clock 5.5",
     "fdht synth --board mine:BOARD",
+    "fdht synth --part xc7a35t --netlist",
 )
 def synth(
     board: Annotated[str | None, BOARD] = None,
+    part: Annotated[str | None, PART] = None,
     target: OtherTarget = None,
     clock: OtherClock = None,
-    list_: Annotated[bool, typer.Option("--list", help="Show the boards and build nothing.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Show the boards and parts, and build nothing.")] = False,
     netlist: Annotated[
         bool, typer.Option("--netlist", help="Stop after synthesis, and say what the engine takes of the part.")
     ] = False,
@@ -56,6 +58,9 @@ def synth(
     took, how fast it was and how many cycles the presets need; --check fails if
     multipliers, block RAMs or SPRAMs differ, if a preset takes more cycles or does not fit any more, if there are 5 %
     more LUTs or flip-flops, or if the median clock is 5 % lower.
+
+    With --part and --netlist: what the generic block of fdht export takes of a part with closed tools, by Yosys, beside
+    what is predicted.
     """
     from fdht.boards.catalogue import find_board
     from fdht.console import Output
@@ -67,14 +72,28 @@ def synth(
         bitstream.report_boards(output, rows)
         output.result(rows)
         return
-    if board is None:
-        raise typer.BadParameter("Missing option '--board'; --list shows the boards there are")
+    if part is not None:
+        if board is not None:
+            raise typer.BadParameter("--board and --part exclude each other")
+        if not netlist:
+            raise typer.BadParameter(
+                f"only its maker's tools make a bitstream for {part}: add --netlist for what the block takes of it; "
+                f"fdht export --axi --target {target or part} writes it for them"
+            )
+    elif board is None:
+        raise typer.BadParameter("Missing option '--board' or '--part'; --list shows those there are")
     if check and accept:
         raise typer.BadParameter("--check and --accept exclude each other")
     if clock is not None and (check or accept):
         raise typer.BadParameter("baselines are of a board's own clock; leave out --clock, or --check and --accept")
     if netlist and (check or accept or seed or out):
         raise typer.BadParameter("--netlist leaves no build; leave out --check, --accept, --seed and --out")
+    if part is not None:
+        figures = bitstream.netlist_in(output, part, target)
+        bitstream.report_netlist(output, figures)
+        output.result(figures)
+        return
+    assert board is not None
     chosen = find_board(board, target, clock)
     if netlist:
         figures = bitstream.netlist(output, chosen)

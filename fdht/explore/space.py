@@ -216,12 +216,28 @@ class Space:
 def engine_for(board: Board, rows: int, columns: int, data_width: int, factor_width: int) -> Target:
     """A board's engine with another array and other widths, and with the memories that the part then has room for.
 
-    They have as many bits as those of the board's own engine, or a share of them where words of other widths leave
-    more of a block RAM unused. It takes no more blocks of the part than the board's own, which is known to fit, and no
-    more LUTs and flip-flops, as far as they can be predicted, than were routed in its family (fdht.boards.fullness).
+    They are those of `resized`. It takes no more LUTs and flip-flops, as far as they can be predicted, than were routed
+    in its family (fdht.boards.fullness).
 
     Raises:
         CapacityError: no share of the memories fits, or the logic does not.
+        SpecError: a value that no target has.
+    """
+    engine = resized(board, rows, columns, data_width, factor_width)
+    if engine != board.engine:
+        ground = fullness.on_board(board)
+        ground.check(ground.logic(engine), "choose a smaller array or narrower words")
+    return engine
+
+
+def resized(board: Board, rows: int, columns: int, data_width: int, factor_width: int) -> Target:
+    """A board's engine with another array, other widths and memories of as many bits as those of the board's own.
+
+    Or of a share of them, where words of other widths leave more of a block RAM unused: it takes no more blocks of the
+    part than the board's own, which is known to fit.
+
+    Raises:
+        CapacityError: no share of the memories fits.
         SpecError: a value that no target has.
     """
     own = board.engine
@@ -229,12 +245,11 @@ def engine_for(board: Board, rows: int, columns: int, data_width: int, factor_wi
         return own
     refusal = None
     for share in SHARES:
-        engine = _resized(own, rows, columns, data_width, factor_width, share)
+        engine = _share(own, rows, columns, data_width, factor_width, share)
         lacks = [
             (resource, needed) for resource, needed in resources(engine).items() if needed > resources(own)[resource]
         ]
         if not lacks:
-            fullness.check(board, fullness.logic_of(board, engine), "choose a smaller array or narrower words")
             return engine
         resource, needed = lacks[0]
         way_out = f"choose a smaller array or narrower words, the engine of {board.name} takes no more"
@@ -243,7 +258,7 @@ def engine_for(board: Board, rows: int, columns: int, data_width: int, factor_wi
     raise refusal
 
 
-def _resized(own: Target, rows: int, columns: int, data_width: int, factor_width: int, share: float) -> Target:
+def _share(own: Target, rows: int, columns: int, data_width: int, factor_width: int, share: float) -> Target:
     def words(before: int, bits_before: int, bits: int, most: int = MOST_WORDS) -> int:
         return max(2, min(most, int(share * before * bits_before / bits)))
 

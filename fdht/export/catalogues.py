@@ -9,7 +9,7 @@ import yaml
 from fdht.export.integration import Port, ports
 from fdht.hw.shell.axi import AXIAccelerator
 from fdht.spec.protocol import target_id
-from fdht.spec.registers import ADDRESS_BITS, BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, REGISTERS, Access, Register
+from fdht.spec.registers import ADDRESS_BITS, BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, Access, Register, registers_of
 from fdht.spec.target import Technology
 from fdht.spec.version import VERSION
 
@@ -206,7 +206,7 @@ def _memory_map(block: AXIAccelerator, build: int) -> Element:
     addresses = _element(
         "addressBlock",
         *_texts(name=_MAP, baseAddress=0, range=1 << ADDRESS_BITS, width=8 * BYTES, usage="register"),
-        *(_register(register, fixed.get(register.name)) for register in REGISTERS),
+        *(_register(register, fixed.get(register.name)) for register in registers_of(block.target)),
     )
     return _element("memoryMap", *_texts(name=_MAP), addresses, *_texts(addressUnitBits=8))
 

@@ -1,14 +1,33 @@
 """What an integrator gets beside the Verilog of the IP block: all of it derived from the block and its registers."""
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 from fdht.hw.shell.axi import RESULT_WIDTH, AXIAccelerator, Result
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import InputFormat
+from fdht.spec.instructions import Widths
 from fdht.spec.protocol import target_id, word_bytes
-from fdht.spec.registers import ADDRESS_BITS, BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, REGISTERS, Field, Register
+from fdht.spec.registers import (
+    ADDRESS_BITS,
+    BYTES,
+    IDENTIFICATION,
+    MAP_VERSION,
+    OFFSET,
+    REGISTERS,
+    Field,
+    Register,
+    registers_of,
+)
+from fdht.spec.rounds import Frame
 from fdht.spec.task import Task
+
+_FLAGS = tuple(field.name for field in fields(Frame) if field.name != "stream")
+"""What tuser of s_axis_x says of a stream's frame, from bit 0 on."""
+
+SEVERAL = "†: only in blocks whose engine has several streams; in others there is no such register or field."
+"""What the mark in the register map means."""
 
 Port = tuple[str, str, int]
 """Name, `input` or `output`, bits."""
@@ -34,6 +53,7 @@ def registers_page(registers: Iterable[Register] = REGISTERS, level: int = 1) ->
         "except those that identify the block, and IMAGE_CRC and STATUS.LOADED, which stay with the image. An access "
         "to any other address, a write to a register that is read only, or a read of one that is written only, is "
         "answered by SLVERR and does nothing.",
+        *([SEVERAL] if any(field.streams for register in registers for field in register.fields) else []),
         "",
         "| address | register | bits | field | access | what it is |",
         "|---|---|---|---|---|---|",
@@ -42,18 +62,25 @@ def registers_page(registers: Iterable[Register] = REGISTERS, level: int = 1) ->
         address = f"0x{OFFSET[register.name]:02X}"
         if _lone(register):
             (field,) = register.fields
-            lines.append(f"| {address} | {register.name} | {field.bits} | | {field.access.value} | {register.text} |")
+            access, text = field.access.value, f"{register.text}{_mark(field)}"
+            lines.append(f"| {address} | {register.name} | {field.bits} | | {access} | {text} |")
             continue
         lines.append(f"| {address} | {register.name} | | | | {register.text} |")
-        lines += [f"| | | {f.bits} | {f.name} | {f.access.value} | {f.text} |" for f in register.fields]
+        lines += [f"| | | {f.bits} | {f.name} | {f.access.value} | {f.text}{_mark(f)} |" for f in register.fields]
     return "\n".join(lines) + "\n"
+
+
+def _mark(field: Field) -> str:
+    """What stands behind a field that not every block has."""
+    return " †" if field.streams else ""
 
 
 def c_header(name: str, block: AXIAccelerator) -> str:
     """Addresses, masks, sizes and number formats for C and C++; every macro begins with the name in capitals."""
     target = block.target
+    registers = registers_of(target)
     lines = [
-        f"#define {{}}REGISTER_BYTES {BYTES * len(REGISTERS)}u",
+        f"#define {{}}REGISTER_BYTES {BYTES * len(registers)}u",
         f"#define {{}}IDENTIFICATION {IDENTIFICATION:#010x}u",
         f"#define {{}}MAP_VERSION {MAP_VERSION}u",
         f"#define {{}}TARGET_ID {target_id(target):#010x}u",
@@ -69,12 +96,18 @@ def c_header(name: str, block: AXIAccelerator) -> str:
         "/* tid of m_axis_result */",
         *(f"#define {{}}TID_{kind.name} {kind.value}u" for kind in Result),
     ]
-    for register in REGISTERS:
+    if target.streams > 1:
+        lines += [
+            "",
+            "/* tuser of s_axis_x, of a packet's first beat; its tid, and tdest of m_axis_result, are the stream. */",
+            *(f"#define {{}}TUSER_{flag.upper()} {1 << bit}u" for bit, flag in enumerate(_FLAGS)),
+        ]
+    for register in registers:
         lines += ["", f"/* {register.text} */", f"#define {{}}{register.name} {OFFSET[register.name]:#04x}u"]
         if not _lone(register):
             for field in register.fields:
                 lines += _field_lines(f"{{}}{register.name}_{field.name}", field)
-    return _header(name, f"Registers of {name}, an fdht engine for target {target.name}", lines)
+    return header(name, f"Registers of {name}, an fdht engine for target {target.name}", lines)
 
 
 def number_format(format: Fixed | InputFormat | None) -> dict[str, Any] | None:
@@ -87,7 +120,7 @@ def number_format(format: Fixed | InputFormat | None) -> dict[str, Any] | None:
 
 def image_header(name: str, facts: dict[str, Any]) -> str:
     """What fdht.export.ip_block.image_facts says of an image, for C and C++."""
-    formats, cycles = facts["formats"], facts["cycles"]
+    formats, cycles, streams = facts["formats"], facts["cycles"], facts["streams"]
     x, logits = formats["x"], formats["logits"]
     lines = [
         f"#define {{}}MODEL_TARGET_ID {facts['target_id']:#010x}u",
@@ -99,8 +132,10 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
         f"#define {{}}MODEL_LAYERS {facts['layers']}u",
         f"#define {{}}MODEL_CLASSES {facts['classes']}u",
         f"#define {{}}MODEL_STEPS {facts['steps']}u /* frames of a clip in training; a run may have 1 to 65535 */",
+        f"#define {{}}MODEL_STREAMS {streams['register']:#x}u /* for STREAMS, where it is: {streams['count']} */",
         "",
-        "/* Clock cycles of a run of n frames while nothing is waited for. */",
+        f"/* Clock cycles of a run of n {'rounds of all streams' if streams['count'] else 'frames'} while nothing is "
+        "waited for. */",
         f"#define {{}}MODEL_CYCLES(n) ({cycles['1 step']}u + ((n) - 1u) * {cycles['each further step']}u)",
         "",
         "/* A word of a frame stands for (word - MODEL_X_OFFSET) / 2^MODEL_X_FRACTION; one that is lacking is 0. */",
@@ -116,8 +151,8 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
             "/* A real value v is sent as the word floor((v - centre) / step + 0.5) + MODEL_X_OFFSET, clipped to the",
             "   words' range. Centre and step are of each value of a frame in its own order, or one of all values. */",
             f"#define {{}}MODEL_X_SCALES {len(centre)}",
-            f"#define {{}}MODEL_X_CENTRE {_initialiser(centre)}",
-            f"#define {{}}MODEL_X_STEP {_initialiser(step)}",
+            f"#define {{}}MODEL_X_CENTRE {initialiser(centre)}",
+            f"#define {{}}MODEL_X_STEP {initialiser(step)}",
         ]
     if logits:
         lines += [f"#define {{}}MODEL_LOGIT_FRACTION {logits['fraction_bits']}"]
@@ -129,17 +164,17 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
     if outputs := facts["outputs"]:
         lines += [
             "/* Logit k / 2^MODEL_LOGIT_FRACTION * MODEL_OUTPUT_SCALES[k] + MODEL_OUTPUT_MEANS[k] is the number. */",
-            *(f"#define {{}}MODEL_OUTPUT_{name.upper()} {_initialiser(outputs[name])}" for name in ("scales", "means")),
+            *(f"#define {{}}MODEL_OUTPUT_{name.upper()} {initialiser(outputs[name])}" for name in ("scales", "means")),
         ]
-    return _header(f"{name}_image", f"The image in {name}_image.bin", lines, prefix=name)
+    return header(f"{name}_image", f"The image in {name}_image.bin", lines, prefix=name)
 
 
-def _initialiser(numbers: Iterable[float]) -> str:
+def initialiser(numbers: Iterable[float]) -> str:
     """Numbers as C initialises an array with them."""
     return "{" + ", ".join(repr(float(number)) for number in numbers) + "}"
 
 
-def _header(file: str, title: str, lines: Iterable[str], prefix: str = "") -> str:
+def header(file: str, title: str, lines: Iterable[str], prefix: str = "") -> str:
     """A C header; `{}` in a line becomes the prefix of macros, a file's own name if there is no other."""
     guard, macros = f"{file.upper()}_H", f"{(prefix or file).upper()}_"
     body = [line.replace("{}", macros) for line in lines]
@@ -171,6 +206,14 @@ def template(name: str, block: AXIAccelerator) -> str:
             f"// How {name} is instantiated: copy the instance, and connect what you need.",
             "// Where no initial state is sent, tie s_axis_state_tvalid to 0; where frames fill whole beats,",
             "// s_axis_x_tkeep to 1s.",
+            *(
+                [
+                    "// s_axis_x_tid is the stream of a frame. s_axis_x_tuser: a sequence of it begins (bit 0) or ends",
+                    "// (1) with the frame; no frame after it is waited for (2).",
+                ]
+                if block.target.streams > 1
+                else []
+            ),
             f"module {name}_template (",
             ",\n".join(declared),
             ");",
@@ -221,7 +264,28 @@ _VIVADO = """\
 
 def litex_example(name: str, block: AXIAccelerator) -> str:
     """A LiteX module with the block, and a SoC that has it."""
-    return _LITEX.format(name=name, x=len(block.s_axis_x_tdata), s=len(block.s_axis_state_tdata), a=ADDRESS_BITS)
+    return _LITEX.format(
+        name=name,
+        x=len(block.s_axis_x_tdata),
+        s=len(block.s_axis_state_tdata),
+        a=ADDRESS_BITS,
+        **{part: text if block.target.streams > 1 else "" for part, text in _LITEX_STREAMS.items()},
+    ).replace("STREAM_BITS", str(Widths(block.target).stream))
+
+
+_LITEX_STREAMS = {
+    "whose": '("id", STREAM_BITS), ("user", 3)',
+    "whose_ports": "\n            i_s_axis_x_tid=sink.id,\n            i_s_axis_x_tuser=sink.user,",
+    "dest": ', ("dest", STREAM_BITS)',
+    "dest_port": "\n            o_m_axis_result_tdest=source.dest,",
+    "whose_register": """
+        self.stream = CSRStorage(
+            11, description="Of the next frame: stream (bits 7:0), its sequence begins (8), ends (9), closes (10)."
+        )
+        self.comb += [source.id.eq(self.stream.storage), source.user.eq(self.stream.storage[8:])]""",
+    "and_dest": ', "dest"',
+}
+"""What the LiteX module has beside the rest if the engine has several streams, by its places."""
 
 
 _LITEX = '''\
@@ -250,6 +314,11 @@ from migen import Constant, If, Instance, Mux, Signal
 REGISTER_BYTES = 1 << {a}
 
 
+def frame_beats(size):
+    """Beats of `size` bytes of a frame."""
+    return stream.EndpointDescription([("data", 8 * size), ("keep", size)], [{whose}])
+
+
 class FDHT(LiteXModule):
     """The block: `bus` to its registers, `sink` for frames, `state_sink` for initial states, `source` of results.
 
@@ -258,9 +327,9 @@ class FDHT(LiteXModule):
 
     def __init__(self, platform, verilog):
         self.bus = bus = axi.AXILiteInterface(data_width=32, address_width=32)
-        self.sink = sink = stream.Endpoint([("data", {x}), ("keep", {x} // 8)])
+        self.sink = sink = stream.Endpoint(frame_beats({x} // 8))
         self.state_sink = state = stream.Endpoint([("data", {s}), ("keep", {s} // 8)])
-        results = stream.EndpointDescription([("data", 32)], [("id", 2), ("user", 1)])
+        results = stream.EndpointDescription([("data", 32)], [("id", 2), ("user", 1){dest}])
         self.source = source = stream.Endpoint(results)
         self.ev = EventManager()
         self.ev.interrupt = EventSourceLevel(description="IRQ_STATUS & IRQ_ENABLE")
@@ -291,7 +360,7 @@ class FDHT(LiteXModule):
             i_s_axis_x_tdata=sink.data,
             i_s_axis_x_tkeep=sink.keep,
             i_s_axis_x_tlast=sink.last,
-            i_s_axis_x_tvalid=sink.valid,
+            i_s_axis_x_tvalid=sink.valid,{whose_ports}
             o_s_axis_x_tready=sink.ready,
             i_s_axis_state_tdata=state.data,
             i_s_axis_state_tkeep=state.keep,
@@ -302,7 +371,7 @@ class FDHT(LiteXModule):
             o_m_axis_result_tid=source.id,
             o_m_axis_result_tuser=source.user,
             o_m_axis_result_tlast=source.last,
-            o_m_axis_result_tvalid=source.valid,
+            o_m_axis_result_tvalid=source.valid,{dest_port}
             i_m_axis_result_tready=source.ready,
             o_interrupt=self.ev.interrupt.trigger,
         )
@@ -317,8 +386,8 @@ class FrameEnds(LiteXModule):
 
     def __init__(self, size):
         self.sink = sink = stream.Endpoint([("data", 8 * size)])
-        self.source = source = stream.Endpoint([("data", 8 * size), ("keep", size)])
-        self.bytes = CSRStorage(32, description="Bytes of a frame.")
+        self.source = source = stream.Endpoint(frame_beats(size))
+        self.bytes = CSRStorage(32, description="Bytes of a frame."){whose_register}
         first, rest, left = Signal(reset=1), Signal(32), Signal(32)
         self.comb += [
             left.eq(Mux(first, self.bytes.storage, rest)),
@@ -361,7 +430,7 @@ def add_fdht(soc, verilog, origin, name="{name}"):
         frames.source.connect(narrow.sink),
         narrow.source.connect(ends.sink, omit={{"valid_token_count"}}),
         ends.source.connect(block.sink),
-        block.source.connect(wide.sink, omit={{"id", "user"}}),
+        block.source.connect(wide.sink, omit={{"id", "user"{and_dest}}}),
         wide.source.connect(results.sink, omit={{"valid_token_count"}}),
     ]
     return block

@@ -19,7 +19,7 @@ from fdht.sim.build import convert, gateware_sources
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.protocol import image_check, target_id
 from fdht.spec.record import Text, dump, read_kept
-from fdht.spec.registers import MAP_VERSION, OFFSET, REGISTERS
+from fdht.spec.registers import MAP_VERSION, OFFSET, mask, registers_of
 from fdht.spec.target import Target, Technology, find_target
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def describe(block: AXIAccelerator, name: str, verilog: str, files: dict[str, by
                 "address": OFFSET[register.name],
                 "fields": {field.name: field.mask for field in register.fields},
             }
-            for register in REGISTERS
+            for register in registers_of(target)
         },
         "ports": [{"name": port, "direction": way, "width": width} for port, way, width in integration.ports(block)],
         "latency_cycles": {"s_axis_x to engine": 1 + buffered, "engine to m_axis_result": 1 + buffered},
@@ -176,6 +176,11 @@ def image_facts(image: "Image", words: bytes) -> dict[str, Any]:
         if image.outputs is None
         else {"scales": list(image.outputs.scale), "means": list(image.outputs.mean)},
         "steps": image.steps,
+        "streams": {
+            "count": image.streams,
+            "apart": image.apart,
+            "register": image.streams | (mask("STREAMS", "APART") if image.apart > 1 else 0),
+        },
         "frames_in_their_own_order": image.order is None,
         "formats": {name: integration.number_format(format) for name, format in formats.items()},
         "scaling": None if image.scaling is None else {"centre": image.scaling.centre, "step": image.scaling.step},

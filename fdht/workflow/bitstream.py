@@ -3,13 +3,18 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from fdht.boards import baseline
+from fdht.boards import baseline, closed, tools
 from fdht.boards.board import Board
 from fdht.boards.catalogue import BOARDS, find_board, installed
-from fdht.boards.synthesis import measure, synthesise
+from fdht.boards.fullness import available
+from fdht.boards.parts import CLOSED
+from fdht.boards.synthesis import Netlist, measure, synthesise
 from fdht.console import Output, percent
+from fdht.hw.shell.axi import NAME, AXIAccelerator
+from fdht.sim.build import convert
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.protocol import target_id
+from fdht.spec.target import PART_TARGETS
 
 TAKEN = {
     "luts": "LUTs",
@@ -22,7 +27,7 @@ TAKEN = {
 
 
 def boards(output: Output) -> list[dict]:
-    """The boards there are; of those of installed packages that are none, a sentence."""
+    """The boards there are, and parts without one; of boards of installed packages that are none, a sentence."""
     every = [*BOARDS.values()]
     for name in installed():
         try:
@@ -39,6 +44,16 @@ def boards(output: Output) -> list[dict]:
             "baud": board.baud,
         }
         for board in every
+    ] + [
+        {
+            "board": None,
+            "part": part,
+            "target": PART_TARGETS[part].name,
+            "multipliers": PART_TARGETS[part].multipliers,
+            "clock_mhz": None,
+            "baud": None,
+        }
+        for part in CLOSED
     ]
 
 
@@ -90,9 +105,8 @@ def netlist(output: Output, board: Board) -> dict:
     """
     with output.progress(f"netlist for {board.design}") as advance:
         made = measure(board, progress=lambda message: advance(note=message))
-    part = board.room
-    taken = {"luts": made.luts, "ffs": made.ffs, **asdict(made.blocks)}
-    there = dict.fromkeys(taken) if part is None else {"luts": part.luts, "ffs": part.ffs, **asdict(part.blocks)}
+    part, taken = board.room, _taken(made)
+    there = dict.fromkeys(taken) if part is None else available(part)
     return {
         "board": board.name,
         "target": board.target,
@@ -103,16 +117,55 @@ def netlist(output: Output, board: Board) -> dict:
     }
 
 
+def netlist_in(output: Output, part_name: str, target: str | None) -> dict:
+    """What the generic block takes of a part with closed tools after Yosys's synthesis for its family.
+
+    Raises:
+        SpecError: no such part or target.
+        FileError: no target in the file.
+        CapacityError: the part has too little of something.
+        ToolError: Yosys is missing or failed.
+    """
+    part, engine = closed.engine_in(part_name, target)
+    with output.progress(f"the block of {engine.name} in Verilog"):
+        verilog = convert(AXIAccelerator(engine), NAME, assertions=False)
+    with output.progress(f"netlist for the {part.name}"):
+        made = closed.measure(part, verilog, NAME)
+    closed.check(part, made)
+    return {
+        "board": None,
+        "target": engine.name,
+        "target_id": target_id(engine),
+        **_taken(made),
+        "predicted": asdict(closed.resources(part, engine)),
+        "part": part.name,
+        "available": available(part),
+        "yosys": tools.version("yosys"),
+    }
+
+
+def _taken(made: Netlist) -> dict[str, int]:
+    """What a netlist takes, by the names of `TAKEN`."""
+    return {"luts": made.luts, "ffs": made.ffs, **asdict(made.blocks)}
+
+
 def report_netlist(output: Output, figures: dict) -> None:
-    """The table of a netlist: what it takes, and what the part has."""
-    part = figures["part"] or "the part"
+    """The table of a netlist: what it takes, what was predicted where that may differ, and what the part has."""
+    part, predicted = figures["part"] or "the part", figures.get("predicted")
     rows = [
-        (name, figures[kind], there, percent(figures[kind] / there) if there else None)
+        (
+            name,
+            figures[kind],
+            *([] if predicted is None else [predicted.get(kind)]),
+            there,
+            percent(figures[kind] / there) if there else None,
+        )
         for kind, name in TAKEN.items()
         for there in [figures["available"][kind]]
     ]
-    title = f"{figures['target']} on {figures['board']}: after synthesis"
-    output.table(title, ("of", "taken", f"{part} has", "share"), rows)
+    title = f"{figures['target']} on {figures['board'] or f'the {part}'}: after synthesis"
+    columns = ("of", "taken", *([] if predicted is None else ["predicted"]), f"{part} has", "share")
+    output.table(title, columns, rows)
 
 
 def preset_cycles(board: Board) -> dict[str, float | None]:
@@ -189,6 +242,6 @@ def report(output: Output, figures: dict) -> None:
 
 
 def report_boards(output: Output, rows: list[dict]) -> None:
-    """The table of boards."""
-    columns = ("board", "family", "target", "multipliers", "MHz", "baud")
-    output.table("Boards", columns, [list(row.values()) for row in rows])
+    """The table of boards and parts."""
+    columns = ("board", "family or part", "target", "multipliers", "MHz", "baud")
+    output.table("Boards, and parts for --part", columns, [list(row.values()) for row in rows])

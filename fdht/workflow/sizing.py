@@ -1,12 +1,10 @@
-"""`fdht fit`: the smallest and the fastest engine of a board's family that run one model."""
+"""`fdht fit`: the smallest and the fastest engine for a board or a part that run one model."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fdht.boards import fullness
-from fdht.boards.board import Board
-from fdht.boards.fullness import KINDS, available, routed
+from fdht.boards.fullness import KINDS, Ground
 from fdht.compiler.arithmetic import fewest_macs
 from fdht.compiler.explain import fill
 from fdht.compiler.planner import Way, candidates, fitting_ways
@@ -33,7 +31,7 @@ SHARES = (1.0, 0.5, 0.25)
 FEWEST_BANKS = 2
 """Of a scratchpad; those of the board's own engine are tried, too."""
 
-OWN, SMALLEST, FASTEST = "the board's own", "smallest", "fastest"
+SMALLEST, FASTEST = "smallest", "fastest"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +80,7 @@ class Sized:
 
     Attributes:
         target: the engine. cycles: of a step; None if it does not run the model.
-        takes: what the board's design takes of each kind; LUTs and flip-flops are predicted, or not there.
+        takes: what the whole design takes of each kind; LUTs and flip-flops are predicted, or not there.
         size: the shares of the part that it takes, all kinds together.
         lacks: why it does not run it.
     """
@@ -152,10 +150,10 @@ def _widths_kept(model: Model, factor_width: int | None) -> Model:
 
 
 class Search:
-    """Looks for engines of a board's family that run a model and stay within what was routed.
+    """Looks for engines for a ground that run a model and fill it no more than they may.
 
     Args:
-        model: what is to be run. board: gives the part, and all of an engine that is not searched: pipeline, loops,
+        model: what is to be run. ground: gives the part, and all of an engine that is not searched: pipeline, loops,
             features.
         progress: told which array is looked at.
 
@@ -163,38 +161,38 @@ class Search:
         SpecError: widths that no multiplier of the part takes.
     """
 
-    def __init__(self, model: Model, board: Board, progress: Callable[[str], None] = lambda _: None):
-        self.model, self.board = model, board
-        self._progress, self._around, self._limits = progress, fullness.around(board), fullness.limits(board)
-        own = board.engine
+    def __init__(self, model: Model, ground: Ground, progress: Callable[[str], None] = lambda _: None):
+        self.model, self.ground = model, ground
+        self._progress, self._limits = progress, ground.limits
+        own = ground.engine
         data_width, factor_width = model.data_width or own.data_width, model.factor_width or own.factor_width
         self._base = replace(
             own,
-            name=f"{board.name}-{model.name}"[:60],
+            name=f"{ground.name}-{model.name}"[:60],
             data_width=data_width,
             factor_width=factor_width,
             accumulator_width=max(own.accumulator_width, data_width + factor_width),
             input_width=max(own.input_width, model.input_width or 0),
             hidden=max(sum(spec.hidden for spec in model.layers), model.layers[-1].classes),
         )
-        self._kinds = tuple(self.takes(own))  # of which all engines are known that are compared
+        self._kinds = tuple(ground.takes(own))  # of which all engines are known that are compared
         self._found: dict[tuple[int, int], list[Sized]] = {}
         self._nearest: CapacityError | None = None
 
     def arrays(self) -> list[tuple[int, int]]:
         """Rows and columns that are looked at, the fewest multipliers first.
 
-        Where LUTs and flip-flops of the board's own engine are predicted, those of which they are not are left out:
-        nobody could say that they stay within what was routed.
+        Where LUTs and flip-flops of the ground's own engine are predicted, those of which they are not are left out:
+        nobody could say that they stay within the limits.
         """
-        own = self.board.engine
-        beside = costs.engine(own).multipliers - own.multipliers + self._around.multipliers
+        own = self.ground.engine
+        beside = self.ground.blocks(own).multipliers - own.multipliers
         most = self._limits.get("multipliers", own.multipliers + beside) - beside
         every = {(rows, columns) for rows in (*ROWS, own.rows) for columns in (*COLUMNS, own.columns)}
         known = [
             each
             for each in every
-            if each[0] * each[1] <= most and set(self._kinds) <= set(self.takes(self._least(*each)))
+            if each[0] * each[1] <= most and set(self._kinds) <= set(self.ground.takes(self._least(*each)))
         ]
         return sorted(known, key=lambda each: (each[0] * each[1], each))
 
@@ -225,25 +223,21 @@ class Search:
         return self._or_refusal(best)
 
     def own(self) -> Sized:
-        """The board's own engine, whether it runs the model or not."""
-        target = self.board.engine
+        """The ground's own engine, whether it runs the model or not."""
+        target = self.ground.engine
         lacks, cycles = self.model.lacks(target), None
         if lacks is None:
             try:
                 cycles = self.model.way(target).cycles
             except CapacityError as error:
                 lacks = error.named
-        return Sized(target, cycles, self.takes(target), self._size(target), lacks)
-
-    def takes(self, engine: Target) -> dict[str, int]:
-        """What the board's design with an engine takes of each kind."""
-        return {**fullness.logic_of(self.board, engine), **asdict(costs.engine(engine) + self._around)}
+        return Sized(target, cycles, self.ground.takes(target), self._size(target), lacks)
 
     def _or_refusal(self, best: Sized | None) -> Sized:
         if best is not None:
             return best
         way_out = (
-            f"no engine on {self.board.name} runs {self.model.name}, and this is what the nearest lacks: choose a "
+            f"no engine on {self.ground.name} runs {self.model.name}, and this is what the nearest lacks: choose a "
             "larger part, lower ranks or fewer hidden units"
         )
         nearest = self._nearest or CapacityError(Resource.MULTIPLIERS, 1, 0, way_out)
@@ -297,8 +291,8 @@ class Search:
             bias_words=max(2, used["biases"]),
             program_words=max(16, programs),
         )
-        takes = self.takes(target)
-        fullness.check(self.board, takes, "choose a smaller model or a larger part")
+        takes = self.ground.takes(target)
+        self.ground.check(takes, "choose a smaller model or a larger part")
         # Widths of addresses follow from these sizes, so it is planned once more for what it will be.
         return Sized(target, self.model.way(target).cycles, takes, self._size(target))
 
@@ -320,7 +314,7 @@ class Search:
 
     def _with(self, rows: int, columns: int, banks: int, factor_words: int, scratchpad: int) -> Target:
         """An engine with an array and so many words, the smallest banks that hold them, and room in all else."""
-        own, bank_words = self.board.engine, self._base.bank_words
+        own, bank_words = self.ground.engine, self._base.bank_words
         if self._spram:
             banks = max(FEWEST_BANKS, min(banks, self._limits.get("sprams", banks * columns) // columns))
         else:
@@ -346,38 +340,38 @@ class Search:
         return replace(small, result_words=2, bias_words=2, program_words=16, hidden=1)
 
     def _size(self, target: Target) -> float:
-        part = self.board.room
-        if part is None:
+        there = self.ground.available
+        if not there:
             return float(target.multipliers)
-        there = available(part)
-        takes = self.takes(target)
+        takes = self.ground.takes(target)
         return sum(takes[kind] / there[kind] for kind in self._kinds if there[kind])
 
 
-def run(output: Output, model: Model, board: Board) -> tuple[dict, dict[str, Target]]:
+def run(output: Output, model: Model, ground: Ground) -> tuple[dict, dict[str, Target]]:
     """Searches, and returns the figures for `--json` and the engines.
 
     Raises:
-        CapacityError: no engine on the board runs the model.
+        CapacityError: no engine there runs the model.
     """
-    with output.progress(f"engines on {board.name} that run {model.name}") as advance:
-        search = Search(model, board, lambda array: advance(note=array))
-        found = {OWN: search.own(), SMALLEST: search.smallest(), FASTEST: search.fastest()}
+    with output.progress(f"engines on {ground.name} that run {model.name}") as advance:
+        search = Search(model, ground, lambda array: advance(note=array))
+        found = {ground.own: search.own(), SMALLEST: search.smallest(), FASTEST: search.fastest()}
     figures = {
         "model": model.name,
-        "board": board.name,
-        "part": None if board.room is None else board.room.name,
-        "clock_mhz": board.clock_mhz,
-        "available": {} if board.room is None else available(board.room),
-        "routed": routed(board.family.name),
+        "board": None if ground.clock_mhz is None else ground.name,
+        "part": None if ground.part is None else ground.part.name,
+        "clock_mhz": ground.clock_mhz,
+        "available": ground.available,
+        "limits": ground.limits,
+        "routed": {} if ground.clock_mhz is None else ground.shares,
         "engines": [_figures(kind, each, search) for kind, each in found.items()],
     }
     return figures, {kind: each.target for kind, each in found.items()}
 
 
 def _figures(kind: str, sized: Sized, search: Search) -> dict:
-    part, target = search.board.room, sized.target
-    there = {} if part is None else available(part)
+    ground, target = search.ground, sized.target
+    there = ground.available
     shares = {name: taken / there[name] for name, taken in sized.takes.items() if there.get(name)}
     return {
         "engine": kind,
@@ -387,7 +381,9 @@ def _figures(kind: str, sized: Sized, search: Search) -> dict:
         "data_width": target.data_width,
         "factor_width": target.factor_width,
         "cycles_per_step": sized.cycles,
-        "steps_per_s": None if sized.cycles is None else search.board.clock_hz / sized.cycles,
+        "steps_per_s": None
+        if sized.cycles is None or ground.clock_mhz is None
+        else 1e6 * ground.clock_mhz / sized.cycles,
         **dict.fromkeys(KINDS),
         **sized.takes,
         "shares": shares,
@@ -412,8 +408,13 @@ def report(output: Output, figures: dict) -> None:
     """The table of engines, and how full they make the part."""
     engines: Sequence[dict] = figures["engines"]
     columns = ("engine", "array", "bits", "cycles", "steps/s", *(name for _, name in KINDS.values()), "fullest")
+    title = (
+        f"{figures['model']} on {figures['board']}, at {figures['clock_mhz']:g} MHz; LUTs and flip-flops are predicted"
+        if figures["board"]
+        else f"{figures['model']} on the {figures['part']}; multipliers and block RAMs are predicted"
+    )
     output.table(
-        f"{figures['model']} on {figures['board']}, at {figures['clock_mhz']:g} MHz; LUTs and flip-flops are predicted",
+        title,
         columns,
         [
             (

@@ -48,7 +48,8 @@ class GateUnit(Component):
         target: of the engine.
 
     Members:
-        instruction (In): stable from `start` to `done`. start (In): pulse, not before the cycle after `done`.
+        instruction (In): stable from `start` to `done`. start (In): pulse, not before the second cycle after
+            `done`.
         done (Out): in the cycle of the last write, or in which the last logit is accepted.
         final_step (In): this STEP is the run's last. every_h (In): send h of every STEP. initial (In): STATE
             takes its values from `state`. keep (In): STATE changes nothing and is done in the next cycle. All stable

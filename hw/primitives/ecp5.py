@@ -1,4 +1,4 @@
-"""Lattice ECP5: MULT18X18D and DP16KD."""
+"""Lattice ECP5: MULT18X18D, DP16KD and USRMCLK."""
 
 from amaranth.hdl import Cat, ClockSignal, Const, Instance, Value
 
@@ -42,6 +42,11 @@ def mult18x18d(a: Value, b: Value, product: Value, stages: int, site: str) -> In
         **{f"o_P{k}": product[k] for k in range(len(product))},
         **({"a_BEL": site} if site else {}),
     )
+
+
+def usrmclk(clock: Value) -> Instance:
+    """USRMCLK: the clock of the flash that the part is configured from, whose pin no ordinary buffer reaches."""
+    return Instance("USRMCLK", i_USRMCLKI=clock, i_USRMCLKTS=Const(0))
 
 
 def dp16kd(ports: Component, bits: int, write_data: Value, read_data: Value) -> Instance:

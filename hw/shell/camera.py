@@ -185,9 +185,11 @@ class Boot(Component):
 
     Args:
         writes: addresses and values, in their order.
+        again: the write from which on `restart` writes anew.
 
     Members:
-        done (Out): all is written.
+        restart (In): pulse: write once more what follows `again`; in its turn where something is being written.
+        done (Out): all has been written once.
         refused (Out): an access was answered by an error.
         awaddr, awvalid, wdata, wvalid, bready (Out), awready, wready, bresp, bvalid (In): of an AXI4-Lite manager that
             only writes.
@@ -195,10 +197,12 @@ class Boot(Component):
     Costs: one write after the other, each answered before the next; block RAM for addresses and values.
     """
 
-    def __init__(self, writes: Sequence[tuple[int, int]]):
+    def __init__(self, writes: Sequence[tuple[int, int]], again: int = 0):
         self._writes = writes
+        self._again = again
         super().__init__(
             {
+                "restart": In(1),
                 "done": Out(1),
                 "refused": Out(1),
                 "awaddr": Out(ADDRESS_BITS),
@@ -230,6 +234,9 @@ class Boot(Component):
             m.d.sync += self.awvalid.eq(0)
         with m.If(self.wvalid & self.wready):
             m.d.sync += self.wvalid.eq(0)
+        wanted = Signal()
+        with m.If(self.restart):
+            m.d.sync += wanted.eq(1)
         with m.FSM():
             with m.State("READ"):
                 m.next = "OFFER"
@@ -242,22 +249,25 @@ class Boot(Component):
                 with m.If(row == len(rows) - 1):
                     m.d.sync += self.done.eq(1)
                     m.next = "DONE"
-            with m.State("DONE"):
-                pass
+            with m.State("DONE"), m.If(wanted):
+                m.d.sync += [row.eq(self._again), wanted.eq(self.restart)]
+                m.next = "READ"
         return m
 
 
 class CameraToClass(Component):
-    """A camera's pixels in, the class of every clip out.
+    """A camera's pixels in, the class of every clip out, or one after every frame of a sequence without end.
 
     Args:
         target: of the engine.
         image: the 16-bit words of the image, order (or None): see fdht.compiler.image.
         pixels, channels: of a frame, and words of a pixel; together the words of a frame of the image.
-        steps: frames of a clip.
+        steps: frames of a clip; None: a class comes after every frame, and the states are carried on to the next.
 
     Members:
         pixel, valid, first (In), skipped (Out): see CameraFrames; ignored until `ready`.
+        restart (In): pulse: the next whole frame begins a clip or sequence; what is under way ends, faulty if its
+            results have begun.
         ready (Out): the image is written. failed (Out): an access was refused, or the block notes an error: the image
             is not what it should be, and no run begins.
         number (Out): a class, while `done` (Out). faulty (Out): a frame of the clip had the wrong length.
@@ -272,21 +282,23 @@ class CameraToClass(Component):
         order: np.ndarray | None,
         pixels: int,
         channels: int,
-        steps: int,
+        steps: int | None,
     ):
+        begin = [mask("CONTROL", "AUTO")]
+        if steps is None:  # runs of a step each; all but the first go on with the states of the one before
+            begin = [mask("CONTROL", "START"), mask("CONTROL", "AUTO") | mask("CONTROL", "KEEP")]
         self._block = AXIAccelerator(target)
         self._frames = CameraFrames(target, pixels, channels, order)
-        self._boot = Boot(
-            [
-                (OFFSET["CONTROL"], mask("CONTROL", "RESET")),
-                *((OFFSET["IMAGE"], word) for word in image),
-                (OFFSET["IMAGE_CHECK"], image_check(np.array(image, dtype="<u2").tobytes())),
-                (OFFSET["IRQ_ENABLE"], mask("IRQ_ENABLE", "ERROR")),
-                (OFFSET["FRAME_WORDS"], pixels * channels),
-                (OFFSET["STEPS"], steps),
-                (OFFSET["CONTROL"], mask("CONTROL", "AUTO")),
-            ]
-        )
+        writes = [
+            (OFFSET["CONTROL"], mask("CONTROL", "RESET")),
+            *((OFFSET["IMAGE"], word) for word in image),
+            (OFFSET["IMAGE_CHECK"], image_check(np.array(image, dtype="<u2").tobytes())),
+            (OFFSET["IRQ_ENABLE"], mask("IRQ_ENABLE", "ERROR")),
+            (OFFSET["FRAME_WORDS"], pixels * channels),
+            (OFFSET["STEPS"], steps or 1),
+        ]
+        start = [(OFFSET["CONTROL"], value) for value in (mask("CONTROL", "RESET"), *begin)]
+        self._boot = Boot([*writes, *start], again=len(writes))
         self._bits = 8 * word_bytes(target.input_width)
         super().__init__(
             {
@@ -294,6 +306,7 @@ class CameraToClass(Component):
                 "valid": In(1),
                 "first": In(1),
                 "skipped": Out(1),
+                "restart": In(1),
                 "ready": Out(1),
                 "failed": Out(1),
                 "number": Out(16),
@@ -311,6 +324,7 @@ class CameraToClass(Component):
             block.aclk.eq(ClockSignal()),
             block.aresetn.eq(~ResetSignal()),
             block.s_axi_wstrb.eq(~0),
+            boot.restart.eq(self.restart),
             self.ready.eq(boot.done),
             self.failed.eq(boot.refused | block.interrupt),
             frames.pixel.eq(self.pixel),

@@ -7,11 +7,13 @@ from amaranth.lib.wiring import In, Out
 from fdht.hw.component import Component
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.shell.link_frames import FrameReceiver, FrameWalker
-from fdht.hw.shell.link_replies import ReplyBytes, ResultBuffer
+from fdht.hw.shell.link_replies import FLASH_BITS, ReplyBytes, ResultBuffer
 from fdht.hw.shell.link_requests import Dispatcher, LoadedCRC, PayloadWords, RequestOrder
-from fdht.spec.protocol import Request, target_id, unusual
+from fdht.spec.protocol import CHECK, Request, lacking, target_id
 from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 from fdht.spec.target import Target
+
+_STANDALONE = {"chosen": Out(1), "loaded": Out(32), "flash": In(FLASH_BITS)}
 
 
 class HostLink(Component):
@@ -24,6 +26,7 @@ class HostLink(Component):
         target: of the engine.
         build: 32 bits that identify the bitstream.
         patience: cycles the engine may let a word wait before the frame is refused for now; a power of two.
+        slots: of the flash from which the engine can load itself; 0: it cannot.
 
     Members:
         rx (In), tx (Out): bytes from and to the host.
@@ -31,17 +34,20 @@ class HostLink(Component):
         image, x, state, out, start, steps, use_state, every_h, keep, busy, cycles, stalls, saturations, collision,
         tally_index, tally: the engine's (see fdht.hw.engine.accelerator.Accelerator), in the opposite direction.
         reset (Out): pulse, also after power-up: the engine (but not this link) is to be reset.
+        chosen (Out): pulse: the slot `slot` (Out) is to be loaded. loaded (Out): the CRC of the image words. flash
+            (In): what STATUS reports of the flash. The four only with `slots`.
 
     Costs: at most 11 cycles per byte of a request and 3 per word, 7 per byte of a reply; 2 block RAMs.
     """
 
-    def __init__(self, target: Target, build: int = 0, patience: int = 1 << 12):
+    def __init__(self, target: Target, build: int = 0, patience: int = 1 << 12, slots: int = 0):
+        self._slots = slots
         self._receiver = FrameReceiver(target.build.technology)
         self._words = PayloadWords(target, patience)
         self._results = ResultBuffer(target)
         features = target.build.features
         self._tallies = features.tallies
-        self._reply = ReplyBytes(target_id(target), build, unusual(features), features.tallies)
+        self._reply = ReplyBytes(target_id(target), build, lacking(features), slots, features.tallies)
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -62,6 +68,7 @@ class HostLink(Component):
                 "stalls": In(32),
                 "saturations": In(32),
                 "reset": Out(1),
+                **(_STANDALONE | {"slot": Out(range(slots))} if slots else {}),
             }
             | ({"tally_index": Out(INDEX_BITS), "tally": In(TALLY_BITS)} if self._tallies else {})
         )
@@ -74,7 +81,7 @@ class HostLink(Component):
         m = Module()
         m.submodules.receiver = receiver = self._receiver
         m.submodules.walker = walker = FrameWalker()
-        m.submodules.dispatcher = dispatcher = Dispatcher()
+        m.submodules.dispatcher = dispatcher = Dispatcher(self._slots)
         m.submodules.order = order = RequestOrder()
         m.submodules.words = words = self._words
         m.submodules.loaded = loaded = LoadedCRC()
@@ -144,4 +151,8 @@ class HostLink(Component):
             reply.errors.eq(errors),
             reply.image.eq(loaded.value),
         ]
+        if self._slots:
+            give(self, dispatcher, "chosen", "slot")
+            give(reply, self, "flash")
+            m.d.comb += [self.loaded.eq(loaded.value), dispatcher.addressed.eq(receiver.length == CHECK + 1)]
         return m

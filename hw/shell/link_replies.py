@@ -7,7 +7,18 @@ from amaranth.lib.wiring import In, Out
 from fdht.hw.component import Component
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.technology import RegisteredMemory
-from fdht.spec.protocol import CHECK, MAX_PAYLOAD, REFUSED, TALLIES, VERSION, Request, Status, result_bytes
+from fdht.spec.protocol import (
+    CHECK,
+    MAX_PAYLOAD,
+    REFUSED,
+    SLOTS_BIT,
+    STATUS_BYTES,
+    TALLIES,
+    VERSION,
+    Request,
+    Status,
+    result_bytes,
+)
 from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 from fdht.spec.target import Target
 
@@ -91,6 +102,9 @@ def _select(m: Module, index: Value, a: Value, b: Value, c: Value, d: Value) -> 
     return second
 
 
+FLASH_BITS = 16
+"""Of what STATUS reports of the flash: the last slot and what became of it, and the watchdog's firings."""
+
 _REPORTED = {
     "busy": In(1),
     "last": In(4),
@@ -110,7 +124,8 @@ class StatusBytes(Component):
     Args:
         target_id: that of the target, see fdht.spec.protocol.target_id.
         build: 32 bits that identify the bitstream.
-        unusual: how the engine differs from most, see fdht.spec.protocol.unusual.
+        lacking: what the engine was built without, see fdht.spec.protocol.lacking.
+        slots: of the flash from which the engine can load itself; 0: it cannot.
 
     Members:
         index (In): of a byte.
@@ -118,13 +133,15 @@ class StatusBytes(Component):
         o (Out): the byte `index` of 5 cycles before, or, if not `active` 2 cycles before, 0.
         reason, busy, last, errors, collision, cycles, stalls, saturations, image (In): what is reported; the CRC of the
             image is `image`.
+        flash (In): what is reported of the flash; only with `slots`.
 
     Costs: as above; a byte per 5 cycles.
     """
 
-    def __init__(self, target_id: int, build: int, unusual: int = 0):
+    def __init__(self, target_id: int, build: int, lacking: int = 0, slots: int = 0):
         self._identity = Const(target_id, 32), Const(build, 32)
-        self._unusual = Const(unusual, 7)
+        self._lacking = Const(lacking | slots << SLOTS_BIT - 1, 7)
+        self._slots = slots
         super().__init__(
             {
                 "index": In(5),
@@ -132,6 +149,7 @@ class StatusBytes(Component):
                 "o": Out(8),
                 "reason": In(3),
                 **_REPORTED,
+                **({"flash": In(FLASH_BITS)} if slots else {}),
             }
         )
 
@@ -144,9 +162,11 @@ class StatusBytes(Component):
 
         counts = [byte_of(count) for count in (self.cycles, self.stalls, self.saturations)]
         identity, image = Cat(*self._identity), byte_of(self.image)
-        misc = Cat(self.reason, self.busy, self.last, self.errors, self.collision, self._unusual, Const(VERSION, 8))
+        misc = Cat(self.reason, self.busy, self.last, self.errors, self.collision, self._lacking, Const(VERSION, 8))
         other = Signal(8, reset_less=True)  # not a count of the engine's
         constant = Mux(index[4], identity.word_select(index[:3], 8), misc.word_select(index[:2], 8))
+        if self._slots:
+            image = Mux(index[2], self.flash.word_select(index[:1], 8) & ~index[1].replicate(8), image)
         m.d.sync += other.eq(Mux(index[3:5].all(), image, constant))
         place = index[2:4] & (self.active & ~index[4]).replicate(2)
         m.d.comb += self.o.eq(_select(m, place, other & self.active.replicate(8), *counts))
@@ -159,7 +179,8 @@ class ReplyBytes(Component):
     Args:
         target_id: that of the target, see fdht.spec.protocol.target_id.
         build: 32 bits that identify the bitstream.
-        unusual: how the engine differs from most, see fdht.spec.protocol.unusual.
+        lacking: what the engine was built without, see fdht.spec.protocol.lacking.
+        slots: of the flash from which the engine can load itself; 0: it cannot.
 
     Members:
         kind (In): of the request in work. reason (In): why it was refused, or 0.
@@ -172,13 +193,15 @@ class ReplyBytes(Component):
         granted (Out): pulse: the header of a reply to a request that was not refused is taken.
         length (In), tally_index (Out), tally (In): with `tallies`: of the request's frame, see FrameReceiver; the
             number of a tally, and the tally, up to 4 cycles later.
-        busy, last, errors, collision, cycles, stalls, saturations, image (In): see StatusBytes.
+        busy, last, errors, collision, cycles, stalls, saturations, image, flash (In): see StatusBytes.
 
     Costs: latency 5 from `index` to `o`; 0 from `frame` and `result`; a byte per 5 cycles.
     """
 
-    def __init__(self, target_id: int, build: int, unusual: int = 0, tallies: bool = False):
-        self._status, self._tallies = StatusBytes(target_id, build, unusual), tallies
+    def __init__(self, target_id: int, build: int, lacking: int = 0, slots: int = 0, tallies: bool = False):
+        self._status = StatusBytes(target_id, build, lacking, slots)
+        self._reported = [*_REPORTED, *(["flash"] if slots else [])]
+        self._slots, self._tallies = slots, tallies
         super().__init__(
             {
                 "kind": In(3),
@@ -194,6 +217,7 @@ class ReplyBytes(Component):
                 "ended": Out(1),
                 "granted": Out(1),
                 **_REPORTED,
+                **({"flash": In(FLASH_BITS)} if slots else {}),
             }
             | ({"length": In(8), "tally_index": Out(INDEX_BITS), "tally": In(TALLY_BITS)} if tallies else {})
         )
@@ -201,7 +225,7 @@ class ReplyBytes(Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.status = status = self._status
-        for name in ("reason", *_REPORTED):
+        for name in ("reason", *self._reported):
             m.d.comb += getattr(status, name).eq(getattr(self, name))
         index, refused = self.index, self.reason.any()
         reading = (self.kind == Request.READ) & ~refused
@@ -228,11 +252,11 @@ class ReplyBytes(Component):
         with m.If(reading):
             m.d.comb += self.ended.eq(~self.more | beyond)
         with m.Elif(self.kind[1:] == Request.STATUS >> 1):  # or IDENTIFY
-            assert Status.SIZE == 0b11100
-            m.d.comb += self.ended.eq(index[2:5].all())
+            assert Status.SIZE == 0b11100 and Status.STANDALONE_SIZE == 0b100000
+            m.d.comb += self.ended.eq(index[5] if self._slots else index[2:5].all())
             if self._tallies:
                 with m.If(self._asked):
-                    m.d.comb += self.ended.eq(index == Status.SIZE + TALLIES * TALLY_BITS // 8)
+                    m.d.comb += self.ended.eq(index == STATUS_BYTES + TALLIES * TALLY_BITS // 8)
         with m.Else():
             m.d.comb += self.ended.eq(index[0])
         return m
@@ -241,7 +265,8 @@ class ReplyBytes(Component):
     def _beyond_status(self) -> Value:
         """Whether byte `index` of the reply is one of a tally."""
         index = self.index
-        behind = (index[5:].any() | index[2:5].all()) & ~index[4:].all()  # and before MAX_PAYLOAD, nor the header
+        assert STATUS_BYTES == 1 << 5
+        behind = index[5:].any() & ~index[4:].all()  # and before MAX_PAYLOAD, nor the header
         return behind & self._asked
 
     @property
@@ -255,7 +280,7 @@ class ReplyBytes(Component):
         for k in range(INDEX_BITS // 8):
             with m.If(self.replying & self.load & (index == k)):
                 m.d.sync += first.word_select(k, 8).eq(self.frame)
-        words_before = Status.SIZE * 8 // TALLY_BITS
+        words_before = STATUS_BYTES * 8 // TALLY_BITS
         m.d.comb += self.tally_index.eq(first + index[2:] - words_before)
         m.d.sync += found.eq(self.tally.word_select(index[:2], 8))
         return found & (self.replying & self._beyond_status).replicate(8)

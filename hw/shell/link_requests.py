@@ -201,6 +201,9 @@ class LoadedCRC(Component):
 class Dispatcher(Component):
     """Carries out one request after the other: checks the frame, decides, has its words moved, and has it answered.
 
+    Args:
+        slots: of the flash from which the engine can load itself; 0: it cannot.
+
     Members:
         valid (In), take (Out), data (In): a frame, see FrameReceiver.
         idle, checking, opening, replying, closing, ending (Out): where the frame or its reply is, see FrameWalker.
@@ -217,12 +220,16 @@ class Dispatcher(Component):
         rewind, forget (Out): see ResultBuffer.
         reset (Out): the engine is to be reset: a pulse, also after power-up. anew (Out): the same, but not after
             power-up, and a cycle earlier.
+        addressed (In): a RESET in work names a slot. chosen (Out): pulse, behind the reply to it. slot (Out): its
+            number. The three only with `slots`.
 
     Costs: latency from the end of a frame's check 7 to `gather` of its first byte, 5 to a reply, 6 to that to READ and
-    RESET; 3 cycles per byte that is gathered, 2 more per word that the engine takes at once.
+    RESET, 9 to that to a RESET with a slot; 3 cycles per byte that is gathered, 2 more per word that the engine takes
+    at once.
     """
 
-    def __init__(self):
+    def __init__(self, slots: int = 0):
+        self._slots = slots
         flags_in = ("valid", "done", "sent", "match", "repeated", "following", "busy")
         words_in = ("misfit", "complete", "whole", "moved", "tired")
         phases = ("idle", "checking", "opening", "replying", "closing", "ending")
@@ -237,6 +244,7 @@ class Dispatcher(Component):
                 "forget": Out(1),
                 "anew": Out(1),
                 "reset": Out(1, init=1),
+                **({"addressed": In(1), "chosen": Out(1), "slot": Out(range(slots))} if slots else {}),
             }
         )
 
@@ -244,6 +252,7 @@ class Dispatcher(Component):
         m = Module()
         kind, reason = Signal(3, reset_less=True), Signal(3, reset_less=True)
         numbered, for_run = Signal(reset_less=True), kind[2]
+        choosing = Signal()
         m.d.comb += [self.kind.eq(kind), self.reason.eq(reason), self.numbered.eq(numbered)]
         m.d.sync += self.reset.eq(self.anew)
 
@@ -295,8 +304,23 @@ class Dispatcher(Component):
                 with m.Elif(kind == Request.RESET):
                     m.d.comb += self.anew.eq(1)
                     reply()
+                    if self._slots:
+                        m.d.comb += self.restart.eq(1)
+                        with m.If(self.addressed):
+                            m.next = "SLOT"
                 with m.Elif(self.misfit):
                     reply(Reason.LENGTH)
+            if self._slots:
+                number = Signal.like(self.slot, reset_less=True)
+                m.d.comb += self.slot.eq(number)
+                for state, following in (("SLOT", "SLOT-FETCH"), ("SLOT-FETCH", "SLOT-LATCH")):
+                    with m.State(state):
+                        m.d.comb += self.acting.eq(1)
+                        m.next = following
+                with m.State("SLOT-LATCH"):
+                    m.d.comb += self.acting.eq(1)
+                    m.d.sync += [number.eq(self.data), choosing.eq(1)]
+                    reply()
             with m.State("FETCH"):
                 m.d.comb += self.acting.eq(1)
                 m.next = "WORD"
@@ -335,4 +359,7 @@ class Dispatcher(Component):
                 m.d.comb += self.ending.eq(1)
                 with m.If(self.sent):
                     m.next = "IDLE"
+                    if self._slots:
+                        m.d.comb += self.chosen.eq(choosing)
+                        m.d.sync += choosing.eq(0)
         return m

@@ -1,15 +1,17 @@
 """The engine behind its host link: all of a board's design but the clock and the pads."""
 
-from amaranth.hdl import C, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal, Value
+from amaranth.hdl import C, Cat, ClockDomain, ClockSignal, Const, DomainRenamer, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component, delay
 from fdht.hw.engine.accelerator import Accelerator
 from fdht.hw.engine.loader import InputPacker
+from fdht.hw.shell.flash_loader import FlashLoader
 from fdht.hw.shell.link import HostLink
 from fdht.hw.shell.spi import SPIPeripheral
 from fdht.hw.shell.uart import UARTReceiver, UARTTransmitter
+from fdht.spec.flash import FlashPlan, header
 from fdht.spec.protocol import FLAG
 from fdht.spec.target import Target
 
@@ -39,6 +41,12 @@ class StreamBuffer(Component):
         return m
 
 
+def flash_pins(plan: FlashPlan) -> dict[str, wiring.Member]:
+    """Members of a design that loads itself from a flash."""
+    pins = {"flash_clock": Out(1), "flash_select": Out(1), "flash_copi": Out(1), "flash_cipo": In(1)}
+    return {**pins, "first": In(range(plan.slots))}
+
+
 class LinkedEngine(Component):
     """The engine behind its host link, bytes in and out.
 
@@ -47,18 +55,23 @@ class LinkedEngine(Component):
     Args:
         target: of the engine.
         build: 32 bits that identify the bitstream.
+        flash: from which it loads itself; None: a host loads it.
 
     Members:
         rx (In), tx (Out): bytes from and to the host. lost (In): pulse: a byte was lost on its way here.
+        flash_clock, flash_select, flash_copi (Out), flash_cipo (In): the flash's pins; first (In): the slot to load
+            after power-up, see fdht.hw.shell.flash_loader; only with `flash`.
 
     Costs: those of engine and link.
     """
 
-    def __init__(self, target: Target, build: int = 0):
+    def __init__(self, target: Target, build: int = 0, flash: FlashPlan | None = None):
         self._target = target
         self._engine = Accelerator(target)
-        self._link = HostLink(target, build)
-        super().__init__({"rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)), "lost": In(1)})
+        self._flash = flash
+        self._link = HostLink(target, build, slots=flash.slots if flash else 0)
+        pins = {"rx": In(stream.Signature(8)), "tx": Out(stream.Signature(8)), "lost": In(1)}
+        super().__init__({**pins, **(flash_pins(flash) if flash else {})})
 
     @property
     def multipliers(self) -> int:
@@ -74,11 +87,15 @@ class LinkedEngine(Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.link = link = self._link
-        engine = self._engine
-        wiring.connect(m, wiring.flipped(self.rx), link.rx)
-        wiring.connect(m, wiring.flipped(self.tx), link.tx)
-        m.d.comb += link.lost.eq(self.lost)
+        link, engine = self._link, self._engine
+        image = link.image
+        if self._flash is None:
+            m.submodules.link = link
+            wiring.connect(m, wiring.flipped(self.rx), link.rx)
+            wiring.connect(m, wiring.flipped(self.tx), link.tx)
+            m.d.comb += link.lost.eq(self.lost)
+        else:
+            image = self._alone(m, self._flash)
         # The link resets the engine at the very start too. One register, not logic, drives so many flip-flops.
         m.domains += ClockDomain("engine", local=True)
         packer = InputPacker(self._target)
@@ -91,7 +108,7 @@ class LinkedEngine(Component):
         wiring.connect(m, link.x, packer.i)
         waiting: Value = C(0, 1)  # a word that has left the engine
         for name, source, sink in (
-            ("image", link.image, engine.image),
+            ("image", image, engine.image),
             ("x", packer.o, engine.x),
             ("state", link.state, engine.state),
             ("out", engine.out, link.out),
@@ -113,6 +130,53 @@ class LinkedEngine(Component):
             m.d.comb += [engine.tally_index.eq(link.tally_index), link.tally.eq(engine.tally)]
         return m
 
+    def _alone(self, m: Module, plan: FlashPlan):
+        """The link behind a block that plays slots of the flash into it; the image words that go on."""
+        link = self._link
+        m.submodules.flash = flash = FlashLoader(header(self._target), plan)
+        m.domains += ClockDomain("link", local=True)
+        m.submodules.link = DomainRenamer("link")(link)
+        reset = Signal(init=1)
+        m.d.sync += reset.eq(flash.reset)
+        m.d.comb += [ClockSignal("link").eq(ClockSignal("sync")), ResetSignal("link").eq(reset)]
+
+        loading = flash.loading
+        m.d.comb += [
+            self.flash_clock.eq(flash.clock),
+            self.flash_select.eq(flash.select),
+            self.flash_copi.eq(flash.copi),
+            flash.cipo.eq(self.flash_cipo),
+            flash.first.eq(self.first),
+            link.rx.valid.eq(Mux(loading, flash.sent.valid, self.rx.valid)),
+            link.rx.payload.eq(Mux(loading, flash.sent.payload, self.rx.payload)),
+            self.rx.ready.eq(loading | link.rx.ready),
+            link.lost.eq(self.lost & ~loading),
+            self.tx.valid.eq(link.tx.valid & ~loading),
+            self.tx.payload.eq(link.tx.payload),
+            link.tx.ready.eq(self.tx.ready | loading),
+            flash.reply.valid.eq(link.tx.valid & loading),
+            flash.reply.payload.eq(link.tx.payload),
+            flash.request.eq(link.chosen),
+            flash.slot.eq(link.slot),
+            flash.image.eq(link.loaded),
+            flash.running.eq(link.busy),
+            flash.moved.eq(
+                (link.x.valid & link.x.ready)
+                | (link.state.valid & link.state.ready)
+                | (link.out.valid & link.out.ready)
+            ),
+            link.flash.eq(
+                Cat(flash.state, Const(0, 2), flash.loaded_slot, Const(0, 4 - len(flash.loaded_slot)), flash.firings)
+            ),
+        ]
+        through = stream.Signature(16).create(path=("image_through",))
+        m.d.comb += [
+            through.payload.eq(link.image.payload),
+            through.valid.eq(link.image.valid & ~flash.trial),
+            link.image.ready.eq(through.ready | flash.trial),
+        ]
+        return through
+
 
 class System(Component):
     """Engine and host link on a serial port and, if wanted, an SPI port.
@@ -124,20 +188,23 @@ class System(Component):
         divisor: clock cycles per bit of the serial port.
         build: 32 bits that identify the bitstream.
         spi: there is an SPI port.
+        flash: from which it loads itself; None: a host loads it.
 
     Members:
         rx (In), tx (Out): the serial line.
         spi_clock, spi_select, spi_copi (In), spi_cipo (Out): the SPI port's pins, see fdht.hw.shell.spi; only with
             `spi`.
+        flash_clock, flash_select, flash_copi, flash_cipo, first: as those of LinkedEngine; only with `flash`.
 
     Costs: those of the engine and its link (`engine`), and logic for the ports.
     """
 
-    def __init__(self, target: Target, divisor: int, build: int = 0, spi: bool = False):
-        self._divisor, self._spi = divisor, spi
-        self.engine = LinkedEngine(target, build)
+    def __init__(self, target: Target, divisor: int, build: int = 0, spi: bool = False, flash: FlashPlan | None = None):
+        self._divisor, self._spi, self._flash = divisor, spi, flash
+        self.engine = LinkedEngine(target, build, flash)
         pins = {"spi_clock": In(1), "spi_select": In(1), "spi_copi": In(1), "spi_cipo": Out(1)}
-        super().__init__({"rx": In(1), "tx": Out(1), **(pins if spi else {})})
+        alone = flash_pins(flash) if flash else {}
+        super().__init__({"rx": In(1), "tx": Out(1), **(pins if spi else {}), **alone})
 
     def elaborate(self, platform):
         m = Module()
@@ -145,6 +212,10 @@ class System(Component):
         m.submodules.receiver = receiver = UARTReceiver(self._divisor)
         m.submodules.transmitter = transmitter = UARTTransmitter(self._divisor)
         m.d.comb += [receiver.pin.eq(self.rx), self.tx.eq(transmitter.pin), engine.lost.eq(receiver.overrun)]
+        if self._flash is not None:
+            for name, member in flash_pins(self._flash).items():
+                here, there = getattr(self, name), getattr(engine, name)
+                m.d.comb += there.eq(here) if member.flow is In else here.eq(there)
         received, sent = receiver.bytes, transmitter.bytes
         if not self._spi:
             wiring.connect(m, received, engine.rx)

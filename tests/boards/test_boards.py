@@ -1,8 +1,10 @@
 """The catalogue, and what each board's design is made of."""
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 from textwrap import indent
+from types import SimpleNamespace
 
 import pytest
 from amaranth._unused import MustUse
@@ -19,7 +21,8 @@ from fdht.hw.engine.array import ProcessingElement
 from fdht.hw.shell.uart import divisor
 from fdht.spec.costs import Resources
 from fdht.spec.errors import SpecError
-from fdht.spec.target import TARGETS, Technology
+from fdht.spec.flash import STRIDE
+from fdht.spec.target import MOST_SLOTS, TARGETS, Standalone, Technology
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -98,6 +101,44 @@ def test_a_board_has_a_clock_and_a_serial_port(name):
     netlist = plan.files["top.il"]
     netlist = netlist if isinstance(netlist, str) else netlist.decode()
     assert any(cell in netlist for cell in ("SB_PLL40_PAD", "EHXPLLL", "rPLL"))
+
+
+class FlashWire(Wire):
+    """The same, and what connects a flash, with nothing behind it."""
+
+    def elaborate(self, platform):
+        m, board = super().elaborate(platform), self._board
+        names = ("flash_select", "flash_clock", "flash_copi", "flash_cipo", "first")
+        system = SimpleNamespace(**{name: Signal(name=name) for name in names})
+        assert board.flash is not None
+        BoardTop(board).add_flash(m, platform, system, board.flash)
+        return m
+
+
+@pytest.mark.parametrize("name", [name for name, board in BOARDS.items() if board.flash])
+def test_a_flash_has_its_pins_and_room(name):
+    """Each pin that the flash needs, the clock as a pin or, of an ECP5, through the one cell that reaches it."""
+    board = find_board(name)
+    flash, alone = board.flash, replace(board.engine.build, standalone=Standalone(slots=MOST_SLOTS))
+    plan = replace(board, engine=replace(board.engine, build=alone)).plan
+    assert flash is not None and plan is not None and board.plan is None
+    assert plan.address(MOST_SLOTS - 1) + STRIDE <= flash.size and flash.bitstream_at < plan.address(0)
+    files = prepare(board, FlashWire(board)).files
+    texts = {file: text if isinstance(text, str) else text.decode() for file, text in files.items()}
+    (constraints,) = (text for file, text in texts.items() if file in ("top.pcf", "top.lpf"))
+    ecp5 = board.family.name == "ecp5"
+    assert ("USRMCLK" in texts["top.il"]) == ecp5
+    wanted = ("cs", "copi", "cipo", "wp", "hold", *([] if ecp5 else ["clk"]))
+    assert all(f"{flash.resource}_0__{pin}__io" in constraints for pin in wanted)
+    assert f"{flash.resource}_0__clk" not in constraints or not ecp5
+    assert flash.button is None or f"{flash.button[0]}_{flash.button[1]}__io" in constraints
+
+
+def test_an_engine_that_stands_alone_wants_a_flash():
+    board = find_board("tangnano9k")
+    build = replace(board.engine.build, standalone=Standalone())
+    with pytest.raises(SpecError, match=r"tangnano9k has no flash .*; leave build\.standalone out"):
+        _ = replace(board, engine=replace(board.engine, build=build)).plan
 
 
 def test_boards_with_their_own_target_are_named_after_it():

@@ -8,6 +8,7 @@ from textwrap import dedent
 import pytest
 
 from fdht.boards import find_board
+from fdht.boards.board import Flash
 from fdht.boards.catalogue import installed, own
 from fdht.boards.clocks import ECP5Clock, GowinClock, PinClock
 from fdht.boards.outside import board_of, board_on, check
@@ -150,6 +151,8 @@ def test_what_is_no_board(module, name, sentence):
         ({"baud": 7_000_000}, "7000000 baud cannot be made from the 24 MHz of icebreaker; choose a rate"),
         ({"baud": 1_875_000}, "1875000 baud cannot be made from .* to 1.25 %"),
         ({"platform": find_board("ulx3s-85f").platform}, "icebreaker has no resource spi 0"),
+        ({"flash": Flash("flash", 4 << 20, 2 << 20)}, "icebreaker has no resource flash 0; add one with the pins cs,"),
+        ({"flash": Flash("spi_flash_2x", 4 << 20, 2 << 20)}, "spi_flash_2x 0 of icebreaker has no pin copi; it needs"),
     ],
 )
 def test_boards_that_lack_something(changes, sentence):

@@ -13,6 +13,7 @@ from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan, share
 from fdht.compiler.sharing import sharings
 from fdht.model.presets import PRESETS
+from fdht.spec.costs import engine, logic
 from fdht.spec.errors import CapacityError, FileError, SpecError
 from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.lstm import fdht_lstm, stack
@@ -98,6 +99,13 @@ def test_what_does_not_fit_is_said():
     image = compile_bundle(bundle, on, streams=3)
     with pytest.raises(SpecError, match="a frame of stream 3; the image serves streams 0 to 2"):
         image.known([Frame(3)])
+
+
+def test_nothing_is_predicted_of_logic_that_was_not_measured():
+    on = STREAM_TARGETS["ulx3s-85f-streams"]
+    assert logic(on) is None and logic(replace(on, streams=1, gates=1)) is not None
+    predicted = engine(on)
+    assert predicted.multipliers == 128 + 8, "a multiplier for each of the gates"
 
 
 def test_every_way_to_share_serves_all_streams_once():

@@ -17,7 +17,7 @@ from fdht.spec.bundle import Bundle
 from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, stack
 from fdht.spec.protocol import TALLIES
 from fdht.spec.tallies import tallies
-from fdht.spec.target import GENERIC, USUAL, Levels, Target
+from fdht.spec.target import ALL, GENERIC, Levels, Target
 
 TARGET = Target(
     "drift",
@@ -26,7 +26,7 @@ TARGET = Target(
     bank_words=256,
     hidden=64,
     levels=Levels.each(6),
-    build=replace(GENERIC, features=replace(USUAL, tallies=True)),
+    build=replace(GENERIC, features=replace(ALL, tallies=True)),
 )
 MODELS: dict[str, tuple[LSTMSpec, ...]] = {
     "one": (fdht_lstm(40, 8, 3, (8, 6), (4, 8), 3),),

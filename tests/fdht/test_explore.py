@@ -177,12 +177,12 @@ def test_an_interrupted_search_goes_on(fdht, monkeypatch):
         return real(*arguments, **options)
 
     monkeypatch.setattr(train, "train", third_is_interrupted)
-    outcome = fdht(*EXPLORE, "--trials", 5)
+    outcome = fdht(*EXPLORE, "--trials", 8)
     assert outcome.code == 130 and "the same command goes on" in outcome.sentence
     monkeypatch.setattr(train, "train", lambda *a, **b: calls.append(a[1]) or real(*a, **b))
-    figures = fdht(*EXPLORE, "--trials", 5, "--json").figures
+    figures = fdht(*EXPLORE, "--trials", 8, "--json").figures
     states = [trial.state for trial in exploring(FOLDER).study.trials.get_trials()]
-    assert figures["finished"] == 5 and states.count(TrialState.FAIL) == 1 and len(states) == 6
+    assert figures["finished"] == 8 and states.count(TrialState.FAIL) == 1 and len(states) == 9
     assert calls[3] == calls[2] and len(set(calls)) == len(calls) - 1, "only the interrupted one begins twice"
 
 

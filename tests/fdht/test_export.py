@@ -31,7 +31,7 @@ from fdht.sim.build import convert
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.protocol import target_id
-from fdht.spec.registers import OFFSET, REGISTERS, Access, Field, Register, mask
+from fdht.spec.registers import OFFSET, REGISTERS, Access, Field, Register, mask, registers_of
 from fdht.spec.scaling import Scaling
 from fdht.spec.target import TARGETS, Technology, find_target
 from fdht.spec.task import OutputScaling, Task
@@ -211,7 +211,9 @@ def test_ip_xact_has_the_registers(exported, ip_xact):
     """Where the map has them, with what software may do and what a reset leaves."""
     (registers,) = ip_xact.memoryMaps.memoryMap[0].addressBlock
     found = {register.name: register for register in registers.register}
-    assert {name: register.addressOffset for name, register in found.items()} == OFFSET
+    assert {name: register.addressOffset for name, register in found.items()} == {
+        register.name: OFFSET[register.name] for register in registers_of(find_target(SMALL))
+    }
     assert all(register.size == 32 for register in found.values())
     accesses = {"ID": "read-only", "CONTROL": "read-write", "IMAGE": "write-only", "ERRORS": "read-write"}
     assert {name: found[name].access for name in accesses} == accesses
@@ -230,7 +232,7 @@ def test_ip_xact_has_the_registers(exported, ip_xact):
         "BUILD": description["build_id"],
     }
     kept = set()
-    for register in REGISTERS:
+    for register in registers_of(find_target(SMALL)):
         assert [field.name for field in found[register.name].field] == [field.name for field in register.fields]
         for field, read in zip(register.fields, found[register.name].field, strict=True):
             assert (read.bitOffset, read.bitWidth) == (field.low, field.width)
@@ -289,9 +291,10 @@ def test_ip_xact_groups_the_ports_into_interfaces(exported):
 
 def test_a_c_compiler_reads_the_registers_as_they_are(exported, tmp_path):
     macros = NAME.upper()
-    expected = {f"{macros}_{name}": offset for name, offset in OFFSET.items()}
+    registers = registers_of(find_target(SMALL))
+    expected = {f"{macros}_{register.name}": OFFSET[register.name] for register in registers}
     expected |= {f"{macros}_TID_{kind.name}": kind.value for kind in Result}
-    for register in REGISTERS:
+    for register in registers:
         for field in register.fields:
             if field.name != register.name:
                 expected[f"{macros}_{register.name}_{field.name}"] = mask(register.name, field.name)
@@ -376,17 +379,52 @@ int main(void)
 """
 
 
-def test_the_litex_example_connects_every_port(exported):
+def connected(exported: Path) -> set[str]:
+    """The ports that the LiteX example connects, with their direction before the name."""
     tree = ast.parse((exported / f"{NAME}_litex.py").read_text())
     (instance,) = (
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Instance"
     )
-    connected = {keyword.arg for keyword in instance.keywords}
+    return {str(keyword.arg) for keyword in instance.keywords}
+
+
+def test_the_litex_example_connects_every_port(exported):
     ports = json.loads((exported / f"{NAME}.json").read_text())["ports"]
-    assert {f"{port['direction'][0]}_{port['name']}" for port in ports} - connected == {"o_m_axis_result_tkeep"}
-    assert connected <= {f"{port['direction'][0]}_{port['name']}" for port in ports}
+    assert {f"{port['direction'][0]}_{port['name']}" for port in ports} - connected(exported) == {
+        "o_m_axis_result_tkeep"
+    }
+    assert connected(exported) <= {f"{port['direction'][0]}_{port['name']}" for port in ports}
+
+
+def test_a_block_of_several_streams(tmp_path):
+    """Says whose frames and results are: in its ports, registers, headers, catalogues, and for LiteX."""
+    target = replace(find_target(SMALL), name="several", columns=2, rows=4, streams=6, gates=2)
+    spec = fdht_lstm(16, 4, 0, (3, 2, 2, 2), (2, 2, 2, 2), 2)
+    bundle = random_bundle(np.random.default_rng(3), spec, plan(spec, target))
+    image = compile_bundle(bundle, target, streams=3)
+    assert image.apart == 2
+    image.save(tmp_path / "several.image")
+    (tmp_path / "several.json").write_bytes(target.to_file())
+    folder = tmp_path / "ip"
+    arguments = ("-t", str(tmp_path / "several.json"), "--technology", "generic", "-o", str(folder))
+    assert main(["export", "--axi", *arguments, "--image", str(tmp_path / "several.image")]) == 0
+    description, ports = json.loads((folder / f"{NAME}.json").read_text()), declared(folder)
+    own = {"s_axis_x_tid": 3, "s_axis_x_tuser": 3, "m_axis_result_tdest": 3}
+    assert own == {name: width for name, (_, width) in ports.items() if name in own}
+    assert {f"{way[0]}_{name}" for name, (way, _) in ports.items()} == connected(folder) | {"o_m_axis_result_tkeep"}
+    assert set(description["registers"]) == set(OFFSET)
+    assert description["image"]["streams"] == {"count": 3, "apart": 2, "register": 3 | mask("STREAMS", "APART")}
+    tree = etree.parse(str(folder / f"{NAME}.component.xml"))
+    mapped = tree.xpath("//x:physicalPort/x:name/text()", namespaces={"x": NAMESPACE})
+    assert set(own) <= set(mapped)
+    assert set(OFFSET) == set(tree.xpath("//x:register/x:name/text()", namespaces={"x": NAMESPACE}))
+    header, of_image = ((folder / file).read_text() for file in (f"{NAME}.h", f"{NAME}_image.h"))
+    macros = NAME.upper()
+    assert f"#define {macros}_STREAMS {OFFSET['STREAMS']:#x}u" in header
+    assert f"#define {macros}_TUSER_CLOSES 4u" in header
+    assert f"#define {macros}_MODEL_STREAMS {3 | mask('STREAMS', 'APART'):#x}u" in of_image
 
 
 def test_primitives_are_those_asked_for(fdht, tmp_path):

@@ -1,10 +1,17 @@
 """`fdht program`: what it says when there is nothing to load, or nothing that loads."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fdht.boards import find_board
+from fdht.boards.board import Flash
+from fdht.compiler.image import compile_bundle
+from fdht.spec.bundle import Bundle
+from fdht.spec.errors import SpecError
+from fdht.spec.flash import STRIDE, slot_bytes
+from fdht.spec.target import Standalone, Target
 from fdht.workflow.programming import LOADER
 
 BOARD = find_board("icebreaker")
@@ -13,7 +20,7 @@ BOARD = find_board("icebreaker")
 def loader(folder: Path, code: int) -> None:
     folder.mkdir()
     file = folder / LOADER
-    file.write_text(f"#!/bin/sh\necho no cable >&2\nexit {code}\n")
+    file.write_text(f'#!/bin/sh\necho "$@" >> {folder.parent}/calls\necho no cable >&2\nexit {code}\n')
     file.chmod(0o755)
 
 
@@ -48,3 +55,78 @@ def test_a_bitstream_is_loaded(fdht, bitstream, tmp_path, monkeypatch):
     outcome = fdht("program", "-b", BOARD.name, "--bitstream", bitstream)
     assert outcome.code == 1 and "(no cable); look at cable and power" in outcome.sentence
     assert f"loading {BOARD.name}" in outcome.err
+
+
+@pytest.fixture
+def digits_file(digits, tmp_path) -> tuple[Bundle, Path]:
+    """Digits, and in a file."""
+    path = tmp_path / "digits.bundle"
+    digits.save(path)
+    return digits, path
+
+
+@pytest.fixture
+def alone(tmp_path) -> tuple[Target, Path]:
+    """The board's engine, but that it loads itself; and in a file."""
+    engine = BOARD.engine
+    target = replace(engine, name="alone", build=replace(engine.build, standalone=Standalone(slots=2)))
+    path = tmp_path / "alone.json"
+    path.write_bytes(target.to_file())
+    return target, path
+
+
+def test_bitstream_and_images_go_into_the_flash(fdht, digits_file, alone, tmp_path, monkeypatch):
+    """Each where the gateware looks for it; in a file, and by one call of the loader each."""
+    (target, path), bitstream = alone, tmp_path / "some.bin"
+    bitstream.write_bytes(b"bitstream" * 1000)
+    bundle, held = digits_file
+    slot, flash = slot_bytes(compile_bundle(bundle, target).stream().astype("<u2").tobytes(), target), BOARD.flash
+    assert flash is not None
+    place, flashed = flash.slots_at, ("program", "-b", BOARD.name, "-t", path, "--flash", "--bitstream", bitstream)
+    outcome = fdht(*flashed, held, held, "--output", tmp_path / "flash.bin", "--json")
+    assert outcome.code == 0
+    content = (tmp_path / "flash.bin").read_bytes()
+    assert content.startswith(bitstream.read_bytes() + b"\xff")
+    assert content[place:] == slot + b"\xff" * (STRIDE - len(slot)) + slot
+    rows = outcome.figures["slots"]
+    assert [(row["slot"], row["address"], row["bytes"]) for row in rows] == [
+        (0, place, len(slot)), (1, place + STRIDE, len(slot))
+    ]  # fmt: skip
+    assert 1 < rows[0]["load_ms"] < 200 and outcome.figures["commands"] == []
+
+    loader(tmp_path / "bin", 0)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    assert fdht(*flashed, held).code == 0
+    assert fdht(*flashed, "--images-only", "--slot", 1, held).code == 0
+    calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
+    common, data = ["-b", BOARD.loader, "--write-flash"], ["--file-type", "bin", "--offset"]
+    assert [call[:-1] for call in calls] == [
+        common,
+        [*common, *data, str(place)],
+        [*common, *data, str(place + STRIDE)],
+    ]
+    assert calls[0][-1] == str(bitstream)
+
+
+def test_what_does_not_fit_a_flash_is_refused_before_anything_is_written(
+    fdht, digits_file, alone, tmp_path, monkeypatch
+):
+    (_, path), (_, held), bitstream = alone, digits_file, tmp_path / "some.bin"
+    bitstream.write_bytes(bytes(3 << 20))
+    loader(tmp_path / "bin", 0)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
+    own, flash = ("program", "-b", BOARD.name), ("-t", path, "--flash")
+    for arguments, sentence in (
+        ((*own, held), "say --flash"),
+        ((*own, "--flash", "--bitstream", bitstream), "the slots of icebreaker begin after 2,097,152"),
+        ((*own, "--flash", "--images-only", held), "does not load itself; build one that does"),
+        ((*own, *flash, "--images-only"), "nothing to write; name bundles"),
+        ((*own, *flash, "--images-only", held, held, held), "3 bundles from slot 0 on, and alone has slots 0 to 1"),
+        ((*own, *flash, "--images-only", "--slot", 2, held), "1 bundles from slot 2 on"),
+        (("program", "-b", "tangnano9k", "--flash"), "nothing is known of a flash on tangnano9k"),
+    ):
+        outcome = fdht(*arguments)
+        assert outcome.code == 1 and sentence in outcome.sentence, outcome.err
+    assert not (tmp_path / "calls").exists()
+    with pytest.raises(SpecError, match="begin at multiples of 0x200000"):
+        Flash("spi_flash", size=16 << 20, slots_at=1 << 20)

@@ -1,17 +1,18 @@
 """`fdht fit`: engines for one model, that run it, and that stay within what was routed."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
-from fdht.boards import baseline, find_board, fullness
+from fdht.boards import baseline, closed, find_board, fullness
 from fdht.boards.catalogue import BOARDS
 from fdht.compiler.image import compile_bundle
 from fdht.compiler.planner import candidates
 from fdht.explore.space import engine_for
+from fdht.spec import costs
 from fdht.spec.errors import CapacityError, Resource
-from fdht.spec.target import find_target
+from fdht.spec.target import GENERIC, find_target
 from fdht.workflow import sizing
 from tests.fdht.tiny import TINY
 
@@ -26,7 +27,18 @@ def test_the_fullest_build_that_met_its_clock_is_the_limit():
     builds = [baseline.load(board) for board in BOARDS.values() if board.family.name == "gowin"]
     assert fullness.routed("gowin")["luts"] == max(builds[0]["luts"] / 8640, builds[1]["luts"] / 20736)
     assert fullness.routed("ice40")["block_rams"] == 1 and 0.6 < fullness.routed("ecp5")["ffs"] < 0.7
-    assert fullness.routed("nobody's") == {} and fullness.limits(find_board("icebreaker"))["luts"] == 3714
+    assert fullness.routed("nobody's") == {} and fullness.on_board(find_board("icebreaker")).limits["luts"] == 3714
+
+
+def test_an_engine_that_was_routed_is_within_the_limits(monkeypatch):
+    """Also where predictions are off: its own is the limit then."""
+    board = find_board("tangnano9k")
+    own = fullness.on_board(board).logic(board.engine)
+    monkeypatch.setattr(fullness, "routed", lambda family: {"luts": 0.1, "ffs": 1.0})
+    limits = fullness.on_board(board).limits
+    assert limits["luts"] == own["luts"] > 0.1 * 8640 and limits["ffs"] == 6480 > own["ffs"]
+    other = replace(board, engine=replace(board.engine, name="other", rows=8))
+    assert fullness.on_board(other).limits["luts"] == 864
 
 
 def test_a_build_that_missed_its_clock_is_no_limit(monkeypatch):
@@ -37,7 +49,7 @@ def test_a_build_that_missed_its_clock_is_no_limit(monkeypatch):
 def test_smallest_and_fastest_run_the_model(fdht, tmp_path):
     found = fdht("fit", TINY.name, "--board", "icebreaker", "--json", "--take", "mine.json").figures
     own, smallest, fastest = found["engines"]
-    assert [each["engine"] for each in found["engines"]] == [sizing.OWN, sizing.SMALLEST, sizing.FASTEST]
+    assert [each["engine"] for each in found["engines"]] == ["the board's own", sizing.SMALLEST, sizing.FASTEST]
     assert fastest["cycles_per_step"] <= own["cycles_per_step"] <= smallest["cycles_per_step"]
     for kind in ("luts", "ffs", "multipliers", "block_rams"):
         assert smallest[kind] < own[kind], kind
@@ -54,7 +66,43 @@ def test_a_bundle_keeps_its_order_and_its_widths(fdht, bundle_file, small_bundle
     image = compile_bundle(small_bundle, target)
     assert found["taken_engine"] == sizing.FASTEST and target.factor_width == 16
     assert image.cycles(9) - image.cycles(8) == fastest["cycles_per_step"]
-    assert fastest["luts"] is None  # nothing is known of such engines
+    assert 0 < fastest["luts"] <= found["limits"]["luts"] and 0 < fastest["ffs"] <= found["limits"]["ffs"]
+
+
+def test_what_fits_a_part_with_closed_tools(fdht):
+    """Cycles, multipliers and block RAMs, within what is prudent; nothing of what is not known."""
+    found = fdht("fit", TINY.name, "--part", "xc7a35t", "--json", "--take", "mine.json").figures
+    own, smallest, fastest = found["engines"]
+    assert (found["board"], found["part"], found["clock_mhz"], found["routed"]) == (None, "XC7A35T", None, {})
+    assert found["limits"]["block_rams"] == 75 and own["target"] == "xc7a35t" and own["engine"] == "the part's own"
+    for each in found["engines"]:
+        assert each["luts"] is None and each["ffs"] is None and each["steps_per_s"] is None
+        assert 0 < each["multipliers"] <= 67 and 0 < each["block_rams"] <= 75
+    assert smallest["block_rams"] < own["block_rams"] and fastest["cycles_per_step"] <= smallest["cycles_per_step"]
+    target = find_target("mine.json")
+    assert target.build == GENERIC and candidates(TINY.spec, target)[0].cycles == smallest["cycles_per_step"]
+    assert asdict(costs.engine(target, costs.Inferred.XC7))["block_rams"] == smallest["block_rams"]
+    shown = fdht("fit", TINY.name, "--part", "XC7A35T").out
+    assert "tiny on the XC7A35T; multipliers and block RAMs are predicted" in shown
+
+
+def test_nothing_fits_a_part(fdht, monkeypatch):
+    monkeypatch.setattr(closed, "PRUDENT", {"block_rams": 0.05})
+    sentence = fdht("fit", TINY.name, "--part", "xc7a35t").sentence
+    assert "block RAMs of the XC7A35T, of which 5 % are given away at most: " in sentence
+    assert "no engine on xc7a35t runs tiny" in sentence
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "say where: either --board or --part"),
+        (("-b", "icebreaker", "--part", "xc7a35t"), "say where: either --board or --part"),
+        (("--part", "arty"), "there is no part 'arty'; known: xc7a35t, xc7a100t, xc7z020, 5ceba4; of parts with open"),
+    ],
+)
+def test_where_must_be_said(fdht, options, sentence):
+    assert sentence in " ".join(fdht("fit", TINY.name, *options).err.split())
 
 
 def test_none_fits(fdht, monkeypatch):
@@ -85,25 +133,25 @@ def test_a_bundle_of_other_widths(fdht, bundle_file):
     assert found["engines"][0]["lacks"] == "factors of 16 bits" and found["engines"][0]["cycles_per_step"] is None
 
 
-def test_explore_proposes_nothing_that_was_not_routed(monkeypatch):
+def test_explore_proposes_nothing_that_was_not_routed():
     board = find_board("icebreaker")
     assert engine_for(board, 4, 1, 16, 16).rows == 4
-    monkeypatch.setattr(fullness, "routed", lambda family: {"luts": 0.6})
-    with pytest.raises(CapacityError, match="LUTs of the iCE40UP5K on icebreaker, of which 60 % were routed") as raised:
-        engine_for(board, 4, 1, 16, 16)
+    with pytest.raises(CapacityError, match="LUTs of the iCE40UP5K on icebreaker, of which 70 % were routed") as raised:
+        engine_for(board, 4, 2, 16, 12)
     assert raised.value.resource is Resource.CELLS
     assert engine_for(board, 8, 1, 16, 12) is board.engine  # which is built, whatever is predicted
 
 
 def test_engines_are_compared_by_what_is_known_of_all(monkeypatch):
-    """Two columns on iCE40 take LUTs of which nothing is known: that must not make them small."""
-    monkeypatch.setattr(sizing, "COLUMNS", (1, 2))
+    """Three columns on iCE40 take LUTs of which nothing is known: that must not make them small."""
+    monkeypatch.setattr(sizing, "COLUMNS", (1, 3))
     model = sizing.find_model(TINY.name, None)
-    assert {columns for _, columns in sizing.Search(model, find_board("icebreaker")).arrays()} == {1}
-    assert {columns for _, columns in sizing.Search(model, find_board("tangnano9k")).arrays()} == {1, 2}
+    ice40, gowin = (fullness.on_board(find_board(name)) for name in ("icebreaker", "tangnano9k"))
+    assert {columns for _, columns in sizing.Search(model, ice40).arrays()} == {1}
+    assert {columns for _, columns in sizing.Search(model, gowin).arrays()} == {1, 3}
 
 
 def test_a_board_of_an_unknown_part():
     """Nothing is refused where nothing is known."""
     board = replace(find_board("icebreaker"), part=("--up9k",))
-    assert fullness.limits(board) == {} and engine_for(board, 4, 1, 16, 16).rows == 4
+    assert fullness.on_board(board).limits == {} and engine_for(board, 4, 1, 16, 16).rows == 4

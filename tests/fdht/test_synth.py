@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from fdht.boards import BOARDS, baseline, find_board
+from fdht.boards import BOARDS, baseline, closed, find_board
+from fdht.boards.parts import CLOSED
+from fdht.boards.synthesis import Netlist
+from fdht.hw.component import ask
+from fdht.spec.costs import Resources
+from fdht.spec.protocol import target_id
+from fdht.spec.target import PART_TARGETS
 from fdht.workflow import bitstream
 
 BOARD = find_board("icebreaker")
@@ -51,7 +57,10 @@ def build(monkeypatch, tmp_path):
 def test_boards_are_listed(fdht):
     outcome = fdht("synth", "--list")
     assert outcome.code == 0 and all(name in outcome.out for name in BOARDS)
-    assert [row["board"] for row in fdht("synth", "--list", "--json").figures] == list(BOARDS)
+    rows = fdht("synth", "--list", "--json").figures
+    assert [row["board"] for row in rows if row["board"]] == list(BOARDS)
+    assert [row["part"] for row in rows if row["board"] is None] == list(CLOSED) == list(PART_TARGETS)
+    assert all(part in outcome.out for part in CLOSED)
 
 
 def test_a_slower_clock_is_a_build_of_its_own(fdht, build, monkeypatch):
@@ -109,6 +118,59 @@ def test_an_installed_copy_records_no_baseline(fdht, build, tmp_path, monkeypatc
     monkeypatch.setattr(bitstream, "synthesise", lambda *_, **__: pytest.fail("built"))
     outcome = fdht(*accept)
     assert outcome.code == 1 and "this is an installed copy" in outcome.sentence
+
+
+def test_a_part_with_closed_tools(fdht, monkeypatch):
+    """What the block takes, beside what is predicted; Yosys is planted."""
+    engine = PART_TARGETS["xc7a35t"]
+    given = []
+
+    def measure(part, verilog, top):
+        given.append((part, verilog, top))
+        return Netlist(Resources(65, 73), 9000, 12000)
+
+    monkeypatch.setattr(bitstream, "convert", lambda block, name, assertions: f"{name} of {ask(block).target.name}")
+    monkeypatch.setattr(closed, "measure", measure)
+    outcome = fdht("synth", "--part", "xc7a35t", "--netlist", "--json")
+    assert given == [(CLOSED["xc7a35t"], "fdht_axi of xc7a35t", "fdht_axi")]
+    assert outcome.figures | {"yosys": "1"} == {
+        "board": None,
+        "target": "xc7a35t",
+        "target_id": target_id(engine),
+        "luts": 9000,
+        "ffs": 12000,
+        "multipliers": 65,
+        "block_rams": 73,
+        "sprams": 0,
+        "predicted": {"multipliers": 65, "block_rams": 71, "sprams": 0},
+        "part": "XC7A35T",
+        "available": {"luts": 20800, "ffs": 41600, "multipliers": 90, "block_rams": 100, "sprams": 0},
+        "yosys": "1",
+    }
+    shown = fdht("synth", "--part", "XC7A100T", "--target", "tangnano9k", "--netlist").out
+    assert "tangnano9k on the XC7A100T" in shown and "predicted" in shown and "270" in shown
+    monkeypatch.setattr(closed, "measure", lambda *_: Netlist(Resources(65, 71), 20801, 12000))
+    assert "LUTs of the XC7A35T, by Yosys: 20801 needed" in fdht("synth", "--part", "xc7a35t", "--netlist").sentence
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (("--part", "xc7a35t"), 2, "add --netlist for what the block takes of it; fdht export --axi --target xc7a35t"),
+        (("--part", "xc7a35t", "--board", BOARD.name), 2, "--board and --part exclude each other"),
+        (("--part", "xc7a15t", "--netlist"), 1, "no part 'xc7a15t'; known: xc7a35t, xc7a100t, xc7z020, 5ceba4;"),
+        (
+            ("--part", "xc7a35t", "-t", "ulx3s-85f", "--netlist"),
+            1,
+            "129 needed, 90 available; ulx3s-85f fits with rows",
+        ),
+        (("--part", "xc7a35t", "-t", "xc7a15t", "--netlist"), 1, "known: icebreaker, ulx3s-85f"),
+        (("--part", "xc7a35t", "--seed", "1", "--netlist"), 2, "--netlist leaves no build"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_part(fdht, options, code, sentence):
+    outcome = fdht("synth", *options)
+    assert outcome.code == code and sentence in " ".join(outcome.err.split())
 
 
 @pytest.mark.parametrize("options", [(), ("--board", BOARD.name, "--check", "--accept")])

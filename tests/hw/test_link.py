@@ -22,6 +22,7 @@ from fdht.spec.protocol import (
     REFUSED,
     RESULT_BYTES,
     SLOT_BYTES,
+    STATUS_BYTES,
     TALLIES,
     VERSION,
     OutputKind,
@@ -36,7 +37,7 @@ from fdht.spec.protocol import (
     target_id,
     word_bytes,
 )
-from fdht.spec.target import GENERIC, USUAL, Target
+from fdht.spec.target import ALL, GENERIC, Target
 
 TARGET = Target("stub", rows=2, columns=2)
 PATIENCE = 128
@@ -281,15 +282,14 @@ def test_the_check_is_of_what_was_loaded_last():
 
 def test_tallies_from_one_on():
     """Asked for with a number; a status without one stays as it is, in between and while a run is under way."""
-    target = Target("stub", rows=2, columns=2, build=replace(GENERIC, features=replace(USUAL, tallies=True)))
+    target = Target("stub", rows=2, columns=2, build=replace(GENERIC, features=replace(ALL, tallies=True)))
 
     async def scenario(ctx, host, engine):
-        assert Status.parse(await host.identify()).features.tallies
         await host.do(Request.START, start_payload(1))
         for first in (0, 5, 0x7E7D, 48, 0xFFFF):
             data = await host.do(Request.STATUS, first.to_bytes(2, "little"), number=3)
             assert Status.parse(data) == await host.status()
-            counts = [int.from_bytes(data[at : at + 4], "little") for at in range(Status.SIZE, len(data), 4)]
+            counts = [int.from_bytes(data[at : at + 4], "little") for at in range(STATUS_BYTES, len(data), 4)]
             assert counts == [tally(first + k & 0xFFFF) for k in range(TALLIES)]
         await host.do(Request.STATUS, number=4)
 

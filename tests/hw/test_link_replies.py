@@ -15,8 +15,8 @@ from fdht.spec.protocol import (
     Reason,
     Request,
     Status,
+    lacking,
     result_bytes,
-    unusual,
 )
 from fdht.spec.target import Features, Target
 
@@ -49,7 +49,7 @@ def report(ctx, dut, **others: int) -> None:
 def test_what_status_reports_is_there_five_cycles_later():
     """In any order of its bytes."""
     has = Features(collision=False)
-    dut = StatusBytes(TARGET_ID, BUILD, unusual(has))
+    dut = StatusBytes(TARGET_ID, BUILD, lacking(has))
 
     async def bench(ctx):
         report(ctx, dut, reason=Reason.WAIT)

@@ -6,13 +6,19 @@ import pytest
 from amaranth.sim import Simulator
 
 from fdht.hw.shell.axi import LargestLogit
-from fdht.hw.shell.packets import PacketGate, RegisterSlice
+from fdht.hw.shell.packets import PacketGate, RegisterSlice, StreamGate
+from fdht.spec.rounds import Frame
+from fdht.spec.target import Target
 
 PAUSES = (0.0, 0.5)
 
 
-def drive(dut, given: list, into: float, out: float, take, **constants: int) -> list:
-    """Offers payloads with random pauses, and returns what `take` makes of each that comes out."""
+def drive(dut, given: list, into: float, out: float, take, watch=None, **constants: int) -> list:
+    """Offers payloads with random pauses, and returns what `take` makes of each that comes out.
+
+    Args:
+        watch: looks on.
+    """
     draw, seen = random.Random(5), []
 
     async def source(ctx):
@@ -38,6 +44,8 @@ def drive(dut, given: list, into: float, out: float, take, **constants: int) -> 
     sim.add_clock(1e-6)
     sim.add_testbench(source)
     sim.add_testbench(sink, background=True)
+    if watch is not None:
+        sim.add_testbench(watch, background=True)
     sim.run()
     return seen
 
@@ -97,6 +105,52 @@ def test_every_packet_gets_its_length(lanes, into):
         mine = seen[per * k : per * (k + 1)]
         assert [word for *beat, _ in mine for word in beat][:length] == words
         assert any(faulty for *_, faulty in mine) != right
+
+
+@pytest.mark.parametrize("into", PAUSES)
+@pytest.mark.parametrize("count, apart", [(0, 0), (5, 0), (3, 1), (8, 0)])
+def test_every_frame_says_whose_it_is(count, apart, into):
+    """Frames of any length and any stream: those of streams that there are have a beat in front, others are dropped."""
+    draw, length, lanes = random.Random(count), 7, 2
+    target = Target("streams", 2, lanes, input_lanes=lanes, streams=8, gates=2)
+    dut, given, expected = StreamGate(target, 8), [], []
+    for _ in range(80):
+        size = length if draw.random() < 0.4 else draw.randrange(2 * length + 1)
+        words, stream, flags = [draw.randrange(1, 256) for _ in range(size)], draw.randrange(8), draw.randrange(8)
+        beats = [words[k : k + lanes] for k in range(0, size, lanes)]
+        beats += [[]] if not beats or draw.random() < 0.1 else []
+        beats = [[], *beats] if draw.random() < 0.1 else beats
+        for k, beat in enumerate(beats):
+            others = {"stream": stream, "flags": flags if k == 0 else draw.randrange(8)}
+            words_here = {"words": beat + [0] * (lanes - len(beat)), "keep": (1 << len(beat)) - 1}
+            given.append({**words_here, **others, "last": int(k == len(beats) - 1)})
+        if not count or stream < count:
+            head = Frame(stream * (1 + apart), *(bool(flags >> bit & 1) for bit in range(3))).word
+            right = size == length and bool(beats[-1])
+            expected.append((head, stream, words[:length] + [0] * (length - size), right))
+    wrong, unknown = [], []
+
+    async def watch(ctx):
+        while True:
+            _, _, *pulses, stream = await ctx.tick().sample(dut.short | dut.long, dut.unknown, dut.stream)
+            wrong.extend([stream] if pulses[0] else [])
+            unknown.extend([1] if pulses[1] else [])
+
+    def take(payload):
+        return [*(int(word) for word in payload.words), bool(payload.faulty)]
+
+    constants = {"open": 1, "length": length, "count": count, "apart": apart}
+    seen = drive(dut, given, into, 0.3, take, watch, **constants)
+    per = -(-length // lanes) + bool(count)
+    assert len(seen) == per * len(expected) and len(unknown) == 80 - len(expected)
+    for k, (head, _, words, right) in enumerate(expected):
+        mine = seen[per * k : per * (k + 1)]
+        if count:
+            assert mine[0][0] == head and not mine[0][-1]
+        mine = mine[bool(count) :]
+        assert [word for *beat, _ in mine for word in beat][:length] == words
+        assert any(faulty for *_, faulty in mine) != right
+    assert not count or set(wrong) == {stream for _, stream, _, right in expected if not right}
 
 
 @pytest.mark.parametrize("values", [[3], [-5, -5], [1, 7, 7, 2], [-9, -3, -3, -8], [0, 0, -1], list(range(-8, 8))])

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import zlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cocotb
@@ -27,12 +28,12 @@ from cocotbext.axi import (
 from fdht.compiler.image import Image
 from fdht.hw.shell.axi import Result
 from fdht.spec.protocol import target_id, word_bytes
-from fdht.spec.registers import BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, REGISTERS, Access, mask
+from fdht.spec.registers import BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, Access, mask, registers_of
+from fdht.spec.rounds import Frame
 
 WORK = Path(os.environ["FDHT_AXI"])
 SEED = int(os.environ["FDHT_AXI_SEED"])
 PERIOD = 10
-READABLE = [register for register in REGISTERS if register.readable]
 CHUNK = 32
 """Accesses that are under way at once."""
 
@@ -48,6 +49,7 @@ class Block:
         self.image = Image.load(WORK / "model.image")
         self.case = dict(np.load(WORK / "case.npz"))
         self.target = self.image.target
+        self.registers = registers_of(self.target)
         reset = {"reset": dut.aresetn, "reset_active_level": False}
         self.bus = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, **reset)
         self.x = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_x"), dut.aclk, **reset)
@@ -107,6 +109,20 @@ class Block:
         assert await self.is_loaded()
         await self.write("FRAME_WORDS", self.image.inputs)
         await self.write("STATE_WORDS", 2 * self.image.hidden * self.image.layers)
+        if self.image.streams:
+            apart = mask("STREAMS", "APART") if self.image.apart > 1 else 0
+            await self.write("STREAMS", self.image.streams | apart)
+
+    async def send_frame(self, frame: Frame, words: np.ndarray, cut: int = 0) -> None:
+        """Sends a frame of a stream, with so many words more (or fewer)."""
+        words = words if self.image.order is None else words[self.image.order]
+        words = np.resize(words, len(words) + cut).astype(f"<u{word_bytes(self.target.input_width)}")
+        flags = frame.begins | frame.ends << 1 | frame.closes << 2
+        data = words.tobytes()
+        # The flags are those of the first beat; whatever the others say.
+        later = [SEED & 7] * max(len(data) - len(self.dut.s_axis_x_tkeep), 0)
+        users = [flags] * (len(data) - len(later)) + later
+        await self.x.send(AxiStreamFrame(data, tid=frame.stream, tuser=users))
 
     async def send(self, clip: np.ndarray, cut: dict[int, int] | None = None) -> None:
         """Sends a clip, a packet per frame; `cut` has words more (or fewer) for some of the frames."""
@@ -125,10 +141,16 @@ class Block:
         await self.write("STEPS", steps)
         await self.write("CONTROL", mask("CONTROL", "START", *options))
 
-    async def packet(self) -> tuple[list[tuple[Result, int]], list[int]]:
-        """The next packet: kind and value of each beat, and each beat's tuser."""
+    async def packet(self, of: int | None = None) -> tuple[list[tuple[Result, int]], list[int]]:
+        """The next packet: kind and value of each beat, and each beat's tuser.
+
+        Args:
+            of: the stream that it must be of.
+        """
         frame = await with_timeout(self.results.recv(compact=False), LIMIT, "ns")
         assert all(frame.tkeep)
+        if self.target.streams > 1:
+            assert set(frame.tdest) == {of or 0}
         values = np.frombuffer(bytes(frame.tdata), dtype="<i4").tolist()
         return list(zip(map(Result, frame.tid[::4]), values, strict=True)), frame.tuser[::4]
 
@@ -197,17 +219,17 @@ async def registers(dut) -> None:
         assert await block.read(register) == value
         await block.write(register, 0, AxiResp.SLVERR)
         assert await block.read(register) == value
-    beyond = BYTES * len(REGISTERS)
+    beyond = BYTES * len(block.registers)
     assert (await block.bus.read(beyond, BYTES)).resp == AxiResp.SLVERR
     assert (await block.bus.write(beyond, bytes(BYTES))).resp == AxiResp.SLVERR
-    for register in REGISTERS:
+    for register in block.registers:
         readable = any(field.access is not Access.PUSH for field in register.fields)
         response = (await block.bus.read(OFFSET[register.name], BYTES)).resp
         assert response == (AxiResp.OKAY if readable else AxiResp.SLVERR), register.name
     crc = await block.read("IMAGE_CRC")
     assert (await block.bus.write(OFFSET["IMAGE"], b"\x01")).resp == AxiResp.SLVERR
     assert await block.read("IMAGE_CRC") == crc, "half a word was loaded"
-    for register in REGISTERS:
+    for register in block.registers:
         kept = sum(field.mask for field in register.fields if field.access is Access.WRITE)
         if kept and register.name != "CONTROL":
             await block.write(register.name, ~0 & 0xFFFF_FFFF)
@@ -229,10 +251,12 @@ async def clips(dut) -> None:
         for number in order:
             await block.send(block.case["clips"][number])
 
+    readable = [register.name for register in block.registers if register.readable]
+
     async def look() -> None:
         """Reads registers all the time, several at once."""
         while True:
-            names = [draw.choice(READABLE).name for _ in range(draw.randrange(1, 5))]
+            names = [draw.choice(readable) for _ in range(draw.randrange(1, 5))]
             for reading in [cocotb.start_soon(block.read(name)) for name in names]:
                 await reading
 
@@ -547,4 +571,171 @@ async def a_hung_engine(dut) -> None:
         await block.expect(0)
         await block.idle()
     assert ever, "none of these images hung"
+    await block.finish()
+
+
+@dataclass
+class Arrivals:
+    """What `streams.json` says: frames of several streams in the order in which they come, and what is sent after each.
+
+    Attributes:
+        frames: whose they are, and their words.
+        packets: of each frame, kind and value of the beats of its packet; none if nothing is sent.
+        rounds: that the frames are taken in.
+    """
+
+    frames: list[tuple[Frame, np.ndarray]]
+    packets: list[list[tuple[Result, int]]]
+    rounds: int
+
+    @staticmethod
+    def read() -> "Arrivals":
+        said = json.loads((WORK / "streams.json").read_text())
+        frames = [(Frame.of(word), np.array(x)) for word, x in zip(said["frames"], said["x"], strict=True)]
+        packets = [[(Result(kind), value) for kind, value in packet] for packet in said["packets"]]
+        return Arrivals(frames, packets, said["rounds"])
+
+    @property
+    def sent(self) -> list[tuple[int, list[tuple[Result, int]]]]:
+        """Packets by the streams that they are of."""
+        return [(frame.stream, packet) for (frame, _), packet in zip(self.frames, self.packets, strict=True) if packet]
+
+
+def _options() -> tuple[str, ...]:
+    """Of the runs of the streams' tests."""
+    return tuple(json.loads((WORK / "streams.json").read_text())["options"])
+
+
+@cocotb.test()
+async def streams(dut) -> None:
+    """Frames of several streams, which begin and end as they like, with random pauses on every channel: in one run of
+    all rounds; in runs that follow each other, of as many rounds as divide them, and of one.
+    """
+    block, arrivals, draw = await Block.start(dut, pauses=False), Arrivals.read(), random.Random(SEED)
+    block.pause()
+    lengths = [arrivals.rounds, 1, next(n for n in (2, 3, 5, 7, arrivals.rounds) if arrivals.rounds % n == 0)]
+    await block.write("IRQ_ENABLE", mask("IRQ_ENABLE", "PACKET"))
+
+    async def feed() -> None:
+        for frame, words in arrivals.frames:
+            await block.send_frame(frame, words)
+            if draw.random() < 0.3:
+                await ClockCycles(dut.aclk, draw.randrange(1, 500))
+
+    for steps in lengths:
+        await block.write("CONTROL", mask("CONTROL", "RESET"))  # all streams are at their beginnings
+        before = await block.read("RUNS")
+        await block.write("STEPS", steps)
+        await block.write("CONTROL", mask("CONTROL", "AUTO", *_options()))
+        feeding = cocotb.start_soon(feed())
+        for stream, expected in arrivals.sent:
+            beats, faulty = await block.packet(stream)
+            assert beats == expected and not any(faulty)
+        await feeding
+        await block.idle()
+        assert int(dut.interrupt.value)
+        await block.write("IRQ_STATUS", mask("IRQ_STATUS", "PACKET"))
+        await ClockCycles(dut.aclk, 2)
+        assert not int(dut.interrupt.value)
+        assert await block.read("RUNS") - before == arrivals.rounds // steps
+        result, (stream, last) = await block.read("RESULT"), arrivals.sent[-1]
+        number = last[-1][1]
+        assert result >> 24 == stream and bool(result & mask("RESULT", "VALID")) == (number >= 0)
+        assert number < 0 or result & mask("RESULT", "CLASS") == number
+    assert await block.read("ERRORS") == await block.read("STREAM_FAULTS") == 0
+    assert await block.read("CYCLES") and block.rules.waits["s_axis_x_t"] and block.rules.waits["m_axis_result_t"]
+    await block.finish()
+
+
+@cocotb.test()
+async def served_on_and_on(dut) -> None:
+    """A run that is longer than anybody waits: what was sent comes, at the latest with the next round's frames. RESET
+    ends it, and after it all streams begin anew.
+    """
+    block, arrivals = await Block.start(dut, pauses=False), Arrivals.read()
+    await block.write("STEPS", 0xFFFF)
+    for _ in range(2):
+        await block.write("CONTROL", mask("CONTROL", "AUTO", *_options()))
+        for frame, words in arrivals.frames:
+            await block.send_frame(frame, words)
+        for stream, expected in arrivals.sent:
+            if block.results.empty() and block.x.empty():
+                await ClockCycles(dut.aclk, 3000)
+                if block.results.empty():  # of the last round
+                    break
+            beats, _ = await block.packet(stream)
+            assert beats == expected
+        assert not await block.read("RUNS") and await block.read("STATUS") & mask("STATUS", "BUSY")
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+        await block.idle()
+        assert block.results.empty()
+    await block.finish()
+
+
+@cocotb.test()
+async def strangers(dut) -> None:
+    """Frames of streams that there are not, and of a wrong length: the first are dropped, the others mark their stream;
+    what is of the other streams is as ever.
+    """
+    block, arrivals, draw = await Block.start(dut, pauses=False), Arrivals.read(), random.Random(SEED)
+    block.pause()
+    count, most = block.image.streams, (1 << len(dut.s_axis_x_tid)) - 1
+    victim, inputs = arrivals.sent[0][0], block.image.inputs
+    first = next(k for k, (frame, _) in enumerate(arrivals.frames) if frame.stream == victim)
+    for cut, error in ((-1, "FRAME_SHORT"), (1, "FRAME_LONG"), (1 - inputs, "FRAME_SHORT"), (inputs, "FRAME_LONG")):
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+        await block.write("STEPS", arrivals.rounds)
+        await block.write("CONTROL", mask("CONTROL", "AUTO", *_options()))
+        for number, (frame, words) in enumerate(arrivals.frames):
+            if count <= most and draw.random() < 0.3:
+                stranger = replace(frame, stream=draw.randrange(count, most + 1))
+                await block.send_frame(stranger, words, draw.choice((0, -1, 1, 3 * inputs)))
+            await block.send_frame(frame, words, cut if number == first else 0)
+        for stream, expected in arrivals.sent:
+            beats, faulty = await block.packet(stream)
+            assert all(faulty) if stream == victim else not any(faulty)
+            assert beats == expected or (stream == victim and cut < 0)
+        await block.idle()
+        assert await block.read("STREAM_FAULTS") == 1 << victim
+        errors = await block.read("ERRORS")
+        assert errors & ~mask("ERRORS", "STREAM_UNKNOWN") == mask("ERRORS", error)
+        assert bool(errors & mask("ERRORS", "STREAM_UNKNOWN")) == (count <= most)
+        await block.write("ERRORS", errors)
+        await block.write("STREAM_FAULTS", 1 << victim)
+        assert await block.read("ERRORS") == await block.read("STREAM_FAULTS") == 0
+    await block.finish()
+
+
+@cocotb.test()
+async def stream_resets(dut) -> None:
+    """RESET at any time among the frames of streams: the packet under way ends, and all is right again."""
+    block, arrivals, draw = await Block.start(dut, pauses=False), Arrivals.read(), random.Random(SEED)
+    block.pause()
+    await block.write("STEPS", arrivals.rounds)
+    for turn in range(int(block.case["resets"])):
+        await block.write("CONTROL", mask("CONTROL", "AUTO", *_options()))
+        for frame, words in arrivals.frames:
+            await block.send_frame(frame, words)
+        if turn % 2:
+            await ClockCycles(dut.aclk, draw.randrange(1, 2 * block.image.cycles(arrivals.rounds)))
+            await block.write("CONTROL", mask("CONTROL", "RESET"))  # and not AUTO any more
+            block.x.clear()  # what the source has not begun
+            await block.x.wait()
+            await block.idle()
+            for stream, expected in arrivals.sent:
+                if block.results.empty():
+                    break
+                frame = await block.results.recv(compact=False)
+                values = np.frombuffer(bytes(frame.tdata), dtype="<i4").tolist()
+                beats = list(zip(map(Result, frame.tid[::4]), values, strict=True))
+                cut = frame.tuser[-1] and beats[-1] == (Result.CLASS, -1)
+                assert set(frame.tdest) == {stream} and (beats == expected or (cut and block.results.empty()))
+            await block.write("CONTROL", mask("CONTROL", "RESET"))  # of a frame that came meanwhile
+            continue
+        for stream, expected in arrivals.sent:
+            beats, faulty = await block.packet(stream)
+            assert beats == expected and not any(faulty)
+        await block.idle()
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+    assert await block.read("ERRORS") == 0
     await block.finish()

@@ -18,6 +18,9 @@ CHANNELS = {
 }
 """Every channel's prefix and what it carries."""
 
+OF_STREAMS = {"s_axis_x_t": ("id", "user"), "m_axis_result_t": ("dest",)}
+"""What they carry as well where an engine has several streams."""
+
 OURS = ("s_axi_b", "s_axi_r", "m_axis_result_t")
 """Channels on which the block drives valid."""
 
@@ -55,7 +58,10 @@ class Rules:
 
     def __init__(self, dut):
         self.dut = dut
-        self._channels = {prefix: Channel(dut, prefix, carried) for prefix, carried in CHANNELS.items()}
+        several = OF_STREAMS if hasattr(dut, "s_axis_x_tid") else {}
+        self._channels = {
+            prefix: Channel(dut, prefix, (*carried, *several.get(prefix, ()))) for prefix, carried in CHANNELS.items()
+        }
         cocotb.start_soon(self._watch())
 
     @property

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,9 +38,13 @@ TARGETS = {
         Target("compact", 4, 1, factor_width=8, pipeline=COMPACT, single_port=True, input_width=12, bank_words=256,
                factor_words=1024, result_words=256, bias_words=256, hidden=32, program_words=512,
                levels=Levels.each(8)),
+        Target("streams", 2, 4, factor_width=8, input_lanes=4, bank_words=256, factor_words=1024, result_words=256,
+               bias_words=256, hidden=64, program_words=1024, levels=Levels.each(8), streams=8, gates=2),
     )
 }  # fmt: skip
-"""Eight-bit pixels, four at once, and twelve-bit words one by one in an engine without buffers around it."""
+"""Eight-bit pixels, four at once, and twelve-bit words one by one in an engine without buffers around it; and an engine
+of several streams.
+"""
 
 CLIPS, STEPS, BUILD_ID = 4, 3, 0x600D
 
@@ -113,8 +118,15 @@ def run(
 ) -> dict:
     """Runs a test of axi_bench on a target; returns its report."""
     made = case(name, task)
-    made.image.save(tmp_path / "model.image")
-    np.savez(tmp_path / "case.npz", **made.arrays, **counts)
+    return run_on(tmp_path, TARGETS[name], made.image, test, simulator, **made.arrays, **counts)
+
+
+def run_on(
+    tmp_path: Path, target: Target, image: Image, test: str, simulator: Simulator | None = None, **arrays: Any
+) -> dict:
+    """Runs a test of axi_bench with an image; returns its report."""
+    image.save(tmp_path / "model.image")
+    np.savez(tmp_path / "case.npz", **arrays)
     here = Path(__file__).resolve()
     variables = {
         "FDHT_AXI": str(tmp_path),
@@ -122,7 +134,7 @@ def run(
         "COCOTB_TEST_FILTER": rf"\.{test}$",
         "PYTHONPATH": os.pathsep.join((str(here.parents[2]), str(here.parent))),
     }
-    run_module(simulator or built(TARGETS[name]), "axi_bench", tmp_path, variables)
+    run_module(simulator or built(target), "axi_bench", tmp_path, variables)
     assert get_results(tmp_path / RESULTS) == (1, 0), (tmp_path / LOG).read_text()[-6000:]
     report = tmp_path / "report.json"
     return json.loads(report.read_text()) if report.exists() else {}
@@ -156,6 +168,19 @@ def test_a_head_after_every_step(tmp_path, test):
 def test_a_head_after_the_last_step_frame_by_frame(tmp_path):
     """A run of one step, whose states are kept, has its class after every frame, whatever the task."""
     run(tmp_path, "wide", "frame_by_frame")
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "registers",
+        "wrong_lengths",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("clips", "states", "resets")),
+    ],
+)
+def test_one_sequence_where_several_streams_might_be(tmp_path, test):
+    """An image of one sequence finds the block as it is elsewhere."""
+    run(tmp_path, "streams", test, runs=CLIPS, resets=2)
 
 
 @pytest.mark.slow

@@ -14,9 +14,9 @@ from fdht.spec.instructions import Segment, array_instruction
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.rounds import Frame
-from fdht.spec.target import GENERIC, USUAL, Levels, Target
+from fdht.spec.target import ALL, GENERIC, Levels, Target
 
-COUNTING = replace(GENERIC, features=replace(USUAL, tallies=True))
+COUNTING = replace(GENERIC, features=replace(ALL, tallies=True))
 ALONE = Target("alone", 4, 2, pipeline=COMPACT, bank_words=256, hidden=64, levels=Levels.each(6), build=COUNTING)
 SEVERAL = replace(ALONE, name="several", columns=4, pipeline=PIPELINED, program_words=1024, streams=5, gates=2)
 SEED = 20261129

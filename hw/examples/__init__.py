@@ -1,0 +1,1 @@
+"""Designs that begin at a sensor's pins and end in a class: docs/wiring.md."""
