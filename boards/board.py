@@ -195,6 +195,7 @@ class Board:
         spi_mhz: fastest clock of the SPI port (resource `spi` 0), no faster than `sync`; None without one.
         said: the options that name it and its engine on a command line; "" if `--board` and its name do.
         other_engine: whether it has another engine than the board comes with; see fdht.boards.fitting.
+        other_clock: whether it has a slower clock than the board comes with; see fdht.boards.slower.
     """
 
     name: str
@@ -211,6 +212,7 @@ class Board:
     flash: Flash | None = None
     said: str = ""
     other_engine: bool = False
+    other_clock: bool = False
 
     @property
     def options(self) -> str:
@@ -219,8 +221,9 @@ class Board:
 
     @property
     def design(self) -> str:
-        """What a build of it is called: as the board, or, with another engine, as both."""
-        return f"{self.name}-{self.engine.name}" if self.other_engine else self.name
+        """What a build of it is called: as the board, and as what it has that is not the board's own."""
+        engine = f"-{self.engine.name}" if self.other_engine else ""
+        return self.name + engine + (f"-{self.clock_mhz:g}MHz" if self.other_clock else "")
 
     @property
     def technology(self) -> Technology:

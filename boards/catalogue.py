@@ -6,9 +6,10 @@ from fdht.boards import ecpix5, icebreaker, orangecrab, tangnano9k, tangnano20k,
 from fdht.boards.board import Board
 from fdht.boards.fitting import engine_on
 from fdht.boards.outside import WANTED, board_of
+from fdht.boards.slower import at_clock
 from fdht.spec.errors import SpecError
 from fdht.spec.named import named
-from fdht.spec.target import find_target
+from fdht.spec.target import Target, find_target
 
 BOARDS: dict[str, Board] = {
     board.name: board
@@ -52,20 +53,28 @@ def own(name: str) -> None:
     _OWN[name] = board
 
 
-def find_board(name: str, target: str | None = None) -> Board:
+def find_board(name: str, target: str | None = None, clock_mhz: float | None = None) -> Board:
     """A board by name; one of one's own by `module:name`, once `own` was told.
 
     Args:
         target: name or file of another engine that it is to have than its own.
+        clock_mhz: of a slower clock than its own.
 
     Raises:
         SpecError: no such board; names those there are. Or one of somebody's own that `own` was not told, or one of an
-            installed package that is none. No such target.
+            installed package that is none. No such target, or no such clock.
         FileError: no target in the file.
         CapacityError: the board's part does not hold the engine.
     """
     board = _found(name)
-    return board if target is None else engine_on(board, find_target(target), target)
+    if target is not None:
+        board = engine_on(board, find_target(target), target)
+    return board if clock_mhz is None else at_clock(board, clock_mhz)
+
+
+def boards_with(engine: Target) -> list[Board]:
+    """Boards of this package that come with an engine."""
+    return [board for board in BOARDS.values() if board.engine == engine]
 
 
 def _found(name: str) -> Board:

@@ -1,8 +1,12 @@
-"""The system clock from a part's PLL, and the reset that waits for it."""
+"""The system clock from a part's PLL, divided or not, and the reset that waits for it."""
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
 
-from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
 
@@ -31,18 +35,60 @@ def _domain(m: Module, clock: Signal, locked: Signal | Const) -> None:
     m.d.comb += ResetSignal("sync").eq(reset)
 
 
+@dataclass(frozen=True)
+class Divided:
+    """A counter behind a clock.
+
+    Attributes:
+        by: what it divides by, at least 2. mhz: of the divided clock; no tool derives a constraint behind a counter.
+    """
+
+    by: int
+    mhz: float
+
+
 class Clock(Elaboratable):
     """Drives clock and reset of the domain `sync`, which the top of the design defines.
 
     Args:
         resource: name of the board's clock.
+        divided: whether `sync` has the clock that the board or the PLL gives, or a slower one.
     """
 
-    def __init__(self, resource: str):
-        self.resource = resource
+    def __init__(self, resource: str, divided: Divided | None = None):
+        self.resource, self._divided = resource, divided
 
     @abstractmethod
     def elaborate(self, platform) -> Module: ...
+
+    @abstractmethod
+    def rates(self, input_mhz: Fraction) -> "Iterator[Rate]":
+        """What a clock like this can be before it is divided, within the maker's limits.
+
+        Args:
+            input_mhz: of the board's clock.
+        """
+        ...
+
+    def _drive(self, m: Module, platform, clock: Signal, locked: Signal | Const) -> None:
+        """Drives `sync` with a clock, divided or not."""
+        if self._divided is not None:
+            by = self._divided.by
+            m.domains += ClockDomain("undivided", reset_less=True, local=True)
+            count, slow = Signal(range(by)), Signal(name="divided_clock", attrs={"keep": 1})
+            m.d.comb += ClockSignal("undivided").eq(clock)
+            m.d.undivided += [count.eq(Mux(count == by - 1, 0, count + 1)), slow.eq(count < by // 2)]
+            platform.add_clock_constraint(slow, self._divided.mhz * 1e6)
+            clock = slow
+        _domain(m, clock, locked)
+
+
+Rate = tuple[Fraction, Callable[..., Clock]]
+"""A frequency in MHz, and what makes a clock of it, given `divided`."""
+
+
+def _within(*checks: tuple[Fraction, tuple[float, float]]) -> bool:
+    return all(low <= value <= high for value, (low, high) in checks)
 
 
 def _check(
@@ -62,10 +108,13 @@ def _check(
 class PinClock(Clock):
     """The board's clock as it is, without a PLL."""
 
+    def rates(self, input_mhz):
+        yield input_mhz, partial(PinClock, self.resource)
+
     def elaborate(self, platform):
         m = Module()
         m.submodules.pin = pin = io.Buffer("i", platform.request(self.resource, dir="-"))
-        _domain(m, pin.i, Const(1))
+        self._drive(m, platform, pin.i, Const(1))
         return m
 
 
@@ -75,16 +124,36 @@ class ICE40Clock(Clock):
     Args:
         resource: name of the board's clock; it must be on the PLL's pin.
         divr, divf, divq, filter_range: as icepll prints them.
+        divided: see Clock.
     """
 
-    def __init__(self, resource: str, *, divr: int, divf: int, divq: int, filter_range: int):
-        super().__init__(resource)
+    PFD_MHZ, VCO_MHZ, OUTPUT_MHZ = (10, 133), (533, 1066), (16, 275)
+    """Of the phase detector, the VCO and the output, after the data sheet (FPGA-DS-02008)."""
+
+    FILTER_MHZ = (17, 26, 44, 66, 101)
+    """Up to which frequency of the phase detector each FILTER_RANGE from 1 on is for, as icepll has it."""
+
+    def __init__(
+        self, resource: str, *, divr: int, divf: int, divq: int, filter_range: int, divided: Divided | None = None
+    ):
+        super().__init__(resource, divided)
         self._parameters = {
             "p_DIVR": Const(divr, 4),
             "p_DIVF": Const(divf, 7),
             "p_DIVQ": Const(divq, 3),
             "p_FILTER_RANGE": Const(filter_range, 3),
         }
+
+    def rates(self, input_mhz):
+        for divr in range(1 << 4):
+            pfd = input_mhz / (divr + 1)
+            filter_range = 1 + sum(pfd >= bound for bound in self.FILTER_MHZ)
+            for divf in range(1 << 7):
+                for divq in range(1, 7):
+                    vco = pfd * (divf + 1)
+                    if _within((pfd, self.PFD_MHZ), (vco, self.VCO_MHZ), (vco / 2**divq, self.OUTPUT_MHZ)):
+                        settings = {"divr": divr, "divf": divf, "divq": divq, "filter_range": filter_range}
+                        yield vco / 2**divq, partial(ICE40Clock, self.resource, **settings)
 
     def elaborate(self, platform):
         m = Module()
@@ -99,7 +168,7 @@ class ICE40Clock(Clock):
             o_PLLOUTGLOBAL=clock,
             o_LOCK=locked,
         )
-        _domain(m, clock, locked)
+        self._drive(m, platform, clock, locked)
         return m
 
 
@@ -109,15 +178,26 @@ class ECP5Clock(Clock):
     Args:
         resource: name of the board's clock.
         input_mhz, output_mhz: told to the tools, which constrain the clock with them.
-        input_divider, feedback, output: dividers of the reference, the feedback and the VCO, as ecppll prints them
-            (VCO between 400 and 800 MHz).
+        input_divider, feedback, output: dividers of the reference, the feedback and the VCO, as ecppll prints them.
+        divided: see Clock.
     """
 
+    PFD_MHZ, VCO_MHZ, OUTPUT_MHZ = (10, 400), (400, 800), (10, 400)
+    """Of the phase detector, the VCO and the output, after the data sheet (FPGA-DS-02012) and ecppll."""
+
     def __init__(
-        self, resource: str, *, input_mhz: float, output_mhz: float, input_divider: int, feedback: int, output: int
+        self,
+        resource: str,
+        *,
+        input_mhz: float,
+        output_mhz: float,
+        input_divider: int,
+        feedback: int,
+        output: int,
+        divided: Divided | None = None,
     ):
-        _check(self, input_mhz, output_mhz, feedback / input_divider, output_mhz * output, 400, 800)
-        super().__init__(resource)
+        _check(self, input_mhz, output_mhz, feedback / input_divider, output_mhz * output, *self.VCO_MHZ)
+        super().__init__(resource, divided)
         self._parameters = {
             "a_FREQUENCY_PIN_CLKI": str(input_mhz),
             "a_FREQUENCY_PIN_CLKOP": str(output_mhz),
@@ -126,6 +206,27 @@ class ECP5Clock(Clock):
             "p_CLKOP_DIV": output,
             "p_CLKOP_CPHASE": output // 2 - 1,
         }
+
+    def rates(self, input_mhz):
+        for divider in range(1, 129):
+            for feedback in range(1, 81):
+                pfd = input_mhz / divider
+                made = pfd * feedback
+                output = round(sum(self.VCO_MHZ) / 2 / made)  # the VCO in the middle of its range
+                vco = made * output
+                if 2 <= output <= 128 and _within((pfd, self.PFD_MHZ), (vco, self.VCO_MHZ), (made, self.OUTPUT_MHZ)):
+                    yield (
+                        made,
+                        partial(
+                            ECP5Clock,
+                            self.resource,
+                            input_mhz=float(input_mhz),
+                            output_mhz=float(made),
+                            input_divider=divider,
+                            feedback=feedback,
+                            output=output,
+                        ),
+                    )
 
     def elaborate(self, platform):
         m = Module()
@@ -155,7 +256,7 @@ class ECP5Clock(Clock):
             o_CLKOP=clock,
             o_LOCK=locked,
         )
-        _domain(m, clock, locked)
+        self._drive(m, platform, clock, locked)
         return m
 
 
@@ -168,7 +269,14 @@ class GowinClock(Clock):
         input_divider, feedback, output: dividers of the reference, the feedback and the VCO: one more than IDIV_SEL and
             FBDIV_SEL, and ODIV_SEL, as gowin_pll prints them.
         vco_mhz: range of the part's VCO.
+        divided: see Clock.
     """
+
+    PFD_MHZ = 3, 320
+    """Of the phase detector: what every part in Apicula's gowin_pll takes."""
+
+    OUTPUTS = 2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128
+    """Dividers of the VCO that there are."""
 
     def __init__(
         self,
@@ -180,15 +288,39 @@ class GowinClock(Clock):
         feedback: int,
         output: int,
         vco_mhz: tuple[float, float],
+        divided: Divided | None = None,
     ):
         _check(self, input_mhz, output_mhz, feedback / input_divider, output_mhz * output, *vco_mhz)
-        super().__init__(resource)
+        super().__init__(resource, divided)
+        self._vco_mhz = vco_mhz
         self._parameters = {
             "p_FCLKIN": str(input_mhz),
             "p_IDIV_SEL": input_divider - 1,
             "p_FBDIV_SEL": feedback - 1,
             "p_ODIV_SEL": output,
         }
+
+    def rates(self, input_mhz):
+        for divider in range(1, 65):
+            for feedback in range(1, 65):
+                pfd = input_mhz / divider
+                made = pfd * feedback
+                for output in self.OUTPUTS:
+                    if _within((pfd, self.PFD_MHZ), (made * output, self._vco_mhz)):
+                        yield (
+                            made,
+                            partial(
+                                GowinClock,
+                                self.resource,
+                                input_mhz=float(input_mhz),
+                                output_mhz=float(made),
+                                input_divider=divider,
+                                feedback=feedback,
+                                output=output,
+                                vco_mhz=self._vco_mhz,
+                            ),
+                        )
+                        break
 
     def elaborate(self, platform):
         m = Module()
@@ -206,5 +338,5 @@ class GowinClock(Clock):
             o_CLKOUT=clock,
             o_LOCK=locked,
         )
-        _domain(m, clock, locked)
+        self._drive(m, platform, clock, locked)
         return m

@@ -66,7 +66,7 @@ def board_on(platform: Callable[[], Platform], **given: Any) -> Board:
         clock_hz = round(given["clock_mhz"] * 1e6)
     else:
         clock_hz = round(_default_clock(made, name))
-    bauds = [baud for baud in BAUDS if _can(clock_hz, baud)]
+    bauds = [baud for baud in BAUDS if can(clock_hz, baud)]
     fields = {
         "name": name,
         "family": family,
@@ -123,7 +123,8 @@ def _default_clock(platform: Any, name: str) -> float:
     return clock.frequency
 
 
-def _can(clock_hz: int, baud: int) -> bool:
+def can(clock_hz: int, baud: int) -> bool:
+    """Whether a clock makes a serial port's rate closely enough."""
     try:
         cycles = divisor(clock_hz, baud)
     except SpecError:
@@ -155,7 +156,7 @@ def check(board: Board) -> None:
         raise SpecError(
             f"{board.name} has no clock {clock.resource}; name a resource of its platform that has one"
         ) from None
-    if not _can(board.clock_hz, board.baud):
+    if not can(board.clock_hz, board.baud):
         raise SpecError(
             f"{board.baud} baud cannot be made from the {board.clock_mhz:g} MHz of {board.name}; choose a rate that "
             "divides it by 4 or more, to 1.25 %"

@@ -316,6 +316,23 @@ def instructions(step: StepMap, formats: Formats | None = None) -> StepPrograms:
     )
 
 
+def places_of(step: StepMap, programs: StepPrograms) -> tuple[str, ...]:
+    """The place of every array instruction, by the names of fdht.model.golden.Trace."""
+    bases = memory_bases(step.resolved, contractions(step))
+    firsts = sorted((factors, of) for of, (factors, _) in bases.items() if of != HEAD)
+
+    def place(instruction: ArrayInstruction) -> str:
+        if instruction.hidden:
+            return "logits"
+        (chain, stage) = max(each for each in firsts if each[0] <= instruction.read["factor"])[1]
+        of = step.chains[chain]
+        layer = f"layer {of.chain.layer} " if len(step.resolved.layers) > 1 else ""
+        last = stage + 1 == len(step.resolved.stages[chain])
+        return layer + ("" if of.chain.x else "h ") + ("z" if last else f"stage {stage}")
+
+    return tuple(place(instruction) for instruction in programs.array)
+
+
 def first_of_each(works: list[Work]) -> list[Work]:
     """The first contraction of each stage: those of its other tiles use the same weight."""
     return list({work.of: work for work in reversed(works)}.values())[::-1]

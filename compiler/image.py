@@ -1,7 +1,7 @@
 """The image: a bundle compiled for one target."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from fdht.compiler.arithmetic import macs_of
-from fdht.compiler.assembler import assemble, instructions
+from fdht.compiler.assembler import assemble, instructions, places_of
 from fdht.compiler.machine import Machine
 from fdht.compiler.mapping import StepMap
 from fdht.compiler.overlap import overlapped
@@ -26,7 +26,7 @@ from fdht.spec.fixed import Fixed
 from fdht.spec.formats import InputFormat
 from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
-from fdht.spec.record import Checked, Hex, dump
+from fdht.spec.record import Checked, Hex, Text, dump
 from fdht.spec.rounds import NOBODY, Frame, check_streams, in_turn, rounds
 from fdht.spec.scaling import Scaling
 from fdht.spec.target import Target
@@ -55,6 +55,9 @@ class Image:
         streams: sequences that it serves at the same time (see fdht.spec.rounds); 0 for one, whose frames come without
             a word in front.
         apart: from the number by which the engine knows one of them to that of the next.
+        places: the stage of each array instruction, by the names of fdht.model.golden.Trace.
+        clipping: words per step that clip at each place on the bundle's clips; empty if nobody has
+            looked (fdht.compiler.clipping).
     """
 
     target: Target
@@ -76,6 +79,8 @@ class Image:
     scaling: Scaling | None = None
     streams: int = 0
     apart: int = 1
+    places: tuple[str, ...] = ()
+    clipping: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def machine(self) -> Machine:
@@ -157,6 +162,10 @@ class Image:
             raise SpecError(f"its order is none of {self.inputs} words")
         if self.input.raw.width > self.target.input_width or (self.logits is None) != (self.classes == 0):
             raise SpecError("its formats are not those of its target and its classes")
+        if self.places and len(self.places) != len(self.machine.programs[Segment.ARRAY_PROGRAM]):
+            raise SpecError("it names the stages of more or fewer instructions than it has")
+        if not self.clipping.keys() <= set(self.places):
+            raise SpecError("it says how much a stage clips that it does not name")
         check_outputs(self.outputs, self.task, self.classes)
         if self.scaling is not None:
             self.scaling.check(self.inputs, self.input)
@@ -192,6 +201,8 @@ class _Description(Checked):
     scaling: Scaling | None
     streams: Annotated[int, Field(ge=0)] = 0
     apart: Annotated[int, Field(ge=1)] = 1
+    places: tuple[Text, ...] = ()
+    clipping: dict[Text, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = field(default_factory=dict)
 
 
 def _bytes(target: Target, segment: Segment) -> int:
@@ -296,6 +307,7 @@ def compile_bundle(
         bundle.scaling,
         step.resolved.sharing.streams,
         step.resolved.sharing.apart,
+        places_of(step, programs),
     )
 
 

@@ -6,6 +6,7 @@ compiler it shares what words mean (fdht.spec.instructions, fdht.compiler.segmen
 (fdht.compiler.schedule); the RTL is held against both.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -92,6 +93,7 @@ class Run:
         started: start and done cycle of every instruction: (unit, step, index, start, done).
         array_busy: cycles the array was fed.
         saturations: words with a lane clipped by a requantiser, and sums in the result memory with one.
+        clipped: the same by array instruction. steps: of each stream.
         memory: as it is afterwards.
     """
 
@@ -104,6 +106,8 @@ class Run:
     started: list[tuple[Segment, int, int, int, int]] = field(default_factory=list)
     array_busy: int = 0
     saturations: int = 0
+    clipped: Counter[int] = field(default_factory=Counter)
+    steps: Counter[int] = field(default_factory=Counter)
     memory: "Memory | None" = None
 
 
@@ -242,10 +246,11 @@ class Machine:
             if attended is None or (keep and sets_state(unit, instruction)):
                 continue
             if unit is Segment.ARRAY_PROGRAM:
-                self._contract(instruction, start, run, memory, events)
+                run.clipped[index] += self._contract(instruction, start, run, memory, events)
             elif unit is Segment.LOADER_PROGRAM:
                 if instruction["op"] == LoaderOp.ADMIT:
                     admitted = instruction["stream"]
+                    run.steps[admitted] += admitted in sent[step]
                 elif instruction["op"] == LoaderOp.LOAD:
                     loaded = self._load(instruction, sent[step][admitted], loaded, memory)
                 else:
@@ -257,6 +262,7 @@ class Machine:
                     lane = stream - instruction["stream"]
                     self._step(instruction, lane, start, begins, sends or (False, False), run, memory, events)
             elif instruction["op"] == GateOp.STEP:
+                run.steps[0] += instruction["top"]
                 final = step == steps - 1
                 sends = final, final or (every_h and bool(instruction["top"]))
                 self._step(instruction, 0, start, False, sends, run, memory, events)
@@ -280,7 +286,8 @@ class Machine:
             result.append((entry, frames))
         return sorted(result, key=lambda each: each[0][3])
 
-    def _contract(self, instruction: Fields, start: int, run: Run, memory: Memory, events: "_EventLists") -> None:
+    def _contract(self, instruction: Fields, start: int, run: Run, memory: Memory, events: "_EventLists") -> int:
+        """Returns how many words had a lane clipped."""
         contraction = self.contraction(instruction)
         factors = self.factors
         if instruction["hidden"]:  # of the first row; the others are dropped
@@ -301,6 +308,7 @@ class Machine:
             events.array.append((times, addresses[:, None], words))
         run.saturations += clipped
         run.array_busy += contraction.busy
+        return clipped
 
     def _load(self, instruction: Fields, frame: np.ndarray, loaded: int, memory: Memory) -> int:
         """Executes a LOAD; returns how many raw words of the frame are placed, 0 after the last."""

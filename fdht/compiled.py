@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fdht.compiler.clipping import with_clipping
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.model.converted import converted
@@ -138,8 +139,17 @@ class Accelerator:
             raise MismatchError(f"{len(differing)} differences between gateware and prediction; first: {differing[0]}")
         return result
 
-    def report(self) -> Report:
-        """Sizes, cycles, how full the memories are, and what the integers cost."""
+    def report(self, rate: float | None = None) -> Report:
+        """Sizes, cycles, how full the memories are, and what the integers cost.
+
+        Args:
+            rate: steps per second that are wanted: what they ask of the clock is then said, too.
+
+        Raises:
+            SpecError: a rate that is not above 0.
+        """
+        from fdht.boards.catalogue import boards_with
+        from fdht.compiler.effort import effort
         from fdht.compiler.explain import fill
 
         steps = self.bundle.clips.shape[1]
@@ -161,8 +171,18 @@ class Accelerator:
             **{name: round(value, 6) for name, value in self.agreement.items()},
             "clipped in calibration": sum(self.saturation.clipped.values()),
         }
-        for board in _boards(self.target):
+        for board in boards_with(self.target):
             figures[f"steps/s on {board.name} at {board.clock_mhz:g} MHz"] = round(board.clock_hz / (after - cycles))
+        if rate is not None:
+            found = effort(self.image)
+            figures |= {
+                "multiplications of the array per step": found.step.performed,
+                "memory accesses per step": found.step.accesses,
+                f"clock for {rate:g} steps/s": f"{found.clock_mhz(rate):.4g} MHz",
+            }
+            for board in boards_with(self.target):
+                duty = found.duty(rate, board.clock_mhz)
+                figures[f"duty on {board.name} at {board.clock_mhz:g} MHz"] = f"{duty:.1%}"
         return Report(figures)
 
     def save(self, path: Path | str) -> Path:
@@ -284,7 +304,7 @@ def compile(
         about={"model": name or type(model).__name__, "classes": list(class_names)},
         lengths=None if own is None else own[kept],
     )
-    image = compile_bundle(bundle, target)
+    image = with_clipping(compile_bundle(bundle, target), bundle)
     made = Accelerator(bundle, image, placed, saturation, {}, class_names, name or type(model).__name__)
     return replace(made, agreement=_agreement(made, samples[torch.from_numpy(kept)]))
 
@@ -406,12 +426,6 @@ def _parameters(bundle: Bundle) -> dict[str, int]:
         for name, count in layer.parameters.items():
             total[name] = total.get(name, 0) + count
     return {name: count for name, count in total.items() if count}
-
-
-def _boards(target: Target) -> list:
-    from fdht.boards.catalogue import BOARDS
-
-    return [board for board in BOARDS.values() if board.engine == target]
 
 
 def _shown(value: Any) -> str:

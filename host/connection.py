@@ -10,7 +10,8 @@ import serial
 from serial.tools.list_ports import comports
 
 from fdht.spec.errors import FdhtError
-from fdht.spec.protocol import FLAG, REFUSED, VERSION, WINDOW, Reason, Request, Status, decode, encode
+from fdht.spec.protocol import FLAG, REFUSED, STATUS_BYTES, VERSION, WINDOW, Reason, Request, Status, decode, encode
+from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 
 ATTEMPTS = 4
 """How often in a row nothing may be heard."""
@@ -166,6 +167,13 @@ class Connection:
         """The device's status. Afterwards no reply to an earlier request is on its way any more."""
         return self._settle()
 
+    def tallies(self, first: int) -> list[int]:
+        """Counts from one on, see fdht.spec.tallies; none of an engine without the feature of this name."""
+        self._tag = (self._tag + 1) % 16
+        reply = self._ask(Request.STATUS, self._tag, payload=first.to_bytes(INDEX_BITS // 8, "little"))
+        size = TALLY_BITS // 8
+        return [int.from_bytes(reply[at : at + size], "little") for at in range(STATUS_BYTES, len(reply), size)]
+
     def _settle(self, other: Callable[[Reply], object] = lambda reply: None) -> Status:
         """Asks for the status until this very question is answered: replies come in order, so no earlier one follows.
 
@@ -178,13 +186,18 @@ class Connection:
         return status
 
     def _ask(
-        self, kind: Request, number: int, other: Callable[[Reply], object] = lambda reply: None, turns: int = 1
+        self,
+        kind: Request,
+        number: int,
+        other: Callable[[Reply], object] = lambda reply: None,
+        payload: bytes = b"",
+        turns: int = 1,
     ) -> bytes:
         """Sends a request that the device answers whatever its number, and returns the reply with this number.
 
         A late reply to an earlier request of the same number would be taken, too; but 16 numbers take turns.
         """
-        request, trouble = encode(kind, number), _Trouble(self._silence, turns)
+        request, trouble = encode(kind, number, payload), _Trouble(self._silence, turns)
         while True:
             self._write(request)
             deadline, again = time.monotonic() + self._timeout / turns, False

@@ -11,6 +11,7 @@ import numpy as np
 from fdht.compiler.image import Image
 from fdht.host.arrivals import Arrival, in_rounds, side_by_side
 from fdht.host.connection import Connection, DeviceError
+from fdht.host.drift import Drift
 from fdht.spec.bundle import MOST_STEPS
 from fdht.spec.clips import in_sending_order
 from fdht.spec.errors import SpecError
@@ -120,6 +121,7 @@ class Device:
         self._timeout = timeout
         self._image: Image | None = None
         self._check = 0
+        self._drift: Drift | None = None  # of an engine with tallies
         self._connection = Connection(port, baud, timeout)
         try:
             status = self._connection.identify()
@@ -144,6 +146,38 @@ class Device:
     def status(self) -> Status:
         """What the device is, holds and has counted: see fdht.spec.protocol."""
         return self._connection.status()
+
+    def saturations(self) -> dict[str, int]:
+        """Words of which a lane was clipped since the image was loaded, by place: a stage, z, or the logits, by the
+        names of fdht.model.golden.Trace. After a run in which a place clips far more than on the bundle's clips,
+        there is a fdht.host.drift.DriftWarning.
+
+        Raises:
+            SpecError: no image is loaded, or the engine was built without tallies.
+        """
+        return dict(self._tallies().clipped)
+
+    def steps(self) -> dict[int, int]:
+        """Steps that were finished since the image was loaded, by stream.
+
+        Raises:
+            SpecError: see `saturations`.
+        """
+        return dict(self._tallies().steps)
+
+    def _tallies(self) -> Drift:
+        self._loaded()
+        if self._drift is None:
+            raise SpecError(
+                f"the engine on {self._connection.url}, or the target that its image was compiled for, has no tallies; "
+                "take a target with build.features.tallies, or look at the saturations of all stages in status()"
+            )
+        return self._drift
+
+    def _tally(self) -> None:
+        """Adds what a run has counted."""
+        if self._drift is not None:
+            self._drift.add(self._connection)
 
     def reset(self) -> None:
         """Ends a run and forgets its results; what is loaded stays."""
@@ -190,7 +224,8 @@ class Device:
         Raises:
             DeviceError: the image is for another target, or was not taken as it is.
         """
-        target = self.status().target
+        status = self.status()
+        target = status.target
         if target_id(image.target) != target:
             built = next((name for name, engine in NAMED.items() if target_id(engine) == target), f"{target:08x}")
             raise DeviceError(
@@ -211,6 +246,8 @@ class Device:
                     "sent; load it again"
                 )
         self._image, self._check = image, check
+        tallied = image.target.build.features.tallies and self._connection.tallies(0)
+        self._drift = Drift(image) if tallied else None
         return fresh
 
     def run(
@@ -289,10 +326,12 @@ class Device:
                     raise self._strange()
                 if steps == MOST_STEPS:
                     self.status()  # by when the engine is at rest
+                    self._tally()
                     steps, kept = 0, True
                 yield Outputs(of_step, image)
         finally:
             if steps:
+                self._tally()
                 self.reset()
 
     def run_streams(
@@ -380,6 +419,7 @@ class Device:
                         yield from self._answers(image, owed, results, len(owed))
                         while self.status().busy:  # a round may go on after its last answer
                             results.collect()
+                        self._tally()
                         began, kept = 0, True
                 results.collect()
                 yield from self._answers(image, owed, results, len(owed) if after else 0)
@@ -388,6 +428,7 @@ class Device:
             yield from self._answers(image, owed, results, len(owed))
         finally:
             if began:
+                self._tally()
                 self.reset()
 
     def _answers(self, image: Image, owed: deque[Arrival], results: "_Results", least: int) -> Iterator[StreamOutputs]:
@@ -432,7 +473,9 @@ class Device:
         if every_h:
             last = hidden[len(hidden) - image.hidden :]
             each = np.concatenate([hidden[: (steps - 1) * image.hidden], last]).reshape(steps, image.hidden)
-        return Result(logits.reshape(shape), image, hidden[len(hidden) - units :], cells, each, self.status())
+        status = self.status()
+        self._tally()
+        return Result(logits.reshape(shape), image, hidden[len(hidden) - units :], cells, each, status)
 
     def _start(
         self, image: Image, steps: int, initial: np.ndarray | None, every_h: bool, keep: bool, results: "_Results"

@@ -27,12 +27,17 @@ from fdht.sim.scoreboard import Scoreboard
 from fdht.spec.clips import in_sending_order
 from fdht.spec.protocol import OutputKind
 from fdht.spec.rounds import Frame, framed, rounds
+from fdht.spec.tallies import tallies
 
 PERIOD = 10
 """Nanoseconds of a clock cycle; any would do."""
 
 WATCH_ON = 64
 """Cycles to keep watching for results too many after the last."""
+
+
+TALLY_LATENCY = 4
+"""Cycles to wait for a count."""
 
 
 @cocotb.test()
@@ -178,6 +183,8 @@ class Bench:
             self.scoreboard.mismatches.append(
                 f"{counts[0]} cycles and {counts[1]} clipped words were counted, {wanted[0]} and {wanted[1]} expected"
             )
+        if self.target.build.features.tallies:
+            await self._check_tallies(expected)
         seen = np.array(self.scoreboard.finish()["output"], dtype=np.int64).reshape(-1, 3)
         logits = int((outputs[:, 0] == OutputKind.LOGIT).sum())
         if frames is None:
@@ -195,6 +202,20 @@ class Bench:
             "cells": _last(seen, OutputKind.CELL, of_layers),
             "logits": _last(seen, OutputKind.LOGIT, logits),
         }
+
+    async def _check_tallies(self, expected: Run) -> None:
+        """Reads all counts, one after the other."""
+        dut, streams = self.dut, self.target.streams
+        for index in range(tallies(self.target)):
+            dut.tally_index.value = index
+            for _ in range(TALLY_LATENCY):
+                await FallingEdge(dut.clk)
+            wanted = expected.steps[index] if index < streams else expected.clipped[index - streams]
+            if int(dut.tally.value) != wanted:
+                what = (
+                    f"steps of stream {index}" if index < streams else f"words clipped by instruction {index - streams}"
+                )
+                self.scoreboard.mismatches.append(f"{int(dut.tally.value)} {what} were counted, {wanted} expected")
 
     def _cycle(self) -> int:
         """The cycle, counted from `start`, whose end is now: trace registers change one edge after the write."""

@@ -12,6 +12,7 @@ from fdht.spec import timing
 from fdht.spec.activation import SEGMENTS, table_width
 from fdht.spec.instructions import UNITS, WORD, Widths, bits_for, words_for
 from fdht.spec.pipeline import COMPACT, PIPELINED
+from fdht.spec.tallies import TALLY_BITS, instruction_tallies
 from fdht.spec.target import Target, Technology
 
 SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
@@ -205,6 +206,14 @@ def gate_unit(target: Target, blocks: Blocks | None = None) -> Resources:
     return sum([lane] * target.gates, Resources())
 
 
+def tallies(target: Target) -> Resources:
+    """What is counted of each array instruction, if it is."""
+    if not target.build.features.tallies:
+        return Resources()
+    depth = instruction_tallies(target)
+    return Resources(block_rams=registered_block_rams(target.build.technology, depth, TALLY_BITS))
+
+
 def engine(target: Target, blocks: Blocks | None = None) -> Resources:
     """All that an engine takes, without what surrounds it.
 
@@ -216,6 +225,7 @@ def engine(target: Target, blocks: Blocks | None = None) -> Resources:
         (
             Resources(multipliers=target.multipliers),
             *(part(target, blocks) for part in (scratchpad, factor_memory, result_memory, bias_memory, gate_unit)),
+            tallies(target),
             *(programs, programs, programs),
         ),
         Resources(),

@@ -32,7 +32,8 @@ A time step may be cut into frames anywhere between words.
 
 | request | payload | reply |
 |---|---|---|
-| STATUS | | state, errors, flags (bit 0 collision, bits 1-3 `lacking`, bits 4-7 `slots`), version (1 each); |
+| STATUS | or a number (2) | state, errors, flags (bit 0 collision, bits 1-3 `lacking`, bits 4-7 `slots`), |
+| | | version (1 each); |
 | | | cycles, stalls, saturations, target, build, image (4 each); |
 | | | with slots also: slot (bits 4-7) and its `SlotState` (bits 0-1), firings (1 each), 2 zeros |
 | IDENTIFY | | as STATUS |
@@ -51,6 +52,10 @@ The reply to a refused request begins with `state`. A repeated READ repeats its 
 `lacking` says what the engine was built without: counters (bit 0), initial states (bit 1), the look for collisions
 (bit 2); see fdht.spec.target.Features. An engine without initial states never takes a STATE frame.
 
+**Tallies.** An engine that has them (see fdht.spec.tallies) answers a STATUS with a number with STATUS_BYTES, of which
+the first are the status, and TALLIES of them behind, from that number on: 4 bytes each, 0 for those that there are not.
+Others answer as to any STATUS.
+
 **Standing alone.** An engine with `slots` loads one of its flash's (see fdht.spec.flash) after power-up, after a RESET
 with a slot, which others take for one without, and when its watchdog fires. While it loads it hears nothing; then
 it is as after power-up: its host begins with IDENTIFY. `firings` counts the watchdog's, and wraps.
@@ -63,7 +68,7 @@ by byte, and exact when it is not busy.
 
 import hashlib
 import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import IntEnum, unique
 
 from fdht.spec.target import ALL, GENERIC, Features, Target
@@ -80,10 +85,16 @@ MAX_PAYLOAD = 240
 RESULT_BYTES = 480
 """Result bytes the buffer holds at least."""
 
+STATUS_BYTES = 32
+"""Bytes of a reply in front of its tallies."""
+
+TALLIES = 48
+"""Counts in the reply to a STATUS that asks for some."""
+
 CHECK = 4
 
-_FEATURES = tuple(feature.name for feature in fields(Features))
-"""What an engine may lack, from bit 0 of `lacking` on; new ones come last."""
+_FEATURES = "counters", "initial_state", "collision"
+"""What an engine may lack, from bit 0 of `lacking` on."""
 
 SLOTS_BIT = 4
 """Of the flags of STATUS, where the number of slots begins."""
@@ -136,13 +147,15 @@ class Reason(IntEnum):
     """Not a whole number of words."""
 
 
-_ALONE = ", streams=1, gates=1"
-"""What was said of no target before there were streams; those without them are called as they were."""
+_UNSAID = ", streams=1, gates=1", ", tallies=False"
+"""What was said of no target before there were streams and tallies; those without them are called as they were."""
 
 
 def target_id(target: Target) -> int:
     """32 bits that tell apart targets with different images; neither names nor primitives matter."""
-    what = repr(replace(target, name="", build=GENERIC)).replace(_ALONE, "")
+    what = repr(replace(target, name="", build=GENERIC))
+    for unsaid in _UNSAID:
+        what = what.replace(unsaid, "")
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:4], "little")
 
 

@@ -58,22 +58,25 @@ class Levels(Checked):
 
 @dataclass(frozen=True)
 class Features(Checked):
-    """What an engine can be built without, for its cells. It computes the same; a device says what it lacks.
+    """What an engine can be built without, for its cells, or with, for their price. It computes the same; a device says
+    how it differs from most.
 
     Attributes:
         counters: it counts cycles, stalls and saturations of a run; without, all are 0.
         initial_state: it can begin with h and c from the host; without, every run begins with zeros, or goes on with
             the states of the run before.
         collision: it notices a program that breaks the scratchpad's rules.
+        tallies: it counts what every stage clips, and the steps of every stream; see fdht.spec.tallies.
     """
 
     counters: bool = True
     initial_state: bool = True
     collision: bool = True
+    tallies: bool = False
 
 
 ALL = Features()
-"""All that can be had."""
+"""What engines have of it if nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Build(Checked):
     Attributes:
         technology: which primitives are used.
         pinned: on a board whose part has a floor plan, multipliers have fixed places.
-        features: what it has that can be left out.
+        features: what it has that can be left out, or added.
         standalone: how it loads itself from its board's flash; None: a host loads it.
     """
 

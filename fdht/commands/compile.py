@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BUILD, DEFAULT_TARGET, FactorWidth, Json, Streams, TargetName
+from fdht.commands.options import BUILD, DEFAULT_TARGET, FactorWidth, Json, Rate, Streams, TargetName
 from fdht.spec.errors import SpecError
 
 MODULE = "A PyTorch module of your own"
@@ -17,6 +17,7 @@ MODULE = "A PyTorch module of your own"
     ENGINE,
     "fdht compile build/faces.checkpoint",
     "fdht compile build/digits.checkpoint --target icebreaker -o build/small --explain",
+    "fdht compile build/digits.checkpoint --target icebreaker --rate 100",
     "fdht compile build/gestures.checkpoint --data mine:gestures",
     "fdht compile mine:model --data mine.npz",
 )
@@ -56,6 +57,7 @@ def compile_(
             "--explain", help="Also say why: stages, memory map, how full the memories are, which plans came next."
         ),
     ] = False,
+    rate: Rate = None,
     host: Annotated[
         list[str] | None,
         typer.Option(
@@ -89,8 +91,11 @@ def compile_(
     if ":" in model and not Path(model).exists():
         from fdht.workflow import modules
 
-        if factor_width is not None or data_folder is not None or explain or streams:
-            raise SpecError(f"{model} is a module; leave out --factor-width, --data-folder, --streams and --explain")
+        if factor_width is not None or data_folder is not None or explain or streams or rate is not None:
+            raise SpecError(
+                f"{model} is a module; leave out --factor-width, --data-folder, --streams, --explain and --rate (fdht "
+                "info IMAGE --rate says what a rate needs)"
+            )
         figures = modules.run(output, model, engine, data, BUILD if out is None else out, host or (), ranks, regression)
         output.result(figures)
         return
@@ -117,4 +122,9 @@ def compile_(
         why = explained(compiled.bundle.layers, engine, compiled.bundle.stage_lists)
         figures["explanation"] = explanation.figures(why)
         explanation.report(output, why, engine)
+    if rate is not None:
+        from fdht.workflow import rates
+
+        figures["effort"] = rates.figures(compiled.image, rate)
+        rates.report(output, figures["effort"])
     output.result(figures)

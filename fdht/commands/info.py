@@ -6,15 +6,21 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import Json
+from fdht.commands.options import Json, Rate
 
 
-@command(ENGINE, "fdht info build/faces.bundle", "fdht info build/faces.ulx3s-85f.image --listing")
+@command(
+    ENGINE,
+    "fdht info build/faces.bundle",
+    "fdht info build/faces.ulx3s-85f.image --listing",
+    "fdht info build/ucf11.icebreaker.image --rate 30",
+)
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, a bundle or an image.")],
     listing: Annotated[
         bool, typer.Option("--listing", help="Also show the program of an image, instruction by instruction.")
     ] = False,
+    rate: Rate = None,
     json: Json = False,
 ) -> None:
     """What a file is: sizes, modes, number formats, stages, program."""
@@ -22,6 +28,6 @@ def info(
     from fdht.workflow import information
 
     output = Output(json)
-    figures, show = information.describe(file, listing)
+    figures, show = information.describe(file, listing, rate)
     show(output)
     output.result({"file": str(file), **figures})

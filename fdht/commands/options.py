@@ -84,6 +84,26 @@ OtherTarget = Annotated[
     ),
 ]
 
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        help="Steps per second that are wanted, of all streams together: also say which clock they need, and what "
+        "bounds their energy.",
+        metavar="R",
+    ),
+]
+
+OtherClock = Annotated[
+    float | None,
+    typer.Option(
+        "--clock",
+        help="A slower clock than the board's own, in MHz, or the nearest above it that there can be "
+        "(fdht info IMAGE --rate says which a rate needs).",
+        metavar="MHZ",
+    ),
+]
+
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
 Pauses = Annotated[
     bool,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BOARD, BUILD, Json, OtherTarget
+from fdht.commands.options import BOARD, BUILD, Json, OtherClock, OtherTarget
 from fdht.spec.errors import SpecError
 
 
@@ -24,6 +24,7 @@ def program(
         typer.Argument(metavar="[BUNDLE]...", help="With --flash: bundles that the board is to load by itself."),
     ] = None,
     target: OtherTarget = None,
+    clock: OtherClock = None,
     bitstream: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The bitstream [default: where fdht synth leaves it].")
     ] = None,
@@ -51,7 +52,7 @@ def program(
 
     if not flash and (bundles or slot or images_only or output):
         raise SpecError("bundles, --slot, --images-only and --output are for the flash; say --flash")
-    console, found = Output(json), find_board(board, target)
+    console, found = Output(json), find_board(board, target, clock)
     if not flash:
         figures = programming.run(console, found, bitstream, BUILD)
         console.say(f"{figures['bitstream']} is on {figures['board']}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, OtherTarget, Streams, board_option
+from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, OtherClock, OtherTarget, Streams, board_option
 from fdht.spec.errors import SpecError
 
 
@@ -32,6 +32,7 @@ def run(
         ),
     ] = None,
     target: OtherTarget = None,
+    clock: OtherClock = None,
     spi: Annotated[
         bool, typer.Option("--spi", help="Simulate the board's SPI port in place of its serial port.")
     ] = False,
@@ -56,7 +57,10 @@ def run(
 
     if simulate == (port is not None):
         raise SpecError("say where to run: either --port PORT or --simulate")
-    output, place = Output(json), running.Place(port, board or (DEFAULT_TARGET if simulate else None), spi, target)
+    output, place = (
+        Output(json),
+        running.Place(port, board or (DEFAULT_TARGET if simulate else None), spi, target, clock),
+    )
     if streams:
         from fdht.workflow import serving
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BOARD, BUILD, PART, Json, OtherTarget
+from fdht.commands.options import BOARD, BUILD, PART, Json, OtherClock, OtherTarget
 
 
 @command(
@@ -16,6 +16,7 @@ from fdht.commands.options import BOARD, BUILD, PART, Json, OtherTarget
     "fdht synth --board ulx3s-85f --seed 1 --seed 2 --json",
     "fdht synth --board icebreaker --check",
     "fdht synth --board icebreaker --target mine.json --netlist",
+    "fdht synth --board icebreaker --clock 5.5",
     "fdht synth --board mine:BOARD",
     "fdht synth --part xc7a35t --netlist",
 )
@@ -23,6 +24,7 @@ def synth(
     board: Annotated[str | None, BOARD] = None,
     part: Annotated[str | None, PART] = None,
     target: OtherTarget = None,
+    clock: OtherClock = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the boards and parts, and build nothing.")] = False,
     netlist: Annotated[
         bool, typer.Option("--netlist", help="Stop after synthesis, and say what the engine takes of the part.")
@@ -30,7 +32,10 @@ def synth(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Folder of the build [default: build/BOARD, with another engine build/BOARD-TARGET]."
+            "--out",
+            "-o",
+            help="Folder of the build [default: build/BOARD, with another engine build/BOARD-TARGET, at a slower clock "
+            "build/BOARD-5.5MHz].",
         ),
     ] = None,
     seed: Annotated[
@@ -79,6 +84,8 @@ def synth(
         raise typer.BadParameter("Missing option '--board' or '--part'; --list shows those there are")
     if check and accept:
         raise typer.BadParameter("--check and --accept exclude each other")
+    if clock is not None and (check or accept):
+        raise typer.BadParameter("baselines are of a board's own clock; leave out --clock, or --check and --accept")
     if netlist and (check or accept or seed or out):
         raise typer.BadParameter("--netlist leaves no build; leave out --check, --accept, --seed and --out")
     if part is not None:
@@ -87,7 +94,7 @@ def synth(
         output.result(figures)
         return
     assert board is not None
-    chosen = find_board(board, target)
+    chosen = find_board(board, target, clock)
     if netlist:
         figures = bitstream.netlist(output, chosen)
         bitstream.report_netlist(output, figures)

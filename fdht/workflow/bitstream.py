@@ -86,7 +86,7 @@ def run(
         seeds = baseline.load(board)["seeds"] if check else [1]
     with output.progress(f"bitstream for {board.design}") as advance:
         figures = synthesise(board, folder, seeds, progress=lambda message: advance(note=message))
-    figures["target_id"] = target_id(board.engine)
+    figures |= {"target_id": target_id(board.engine), "baud": board.baud}
     if check or accept:
         with output.progress(f"cycles of the presets on {board.target}"):
             figures["cycles_per_step"] = cycles = preset_cycles(board)
@@ -218,6 +218,7 @@ def report(output: Output, figures: dict) -> None:
             "bitstream": figures["bitstream"],
             "routed design": figures["routed"],
             "clock": f"{figures['clock_mhz']:g} MHz wanted, {figures['fmax_mhz']:g} MHz reached{by_others(figures)}",
+            "serial port": f"{figures['baud']:,} baud",
             "by seed": by_seed(figures),
             "not in these figures": uncovered(figures["timing_uncovered"]),
             "LUTs, flip-flops": f"{figures['luts']:,}, {figures['ffs']:,}",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fdht.compiler.clipping import with_clipping
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.console import Output, percent
@@ -122,7 +123,7 @@ def compile_checkpoint(
     if trained.quantisation is not None:
         about["trained_on"] = str(trained.quantisation.arithmetic)
     bundle = replace(bundle, about={**about, **measure(trained.model, tested, bundle)})
-    image = compile_bundle(bundle, target, streams=streams)
+    image = with_clipping(compile_bundle(bundle, target, streams=streams), bundle)
     bundle_path, image_path = paths(checkpoint, target, folder)
     image = replace(image, bundle_hash=bundle.save(bundle_path))
     image.save(image_path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fdht.console import Output, percent
 from fdht.spec import container
+from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, chains
 from fdht.spec.network import TensorNetwork
 from fdht.spec.score import Score
@@ -16,14 +17,23 @@ from fdht.workflow.golden_vectors import figure_of, score_facts
 Printer = Callable[[Output], None]
 
 
-def describe(path: Path, listing: bool) -> tuple[dict, Printer]:
+def describe(path: Path, listing: bool, rate: float | None = None) -> tuple[dict, Printer]:
     """The figures of a file, and what prints them for people.
+
+    Args:
+        rate: steps per second that an image is to make.
 
     Raises:
         FileError: missing, damaged, or none of fdht's.
+        SpecError: a rate of what is no image, or one not above 0.
     """
     kind, writer = container.kind_of(path), container.written_by(path)
-    figures, show = {"checkpoint": _checkpoint, "bundle": _bundle, "image": _image}[kind](path, listing)
+    if kind == "image":
+        figures, show = _image(path, listing, rate)
+    elif rate is not None:
+        raise SpecError(f"{path} is a {kind}; --rate is for an image, which fdht compile writes beside its bundle")
+    else:
+        figures, show = {"checkpoint": _checkpoint, "bundle": _bundle}[kind](path, listing)
     figures |= {"format_version": container.VERSION, "fdht_version": writer}
 
     def show_all(output: Output) -> None:
@@ -165,15 +175,16 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
     return figures, show
 
 
-def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
+def _image(path: Path, listing: bool, rate: float | None) -> tuple[dict, Printer]:
     from fdht.compiler.image import Image
     from fdht.compiler.listing import listing as disassemble
+    from fdht.workflow import rates
     from fdht.workflow.explanation import image_figures, report_image
 
     image = Image.load(path)
     program = image_figures(image)
     words = {segment.name.lower(): len(content) for segment, content in image.segments.items()}
-    figures = {
+    figures: dict = {
         "kind": "image",
         "target": asdict(image.target),
         "inputs": image.inputs,
@@ -188,6 +199,8 @@ def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
         "cycles_of_one_step": image.cycles(1),
         **program,
     } | ({"listing": disassemble(image)} if listing else {})
+    if rate is not None:
+        figures["effort"] = rates.figures(image, rate)
     facts = {
         "target": f"{image.target.name}, {image.target.rows} × {image.target.columns} multipliers",
         f"inputs, hidden units, {_outputs(image.task)}": f"{image.inputs:,}, {image.hidden:,}, {image.classes:,}",
@@ -203,6 +216,8 @@ def _image(path: Path, listing: bool) -> tuple[dict, Printer]:
     def show(output: Output) -> None:
         output.facts(f"{path}: an image", facts)
         report_image(output, program)
+        if rate is not None:
+            rates.report(output, figures["effort"])
         if listing:
             output.text(disassemble(image))
 

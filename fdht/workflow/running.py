@@ -9,6 +9,7 @@ from pathlib import Path
 from fdht.boards.board import Board
 from fdht.boards.catalogue import find_board
 from fdht.boards.top import build_id
+from fdht.compiler.clipping import with_clipping
 from fdht.compiler.image import compile_bundle
 from fdht.console import Output
 from fdht.host.device import BAUD, Device, Result
@@ -46,16 +47,18 @@ class Place:
         board: its name; None: any that answers.
         spi: in simulation, through its SPI port.
         target: name or file of the engine that it has; None: its own, or one of fdht's.
+        clock_mhz: of a slower clock that it has; None: its own.
     """
 
     port: str | None
     board: str | None
     spi: bool = False
     target: str | None = None
+    clock_mhz: float | None = None
 
     def find_board(self) -> Board | None:
         """The board, if one is named, with the engine that it has."""
-        return None if self.board is None else find_board(self.board, self.target)
+        return None if self.board is None else find_board(self.board, self.target, self.clock_mhz)
 
     def engines(self) -> list[Target]:
         """Those that may be there, the most likely first."""
@@ -131,7 +134,7 @@ def run(output: Output, path: Path, place: Place, count: int | None) -> tuple[Bu
     clips = spread(bundle, count)
     with opened(output, place) as device:
         target = target_of(device, place)
-        image = compile_bundle(bundle, target, container.hash_of(path))
+        image = with_clipping(compile_bundle(bundle, target, container.hash_of(path)), bundle)
         with output.progress("loading the image") as advance:
             loaded = device.load(image, lambda done, total: advance(done, total))
         results, begin = [], time.monotonic()

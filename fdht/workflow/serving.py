@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fdht.compiler.clipping import with_clipping
 from fdht.compiler.image import Image, compile_bundle
 from fdht.console import Output, percent
 from fdht.host.arrivals import side_by_side
@@ -109,7 +110,9 @@ def run(output: Output, path: Path, place: Place, count: int | None, streams: in
     check_clips(bundle)
     clips = spread(bundle, count)
     with opened(output, place) as device:
-        image = compile_bundle(bundle, target_of(device, place), container.hash_of(path), streams=streams)
+        image = with_clipping(
+            compile_bundle(bundle, target_of(device, place), container.hash_of(path), streams=streams), bundle
+        )
         with output.progress("loading the image") as advance:
             loaded = device.load(image, lambda done, total: advance(done, total))
         found, begin = dict[int, np.ndarray](), time.monotonic()

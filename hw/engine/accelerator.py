@@ -12,10 +12,20 @@ from fdht.hw.engine.memories import FactorMemory, ImageMemory, ResultMemory, Scr
 from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.engine.stream_flags import StreamFlags
+from fdht.hw.engine.tally import Tallies
 from fdht.hw.engine.trace import EventPort, array_event, cell_event, hidden_event, result_event
 from fdht.spec import costs, timing
 from fdht.spec.activation import table_width
-from fdht.spec.instructions import WORD, Condition, Segment, array_instruction, gate_instruction, loader_instruction
+from fdht.spec.instructions import (
+    WORD,
+    Condition,
+    GateOp,
+    Segment,
+    array_instruction,
+    gate_instruction,
+    loader_instruction,
+)
+from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 from fdht.spec.target import Target
 
 
@@ -52,6 +62,8 @@ class Accelerator(Component):
             of which a requantiser, or the sum in the result memory, clipped a lane. All are 0 without `counters`.
         collision (Out): set when a program has broken the scratchpad's rules, which a compiled one never does; only
             with the feature of this name.
+        tally_index (In), tally (Out): with `tallies`: the number of a count, and the count (see
+            fdht.hw.engine.tally).
         array_trace, result_trace, hidden_trace, cell_trace: every result written, for simulation (see
         fdht.hw.engine.trace).
 
@@ -97,6 +109,7 @@ class Accelerator(Component):
                     for member, shape in (("count", 16), ("event", event))
                 },
             }
+            | ({"tally_index": In(INDEX_BITS), "tally": Out(TALLY_BITS)} if target.build.features.tallies else {})
         )
 
     @staticmethod
@@ -221,6 +234,8 @@ class Accelerator(Component):
                     self.stalls.eq(self.stalls + stalled),
                     self.saturations.eq(self.saturations + clipped[0] + clipped[1]),
                 ]
+        if features.tallies:
+            self._tally(m, begin)
         if features.collision:
             collided = delay(m, scratchpad.collision, 1, "collided", reset_less=False)
             with m.If(collided):
@@ -262,6 +277,32 @@ class Accelerator(Component):
     def _skips(self, unit) -> bool:
         """Whether a unit's instructions may have conditions that are not met."""
         return self.target.streams > 1 and unit is not self._loader
+
+    def _tally(self, m: Module, begin: Signal) -> None:
+        """Counts what every stage clips, and steps."""
+        m.submodules.tallies = tallies = Tallies(self.target)
+        contraction, gate = self._contraction, self._gate
+        leader = self._sequencers[Segment.ARRAY_PROGRAM]
+        clipped, instruction = Signal(2), gate.instruction
+        m.d.sync += clipped.eq(contraction.saturated.any() + self._results.saturated.any())
+        updated = gate.done & (instruction.op == GateOp.STEP) & instruction.top
+        if self.target.streams > 1:
+            updated &= instruction.condition == Condition.ALWAYS
+        m.d.comb += [
+            tallies.clear.eq(begin),
+            tallies.start.eq(leader.start),
+            tallies.skip.eq(leader.skip if self.target.streams > 1 else 0),
+            tallies.again.eq(leader.instruction.loop_end & ~leader.final_step),
+            tallies.done.eq(contraction.done),
+            tallies.clipped.eq(clipped),
+            tallies.index.eq(self.tally_index),
+            self.tally.eq(tallies.value),
+        ]
+        m.d.comb += tallies.finished.eq(updated)
+        if self.target.streams > 1:  # an image of several has a frame admitted for every step
+            loader = self._loader
+            admitted = loader.admits & loader.frame.present
+            m.d.comb += tallies.finished.eq(updated | (admitted << loader.instruction.stream))
 
     def _keep_streams(self, m: Module, begun: Signal) -> None:
         """What is known of the streams, from the loader to the others."""

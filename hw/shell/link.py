@@ -10,6 +10,7 @@ from fdht.hw.shell.link_frames import FrameReceiver, FrameWalker
 from fdht.hw.shell.link_replies import FLASH_BITS, ReplyBytes, ResultBuffer
 from fdht.hw.shell.link_requests import Dispatcher, LoadedCRC, PayloadWords, RequestOrder
 from fdht.spec.protocol import CHECK, Request, lacking, target_id
+from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 from fdht.spec.target import Target
 
 _STANDALONE = {"chosen": Out(1), "loaded": Out(32), "flash": In(FLASH_BITS)}
@@ -30,8 +31,8 @@ class HostLink(Component):
     Members:
         rx (In), tx (Out): bytes from and to the host.
         lost (In): pulse: a byte was lost on its way here.
-        image, x, state, out, start, steps, use_state, every_h, keep, busy, cycles, stalls, saturations, collision: the
-            engine's (see fdht.hw.engine.accelerator.Accelerator), in the opposite direction.
+        image, x, state, out, start, steps, use_state, every_h, keep, busy, cycles, stalls, saturations, collision,
+        tally_index, tally: the engine's (see fdht.hw.engine.accelerator.Accelerator), in the opposite direction.
         reset (Out): pulse, also after power-up: the engine (but not this link) is to be reset.
         chosen (Out): pulse: the slot `slot` (Out) is to be loaded. loaded (Out): the CRC of the image words. flash
             (In): what STATUS reports of the flash. The four only with `slots`.
@@ -44,7 +45,9 @@ class HostLink(Component):
         self._receiver = FrameReceiver(target.build.technology)
         self._words = PayloadWords(target, patience)
         self._results = ResultBuffer(target)
-        self._reply = ReplyBytes(target_id(target), build, lacking(target.build.features), slots)
+        features = target.build.features
+        self._tallies = features.tallies
+        self._reply = ReplyBytes(target_id(target), build, lacking(features), slots, features.tallies)
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -67,6 +70,7 @@ class HostLink(Component):
                 "reset": Out(1),
                 **(_STANDALONE | {"slot": Out(range(slots))} if slots else {}),
             }
+            | ({"tally_index": Out(INDEX_BITS), "tally": In(TALLY_BITS)} if self._tallies else {})
         )
 
     @property
@@ -136,6 +140,10 @@ class HostLink(Component):
         give(reply, results, "more")
         give(reply, order, "last")
         give(reply, self, "busy", "collision", "cycles", "stalls", "saturations")
+        if self._tallies:
+            give(reply, receiver, "length")
+            give(self, reply, "tally_index")
+            give(reply, self, "tally")
         m.d.comb += [
             results.clear.eq(dispatcher.reset),
             reply.frame.eq(receiver.data),

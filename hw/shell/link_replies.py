@@ -7,7 +7,19 @@ from amaranth.lib.wiring import In, Out
 from fdht.hw.component import Component
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.technology import RegisteredMemory
-from fdht.spec.protocol import MAX_PAYLOAD, REFUSED, SLOTS_BIT, VERSION, Request, Status, result_bytes
+from fdht.spec.protocol import (
+    CHECK,
+    MAX_PAYLOAD,
+    REFUSED,
+    SLOTS_BIT,
+    STATUS_BYTES,
+    TALLIES,
+    VERSION,
+    Request,
+    Status,
+    result_bytes,
+)
+from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 from fdht.spec.target import Target
 
 
@@ -179,15 +191,17 @@ class ReplyBytes(Component):
         o (Out): while `replying`: byte `index` of the reply; else `frame`.
         ended (Out): the reply has no byte `index`; not to be asked for its header.
         granted (Out): pulse: the header of a reply to a request that was not refused is taken.
+        length (In), tally_index (Out), tally (In): with `tallies`: of the request's frame, see FrameReceiver; the
+            number of a tally, and the tally, up to 4 cycles later.
         busy, last, errors, collision, cycles, stalls, saturations, image, flash (In): see StatusBytes.
 
     Costs: latency 5 from `index` to `o`; 0 from `frame` and `result`; a byte per 5 cycles.
     """
 
-    def __init__(self, target_id: int, build: int, lacking: int = 0, slots: int = 0):
+    def __init__(self, target_id: int, build: int, lacking: int = 0, slots: int = 0, tallies: bool = False):
         self._status = StatusBytes(target_id, build, lacking, slots)
         self._reported = [*_REPORTED, *(["flash"] if slots else [])]
-        self._slots = slots
+        self._slots, self._tallies = slots, tallies
         super().__init__(
             {
                 "kind": In(3),
@@ -205,6 +219,7 @@ class ReplyBytes(Component):
                 **_REPORTED,
                 **({"flash": In(FLASH_BITS)} if slots else {}),
             }
+            | ({"length": In(8), "tally_index": Out(INDEX_BITS), "tally": In(TALLY_BITS)} if tallies else {})
         )
 
     def elaborate(self, platform):
@@ -223,10 +238,12 @@ class ReplyBytes(Component):
             results.eq(payload & reading),
             frame.eq(~payload),
             status.index.eq(index),
-            status.active.eq(payload & ~reading),
+            status.active.eq(payload & ~reading & ~self._beyond_status if self._tallies else payload & ~reading),
         ]
         byte = (self.frame | Mux(self.replying & refused, REFUSED, 0)) & frame.replicate(8)
         byte |= self.result & results.replicate(8)
+        if self._tallies:
+            byte |= self._tally_byte(m)
         m.d.comb += [
             self.o.eq(status.o | byte),
             self.take.eq(self.load & results),
@@ -237,6 +254,33 @@ class ReplyBytes(Component):
         with m.Elif(self.kind[1:] == Request.STATUS >> 1):  # or IDENTIFY
             assert Status.SIZE == 0b11100 and Status.STANDALONE_SIZE == 0b100000
             m.d.comb += self.ended.eq(index[5] if self._slots else index[2:5].all())
+            if self._tallies:
+                with m.If(self._asked):
+                    m.d.comb += self.ended.eq(index == STATUS_BYTES + TALLIES * TALLY_BITS // 8)
         with m.Else():
             m.d.comb += self.ended.eq(index[0])
         return m
+
+    @property
+    def _beyond_status(self) -> Value:
+        """Whether byte `index` of the reply is one of a tally."""
+        index = self.index
+        assert STATUS_BYTES == 1 << 5
+        behind = index[5:].any() & ~index[4:].all()  # and before MAX_PAYLOAD, nor the header
+        return behind & self._asked
+
+    @property
+    def _asked(self) -> Value:
+        """Whether the request is a STATUS with the number of a tally."""
+        return (self.kind == Request.STATUS) & ~self.reason.any() & (self.length == CHECK + INDEX_BITS // 8)
+
+    def _tally_byte(self, m: Module) -> Value:
+        """The byte, if it is one of a tally. While the first bytes are sent, the request's number passes by."""
+        index, first, found = self.index, Signal(INDEX_BITS, reset_less=True), Signal(8, reset_less=True)
+        for k in range(INDEX_BITS // 8):
+            with m.If(self.replying & self.load & (index == k)):
+                m.d.sync += first.word_select(k, 8).eq(self.frame)
+        words_before = STATUS_BYTES * 8 // TALLY_BITS
+        m.d.comb += self.tally_index.eq(first + index[2:] - words_before)
+        m.d.sync += found.eq(self.tally.word_select(index[:2], 8))
+        return found & (self.replying & self._beyond_status).replicate(8)

@@ -126,6 +126,8 @@ class LinkedEngine(Component):
         m.d.comb += link.busy.eq(delay(m, busy, self._target.pipeline.ports, "busy", reset_less=False))
         for name in ("cycles", "stalls", "saturations", "collision"):
             m.d.comb += getattr(link, name).eq(getattr(engine, name))
+        if self._target.build.features.tallies:
+            m.d.comb += [engine.tally_index.eq(link.tally_index), link.tally.eq(engine.tally)]
         return m
 
     def _alone(self, m: Module, plan: FlashPlan):

@@ -108,6 +108,22 @@ def test_a_compilation_explains_itself(fdht, checkpoint_file, tmp_path):
     assert "Contractions of a step" in fdht("info", image).out
 
 
+def test_a_rate_is_held_against_clock_and_boards(fdht, checkpoint_file, tmp_path):
+    """The same of a compilation and of its image; a rate of something else, or none, is refused."""
+    said = ("compile", checkpoint_file, "--out", tmp_path, "--target", "icebreaker", "--rate", 100)
+    figures = fdht(*said, "--json").figures["effort"]
+    (image,) = tmp_path.glob("*.image")
+    again = fdht("info", image, "--rate", 100, "--json").figures
+    assert again["effort"] == figures and figures["cycles_per_step"] == again["cycles_per_step"]
+    assert figures["clock_mhz"] == pytest.approx(again["cycles_per_step"] / 1e4)
+    (board,) = figures["boards"]
+    assert board["board"] == "icebreaker" and board["duty"] == pytest.approx(figures["clock_mhz"] / 24)
+    people = fdht("info", image, "--rate", 1e9).out
+    assert "What bounds the energy" in people and "too slow: " in people and "too few for that rate" in people
+    assert "--rate is for an image" in fdht("info", checkpoint_file, "--rate", 100).sentence
+    assert "a rate of 0 steps per second; choose one above 0" in fdht("info", image, "--rate", 0).sentence
+
+
 def test_people_get_tables_and_programs_an_object(fdht, bundle_file):
     people, programs = fdht("info", bundle_file), fdht("info", bundle_file, "--json")
     assert "Stage list" in people.out and not people.err

@@ -116,6 +116,8 @@ def test_what_is_saved_is_a_bundle_and_its_image(x, tmp_path):
     assert bundle.labels.tolist() == labels.tolist() and bundle.about["classes"] == ["a", "b", "c"]
     assert image.bundle_hash == container.hash_of(tmp_path / "mine.bundle")
     assert "mine" in str(made.report()) and made.report().figures["cycles per step"] > 0
+    asked = made.report(rate=50).figures
+    assert asked["clock for 50 steps/s"] == f"{50e-6 * asked['cycles per step']:.4g} MHz"
 
 
 def test_parts_on_the_host_run_there(x):

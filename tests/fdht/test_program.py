@@ -35,6 +35,7 @@ def test_what_cannot_be_loaded_is_not_being_loaded(fdht, bitstream, tmp_path, mo
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     for arguments, sentence in (
         (("-b", BOARD.name), "there is no bitstream"),
+        (("-b", BOARD.name, "--clock", 5.5), "make it with: fdht synth --board icebreaker --clock 5.5"),
         (("-b", "nowhere"), "there is no board 'nowhere'"),
         (("-b", BOARD.name, "--bitstream", bitstream), f"{LOADER} was not found"),
     ):

@@ -63,6 +63,26 @@ def test_boards_are_listed(fdht):
     assert all(part in outcome.out for part in CLOSED)
 
 
+def test_a_slower_clock_is_a_build_of_its_own(fdht, build, monkeypatch):
+    """In a folder of its own, with a serial port that its clock can make; there are no baselines of it."""
+    built = {}
+    synthesise = bitstream.synthesise
+    monkeypatch.setattr(
+        bitstream,
+        "synthesise",
+        lambda board, out, seeds, progress: (
+            built.update(board=board, out=out) or synthesise(board, out, seeds, progress)
+        ),
+    )
+    outcome = fdht("synth", "--board", BOARD.name, "--clock", 5.5)
+    assert outcome.code == 0 and "921,600 baud" in outcome.out
+    assert built["board"].clock_mhz == 5.5 and str(built["out"]) == "build/icebreaker-5.5MHz"
+    for option in ("--check", "--accept"):
+        refused = fdht("synth", "--board", BOARD.name, "--clock", 5.5, option)
+        assert refused.code and "baselines are of a board's own clock" in refused.err
+    assert "choose one above 0 and up to that" in fdht("synth", "--board", BOARD.name, "--clock", 99).sentence
+
+
 def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_path):
     check = ("synth", "--board", BOARD.name, "--check")
     assert "has no baseline" in fdht(*check).sentence

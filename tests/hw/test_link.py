@@ -3,6 +3,7 @@
 import random
 import zlib
 from collections import deque
+from dataclasses import replace
 
 import exchange
 import pytest
@@ -21,6 +22,8 @@ from fdht.spec.protocol import (
     REFUSED,
     RESULT_BYTES,
     SLOT_BYTES,
+    STATUS_BYTES,
+    TALLIES,
     VERSION,
     OutputKind,
     Reason,
@@ -34,7 +37,7 @@ from fdht.spec.protocol import (
     target_id,
     word_bytes,
 )
-from fdht.spec.target import Target
+from fdht.spec.target import ALL, GENERIC, Target
 
 TARGET = Target("stub", rows=2, columns=2)
 PATIENCE = 128
@@ -101,6 +104,21 @@ class Engine:
             if reset:
                 self.resets += 1
                 busy = False
+
+
+def tally(index: int) -> int:
+    """What the stand-in has counted: every byte tells the number, and which it is."""
+    return (index * 0x01030507 + 0x04030201) & 0xFFFFFFFF
+
+
+async def count(ctx, link: HostLink):
+    """The engine's tallies, 3 cycles after their number."""
+    late = deque([0] * 2, maxlen=2)
+    while True:
+        index = ctx.get(link.tally_index)
+        ctx.set(link.tally, tally(late[0]))
+        late.append(index)
+        await ctx.tick()
 
 
 class Host:
@@ -186,6 +204,12 @@ def run(scenario, target: Target = TARGET, seed: int | None = None):
 
     sim.add_testbench(bench)
     sim.add_testbench(engine.bench, background=True)
+    if target.build.features.tallies:
+
+        async def counting(ctx):
+            await count(ctx, link)
+
+        sim.add_testbench(counting, background=True)
     sim.run()
     assert done
 
@@ -254,6 +278,22 @@ def test_the_check_is_of_what_was_loaded_last():
         assert (await host.status()).image == image_check(second + first), "not what anybody meant to load"
 
     run(scenario)
+
+
+def test_tallies_from_one_on():
+    """Asked for with a number; a status without one stays as it is, in between and while a run is under way."""
+    target = Target("stub", rows=2, columns=2, build=replace(GENERIC, features=replace(ALL, tallies=True)))
+
+    async def scenario(ctx, host, engine):
+        await host.do(Request.START, start_payload(1))
+        for first in (0, 5, 0x7E7D, 48, 0xFFFF):
+            data = await host.do(Request.STATUS, first.to_bytes(2, "little"), number=3)
+            assert Status.parse(data) == await host.status()
+            counts = [int.from_bytes(data[at : at + 4], "little") for at in range(STATUS_BYTES, len(data), 4)]
+            assert counts == [tally(first + k & 0xFFFF) for k in range(TALLIES)]
+        await host.do(Request.STATUS, number=4)
+
+    run(scenario, target)
 
 
 @pytest.mark.parametrize("size", range(8))

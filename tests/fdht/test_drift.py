@@ -1,0 +1,104 @@
+"""What a device has clipped, by stage: held against the golden model, and told when it is too much."""
+
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import pytest
+from bundles import random_bundle
+
+from fdht.compiler.clipping import by_place, with_clipping, words_of
+from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.planner import plan
+from fdht.host.connection import Connection
+from fdht.host.drift import Drift, DriftWarning
+from fdht.model.golden import GoldenLSTM
+from fdht.spec.bundle import Bundle
+from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, stack
+from fdht.spec.protocol import TALLIES
+from fdht.spec.tallies import tallies
+from fdht.spec.target import ALL, GENERIC, Levels, Target
+
+TARGET = Target(
+    "drift",
+    4,
+    1,
+    bank_words=256,
+    hidden=64,
+    levels=Levels.each(6),
+    build=replace(GENERIC, features=replace(ALL, tallies=True)),
+)
+MODELS: dict[str, tuple[LSTMSpec, ...]] = {
+    "one": (fdht_lstm(40, 8, 3, (8, 6), (4, 8), 3),),
+    "two layers": stack((fdht_lstm(40, 8, 0, (8, 6), (4, 8), 3), dense_lstm(8, 8, 3))),
+}
+
+
+def compiled(name: str) -> tuple[Bundle, Image]:
+    layers = MODELS[name]
+    bundle = random_bundle(np.random.default_rng(7), layers, plan(layers, TARGET), clips=2, steps=4)
+    return bundle, compile_bundle(bundle, TARGET)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_places_are_the_golden_model_s(name):
+    """With one lane a word is a value: as many clip, by the same names."""
+    bundle, image = compiled(name)
+    trace = GoldenLSTM(bundle).run(bundle.clips)
+    found = [by_place(image, image.machine.run(clip).clipped) for clip in bundle.clips]
+    total = {place: sum(each[place] for each in found) for place in image.places}
+    assert total == {place: trace.saturations[place] for place in image.places} and any(total.values())
+
+
+class Board:
+    """Answers with counts."""
+
+    def __init__(self, image: Image, steps: int, times: int = 1):
+        run = image.machine.run(np.zeros((steps, image.inputs), np.int64))
+        clipped = [times * run.clipped[k] for k in range(tallies(image.target) - 1)]
+        self.counts = [steps, *clipped] + [0] * TALLIES
+
+    def tallies(self, first: int) -> list[int]:
+        return self.counts[first : first + TALLIES]
+
+
+def test_what_is_usual_is_not_told():
+    bundle, image = compiled("one")
+    image = with_clipping(image, bundle)
+    steps = sum(len(clip) for clip in bundle.clips)
+    total = {place: round(share * steps) for place, share in image.clipping.items()}
+    drift, board = Drift(image), Board(image, steps)
+    by_number = {image.places.index(place): count for place, count in total.items()}
+    board.counts[1 : 1 + len(image.places)] = [by_number.get(k, 0) for k in range(len(image.places))]
+    drift.add(cast("Connection", board))
+    drift.add(cast("Connection", board))
+    assert drift.clipped == {place: 2 * count for place, count in total.items()} and drift.steps == {0: 2 * steps}
+
+
+def test_a_stage_that_clips_too_much_is_told_once():
+    """By name; by a warning of its own, which a program can turn into an error."""
+    _, image = compiled("one")
+    place = image.places[0]
+    image, board = replace(image, clipping=dict.fromkeys(image.places, 0.0)), Board(image, 10, 0)
+    drift = Drift(image)
+    board.counts[1] = int(words_of(image)[place] * 10 * 0.01)
+    with pytest.warns(DriftWarning, match=f"{place} clips .* where it clipped 0 on the bundle's clips; look whether"):
+        drift.add(cast("Connection", board))
+    drift.add(cast("Connection", board))
+
+
+def test_an_image_that_nobody_has_looked_at_tells_nothing():
+    _, image = compiled("one")
+    board = Board(image, 10, 0)
+    board.counts[1] = 1 << 20
+    drift = Drift(image)
+    drift.add(cast("Connection", board))
+    assert drift.clipped[image.places[0]] == 1 << 20
+
+
+def test_an_image_keeps_places_and_clipping(tmp_path):
+    bundle, image = compiled("one")
+    image = with_clipping(image, bundle)
+    image.save(tmp_path / "a.image")
+    again = Image.load(tmp_path / "a.image")
+    assert (again.places, again.clipping) == (image.places, image.clipping) and again.clipping
