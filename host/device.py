@@ -28,7 +28,7 @@ from fdht.spec.protocol import (
     word_bytes,
 )
 from fdht.spec.rounds import NOBODY, Frame, closed, framed
-from fdht.spec.target import NAMED
+from fdht.spec.target import named
 
 BAUD = 3_000_000
 TIMEOUT = 1.0
@@ -227,7 +227,7 @@ class Device:
         status = self.status()
         target = status.target
         if target_id(image.target) != target:
-            built = next((name for name, engine in NAMED.items() if target_id(engine) == target), f"{target:08x}")
+            built = next((name for name, engine in named().items() if target_id(engine) == target), f"{target:08x}")
             raise DeviceError(
                 f"the board on {self._connection.url} is built for target {built}, the image for {image.target.name}; "
                 "compile it for the board's target, or load the image's bitstream"

@@ -254,7 +254,7 @@ class Target(JsonRecord):
                 raise SpecError("it has no name")
         except (SpecError, FileError) as error:
             raise FileError(f"no target in {path} ({error}); {way_out}") from None
-        if NAMED.get(target.name, target) != target:
+        if named().get(target.name, target) != target:
             raise FileError(
                 f"{path} has another engine than fdht's own {target.name}, by the same name; give it a name of its own"
             )
@@ -432,8 +432,9 @@ STREAM_TARGETS = {
 """Engines for boards of fdht's that serve several streams, beside those that the boards come with."""
 
 
-NAMED = TARGETS | STREAM_TARGETS | PART_TARGETS
-"""All that have a name of fdht's own."""
+def named() -> dict[str, Target]:
+    """All that have a name of fdht's own."""
+    return TARGETS | STREAM_TARGETS | PART_TARGETS
 
 
 def find_target(name: str) -> Target:
@@ -445,8 +446,8 @@ def find_target(name: str) -> Target:
     """
     if name.endswith(".json"):
         return Target.read(name)
-    found = NAMED.get(name)
+    found = named().get(name)
     if found is None:
-        known = ", ".join(NAMED)
+        known = ", ".join(named())
         raise SpecError(f"there is no target {name!r}; known: {known}, and a file NAME.json with one")
     return found

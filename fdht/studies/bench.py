@@ -516,7 +516,7 @@ def report(output: Output, rows: Sequence[dict]) -> None:
                     r["preset"],
                     r["format"],
                     r["target"],
-                    r["streams"],
+                    r.get("streams", 1),
                     r["parameters"],
                     f"{r['macs_per_step']:,}",
                     cycles_text(r),

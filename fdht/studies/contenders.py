@@ -19,7 +19,7 @@ from fdht.model.presets import PRESETS, Preset
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import TensorNetwork, bt_network, tr_network, tt_network
-from fdht.spec.target import NAMED, Target, find_target
+from fdht.spec.target import Target, find_target, named
 
 BIG, SMALL, SERVING = "ulx3s-85f", "icebreaker", "ulx3s-85f-streams"
 
@@ -123,7 +123,7 @@ def others(targets: list[str], there: Iterable[Contender]) -> dict[str, Target]:
     """
     known = {contender.target.name for contender in there}
     return {
-        name: find_target(name) for name in targets if name.endswith(".json") or (name in NAMED and name not in known)
+        name: find_target(name) for name in targets if name.endswith(".json") or (name in named() and name not in known)
     }
 
 

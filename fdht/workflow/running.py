@@ -19,7 +19,7 @@ from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import target_id
-from fdht.spec.target import NAMED, Target, find_target
+from fdht.spec.target import Target, find_target, named
 from fdht.spec.task import Task
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
@@ -63,8 +63,8 @@ class Place:
     def engines(self) -> list[Target]:
         """Those that may be there, the most likely first."""
         board = self.find_board()
-        named = [find_target(self.target)] if self.target is not None else []
-        return [*named, *([] if board is None else [board.engine]), *NAMED.values()]
+        asked = [find_target(self.target)] if self.target is not None else []
+        return [*asked, *([] if board is None else [board.engine]), *named().values()]
 
 
 @contextmanager

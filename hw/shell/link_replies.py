@@ -181,6 +181,7 @@ class ReplyBytes(Component):
         build: 32 bits that identify the bitstream.
         lacking: what the engine was built without, see fdht.spec.protocol.lacking.
         slots: of the flash from which the engine can load itself; 0: it cannot.
+        tallies: whether it has tallies, see fdht.spec.tallies.
 
     Members:
         kind (In): of the request in work. reason (In): why it was refused, or 0.

@@ -84,7 +84,8 @@ def simulate(
         bias_words = [np.zeros(target.columns, dtype=np.int64)] * timing.bias(target)
         for cycle in range(100_000):
             if cycle in starts:
-                ctx.set(dut.instruction, HEADER | instructions[starts.index(cycle)])
+                fields = HEADER | instructions[starts.index(cycle)]
+                ctx.set(dut.instruction, {name: fields[name] for name, _ in dut.instruction.shape()})
             ctx.set(dut.start, cycle in starts)
             ctx.set(dut.data_word, [int(v) for v in data[0]])
             ctx.set(dut.factor_word, [int(v) for v in factor[0]])

@@ -322,7 +322,8 @@ def test_the_loader_places_inputs_and_states(target, pause):
                 ctx.set(dut.begin, 0)
             started, left, done_at = now, expected[current].wants, 0
             looked_at = started + timing.TAKEN
-            ctx.set(dut.instruction, {name: int(v) if name != "nest" else v for name, v in instruction.items()})
+            known = {name: instruction[name] for name, _ in dut.instruction.shape()}
+            ctx.set(dut.instruction, {name: int(v) if name != "nest" else v for name, v in known.items()})
             ctx.set(dut.keep, keeps[current])
             ctx.set(dut.start, 1)
             if several:
