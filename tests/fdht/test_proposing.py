@@ -157,7 +157,7 @@ def test_what_cannot_be_proposed_is_said(fdht, mine, arguments, words):
 
 def test_what_is_proposed_is_explored(fdht, mine):
     """Also where the search space does not hold the proposal: Optuna's warning is nothing to the user."""
-    options = ("--board", "icebreaker", "--trials", 1, "--epochs", 1)
+    options = ("--board", "icebreaker", "--own-engine", "--trials", 1, "--epochs", 1)
     outcome = fdht("explore", "--data", "mine.npz", *options, "--json")
     assert outcome.code == 0, outcome.err
     assert outcome.figures["preset"] == "mine" and outcome.figures["trained"] == 1
