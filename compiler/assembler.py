@@ -413,7 +413,7 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[Arr
     """The contractions of a step, in the loop, and the head: in the loop, too, or behind it.
 
     h has one port. So where there is a head in every step, the loader copies h only after it: the head gives H_DONE, or
-    EMIT where the next step's z would overwrite the logits. For the head itself the gate unit gives H_READY, which
+    EMIT where the logits must have left before the next step. For the head itself the gate unit gives H_READY, which
     nobody else waits for so late in a step.
     """
     target, every_step = step.resolved.target, step.resolved.layers[-1].task.every_step
@@ -437,7 +437,7 @@ def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[Arr
         body, after = _array_of_streams(program, heads, works, step)
     else:
         heads = [head.waiting(Token.H_READY if every_step else Token.H_DONE) for head in heads]
-        heads = [head.giving(Token.H_DONE) if step.logits else head for head in heads]
+        heads = [head if step.logits_leave_first else head.giving(Token.H_DONE) for head in heads]
         body, after = ([*program, *heads], []) if every_step else (program, heads)
     body[-1] = body[-1].ending_loop(0)
     in_loop, program = len(body), [*body, *after]
@@ -687,7 +687,7 @@ def _gate_program(step: StepMap) -> list[GateInstruction]:
     emits = list[GateInstruction]()
     if top.classes:
         emit = _emit(step).waiting(Token.LOGITS_READY)
-        emits.append(emit.giving(Token.H_DONE) if every_step and not step.logits else emit)
+        emits.append(emit.giving(Token.H_DONE) if every_step and step.logits_leave_first else emit)
     body, after = ([*steps, *emits], []) if every_step else (steps, emits)
     body[-1] = body[-1].ending_loop(len(states) * gate_instruction(target).words)
     program = [*states, *body, *after]
@@ -726,7 +726,6 @@ def _gates_of_streams(step: StepMap) -> list[GateInstruction]:
         first, last = step.unit(streams[0]), step.unit(streams[-1]) + units - 1
         state = replace(_update(step, 0, 0, first), op=GateOp.STATE, last=last, top=0)
         states.append(state.giving(Token.H_DONE))
-    recurrent = any(spec.recurrent is not None for spec in layers)
     for group in range(sharing.groups):
         streams, below = sharing.of(group), 0
         updates, emits = list[GateInstruction](), list[GateInstruction]()
@@ -739,7 +738,7 @@ def _gates_of_streams(step: StepMap) -> list[GateInstruction]:
                 own.append(replace(update, z=z, stream=stream, condition=Condition.PRESENT, top=sends))
             below += spec.hidden
             own[0] = own[0].waiting(Token.Z_READY)
-            late = spec is top and top.classes and recurrent  # what is added to is read in the place of logits
+            late = spec is top and top.classes and step.logits_leave_first
             own[-1] = own[-1] if late else own[-1].giving(Token.H_DONE)
             updates += own
         if top.classes:
@@ -748,7 +747,7 @@ def _gates_of_streams(step: StepMap) -> list[GateInstruction]:
                 emit = _emit(step).waiting(Token.LOGITS_READY)
                 z = {**emit.z, "word": emit.z["word"] + step.logits_of(stream)}
                 emits.append(replace(emit, z=z, stream=stream, condition=Condition.of_logits(every_step)))
-            emits[-1] = emits[-1].giving(Token.H_DONE) if recurrent else emits[-1]
+            emits[-1] = emits[-1].giving(Token.H_DONE) if step.logits_leave_first else emits[-1]
         of_groups.append(updates)
         of_emits.append(emits)
     body = [each for group in range(sharing.groups) for each in (*of_groups[group], *of_emits[group - 1])]

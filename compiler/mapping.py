@@ -128,6 +128,13 @@ class StepMap:
     z_words: int = 0
     logits_words: int = 0
 
+    @property
+    def logits_leave_first(self) -> bool:
+        """Whether the logits of a step must have been sent before the next step may begin: its z takes their place, or
+        is added up in the result memory, which then is not read for the gate unit.
+        """
+        return not self.logits or any(spec.recurrent is not None for spec in self.resolved.layers)
+
     def of_group(self, address: int, group: int) -> int:
         """Where a group of streams has what the first one has at an address of the scratchpad."""
         if address < self.persistent:
