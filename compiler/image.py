@@ -14,7 +14,7 @@ from fdht.compiler.assembler import assemble, instructions, places_of
 from fdht.compiler.machine import Machine
 from fdht.compiler.mapping import StepMap
 from fdht.compiler.overlap import overlapped
-from fdht.compiler.planner import share
+from fdht.compiler.planner import fitting_shares
 from fdht.compiler.segments import Segments, stream_words
 from fdht.compiler.verifier import verify
 from fdht.spec import container
@@ -27,7 +27,7 @@ from fdht.spec.formats import InputFormat
 from fdht.spec.instructions import UNITS, Segment, segment_width
 from fdht.spec.lstm import LONGEST_VECTOR, MOST_CLASSES
 from fdht.spec.record import Checked, Hex, Text, dump
-from fdht.spec.rounds import NOBODY, Frame, check_streams, in_turn, rounds
+from fdht.spec.rounds import NOBODY, Frame, in_turn, rounds
 from fdht.spec.scaling import Scaling
 from fdht.spec.target import Target
 from fdht.spec.task import OutputScaling, Task, check_outputs
@@ -279,7 +279,7 @@ def compile_bundle(
             f"factors of {factor_width} bits do not fit target {target.name}'s {target.factor_width}; "
             f"quantise with --factor-width {target.factor_width}"
         )
-    step = step or _map(bundle, target, streams)
+    step = step or fitting_shares(bundle.layers, bundle.stage_lists, target, streams)[0].step
     programs = overlapped(instructions(step, formats), target)
     x, sent = step.resolved.layers[0].x, step.chains[0].chain.x
     assert sent is not None
@@ -309,13 +309,3 @@ def compile_bundle(
         step.resolved.sharing.apart,
         places_of(step, programs),
     )
-
-
-def _map(bundle: Bundle, target: Target, streams: int) -> StepMap:
-    """The memory map with the fewest cycles."""
-    check_streams(streams, target)
-    found, refusal = share(bundle.layers, bundle.stage_lists, target, streams)
-    if not found:
-        assert refusal is not None
-        raise refusal
-    return found[0].step

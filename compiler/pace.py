@@ -25,7 +25,11 @@ def step_ends(programs: Instructions, target: Target) -> list[int]:
 
 def cycles_per_step(ends: Sequence[int]) -> float:
     """The mean distance between the last h word of one step and of the next, in steady state."""
-    cycles = (ends[WARM_UP + STEADY - 1] - ends[WARM_UP - 1]) / STEADY
+    return whole((ends[WARM_UP + STEADY - 1] - ends[WARM_UP - 1]) / STEADY)
+
+
+def whole(cycles: float) -> float:
+    """As a whole number, if it is one."""
     return int(cycles) if cycles == int(cycles) else cycles
 
 

@@ -37,6 +37,7 @@ from fdht.compiler.tiling import Tiling, cut_index, tilings
 from fdht.spec.errors import CapacityError, Resource
 from fdht.spec.instructions import Segment
 from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
+from fdht.spec.rounds import check_streams
 from fdht.spec.stages import StageList, StageLists
 from fdht.spec.target import Target
 
@@ -275,6 +276,23 @@ def share(
         found += fitting
         refusal = min(filter(None, (refusal, refused)), key=_farther, default=None)
     return sorted(found, key=lambda way: way.cycles), refusal
+
+
+def fitting_shares(
+    layers: LSTMSpec | Sequence[LSTMSpec], stage_lists: StageLists, target: Target, streams: int
+) -> list[Way]:
+    """Every way in which streams can share an engine, as `share` finds them.
+
+    Raises:
+        SpecError: the engine has not so many streams.
+        CapacityError: there is none; says what the nearest lacks.
+    """
+    check_streams(streams, target)
+    found, refusal = share(layers, stage_lists, target, streams)
+    if not found:
+        assert refusal is not None
+        raise refusal
+    return found
 
 
 _Forbidden = set[tuple[frozenset[str], tuple[str, ...]]]

@@ -17,8 +17,8 @@ from fdht.boards.catalogue import find_board
 from fdht.compiler.arithmetic import fewest_macs, step_macs
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.lanes import stage_cycles
-from fdht.compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends
-from fdht.compiler.planner import candidates, share
+from fdht.compiler.pace import STEPS, cycles_per_step, lone_frame, step_ends, whole
+from fdht.compiler.planner import candidates, fitting_shares
 from fdht.console import Output, rounded
 from fdht.extras import need
 from fdht.model.presets import PRESETS
@@ -31,7 +31,7 @@ from fdht.spec.errors import CapacityError, FdhtError, SpecError
 from fdht.spec.instructions import GateOp
 from fdht.spec.lstm import chains
 from fdht.spec.record import Plain, Text, read_kept
-from fdht.spec.rounds import check_streams, in_turn
+from fdht.spec.rounds import in_turn
 from fdht.spec.stages import StageLists, stages_of
 from fdht.spec.target import Target
 from fdht.studies.contenders import (
@@ -242,17 +242,13 @@ def row(output: Output, contender: Contender, builds: Builds, simulate: bool = T
     way = best.ways[0]
     if contender.streams:
         try:
-            check_streams(contender.streams, target)
-            ways, refusal = share(spec, best.stage_lists, target, contender.streams)
-            if refusal is not None and not ways:
-                raise refusal
+            way = fitting_shares(spec, best.stage_lists, target, contender.streams)[0]
         except CapacityError as error:
             return (
                 figures
                 | {"fits": False, "refusal": str(error)}
                 | _derived(contender, builds, best.stage_lists, _planned(way.cycles, None))
             )
-        way = ways[0]
     measured = None
     if simulate and not (contender.kind == "scaling" and spec.inputs > SIMULATED):
         measured = _simulated(output, contender, best.stage_lists)
@@ -376,11 +372,6 @@ def _streams_measured(output: Output, name: str, bundle: Bundle, image: Image, b
         "words_compared": result.words_compared,
         "simulated": True,
     }
-
-
-def whole(cycles: float) -> float:
-    """As a whole number, if it is one."""
-    return int(cycles) if cycles == int(cycles) else cycles
 
 
 def measured(bundle: Bundle, image: Image, steady: Simulation, alone: Simulation) -> dict:
