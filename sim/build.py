@@ -36,11 +36,19 @@ _SAFE = re.compile(r"[\w/.,+@=-]+")
 _BUILD_ARGS = {
     # An assertion is left in: memory collisions stop the simulation.
     # Only the top's ports are public (see _public_ports), which builds and runs several times faster than cocotb's
-    # --public-flat-rw; one source file needs no parallel make, whose precompiled headers race.
-    "verilator": ["--no-public-flat-rw", "-O3", "--output-split", "0", "--assert", "-Wno-fatal", "-Wno-lint"],
+    # --public-flat-rw. Functions are cut where they grow long: g++ takes a time with the square of their length.
+    "verilator": [
+        *("--no-public-flat-rw", "-O3", "--output-split", "0", "--output-split-cfuncs", "2000", "--assert"),
+        *("-Wno-fatal", "-Wno-lint"),
+    ],
     # -g2012 is the runner's default and gives stale values on Amaranth's Verilog (amaranth issue 1629).
     "icarus": ["-g2005"],
 }
+_MAKE_VARIABLES = "VM_PARALLEL_BUILDS=0 OPT_FAST=-Og"
+"""Of Verilator's makefile. One source file needs no parallel make, whose precompiled headers race. A run's time is the
+bench's in Python, which no optimisation of the model makes shorter.
+"""
+
 _TIMESCALE = ("1ns", "1ps")
 
 _NO_PLATFORM = object()
@@ -143,7 +151,8 @@ def build_verilog(
     """
     find_simulator(simulator)
     key = hashlib.sha256(gateware_sources() + what)
-    key.update(f"{top} {simulator} {waves} {_BUILD_ARGS[simulator]} {_version(simulator)} {_cocotb()}".encode())
+    how = f"{_BUILD_ARGS[simulator]} {_MAKE_VARIABLES}"
+    key.update(f"{top} {simulator} {waves} {how} {_version(simulator)} {_cocotb()}".encode())
     directory = (cache or CACHE).resolve() / key.hexdigest()[:20]
     directory.mkdir(parents=True, exist_ok=True)
     done = directory / "done"
@@ -201,7 +210,7 @@ def _compile(directory: Path, top: str, sources: list[Path], simulator: str, wav
     shared = {"OBJCACHE": objcache(CACHE / f"runtime-{_version(simulator)}")}  # who has a cache of objects keeps it
     # Verilator's makefile runs scripts with whatever `python` is found first, which may be another than this one, and
     # cocotb tells it where this one has its modules.
-    flags = f"{os.environ.get('MAKEFLAGS', '')} PYTHON3={sys.executable}".strip()
+    flags = f"{os.environ.get('MAKEFLAGS', '')} {_MAKE_VARIABLES} PYTHON3={sys.executable}".strip()
     with environment(shared | toolchain_environment() | {"MAKEFLAGS": flags}):
         runner = get_runner(simulator)
         try:
