@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import cocotb
-from cocotb.triggers import FallingEdge, ReadOnly
+from cocotb.triggers import FallingEdge
 
 CHANNELS = {
     "s_axi_aw": ("addr", "prot"),
@@ -38,6 +38,8 @@ class Channel:
     def sample(self) -> str:
         """Looks at a cycle; returns what is wrong with it, or nothing."""
         valid = bool(self.valid.value)
+        if not valid and self.waiting is None:
+            return ""
         offered = [signal.value for signal in self.carried] if valid else None
         wrong = ""
         if self.waiting is not None and offered != self.waiting:
@@ -76,28 +78,27 @@ class Rules:
         """Signals change at rising edges: in the middle of a cycle they are what the next one finds."""
         dut, channels = self.dut, self._channels
         writes, reads = ("s_axi_aw", "s_axi_w", "s_axi_b"), ("s_axi_ar", "s_axi_r")
+        bus = [channels[prefix] for prefix in (*writes, *reads)]
         cycles = 0  # of a reset
-        begun = Counter()  # beats before it
+        begun = [0] * len(bus)  # beats before it
         while True:
             await FallingEdge(dut.aclk)
-            await ReadOnly()
-            if not int(dut.aresetn.value):
+            if not dut.aresetn.value:
                 cycles += 1
                 for prefix, channel in channels.items():
                     channel.waiting = None
-                    begun[prefix] = channel.beats
-                    if cycles > 1 and prefix in OURS and int(channel.valid.value):
+                    if cycles > 1 and prefix in OURS and channel.valid.value:
                         raise AssertionError(f"{prefix}: valid is high in a reset")
+                begun = [channel.beats for channel in bus]
                 continue
             cycles = 0
             for channel in channels.values():
-                wrong = channel.sample()
-                assert not wrong, wrong
-            count = {prefix: channels[prefix].beats - begun[prefix] for prefix in (*writes, *reads)}
-            address, data, response = (count[prefix] for prefix in writes)
+                if wrong := channel.sample():
+                    raise AssertionError(wrong)
+            address, data, response, asked, read = (each.beats - was for each, was in zip(bus, begun, strict=True))
             # A response may be offered only for what was taken in an earlier cycle.
             assert response <= min(address, data), f"{response} writes answered, {address} addresses, {data} words"
-            assert count["s_axi_r"] <= count["s_axi_ar"], f"{count['s_axi_r']} reads answered of {count['s_axi_ar']}"
+            assert read <= asked, f"{read} reads answered of {asked}"
 
     def check_quiet(self) -> None:
         """Fails if an access has not been answered or something still waits; where there was no reset."""
