@@ -1,5 +1,6 @@
 """The planner finds the optimum, and what it plans computes what the golden model defines."""
 
+import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
@@ -146,9 +147,9 @@ EXPECTED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_many_random_networks_equal_golden(shape):
-    """With the test above, more than 5,000."""
+    """With the test above, nearly 2,000. (FDHT_NETWORKS=650 makes it more than 5,000.)"""
     rng = np.random.default_rng([SEED, *shape])
-    for number in range(650):
+    for number in range(int(os.environ.get("FDHT_NETWORKS", 200))):
         check_random_network(rng, shape, number, (1, 5))
 
 

@@ -156,7 +156,7 @@ TESTS = (
 @pytest.mark.parametrize("name", ["wide", pytest.param("compact", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("test", TESTS)
 def test_as_the_golden_model_says(tmp_path, name, test):
-    run(tmp_path, name, test, runs=2 * CLIPS, resets=CLIPS, images=6)
+    run(tmp_path, name, test, runs=2 * CLIPS, resets=CLIPS, images=3 if name == "wide" else 6)
 
 
 @pytest.mark.parametrize("test", ["clips", "states", "frame_by_frame"])
@@ -184,10 +184,11 @@ def test_one_sequence_where_several_streams_might_be(tmp_path, test):
 
 
 @pytest.mark.slow
-def test_the_rules_over_a_hundred_thousand_beats(tmp_path):
-    """Random pauses on every channel; results equal all the while."""
-    report = run(tmp_path, "wide", "clips", runs=1000)
-    assert sum(report["beats"].values()) >= 100_000
+def test_the_rules_over_many_beats(tmp_path):
+    """Random pauses on every channel; results equal all the while. (FDHT_AXI_RUNS=1000: over 100,000 beats.)"""
+    runs = int(os.environ.get("FDHT_AXI_RUNS", 200))
+    report = run(tmp_path, "wide", "clips", runs=runs)
+    assert sum(report["beats"].values()) >= 100 * runs
     assert all(report["waits"][prefix] > 100 for prefix in report["waits"] if prefix != "s_axis_state_t")
 
 
