@@ -252,7 +252,7 @@ def convert(component: "Component", name: str, *, assertions: bool = True) -> st
     with environment(toolchain_environment()):
         text = verilog.convert(component, platform=platform, name=name, strip_internal_attrs=True)
     text = _without_empty(text)
-    return _short_initials(text if assertions else _without_clearing(text))
+    return short_initials(text if assertions else _without_clearing(text))
 
 
 def _plain(verilog: str) -> str:
@@ -272,7 +272,7 @@ _CLEARED = re.compile(
 """How Yosys clears a memory: word by word, a line each."""
 
 
-def _short_initials(verilog: str) -> str:
+def short_initials(verilog: str) -> str:
     """Memories are cleared by a loop: the line per word takes a C++ compiler minutes."""
     return _CLEARED.sub(
         lambda m: (
