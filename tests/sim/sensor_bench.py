@@ -29,19 +29,20 @@ async def begin(dut, *pins: str) -> list:
     dut.rst.value = 0
     seen: list[int] = []
     cocotb.start_soon(_watch(dut, seen))
-    for _ in range(LIMIT):
+    if not dut.ready.value:
+        await with_timeout(RisingEdge(dut.ready), LIMIT * PERIOD, "ns")
         await FallingEdge(dut.clk)
-        if int(dut.ready.value):
-            break
     assert int(dut.ready.value) and not int(dut.failed.value)
     return seen
 
 
 async def _watch(dut, seen: list) -> None:
     while True:
+        await RisingEdge(dut.done)
         await FallingEdge(dut.clk)
-        if int(dut.done.value):
+        while dut.done.value:
             seen.append(int(dut.number.value))
+            await FallingEdge(dut.clk)
 
 
 async def until(dut, seen: list, count: int) -> None:
@@ -113,8 +114,7 @@ async def accelerometer(dut) -> None:
     task = json.loads((WORK / "task.json").read_text())
     sensor = ADXL345(dut)
     seen = await begin(dut, "cipo", "int1")
-    for _ in range(4000):
-        await FallingEdge(dut.clk)
+    await Timer(4000 * PERIOD, "ns")
     classes = []
     for samples in np.load(WORK / "samples.npy"):
         seen.clear()
