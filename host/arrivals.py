@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fdht.spec.errors import SpecError
 from fdht.spec.rounds import Frame
 
 
@@ -17,6 +18,9 @@ class Arrival:
         x: N raw input words, or real values as for `Device.run`.
         begins: a sequence of the stream begins with it: h and c are zero. ends: the sequence ends with it.
         closes: it is computed with what came just before, without waiting for frames of other streams.
+
+    Raises:
+        SpecError: a stream below 0.
     """
 
     stream: int
@@ -24,6 +28,10 @@ class Arrival:
     begins: bool = False
     ends: bool = False
     closes: bool = False
+
+    def __post_init__(self):
+        if self.stream < 0:
+            raise SpecError(f"a frame of stream {self.stream}; streams are counted from 0")
 
     @property
     def frame(self) -> Frame:

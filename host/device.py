@@ -271,10 +271,11 @@ class Device:
             Each clip's result as it is done.
 
         Raises:
-            SpecError: no image is loaded, the clips do not fit it, or the engine takes no initial states.
+            SpecError: no image is loaded, or one of several streams, the clips do not fit it, or the engine takes no
+                initial states.
             DeviceError: the device no longer answers, or is no longer loaded with the image.
         """
-        image = self._loaded()
+        image = self._of_one_sequence()
         if isinstance(clips, np.ndarray) and (clips.ndim != 3 or clips.shape[2] != image.inputs):
             raise SpecError(f"clips of shape {clips.shape} are not clips x steps x {image.inputs}")
         for clip in clips:
@@ -299,11 +300,11 @@ class Device:
             What the head sends after each frame.
 
         Raises:
-            SpecError: no image is loaded, or one whose head is for the last step alone, a frame does not fit it, or the
-                engine takes no initial states.
+            SpecError: no image is loaded, or one of several streams, or one whose head is for the last step alone, a
+                frame does not fit it, or the engine takes no initial states.
             DeviceError: see `run`.
         """
-        image = self._loaded()
+        image = self._of_one_sequence()
         if not (image.classes and image.task.every_step):
             raise SpecError(
                 "the image has no head after every step; compile a model of the task label-steps or regress-steps, or "
@@ -446,6 +447,15 @@ class Device:
         if self._image is None:
             raise SpecError("no image is loaded; call load before run")
         return self._image
+
+    def _of_one_sequence(self) -> Image:
+        image = self._loaded()
+        if image.streams:
+            raise SpecError(
+                f"the image serves {image.streams} streams, whose frames say whose they are; call run_streams or serve, "
+                "or compile it without streams"
+            )
+        return image
 
     def _make_ready(self, initial: np.ndarray | None) -> None:
         """Ends what was under way, and makes sure that the engine has the image and takes `initial`."""

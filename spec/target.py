@@ -144,7 +144,8 @@ class Target(JsonRecord):
         input_width: bits of a raw input word.
         input_lanes: raw input words that come at once: 1, or as many as there are columns.
         streams: independent sequences that an image may serve at most; see fdht.spec.rounds.
-        gates: streams whose gates are computed side by side, each from a lane of its own; a power of two.
+        gates: streams whose gates are computed side by side, each from a lane of its own; a power of two that divides
+            the columns, so that they lie in one word, and `hidden`.
         build: how it is made.
 
     Raises:
@@ -217,9 +218,10 @@ class Target(JsonRecord):
             )
         if self.input_lanes not in (1, self.columns):
             raise SpecError(f"target {self.name}: input_lanes = {self.input_lanes} is neither 1 nor {self.columns}")
-        if self.gates & self.gates - 1 or self.hidden % self.gates:
+        if self.gates & self.gates - 1 or self.hidden % self.gates or self.columns % self.gates:
             raise SpecError(
-                f"target {self.name}: gates = {self.gates} must be a power of two, and divide hidden = {self.hidden}"
+                f"target {self.name}: gates = {self.gates} must be a power of two, and divide hidden = {self.hidden} "
+                f"and columns = {self.columns}"
             )
         if self.streams > 1 and self.streams >= 1 << max(self.input_width - FRAME_FLAGS, 0):  # all ones: nobody
             raise SpecError(

@@ -178,6 +178,9 @@ def test_clips_side_by_side_are_as_one_after_the_other(bundle, image, stepwise, 
             assert outputs.logits.tolist() == golden.run(clips[number][None]).logits[0].tolist()
         alone = dict(device.run_streams(clips[:3], streams=1))
         assert [alone[k].logits.tolist() for k in range(3)] == [found[k].logits.tolist() for k in range(3)]
+    for run in (device.run(bundle.clips), device.stream(iter(bundle.clips[0]))):
+        with pytest.raises(SpecError, match="the image serves 4 streams, whose frames say whose they are; call run_st"):
+            next(run)
     device.load(image)
     with pytest.raises(SpecError, match="4 streams, where the image serves 1 to 0; see fdht compile --streams"):
         next(device.run_streams(bundle.clips, streams=4))
@@ -218,3 +221,5 @@ def test_streams_come_and_go(stepwise, device, monkeypatch):
         next(device.serve([Arrival(0, stepwise.clips[0, 0, :44])]))
     with pytest.raises(SpecError, match="a frame of stream 5; the image serves streams 0 to 4"):
         next(device.serve([Arrival(5, stepwise.clips[0, 0])]))
+    with pytest.raises(SpecError, match="a frame of stream -1; streams are counted from 0"):
+        Arrival(-1, stepwise.clips[0, 0], begins=True, ends=True, closes=True)

@@ -54,6 +54,8 @@ def test_refusals():
         Target("t", 2, 2, streams=2, input_width=4)
     with pytest.raises(SpecError, match="gates = 3 must be a power of two"):
         Target("t", 2, 4, streams=4, gates=3)
+    with pytest.raises(SpecError, match="gates = 2 must be a power of two, and divide hidden = 256 and columns = 3"):
+        Target("t", 2, 3, streams=4, gates=2)
     with pytest.raises(SpecError, match=r"gates = 4 is outside 1\.\.2"):
         Target("t", 2, 2, streams=4, gates=4)
 
