@@ -164,7 +164,7 @@ def check(board: Board) -> None:
         raise SpecError(f"the platform of {board.name} is a {type(platform).__name__}; name a class of Amaranth's")
     if not isinstance(platform, _PLATFORMS.get(board.family.name, Platform)):
         raise SpecError(
-            f"{board.name} is of the family {board.family.name}, and its platform {type(platform).__name__} of another; "
+            f"{board.name} is of the family {board.family.name}, and its platform {type(platform).__name__} is not; "
             f"take a {_PLATFORMS[board.family.name].__name__}, or another family"
         )
     if not isinstance(clock, Clock):
