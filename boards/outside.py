@@ -6,6 +6,7 @@ a package that says it has boards; never because a file says so.
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import isfinite
 from typing import Any, cast
 
 from amaranth.build import Platform, ResourceError
@@ -17,6 +18,7 @@ from fdht.boards.fitting import check_room
 from fdht.hw.component import ask
 from fdht.hw.shell.uart import divisor
 from fdht.spec.errors import CapacityError, SpecError
+from fdht.spec.named import called
 from fdht.spec.record import check_name
 from fdht.spec.target import TARGETS, Target
 
@@ -24,6 +26,9 @@ WANTED = "a fdht.boards.board.Board, an Amaranth platform, or a function that re
 
 BAUDS = (3_000_000, 2_000_000, 1_000_000, 921_600, 460_800, 230_400, 115_200)
 """Rates of a serial port that USB adapters have, the fastest first."""
+
+_PLATFORMS = {ICE40.name: LatticeICE40Platform, ECP5.name: LatticeECP5Platform, GOWIN.name: GowinPlatform}
+"""What an Amaranth platform of each family is."""
 
 _EIGHTH_OF_A_BIT = 0.0125
 """By how much a serial port's rate may be off, so that the tenth bit is an eighth off."""
@@ -36,10 +41,10 @@ def board_of(found: object, said: str) -> Board:
         found: what a user has named, see `WANTED`. said: how.
 
     Raises:
-        SpecError: it is no board, or one that nothing can be built for.
+        SpecError: it is no board, or one that nothing can be built for, or its code raises.
     """
     if not isinstance(found, Board | Platform | type) and callable(found):
-        found = found()
+        found = called(found, said)
     if isinstance(found, type) and issubclass(found, Platform):
         found = board_on(cast("Callable[[], Platform]", found))
     if not isinstance(found, Board):
@@ -60,7 +65,7 @@ def board_on(platform: Callable[[], Platform], **given: Any) -> Board:
         SpecError: a platform of no known family, or without a default clock of a known frequency.
     """
     name = getattr(platform, "__name__", type(platform).__name__).removesuffix("Platform").lower()
-    made: Any = platform()
+    made: Any = called(platform, f"the platform {name}")
     family, part, pack = _part(made, name)
     if "clock" in given and "clock_mhz" in given:
         clock_hz = round(given["clock_mhz"] * 1e6)
@@ -99,9 +104,13 @@ def _part(platform: Any, name: str) -> tuple[Family, tuple[str, ...], tuple[str,
     """Family, nextpnr's options and the packer's; the names of parts and packages are in Amaranth's own tables."""
     if isinstance(platform, LatticeICE40Platform | LatticeECP5Platform):
         device, package = platform._nextpnr_device_options, platform._nextpnr_package_options
+        if platform.device not in device:
+            raise SpecError(f"{name} has a part {platform.device}; Amaranth knows {', '.join(device)}")
         if isinstance(platform, LatticeICE40Platform):
             suffix = package.get(platform.device, "")
             return ICE40, (device[platform.device], "--package", f"{platform.package.lower()}{suffix}"), ()
+        if platform.package not in package:
+            raise SpecError(f"{name} has a package {platform.package}; Amaranth knows {', '.join(package)}")
         options = ("--package", package[platform.package].upper(), "--speed", platform.speed)
         return ECP5, (device[platform.device], *options), ()
     if isinstance(platform, GowinPlatform):
@@ -115,7 +124,10 @@ def _part(platform: Any, name: str) -> tuple[Family, tuple[str, ...], tuple[str,
 
 def _default_clock(platform: Any, name: str) -> float:
     """Its frequency in Hz."""
-    clock = platform.default_clk and platform.lookup(platform.default_clk).clock
+    try:
+        clock = platform.default_clk and platform.lookup(platform.default_clk).clock
+    except ResourceError:
+        clock = None
     if clock is None:
         raise SpecError(
             f"{name} has no default clock with a frequency; say default_clk, and Clock(...) in that resource"
@@ -127,7 +139,7 @@ def can(clock_hz: int, baud: int) -> bool:
     """Whether a clock makes a serial port's rate closely enough."""
     try:
         cycles = divisor(clock_hz, baud)
-    except SpecError:
+    except (SpecError, ZeroDivisionError):
         return False
     return abs(clock_hz / cycles / baud - 1) <= _EIGHTH_OF_A_BIT
 
@@ -136,12 +148,25 @@ def check(board: Board) -> None:
     """Whether everything is there that a board's design needs.
 
     Raises:
-        SpecError: a name that is none, no clock, no serial port, or one that its clock cannot make.
+        SpecError: a name that is none, code that raises, a platform of another family, no clock, no serial port, or one
+            that its clock cannot make.
     """
     check_name("a board", board.name)
-    clock, platform = ask(board.clock()), board.platform()
+    if not isinstance(board.engine, Target):
+        raise SpecError(
+            f"the engine of {board.name} is a {type(board.engine).__name__}; take a fdht.spec.target.Target"
+        )
+    if not (isfinite(board.clock_mhz) and board.clock_mhz > 0):
+        raise SpecError(f"a clock of {board.clock_mhz:g} MHz on {board.name}; choose one above 0")
+    clock = ask(called(board.clock, f"the clock of {board.name}"))
+    platform = called(board.platform, f"the platform of {board.name}")
     if not isinstance(platform, Platform):
         raise SpecError(f"the platform of {board.name} is a {type(platform).__name__}; name a class of Amaranth's")
+    if not isinstance(platform, _PLATFORMS.get(board.family.name, Platform)):
+        raise SpecError(
+            f"{board.name} is of the family {board.family.name}, and its platform {type(platform).__name__} is not; "
+            f"take a {_PLATFORMS[board.family.name].__name__}, or another family"
+        )
     if not isinstance(clock, Clock):
         raise SpecError(f"the clock of {board.name} is a {type(clock).__name__}; take one of fdht.boards.clocks")
     _needs(board, platform, "uart", "rx", "tx")

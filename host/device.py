@@ -452,8 +452,8 @@ class Device:
         image = self._loaded()
         if image.streams:
             raise SpecError(
-                f"the image serves {image.streams} streams, whose frames say whose they are; call run_streams or serve, "
-                "or compile it without streams"
+                f"the image serves {image.streams} streams, whose frames say whose they are; call run_streams or "
+                "serve, or compile it without streams"
             )
         return image
 

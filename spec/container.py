@@ -6,6 +6,7 @@ once, in pieces), then the description, field by field, and last the type and sh
 the description.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -136,7 +137,7 @@ def write_whole(path: Path | str, content: bytes) -> None:
     """Writes a file in one step: whoever reads finds the old one or the whole new one, and a failure leaves the old.
 
     Raises:
-        FileError: no permission, no room.
+        FileError: a folder, no permission, no room.
     """
     path = Path(path)
     try:
@@ -151,8 +152,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """A new file beside `path` that takes its place when all is written, with the mode that the umask gives.
 
     Raises:
-        OSError: no permission, no room. Whatever is raised inside, too; the old file is then left as it was.
+        OSError: a folder, no permission, no room. Whatever is raised inside, too; the old file is then left as it was.
     """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -19,7 +19,7 @@ def named(name: str, wanted: str) -> object:
         wanted: what it should be, for errors.
 
     Raises:
-        SpecError: it cannot be imported.
+        SpecError: it cannot be imported, or its module raises something.
     """
     module, _, attribute = name.partition(":")
     here = str(Path.cwd())
@@ -28,6 +28,10 @@ def named(name: str, wanted: str) -> object:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
         raise SpecError(f"{name} cannot be imported ({error}); name {wanted} of yours") from None
+    except FdhtError:
+        raise
+    except Exception as error:
+        raise _raised(name, error) from None
     finally:
         sys.path.remove(here)
 
@@ -43,9 +47,13 @@ def called(function: Callable[..., Any], what: str, *arguments: Any) -> Any:
     except FdhtError:
         raise
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        why = (str(error).strip().splitlines() or [""])[0]
-        raise SpecError(
-            f"{what} raised {type(error).__name__}{': ' if why else ''}{why} ({Path(place.filename).name}, line "
-            f"{place.lineno}); mend that"
-        ) from None
+        raise _raised(what, error) from None
+
+
+def _raised(what: str, error: Exception) -> SpecError:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    why = (str(error).strip().splitlines() or [""])[0]
+    return SpecError(
+        f"{what} raised {type(error).__name__}{': ' if why else ''}{why} ({Path(place.filename).name}, line "
+        f"{place.lineno}); mend that"
+    )

@@ -101,7 +101,11 @@ def compile_(
         return
     if host or ranks is not None or regression:
         raise SpecError(f"{model} is a checkpoint; --host, --ranks and --regression are for a module of your own")
+    from fdht.compiler.effort import check_rate
     from fdht.workflow import compilation, datasets
+
+    if rate is not None:
+        check_rate(rate)  # before anything is written
 
     checkpoint = Path(model)
     with output.progress("planning, quantising, compiling"):

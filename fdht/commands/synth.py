@@ -63,6 +63,7 @@ def synth(
     what is predicted.
     """
     from fdht.boards.catalogue import find_board
+    from fdht.boards.parts import find_closed
     from fdht.console import Output
     from fdht.workflow import bitstream
 
@@ -75,6 +76,9 @@ def synth(
     if part is not None:
         if board is not None:
             raise typer.BadParameter("--board and --part exclude each other")
+        if clock is not None:
+            raise typer.BadParameter("of a part with closed tools no clock is known; leave out --clock")
+        find_closed(part)
         if not netlist:
             raise typer.BadParameter(
                 f"only its maker's tools make a bitstream for {part}: add --netlist for what the block takes of it; "

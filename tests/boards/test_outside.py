@@ -6,6 +6,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from amaranth_boards.icesugar import ICESugarPlatform
 
 from fdht.boards import find_board
 from fdht.boards.board import Flash
@@ -25,6 +26,7 @@ MODULE = """
 
     from fdht.boards.board import ICE40, Board
     from fdht.boards.clocks import PinClock
+    from fdht.boards.outside import board_on
     from fdht.spec.target import TARGETS
 
 
@@ -55,6 +57,22 @@ MODULE = """
 
     taken = replace(BOARD, name="icebreaker")
     number = 7
+
+
+    def broken():
+        raise RuntimeError("a mistake\\nof mine")
+
+
+    class UnknownPlatform(GreenPlatform):
+        device = "iCE40XX"
+
+
+    class UnnamedClockPlatform(GreenPlatform):
+        default_clk = "clk99"
+
+
+    def misspelt():
+        return board_on(GreenPlatform, bauds=1)
 """
 
 
@@ -130,13 +148,19 @@ def test_a_package_ships_a_board(module, tmp_path, monkeypatch):
             "cannot be imported .*; name a fdht.boards.board.Board, an Amaranth platform",
         ),
         ("nowhere:BOARD", "nowhere:BOARD cannot be imported"),
+        ("hasty:BOARD", r"hasty:BOARD raised ZeroDivisionError: .* \(hasty.py, line 1\); mend that"),
         ("{module}:number", "is a int; name a fdht.boards.board.Board"),
         ("{module}:taken", "is called icebreaker, as one of fdht's own; give it another name"),
+        ("{module}:broken", r"broken raised RuntimeError: a mistake \(outside_.*\.py, line 44\); mend that"),
+        ("{module}:misspelt", "misspelt raised TypeError: .*'bauds'"),
+        ("{module}:UnknownPlatform", "unknown has a part iCE40XX; Amaranth knows .*iCE40UP5K"),
+        ("{module}:UnnamedClockPlatform", "unnamedclock has no default clock with a frequency; say default_clk"),
         ("amaranth_boards.fomu_pvt:FomuPVTPlatform", "fomupvt has no resource uart 0; add one with the pins rx, tx"),
         ("amaranth_boards.arty_a7:ArtyA7_35Platform", "of no family that is built here; .*fdht export --axi"),
     ],
 )
 def test_what_is_no_board(module, name, sentence):
+    Path("hasty.py").write_text("1 / 0\n")
     with pytest.raises(SpecError, match=sentence):
         own(name.format(module=module))
 
@@ -150,7 +174,18 @@ def test_what_is_no_board(module, name, sentence):
         ({"clock": lambda: PinClock("clk9")}, "icebreaker has no clock clk9; name a resource"),
         ({"baud": 7_000_000}, "7000000 baud cannot be made from the 24 MHz of icebreaker; choose a rate"),
         ({"baud": 1_875_000}, "1875000 baud cannot be made from .* to 1.25 %"),
-        ({"platform": find_board("ulx3s-85f").platform}, "icebreaker has no resource spi 0"),
+        ({"baud": 0}, "0 baud cannot be made from the 24 MHz of icebreaker; choose a rate"),
+        ({"clock_mhz": float("nan")}, "a clock of nan MHz on icebreaker; choose one above 0"),
+        ({"engine": "icebreaker"}, "the engine of icebreaker is a str; take a fdht.spec.target.Target"),
+        (
+            {"platform": lambda: 1 // 0},
+            r"platform of icebreaker raised ZeroDivisionError: .* \(test_outside.py, line",
+        ),
+        (
+            {"platform": find_board("ulx3s-85f").platform},
+            "family ice40, and its platform .* is not; take a Silicon",
+        ),
+        ({"platform": ICESugarPlatform}, "icebreaker has no resource spi 0"),
         ({"flash": Flash("flash", 4 << 20, 2 << 20)}, "icebreaker has no resource flash 0; add one with the pins cs,"),
         ({"flash": Flash("spi_flash_2x", 4 << 20, 2 << 20)}, "spi_flash_2x 0 of icebreaker has no pin copi; it needs"),
     ],

@@ -122,6 +122,8 @@ def test_a_rate_is_held_against_clock_and_boards(fdht, checkpoint_file, tmp_path
     assert "What bounds the energy" in people and "too slow: " in people and "too few for that rate" in people
     assert "--rate is for an image" in fdht("info", checkpoint_file, "--rate", 100).sentence
     assert "a rate of 0 steps per second; choose one above 0" in fdht("info", image, "--rate", 0).sentence
+    none = fdht("compile", checkpoint_file, "--out", tmp_path / "none", "--target", "icebreaker", "--rate", "nan")
+    assert "a rate of nan steps per second" in none.sentence and not (tmp_path / "none").exists()
 
 
 def test_people_get_tables_and_programs_an_object(fdht, bundle_file):

@@ -1,6 +1,7 @@
 """What a file of fdht says of itself, its mode, and what is said of one of another version."""
 
 import os
+import re
 import stat
 
 import numpy as np
@@ -45,6 +46,15 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(path):
         file.write(b"half")
         raise KeyboardInterrupt
     assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("place", [".", "..", "/", "a folder"])
+def test_a_folder_is_no_place_for_a_file(tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a folder").mkdir()
+    with pytest.raises(FileError, match=f"cannot write {re.escape(place)}: Is a directory; choose another place"):
+        container.write_whole(place, b"")
+    assert [each.name for each in tmp_path.iterdir()] == ["a folder"]
 
 
 def test_a_file_says_which_version_wrote_it(path):
