@@ -140,13 +140,14 @@ def measured() -> Iterator[Measured]:
     for board in BOARDS.values():
         build = load(board)
         yield Measured(board.name, board, build["luts"], build["ffs"])
-    kept = json.loads(prices.RESULTS.read_text())
-    whole = kept["engine"]
-    for name, moved in kept["changes"].items():
-        board = prices.CHANGES[name][1](find_board(prices.BOARD))
-        if board.engine.pipeline in (COMPACT, PIPELINED) and board.engine.build.standalone is None:
-            luts, ffs = (whole[kind] + moved[kind] for kind in ("luts", "ffs"))
-            yield Measured(f"{prices.BOARD}: {name}", board, luts, ffs)
+    for board_name, kept in json.loads(prices.RESULTS.read_text()).items():
+        for name, moved in kept["changes"].items():
+            board = prices.CHANGES[board_name][name][1](find_board(board_name))
+            build = board.engine.build
+            beside = build.standalone is not None or build.features.tallies
+            if board.engine.pipeline in (COMPACT, PIPELINED) and not beside:
+                luts, ffs = (kept["engine"][kind] + moved[kind] for kind in ("luts", "ffs"))
+                yield Measured(f"{board_name}: {name}", board, luts, ffs)
     found = kept_here()
     for case in CASES:
         if case.name in found:

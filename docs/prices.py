@@ -1,6 +1,7 @@
-"""Measures what parts of the iCEBreaker's engine take, and writes the tables of docs/engines.md.
+"""Measures what parts of boards' engines take, and writes the tables of docs/engines.md.
 
-.venv/bin/python -m docs.prices        measures with Yosys (half a minute each), keeps docs/results/prices.json
+.venv/bin/python -m docs.prices        measures with Yosys what docs/results/prices.json does not have: half a minute a
+                                       row, minutes on ECP5; all rows of a board whose own engine is not as it was
 .venv/bin/python -m docs.prices --page writes the page from what is kept
 """
 
@@ -14,10 +15,11 @@ from typing import Any
 from fdht.boards import find_board, tools
 from fdht.boards.board import Board
 from fdht.boards.synthesis import measure
+from fdht.boards.top import BoardTop
 from fdht.spec.gate_schedule import REGISTERED
 from fdht.spec.target import ALL, Features, Levels, Standalone
 
-BOARD = "icebreaker"
+BOARD, ECP5_BOARD = "icebreaker", "ulx3s-85f"
 PAGE = Path(__file__).with_name("engines.md")
 RESULTS = Path(__file__).parent / "results" / "prices.json"
 BEGIN, END = "<!-- prices: python -m docs.prices -->", "<!-- end of prices -->"
@@ -67,47 +69,66 @@ INSTEAD: dict[str, tuple[str, Change]] = {
     "512 hidden units": ("`hidden` = 512", engine(hidden=512)),
     "512 words of each program": ("`program_words` = 512", engine(program_words=512)),
     "1,024 words of factors": ("`factor_words` = 1024", engine(factor_words=1024)),
+    "counts of what each stage clips": ("`build.features.tallies`", features(tallies=True)),
     "images from a flash, 2 slots": ("`build.standalone`", part("build", standalone=Standalone())),
     "the same and a watchdog": ("`watchdog_ms` = 1000", part("build", standalone=Standalone(watchdog_ms=1000))),
     "six nested loops everywhere": ("`levels`", engine(levels=Levels.each(6))),
 }
 """What can be asked for instead, the field that asks, and the board with it."""
 
-CHANGES = CONTAINS | INSTEAD
+CHANGES = {
+    BOARD: CONTAINS | INSTEAD,
+    ECP5_BOARD: {name: INSTEAD[name] for name in ("counts of what each stage clips", "images from a flash, 2 slots")},
+}
+"""What is measured, by board."""
 
 
-def measured() -> dict:
-    """The engine as it is, and by how much each change moves LUTs, flip-flops, block RAMs and SPRAMs."""
-    board = find_board(BOARD)
-    whole = counts(board)
-    moved: dict[str, dict[str, int]] = {}
-    for name, (_, change) in CHANGES.items():
-        changed = counts(change(board))
-        moved[name] = {kind: changed[kind] - whole[kind] for kind in whole}
-        print(name, moved[name], flush=True)
-    return {"board": BOARD, "yosys": tools.version("yosys"), "engine": whole, "changes": moved}
+def measure_all() -> None:
+    """Each board's engine as it is, and by how much each change moves LUTs, flip-flops, block RAMs and SPRAMs; kept at
+    once.
+    """
+    for name, changes in CHANGES.items():
+        kept = json.loads(RESULTS.read_text())
+        board, yosys = find_board(name), tools.version("yosys")
+        whole = counts(board)
+        before = kept.get(name, {})
+        same = before.get("engine") == whole and before.get("yosys") == yosys
+        of_changes = {row: moved for row, moved in before.get("changes", {}).items() if same and row in changes}
+        kept[name] = {"yosys": yosys, "engine": whole, "changes": of_changes}
+        for row, (_, change) in changes.items():
+            if row not in of_changes:
+                changed = counts(change(board))
+                of_changes[row] = {kind: changed[kind] - whole[kind] for kind in whole}
+                print(name, row, of_changes[row], flush=True)
+        kept[name]["changes"] = {row: of_changes[row] for row in changes}
+        RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def counts(board: Board) -> dict[str, int]:
-    """What the board's design takes, by Yosys."""
-    netlist = measure(board)
+    """What the board's design takes, by Yosys, also where the part has too little."""
+    netlist = measure(board, BoardTop(board))
     return {"luts": netlist.luts, "ffs": netlist.ffs, **asdict(netlist.blocks)}
 
 
 def tables(kept: dict) -> str:
-    """Both tables, as the page has them."""
-    whole = kept["engine"]
+    """The tables, as the page has them."""
+    whole, moved = kept[BOARD]["engine"], kept[BOARD]["changes"]
+    head = "field | LUTs | flip-flops | multipliers | block RAMs |"
     lines = [
         f"The engine takes {whole['luts']:,} LUTs, {whole['ffs']:,} flip-flops, {whole['multipliers']} multipliers, "
         f"{whole['block_rams']} block RAMs and {whole['sprams']} SPRAMs, after Yosys.",
         "",
         "| it contains | field | without it: LUTs | flip-flops | multipliers | block RAMs |",
         "|---|---|---|---|---|---|",
-        *(_row(name, field, kept["changes"][name]) for name, (field, _) in CONTAINS.items()),
+        *(_row(name, field, moved[name]) for name, (field, _) in CONTAINS.items()),
         "",
-        "| instead it can have | field | LUTs | flip-flops | multipliers | block RAMs |",
+        f"| instead it can have | {head}",
         "|---|---|---|---|---|---|",
-        *(_row(name, field, kept["changes"][name]) for name, (field, _) in INSTEAD.items()),
+        *(_row(name, field, moved[name]) for name, (field, _) in INSTEAD.items()),
+        "",
+        f"| on ECP5 (`{ECP5_BOARD}`) | {head}",
+        "|---|---|---|---|---|---|",
+        *(_row(name, field, kept[ECP5_BOARD]["changes"][name]) for name, (field, _) in CHANGES[ECP5_BOARD].items()),
     ]
     return "\n".join(lines)
 
@@ -128,5 +149,5 @@ def page() -> str:
 
 if __name__ == "__main__":
     if "--page" not in sys.argv:
-        RESULTS.write_text(json.dumps(measured(), indent=2) + "\n")
+        measure_all()
     PAGE.write_text(page())

@@ -7,7 +7,7 @@ round holds follows from the order of the frames alone, never from when they com
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -53,6 +53,11 @@ class Frame(Checked):
 
 NOBODY = Frame(-1, True, True, True)
 """No frame of any stream."""
+
+PACKET_FLAGS = (*(field.name for field in fields(Frame) if field.name != "stream"), "nobody")
+"""What is said beside a packet that brings a frame over a bus, from bit 0 on: the flags of its word, and whether it is
+NOBODY's and has no frame.
+"""
 
 Round = Mapping[int, Frame]
 """The frames of a round by their streams."""
