@@ -240,8 +240,9 @@ class Machine:
         events = _EventLists()
         loaded = 0  # raw words of a frame that are placed
         admitted = 0
+        numbers = {id(each): k for program in self.programs.values() for k, each in enumerate(program)}
         for (unit, step, instruction, start, done), attended in schedule:
-            index = next(k for k, other in enumerate(self.programs[unit]) if other is instruction)
+            index = numbers[id(instruction)]
             run.started.append((unit, step, index, start, done))
             if attended is None or (keep and sets_state(unit, instruction)):
                 continue

@@ -16,6 +16,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 import numpy as np
 
 from docs import prices
+from docs.marked import page_with
 from fdht.boards import find_board
 from fdht.boards.baseline import load
 from fdht.boards.board import Board
@@ -28,7 +29,7 @@ from fdht.spec.target import ALL, Features, Levels, Technology
 
 PAGE = Path(__file__).with_name("engines.md")
 RESULTS = Path(__file__).parent / "results" / "logic.json"
-BEGIN, END = "<!-- logic: python -m docs.logic -->", "<!-- end of logic -->"
+MARKS = "<!-- logic: python -m docs.logic -->", "<!-- end of logic -->"
 
 KINDS = {"luts": "LUTs", "ffs": "flip-flops"}
 
@@ -260,9 +261,7 @@ def tables() -> str:
 
 def page() -> str:
     """The page with the tables of what is kept."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+    return page_with(PAGE, MARKS, tables())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from docs.marked import page_with
 from fdht.boards import find_board, tools
 from fdht.boards.board import Board
 from fdht.boards.synthesis import measure
@@ -22,7 +23,7 @@ from fdht.spec.target import ALL, Features, Levels, Standalone
 BOARD, ECP5_BOARD = "icebreaker", "ulx3s-85f"
 PAGE = Path(__file__).with_name("engines.md")
 RESULTS = Path(__file__).parent / "results" / "prices.json"
-BEGIN, END = "<!-- prices: python -m docs.prices -->", "<!-- end of prices -->"
+MARKS = "<!-- prices: python -m docs.prices -->", "<!-- end of prices -->"
 
 Change = Callable[[Board], Board]
 
@@ -142,9 +143,7 @@ def _row(name: str, field: str, moved: dict[str, int]) -> str:
 
 def page() -> str:
     """The page with the tables of what is kept."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables(json.loads(RESULTS.read_text()))}\n\n{END}{after}"
+    return page_with(PAGE, MARKS, tables(json.loads(RESULTS.read_text())))
 
 
 if __name__ == "__main__":

@@ -185,8 +185,8 @@ def image_header(name: str, facts: dict[str, Any], target: Target) -> str:
     if target.build.features.tallies and stages["names"]:
         lines += [
             "",
-            "/* Steps of stream k: count TALLY_STEPS + k * MODEL_STREAM_PLACES. What stage k has clipped: the sum of the",
-            "   counts TALLY_CLIPPED + i of the instructions i of which MODEL_STAGE_OF_INSTRUCTIONS[i] is k. */",
+            "/* Steps of stream k: count TALLY_STEPS + k * MODEL_STREAM_PLACES. What stage k has clipped: the sum of",
+            "   counts TALLY_CLIPPED + i of all instructions i of which MODEL_STAGE_OF_INSTRUCTIONS[i] is k. */",
             f"#define {{}}MODEL_STREAM_PLACES {streams['apart']}u",
             f"#define {{}}MODEL_INSTRUCTIONS {len(stages['of_instructions'])}u",
             f"#define {{}}MODEL_STAGES {len(stages['names'])}u",
