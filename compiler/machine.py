@@ -160,6 +160,12 @@ class Machine:
         self.constants = unpack(segments[Segment.SCRATCHPAD], target.columns, WORD)
         self._contractions: dict[int, Contraction] = {}
 
+    @property
+    def streams(self) -> int:
+        """One more than the number of the last stream whose frames are looked for; 0 in a program of one sequence."""
+        loader = self.programs[Segment.LOADER_PROGRAM]
+        return max((each["stream"] + 1 for each in loader if each["op"] == LoaderOp.ADMIT), default=0)
+
     def contraction(self, instruction: Fields) -> Contraction:
         key = id(instruction)
         if key not in self._contractions:
@@ -207,7 +213,7 @@ class Machine:
             every_h: also send h of the last layer after every step, if there is no head.
             after: a run whose states are kept.
         """
-        sent, taken = iter(in_sending_order(x, self._order)), rounds(frames, self.target.streams)
+        sent, taken = iter(in_sending_order(x, self._order)), rounds(frames, self.streams)
         return self._run([{stream: next(sent) for stream in each} for each in taken], taken, None, every_h, after)
 
     def _run(

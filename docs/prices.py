@@ -1,26 +1,28 @@
 """Measures what parts of boards' engines take, and writes the tables of docs/engines.md.
 
 .venv/bin/python -m docs.prices        measures with Yosys what docs/results/prices.json does not have: half a minute a
-                                       row, minutes on ECP5; all rows of a board whose own engine is not as it was
+                                       row; all rows of a board whose baseline is not what it was
 .venv/bin/python -m docs.prices --page writes the page from what is kept
 """
 
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from docs.marked import page_with
 from fdht.boards import find_board, tools
+from fdht.boards.baseline import load
 from fdht.boards.board import Board
 from fdht.boards.synthesis import measure
 from fdht.boards.top import BoardTop
+from fdht.spec.costs import Resources
 from fdht.spec.gate_schedule import REGISTERED
 from fdht.spec.target import ALL, Features, Levels, Standalone
 
-BOARD, ECP5_BOARD = "icebreaker", "ulx3s-85f"
+BOARD, ECP5_BOARD = "icebreaker", "orangecrab-25f"
 PAGE = Path(__file__).with_name("engines.md")
 RESULTS = Path(__file__).parent / "results" / "prices.json"
 MARKS = "<!-- prices: python -m docs.prices -->", "<!-- end of prices -->"
@@ -85,24 +87,33 @@ CHANGES = {
 
 
 def measure_all() -> None:
-    """Each board's engine as it is, and by how much each change moves LUTs, flip-flops, block RAMs and SPRAMs; kept at
+    """By how much each change moves LUTs, flip-flops, block RAMs and SPRAMs from those of the board's baseline; kept at
     once.
+
+    Raises:
+        ToolError: the baseline is by another Yosys.
     """
     for name, changes in CHANGES.items():
-        kept = json.loads(RESULTS.read_text())
-        board, yosys = find_board(name), tools.version("yosys")
-        whole = counts(board)
-        before = kept.get(name, {})
+        board, before = find_board(name), kept().get(name, {})
+        recorded = load(board)
+        if (yosys := tools.version("yosys")) != recorded["tools"]["yosys"]:
+            raise tools.ToolError(f"{name} was built by {recorded['tools']['yosys']}, not by {yosys}; build it anew")
+        whole = {kind: recorded[kind] for kind in ("luts", "ffs", *(each.name for each in fields(Resources)))}
         same = before.get("engine") == whole and before.get("yosys") == yosys
-        of_changes = {row: moved for row, moved in before.get("changes", {}).items() if same and row in changes}
-        kept[name] = {"yosys": yosys, "engine": whole, "changes": of_changes}
+        moved = {row: before["changes"][row] for row in changes if same and row in before["changes"]}
         for row, (_, change) in changes.items():
-            if row not in of_changes:
+            if row not in moved:
                 changed = counts(change(board))
-                of_changes[row] = {kind: changed[kind] - whole[kind] for kind in whole}
-                print(name, row, of_changes[row], flush=True)
-        kept[name]["changes"] = {row: of_changes[row] for row in changes}
-        RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
+                moved[row] = {kind: changed[kind] - whole[kind] for kind in whole}
+                print(name, row, moved[row], flush=True)
+                in_order = {row: moved[row] for row in changes if row in moved}
+                found = kept() | {name: {"yosys": yosys, "engine": whole, "changes": in_order}}
+                RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def kept() -> dict[str, Any]:
+    """What is kept, by board."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
 
 def counts(board: Board) -> dict[str, int]:
@@ -111,7 +122,7 @@ def counts(board: Board) -> dict[str, int]:
     return {"luts": netlist.luts, "ffs": netlist.ffs, **asdict(netlist.blocks)}
 
 
-def tables(kept: dict) -> str:
+def tables(kept: dict[str, Any]) -> str:
     """The tables, as the page has them."""
     whole, moved = kept[BOARD]["engine"], kept[BOARD]["changes"]
     head = "field | LUTs | flip-flops | multipliers | block RAMs |"
@@ -143,7 +154,7 @@ def _row(name: str, field: str, moved: dict[str, int]) -> str:
 
 def page() -> str:
     """The page with the tables of what is kept."""
-    return page_with(PAGE, MARKS, tables(json.loads(RESULTS.read_text())))
+    return page_with(PAGE, MARKS, tables(kept()))
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ class Bench:
             words = [int(word) & (1 << self.target.data_width) - 1 for word in initial.ravel()]
             drivers.append(cocotb.start_soon(self._drive("state", words)))
 
-        dut.steps.value = len(clip) if frames is None else len(rounds(frames, self.target.streams))
+        dut.steps.value = len(clip) if frames is None else len(rounds(frames, image.machine.streams))
         dut.use_state.value = int(initial is not None)
         dut.every_h.value = int(every_h)
         dut.keep.value = int(keep)

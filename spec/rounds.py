@@ -2,8 +2,8 @@
 
 The engine computes in rounds. A round takes a step of every stream that has a frame in it; the others sit it out, and
 their states stay. In front of each frame is a word that says whose it is (`Frame`). A round takes frames in the order
-in which they come, as long as the numbers of their streams rise, and ends with one that says so (`closes`). So what a
-round holds follows from the order of the frames alone, never from when they come.
+in which they come, as long as the numbers of their streams rise, and ends with one that says so (`closes`), or with one
+of the last stream. So what a round holds follows from the order of the frames alone, never from when they come.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -84,7 +84,7 @@ def rounds(frames: Iterable[Frame], streams: int) -> list[dict[int, Frame]]:
         if closed or frame.stream <= last:
             result.append({})
         result[-1][frame.stream] = frame
-        last, closed = frame.stream, frame.closes
+        last, closed = frame.stream, frame.closes or frame.stream == streams - 1
     return result
 
 
