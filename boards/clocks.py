@@ -1,7 +1,7 @@
 """The system clock from a part's PLL, divided or not, and the reset that waits for it."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -89,6 +89,34 @@ Rate = tuple[Fraction, Callable[..., Clock]]
 
 def _within(*checks: tuple[Fraction, tuple[float, float]]) -> bool:
     return all(low <= value <= high for value, (low, high) in checks)
+
+
+def _fed_back(
+    make: Callable[..., Clock],
+    input_mhz: Fraction,
+    most: tuple[int, int],
+    outputs: Callable[[Fraction], Iterable[int]],
+    pfd_mhz: tuple[float, float],
+    vco_mhz: tuple[float, float],
+    made_mhz: tuple[float, float] = (0, float("inf")),
+) -> Iterator[Rate]:
+    """What PLLs that feed their output back can make: input × feedback / divider.
+
+    Args:
+        make: a clock of `input_mhz`, `output_mhz`, `input_divider`, `feedback` and `output`.
+        most: largest divider of the reference, and of the feedback.
+        outputs: dividers of the VCO to be tried for a frequency; the first that keeps the VCO in its range is taken.
+        pfd_mhz, vco_mhz, made_mhz: ranges of the phase detector, the VCO and the output.
+    """
+    for divider in range(1, most[0] + 1):
+        for feedback in range(1, most[1] + 1):
+            pfd = input_mhz / divider
+            made = pfd * feedback
+            for output in outputs(made):
+                if _within((pfd, pfd_mhz), (made * output, vco_mhz), (made, made_mhz)):
+                    dividers = {"input_divider": divider, "feedback": feedback, "output": output}
+                    yield made, partial(make, input_mhz=float(input_mhz), output_mhz=float(made), **dividers)
+                    break
 
 
 def _check(
@@ -208,25 +236,12 @@ class ECP5Clock(Clock):
         }
 
     def rates(self, input_mhz):
-        for divider in range(1, 129):
-            for feedback in range(1, 81):
-                pfd = input_mhz / divider
-                made = pfd * feedback
-                output = round(sum(self.VCO_MHZ) / 2 / made)  # the VCO in the middle of its range
-                vco = made * output
-                if 2 <= output <= 128 and _within((pfd, self.PFD_MHZ), (vco, self.VCO_MHZ), (made, self.OUTPUT_MHZ)):
-                    yield (
-                        made,
-                        partial(
-                            ECP5Clock,
-                            self.resource,
-                            input_mhz=float(input_mhz),
-                            output_mhz=float(made),
-                            input_divider=divider,
-                            feedback=feedback,
-                            output=output,
-                        ),
-                    )
+        def outputs(made: Fraction) -> list[int]:
+            output = round(sum(self.VCO_MHZ) / 2 / made)  # the VCO in the middle of its range
+            return [output] if 2 <= output <= 128 else []
+
+        make = partial(ECP5Clock, self.resource)
+        yield from _fed_back(make, input_mhz, (128, 80), outputs, self.PFD_MHZ, self.VCO_MHZ, self.OUTPUT_MHZ)
 
     def elaborate(self, platform):
         m = Module()
@@ -301,26 +316,8 @@ class GowinClock(Clock):
         }
 
     def rates(self, input_mhz):
-        for divider in range(1, 65):
-            for feedback in range(1, 65):
-                pfd = input_mhz / divider
-                made = pfd * feedback
-                for output in self.OUTPUTS:
-                    if _within((pfd, self.PFD_MHZ), (made * output, self._vco_mhz)):
-                        yield (
-                            made,
-                            partial(
-                                GowinClock,
-                                self.resource,
-                                input_mhz=float(input_mhz),
-                                output_mhz=float(made),
-                                input_divider=divider,
-                                feedback=feedback,
-                                output=output,
-                                vco_mhz=self._vco_mhz,
-                            ),
-                        )
-                        break
+        make = partial(GowinClock, self.resource, vco_mhz=self._vco_mhz)
+        yield from _fed_back(make, input_mhz, (64, 64), lambda made: self.OUTPUTS, self.PFD_MHZ, self._vco_mhz)
 
     def elaborate(self, platform):
         m = Module()

@@ -97,7 +97,7 @@ class Image:
         """
         if not self.streams:
             return self.machine.cycles(steps)
-        taken = rounds(self.known(in_turn([steps] * self.streams)), self.target.streams)
+        taken = rounds(self.known(in_turn([steps] * self.streams)), self.machine.streams)
         return self.machine.cycles(steps, taken=taken)
 
     def known(self, frames: Iterable[Frame]) -> list[Frame]:

@@ -160,6 +160,12 @@ class Machine:
         self.constants = unpack(segments[Segment.SCRATCHPAD], target.columns, WORD)
         self._contractions: dict[int, Contraction] = {}
 
+    @property
+    def streams(self) -> int:
+        """One more than the number of the last stream whose frames are looked for; 0 in a program of one sequence."""
+        loader = self.programs[Segment.LOADER_PROGRAM]
+        return max((each["stream"] + 1 for each in loader if each["op"] == LoaderOp.ADMIT), default=0)
+
     def contraction(self, instruction: Fields) -> Contraction:
         key = id(instruction)
         if key not in self._contractions:
@@ -207,7 +213,7 @@ class Machine:
             every_h: also send h of the last layer after every step, if there is no head.
             after: a run whose states are kept.
         """
-        sent, taken = iter(in_sending_order(x, self._order)), rounds(frames, self.target.streams)
+        sent, taken = iter(in_sending_order(x, self._order)), rounds(frames, self.streams)
         return self._run([{stream: next(sent) for stream in each} for each in taken], taken, None, every_h, after)
 
     def _run(
@@ -240,8 +246,9 @@ class Machine:
         events = _EventLists()
         loaded = 0  # raw words of a frame that are placed
         admitted = 0
+        numbers = {id(each): k for program in self.programs.values() for k, each in enumerate(program)}
         for (unit, step, instruction, start, done), attended in schedule:
-            index = next(k for k, other in enumerate(self.programs[unit]) if other is instruction)
+            index = numbers[id(instruction)]
             run.started.append((unit, step, index, start, done))
             if attended is None or (keep and sets_state(unit, instruction)):
                 continue

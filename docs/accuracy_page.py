@@ -6,6 +6,7 @@ from statistics import fmean
 
 from matplotlib.figure import Figure
 
+from docs.marked import page_with
 from fdht.drawing import plain
 from fdht.drawing import write as write_picture
 from fdht.spec.clips import spread_over
@@ -200,8 +201,7 @@ def write() -> None:
     rows = accuracy.load(ROWS)
     if not rows:
         return
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    PAGE.write_text("\n\n".join([before + MARKS[0], *sections(rows), MARKS[1] + rest.partition(MARKS[1])[2]]))
+    PAGE.write_text(page_with(PAGE, MARKS, *sections(rows)))
     trained = [row for row in rows if row.study == BASELINES]
     if trained:
         write_picture(picture(trained), PICTURE)

@@ -9,6 +9,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from docs.marked import page_with
 from fdht.boards import closed, tools
 from fdht.boards.fullness import available
 from fdht.boards.parts import CLOSED
@@ -21,7 +22,7 @@ from fdht.spec.target import PART_TARGETS
 
 PAGE = Path(__file__).with_name("engines.md")
 RESULTS = Path(__file__).parent / "results" / "closed.json"
-BEGIN, END = "<!-- closed: python -m docs.closed_parts -->", "<!-- end of closed -->"
+MARKS = "<!-- closed: python -m docs.closed_parts -->", "<!-- end of closed -->"
 
 BOARDS = {"xc7a35t": "Arty A7-35T", "xc7a100t": "Arty A7-100T", "xc7z020": "PYNQ-Z2", "5ceba4": "DE0-CV"}
 """A board that has the part, for people."""
@@ -112,11 +113,9 @@ def presets(planned: dict[str, dict[str, int | float | None]]) -> str:
 
 def page() -> str:
     """The page with the tables of what is kept."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
     found = kept()
     both = tables(found["parts"]), "Cycles per step, as planned:", presets(found["cycles"])
-    return "\n\n".join((f"{before}{BEGIN}", *both, f"{END}{after}"))
+    return page_with(PAGE, MARKS, *both)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from resource import RUSAGE_CHILDREN, getrusage
 import numpy as np
 
 from docs import prices
+from docs.marked import page_with
 from fdht.boards import find_board
 from fdht.boards.baseline import load
 from fdht.boards.board import Board
@@ -28,7 +29,7 @@ from fdht.spec.target import ALL, Features, Levels, Technology
 
 PAGE = Path(__file__).with_name("engines.md")
 RESULTS = Path(__file__).parent / "results" / "logic.json"
-BEGIN, END = "<!-- logic: python -m docs.logic -->", "<!-- end of logic -->"
+MARKS = "<!-- logic: python -m docs.logic -->", "<!-- end of logic -->"
 
 KINDS = {"luts": "LUTs", "ffs": "flip-flops"}
 
@@ -140,13 +141,14 @@ def measured() -> Iterator[Measured]:
     for board in BOARDS.values():
         build = load(board)
         yield Measured(board.name, board, build["luts"], build["ffs"])
-    kept = json.loads(prices.RESULTS.read_text())
-    whole = kept["engine"]
-    for name, moved in kept["changes"].items():
-        board = prices.CHANGES[name][1](find_board(prices.BOARD))
-        if board.engine.pipeline in (COMPACT, PIPELINED) and board.engine.build.standalone is None:
-            luts, ffs = (whole[kind] + moved[kind] for kind in ("luts", "ffs"))
-            yield Measured(f"{prices.BOARD}: {name}", board, luts, ffs)
+    for board_name, kept in json.loads(prices.RESULTS.read_text()).items():
+        for name, moved in kept["changes"].items():
+            board = prices.CHANGES[board_name][name][1](find_board(board_name))
+            build = board.engine.build
+            beside = build.standalone is not None or build.features.tallies
+            if board.engine.pipeline in (COMPACT, PIPELINED) and not beside:
+                luts, ffs = (kept["engine"][kind] + moved[kind] for kind in ("luts", "ffs"))
+                yield Measured(f"{board_name}: {name}", board, luts, ffs)
     found = kept_here()
     for case in CASES:
         if case.name in found:
@@ -259,9 +261,7 @@ def tables() -> str:
 
 def page() -> str:
     """The page with the tables of what is kept."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
+    return page_with(PAGE, MARKS, tables())
 
 
 if __name__ == "__main__":

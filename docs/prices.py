@@ -1,26 +1,31 @@
-"""Measures what parts of the iCEBreaker's engine take, and writes the tables of docs/engines.md.
+"""Measures what parts of boards' engines take, and writes the tables of docs/engines.md.
 
-.venv/bin/python -m docs.prices        measures with Yosys (half a minute each), keeps docs/results/prices.json
+.venv/bin/python -m docs.prices        measures with Yosys what docs/results/prices.json does not have: half a minute a
+                                       row; all rows of a board whose baseline is not what it was
 .venv/bin/python -m docs.prices --page writes the page from what is kept
 """
 
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from docs.marked import page_with
 from fdht.boards import find_board, tools
+from fdht.boards.baseline import load
 from fdht.boards.board import Board
 from fdht.boards.synthesis import measure
+from fdht.boards.top import BoardTop
+from fdht.spec.costs import Resources
 from fdht.spec.gate_schedule import REGISTERED
 from fdht.spec.target import ALL, Features, Levels, Standalone
 
-BOARD = "icebreaker"
+BOARD, ECP5_BOARD = "icebreaker", "orangecrab-25f"
 PAGE = Path(__file__).with_name("engines.md")
 RESULTS = Path(__file__).parent / "results" / "prices.json"
-BEGIN, END = "<!-- prices: python -m docs.prices -->", "<!-- end of prices -->"
+MARKS = "<!-- prices: python -m docs.prices -->", "<!-- end of prices -->"
 
 Change = Callable[[Board], Board]
 
@@ -67,47 +72,75 @@ INSTEAD: dict[str, tuple[str, Change]] = {
     "512 hidden units": ("`hidden` = 512", engine(hidden=512)),
     "512 words of each program": ("`program_words` = 512", engine(program_words=512)),
     "1,024 words of factors": ("`factor_words` = 1024", engine(factor_words=1024)),
+    "counts of what each stage clips": ("`build.features.tallies`", features(tallies=True)),
     "images from a flash, 2 slots": ("`build.standalone`", part("build", standalone=Standalone())),
     "the same and a watchdog": ("`watchdog_ms` = 1000", part("build", standalone=Standalone(watchdog_ms=1000))),
     "six nested loops everywhere": ("`levels`", engine(levels=Levels.each(6))),
 }
 """What can be asked for instead, the field that asks, and the board with it."""
 
-CHANGES = CONTAINS | INSTEAD
+CHANGES = {
+    BOARD: CONTAINS | INSTEAD,
+    ECP5_BOARD: {name: INSTEAD[name] for name in ("counts of what each stage clips", "images from a flash, 2 slots")},
+}
+"""What is measured, by board."""
 
 
-def measured() -> dict:
-    """The engine as it is, and by how much each change moves LUTs, flip-flops, block RAMs and SPRAMs."""
-    board = find_board(BOARD)
-    whole = counts(board)
-    moved: dict[str, dict[str, int]] = {}
-    for name, (_, change) in CHANGES.items():
-        changed = counts(change(board))
-        moved[name] = {kind: changed[kind] - whole[kind] for kind in whole}
-        print(name, moved[name], flush=True)
-    return {"board": BOARD, "yosys": tools.version("yosys"), "engine": whole, "changes": moved}
+def measure_all() -> None:
+    """By how much each change moves LUTs, flip-flops, block RAMs and SPRAMs from those of the board's baseline; kept at
+    once.
+
+    Raises:
+        ToolError: the baseline is by another Yosys.
+    """
+    for name, changes in CHANGES.items():
+        board, before = find_board(name), kept().get(name, {})
+        recorded = load(board)
+        if (yosys := tools.version("yosys")) != recorded["tools"]["yosys"]:
+            raise tools.ToolError(f"{name} was built by {recorded['tools']['yosys']}, not by {yosys}; build it anew")
+        whole = {kind: recorded[kind] for kind in ("luts", "ffs", *(each.name for each in fields(Resources)))}
+        same = before.get("engine") == whole and before.get("yosys") == yosys
+        moved = {row: before["changes"][row] for row in changes if same and row in before["changes"]}
+        for row, (_, change) in changes.items():
+            if row not in moved:
+                changed = counts(change(board))
+                moved[row] = {kind: changed[kind] - whole[kind] for kind in whole}
+                print(name, row, moved[row], flush=True)
+                in_order = {row: moved[row] for row in changes if row in moved}
+                found = kept() | {name: {"yosys": yosys, "engine": whole, "changes": in_order}}
+                RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def kept() -> dict[str, Any]:
+    """What is kept, by board."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
 
 def counts(board: Board) -> dict[str, int]:
-    """What the board's design takes, by Yosys."""
-    netlist = measure(board)
+    """What the board's design takes, by Yosys, also where the part has too little."""
+    netlist = measure(board, BoardTop(board))
     return {"luts": netlist.luts, "ffs": netlist.ffs, **asdict(netlist.blocks)}
 
 
-def tables(kept: dict) -> str:
-    """Both tables, as the page has them."""
-    whole = kept["engine"]
+def tables(kept: dict[str, Any]) -> str:
+    """The tables, as the page has them."""
+    whole, moved = kept[BOARD]["engine"], kept[BOARD]["changes"]
+    head = "field | LUTs | flip-flops | multipliers | block RAMs |"
     lines = [
         f"The engine takes {whole['luts']:,} LUTs, {whole['ffs']:,} flip-flops, {whole['multipliers']} multipliers, "
         f"{whole['block_rams']} block RAMs and {whole['sprams']} SPRAMs, after Yosys.",
         "",
         "| it contains | field | without it: LUTs | flip-flops | multipliers | block RAMs |",
         "|---|---|---|---|---|---|",
-        *(_row(name, field, kept["changes"][name]) for name, (field, _) in CONTAINS.items()),
+        *(_row(name, field, moved[name]) for name, (field, _) in CONTAINS.items()),
         "",
-        "| instead it can have | field | LUTs | flip-flops | multipliers | block RAMs |",
+        f"| instead it can have | {head}",
         "|---|---|---|---|---|---|",
-        *(_row(name, field, kept["changes"][name]) for name, (field, _) in INSTEAD.items()),
+        *(_row(name, field, moved[name]) for name, (field, _) in INSTEAD.items()),
+        "",
+        f"| on ECP5 (`{ECP5_BOARD}`) | {head}",
+        "|---|---|---|---|---|---|",
+        *(_row(name, field, kept[ECP5_BOARD]["changes"][name]) for name, (field, _) in CHANGES[ECP5_BOARD].items()),
     ]
     return "\n".join(lines)
 
@@ -121,12 +154,10 @@ def _row(name: str, field: str, moved: dict[str, int]) -> str:
 
 def page() -> str:
     """The page with the tables of what is kept."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables(json.loads(RESULTS.read_text()))}\n\n{END}{after}"
+    return page_with(PAGE, MARKS, tables(kept()))
 
 
 if __name__ == "__main__":
     if "--page" not in sys.argv:
-        RESULTS.write_text(json.dumps(measured(), indent=2) + "\n")
+        measure_all()
     PAGE.write_text(page())

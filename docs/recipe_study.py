@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from docs.marked import page_with
 from fdht.boards import find_board
 from fdht.model import objective
 from fdht.model.data import DataSet, Source, Split, load
@@ -41,7 +42,7 @@ from fdht.workflow.proposal import propose, trained
 
 PAGE = Path(__file__).with_name("training.md")
 RESULTS = Path(__file__).parent / "results" / "recipe.json"
-BEGIN, END = "<!-- recipe: python -m docs.recipe_study -->", "<!-- end of recipe -->"
+MARKS = "<!-- recipe: python -m docs.recipe_study -->", "<!-- end of recipe -->"
 
 SEEDS = (0, 1, 2)
 
@@ -351,13 +352,6 @@ def tables(rows: list[dict]) -> str:
     return "\n".join(lines[1:])
 
 
-def write_page(rows: list[dict]) -> None:
-    """Puts the tables in the page."""
-    text = PAGE.read_text()
-    before, rest = text.split(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}\n{tables(rows)}\n{END}{rest.split(END)[1]}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=Path, help="aeon's folder of data")
@@ -369,7 +363,7 @@ def main() -> None:
     if not given.page:
         with TemporaryDirectory() as folder:
             measure(Path(folder), given.series, given.fashion, given.jobs, given.set or {**CLASSES, **NUMBERS})
-    write_page(json.loads(RESULTS.read_text()))
+    PAGE.write_text(page_with(PAGE, MARKS, tables(json.loads(RESULTS.read_text()))))
 
 
 if __name__ == "__main__":

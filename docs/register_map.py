@@ -5,17 +5,16 @@
 
 from pathlib import Path
 
+from docs.marked import page_with
 from fdht.export.integration import registers_page
 
 PAGE = Path(__file__).with_name("ip-block.md")
-BEGIN, END = "<!-- registers: python -m docs.register_map -->", "<!-- end of registers -->"
+MARKS = "<!-- registers: python -m docs.register_map -->", "<!-- end of registers -->"
 
 
 def page() -> str:
     """The page with the map as it is."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{registers_page(level=2)}\n{END}{after}"
+    return page_with(PAGE, MARKS, registers_page(level=2))
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ import sys
 from pathlib import Path
 
 from docs import accuracy_page
+from docs.marked import page_with
 from fdht.studies.measurements import load
 
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = Path(__file__).parent / "results" / "bench.json"
-BEGIN, END = "<!-- results: python -m docs.results -->", "<!-- end of results -->"
+MARKS = "<!-- results: python -m docs.results -->", "<!-- end of results -->"
 BENCH = "<!-- bench: python -m docs.results -->", "<!-- end of bench -->"
 
 
@@ -114,23 +115,17 @@ def figure(value: float | None, digits: int, unit: str = "") -> str:
     return "" if value is None else f"{value:,.{digits}f}{unit}"
 
 
-def put(marks: tuple[str, str], tables: list[str]) -> None:
-    """Replaces what is between two marks of the README."""
-    before, _, rest = README.read_text().partition(marks[0])
-    _, _, after = rest.partition(marks[1])
-    README.write_text("\n\n".join([before + marks[0], *tables, marks[1] + after]))
-
-
 def main(paths: list[str]) -> None:
     accuracy_page.write()
     if rows := load(RESULTS):
         parts = [("engine", bench_table), ("cpu", cpu_table), ("epoch", epoch_table)]
-        put(BENCH, [table(rows) for kind, table in parts if any(r["kind"] == kind for r in rows)])
+        tables = [table(rows) for kind, table in parts if any(r["kind"] == kind for r in rows)]
+        README.write_text(page_with(README, BENCH, *tables))
     figures = [json.loads(Path(path).read_text()) for path in paths]
     demos = [demo_table(f) for f in figures if "accuracy" in f]
     boards = [f for f in figures if "bitstream" in f]
     if figures:
-        put((BEGIN, END), [*demos, *([synthesis_table(boards)] if boards else [])])
+        README.write_text(page_with(README, MARKS, *demos, *([synthesis_table(boards)] if boards else [])))
 
 
 if __name__ == "__main__":

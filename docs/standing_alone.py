@@ -9,22 +9,21 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from docs.marked import page_with
 from fdht.boards import BOARDS
 from fdht.boards.board import Board
 from fdht.compiler.image import compile_bundle
 from fdht.compiler.planner import plan as plan_step
-from fdht.model.layers import Classifier
 from fdht.model.presets import PRESETS
-from fdht.model.quantise import quantise
 from fdht.spec.errors import CapacityError
 from fdht.spec.flash import STRIDE, load_cycles, plan, slot_bytes
 from fdht.spec.target import MOST_SLOTS, Standalone, Target
+from fdht.studies.bench import drawn_bundle
 
 PAGE = Path(__file__).with_name("standing-alone.md")
 RESULTS = Path(__file__).parent / "results" / "standing-alone.json"
-BEGIN, END = "<!-- times: python -m docs.standing_alone -->", "<!-- end of times -->"
+MARKS = "<!-- times: python -m docs.standing_alone -->", "<!-- end of times -->"
 STEPS = 2
 
 FLASHES = {name: board for name, board in BOARDS.items() if board.flash is not None}
@@ -37,19 +36,8 @@ def slot(preset: str, target: Target) -> bytes | None:
         stage_lists = plan_step(spec, target)
     except CapacityError:
         return None
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Classifier(spec).eval()
     clips = np.random.default_rng(0).integers(0, 256, (1, STEPS, spec.inputs))
-    bundle, _ = quantise(
-        model,
-        stage_lists,
-        clips,
-        np.array([-1]),
-        factor_width=target.factor_width,
-        accumulator_width=target.accumulator_width,
-        gate=target.gate_formats,
-    )
+    bundle = drawn_bundle(spec, stage_lists, target, clips)
     return slot_bytes(compile_bundle(bundle, target).stream().astype("<u2").tobytes(), target)
 
 
@@ -107,9 +95,7 @@ def tables(rows: list[dict]) -> str:
 
 def page() -> str:
     """The page with the tables of what is kept."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{tables(json.loads(RESULTS.read_text()))}\n\n{END}{after}"
+    return page_with(PAGE, MARKS, tables(json.loads(RESULTS.read_text())))
 
 
 if __name__ == "__main__":

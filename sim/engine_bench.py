@@ -22,6 +22,7 @@ from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, SimTimeoutError, 
 from fdht.compiler.image import Image
 from fdht.compiler.machine import Events, Run
 from fdht.hw.engine.signatures import output_word
+from fdht.hw.engine.tally import LATENCY
 from fdht.hw.engine.trace import array_event, cell_event, hidden_event, result_event
 from fdht.sim.scoreboard import Scoreboard
 from fdht.spec.clips import in_sending_order
@@ -34,10 +35,6 @@ PERIOD = 10
 
 WATCH_ON = 64
 """Cycles to keep watching for results too many after the last."""
-
-
-TALLY_LATENCY = 4
-"""Cycles to wait for a count."""
 
 
 @cocotb.test()
@@ -155,7 +152,7 @@ class Bench:
             words = [int(word) & (1 << self.target.data_width) - 1 for word in initial.ravel()]
             drivers.append(cocotb.start_soon(self._drive("state", words)))
 
-        dut.steps.value = len(clip) if frames is None else len(rounds(frames, self.target.streams))
+        dut.steps.value = len(clip) if frames is None else len(rounds(frames, image.machine.streams))
         dut.use_state.value = int(initial is not None)
         dut.every_h.value = int(every_h)
         dut.keep.value = int(keep)
@@ -208,7 +205,7 @@ class Bench:
         dut, streams = self.dut, self.target.streams
         for index in range(tallies(self.target)):
             dut.tally_index.value = index
-            for _ in range(TALLY_LATENCY):
+            for _ in range(LATENCY + 1):
                 await FallingEdge(dut.clk)
             wanted = expected.steps[index] if index < streams else expected.clipped[index - streams]
             if int(dut.tally.value) != wanted:

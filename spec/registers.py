@@ -8,10 +8,21 @@ from dataclasses import dataclass, replace
 from enum import Enum, unique
 
 from fdht.spec.errors import SpecError
+from fdht.spec.tallies import INDEX_BITS, TALLY_BITS
 from fdht.spec.target import Target
 
 BYTES = 4
 """Bytes of a register."""
+
+
+@unique
+class Needs(str, Enum):
+    """What an engine must have for its block to have a field. The value is the mark of such a field in the map."""
+
+    STREAMS = "†"
+    """Several streams."""
+    TALLIES = "‡"
+    """The feature `tallies`."""
 
 
 @unique
@@ -39,7 +50,7 @@ class Field:
         low, width: its bits.
         access: what software may do.
         text: what it means, one sentence without a full stop.
-        streams: only blocks whose engine has several streams have it.
+        needs: only blocks whose engine has this have it.
     """
 
     name: str
@@ -47,7 +58,7 @@ class Field:
     width: int
     access: Access
     text: str
-    streams: bool = False
+    needs: Needs | None = None
 
     @property
     def mask(self) -> int:
@@ -99,9 +110,9 @@ class Register:
         return sum(1 << byte for byte in range(BYTES) if any(field.mask >> 8 * byte & 0xFF for field in pushed))
 
 
-def whole(name: str, access: Access, text: str, width: int = 8 * BYTES, streams: bool = False) -> Register:
+def whole(name: str, access: Access, text: str, width: int = 8 * BYTES, needs: Needs | None = None) -> Register:
     """A register that is one field, of the same name."""
-    return Register(name, text, (Field(name, 0, width, access, text, streams),))
+    return Register(name, text, (Field(name, 0, width, access, text, needs),))
 
 
 FRAME_BITS = 24
@@ -198,7 +209,7 @@ REGISTERS: tuple[Register, ...] = (
             Field("CLASS", 0, 16, Access.READ, "Number of the largest logit, the first of equal ones"),
             Field("VALID", 16, 1, Access.READ, "There was a run, and its image has a head"),
             Field("FAULTY", 17, 1, Access.READ, "A frame or state of it had the wrong length"),
-            Field("STREAM", 24, 5, Access.READ, "Of which stream; 0 where STREAMS.COUNT is 0", streams=True),
+            Field("STREAM", 24, 5, Access.READ, "Of which stream; 0 where STREAMS.COUNT is 0", needs=Needs.STREAMS),
         ),
     ),
     Register(
@@ -235,7 +246,7 @@ REGISTERS: tuple[Register, ...] = (
                 1,
                 Access.CLEAR,
                 "A frame was of a stream beyond STREAMS.COUNT, and was dropped",
-                streams=True,
+                needs=Needs.STREAMS,
             ),
         ),
     ),
@@ -245,7 +256,7 @@ REGISTERS: tuple[Register, ...] = (
         (
             Field("DONE", 0, 1, Access.WRITE, "A run was finished"),
             Field("ERROR", 1, 1, Access.WRITE, "Something was noted in ERRORS"),
-            Field("PACKET", 2, 1, Access.WRITE, "A packet of results was taken", streams=True),
+            Field("PACKET", 2, 1, Access.WRITE, "A packet of results was taken", needs=Needs.STREAMS),
         ),
     ),
     Register(
@@ -254,7 +265,9 @@ REGISTERS: tuple[Register, ...] = (
         (
             Field("DONE", 0, 1, Access.CLEAR, "A run was finished"),
             Field("ERROR", 1, 1, Access.CLEAR, "Something was noted in ERRORS"),
-            Field("PACKET", 2, 1, Access.CLEAR, "A packet of results was taken; RESULT says of which", streams=True),
+            Field(
+                "PACKET", 2, 1, Access.CLEAR, "A packet of results was taken; RESULT says of which", needs=Needs.STREAMS
+            ),
         ),
     ),
     whole(
@@ -272,7 +285,7 @@ REGISTERS: tuple[Register, ...] = (
                 6,
                 Access.WRITE,
                 "Streams of the image; with 0, all frames are of one sequence",
-                streams=True,
+                needs=Needs.STREAMS,
             ),
             Field(
                 "APART",
@@ -280,7 +293,7 @@ REGISTERS: tuple[Register, ...] = (
                 1,
                 Access.WRITE,
                 "Streams of the image lie as many places apart as the engine has gates side by side",
-                streams=True,
+                needs=Needs.STREAMS,
             ),
         ),
     ),
@@ -288,10 +301,25 @@ REGISTERS: tuple[Register, ...] = (
         "STREAM_FAULTS",
         Access.CLEAR,
         "A bit per stream: a frame of it had the wrong length; until it is cleared, results of the stream have tuser",
-        streams=True,
+        needs=Needs.STREAMS,
+    ),
+    whole(
+        "TALLY_INDEX",
+        Access.WRITE,
+        "Which count TALLY shows: steps of each stream from 0 on, then words that each array instruction has clipped",
+        INDEX_BITS,
+        needs=Needs.TALLIES,
+    ),
+    whole(
+        "TALLY",
+        Access.READ,
+        "The count TALLY_INDEX of the last run, 0 of one that there is not; exact while no run is under way, or while "
+        "it waits for frames",
+        TALLY_BITS,
+        needs=Needs.TALLIES,
     ),
 )
-"""Those of a block whose engine has several streams; others lack some, see `registers_of`."""
+"""Those of a block whose engine has all that they need; others lack some, see `registers_of`."""
 
 OFFSET = {register.name: BYTES * k for k, register in enumerate(REGISTERS)}
 """Byte address of each register."""
@@ -303,10 +331,10 @@ _BY_NAME = {register.name: register for register in REGISTERS}
 
 
 def registers_of(target: Target) -> tuple[Register, ...]:
-    """The registers of the block with an engine: what is about several streams only if it has them."""
-    if target.streams > 1:
-        return REGISTERS
-    less = (replace(each, fields=tuple(field for field in each.fields if not field.streams)) for each in REGISTERS)
+    """The registers of the block with an engine: without the fields that need what it lacks, each at its OFFSET."""
+    has = {None, *([Needs.STREAMS] if target.streams > 1 else [])}
+    has |= {Needs.TALLIES} if target.build.features.tallies else set()
+    less = (replace(each, fields=tuple(field for field in each.fields if field.needs in has)) for each in REGISTERS)
     return tuple(each for each in less if each.fields)
 
 

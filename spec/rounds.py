@@ -2,12 +2,12 @@
 
 The engine computes in rounds. A round takes a step of every stream that has a frame in it; the others sit it out, and
 their states stay. In front of each frame is a word that says whose it is (`Frame`). A round takes frames in the order
-in which they come, as long as the numbers of their streams rise, and ends with one that says so (`closes`). So what a
-round holds follows from the order of the frames alone, never from when they come.
+in which they come, as long as the numbers of their streams rise, and ends with one that says so (`closes`), or with one
+of the last stream. So what a round holds follows from the order of the frames alone, never from when they come.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -54,6 +54,11 @@ class Frame(Checked):
 NOBODY = Frame(-1, True, True, True)
 """No frame of any stream."""
 
+PACKET_FLAGS = (*(field.name for field in fields(Frame) if field.name != "stream"), "nobody")
+"""What is said beside a packet that brings a frame over a bus, from bit 0 on: the flags of its word, and whether it is
+NOBODY's and has no frame.
+"""
+
 Round = Mapping[int, Frame]
 """The frames of a round by their streams."""
 
@@ -79,7 +84,7 @@ def rounds(frames: Iterable[Frame], streams: int) -> list[dict[int, Frame]]:
         if closed or frame.stream <= last:
             result.append({})
         result[-1][frame.stream] = frame
-        last, closed = frame.stream, frame.closes
+        last, closed = frame.stream, frame.closes or frame.stream == streams - 1
     return result
 
 

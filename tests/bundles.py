@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.machine import decode
 from fdht.compiler.mapping import map_step
 from fdht.compiler.resolved import resolve
 from fdht.compiler.tiling import tilings
@@ -14,6 +15,7 @@ from fdht.spec.bundle import Bundle
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import PIXELS, Formats, GateFormats, InputFormat, StageFormat
+from fdht.spec.instructions import Segment, array_instruction
 from fdht.spec.lstm import Chain, LSTMSpec, Region, chains, fdht_lstm, lstm_on, stack
 from fdht.spec.network import TensorNetwork, bt_network, dense_network, ht_network, tr_network, tree_from, tt_network
 from fdht.spec.stages import StageList, StageLists, stages
@@ -179,6 +181,15 @@ def random_stage_list(rng: np.random.Generator, network: TensorNetwork) -> Stage
         groups.append(tuple(names[:size]))
         names = names[size:]
     return tuple(groups)
+
+
+def louder(image: Image) -> Image:
+    """The image with stages that shift their sums by less than they should, so that some clip."""
+    record = array_instruction(image.target)
+    program = decode(image.segments[Segment.ARRAY_PROGRAM], record)
+    loud = [record.encode(each | {"shift": max(each["shift"] - 2, 0)}) for each in program]
+    words = np.array([word for each in loud for word in each], dtype=object)
+    return replace(image, segments={**image.segments, Segment.ARRAY_PROGRAM: words})
 
 
 def random_bundle(

@@ -1,7 +1,6 @@
 """What an integrator gets beside the Verilog of the IP block: all of it derived from the block and its registers."""
 
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import Any
 
 from fdht.hw.shell.axi import RESULT_WIDTH, AXIAccelerator, Result
@@ -17,17 +16,17 @@ from fdht.spec.registers import (
     OFFSET,
     REGISTERS,
     Field,
+    Needs,
     Register,
     registers_of,
 )
-from fdht.spec.rounds import Frame
+from fdht.spec.rounds import PACKET_FLAGS
+from fdht.spec.tallies import tallies
+from fdht.spec.target import Target
 from fdht.spec.task import Task
 
-_FLAGS = tuple(field.name for field in fields(Frame) if field.name != "stream")
-"""What tuser of s_axis_x says of a stream's frame, from bit 0 on."""
-
-SEVERAL = "†: only in blocks whose engine has several streams; in others there is no such register or field."
-"""What the mark in the register map means."""
+_NEEDS = {Needs.STREAMS: "has several streams", Needs.TALLIES: "has `tallies`"}
+"""What the marks in the register map mean."""
 
 Port = tuple[str, str, int]
 """Name, `input` or `output`, bits."""
@@ -53,7 +52,11 @@ def registers_page(registers: Iterable[Register] = REGISTERS, level: int = 1) ->
         "except those that identify the block, and IMAGE_CRC and STATUS.LOADED, which stay with the image. An access "
         "to any other address, a write to a register that is read only, or a read of one that is written only, is "
         "answered by SLVERR and does nothing.",
-        *([SEVERAL] if any(field.streams for register in registers for field in register.fields) else []),
+        *(
+            f"{needs.value}: only in blocks whose engine {what}; in others there is no such register or field."
+            for needs, what in _NEEDS.items()
+            if any(field.needs is needs for register in registers for field in register.fields)
+        ),
         "",
         "| address | register | bits | field | access | what it is |",
         "|---|---|---|---|---|---|",
@@ -72,7 +75,7 @@ def registers_page(registers: Iterable[Register] = REGISTERS, level: int = 1) ->
 
 def _mark(field: Field) -> str:
     """What stands behind a field that not every block has."""
-    return " †" if field.streams else ""
+    return f" {field.needs.value}" if field.needs else ""
 
 
 def c_header(name: str, block: AXIAccelerator) -> str:
@@ -80,7 +83,7 @@ def c_header(name: str, block: AXIAccelerator) -> str:
     target = block.target
     registers = registers_of(target)
     lines = [
-        f"#define {{}}REGISTER_BYTES {BYTES * len(registers)}u",
+        f"#define {{}}REGISTER_BYTES {OFFSET[registers[-1].name] + BYTES}u",
         f"#define {{}}IDENTIFICATION {IDENTIFICATION:#010x}u",
         f"#define {{}}MAP_VERSION {MAP_VERSION}u",
         f"#define {{}}TARGET_ID {target_id(target):#010x}u",
@@ -100,7 +103,16 @@ def c_header(name: str, block: AXIAccelerator) -> str:
         lines += [
             "",
             "/* tuser of s_axis_x, of a packet's first beat; its tid, and tdest of m_axis_result, are the stream. */",
-            *(f"#define {{}}TUSER_{flag.upper()} {1 << bit}u" for bit, flag in enumerate(_FLAGS)),
+            *(f"#define {{}}TUSER_{flag.upper()} {1 << bit}u" for bit, flag in enumerate(PACKET_FLAGS)),
+        ]
+    if target.build.features.tallies:
+        lines += [
+            "",
+            "/* For TALLY_INDEX: steps of stream 0, those of the others behind; words that the first array instruction",
+            "   has clipped, those of the others behind. */",
+            "#define {}TALLY_STEPS 0u",
+            f"#define {{}}TALLY_CLIPPED {target.streams}u",
+            f"#define {{}}TALLIES {tallies(target)}u /* counts that there are */",
         ]
     for register in registers:
         lines += ["", f"/* {register.text} */", f"#define {{}}{register.name} {OFFSET[register.name]:#04x}u"]
@@ -118,9 +130,13 @@ def number_format(format: Fixed | InputFormat | None) -> dict[str, Any] | None:
     return {"bits": raw.width, "signed": raw.signed, "offset": offset, "fraction_bits": raw.frac}
 
 
-def image_header(name: str, facts: dict[str, Any]) -> str:
-    """What fdht.export.ip_block.image_facts says of an image, for C and C++."""
-    formats, cycles, streams = facts["formats"], facts["cycles"], facts["streams"]
+def image_header(name: str, facts: dict[str, Any], target: Target) -> str:
+    """What fdht.export.ip_block.image_facts says of an image, for C and C++.
+
+    Args:
+        target: of the block.
+    """
+    formats, cycles, streams, stages = facts["formats"], facts["cycles"], facts["streams"], facts["stages"]
     x, logits = formats["x"], formats["logits"]
     lines = [
         f"#define {{}}MODEL_TARGET_ID {facts['target_id']:#010x}u",
@@ -166,12 +182,29 @@ def image_header(name: str, facts: dict[str, Any]) -> str:
             "/* Logit k / 2^MODEL_LOGIT_FRACTION * MODEL_OUTPUT_SCALES[k] + MODEL_OUTPUT_MEANS[k] is the number. */",
             *(f"#define {{}}MODEL_OUTPUT_{name.upper()} {initialiser(outputs[name])}" for name in ("scales", "means")),
         ]
+    if target.build.features.tallies and stages["names"]:
+        lines += [
+            "",
+            "/* Steps of stream k: count TALLY_STEPS + k * MODEL_STREAM_PLACES. What stage k has clipped: the sum of",
+            "   counts TALLY_CLIPPED + i of all instructions i of which MODEL_STAGE_OF_INSTRUCTIONS[i] is k. */",
+            f"#define {{}}MODEL_STREAM_PLACES {streams['apart']}u",
+            f"#define {{}}MODEL_INSTRUCTIONS {len(stages['of_instructions'])}u",
+            f"#define {{}}MODEL_STAGES {len(stages['names'])}u",
+            f"#define {{}}MODEL_STAGE_NAMES {{{', '.join(map(c_string, stages['names']))}}}",
+            f"#define {{}}MODEL_STAGE_OF_INSTRUCTIONS {{{', '.join(map(str, stages['of_instructions']))}}}",
+        ]
     return header(f"{name}_image", f"The image in {name}_image.bin", lines, prefix=name)
 
 
 def initialiser(numbers: Iterable[float]) -> str:
     """Numbers as C initialises an array with them."""
     return "{" + ", ".join(repr(float(number)) for number in numbers) + "}"
+
+
+def c_string(text: str) -> str:
+    """Text as C writes it, whatever it is: bytes of UTF-8, of which those that may mean something to C are octal."""
+    plain = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz -."
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'
 
 
 def header(file: str, title: str, lines: Iterable[str], prefix: str = "") -> str:
@@ -209,7 +242,7 @@ def template(name: str, block: AXIAccelerator) -> str:
             *(
                 [
                     "// s_axis_x_tid is the stream of a frame. s_axis_x_tuser: a sequence of it begins (bit 0) or ends",
-                    "// (1) with the frame; no frame after it is waited for (2).",
+                    "// (1) with the frame; no frame after it is waited for (2); the packet has no frame (3).",
                 ]
                 if block.target.streams > 1
                 else []
@@ -274,14 +307,13 @@ def litex_example(name: str, block: AXIAccelerator) -> str:
 
 
 _LITEX_STREAMS = {
-    "whose": '("id", STREAM_BITS), ("user", 3)',
+    "whose": f'("id", STREAM_BITS), ("user", {len(PACKET_FLAGS)})',
     "whose_ports": "\n            i_s_axis_x_tid=sink.id,\n            i_s_axis_x_tuser=sink.user,",
     "dest": ', ("dest", STREAM_BITS)',
     "dest_port": "\n            o_m_axis_result_tdest=source.dest,",
     "whose_register": """
-        self.stream = CSRStorage(
-            11, description="Of the next frame: stream (bits 7:0), its sequence begins (8), ends (9), closes (10)."
-        )
+        text = "Of the next frame: stream (bits 7:0), its sequence begins (8), ends (9), closes (10); none (11)."
+        self.stream = CSRStorage(12, description=text)
         self.comb += [source.id.eq(self.stream.storage), source.user.eq(self.stream.storage[8:])]""",
     "and_dest": ', "dest"',
 }

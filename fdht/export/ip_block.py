@@ -146,7 +146,7 @@ def image_files(path: Path, target: Target, name: str) -> dict[str, bytes]:
     files = {
         f"{name}_image.bin": words,
         f"{name}_image.json": (json.dumps(facts, indent=2) + "\n").encode(),
-        f"{name}_image.h": integration.image_header(name, facts).encode(),
+        f"{name}_image.h": integration.image_header(name, facts, target).encode(),
     }
     if image.order is not None:
         files[f"{name}_order.bin"] = image.order.astype("<u4").tobytes()
@@ -159,7 +159,7 @@ def image_facts(image: "Image", words: bytes) -> dict[str, Any]:
     Args:
         words: of the image, as they are loaded.
     """
-    gate = image.target.gate_formats
+    gate, stages = image.target.gate_formats, list(dict.fromkeys(image.places))
     formats = {"x": image.input, "h": gate.hidden, "c": gate.cell, "logits": image.logits}
     return {
         "target_id": target_id(image.target),
@@ -181,6 +181,7 @@ def image_facts(image: "Image", words: bytes) -> dict[str, Any]:
             "apart": image.apart,
             "register": image.streams | (mask("STREAMS", "APART") if image.apart > 1 else 0),
         },
+        "stages": {"names": stages, "of_instructions": [stages.index(place) for place in image.places]},
         "frames_in_their_own_order": image.order is None,
         "formats": {name: integration.number_format(format) for name, format in formats.items()},
         "scaling": None if image.scaling is None else {"centre": image.scaling.centre, "step": image.scaling.step},

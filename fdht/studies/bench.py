@@ -29,7 +29,7 @@ from fdht.spec.bundle import Bundle
 from fdht.spec.container import write_whole
 from fdht.spec.errors import CapacityError, FdhtError, SpecError
 from fdht.spec.instructions import GateOp
-from fdht.spec.lstm import chains
+from fdht.spec.lstm import LSTMSpec, chains
 from fdht.spec.record import Plain, Text, read_kept
 from fdht.spec.rounds import in_turn
 from fdht.spec.stages import StageLists, stages_of
@@ -405,21 +405,28 @@ def measured(bundle: Bundle, image: Image, steady: Simulation, alone: Simulation
 
 def random_bundle(contender: Contender, stage_lists: StageLists) -> Bundle:
     """The model with random weights, quantised on a clip of real pictures, which is its golden vector."""
+    return drawn_bundle(contender.spec, stage_lists, contender.target, pixels(contender, STEPS)[None])
+
+
+def drawn_bundle(spec: LSTMSpec, stage_lists: StageLists, target: Target, clips: np.ndarray) -> Bundle:
+    """A model with random weights, the same every time, quantised on clips, which are its golden vectors.
+
+    Args:
+        clips: raw words, clips × steps × N.
+    """
     import torch
 
     from fdht.model.layers import Classifier
     from fdht.model.quantise import quantise
 
-    target = contender.target
-    clips = pixels(contender, STEPS)[None]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Classifier(contender.spec).eval()
+        model = Classifier(spec).eval()
     bundle, _ = quantise(
         model,
         stage_lists,
         clips,
-        np.array([-1]),
+        np.full(len(clips), -1),
         factor_width=target.factor_width,
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,

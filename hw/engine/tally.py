@@ -9,6 +9,9 @@ from fdht.spec import timing
 from fdht.spec.tallies import INDEX_BITS, STEP_BITS, TALLY_BITS, instruction_tallies
 from fdht.spec.target import Target
 
+LATENCY = 3
+"""Cycles from the number of a count to the count."""
+
 
 class Tallies(Component):
     """Counts of a run; see fdht.spec.tallies for their order.
@@ -23,7 +26,7 @@ class Tallies(Component):
         done (In): pulse, of each that is carried out. Clipped words may come until its sums are stored.
         clipped (In): words of which a lane was clipped a cycle ago.
         finished (In): streams of which a step is finished, or a frame is admitted.
-        index (In): of a count. value (Out): the count, 3 cycles later; exact when no run is under way.
+        index (In): of a count. value (Out): the count, LATENCY cycles later; exact when no run is under way.
 
     Costs: latency 4 from the last clipped word of an instruction to its count; an instruction per 7 cycles, block RAM
     as fdht.spec.costs.tallies.

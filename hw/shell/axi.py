@@ -19,11 +19,14 @@ it begins. A frame or state of a wrong length is filled up or cut (see fdht.hw.s
 ERRORS and by tuser, and never stops anything. The registers are described in fdht.spec.registers.
 
 **Several streams.** In a block whose engine has them, STREAMS says how many an image serves. With 0 all is as above.
-Else tid of s_axis_x is the stream that a frame is of, and tuser its flags begins, ends and closes (see
-fdht.spec.rounds), both those of the packet's first beat; a run takes STEPS rounds. What is sent after a frame is a
-packet of its own, which ends with a class as well; tdest is the stream. States stay from run to run until a frame
-begins a sequence anew, or RESET. A frame of a wrong length marks its stream in STREAM_FAULTS, and the packets of that
-one stream.
+Else tid of s_axis_x is the stream that a frame is of, and tuser its PACKET_FLAGS (see fdht.spec.rounds), both those of
+the packet's first beat; a run takes STEPS rounds. A packet that is nobody's has no frame, whatever its length: it ends
+the round, or makes an empty one. What is sent after a frame is a packet of its own, which ends with a class as well;
+tdest is the stream. States stay from run to run until a frame begins a sequence anew, or RESET. A frame of a wrong
+length marks its stream in STREAM_FAULTS, and the packets of that one stream.
+
+**Tallies.** In a block whose engine counts what each of its instructions clips, TALLY shows the count TALLY_INDEX (see
+fdht.spec.tallies).
 
 No run begins but with an image that has arrived whole: its words must have the CRC that the driver writes after them
 (see `ImageCheck`). An image and what is known of it outlive RESET and aresetn together.
@@ -52,12 +55,14 @@ from amaranth.lib.wiring import In, Out
 from fdht.hw.component import Component
 from fdht.hw.engine.accelerator import Accelerator
 from fdht.hw.engine.signatures import output_word
+from fdht.hw.engine.tally import LATENCY as TALLY_LATENCY
 from fdht.hw.shell.packets import PacketGate, RegisterSlice, StreamGate, beat, checked_beat, whose_beat
 from fdht.hw.shell.register_bank import RegisterBank, axi_lite
 from fdht.spec.instructions import WORD, Widths
 from fdht.spec.protocol import OutputKind, target_id, word_bytes
-from fdht.spec.registers import ADDRESS_BITS, FRAME_BITS, IDENTIFICATION, MAP_VERSION, registers_of
-from fdht.spec.target import FRAME_FLAGS, Target
+from fdht.spec.registers import ADDRESS_BITS, FRAME_BITS, IDENTIFICATION, MAP_VERSION, OFFSET, registers_of
+from fdht.spec.rounds import PACKET_FLAGS
+from fdht.spec.target import Target
 
 NAME = "fdht_axi"
 """Name of the Verilog module, unless another is given."""
@@ -348,7 +353,7 @@ class AXIAccelerator(Component):
         self.target = target
         self._build = build
         self._accelerator = Accelerator(target)
-        self._registers = registers_of(target)
+        self._registers = {OFFSET[register.name]: register for register in registers_of(target)}
         lanes, stream = target.input_lanes, Widths(target).stream
         super().__init__(
             {
@@ -356,7 +361,7 @@ class AXIAccelerator(Component):
                 "aresetn": In(1),
                 **{f"s_axi_{name}": member for name, member in axi_lite(ADDRESS_BITS).items()},
                 **_packet_members("s_axis_x", lanes * word_bytes(target.input_width)),
-                **({"s_axis_x_tid": In(stream), "s_axis_x_tuser": In(FRAME_FLAGS)} if target.streams > 1 else {}),
+                **({"s_axis_x_tid": In(stream), "s_axis_x_tuser": In(len(PACKET_FLAGS))} if target.streams > 1 else {}),
                 **_packet_members("s_axis_state", word_bytes(target.data_width)),
                 "m_axis_result_tdata": Out(RESULT_WIDTH),
                 "m_axis_result_tkeep": Out(RESULT_WIDTH // 8),
@@ -386,7 +391,9 @@ class AXIAccelerator(Component):
         m = Module()
         m.domains += [ClockDomain("bus", local=True), ClockDomain("engine", local=True)]
         m.submodules.engine = DomainRenamer("engine")(self._accelerator)
-        m.submodules.registers = registers = RegisterBank(self._registers, ADDRESS_BITS)
+        tallies = self.target.build.features.tallies
+        late = {"TALLY": TALLY_LATENCY} if tallies else {}
+        m.submodules.registers = registers = RegisterBank(self._registers, ADDRESS_BITS, late)
         m.submodules.control = control = RunControl(self.target)
         m.submodules.result_slice = results = RegisterSlice(result_beat(self.target))
         engine = self._accelerator
@@ -452,6 +459,8 @@ class AXIAccelerator(Component):
             ]
         if self.target.streams > 1:
             self._elaborate_streams(m, registers, control, results)
+        if tallies:
+            m.d.comb += [engine.tally_index.eq(registers.tally_index), registers.tally.eq(engine.tally)]
         self._elaborate_registers(m, registers, control, results)
         m.d.comb += [
             self.m_axis_result_tdata.eq(results.o.payload.value),

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component
 from fdht.spec.instructions import Widths
+from fdht.spec.rounds import PACKET_FLAGS
 from fdht.spec.target import FRAME_FLAGS, Target
 
 
@@ -57,14 +58,14 @@ def checked_beat(width: int, lanes: int) -> data.StructLayout:
 
 
 def whose_beat(target: Target) -> data.StructLayout:
-    """A beat of a packet of frames of several streams: also which stream's it is, and the flags of
-    fdht.spec.rounds.Frame.
+    """A beat of a packet of frames of several streams: also which stream's it is, and its PACKET_FLAGS (see
+    fdht.spec.rounds).
     """
     return data.StructLayout(
         {
             **dict(beat(target.input_width, target.input_lanes).members),
             "stream": Widths(target).stream,
-            "flags": FRAME_FLAGS,
+            "flags": len(PACKET_FLAGS),
         }
     )
 
@@ -183,8 +184,8 @@ class PacketGate(Component):
 class StreamGate(Component):
     """A `PacketGate` for frames of several streams: in front of each comes a beat with the word that says whose it is.
 
-    A frame of a stream that there is not is dropped. A packet's first beat says of which it is, whether it has words
-    or not.
+    A packet that is nobody's becomes that beat alone, whatever its stream and length. A frame of a stream that there is
+    not is dropped. A packet's first beat says whose it is, whether it has words or not.
 
     Args:
         target: of the engine, with several streams.
@@ -225,7 +226,11 @@ class StreamGate(Component):
         m = Module()
         m.submodules.gate = gate = self._gate
         given, several = self.i.payload, self.count.any()
-        word = Cat(given.flags, Mux(self.apart, given.stream << (self._target.gates - 1).bit_length(), given.stream))
+        nobody = given.flags[PACKET_FLAGS.index("nobody")]
+        word = Cat(
+            given.flags[:FRAME_FLAGS],
+            Mux(self.apart, given.stream << (self._target.gates - 1).bit_length(), given.stream),
+        )
         over, sent = Signal(), Signal()  # a packet was taken, and its words were sent
         over_now, sent_now = Signal(), Signal()
         m.d.comb += [
@@ -256,7 +261,11 @@ class StreamGate(Component):
                 with m.If(~several):
                     passes()
                 with m.Elif(self.i.valid & self.open & self.length.any()):
-                    with m.If(given.stream < self.count):
+                    with m.If(nobody):
+                        m.d.comb += [self.o.valid.eq(1), self.o.payload.words[0].eq(~0)]
+                        with m.If(self.o.ready):
+                            m.next = "DROP"
+                    with m.Elif(given.stream < self.count):
                         m.d.comb += [self.o.valid.eq(1), self.o.payload.words[0].eq(word)]
                         m.d.sync += self.stream.eq(given.stream)
                         with m.If(self.o.ready):

@@ -1,9 +1,9 @@
 """Registers on an AXI4-Lite bus, made from a description of them (see fdht.spec.registers)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from enum import IntEnum, unique
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Member, Out
 
 from fdht.hw.component import Component
@@ -59,8 +59,10 @@ class RegisterBank(Component):
     same cycle.
 
     Args:
-        registers: from address 0 on, four bytes apart.
+        registers: by their byte addresses, which are multiples of four.
         address_bits: of a byte address.
+        late: cycles that the answer to a read takes longer, by the register's name: its value follows another register
+            by as many.
 
     Members:
         awaddr … rready: see axi_lite. Protection bits are ignored.
@@ -73,12 +75,13 @@ class RegisterBank(Component):
     Costs: latency 2 from an address to its data, and from a write to its response; a read and a write every 2 cycles.
     """
 
-    def __init__(self, registers: Sequence[Register], address_bits: int):
-        assert BYTES * len(registers) <= 1 << address_bits
-        self._registers = registers
+    def __init__(self, registers: Mapping[int, Register], address_bits: int, late: Mapping[str, int] | None = None):
+        assert all(address % BYTES == 0 and 0 <= address < 1 << address_bits for address in registers)
+        self._registers = {address // BYTES: register for address, register in registers.items()}
         self._address_bits = address_bits
+        self._late = late or {}
         members = dict(axi_lite(address_bits))
-        for register in registers:
+        for register in registers.values():
             for field in register.fields:
                 name = field_name(register, field)
                 members[name] = In(field.width) if field.access is Access.READ else Out(field.width)
@@ -115,7 +118,7 @@ class RegisterBank(Component):
         with m.If(writing):
             m.d.sync += [has_address.eq(0), has_data.eq(0), self.bvalid.eq(1), self.bresp.eq(Response.SLVERR)]
 
-        for k, register in enumerate(self._registers):
+        for k, register in self._registers.items():
             selected = Signal(name=f"write_{register.name.lower()}")
             needed = register.strobes
             if register.writable:
@@ -144,10 +147,10 @@ class RegisterBank(Component):
             m.d.sync += [address.eq(self.araddr), asked.eq(1)]
         with m.If(self.rvalid & self.rready):
             m.d.sync += self.rvalid.eq(0)
-        with m.If(asked & ~self.rvalid):
+        with m.If(asked & ~self.rvalid & self._settled(m, address, asked) if self._late else asked & ~self.rvalid):
             m.d.sync += [asked.eq(0), self.rvalid.eq(1), self.rdata.eq(0), self.rresp.eq(Response.SLVERR)]
             with m.Switch(address[2:]):
-                for k, register in enumerate(self._registers):
+                for k, register in self._registers.items():
                     if not register.readable:
                         continue
                     with m.Case(k):
@@ -156,3 +159,14 @@ class RegisterBank(Component):
                             if field.access in (Access.READ, Access.WRITE, Access.CLEAR):
                                 value = getattr(self, field_name(register, field))
                                 m.d.sync += self.rdata[field.low : field.low + field.width].eq(value)
+
+    def _settled(self, m: Module, address: Value, asked: Value) -> Value:
+        """Whether what is read is what its register shows since the last write that was answered."""
+        waited, settled = Signal(range(max(self._late.values()) + 1)), Signal()
+        m.d.sync += waited.eq(Mux(asked & ~settled, waited + 1, 0))
+        m.d.comb += settled.eq(1)
+        for k, register in self._registers.items():
+            if register.name in self._late:
+                with m.If(address[2:] == k):
+                    m.d.comb += settled.eq(waited == self._late[register.name])
+        return settled

@@ -23,7 +23,8 @@ from fdht.cli import main
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.export.catalogues import NAMESPACE
-from fdht.export.ip_block import image_files, with_technology
+from fdht.export.integration import image_header
+from fdht.export.ip_block import image_facts, image_files, with_technology
 from fdht.host.device import Outputs
 from fdht.hw.shell.axi import NAME, Result
 from fdht.hw.shell.camera import CameraToClass
@@ -33,7 +34,8 @@ from fdht.spec.lstm import fdht_lstm
 from fdht.spec.protocol import target_id
 from fdht.spec.registers import OFFSET, REGISTERS, Access, Field, Register, mask, registers_of
 from fdht.spec.scaling import Scaling
-from fdht.spec.target import TARGETS, Technology, find_target
+from fdht.spec.tallies import tallies
+from fdht.spec.target import TARGETS, Build, Features, Technology, find_target
 from fdht.spec.task import OutputScaling, Task
 from fdht.spec.version import VERSION
 
@@ -400,7 +402,8 @@ def test_the_litex_example_connects_every_port(exported):
 
 def test_a_block_of_several_streams(tmp_path):
     """Says whose frames and results are: in its ports, registers, headers, catalogues, and for LiteX."""
-    target = replace(find_target(SMALL), name="several", columns=2, rows=4, streams=6, gates=2)
+    build = Build(Technology.ICE40, features=Features(tallies=True))
+    target = replace(find_target(SMALL), name="several", columns=2, rows=4, streams=6, gates=2, build=build)
     spec = fdht_lstm(16, 4, 0, (3, 2, 2, 2), (2, 2, 2, 2), 2)
     bundle = random_bundle(np.random.default_rng(3), spec, plan(spec, target))
     image = compile_bundle(bundle, target, streams=3)
@@ -411,7 +414,7 @@ def test_a_block_of_several_streams(tmp_path):
     arguments = ("-t", str(tmp_path / "several.json"), "--technology", "generic", "-o", str(folder))
     assert main(["export", "--axi", *arguments, "--image", str(tmp_path / "several.image")]) == 0
     description, ports = json.loads((folder / f"{NAME}.json").read_text()), declared(folder)
-    own = {"s_axis_x_tid": 3, "s_axis_x_tuser": 3, "m_axis_result_tdest": 3}
+    own = {"s_axis_x_tid": 3, "s_axis_x_tuser": 4, "m_axis_result_tdest": 3}
     assert own == {name: width for name, (_, width) in ports.items() if name in own}
     assert {f"{way[0]}_{name}" for name, (way, _) in ports.items()} == connected(folder) | {"o_m_axis_result_tkeep"}
     assert set(description["registers"]) == set(OFFSET)
@@ -423,8 +426,31 @@ def test_a_block_of_several_streams(tmp_path):
     header, of_image = ((folder / file).read_text() for file in (f"{NAME}.h", f"{NAME}_image.h"))
     macros = NAME.upper()
     assert f"#define {macros}_STREAMS {OFFSET['STREAMS']:#x}u" in header
-    assert f"#define {macros}_TUSER_CLOSES 4u" in header
+    assert f"#define {macros}_TUSER_CLOSES 4u" in header and f"#define {macros}_TUSER_NOBODY 8u" in header
+    assert f"#define {macros}_TALLY_CLIPPED {target.streams}u" in header
+    assert f"#define {macros}_TALLIES {tallies(target)}u" in header
+    assert f"#define {macros}_MODEL_STREAM_PLACES 2u" in of_image
     assert f"#define {macros}_MODEL_STREAMS {3 | mask('STREAMS', 'APART'):#x}u" in of_image
+
+
+def test_a_stage_may_have_any_name(exported, image_file, tmp_path):
+    """In C it is no more than a name, whatever an image's file says."""
+    names = ['", *evil(), "??/', "{}\\", "% z é 中 😀 */"]
+    image = Image.load(image_file)
+    places = tuple(names[k % len(names)] for k in range(len(image.places)))
+    target = replace(image.target, build=replace(image.target.build, features=Features(tallies=True)))
+    header = image_header("ip", image_facts(replace(image, places=places, clipping={}), b""), target)
+    (tmp_path / "ip.h").write_text(header)
+    printed = "int main(void) { for (unsigned k = 0; k < IP_MODEL_STAGES; k++) puts(names[k]); return 0; }"
+    source, binary = tmp_path / "names.c", tmp_path / "names"
+    source.write_text(
+        f'#include <stdio.h>\n#include "ip.h"\nstatic const char *const names[] = IP_MODEL_STAGE_NAMES;\n{printed}\n'
+    )
+    command = ["g++", "-x", "c", "-std=c99", "-Wall", "-Werror", source, "-o", binary]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    said = subprocess.run([binary], capture_output=True, check=True).stdout.decode().splitlines()
+    assert said == names
 
 
 def test_primitives_are_those_asked_for(fdht, tmp_path):

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import zlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,8 +29,18 @@ from cocotbext.axi import (
 from fdht.compiler.image import Image
 from fdht.hw.shell.axi import Result
 from fdht.spec.protocol import target_id, word_bytes
-from fdht.spec.registers import BYTES, IDENTIFICATION, MAP_VERSION, OFFSET, Access, mask, registers_of
-from fdht.spec.rounds import Frame
+from fdht.spec.registers import (
+    BYTES,
+    IDENTIFICATION,
+    MAP_VERSION,
+    OFFSET,
+    REGISTERS,
+    Access,
+    mask,
+    registers_of,
+)
+from fdht.spec.rounds import NOBODY, PACKET_FLAGS, Frame
+from fdht.spec.target import FRAME_FLAGS
 
 WORK = Path(os.environ["FDHT_AXI"])
 SEED = int(os.environ["FDHT_AXI_SEED"])
@@ -116,13 +127,29 @@ class Block:
     async def send_frame(self, frame: Frame, words: np.ndarray, cut: int = 0) -> None:
         """Sends a frame of a stream, with so many words more (or fewer)."""
         words = words if self.image.order is None else words[self.image.order]
-        words = np.resize(words, len(words) + cut).astype(f"<u{word_bytes(self.target.input_width)}")
-        flags = frame.begins | frame.ends << 1 | frame.closes << 2
-        data = words.tobytes()
+        words = np.resize(words, len(words) + cut)
+        await self._send_whose(words, frame.stream, frame.word & (1 << FRAME_FLAGS) - 1)
+
+    async def send_nobody(self, draw: random.Random) -> None:
+        """Sends the packet that has no frame, of any length, as of any stream, and with any other flags."""
+        words = np.array([draw.randrange(256) for _ in range(draw.randrange(1, 3 * self.image.inputs))])
+        flags = 1 << PACKET_FLAGS.index("nobody") | draw.randrange(1 << FRAME_FLAGS)
+        await self._send_whose(words, draw.randrange(1 << len(self.dut.s_axis_x_tid)), flags)
+
+    async def _send_whose(self, words: np.ndarray, stream: int, flags: int) -> None:
+        data = words.astype(f"<u{word_bytes(self.target.input_width)}").tobytes()
         # The flags are those of the first beat; whatever the others say.
-        later = [SEED & 7] * max(len(data) - len(self.dut.s_axis_x_tkeep), 0)
+        later = [SEED & (1 << len(PACKET_FLAGS)) - 1] * max(len(data) - len(self.dut.s_axis_x_tkeep), 0)
         users = [flags] * (len(data) - len(later)) + later
-        await self.x.send(AxiStreamFrame(data, tid=frame.stream, tuser=users))
+        await self.x.send(AxiStreamFrame(data, tid=stream, tuser=users))
+
+    async def tallies(self, first: int, count: int) -> list[int]:
+        """Counts from one on."""
+        found = []
+        for index in range(first, first + count):
+            await self.write("TALLY_INDEX", index)
+            found.append(await self.read("TALLY"))
+        return found
 
     async def send(self, clip: np.ndarray, cut: dict[int, int] | None = None) -> None:
         """Sends a clip, a packet per frame; `cut` has words more (or fewer) for some of the frames."""
@@ -219,9 +246,10 @@ async def registers(dut) -> None:
         assert await block.read(register) == value
         await block.write(register, 0, AxiResp.SLVERR)
         assert await block.read(register) == value
-    beyond = BYTES * len(block.registers)
-    assert (await block.bus.read(beyond, BYTES)).resp == AxiResp.SLVERR
-    assert (await block.bus.write(beyond, bytes(BYTES))).resp == AxiResp.SLVERR
+    own = {OFFSET[register.name] for register in block.registers}
+    for missing in {*OFFSET.values(), BYTES * len(REGISTERS)} - own:
+        assert (await block.bus.read(missing, BYTES)).resp == AxiResp.SLVERR
+        assert (await block.bus.write(missing, bytes(BYTES))).resp == AxiResp.SLVERR
     for register in block.registers:
         readable = any(field.access is not Access.PUSH for field in register.fields)
         response = (await block.bus.read(OFFSET[register.name], BYTES)).resp
@@ -581,21 +609,29 @@ class Arrivals:
     """What `streams.json` says: frames of several streams in the order in which they come, and what is sent after each.
 
     Attributes:
-        frames: whose they are, and their words.
+        frames: whose they are, and their words; NOBODY among them.
         packets: of each frame, kind and value of the beats of its packet; none if nothing is sent.
         rounds: that the frames are taken in.
+        tallies: that one run of all rounds leaves.
     """
 
     frames: list[tuple[Frame, np.ndarray]]
     packets: list[list[tuple[Result, int]]]
     rounds: int
+    tallies: list[int]
 
     @staticmethod
     def read() -> "Arrivals":
         said = json.loads((WORK / "streams.json").read_text())
         frames = [(Frame.of(word), np.array(x)) for word, x in zip(said["frames"], said["x"], strict=True)]
         packets = [[(Result(kind), value) for kind, value in packet] for packet in said["packets"]]
-        return Arrivals(frames, packets, said["rounds"])
+        return Arrivals(frames, packets, said["rounds"], said["tallies"])
+
+    async def send(self, block: Block, draw: random.Random) -> AsyncIterator[int]:
+        """Sends all, one after the other; gives the number of each that was."""
+        for number, (frame, words) in enumerate(self.frames):
+            await (block.send_nobody(draw) if frame == NOBODY else block.send_frame(frame, words))
+            yield number
 
     @property
     def sent(self) -> list[tuple[int, list[tuple[Result, int]]]]:
@@ -619,8 +655,7 @@ async def streams(dut) -> None:
     await block.write("IRQ_ENABLE", mask("IRQ_ENABLE", "PACKET"))
 
     async def feed() -> None:
-        for frame, words in arrivals.frames:
-            await block.send_frame(frame, words)
+        async for _ in arrivals.send(block, draw):
             if draw.random() < 0.3:
                 await ClockCycles(dut.aclk, draw.randrange(1, 500))
 
@@ -640,6 +675,8 @@ async def streams(dut) -> None:
         await ClockCycles(dut.aclk, 2)
         assert not int(dut.interrupt.value)
         assert await block.read("RUNS") - before == arrivals.rounds // steps
+        if steps == arrivals.rounds:
+            assert await block.tallies(0, len(arrivals.tallies)) == arrivals.tallies
         result, (stream, last) = await block.read("RESULT"), arrivals.sent[-1]
         number = last[-1][1]
         assert result >> 24 == stream and bool(result & mask("RESULT", "VALID")) == (number >= 0)
@@ -658,8 +695,8 @@ async def served_on_and_on(dut) -> None:
     await block.write("STEPS", 0xFFFF)
     for _ in range(2):
         await block.write("CONTROL", mask("CONTROL", "AUTO", *_options()))
-        for frame, words in arrivals.frames:
-            await block.send_frame(frame, words)
+        async for _ in arrivals.send(block, random.Random(SEED)):
+            pass
         for stream, expected in arrivals.sent:
             if block.results.empty() and block.x.empty():
                 await ClockCycles(dut.aclk, 3000)
@@ -671,6 +708,42 @@ async def served_on_and_on(dut) -> None:
         await block.write("CONTROL", mask("CONTROL", "RESET"))
         await block.idle()
         assert block.results.empty()
+    await block.finish()
+
+
+@cocotb.test()
+async def answered_at_once(dut) -> None:
+    """In one long run whose streams take turns: behind a frame that closes its round, NOBODY brings all answers before
+    another frame comes. Without NOBODY some wait.
+    """
+    block, arrivals, draw = await Block.start(dut, pauses=False), Arrivals.read(), random.Random(SEED)
+    block.pause()
+    await block.write("STEPS", 0xFFFF)
+    waited = 0
+    for nobody in (True, False):
+        await block.write("CONTROL", mask("CONTROL", "AUTO", *_options()))
+        owed = list[tuple[int, list[tuple[Result, int]]]]()
+        for (frame, words), expected in zip(arrivals.frames, arrivals.packets, strict=True):
+            if frame == NOBODY:
+                continue
+            await block.send_frame(frame, words)
+            owed += [(frame.stream, expected)] if expected else []
+            if not frame.closes:
+                continue
+            if nobody:
+                await block.send_nobody(draw)
+            else:
+                await block.x.wait()
+                await ClockCycles(dut.aclk, 3000)
+                waited += len(owed) - block.results.count()
+            while owed and (nobody or not block.results.empty()):
+                stream, beats = owed.pop(0)
+                found, faulty = await block.packet(stream)
+                assert found == beats and not any(faulty)
+        assert not await block.read("RUNS") and await block.read("STATUS") & mask("STATUS", "BUSY")
+        await block.write("CONTROL", mask("CONTROL", "RESET"))
+        await block.idle()
+    assert waited, "every answer came without NOBODY"
     await block.finish()
 
 
@@ -694,6 +767,9 @@ async def strangers(dut) -> None:
                 strange = True
                 stranger = replace(frame, stream=draw.randrange(count, most + 1))
                 await block.send_frame(stranger, words, draw.choice((0, -1, 1, 3 * inputs)))
+            if frame == NOBODY:
+                await block.send_nobody(draw)
+                continue
             await block.send_frame(frame, words, cut if number == first else 0)
         for stream, expected in arrivals.sent:
             beats, faulty = await block.packet(stream)
@@ -718,8 +794,8 @@ async def stream_resets(dut) -> None:
     await block.write("STEPS", arrivals.rounds)
     for turn in range(int(block.case["resets"])):
         await block.write("CONTROL", mask("CONTROL", "AUTO", *_options()))
-        for frame, words in arrivals.frames:
-            await block.send_frame(frame, words)
+        async for _ in arrivals.send(block, draw):
+            pass
         if turn % 2:
             await ClockCycles(dut.aclk, draw.randrange(1, 2 * block.image.cycles(arrivals.rounds)))
             await block.write("CONTROL", mask("CONTROL", "RESET"))  # and not AUTO any more

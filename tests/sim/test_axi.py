@@ -3,7 +3,7 @@
 import json
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from fdht.spec.fixed import Fixed
 from fdht.spec.formats import PIXELS, InputFormat
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.pipeline import COMPACT
-from fdht.spec.target import Levels, Target
+from fdht.spec.target import ALL, GENERIC, Levels, Target
 from fdht.spec.task import Task
 
+COUNTING = replace(GENERIC, features=replace(ALL, tallies=True))
 TARGETS = {
     target.name: target
     for target in (
@@ -37,13 +38,14 @@ TARGETS = {
                bias_words=128, hidden=32, program_words=512, levels=Levels.each(8)),
         Target("compact", 4, 1, factor_width=8, pipeline=COMPACT, single_port=True, input_width=12, bank_words=256,
                factor_words=1024, result_words=256, bias_words=256, hidden=32, program_words=512,
-               levels=Levels.each(8)),
+               levels=Levels.each(8), build=COUNTING),
         Target("streams", 2, 4, factor_width=8, input_lanes=4, bank_words=256, factor_words=1024, result_words=256,
-               bias_words=256, hidden=64, program_words=1024, levels=Levels.each(8), streams=8, gates=2),
+               bias_words=256, hidden=64, program_words=1024, levels=Levels.each(8), streams=8, gates=2,
+               build=COUNTING),
     )
 }  # fmt: skip
 """Eight-bit pixels, four at once, and twelve-bit words one by one in an engine without buffers around it; and an engine
-of several streams.
+of several streams. The last two have tallies.
 """
 
 CLIPS, STEPS, BUILD_ID = 4, 3, 0x600D

@@ -11,12 +11,13 @@ from occurrences import SEED
 from test_axi import TARGETS, run_on
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.planner import plan
+from fdht.compiler.planner import plan, share
 from fdht.hw.shell.axi import Result
 from fdht.model.golden import GoldenLSTM
 from fdht.spec.bundle import Bundle
 from fdht.spec.lstm import fdht_lstm
-from fdht.spec.rounds import Frame, rounds
+from fdht.spec.rounds import NOBODY, Frame, rounds
+from fdht.spec.tallies import instruction_tallies
 from fdht.spec.task import Task
 
 TARGET = TARGETS["streams"]
@@ -24,20 +25,26 @@ FRAMES = 16
 
 
 def arrivals(rng: np.random.Generator, streams: int) -> list[Frame]:
-    """Frames of streams in any order. Sequences go on after their ends, and begin anew, as it comes."""
+    """Frames of streams in any order, NOBODY among them. Sequences end, go on and begin anew as it comes."""
     frames = list[Frame]()
     for number in range(FRAMES):
         begins, ends, closes = (rng.random(3) < (0.3, 0.4, 0.4)).tolist()
         last = number == FRAMES - 1
         frames.append(Frame(int(rng.integers(streams)), begins, ends or last, closes or last))
+        frames += [NOBODY] * int(rng.choice(3, p=(0.7, 0.2, 0.1)))
     return frames
 
 
 def sent(bundle: Bundle, frames: list[Frame], x: np.ndarray, options: tuple[str, ...]) -> list[list[tuple[int, int]]]:
-    """What the golden model sends after each frame: kind and value, the class at the end."""
+    """What the golden model sends after each frame: kind and value, the class at the end; nothing after NOBODY."""
     golden, own, result = GoldenLSTM(bundle), dict[int, list[np.ndarray]](), list[list[tuple[int, int]]]()
     spec = bundle.spec
-    for frame, words in zip(frames, x, strict=True):
+    rows = iter(x)
+    for frame in frames:
+        if frame == NOBODY:
+            result.append([])
+            continue
+        words = next(rows)
         before = [] if frame.begins else own.get(frame.stream, [])
         own[frame.stream] = [*before, words]
         every_h = "EVERY_H" in options and not spec.classes
@@ -57,28 +64,46 @@ def sent(bundle: Bundle, frames: list[Frame], x: np.ndarray, options: tuple[str,
 
 
 @cache
-def case(classes: int, task: Task, streams: int) -> tuple[Bundle, Image]:
+def case(classes: int, task: Task, streams: int, groups: int = 0) -> tuple[Bundle, Image]:
+    """A model and its image, by the best way to share the engine, or the best in so many groups."""
     rng = np.random.default_rng([SEED, 20, classes])
     layers = (fdht_lstm(46, 5, classes, (5, 3, 4), (4, 5, 1), 3),)
     layers = with_task(rng, layers, task) if classes else layers
-    bundle = random_bundle(rng, layers, plan(layers, TARGET), clips=1, steps=FRAMES)
-    return bundle, compile_bundle(bundle, TARGET, streams=streams)
+    stage_lists = plan(layers, TARGET)
+    bundle = random_bundle(rng, layers, stage_lists, clips=1, steps=FRAMES)
+    if not groups:
+        return bundle, compile_bundle(bundle, TARGET, streams=streams)
+    found, _ = share(layers, stage_lists, TARGET, streams)
+    way = next(each for each in found if each.step.resolved.sharing.groups == groups)
+    return bundle, compile_bundle(bundle, TARGET, step=way.step)
 
 
-def run(tmp_path: Path, test: str, classes: int = 3, task: Task = Task.CLASSIFY, streams: int = 5, options=()) -> dict:
+def run(
+    tmp_path: Path,
+    test: str,
+    classes: int = 3,
+    task: Task = Task.CLASSIFY,
+    streams: int = 5,
+    options: tuple[str, ...] = (),
+    groups: int = 0,
+) -> dict:
     """Runs a test of axi_bench on frames of several streams."""
-    bundle, image = case(classes, task, streams)
+    bundle, image = case(classes, task, streams, groups)
     frames, x = arrivals(np.random.default_rng([SEED, streams, len(options)]), streams), bundle.clips[0]
+    rows = iter(x.tolist())
     packets = sent(bundle, frames, x, options)
-    of_machine = image.machine.run_streams(image.known(frames), x, "EVERY_H" in options).outputs
+    whole = image.machine.run_streams(image.known(frames), x, "EVERY_H" in options)
     if options or classes:
         beats = [beat for packet in packets for beat in packet if beat[0] != Result.CLASS]
-        assert [(kind, value) for kind, value, _ in of_machine] == beats
+        assert [(kind, value) for kind, value, _ in whole.outputs] == beats
+    steps = [whole.steps[k] for k in range(TARGET.streams)]
+    clipped = [whole.clipped[k] for k in range(instruction_tallies(TARGET))]
     said = {
         "frames": [frame.word for frame in frames],
-        "x": x.tolist(),
+        "x": [[] if frame == NOBODY else next(rows) for frame in frames],
         "packets": packets,
         "rounds": len(rounds(frames, streams)),
+        "tallies": [*steps, *clipped],
         "options": options,
     }
     (tmp_path / "streams.json").write_text(json.dumps(said))
@@ -96,6 +121,10 @@ def test_states_without_a_head(tmp_path, options):
     """The streams lie apart; each packet has h, and c where the sequence ends."""
     assert case(0, Task.CLASSIFY, 4)[1].apart == TARGET.gates
     run(tmp_path, "streams", 0, streams=4, options=options)
+
+
+def test_nobody_brings_the_last_groups_answer(tmp_path):
+    run(tmp_path, "answered_at_once", groups=5)
 
 
 @pytest.mark.parametrize("test", ["served_on_and_on", "strangers", "stream_resets"])

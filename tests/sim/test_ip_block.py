@@ -7,39 +7,44 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import random_bundle
+from bundles import louder, random_bundle
 from cocotb_tools.runner import get_results
 from occurrences import SEED
 from page import names, shown
 from photographs import CHANNELS, film
 
 from fdht.cli import main
+from fdht.compiler.clipping import by_place
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
+from fdht.export.ip_block import image_files
 from fdht.hw.shell.axi import NAME
 from fdht.model.golden import GoldenLSTM
 from fdht.sim.build import Simulator, build_verilog
 from fdht.sim.simulate import LOG, RESULTS, run_module
 from fdht.spec.lstm import fdht_lstm
-from fdht.spec.target import Levels, Target
+from fdht.spec.target import ALL, GENERIC, Levels, Target
 
 HERE = Path(__file__).resolve().parent
 TARGETS = {
     target.name: target
     for target in (
         Target("narrow", 4, 2, factor_width=8, input_lanes=2, bank_words=512, factor_words=1024, result_words=128,
-               bias_words=128, hidden=32, program_words=512, levels=Levels.each(8)),
+               bias_words=128, hidden=32, program_words=512, levels=Levels.each(8),
+               build=replace(GENERIC, features=replace(ALL, tallies=True))),
         Target("wide", 2, 8, factor_width=8, input_lanes=8, bank_words=512, factor_words=1024, result_words=128,
                bias_words=128, hidden=32, program_words=512, levels=Levels.each(8)),
     )
 }  # fmt: skip
-"""Frames are sent in another order than their own, two words a beat; and in their own, in beats wider than the bus."""
+"""Frames are sent in another order than their own, two words a beat, to an engine with tallies; and in their own, in
+beats wider than the bus.
+"""
 
 HEIGHT, WIDTH, STEPS, CLIPS = 13, 10, 2, 6
 """Frames that fill no whole number of words of a bus."""
@@ -135,11 +140,11 @@ def c_program(binary: Path, sources: list[Path], places: list[Path], options: Se
 
 
 def test_the_page_shows_these_programs_and_no_others():
-    assert names() == {"bus.h", "driver.c", "litex.c", "camera.py", "run.py", "bench.py"}
+    assert names() == {"bus.h", "driver.c", "tally.c", "litex.c", "camera.py", "run.py", "bench.py"}
 
 
 def test_the_page_reaches_the_block_by_its_own_header(exported):
-    command = ["g++", "-x", "c", "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "driver.c"]
+    command = ["g++", "-x", "c", "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "driver.c", "tally.c"]
     done = subprocess.run(command, cwd=exported, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -160,23 +165,50 @@ def test_what_memories_hold_at_first_does_not_matter(exported, compiled):
     assert [answer["logits"] for answer in answers] == example().logits
 
 
-def test_the_driver(exported, compiled, tmp_path):
-    """Also on images that are not whole, without frames, and on an engine that hangs."""
-    sources = [HERE / "firmware" / "host.c", exported / "driver.c"]
-    folder = tmp_path / "c"
+def hosted(exported: Path, compiled: Path, work: Path, *programs: str) -> list[str]:
+    """Runs the first program, of the firmware, with others of the page; returns the lines that it leaves.
+
+    Args:
+        exported: the folder of the block, with an image.
+    """
+    sources = [HERE / "firmware" / programs[0], *(exported / program for program in programs[1:])]
+    folder = work / "c"
     folder.mkdir()
     for file in (*sources, HERE / "firmware" / "bus.h"):
         shutil.copy(file, folder)  # the simulated bus.h instead of the page's
-    program = c_program(tmp_path / "host", [folder / source.name for source in sources], [folder, exported])
-    found = tmp_path / "found.txt"
+    program = c_program(work / "host", [folder / source.name for source in sources], [folder, exported])
+    found = work / "found.txt"
+    (work / "sim").symlink_to(compiled)
+    np.save(work / "sent.npy", example().sent)
     command = [program, exported / f"{NAME}_image.bin", found, str(CLIPS), str(STEPS)]
-    (tmp_path / "sim").symlink_to(compiled)
-    np.save(tmp_path / "sent.npy", example().sent)
-    run(tmp_path, Simulator("verilator", tmp_path, f"{NAME}_template"), "host", command)
+    run(work, Simulator("verilator", work, f"{NAME}_template"), "host", command)
+    return found.read_text().splitlines()
+
+
+def test_the_driver(exported, compiled, tmp_path):
+    """Also on images that are not whole, without frames, and on an engine that hangs."""
+    lines = hosted(exported, compiled, tmp_path, "host.c", "driver.c")
     classes = example().classes
-    assert [int(line) for line in found.read_text().split()] == [*classes, classes[-1]]
+    assert [int(line) for line in lines] == [*classes, classes[-1]]
     packets = json.loads((tmp_path / "packets.json").read_text())
     assert packets == [[*logits, number] for logits, number in zip(example().logits, classes, strict=True)]
+
+
+def test_what_stages_clip(exported, compiled, tmp_path):
+    """Read after every run by the page's program: the machine's counts by stage, and its steps."""
+    image = louder(example().image)
+    folder = tmp_path / "ip"
+    shutil.copytree(exported, folder, ignore=shutil.ignore_patterns("build_*"))
+    image.save(tmp_path / "louder.image")
+    for file, content in image_files(tmp_path / "louder.image", image.target, NAME).items():
+        (folder / file).write_bytes(content)
+    lines = hosted(folder, compiled, tmp_path, "tally_host.c", "driver.c", "tally.c")
+    names = list(dict.fromkeys(image.places))
+    assert lines[0].split(", ") == names and len(names) > 3
+    runs = [image.machine.run(clip) for clip in example().clips]
+    expected = [[by_place(image, run.clipped)[name] for name in names] + [run.steps[0]] for run in runs]
+    assert [[int(word) for word in line.split()] for line in lines[1:]] == expected
+    assert (np.count_nonzero(np.array(expected)[:, :-1], axis=0) > 0).sum() > 1, "several stages clip"
 
 
 def test_the_litex_examples_own_soc(exported, tmp_path):

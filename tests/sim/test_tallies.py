@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundles import random_bundle
+from bundles import louder, random_bundle
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.machine import decode
 from fdht.compiler.planner import plan
 from fdht.sim.simulate import Job, simulate_jobs
-from fdht.spec.instructions import Segment, array_instruction
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.rounds import Frame
@@ -23,15 +21,10 @@ SEED = 20261129
 
 
 def clipping(rng: np.random.Generator, target: Target, streams: int = 0) -> Image:
-    """An image whose stages clip, since they shift their sums by less than they should."""
+    """An image whose stages clip."""
     spec = fdht_lstm(40, 8, 3, (8, 6), (4, 8), 3)
     models = (spec,)
-    image = compile_bundle(random_bundle(rng, models, plan(models, target)), target, streams=streams)
-    record = array_instruction(target)
-    program = decode(image.segments[Segment.ARRAY_PROGRAM], record)
-    louder = [record.encode(each | {"shift": max(each["shift"] - 2, 0)}) for each in program]
-    words = np.array([word for each in louder for word in each], dtype=object)
-    return replace(image, segments={**image.segments, Segment.ARRAY_PROGRAM: words})
+    return louder(compile_bundle(random_bundle(rng, models, plan(models, target)), target, streams=streams))
 
 
 def checked(jobs: list[Job]) -> None:

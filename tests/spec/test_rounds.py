@@ -32,7 +32,8 @@ def test_words_and_rounds(frames):
 def test_examples():
     assert Frame(2, begins=True, closes=True).word == 2 << FRAME_FLAGS | 0b101
     assert [list(each) for each in rounds([Frame(0), Frame(2), Frame(1), Frame(1)], 3)] == [[0, 2], [1], [1]]
-    assert [list(each) for each in rounds([Frame(0, closes=True), Frame(2), NOBODY, NOBODY], 3)] == [[0], [2], []]
+    assert [list(each) for each in rounds([Frame(0, closes=True), Frame(2), NOBODY, NOBODY], 4)] == [[0], [2], []]
+    assert [list(each) for each in rounds([Frame(2), NOBODY, NOBODY], 3)] == [[2], [], []], "none comes after the last"
     assert [(frame.stream, frame.begins, frame.ends) for frame in in_turn([2, 1])] == [
         (0, True, False),
         (1, True, True),
