@@ -27,7 +27,7 @@ from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import timing
 from fdht.spec.bundle import Bundle
 from fdht.spec.container import write_whole
-from fdht.spec.errors import CapacityError, FdhtError, SpecError
+from fdht.spec.errors import CapacityError, FdhtError, no_such
 from fdht.spec.instructions import GateOp
 from fdht.spec.lstm import chains
 from fdht.spec.record import Plain, Text, read_kept
@@ -127,7 +127,7 @@ def run(
     """
     for name in parts:
         if name not in PARTS:
-            raise SpecError(f"there is no part {name!r}; known: {', '.join(PARTS)}")
+            raise no_such("part", name, PARTS)
     wanted, builds, results = parts or PARTS, Builds(folder / "builds.json"), folder / "bench.json"
     table, targets = rows_of(board, targets)
     chosen = find(presets, targets, formats, [*table, *scaling()])
