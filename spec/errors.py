@@ -8,6 +8,10 @@ LONGEST = 1000
 """Characters of a message that are shown; what is longer is cut in its middle."""
 
 
+ALIKE = 0.7
+"""How alike two names are, of 1, before one is taken for the other with letters missed; see `near`."""
+
+
 def escaped(text: str, kept: str = "") -> str:
     """Text that may come from outside, as it can be shown: what prints nothing as an escape.
 
@@ -40,7 +44,7 @@ class SpecError(FdhtError, ValueError):
 def near(name: str, known: Iterable[str]) -> str:
     """`" (did you mean digits?)"` where a name is nearly one of those there are; else nothing."""
     by_lower = {each.lower(): each for each in known}
-    found = get_close_matches(name.lower(), by_lower, n=1)
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=ALIKE)
     return f" (did you mean {by_lower[found[0]]}?)" if found else ""
 
 
