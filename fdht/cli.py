@@ -76,7 +76,6 @@ is an engine: an array of multipliers and its memories. Every board's bitstream 
 it.""",
     epilog="A good start: fdht demo. What is missing on this machine: fdht doctor.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},

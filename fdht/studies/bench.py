@@ -45,7 +45,7 @@ from fdht.studies.contenders import (
     roomy,
     scaling,
 )
-from fdht.studies.measurements import load, load_builds, store
+from fdht.studies.measurements import PARTS, load, load_builds, store
 
 CACHE = Path("build/bench")
 """Where simulations are kept, below the current directory, each named by what it was made of."""
@@ -56,8 +56,6 @@ RESULTS = Path("build/results")
 SEEDS = (1, 2, 3)
 """Seeds of place and route, for the recorded build."""
 
-
-PARTS = ("table", "scaling", "cpu", "epoch", "pictures")
 
 TIMED = ("ucf11", "faces-rgb")
 """Presets whose layer is timed in PyTorch: the first there is."""

@@ -366,3 +366,6 @@ _READERS: dict[str, Callable[[Path], tuple[list[Path], dict[str, Any]]]] = {
     ".csv": _csv,
 }
 """By the ending of the name: what gives the files that were read, and what they say as arguments of `from_arrays`."""
+
+ENDINGS = tuple(_READERS)
+"""Endings of files of data."""
