@@ -116,7 +116,7 @@ class Output:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
+            _Steps(),
             TimeElapsedColumn(),
             _Left(remaining),
             TextColumn("{task.fields[note]}", markup=False),
@@ -155,6 +155,13 @@ class Output:
                 self.say(f"{what}{of} {note}".rstrip() + ("" if left is None else f", {in_words(left)}"))
 
         return advance
+
+
+class _Steps(MofNCompleteColumn):
+    """How many steps of how many; nothing where nobody knows."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.total is None else super().render(task)
 
 
 class _Left(ProgressColumn):

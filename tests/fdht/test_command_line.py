@@ -206,7 +206,7 @@ def test_pictures_are_opened(fdht, opened, monkeypatch):
     monkeypatch.setattr(console, "_has_screen", lambda: True)
     figures = fdht("train", TINY.name, "--open", "--json").figures
     assert opened == [figures["curves"]]
-    assert fdht("train", TINY.name).code == 0 and len(opened) == 1
+    assert fdht("data", "digits").code == 0 and len(opened) == 1
     figures = fdht("data", "digits", "--open", "--json").figures
     assert opened[1:] == [figures["sheet"]]
 
