@@ -7,7 +7,7 @@ from fdht.boards.board import Board
 from fdht.boards.fitting import engine_on
 from fdht.boards.outside import WANTED, board_of
 from fdht.boards.slower import at_clock
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import SpecError, no_such
 from fdht.spec.named import named
 from fdht.spec.target import Target, find_target
 
@@ -88,8 +88,7 @@ def _found(name: str) -> Board:
         )
     others = installed()
     if name not in others:
-        there = ", ".join([*BOARDS, *others])
-        raise SpecError(f"there is no board {name!r}; known: {there}, and module:name for one of your own")
+        raise no_such("board", name, [*BOARDS, *others], ", and module:name for one of your own")
     try:
         found = others[name].load()
     except (ImportError, AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:

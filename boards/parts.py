@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from fdht.spec.costs import Inferred, Resources
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import no_such
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ def find_closed(name: str) -> Part:
         SpecError: no such part; names those there are.
     """
     if name.lower() not in CLOSED:
-        raise SpecError(
-            f"there is no part {name!r}; known: {', '.join(CLOSED)}; of parts with open tools name a board with --board"
-        )
+        raise no_such("part", name, CLOSED, "; of parts with open tools name a board with --board")
     return CLOSED[name.lower()]
 
 

@@ -1,9 +1,10 @@
 """The command `fdht`: which commands there are (each has a file in fdht/commands), and how it ends."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from fdht.commands.baselines import baselines
@@ -26,7 +27,7 @@ from fdht.commands.simulate import simulate
 from fdht.commands.synth import synth
 from fdht.commands.train import train
 from fdht.extras import lacking
-from fdht.spec.errors import FdhtError
+from fdht.spec.errors import FdhtError, near
 from fdht.spec.version import VERSION
 from fdht.streams import close_pipes, print_what_can_be
 
@@ -53,8 +54,20 @@ COMMANDS = (
 )
 """In the order in which help shows them."""
 
+
+class Commands(TyperGroup):
+    """The commands; of one that there is not, the nearest is said."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Which command the first of the arguments is."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(f"there is no command {args[0]!r}{near(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="fdht",
+    cls=Commands,
     help="""FDHT-LSTM on FPGAs: train, quantise, compile, simulate and build, exact to the bit.
 
 A *preset* is a model, its data and how it is trained. Training leaves a *checkpoint*; fdht compile makes a *bundle* of
@@ -63,7 +76,6 @@ is an engine: an array of multipliers and its memories. Every board's bitstream 
 it.""",
     epilog="A good start: fdht demo. What is missing on this machine: fdht doctor.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -143,5 +155,11 @@ def _fail(sentence: str, code: int) -> int:
 
 
 def _usage(error: TyperException) -> int:
-    message = error.format_message()
-    return _fail(f"{message.rstrip('.')}; fdht --help shows what there is", 2) if message else error.exit_code
+    """How wrong usage ends; of an option or a command that there is not, the nearest is said, as of all names."""
+    message, context = error.format_message(), getattr(error, "ctx", None)
+    wrong = getattr(error, "option_name", None)
+    if context is not None and isinstance(wrong, str) and hasattr(error, "possibilities"):
+        there = [option for parameter in context.command.params for option in parameter.opts]
+        message = f"there is no option {wrong!r}{near(wrong, there)}"
+    where = context.command_path if context is not None else "fdht"
+    return _fail(f"{message.rstrip('.')}; {where} --help shows what there is", 2) if message else error.exit_code

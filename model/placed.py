@@ -163,6 +163,7 @@ def place_module(module: nn.Module, x: Tensor, host: Sequence[str] | str | None 
     _refuse(calls, layers, host)
     for call in layers:
         _check_layer(call)
+    _check_hidden(layers)
     _check_front(layers[0].name, _given(layers[0]), x, host)
     for below, above in pairwise(layers):
         if not _equal(_sequence(below), _given(above)):
@@ -295,6 +296,18 @@ def _check_layer(call: _Call) -> None:
             f"{name} was given a PackedSequence; let forward pass the tensor itself, whose sequences are all as long "
             "here, and pack only while training"
         )
+
+
+def _check_hidden(layers: list[_Call]) -> None:
+    """Refuses layers of different sizes, which the engine's stacks do not have."""
+    sizes = {call.name: _sequence(call).shape[-1] for call in layers}
+    first, hidden = next(iter(sizes.items()))
+    for name, size in sizes.items():
+        if size != hidden:
+            raise SpecError(
+                f"{name} has {size} hidden units and {first} has {hidden}; layers of a stack have equally many on the "
+                f"engine: train them with {max(hidden, size)} each"
+            )
 
 
 def _input(name: str, given: tuple, keywords: dict) -> Tensor:

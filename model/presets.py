@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from fdht.model.data import DataSet
 from fdht.model.recipe import ALIKE, RATES, RECURRENT_START, SCHEDULES
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import SpecError, no_such
 from fdht.spec.lstm import LSTMSpec, Region, fdht_lstm
 from fdht.spec.record import Checked, JsonRecord, Text, check_name
 
@@ -146,9 +146,9 @@ class Preset(JsonRecord):
     def __post_init__(self):
         check_name("a preset", self.name)
         if self.schedule not in SCHEDULES:
-            raise SpecError(f"there is no schedule {self.schedule!r}; known: {', '.join(SCHEDULES)}")
+            raise no_such("schedule", self.schedule, SCHEDULES)
         if self.rates not in RATES:
-            raise SpecError(f"there are no rates {self.rates!r}; known: {', '.join(RATES)}")
+            raise no_such("way to share out rates", self.rates, RATES)
         for name in ("epochs", "clips_per_epoch", "batch", "patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -287,7 +287,7 @@ def find_preset(name: str) -> Preset:
     if name.endswith(".json"):
         return Preset.read(name)
     if name not in PRESETS:
-        raise SpecError(f"there is no preset {name!r}; known: {', '.join(PRESETS)}")
+        raise no_such("preset", name, PRESETS, ", and a file NAME.toml or NAME.json with one")
     return PRESETS[name]
 
 

@@ -31,7 +31,7 @@ from fdht.model.qat import Arithmetic, Network, Quantisation, QuantisedClassifie
 from fdht.model.quantise import CALIBRATION_CLIPS
 from fdht.model.recipe import SCHEDULES
 from fdht.model.watch import shut, troubles
-from fdht.spec.errors import FdhtError, FileError, SpecError
+from fdht.spec.errors import FdhtError, FileError, SpecError, no_such
 from fdht.spec.score import Score, score
 
 EVALUATION_BATCH = 50
@@ -327,7 +327,7 @@ def _finish(
 
 def _check_precision(precision: str, device: torch.device) -> None:
     if precision not in PRECISIONS:
-        raise SpecError(f"there is no precision {precision!r}; known: {', '.join(PRECISIONS)}")
+        raise no_such("precision", precision, PRECISIONS)
     if (
         precision == "bfloat16"
         and device.type == "cuda"

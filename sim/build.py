@@ -19,7 +19,7 @@ from fdht import hw, spec
 from fdht.hw.yosys import YosysError, find_yosys
 from fdht.sim.runtime import objcache
 from fdht.spec.cache import VARIABLE, cache_folder
-from fdht.spec.errors import FdhtError
+from fdht.spec.errors import FdhtError, near
 from fdht.spec.target import Target, Technology
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def find_simulator(name: str) -> None:
         ToolError: unknown, or something it needs is missing.
     """
     if name not in SIMULATORS:
-        raise ToolError(f"there is no simulator {name!r}; known: {', '.join(SIMULATORS)}")
+        raise ToolError(f"there is no simulator {name!r}{near(name, SIMULATORS)}; known: {', '.join(SIMULATORS)}")
     needs = {"verilator": ("g++", "make", "perl"), "icarus": ("iverilog", "vvp")}[name]
     missing = [tool for tool in needs if not shutil.which(tool)]
     if missing:

@@ -25,7 +25,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import SpecError, no_such
 from fdht.spec.lstm import MOST_LAYERS, LSTMSpec, check_sizes, dense_lstm, lstm_on, place_gates
 from fdht.spec.network import (
     Split,
@@ -292,7 +292,7 @@ def _of_size(
 ) -> T:
     """What is made of a rank, or of the largest rank that keeps to a number of factors."""
     if format not in FORMATS:
-        raise SpecError(f"there is no format {format!r}; known: {', '.join(FORMATS)}")
+        raise no_such("format", format, FORMATS)
     if format == "dense":
         given = {"rank": rank, "max_factors": max_factors, "modes": modes}
         if any(value is not None for value in given.values()):

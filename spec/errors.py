@@ -1,9 +1,15 @@
 """The errors a user can cause, each one sentence: the value, the limit, the way out."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import Enum, unique
 
 LONGEST = 1000
 """Characters of a message that are shown; what is longer is cut in its middle."""
+
+
+ALIKE = 0.7
+"""How alike two names are, of 1, before one is taken for the other with letters missed; see `near`."""
 
 
 def escaped(text: str, kept: str = "") -> str:
@@ -33,6 +39,23 @@ class SpecError(FdhtError, ValueError):
 
     def __init__(self, message: str):
         super().__init__(printable(message))
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`" (did you mean digits?)"` where a name is nearly one of those there are; else nothing."""
+    by_lower = {each.lower(): each for each in known}
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=ALIKE)
+    return f" (did you mean {by_lower[found[0]]}?)" if found else ""
+
+
+def no_such(what: str, name: str, known: Iterable[str], more: str = "") -> SpecError:
+    """What to raise for a name that there is not: with the nearest there is, and all others.
+
+    Args:
+        what: kind of thing, as `target`. more: what else there may be, behind the names.
+    """
+    known = list(known)
+    return SpecError(f"there is no {what} {name!r}{near(name, known)}; known: {', '.join(known)}{more}")
 
 
 @unique

@@ -6,7 +6,7 @@ from enum import Enum, unique
 from pathlib import Path
 from typing import ClassVar, Self
 
-from fdht.spec.errors import FileError, SpecError
+from fdht.spec.errors import FileError, SpecError, no_such
 from fdht.spec.fixed import Fixed
 from fdht.spec.formats import GateFormats
 from fdht.spec.gate_schedule import MULTIPLY
@@ -450,6 +450,5 @@ def find_target(name: str) -> Target:
         return Target.read(name)
     found = named().get(name)
     if found is None:
-        known = ", ".join(named())
-        raise SpecError(f"there is no target {name!r}; known: {known}, and a file NAME.json with one")
+        raise no_such("target", name, named(), ", and a file NAME.json with one")
     return found

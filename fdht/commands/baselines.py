@@ -61,11 +61,12 @@ def baselines(
     twice. Differences are paired over test clips.
     """
     from fdht.console import Output
-    from fdht.studies import baselines as study
-    from fdht.studies.accuracy import RESULTS
-    from fdht.studies.standings import standings
 
     output = Output(json)
+    with output.loading():
+        from fdht.studies import baselines as study
+        from fdht.studies.accuracy import RESULTS
+        from fdht.studies.standings import standings
     rows = study.run(
         output,
         data=data or ["faces-hard"],

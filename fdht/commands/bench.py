@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import WHOLE, command
-from fdht.commands.options import BUILD, Json, board_option
+from fdht.commands.options import BUILD, Json, Open, board_option
 
 
 @command(
@@ -67,6 +67,7 @@ def bench(
         bool, typer.Option("--no-rtl", help="Take the cycles of the schedule alone, without simulating them.")
     ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of results and pictures.")] = BUILD / "results",
+    open_: Open = False,
     json: Json = False,
 ) -> None:
     """The performance table: cycles from the RTL, the clock from place and route.
@@ -77,9 +78,10 @@ def bench(
     board's baseline. Rows go to bench.json and builds (with --synth) to builds.json.
     """
     from fdht.console import Output
-    from fdht.studies import bench as benchmark
 
     output = Output(json)
+    with output.loading():
+        from fdht.studies import bench as benchmark
     rows = benchmark.run(
         output,
         parts=part or [],
@@ -93,4 +95,6 @@ def bench(
         folder=out,
     )
     output.result(rows)
+    if open_:
+        output.open_pictures()
     benchmark.check(rows)

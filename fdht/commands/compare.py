@@ -30,12 +30,14 @@ def compare(
     The golden model runs every clip of the bundle again; the float model's classes are those noted in the bundle.
     """
     from fdht.console import Output
-    from fdht.studies import accuracy, side_by_side
     from fdht.workflow import comparison
     from fdht.workflow.golden_vectors import spread
 
     output = Output(json)
-    loaded, image = comparison.load(bundle, target)
+    with output.loading():
+        from fdht.studies import accuracy, side_by_side
+    with output.progress(f"compiling {bundle} for {target}"):
+        loaded, image = comparison.load(bundle, target)
     chosen, judged = spread(loaded, clips), comparison.accuracy_figures(output, loaded)
     runs = comparison.run_clips(output, loaded, image, chosen, pauses=pauses)
     figures = {"bundle": str(bundle), **comparison.figures(loaded, image, runs), **judged}

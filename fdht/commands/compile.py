@@ -89,7 +89,8 @@ def compile_(
 
     output, engine = Output(json), find_target(target)
     if ":" in model and not Path(model).exists():
-        from fdht.workflow import modules
+        with output.loading():
+            from fdht.workflow import modules
 
         if factor_width is not None or data_folder is not None or explain or streams or rate is not None:
             raise SpecError(
@@ -101,8 +102,9 @@ def compile_(
         return
     if host or ranks is not None or regression:
         raise SpecError(f"{model} is a checkpoint; --host, --ranks and --regression are for a module of your own")
-    from fdht.compiler.effort import check_rate
-    from fdht.workflow import compilation, datasets
+    with output.loading():
+        from fdht.compiler.effort import check_rate
+        from fdht.workflow import compilation, datasets
 
     if rate is not None:
         check_rate(rate)  # before anything is written

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, command
-from fdht.commands.options import BUILD, AlsoRows, ClipFolder, Json, Modes, Seed
+from fdht.commands.options import BUILD, AlsoRows, ClipFolder, Json, Modes, Open, Seed
 from fdht.spec.errors import SpecError
 
 
@@ -57,6 +57,7 @@ def compress(
     resume: Annotated[bool, typer.Option("--resume", help="Keep what is done, and go on.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of checkpoints and picture.")] = BUILD,
     results: AlsoRows = None,
+    open_: Open = False,
     json: Json = False,
 ) -> None:
     """A trained torch.nn.LSTM becomes an FDHT-LSTM: hierarchical SVD, then fine-tuning, at several ranks.
@@ -66,9 +67,11 @@ def compress(
     them, pixels from -1 to 127/128, which is (byte - 128) / 128, unless --input-range says otherwise.
     """
     from fdht.console import Output
-    from fdht.studies import compression
 
-    output, source = Output(json), clips.source(data)
+    output = Output(json)
+    with output.loading():
+        from fdht.studies import compression
+    source = clips.source(data)
     if source is None:
         raise SpecError("say what the model was trained on: --data NAME, or --data-folder DIR")
     figures = compression.run(
@@ -90,3 +93,5 @@ def compress(
     )
     compression.report(output, figures)
     output.result(figures)
+    if open_:
+        output.open_pictures()

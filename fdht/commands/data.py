@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, command
-from fdht.commands.options import BUILD, ClipFolder, Json
+from fdht.commands.options import BUILD, ClipFolder, Json, Open
 
 
 @command(
@@ -30,6 +30,7 @@ def data(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The contact sheet, a PNG [default: build/NAME.png].")
     ] = None,
+    open_: Open = False,
     json: Json = False,
 ) -> None:
     """Which data sets there are, or what one is: sizes, protocol, and a contact sheet of its pictures.
@@ -46,3 +47,5 @@ def data(
         return
     figures = datasets.run(output, source, out, BUILD)
     output.result(figures)
+    if open_:
+        output.open_pictures()

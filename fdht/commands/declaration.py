@@ -4,10 +4,16 @@ Nothing heavy is imported by the files of this room until a command runs: `fdht 
 and synthesis need no torch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
+from typing import get_args
+
+from typer.models import ParameterInfo
+
+from fdht.commands import completing
+from fdht.commands.words import explained
 
 TRAINING, ENGINE, WHOLE = "Data, training, accuracy", "From checkpoint to board", "The whole chain, and its figures"
 """Groups of commands in `fdht --help`."""
@@ -27,7 +33,7 @@ class Command:
     Attributes:
         name: what it is called after `fdht`.
         panel: its group in `fdht --help`.
-        epilog: its examples.
+        epilog: its examples, and the words of fdht's own that its help uses.
         run: what typer calls, option by option.
     """
 
@@ -38,8 +44,28 @@ class Command:
 
 
 def command(panel: str, *examples: str) -> Callable[[Callable[..., None]], Command]:
-    """Declares the command that a function is, named after it (without an underscore at its end)."""
-    return lambda run: Command(run.__name__.rstrip("_"), panel, f"Examples: {' · '.join(examples)}", ungrouped(run))
+    """Declares the command that a function is, named after it (without an underscore at its end). Tab completes its
+    values.
+    """
+
+    def declare(run: Callable[..., None]) -> Command:
+        name, call = run.__name__.rstrip("_"), ungrouped(run)
+        texts = [run.__doc__ or ""]
+        for parameter, info in _declared(call):
+            info.autocompletion = completing.of(name, parameter)
+            texts.append(info.help or "")
+        words = explained(" ".join(texts))
+        return Command(name, panel, f"Examples: {' · '.join(examples)}\n\n{words}".rstrip(), call)
+
+    return declare
+
+
+def _declared(call: Callable[..., None]) -> Iterator[tuple[str, ParameterInfo]]:
+    """The parameters of a command by name, as typer is to have them."""
+    for parameter in signature(call).parameters.values():
+        for info in get_args(parameter.annotation):
+            if isinstance(info, ParameterInfo):
+                yield parameter.name, info
 
 
 def ungrouped(run: Callable[..., None]) -> Callable[..., None]:

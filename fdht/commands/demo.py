@@ -29,9 +29,10 @@ def demo(
     model. A training that is done already is not repeated.
     """
     from fdht.console import Output
-    from fdht.workflow import comparison, demonstration
 
     output = Output(json)
+    with output.loading():
+        from fdht.workflow import comparison, demonstration
     figures = demonstration.run(
         output, preset=preset, target=target, folder=out, clips=clips, seed=seed, quick=quick, fresh=fresh
     )

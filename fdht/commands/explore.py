@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, command
-from fdht.commands.options import BUILD, ClipFolder, Json, OtherData, Seed, board_option
+from fdht.commands.options import BUILD, ClipFolder, Json, Open, OtherData, Seed, board_option
 from fdht.spec.errors import SpecError
 
 
@@ -60,6 +60,7 @@ def explore(
         int | None,
         typer.Option(help="Write the model of the trial with this number for fdht train, and its engine for --target."),
     ] = None,
+    open_: Open = False,
     json: Json = False,
 ) -> None:
     """Search modes, trees, ranks, widths and arrays: what fits, how fast it is, how accurate.
@@ -71,11 +72,13 @@ def explore(
     """
     from fdht.boards.catalogue import find_board
     from fdht.console import Output
-    from fdht.explore import exploration
     from fdht.model.presets import find_preset
-    from fdht.workflow import proposing
 
-    output, source = Output(json), clips.source(data)
+    output = Output(json)
+    with output.loading():
+        from fdht.explore import exploration
+        from fdht.workflow import proposing
+    source = clips.source(data)
     if board is None:
         of_project = None if preset is None else proposing.board_of(preset)
         if of_project is None:
@@ -92,3 +95,5 @@ def explore(
     figures = exploration.run(output, question, folder, trials, take)
     exploration.report(output, figures)
     output.result(figures)
+    if open_:
+        output.open_pictures()

@@ -1,5 +1,6 @@
 """`fdht info`."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,7 @@ def info(
     from fdht.workflow import information
 
     output = Output(json)
-    figures, show = information.describe(file, listing, rate)
+    with output.loading() if file.suffix == ".checkpoint" and file.is_file() else nullcontext():
+        figures, show = information.describe(file, listing, rate)
     show(output)
     output.result({"file": str(file), **figures})

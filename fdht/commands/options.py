@@ -24,6 +24,10 @@ MODEL, INTEGERS = "The model's shape", "An engine's integers"
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON alone on stdout, one object or one list; all else goes to stderr.")
 ]
+Open = Annotated[
+    bool,
+    typer.Option("--open", help="Then open the pictures it has made, in this machine's viewer."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of all random draws, first parameters included.", min=0, max=LAST_SEED)]
 TargetName = Annotated[
     str,

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import TRAINING, command
-from fdht.commands.options import DEFAULT_TARGET, LAST_SEED, Json, RowsFile, TargetName
+from fdht.commands.options import DEFAULT_TARGET, LAST_SEED, Json, Open, RowsFile, TargetName
 
 
 @command(
@@ -33,6 +33,7 @@ def precision(
         list[int] | None, typer.Option(help="Bits of a data word; repeat for several [default: 4, 6, 8, 10, 12, 16].")
     ] = None,
     out: RowsFile = None,
+    open_: Open = False,
     json: Json = False,
 ) -> None:
     """Accuracy on the test split against widths of factors and data words, rounded after training and trained on them.
@@ -45,10 +46,12 @@ def precision(
     from fdht.console import Output
     from fdht.model.presets import find_preset
     from fdht.spec.target import find_target
-    from fdht.studies import precision as study
-    from fdht.studies.accuracy import RESULTS
 
-    output, results, chosen = Output(json), out or RESULTS, find_preset(preset)
+    output = Output(json)
+    with output.loading():
+        from fdht.studies import precision as study
+        from fdht.studies.accuracy import RESULTS
+    results, chosen = out or RESULTS, find_preset(preset)
     rows, compared = study.run(
         output,
         chosen,
@@ -59,7 +62,10 @@ def precision(
         results=results,
     )
     picture = study.draw(rows, target, results.parent)
+    output.drew(picture)
     study.report(output, rows, compared)
     figures = {"preset": chosen.name, "picture": str(picture), **study.figures(rows, compared)}
     output.result(figures)
+    if open_:
+        output.open_pictures()
     study.check(figures)

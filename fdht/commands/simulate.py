@@ -39,7 +39,8 @@ def simulate(
     from fdht.workflow.golden_vectors import spread
 
     output = Output(json)
-    loaded, image = comparison.load(bundle, target, streams)
+    with output.progress(f"compiling {bundle} for {target}"):
+        loaded, image = comparison.load(bundle, target, streams)
     if streams:
         from fdht.workflow import serving
 

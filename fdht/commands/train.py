@@ -1,5 +1,6 @@
 """`fdht train`."""
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from fdht.commands.options import (
     FactorWidth,
     Json,
     Modes,
+    Open,
     Seed,
     board_option,
 )
@@ -246,6 +248,7 @@ def train(
         bool,
         typer.Option("--compile", help="Make kernels for the model first (torch.compile).", rich_help_panel=MACHINE),
     ] = False,
+    open_: Open = False,
     json: Json = False,
 ) -> None:
     """Train a model and leave a checkpoint after every epoch, with its log (CSV) and, in the end, its curves (PNG).
@@ -258,11 +261,13 @@ def train(
     point.
     """
     from fdht.console import Output
-    from fdht.model.checkpoint import SUFFIX
-    from fdht.model.parallel import leads
     from fdht.model.presets import find_preset
-    from fdht.model.train import TrainingOptions
-    from fdht.workflow import proposing, training
+
+    with Output(json, quiet="TORCHELASTIC_RUN_ID" in os.environ).loading():  # of several processes none says it
+        from fdht.model.checkpoint import SUFFIX
+        from fdht.model.parallel import leads
+        from fdht.model.train import TrainingOptions
+        from fdht.workflow import proposing, training
 
     output, source = Output(json, quiet=not leads()), clips.source(data)
     if preset is None and source is None:
@@ -301,3 +306,5 @@ def train(
     figures = training.run(output, chosen, path, options)
     training.report(output, figures)
     output.result(figures)
+    if open_:
+        output.open_pictures()

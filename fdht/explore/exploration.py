@@ -391,4 +391,5 @@ def picture(output: Output, found: dict, folder: Path) -> None:
         path = folder / PICTURE
         title = f"{found['preset']} on {found['board']}, {found['epochs']} epochs: integers on the validation split"
         write(figure(rows, found["front"], found["own"], title), path)
+        output.drew(path)
         output.say(f"drew {path} ({path.stat().st_size // 1000} kB)")

@@ -16,7 +16,7 @@ from fdht.export import catalogues, integration
 from fdht.hw.shell.axi import NAME, AXIAccelerator
 from fdht.hw.yosys import find_yosys
 from fdht.sim.build import convert, gateware_sources
-from fdht.spec.errors import FileError, SpecError
+from fdht.spec.errors import FileError, SpecError, no_such
 from fdht.spec.protocol import image_check, target_id
 from fdht.spec.record import Text, dump, read_kept
 from fdht.spec.registers import MAP_VERSION, OFFSET, mask, registers_of
@@ -40,8 +40,7 @@ def with_technology(target: Target, technology: str | None) -> Target:
     if technology is None:
         return target.made_of(target.build.technology)
     if technology not in list(Technology):
-        known = ", ".join(each.value for each in Technology)
-        raise SpecError(f"there is no technology {technology!r}; known: {known}")
+        raise no_such("technology", technology, [each.value for each in Technology])
     return target.made_of(Technology(technology))
 
 

@@ -67,7 +67,8 @@ def run(output: Output, path: Path, target: Target, folder: Path, count: int | N
     bundle = Bundle.load(path)
     if not bundle.spec.classes:
         raise SpecError(f"{path} has no head, so there is nothing that a driver could read; train one with classes")
-    image = compile_bundle(bundle, target, container.hash_of(path))
+    with output.progress(f"compiling {path} for {target.name}"):
+        image = compile_bundle(bundle, target, container.hash_of(path))
     check_folder(folder, DESCRIPTION)
     clips = spread(bundle, count)
     files = {file.name: file.read_bytes() for file in sorted(DRIVER.glob("*.[ch]"))}

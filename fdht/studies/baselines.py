@@ -25,7 +25,7 @@ from fdht.model.project import SUFFIX
 from fdht.model.train import TrainingDiverged, TrainingInterrupted, TrainingOptions, ensure_trained, predict
 from fdht.spec.container import write_whole
 from fdht.spec.defaults import DEFAULT_TARGET
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import SpecError, no_such
 from fdht.spec.record import read_kept
 from fdht.spec.task import only_classes
 from fdht.studies import accuracy
@@ -169,11 +169,8 @@ def _preset(output: Output, name: str) -> Preset:
         data = packaged(preset.data)
         preset = fitted(preset, data)
     else:
-        there = ", ".join(preset.name for preset in PRESETS.values() if preset.data == preset.name)
-        raise SpecError(
-            f"there is no preset made for data set {name!r}; there are those for {there}; or pass a file of data, or a "
-            "project of fdht new"
-        )
+        there = [preset.name for preset in PRESETS.values() if preset.data == preset.name]
+        raise no_such("preset made for data set", name, there, ", and a file of data, or a project of fdht new")
     only_classes("fdht baselines", data.name, data.task)
     return preset
 

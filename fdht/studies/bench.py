@@ -27,7 +27,7 @@ from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import timing
 from fdht.spec.bundle import Bundle
 from fdht.spec.container import write_whole
-from fdht.spec.errors import CapacityError, FdhtError, SpecError
+from fdht.spec.errors import CapacityError, FdhtError, no_such
 from fdht.spec.instructions import GateOp
 from fdht.spec.lstm import LSTMSpec, chains
 from fdht.spec.record import Plain, Text, read_kept
@@ -45,7 +45,7 @@ from fdht.studies.contenders import (
     roomy,
     scaling,
 )
-from fdht.studies.measurements import load, load_builds, store
+from fdht.studies.measurements import PARTS, load, load_builds, store
 
 CACHE = Path("build/bench")
 """Where simulations are kept, below the current directory, each named by what it was made of."""
@@ -56,8 +56,6 @@ RESULTS = Path("build/results")
 SEEDS = (1, 2, 3)
 """Seeds of place and route, for the recorded build."""
 
-
-PARTS = ("table", "scaling", "cpu", "epoch", "pictures")
 
 TIMED = ("ucf11", "faces-rgb")
 """Presets whose layer is timed in PyTorch: the first there is."""
@@ -127,7 +125,7 @@ def run(
     """
     for name in parts:
         if name not in PARTS:
-            raise SpecError(f"there is no part {name!r}; known: {', '.join(PARTS)}")
+            raise no_such("part", name, PARTS)
     wanted, builds, results = parts or PARTS, Builds(folder / "builds.json"), folder / "bench.json"
     table, targets = rows_of(board, targets)
     chosen = find(presets, targets, formats, [*table, *scaling()])

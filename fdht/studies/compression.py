@@ -128,6 +128,7 @@ def run(
         figures["points"].append(point | {"checkpoint": str(checkpoint)})
     picture = folder / f"{path.stem}.compression.png"
     write(draw(figures), picture)
+    output.drew(picture)
     if results is not None:
         accuracy.merge(rows, results)
     return figures | {"picture": str(picture)}

@@ -16,7 +16,7 @@ from fdht.boards.board import Board
 from fdht.boards.catalogue import BOARDS
 from fdht.model import data
 from fdht.model.presets import PRESETS, Preset
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import no_such
 from fdht.spec.lstm import LSTMSpec, Region, dense_lstm, fdht_lstm, lstm_on
 from fdht.spec.network import TensorNetwork, bt_network, tr_network, tt_network
 from fdht.spec.target import Target, find_target, named
@@ -194,7 +194,7 @@ def find(presets: list[str], targets: list[str], formats: list[str], every: list
     ):
         for name in wanted:
             if name not in there:
-                raise SpecError(f"there is no {what} {name!r} to measure; known: {', '.join(sorted(there))}")
+                raise no_such(what, name, sorted(there))
     return [
         c
         for c in every

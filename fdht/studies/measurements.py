@@ -11,6 +11,9 @@ from typing_extensions import TypedDict
 from fdht.spec.container import write_whole
 from fdht.spec.record import Count, Plain, Text, parse, read_rows
 
+PARTS = ("table", "scaling", "cpu", "epoch", "pictures")
+"""What `fdht bench` is made of."""
+
 Figure = Annotated[float, Field(ge=0)]
 """A finite number that is not negative."""
 

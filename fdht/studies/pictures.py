@@ -56,6 +56,7 @@ def draw(output: Output, folder: Path, presets: Sequence[str], rows: Sequence[Co
     else:
         output.say("no rows for cost against N yet; fdht bench --part scaling measures them")
     for path in files:
+        output.drew(path)
         output.say(f"drew {path} ({path.stat().st_size // 1000} kB)")
     return files
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import product
 
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import SpecError, no_such
 from fdht.spec.lstm import LSTMSpec, Region, dense_lstm
 from fdht.spec.network import TensorNetwork, bt_network, dense_network, ht_network, ht_tree, tr_network, tt_network
 from fdht.studies.accuracy import FORMATS
@@ -53,7 +53,7 @@ def models(spec: LSTMSpec, formats: list[str]) -> list[Model]:
     """
     for name in formats:
         if name not in FORMATS:
-            raise SpecError(f"there is no format {name!r}; known: {', '.join(FORMATS)}")
+            raise no_such("format", name, FORMATS)
     if spec.network.kind != "ht" or spec.recurrent is not None:
         raise SpecError(f"the comparison starts from an FDHT-LSTM, not from a network of kind {spec.network.kind}")
     n, m, factors = spec.network.input_shape, spec.network.output_shape, spec.network.parameters

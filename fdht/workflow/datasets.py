@@ -112,6 +112,7 @@ def run(output: Output, chosen: Source, path: Path | None, build: Path) -> dict:
     words = inspect.cleandoc(protocol(chosen.name)) if chosen.file is None else file_protocol(chosen, data)
     path = build / f"{data.name}.png" if path is None else path
     write(contact_sheet(data), path)
+    output.drew(path)
     sizes = {part: len(getattr(data, part)) for part in PARTS}
     output.text(words)
     scaled = {} if data.scaling is None else {"scaled to": f"{data.scaling.bits} bits", **saturation(data)}

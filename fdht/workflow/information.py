@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fdht.console import Output, percent
 from fdht.spec import container
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import FileError, SpecError
 from fdht.spec.lstm import LSTMSpec, chains
 from fdht.spec.network import TensorNetwork
 from fdht.spec.score import Score
@@ -15,6 +15,9 @@ from fdht.spec.task import Task
 from fdht.workflow.golden_vectors import figure_of, score_facts
 
 Printer = Callable[[Output], None]
+
+SHOWN = 8
+"""Files of a folder that are named."""
 
 
 def describe(path: Path, listing: bool, rate: float | None = None) -> tuple[dict, Printer]:
@@ -24,9 +27,10 @@ def describe(path: Path, listing: bool, rate: float | None = None) -> tuple[dict
         rate: steps per second that an image is to make.
 
     Raises:
-        FileError: missing, damaged, or none of fdht's.
+        FileError: missing, damaged, or none of fdht's; of folders and data, what takes them.
         SpecError: a rate of what is no image, or one not above 0.
     """
+    _check_ours(path)
     kind, writer = container.kind_of(path), container.written_by(path)
     if kind == "image":
         figures, show = _image(path, listing, rate)
@@ -41,6 +45,43 @@ def describe(path: Path, listing: bool, rate: float | None = None) -> tuple[dict
         output.text(f"format {container.VERSION}, written by fdht {writer or 'of a version it does not name'}")
 
     return figures, show_all
+
+
+ELSEWHERE = {
+    ".toml": ("a project", "fdht train {} trains it"),
+    ".json": ("JSON, as targets, presets and results are", "--target {} takes a target, fdht train {} a preset"),
+    ".pt": ("a model of PyTorch", "fdht compress {} --data NAME reads it"),
+    ".pth": ("a model of PyTorch", "fdht compress {} --data NAME reads it"),
+    ".vcd": ("a trace of signals", "GTKWave and Surfer show it"),
+}
+"""What files of other endings are, and what is done with them."""
+
+
+def _check_ours(path: Path) -> None:
+    """Refuses what is no file of fdht's own and can be told from outside, with what takes it.
+
+    Raises:
+        FileError: a folder, data, or a file of another ending.
+    """
+    ours = {f".{kind}" for kind in container.LARGEST}
+    if path.is_dir():
+        inside = sorted(file.name for file in path.iterdir() if file.suffix in ours)
+        more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
+        way_out = (
+            f"name a file in it: {', '.join(inside[:SHOWN])}{more}"
+            if inside
+            else f"name a file; if it holds clips, fdht data --data-folder {path} says what they are"
+        )
+        raise FileError(f"{path} is a folder; {way_out}")
+    if path.suffix in ours or not path.is_file():
+        return
+    from fdht.model.data.files import is_file_name
+
+    if is_file_name(path.name):
+        raise FileError(f"{path} is a file of data; fdht data {path} says what is in it")
+    if path.suffix in ELSEWHERE:
+        kind, way_out = ELSEWHERE[path.suffix]
+        raise FileError(f"{path} is {kind}, none of {', '.join(sorted(ours))}; {way_out.format(path, path)}")
 
 
 def _network(network: TensorNetwork) -> dict:

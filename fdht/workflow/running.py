@@ -134,7 +134,8 @@ def run(output: Output, path: Path, place: Place, count: int | None) -> tuple[Bu
     clips = spread(bundle, count)
     with opened(output, place) as device:
         target = target_of(device, place)
-        image = with_clipping(compile_bundle(bundle, target, container.hash_of(path)), bundle)
+        with output.progress(f"compiling {path} for {target.name}"):
+            image = with_clipping(compile_bundle(bundle, target, container.hash_of(path)), bundle)
         with output.progress("loading the image") as advance:
             loaded = device.load(image, lambda done, total: advance(done, total))
         results, begin = [], time.monotonic()

@@ -149,6 +149,7 @@ def run(output: Output, preset: Preset, path: Path, options: TrainingOptions) ->
     if leads():
         write_whole(log, table(result.history).encode())
         write(curves(preset.name, result), drawn)
+        output.drew(drawn)
     return {
         "preset": preset.name,
         **asdict(result),

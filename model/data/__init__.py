@@ -14,7 +14,7 @@ from fdht.model.data.numerals import digits, spoken_digits
 from fdht.model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
 from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
 from fdht.model.data.video import CACHE
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import SpecError, no_such
 from fdht.spec.named import called, named
 from fdht.spec.record import Checked, Count, Text
 from fdht.spec.scaling import BITS
@@ -188,5 +188,4 @@ def _find(name: str) -> Callable[[], DataSet] | type[VideoFolder]:
             f"{name} is code of somebody's own, which no file may name to be run; if it is yours, say so on the "
             f"command line with --data {name}"
         )
-    known = ", ".join([*DATA_SETS, *FOLDERS])
-    raise SpecError(f"there is no data set {name!r}; known: {known}, and module:name for one of your own")
+    raise no_such("data set", name, [*DATA_SETS, *FOLDERS], ", and module:name for one of your own")

@@ -11,7 +11,7 @@ from fdht.model.data.room import check_room
 from fdht.model.data.sets import DataSet, Split
 from fdht.model.data.splitting import deal
 from fdht.spec.bundle import MOST_STEPS
-from fdht.spec.errors import SpecError
+from fdht.spec.errors import SpecError, no_such
 from fdht.spec.formats import PIXELS
 from fdht.spec.lstm import LONGEST_VECTOR
 from fdht.spec.named import called
@@ -405,7 +405,7 @@ def _truth(y: Any, part: _Sequences, what: str) -> np.ndarray:
 def _task(y: np.ndarray, part: _Sequences, asked: str | None, named: bool, what: str) -> Task:
     """What is asked of the samples: as said, or as it looks."""
     if asked is not None and str(asked) not in [*Task]:
-        raise SpecError(f"there is no task {str(asked)!r}; known: {', '.join(Task)}")
+        raise no_such("task", str(asked), Task)
     each = y.ndim >= 2 and y.shape[1] == part.steps
     if asked is not None:
         found = Task(str(asked))

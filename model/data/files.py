@@ -244,7 +244,7 @@ def _ts(path: Path) -> tuple[list[Path], dict[str, Any]]:
 
 def _series(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """The series of a .ts, steps × dimensions each, with their classes or targets."""
-    head, series, truths, inside = dict[str, list[str]](), list[np.ndarray](), list[str](), False
+    head, series, truths, inside, what = dict[str, list[str]](), list[np.ndarray](), list[str](), False, ""
     for number, line in enumerate(_lines(path), 1):
         text, where = line.strip(), f"{path}, line {number}"
         if not text or text[0] in "#%":
@@ -252,25 +252,39 @@ def _series(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
         if not inside:
             if not text.startswith("@"):
                 raise FileError(f"{where}: neither a comment nor an @ before @data; this is no .ts file")
-            word, *rest = text[1:].split()
+            word, *rest = text[1:].split() or [""]
             head[word.lower()] = [each.lower() for each in rest]
             inside = word.lower() == "data"
-            if inside and head.get("timestamps", ["false"])[0] == "true":
-                raise FileError(f"{path} has time stamps, which are not read; resample it to even steps")
-            if inside and "true" not in (head.get("classlabel", [""])[:1] + head.get("targetlabel", [""])[:1]):
-                raise FileError(f"{path} has neither class labels nor targets (@classLabel true, @targetLabel true)")
+            what = _truths(path, head) if inside else ""
             continue
         *dimensions, truth = text.split(":")
+        if text[0] == "@":
+            raise FileError(f"{where}: {text[:40]!r} behind @data, where only series stand; move it before @data")
+        if not dimensions or not truth.strip():
+            raise FileError(f"{where} does not end in ':' and a {what}; give every series one")
         values = [_numbers(dimension.split(","), where) for dimension in dimensions]
-        if not values or len({len(each) for each in values}) > 1:
+        if len({len(each) for each in values}) > 1:
             raise FileError(f"{where}: dimensions of {[len(each) for each in values]} steps; all have the same")
+        if series and len(values) != series[0].shape[1]:
+            raise FileError(f"{where}: {len(values)} dimensions, and {series[0].shape[1]} of the first series")
         series.append(np.array(values).T)
         truths.append(truth.strip())
     if not series:
         raise FileError(f"{path} has no series after @data; this is no .ts file, or it was cut off")
-    if head.get("targetlabel", ["false"])[0] == "true":
-        return series, np.array(_numbers(truths, f"the targets of {path}"))
-    return series, np.array(truths)
+    return series, np.array(_numbers(truths, f"the targets of {path}") if what == "target" else truths)
+
+
+def _truths(path: Path, head: dict[str, list[str]]) -> str:
+    """What the series of a .ts have by its head, `class` or `target`."""
+    if head.get("timestamps", ["false"])[0] == "true":
+        raise FileError(f"{path} has time stamps, which are not read; resample it to even steps")
+    said = [what for what in ("class", "target") if head.get(f"{what}label", ["false"])[0] == "true"]
+    if len(said) != 1:
+        raise FileError(
+            f"{path} has {'both' if said else 'neither'} class labels {'and' if said else 'nor'} targets; it needs one "
+            "of them (@classLabel true, @targetLabel true)"
+        )
+    return said[0]
 
 
 def _csv(path: Path) -> tuple[list[Path], dict[str, Any]]:
@@ -284,11 +298,15 @@ def _csv(path: Path) -> tuple[list[Path], dict[str, Any]]:
     except csv.Error as error:
         raise FileError(f"{path} is no CSV ({error}); save it with a header and a row per step") from None
     names = [name.lower() for name in head]
+    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    if twice is not None:
+        said = f"two columns {twice[:40]!r}" if twice else "two columns without a name"
+        raise FileError(f"{path} has {said}; give each column a name of its own (small and capital letters are alike)")
     targets = [k for k, name in enumerate(names) if name.removeprefix("target").isdecimal() or name == "target"]
     targets = [k for k in targets if names[k].startswith("target")]
     special = {name: names.index(name) for name in COLUMNS if name in names and name != "target"}
     values = [k for k in range(len(names)) if k not in targets and k not in special.values()]
-    if len(set(names)) < len(names) or "sequence" not in special or not values or bool(targets) == ("label" in special):
+    if "sequence" not in special or not values or bool(targets) == ("label" in special):
         raise FileError(
             f"{path} has columns {', '.join(head)[:200]!r}; it needs sequence (which sample a row is a step of), label "
             "or target, and values of a step under other names"
@@ -348,3 +366,6 @@ _READERS: dict[str, Callable[[Path], tuple[list[Path], dict[str, Any]]]] = {
     ".csv": _csv,
 }
 """By the ending of the name: what gives the files that were read, and what they say as arguments of `from_arrays`."""
+
+ENDINGS = tuple(_READERS)
+"""Endings of files of data."""

@@ -53,6 +53,24 @@ def test_a_text_file_is_no_bundle(fdht, tmp_path):
     assert outcome.code == 1 and "damaged or not an fdht file" in outcome.sentence
 
 
+def test_info_of_what_is_no_file_of_fdht_says_what_takes_it(fdht, bundle_file, tmp_path):
+    (tmp_path / "clips" / "yes").mkdir(parents=True)
+    for name in ("mine.npz", "walk.csv", "mine.toml", "dense.pt", "notes.txt"):
+        (tmp_path / name).write_text("some text that is longer than a header's length")
+    for name, sentence in (
+        (".", f". is a folder; name a file in it: {bundle_file.name}"),
+        ("clips", "clips is a folder; name a file; if it holds clips, fdht data --data-folder clips says"),
+        ("mine.npz", "mine.npz is a file of data; fdht data mine.npz says what is in it"),
+        ("walk.csv", "fdht data walk.csv says"),
+        ("mine.toml", "mine.toml is a project, none of .bundle, .checkpoint, .image; fdht train mine.toml trains it"),
+        ("dense.pt", "fdht compress dense.pt --data NAME reads it"),
+        ("notes.txt", "notes.txt is damaged or not an fdht file"),
+        ("clip", "there is no file clip; check the path"),
+    ):
+        outcome = fdht("info", name)
+        assert outcome.code == 1 and sentence in outcome.sentence
+
+
 def test_checkpoint_where_a_bundle_is_asked(fdht, checkpoint_file):
     outcome = fdht("simulate", checkpoint_file)
     assert outcome.code == 1 and "is a checkpoint, not a bundle" in outcome.sentence
@@ -85,7 +103,30 @@ def test_resuming_the_checkpoint_of_another_model(fdht, checkpoint_file, tmp_pat
 def test_unknown_names_are_answered_with_those_there_are(fdht, arguments, named, tmp_path):
     outcome = fdht(*arguments)
     assert outcome.code == 1 and "there is no" in outcome.sentence and named in outcome.sentence
+    assert "did you mean" not in outcome.sentence
     assert not files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "code, arguments, sentence",
+    [
+        (1, ("train", "digts"), "there is no preset 'digts' (did you mean digits?); known: digits, "),
+        (1, ("train", "DIGITS"), "(did you mean digits?)"),
+        (1, ("synth", "--board", "icebraker"), "there is no board 'icebraker' (did you mean icebreaker?); known: ice"),
+        (1, ("simulate", "any.bundle", "--target", "ulx3s"), "there is no target 'ulx3s' (did you mean ulx3s-85f?)"),
+        (1, ("data", "spoken-digit"), "there is no data set 'spoken-digit' (did you mean spoken-digits?)"),
+        (1, ("fit", "digits", "--part", "xc7a35"), "there is no part 'xc7a35' (did you mean xc7a35t?)"),
+        (1, ("train", "digits", "--schedule", "cosin"), "there is no schedule 'cosin' (did you mean cosine?)"),
+        (1, ("simulate", "any.bundle", "--simulator", "verilog"), "no simulator 'verilog' (did you mean verilator?)"),
+        (2, ("trian",), "there is no command 'trian' (did you mean train?); fdht --help shows what there is"),
+        (2, ("train", "--bord", "x"), "there is no option '--bord' (did you mean --board?); fdht train --help shows"),
+        (2, ("train", "--zzz"), "there is no option '--zzz'; fdht train --help shows what there is"),
+    ],
+)
+def test_of_names_that_are_nearly_right_the_right_one_is_said(fdht, code, arguments, sentence, bundle_file):
+    bundle_file.rename("any.bundle")
+    outcome = fdht(*arguments)
+    assert outcome.code == code and sentence in outcome.sentence
 
 
 @pytest.mark.parametrize(

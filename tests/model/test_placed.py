@@ -187,6 +187,11 @@ def dropped(self, x):
         (pooled, {}, "head is given neither h of the last step of lstm nor h of each step"),
         (activated, {}, "changes what head gives by something else than a softmax"),
         (two_heads, {"more": nn.Linear(4, 4)}, "more follows head: the engine has one linear layer"),
+        (
+            between,
+            {"more": nn.LSTM(8, 5, batch_first=True), "head": nn.Linear(5, 4)},
+            "more has 5 hidden units and lstm has 8; .* train them with 8 each",
+        ),
         (between, {"more": nn.LSTM(8, 8, batch_first=True)}, "what more is given is not what lstm gives"),
         (normed, {"more": nn.LayerNorm(8)}, r"cannot run more \(LayerNorm\): train without it"),
         (started, {}, "lstm begins with states that are not zero"),
