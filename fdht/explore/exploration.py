@@ -352,7 +352,7 @@ def report(output: Output, found: dict) -> None:
     rows = [row for row in found["trials"] if row["trial"] in shown and "accuracy" in row]
     rows.sort(key=lambda row: row["cycles"])
 
-    def name(row: dict) -> int | str:
+    def called(row: dict) -> int | str:
         return "preset" if row["trial"] == found["own"] else row["trial"]
 
     beside = "" if found["own"] in (None, *found["front"]) else ", and the preset"
@@ -361,7 +361,7 @@ def report(output: Output, found: dict) -> None:
         ("trial", "accuracy", "float", "factors", "cycles", "frames/s", "memory, kbit"),
         [
             (
-                name(row),
+                called(row),
                 percent(row["accuracy"]),
                 percent(row["float_accuracy"]),
                 row["parameters"],
@@ -377,7 +377,7 @@ def report(output: Output, found: dict) -> None:
         ("trial", "array", "bits", *(plural for _, plural in KINDS.values())),
         [
             (
-                name(row),
+                called(row),
                 f"{row['rows']} × {row['columns']}",
                 f"{row['factor_width']}/{row['data_width']}",
                 *(row["takes"].get(kind) for kind in KINDS),
@@ -388,7 +388,7 @@ def report(output: Output, found: dict) -> None:
     output.table(
         "Their networks",
         ("trial", "input modes", "output modes", "tree", "ranks"),
-        [(name(row), *network_text(row)) for row in rows],
+        [(called(row), *network_text(row)) for row in rows],
     )
     if found["refused"]:
         output.table("Not measured", ("for lack of", "models"), list(found["refused"].items()))
