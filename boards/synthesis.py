@@ -148,8 +148,22 @@ def check_timing(board: Board, clocks: dict[str, dict]) -> None:
         if clock["achieved"] < clock["constraint"] * (1 - 1e-3):
             raise SynthesisError(
                 f"{board.name} reaches {clock['achieved']:.1f} MHz where {clock['constraint']:.1f} MHz are needed;"
-                " try other seeds or a smaller array"
+                f" try other seeds (--seed) or a smaller array{_slower(board, clock)}"
             )
+
+
+SLACK = 0.9
+"""Of the clock that a seed reached: what is asked for instead should be met by others, too."""
+
+
+def _slower(board: Board, clock: dict) -> str:
+    """The option for a clock that a design is likely to meet, in words; "" for a clock that does not depend on it."""
+    wanted = int(clock["achieved"] * SLACK)
+    return (
+        f", or a slower clock: --clock {wanted}"
+        if clock["constraint"] >= board.clock_mhz * (1 - 1e-3) and wanted
+        else ""
+    )
 
 
 def check_fit(board: Board, log: str) -> None:

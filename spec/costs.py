@@ -13,7 +13,7 @@ from fdht.spec.activation import SEGMENTS, table_width
 from fdht.spec.instructions import UNITS, WORD, Widths, bits_for, words_for
 from fdht.spec.pipeline import COMPACT, PIPELINED
 from fdht.spec.tallies import TALLY_BITS, instruction_tallies
-from fdht.spec.target import Target, Technology
+from fdht.spec.target import LARGEST_MEMORY, Target, Technology
 
 SPRAM_WORDS, SPRAM_WIDTH = 16384, 16
 """Shape of one SB_SPRAM256KA."""
@@ -113,6 +113,15 @@ def dp16k_width(technology: Blocks, depth: int) -> int:
     """
     shapes = _BLOCK_RAM_SHAPES[technology] if technology is Technology.ECP5 else ()
     return max((bits for words, bits, *_ in shapes if words >= depth and bits <= DP16K_WIDTH), default=0)
+
+
+def deepest(technology: Blocks) -> int:
+    """Words of the deepest memory that is no block RAMs on top of each other, on parts whose block RAM has the register
+    that a memory is read through; LARGEST_MEMORY on others. Between several block RAMs and a register of its own a
+    deeper memory has multiplexers, in paths that are built to have none.
+    """
+    shapes = _BLOCK_RAM_SHAPES[technology] if technology is Technology.ECP5 else ()
+    return max((words for words, *_ in shapes), default=LARGEST_MEMORY)
 
 
 def registered_block_rams(technology: Blocks, depth: int, width: int, unread: int = 0) -> int:

@@ -20,6 +20,9 @@ FILE_VERSION = 1
 """Of a target's file. A field that a file lacks has its default, so only a field that goes or changes is a new one."""
 
 
+LARGEST_MEMORY, LARGEST_SCRATCHPAD = (1 << 16) - 1, 1 << 16
+"""Words of a memory, and of all banks together, that an image can count in 16 bits."""
+
 MOST_SLOTS, MOST_WATCHDOG_MS = 8, 60_000
 
 
@@ -189,11 +192,11 @@ class Target(JsonRecord):
             "count_width": (4, 16),
             "banks": (2, 16),
             "bank_words": (2, 1 << 20),
-            "factor_words": (2, (1 << 16) - 1),  # counted by 16-bit words of the image
-            "result_words": (2, (1 << 16) - 1),
-            "bias_words": (2, (1 << 16) - 1),
+            "factor_words": (2, LARGEST_MEMORY),
+            "result_words": (2, LARGEST_MEMORY),
+            "bias_words": (2, LARGEST_MEMORY),
             "hidden": (1, 1 << 15),
-            "program_words": (16, (1 << 16) - 1),
+            "program_words": (16, LARGEST_MEMORY),
             "input_width": (1, 16),
             "streams": (1, 31),
             "gates": (1, min(self.streams, self.columns)),
@@ -228,8 +231,10 @@ class Target(JsonRecord):
                 f"target {self.name}: frames of {self.streams} streams cannot be told apart by words of "
                 f"{self.input_width} bits, {FRAME_FLAGS} of which are flags; take a larger input_width"
             )
-        if self.scratchpad_words > 1 << 16:  # counted by 16-bit words of the image
-            raise SpecError(f"target {self.name}: {self.scratchpad_words} scratchpad words are more than {1 << 16}")
+        if self.scratchpad_words > LARGEST_SCRATCHPAD:
+            raise SpecError(
+                f"target {self.name}: {self.scratchpad_words} scratchpad words are more than {LARGEST_SCRATCHPAD}"
+            )
         if self.bank_words & self.bank_words - 1:
             raise SpecError(f"target {self.name}: bank_words = {self.bank_words} must be a power of two")
 

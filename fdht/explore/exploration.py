@@ -19,6 +19,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from fdht.boards.catalogue import find_board
+from fdht.boards.fullness import KINDS
 from fdht.compiler.explain import fill
 from fdht.compiler.image import compile_bundle
 from fdht.compiler.planner import Way, candidates
@@ -59,6 +60,7 @@ class Figures(TypedDict):
     cycles: Annotated[float, Field(gt=0)]
     memory: Count
     multipliers: Annotated[int, Field(ge=1)]
+    takes: dict[Text, Count]
     frames_per_s: Annotated[float, Field(gt=0)]
     input_modes: list[Count]
     output_modes: list[Count]
@@ -184,7 +186,7 @@ class Exploration:
             there = ", ".join(str(trial.number) for trial in self.study.front) or "none yet"
             raise SpecError(f"trial {number} has no model; those of the front are {there}")
         try:
-            return self.space.choose(FixedTrial(found[number].params))
+            return self._to_measure(self.space.choose(FixedTrial(found[number].params)), number)
         except (FdhtError, ValueError, KeyError, TypeError) as error:
             raise FileError(
                 f"trial {number} of {self.study.path} was not chosen by this search ({error}); choose another"
@@ -197,7 +199,7 @@ class Exploration:
             SpecError: no such trial, or one whose candidate did not fit.
         """
         candidate = self.candidate(number)
-        name, data_name = f"{self._preset.name}-{number}", self.question.source.name
+        name, data_name = self._name(number), self.question.source.name
         model = self.folder / f"{name}.json"
         taken = replace(self._preset, name=name, data=data_name, spec=candidate.spec)
         write_whole(model, f"{taken.to_json()}\n".encode())
@@ -221,7 +223,7 @@ class Exploration:
 
     def _evaluate(self, trial: Trial) -> tuple[list[float], dict]:
         try:
-            candidate = self.space.choose(trial)
+            candidate = self._to_measure(self.space.choose(trial), trial.number)
             best = candidates(candidate.spec, candidate.target)[0]
         except CapacityError as error:
             raise _refused(error) from None
@@ -258,10 +260,18 @@ class Exploration:
             "cycles": way.cycles,
             "memory": memory(way, target),
             "multipliers": target.multipliers,
+            "takes": self.space.takes(target),
             "frames_per_s": self.space.board.clock_hz / way.cycles,
             **candidate.description(),
         }
         return [figures["accuracy"], *(figures[name] for name in self.question.minimise)], figures
+
+    def _to_measure(self, candidate: Candidate, number: int) -> Candidate:
+        """With an engine for its network, called after the trial's model."""
+        return self.space.to_measure(candidate, f"{self._name(number)}-engine")
+
+    def _name(self, number: int) -> str:
+        return f"{self._preset.name[:60]}-{number}"
 
     def _trained(self, candidate: Candidate) -> Checkpoint:
         """A model, trained once whatever its widths and its engine."""
@@ -341,22 +351,36 @@ def report(output: Output, found: dict) -> None:
     shown = {*found["front"], found["own"]}
     rows = [row for row in found["trials"] if row["trial"] in shown and "accuracy" in row]
     rows.sort(key=lambda row: row["cycles"])
+
+    def called(row: dict) -> int | str:
+        return "preset" if row["trial"] == found["own"] else row["trial"]
+
     beside = "" if found["own"] in (None, *found["front"]) else ", and the preset"
     output.table(
         f"{found['preset']} on {found['board']}: what none of {found['trained']} models surpasses{beside}",
-        ("trial", "accuracy", "float", "factors", "cycles", "frames/s", "memory, kbit", "multipliers", "array", "bits"),
+        ("trial", "accuracy", "float", "factors", "cycles", "frames/s", "memory, kbit"),
         [
             (
-                "preset" if row["trial"] == found["own"] else row["trial"],
+                called(row),
                 percent(row["accuracy"]),
                 percent(row["float_accuracy"]),
                 row["parameters"],
                 row["cycles"],
                 round(row["frames_per_s"]),
                 round(row["memory"] / 1024),
-                row["multipliers"],
+            )
+            for row in rows
+        ],
+    )
+    output.table(
+        "Their engines; LUTs and flip-flops of the whole design are predicted",
+        ("trial", "array", "bits", *(plural for _, plural in KINDS.values())),
+        [
+            (
+                called(row),
                 f"{row['rows']} × {row['columns']}",
                 f"{row['factor_width']}/{row['data_width']}",
+                *(row["takes"].get(kind) for kind in KINDS),
             )
             for row in rows
         ],
@@ -364,7 +388,7 @@ def report(output: Output, found: dict) -> None:
     output.table(
         "Their networks",
         ("trial", "input modes", "output modes", "tree", "ranks"),
-        [("preset" if row["trial"] == found["own"] else row["trial"], *network_text(row)) for row in rows],
+        [(called(row), *network_text(row)) for row in rows],
     )
     if found["refused"]:
         output.table("Not measured", ("for lack of", "models"), list(found["refused"].items()))

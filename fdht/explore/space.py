@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from math import ceil, prod
 from typing import Any, Protocol
 
@@ -20,7 +20,8 @@ from fdht.spec import costs
 from fdht.spec.errors import CapacityError, FdhtError, Resource
 from fdht.spec.lstm import LSTMSpec, Region, lstm_on
 from fdht.spec.network import Split, ht_network, ht_tree, tree_from
-from fdht.spec.target import MULTIPLIERS, Target, Technology
+from fdht.spec.target import LARGEST_MEMORY, LARGEST_SCRATCHPAD, MULTIPLIERS, Target, Technology
+from fdht.workflow.sizing import Model, made_to_measure
 
 ORDERS = (2, 3, 4)
 """How many modes a weight has."""
@@ -37,9 +38,6 @@ DATA_WIDTHS = (10, 12, 14, 16, 18)
 
 MOST_SIDE = 64
 """Rows or columns of an array."""
-
-MOST_WORDS, MOST_SCRATCHPAD = (1 << 16) - 1, 1 << 16
-"""Words of a memory, and of all banks together, that an image can count."""
 
 SHARES = (1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
 """Sizes that are tried for another engine's memories, as parts of the board's own; the first that fits is taken."""
@@ -102,7 +100,7 @@ class Space:
     own_engine: bool
 
     def choose(self, trial: Chooser) -> Candidate:
-        """A candidate.
+        """A candidate, whose engine has all the memory that it may have.
 
         Raises:
             CapacityError: an engine that does not fit the part.
@@ -122,6 +120,31 @@ class Space:
         if place is not None:
             spec = replace(spec, x=place[0], h=place[1])
         return Candidate(spec, *self._engine(trial))
+
+    def to_measure(self, candidate: Candidate, name: str) -> Candidate:
+        """A candidate with the memories that its network needs, unless it has the board's own engine.
+
+        Args:
+            name: of the engine.
+
+        Raises:
+            CapacityError: there is not enough memory.
+        """
+        room = candidate.target
+        if room == self.board.engine:
+            return candidate
+        model = Model(name, (candidate.spec,))
+        return replace(candidate, target=replace(made_to_measure(model, room, costs.engine), name=name))
+
+    def takes(self, engine: Target) -> dict[str, int]:
+        """What the board's whole design with an engine takes of each of fdht.boards.fullness.KINDS; LUTs and
+        flip-flops are predicted, or not there.
+        """
+        return self._ground.takes(engine)
+
+    @cached_property
+    def _ground(self) -> fullness.Ground:
+        return fullness.on_board(self.board)
 
     def choices(self, spec: LSTMSpec) -> dict[str, Any] | None:
         """What must be chosen for a model with these modes, tree and ranks on the board's own engine.
@@ -259,15 +282,17 @@ def resized(board: Board, rows: int, columns: int, data_width: int, factor_width
 
 
 def _share(own: Target, rows: int, columns: int, data_width: int, factor_width: int, share: float) -> Target:
-    def words(before: int, bits_before: int, bits: int, most: int = MOST_WORDS) -> int:
-        return max(2, min(most, int(share * before * bits_before / bits)))
+    deepest = costs.deepest(own.build.technology)
+
+    def words(before: int, bits_before: int, bits: int, most: int = LARGEST_MEMORY) -> int:
+        return max(2, min(most, deepest, int(share * before * bits_before / bits)))
 
     lanes = own.columns * own.data_width, columns * data_width
     banks, bank_words = own.banks, own.bank_words
     if own.build.technology is Technology.ICE40 and own.single_port:  # SPRAMs have one depth, and one width
         banks = max(2, banks * own.columns // columns)
     else:
-        bank_words = 1 << words(bank_words, *lanes, MOST_SCRATCHPAD // banks).bit_length() - 1
+        bank_words = 1 << words(bank_words, *lanes, LARGEST_SCRATCHPAD // banks).bit_length() - 1
     return replace(
         own,
         name=f"{own.name}-{rows}x{columns}-{factor_width}-{data_width}",

@@ -13,17 +13,21 @@ from fdht.console import Output, percent
 from fdht.spec import container, costs
 from fdht.spec.bundle import Bundle
 from fdht.spec.container import write_whole
+from fdht.spec.costs import Resources
 from fdht.spec.errors import CapacityError, FileError, Resource, SpecError
 from fdht.spec.lstm import LSTMSpec
 from fdht.spec.stages import StageLists
-from fdht.spec.target import Target
+from fdht.spec.target import LARGEST_MEMORY, LARGEST_SCRATCHPAD, Target
 
 ROWS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)
 COLUMNS = (1, 2, 4, 8, 16)
 """Arrays that are looked at, beside the board's own."""
 
-MOST_WORDS, MOST_SCRATCHPAD, MOST_PROGRAM = (1 << 16) - 1, 1 << 16, 1 << 12
-"""Words of memories that are larger than any model needs."""
+MOST_PROGRAM = 1 << 12
+"""Words of a program memory that is larger than any model needs."""
+
+SHALLOWEST = 256
+"""Words that any block RAM holds; the depth of every one is a multiple."""
 
 SHARES = (1.0, 0.5, 0.25)
 """Of the factor words that the fastest plan takes: with fewer there are slower ones, whose weights are merged less."""
@@ -90,6 +94,92 @@ class Sized:
     takes: dict[str, int]
     size: float
     lacks: str | None = None
+
+
+Blocks = Callable[[Target], Resources]
+"""What a design with an engine takes of a part."""
+
+
+def made_to_measure(model: Model, room: Target, blocks: Blocks) -> Target:
+    """An engine with the memories that a model needs; see `cut`.
+
+    Args:
+        room: the engine with memories in which the model has room.
+
+    Raises:
+        CapacityError: it has none there.
+    """
+    used = fill(model.way(room).programs, room)
+    if not _spram(room):
+        room = replace(room, bank_words=min(room.bank_words, _bank_words(room, room.banks, used["scratchpad"][0])))
+    return cut(replace(room, hidden=min(room.hidden, units(model.layers, room.gates))), model, blocks)
+
+
+def cut(target: Target, model: Model, blocks: Blocks) -> Target:
+    """An engine with memories of as many words as a model fills, rounded up to a power of two of at least SHALLOWEST
+    as far as that takes no more block RAMs: addresses have the same bits, or a few more. So models like it run there,
+    too.
+
+    Args:
+        target: has room for the model in all but the scratchpad, whose banks become twice as deep until it has.
+
+    Raises:
+        CapacityError: it does not run the model.
+    """
+    way, target = _in_scratchpad(target, model)
+    used = {name: words for name, (words, _) in fill(way.programs, target).items()}
+    programs = max(words for name, words in used.items() if name.endswith("program"))
+    target = replace(
+        target,
+        factor_words=max(2, used["factors"]),
+        result_words=max(2, used["results"]),
+        bias_words=max(2, used["biases"]),
+        program_words=max(16, programs),
+    )
+    for name in ("factor_words", "result_words", "bias_words", "program_words", "hidden", "bank_words"):
+        target = _filled_up(target, name, blocks)
+    return target
+
+
+def units(layers: Sequence[LSTMSpec], gates: int) -> int:
+    """Hidden units that the gate unit of an engine for some layers counts, those of all its lanes."""
+    return -(-max(sum(spec.hidden for spec in layers), layers[-1].classes) // gates) * gates
+
+
+def _filled_up(target: Target, name: str, blocks: Blocks) -> Target:
+    """An engine with the most words of a memory, up to the next power of two, that take no more blocks."""
+    words: int = getattr(target, name)
+    most = max(SHALLOWEST, 1 << (words - 1).bit_length())
+    larger = (replace(target, **{name: size}) for size in range(min(most, LARGEST_MEMORY), words, -SHALLOWEST))
+    return next((each for each in larger if blocks(each) == blocks(target)), target)
+
+
+def _in_scratchpad(target: Target, model: Model) -> tuple[Way, Target]:
+    """A way to run a model, in banks twice as deep until there is one."""
+    while True:
+        try:
+            return model.way(target), target
+        except CapacityError as error:
+            deeper = 2 * target.bank_words
+            lacks_room = error.resource is Resource.SCRATCHPAD_WORDS and not _spram(target)
+            if not lacks_room or deeper > _deepest_bank(target, target.banks):
+                raise
+            target = replace(target, bank_words=deeper)
+
+
+def _spram(target: Target) -> bool:
+    """Whether the scratchpad is made of SPRAMs, which have one depth."""
+    return costs.scratchpad(target).sprams > 0
+
+
+def _bank_words(target: Target, banks: int, scratchpad: int) -> int:
+    """Words of the smallest banks that hold a scratchpad together."""
+    return min(max(2, 1 << (-(-scratchpad // banks) - 1).bit_length()), _deepest_bank(target, banks))
+
+
+def _deepest_bank(target: Target, banks: int) -> int:
+    most = min(LARGEST_SCRATCHPAD // banks, costs.deepest(target.build.technology))
+    return 1 << most.bit_length() - 1
 
 
 def find_model(name: str, factor_width: int | None) -> Model:
@@ -173,8 +263,9 @@ class Search:
             factor_width=factor_width,
             accumulator_width=max(own.accumulator_width, data_width + factor_width),
             input_width=max(own.input_width, model.input_width or 0),
-            hidden=max(sum(spec.hidden for spec in model.layers), model.layers[-1].classes),
+            hidden=units(model.layers, own.gates),
         )
+        self._most_words = costs.deepest(own.build.technology)
         self._kinds = tuple(ground.takes(own))  # of which all engines are known that are compared
         self._found: dict[tuple[int, int], list[Sized]] = {}
         self._nearest: CapacityError | None = None
@@ -252,7 +343,7 @@ class Search:
             self._progress(f"{rows} × {columns}")
             found = self._found[array] = list[Sized]()
             try:
-                roomy = self._with(rows, columns, self._base.banks, MOST_WORDS, MOST_SCRATCHPAD)
+                roomy = self._with(rows, columns, self._base.banks, self._most_words, LARGEST_SCRATCHPAD)
                 used = fill(self.model.way(roomy).programs, roomy)
             except CapacityError as error:
                 self._refused(error)
@@ -276,50 +367,23 @@ class Search:
             self._nearest = error
 
     def _cut(self, target: Target) -> Sized:
-        """The engine with a scratchpad in which the model has room, and no more of the other memories than it needs.
+        """The engine with the memories that the model needs.
 
         Raises:
             CapacityError: it does not run the model, or the part does not hold it.
         """
-        way, target = self._in_scratchpad(target)
-        used = {name: words for name, (words, _) in fill(way.programs, target).items()}
-        programs = max(words for name, words in used.items() if name.endswith("program"))
-        target = replace(
-            target,
-            factor_words=max(2, used["factors"]),
-            result_words=max(2, used["results"]),
-            bias_words=max(2, used["biases"]),
-            program_words=max(16, programs),
-        )
+        target = cut(target, self.model, self.ground.blocks)
         takes = self.ground.takes(target)
         self.ground.check(takes, "choose a smaller model or a larger part")
         # Widths of addresses follow from these sizes, so it is planned once more for what it will be.
         return Sized(target, self.model.way(target).cycles, takes, self._size(target))
 
-    def _in_scratchpad(self, target: Target) -> tuple[Way, Target]:
-        """A way to run the model, in banks twice as deep until there is one."""
-        while True:
-            try:
-                return self.model.way(target), target
-            except CapacityError as error:
-                deeper = 2 * target.scratchpad_words
-                if error.resource is not Resource.SCRATCHPAD_WORDS or self._spram or deeper > MOST_SCRATCHPAD:
-                    raise
-                target = replace(target, bank_words=2 * target.bank_words)
-
-    @property
-    def _spram(self) -> bool:
-        """Whether the scratchpad is made of SPRAMs, which have one depth."""
-        return costs.scratchpad(self._base).sprams > 0
-
     def _with(self, rows: int, columns: int, banks: int, factor_words: int, scratchpad: int) -> Target:
         """An engine with an array and so many words, the smallest banks that hold them, and room in all else."""
-        own, bank_words = self.ground.engine, self._base.bank_words
-        if self._spram:
+        own, spram = self.ground.engine, _spram(self._base)
+        if spram:
             banks = max(FEWEST_BANKS, min(banks, self._limits.get("sprams", banks * columns) // columns))
-        else:
-            each, most = -(-scratchpad // banks), MOST_SCRATCHPAD // banks
-            bank_words = min(max(2, 1 << (each - 1).bit_length()), 1 << most.bit_length() - 1)
+        bank_words = self._base.bank_words if spram else _bank_words(own, banks, scratchpad)
         return replace(
             self._base,
             rows=rows,
@@ -327,8 +391,8 @@ class Search:
             banks=banks,
             bank_words=bank_words,
             factor_words=factor_words,
-            result_words=MOST_WORDS,
-            bias_words=MOST_WORDS,
+            result_words=self._most_words,
+            bias_words=self._most_words,
             program_words=MOST_PROGRAM,
             input_lanes=1 if own.input_lanes == 1 else columns,
             build=replace(own.build, pinned=own.build.pinned and (rows, columns) == (own.rows, own.columns)),

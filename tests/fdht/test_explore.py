@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import FixedTrial, TrialState
 
-from fdht.boards import find_board
+from fdht.boards import find_board, fullness
 from fdht.compiler.planner import candidates
 from fdht.console import Output
 from fdht.explore import exploration
@@ -21,6 +21,7 @@ from fdht.model.data import Source
 from fdht.model.golden import GoldenLSTM
 from fdht.model.presets import Preset, find_preset
 from fdht.model.quantise import quantise
+from fdht.spec import costs
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.target import Target, find_target
 from fdht.workflow.datasets import options
@@ -34,6 +35,11 @@ EXPLORE = ("explore", TINY.name, "--board", "icebreaker", "--epochs", 1)
 def exploring(folder: Path, preset: Preset = TINY, own_engine: bool = False) -> Exploration:
     question = Question(preset, Source(preset.data), "icebreaker", 1, own_engine, ("cycles", "parameters"), 0)
     return Exploration(question, folder)
+
+
+def chosen_for(row: dict) -> dict:
+    """What was chosen for a trial of the study in FOLDER."""
+    return next(each.params for each in exploring(FOLDER).study.finished if each.number == row["trial"])
 
 
 def trained(figures: dict) -> list[dict]:
@@ -88,6 +94,10 @@ def test_a_model_is_taken_trained_and_compiled(fdht):
     compiled = fdht("compile", f"build/{name}.checkpoint", *options, "--json")
     assert compiled.code == 0, compiled.err
     image = fdht("info", compiled.figures["image"], "--json").figures
+    target, room = find_target(taken["target"]), exploring(FOLDER).space.choose(FixedTrial(chosen_for(row)))
+    assert target.name == row["target"] == f"{name}-engine" and Path(taken["target"]).stem == target.name
+    assert row["takes"] == fullness.on_board(find_board("icebreaker")).takes(target)
+    assert costs.engine(target).block_rams < costs.engine(room.target).block_rams
     assert image["cycles_per_step"] == row["cycles"] and compiled.figures["multipliers"] == row["multipliers"]
 
 

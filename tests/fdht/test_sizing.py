@@ -7,6 +7,7 @@ import pytest
 
 from fdht.boards import baseline, closed, find_board, fullness
 from fdht.boards.catalogue import BOARDS
+from fdht.compiler import explain
 from fdht.compiler.image import compile_bundle
 from fdht.compiler.planner import candidates
 from fdht.explore.space import engine_for
@@ -140,6 +141,45 @@ def test_explore_proposes_nothing_that_was_not_routed():
         engine_for(board, 4, 2, 16, 12)
     assert raised.value.resource is Resource.CELLS
     assert engine_for(board, 8, 1, 16, 12) is board.engine  # which is built, whatever is predicted
+
+
+MEMORIES = ("factor_words", "result_words", "bias_words", "program_words", "hidden", "bank_words")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "widths"),
+    [("ulx3s-85f", (2, 1), (18, 4)), ("ulx3s-85f", (9, 2), (14, 8)), ("icebreaker", (4, 1), (16, 16))],
+)
+def test_memories_are_made_to_measure(name, array, widths):
+    """A power of two of what the model fills, if that takes no more blocks; smaller ones do not run it."""
+    board = find_board(name)
+    model, room = sizing.find_model("digits", None), engine_for(board, *array, *widths)
+    made = sizing.made_to_measure(model, room, costs.engine)
+    used = {name: words for name, (words, _) in explain.fill(model.way(made).programs, made).items()}
+    assert costs.engine(made).block_rams < costs.engine(room).block_rams
+    assert model.way(made).cycles <= model.way(room).cycles
+    for memory, words in (("factor_words", "factors"), ("result_words", "results"), ("bias_words", "biases")):
+        there, most = getattr(made, memory), max(sizing.SHALLOWEST, 1 << (used[words] - 1).bit_length())
+        assert used[words] <= there <= most, memory
+        if there < most:
+            assert costs.engine(replace(made, **{memory: most})).block_rams > costs.engine(made).block_rams
+    for memory in MEMORIES:
+        if not (memory == "bank_words" and board.engine.single_port):  # SPRAMs have one depth
+            assert getattr(made, memory) & 1 == 0 and getattr(made, memory) <= getattr(room, memory), memory
+    exactly = replace(made, factor_words=used["factors"], result_words=used["results"], bias_words=used["biases"])
+    assert costs.engine(exactly).block_rams == costs.engine(made).block_rams, "room that costs blocks"
+
+
+def test_no_memory_is_block_rams_on_top_of_each_other():
+    """Where the block RAM has a register of its own in the path: there a deeper memory has multiplexers."""
+    board = find_board("ulx3s-85f")
+    room = engine_for(board, 2, 1, 18, 4)
+    assert room.factor_words == costs.deepest(room.build.technology) == 16384
+    for depth, alone in ((16384, True), (16385, False)):
+        assert bool(costs.dp16k_width(room.build.technology, depth)) == alone
+    search = sizing.Search(sizing.find_model("ucf11", 4), fullness.on_board(board))
+    for each in search._look(2, 1):
+        assert max(getattr(each.target, memory) for memory in MEMORIES) <= 16384
 
 
 def test_engines_are_compared_by_what_is_known_of_all(monkeypatch):
