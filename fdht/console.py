@@ -133,8 +133,8 @@ class Output:
 
     @contextmanager
     def loading(self) -> Iterator[None]:
-        """Says that PyTorch is being loaded, which takes seconds; nothing where it is loaded already."""
-        if "torch" in sys.modules:
+        """Says on a terminal that PyTorch is being loaded, which takes seconds; nothing where it is loaded already."""
+        if "torch" in sys.modules or not self._aside.is_terminal:
             yield
             return
         with self.progress("loading PyTorch"):
