@@ -1,5 +1,6 @@
-"""Writes the tables of results in README.md: the performance table from what fdht bench left in docs/results, and, if
-they are given, those of other commands from what these printed. Those of accuracies go to docs/accuracy.md.
+"""Writes the tables of docs/results.md: the performance table from what fdht bench left in docs/results, and, if they are
+given, those of other commands from what these printed; and the short table of the main README. Those of accuracies go to
+docs/accuracy.md.
 
 fdht bench -o docs/results
 fdht baselines --data faces-hard --data clip-segments -o docs/results/accuracy.json
@@ -14,11 +15,17 @@ import sys
 from pathlib import Path
 
 from docs import accuracy_page
+from fdht.model.presets import PRESETS
+from fdht.spec.lstm import dense_lstm
 from fdht.studies.measurements import load
 
+PAGE = Path(__file__).parent / "results.md"
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = Path(__file__).parent / "results" / "bench.json"
 BEGIN, END = "<!-- results: python -m docs.results -->", "<!-- end of results -->"
+HEADLINE = "<!-- headline: python -m docs.results -->", "<!-- end of headline -->"
+SHORT = (("digits", "icebreaker"), ("ucf11", "icebreaker"), ("faces", "ulx3s-85f"), ("ucf11", "ulx3s-85f"))
+"""What the README shows: presets and targets."""
 BENCH = "<!-- bench: python -m docs.results -->", "<!-- end of bench -->"
 
 
@@ -110,21 +117,45 @@ def epoch_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def short_table(rows: list[dict]) -> str:
+    """A few rows of the performance table, for the README; a model's dense weights are those that its LSTM would have."""
+    lines = [
+        "| model, inputs of a step | target | weights | as a dense LSTM | cycles a step | steps/s | words that differ |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    engines = {(r["preset"], r["target"]): r for r in rows if r["kind"] == "engine" and r["format"] == "ht"}
+    for key in SHORT:
+        r, spec = engines[key], PRESETS[key[0]].spec
+        dense = dense_lstm(spec.inputs, spec.hidden, spec.classes).parameters["factors"]
+        cells = [
+            f"`{key[0]}`, {spec.inputs:,}",
+            key[1],
+            f"{r['parameters']:,}",
+            f"{dense:,}",
+            f"{r['cycles_per_step']:,}",
+            figure(r["frames_per_s"], 0),
+            figure(r["mismatches"], 0),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def figure(value: float | None, digits: int, unit: str = "") -> str:
     return "" if value is None else f"{value:,.{digits}f}{unit}"
 
 
-def put(marks: tuple[str, str], tables: list[str]) -> None:
-    """Replaces what is between two marks of the README."""
-    before, _, rest = README.read_text().partition(marks[0])
+def put(marks: tuple[str, str], tables: list[str], page: Path = PAGE) -> None:
+    """Replaces what is between two marks of a page."""
+    before, _, rest = page.read_text().partition(marks[0])
     _, _, after = rest.partition(marks[1])
-    README.write_text("\n\n".join([before + marks[0], *tables, marks[1] + after]))
+    page.write_text("\n\n".join([before + marks[0], *tables, marks[1] + after]))
 
 
 def main(paths: list[str]) -> None:
     accuracy_page.write()
     if rows := load(RESULTS):
         parts = [("engine", bench_table), ("cpu", cpu_table), ("epoch", epoch_table)]
+        put(HEADLINE, [short_table(rows)], README)
         put(BENCH, [table(rows) for kind, table in parts if any(r["kind"] == kind for r in rows)])
     figures = [json.loads(Path(path).read_text()) for path in paths]
     demos = [demo_table(f) for f in figures if "accuracy" in f]
