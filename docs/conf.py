@@ -32,3 +32,7 @@ nb_merge_streams = True
 
 python_maximum_signature_line_length = 100
 toc_object_entries = False
+add_module_names = False
+# An annotation may have the name of something outside that is also the name of several things here.
+suppress_warnings = ["ref.python"]
+python_use_unqualified_type_names = True

@@ -5,7 +5,7 @@ Each function gives a page as text in MyST Markdown. `docs/website.py` writes th
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -104,9 +104,9 @@ def json_outputs() -> str:
         "# What `--json` prints",
         "",
         "With `--json` a command prints one JSON object or one list on stdout, and all else on stderr. These are the",
-        "schemas (JSON Schema) of what each prints. They were drawn from real output of every command in its tests, and",
-        "every later test that reads a command's JSON holds it against them. A field that is not `required` depends on",
-        "the options or on what there is to say.",
+        "schemas (JSON Schema) of what each prints. They were drawn from real output of every command in its tests,",
+        "and every later test that reads a command's JSON holds it against them. A field that is not `required` depends",
+        "on the options or on what there is to say.",
         "",
     ]
     for name, schema in schemas.items():
@@ -161,7 +161,7 @@ def _module(name: str, module: griffe.Module) -> Iterator[str]:
         yield from [f"```{{py:module}} {name}", "```", "", markdown(module.docstring.value), ""]
         for each in _members(module):
             if not each.is_module:
-                yield from _object(each, f"{name}.", 5)
+                yield from _object(each, 5)
     for _, each in sorted(module.members.items()):
         known = each.is_alias or each.name in (*ROOMS, "commands", "__main__")  # links to the rooms, the command line
         if isinstance(each, griffe.Module) and not known:
@@ -175,24 +175,26 @@ def _members(parent: griffe.Module | griffe.Class) -> list[griffe.Object]:
     return sorted(own, key=lambda each: each.lineno or 0)
 
 
-def _object(each: griffe.Object, before: str, ticks: int) -> Iterator[str]:
+def _object(each: griffe.Object, ticks: int) -> Iterator[str]:
     """A directive of Sphinx's Python domain, in which its members lie."""
     fence, options, more = "`" * ticks, list[str](), list[str]()
     within = isinstance(each.parent, griffe.Class)
     match each:
         case griffe.Class():
             kind, signature = "class", _signature(each.parameters)
-            more = [line for member in _members(each) for line in _object(member, "", ticks - 1)]
+            more = [line for member in _members(each) for line in _object(member, ticks - 1)]
         case griffe.Function():
             kind, signature = "method" if within else "function", _signature(each.parameters, each.returns)
             options = [f":{label}:" for label in ("classmethod", "staticmethod") if label in each.labels]
         case griffe.Attribute() if "property" in each.labels:
             kind, signature = "property", ""
-            options = [f":type: {each.annotation}"] if each.annotation else []
+            options = [f":type: {_typed(each.annotation)}"] if each.annotation else []
         case _:
             kind, signature = "attribute" if within else "data", ""
-            options = [f":type: {each.annotation}"] if isinstance(each, griffe.Attribute) and each.annotation else []
-    yield f"{fence}{{py:{kind}}} {before}{each.name}{signature}"
+            options = (
+                [f":type: {_typed(each.annotation)}"] if isinstance(each, griffe.Attribute) and each.annotation else []
+            )
+    yield f"{fence}{{py:{kind}}} {each.name}{signature}"
     yield from options
     yield ""
     assert each.docstring
@@ -213,10 +215,24 @@ def _signature(parameters: griffe.Parameters, returns: Any = None) -> str:
             given.append("*")
         star = star or kind in (griffe.ParameterKind.keyword_only, griffe.ParameterKind.var_positional)
         stars = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}.get(kind, "")
-        typed = f": {each.annotation}" if each.annotation else ""
+        typed = f": {_typed(each.annotation)}" if each.annotation else ""
         default = f" = {each.default}" if each.default is not None and not stars else ""
         given.append(f"{stars}{each.name}{typed}{default}")
-    return f"({', '.join(given)})" + (f" -> {returns}" if returns else "")
+    return f"({', '.join(given)})" + (f" -> {_typed(returns)}" if returns else "")
+
+
+def _typed(annotation: Any) -> str:
+    """An annotation with the whole names of what is fdht's, so that it leads there; Sphinx shows the last part."""
+    if not isinstance(annotation, griffe.Expr):
+        return str(annotation)
+    parts = list[str]()
+    for part in annotation.iterate(flat=True):
+        path = part.canonical_path if isinstance(part, griffe.ExprName) else ""
+        if path.partition(".")[0] in ROOMS and path != "fdht":
+            parts.append(path if path.startswith("fdht.") else f"fdht.{path}")
+        else:
+            parts.append(str(part))
+    return "".join(parts)
 
 
 def markdown(text: str) -> str:
@@ -229,7 +245,7 @@ def markdown(text: str) -> str:
         if not (line.rstrip().endswith(":") and at < len(lines) and _indent(lines[at]) > _indent(line)):
             found.append(_escaped(line.strip()))
             continue
-        block = [each for each in takewhile(lambda each: not each.strip() or _indent(each) > _indent(line), lines[at:])]
+        block = list(takewhile(_deeper_than(_indent(line)), lines[at:]))
         at += len(block)
         head = line.strip().removesuffix(":")
         depth = min(_indent(each) for each in block if each.strip())
@@ -244,6 +260,10 @@ def markdown(text: str) -> str:
             found.append(f"- {named}" if each.strip() and _indent(each) == depth else f"  {text_of}")
         found.append("")
     return "\n".join(found).strip()
+
+
+def _deeper_than(indent: int) -> Callable[[str], bool]:
+    return lambda line: not line.strip() or _indent(line) > indent
 
 
 def _indent(line: str) -> int:

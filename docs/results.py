@@ -1,6 +1,6 @@
-"""Writes the tables of docs/results.md: the performance table from what fdht bench left in docs/results, and, if they are
-given, those of other commands from what these printed; and the short table of the main README. Those of accuracies go to
-docs/accuracy.md.
+"""Writes the tables of docs/results.md: the performance table from what fdht bench left in docs/results, and, if they
+are given, those of other commands from what these printed; and the short table of the main README. Those of accuracies
+go to docs/accuracy.md.
 
 fdht bench -o docs/results
 fdht baselines --data faces-hard --data clip-segments -o docs/results/accuracy.json
@@ -118,9 +118,9 @@ def epoch_table(rows: list[dict]) -> str:
 
 
 def short_table(rows: list[dict]) -> str:
-    """A few rows of the performance table, for the README; a model's dense weights are those that its LSTM would have."""
+    """A few rows of the performance table, for the README; dense weights are those that an nn.LSTM has."""
     lines = [
-        "| model, inputs of a step | target | weights | as a dense LSTM | cycles a step | steps/s | words that differ |",
+        "| model, inputs of a step | target | weights | as a dense LSTM | cycles a step | steps/s | mismatches |",
         "|---|---|---|---|---|---|---|",
     ]
     engines = {(r["preset"], r["target"]): r for r in rows if r["kind"] == "engine" and r["format"] == "ht"}

@@ -57,8 +57,8 @@ def gathered() -> Iterator[tuple[str, str]]:
     """Every page of the site that lies in the repository: its path in the site's sources, and its text."""
     sections = contents(CONTENTS)
     home = [toctree([from_root(CONTENTS, CONTENTS.name)])]
-    for caption, pages in sections.items():
-        home.append(toctree(pages + [name for name in REFERENCE if caption == "Reference"], caption))
+    for caption, named in sections.items():
+        home.append(toctree(named + [name for name in REFERENCE if caption == "Reference"], caption))
     every = {"README.md": "".join(f"\n{each}" for each in home), from_root(CONTENTS, CONTENTS.name): ""}
     for page in (page for of in sections.values() for page in of):
         own = (
@@ -166,7 +166,9 @@ def build(site: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-c", str(ROOT / "docs")]
     command += ["-D", f"nb_execution_cache_path={kept}", "-d", str(work / "doctrees"), str(work / "sources"), str(site)]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    if subprocess.run(command, env=os.environ | {"PYTHONPATH": path, "PYTHONHASHSEED": "0"}).returncode:
+    # Notebooks' models are so small that a second thread would only wait.
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    if subprocess.run(command, env=environment).returncode:
         raise SiteError("Sphinx found what is listed above; mend the pages it names")
     wrong = [
         f"{file.relative_to(site)} {each}"
