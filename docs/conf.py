@@ -16,8 +16,6 @@ html_show_sourcelink = False
 html_last_updated_fmt = None
 html_theme_options = {"navigation_with_keys": True}
 highlight_language = "none"
-pygments_style = "sas"
-pygments_dark_style = "monokai"
 copybutton_exclude = ".linenos, .gp, .go"
 
 # Pages are written for a forge, too: their anchors are the forge's.

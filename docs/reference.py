@@ -105,8 +105,8 @@ def json_outputs() -> str:
         "",
         "With `--json` a command prints one JSON object or one list on stdout, and all else on stderr. These are the",
         "schemas (JSON Schema) of what each prints. They were drawn from real output of every command in its tests,",
-        "and every later test that reads a command's JSON holds it against them. A field that is not `required` depends",
-        "on the options or on what there is to say.",
+        "and every later test that reads a command's JSON holds it against them. A field that is not `required`",
+        "depends on the options or on what there is to say.",
         "",
     ]
     for name, schema in schemas.items():

@@ -5,6 +5,7 @@
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -151,6 +152,16 @@ def gateware_key() -> str:
     return key.hexdigest()[:16]
 
 
+def kernel(work: Path) -> Path:
+    """A folder in which Jupyter finds one kernel, this very Python, whatever else the machine has."""
+    spec = work / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True, exist_ok=True)
+    # It warns that it speaks without encryption; both ends are on this machine.
+    call = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=ERROR"]
+    spec.write_text(json.dumps({"argv": call, "display_name": "Python 3", "language": "python"}))
+    return work / "jupyter"
+
+
 def build(site: Path) -> None:
     """Builds the site into a folder, which holds nothing else afterwards.
 
@@ -167,7 +178,7 @@ def build(site: Path) -> None:
     command += ["-D", f"nb_execution_cache_path={kept}", "-d", str(work / "doctrees"), str(work / "sources"), str(site)]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     # Notebooks' models are so small that a second thread would only wait.
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "JUPYTER_PATH": str(kernel(work))}
     if subprocess.run(command, env=environment).returncode:
         raise SiteError("Sphinx found what is listed above; mend the pages it names")
     wrong = [

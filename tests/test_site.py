@@ -1,4 +1,4 @@
-"""The site: every page has its place, what is generated says what the code says, and nothing is loaded from elsewhere."""
+"""The site: every page has its place, what is generated says what the code says, nothing is loaded from elsewhere."""
 
 import json
 import re
