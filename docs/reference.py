@@ -104,9 +104,8 @@ def json_outputs() -> str:
         "# What `--json` prints",
         "",
         "With `--json` a command prints one JSON object or one list on stdout, and all else on stderr. These are the",
-        "schemas (JSON Schema) of what each prints. They were drawn from real output of every command in its tests,",
-        "and every later test that reads a command's JSON holds it against them. A field that is not `required`",
-        "depends on the options or on what there is to say.",
+        "schemas (JSON Schema) of what they print, drawn from real output. A field that is not `required` depends on",
+        "the options or on what there is to say; a field may be null, or of a type, that no such output has shown.",
         "",
     ]
     for name, schema in schemas.items():

@@ -149,7 +149,7 @@ def lstm_facts(layers: "Sequence[LSTMSpec]") -> dict[str, object]:
     stored = sum(network.parameters for network in networks)
     dense = sum(4 * layer.hidden * (layer.inputs + layer.hidden) for layer in layers)
     return {
-        "inputs, hidden": ", ".join(map(str, (layers[0].inputs, *(layer.hidden for layer in layers)))),
+        "inputs, hidden": ", ".join(f"{size:,}" for size in (layers[0].inputs, *(layer.hidden for layer in layers))),
         "weights": f"{stored:,} in place of {dense:,} ({dense / stored:,.0f} : 1)",
         "format": ", ".join(dict.fromkeys(network.kind for network in networks)),
     }

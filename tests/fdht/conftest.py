@@ -10,7 +10,7 @@ import pytest
 import torch
 from bundles import random_bundle
 
-from docs.outputs import look_at
+from docs.outputs import keep
 from fdht.boards import find_board
 from fdht.boards.board import Board
 from fdht.cli import main
@@ -63,7 +63,7 @@ def fdht(tmp_path, monkeypatch, capfd) -> Command:
         outcome = Outcome(code, *capfd.readouterr())
         assert "Warning" not in outcome.err  # of a library: the user can do nothing about it
         if "--json" in arguments and code == 0:
-            look_at(str(arguments[0]), outcome.figures)
+            keep(str(arguments[0]), outcome.figures)
         return outcome
 
     return run
