@@ -30,6 +30,7 @@ nb_merge_streams = True
 
 python_maximum_signature_line_length = 100
 toc_object_entries = False
+smartquotes = False  # options begin with two hyphens
 add_module_names = False
 # An annotation may have the name of something outside that is also the name of several things here.
 suppress_warnings = ["ref.python"]

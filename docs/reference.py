@@ -62,11 +62,11 @@ def _command(name: str, command: Any) -> Iterator[str]:
     yield f"    fdht {name} [OPTIONS] {usage}".rstrip()
     yield ""
     if arguments:
-        yield from _table("argument", [(f"`{_metavar(each)}`", each) for each in arguments])
+        yield from _listed("Arguments", [(f"`{each.name}`", each) for each in arguments])
     for panel in dict.fromkeys(each.rich_help_panel for each in options):
         named = [each for each in options if each.rich_help_panel == panel]
         rows = [(", ".join(f"`{text}`" for text in (*each.opts, *each.secondary_opts)), each) for each in named]
-        yield from _table(panel or "option", rows)
+        yield from _listed(panel or "Options", rows)
     if command.epilog:
         yield "```console"
         yield from (f"$ {example}" for example in command.epilog.removeprefix("Examples: ").split(" · "))
@@ -77,15 +77,15 @@ def _metavar(parameter: Any) -> str:
     return parameter.metavar or parameter.name.upper()
 
 
-def _table(head: str, rows: list[tuple[str, Any]]) -> Iterator[str]:
-    yield f"| {head} | value | default | what it does |"
-    yield "|---|---|---|---|"
+def _listed(head: str, rows: list[tuple[str, Any]]) -> Iterator[str]:
+    """A heading in bold, and a line for each argument or option: names, value, default, what it does."""
+    yield from [f"**{head}**", ""]
     for name, each in rows:
         flag = getattr(each, "is_flag", False)
-        kind = "" if flag else f"`{each.metavar}`" if each.metavar else _kind(each.type_descriptor.annotation)
+        kind = "" if flag else f" `{each.metavar}`" if each.metavar else f" *{_kind(each.type_descriptor.annotation)}*"
         shown = each.show_default and not flag and each.default not in (None, "", ()) and not callable(each.default)
-        default = f"`{each.default}`" if shown else ""
-        yield f"| {name} | {kind} | {default} | {_cell(each.help or '')} |"
+        default = f" (default `{each.default}`)" if shown else ""
+        yield f"- {name}{kind}{default}: {_cell(each.help or '')}"
     yield ""
 
 
