@@ -15,6 +15,7 @@ from fdht.compiler.planner import Candidate, Way, candidates, fitting_ways, ways
 from fdht.compiler.resolved import resolve
 from fdht.compiler.schedule import Contraction, Instructions
 from fdht.compiler.tiling import Tiling
+from fdht.spec.cards import card, fill_bars, table
 from fdht.spec.errors import CapacityError
 from fdht.spec.instructions import UNITS, GateOp, Segment
 from fdht.spec.lstm import LSTMSpec, stack
@@ -122,6 +123,31 @@ class Explanation:
     fill: dict[str, tuple[int, int]]
     runners_up: tuple[RunnerUp, ...]
     considered: int
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "cycles per step": f"{self.cycles:,g}, the array fed in {self.array_cycles:,}",
+            "multiplications per step": f"{self.macs:,}; any order needs {self.fewest:,}",
+            "utilisation": f"{self.utilisation:.1%}",
+            "cut": self.tiling,
+            "stage lists looked at": self.considered,
+        }
+        stages = [
+            (
+                each.stage + 1,
+                " ∘ ".join(each.factors),
+                each.rows,
+                each.k,
+                each.columns,
+                each.cycles,
+                f"{each.utilisation:.1%}",
+            )
+            for each in self.stages
+        ]
+        heads = ("stage", "weight", "rows", "K", "columns", "cycles", "utilisation")
+        others = [("; ".join(map(order_text, each.stage_lists)), each.tiling, each.reason) for each in self.runners_up]
+        second = table(("what came next", "cut", "why not"), others) if others else ""
+        return card("Plan", facts, table(heads, stages), second, fill_bars(self.fill))
 
 
 def explain(

@@ -20,6 +20,7 @@ from fdht.compiler.verifier import verify
 from fdht.spec import container
 from fdht.spec.activation import SEGMENTS, PiecewiseLinear, check_tables, table_width, table_words
 from fdht.spec.bundle import Bundle
+from fdht.spec.cards import card, fill_bars
 from fdht.spec.container import Tensors, expect, expect_only
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed
@@ -86,6 +87,19 @@ class Image:
     def machine(self) -> Machine:
         """The engine in numpy, loaded with this image."""
         return Machine(self.target, self.segments, self.sigmoid, self.tanh, self.order)
+
+    def _repr_html_(self) -> str:
+        from fdht.compiler.explain import fill  # which looks at plans; an image needs none
+
+        cycles = self.cycles(self.steps)
+        facts = {
+            "target": f"{self.target.name}, an array of {self.target.rows} × {self.target.columns}",
+            "inputs, hidden, outputs": f"{self.inputs:,}, {self.hidden:,}, {self.classes:,}",
+            f"cycles of {self.steps:,} steps": cycles,
+            "multiplications per step": self.macs,
+            "utilisation": f"{self.utilisation(self.steps):.1%}",
+        }
+        return card("Image", facts, fill_bars(fill(self.machine.programs, self.target)))
 
     def stream(self) -> np.ndarray:
         """The 16-bit words that load the image into the engine."""

@@ -1,5 +1,6 @@
-"""Writes the tables of results in README.md: the performance table from what fdht bench left in docs/results, and, if
-they are given, those of other commands from what these printed. Those of accuracies go to docs/accuracy.md.
+"""Writes the tables of docs/results.md: the performance table from what fdht bench left in docs/results, and, if they
+are given, those of other commands from what these printed; and the short table of the main README. Those of accuracies
+go to docs/accuracy.md.
 
 fdht bench -o docs/results
 fdht baselines --data faces-hard --data clip-segments -o docs/results/accuracy.json
@@ -15,11 +16,17 @@ from pathlib import Path
 
 from docs import accuracy_page
 from docs.marked import page_with
+from fdht.model.presets import PRESETS
+from fdht.spec.lstm import dense_lstm
 from fdht.studies.measurements import load
 
+PAGE = Path(__file__).parent / "results.md"
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = Path(__file__).parent / "results" / "bench.json"
 MARKS = "<!-- results: python -m docs.results -->", "<!-- end of results -->"
+HEADLINE = "<!-- headline: python -m docs.results -->", "<!-- end of headline -->"
+SHORT = (("digits", "icebreaker"), ("ucf11", "icebreaker"), ("faces", "ulx3s-85f"), ("ucf11", "ulx3s-85f"))
+"""What the README shows: presets and targets."""
 BENCH = "<!-- bench: python -m docs.results -->", "<!-- end of bench -->"
 
 
@@ -111,6 +118,29 @@ def epoch_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def short_table(rows: list[dict]) -> str:
+    """A few rows of the performance table, for the README; dense weights are those that an nn.LSTM has."""
+    lines = [
+        "| model, inputs of a step | target | weights | as a dense LSTM | cycles a step | steps/s | mismatches |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    engines = {(r["preset"], r["target"]): r for r in rows if r["kind"] == "engine" and r["format"] == "ht"}
+    for key in SHORT:
+        r, spec = engines[key], PRESETS[key[0]].spec
+        dense = dense_lstm(spec.inputs, spec.hidden, spec.classes).parameters["factors"]
+        cells = [
+            f"`{key[0]}`, {spec.inputs:,}",
+            key[1],
+            f"{r['parameters']:,}",
+            f"{dense:,}",
+            f"{r['cycles_per_step']:,}",
+            figure(r["frames_per_s"], 0),
+            figure(r["mismatches"], 0),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def figure(value: float | None, digits: int, unit: str = "") -> str:
     return "" if value is None else f"{value:,.{digits}f}{unit}"
 
@@ -119,13 +149,14 @@ def main(paths: list[str]) -> None:
     accuracy_page.write()
     if rows := load(RESULTS):
         parts = [("engine", bench_table), ("cpu", cpu_table), ("epoch", epoch_table)]
+        README.write_text(page_with(README, HEADLINE, short_table(rows)))
         tables = [table(rows) for kind, table in parts if any(r["kind"] == kind for r in rows)]
-        README.write_text(page_with(README, BENCH, *tables))
+        PAGE.write_text(page_with(PAGE, BENCH, *tables))
     figures = [json.loads(Path(path).read_text()) for path in paths]
     demos = [demo_table(f) for f in figures if "accuracy" in f]
     boards = [f for f in figures if "bitstream" in f]
     if figures:
-        README.write_text(page_with(README, MARKS, *demos, *([synthesis_table(boards)] if boards else [])))
+        PAGE.write_text(page_with(PAGE, MARKS, *demos, *([synthesis_table(boards)] if boards else [])))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from fdht.model.golden import GoldenLSTM
 from fdht.model.placed import Placed, place_module
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
 from fdht.spec.bundle import Bundle
+from fdht.spec.cards import card, fill_bars
 from fdht.spec.clips import classes_of, spread_over
 from fdht.spec.errors import FdhtError, SpecError
 from fdht.spec.scaling import Scaling
@@ -52,9 +53,14 @@ class Report:
 
     Attributes:
         figures: by name, as `--json` would have them.
+        fill: words used and available of each memory.
     """
 
     figures: dict[str, Any]
+    fill: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return card("Report", {name: _shown(value) for name, value in self.figures.items()}, fill_bars(self.fill))
 
     def __str__(self) -> str:
         width = max(map(len, self.figures))
@@ -91,6 +97,9 @@ class Accelerator:
         """How the values of a step become the engine's raw words; bundle, image and driver have it too."""
         assert self.bundle.scaling is not None
         return self.bundle.scaling
+
+    def _repr_html_(self) -> str:
+        return self.report()._repr_html_() + self.bundle._repr_html_()
 
     def words(self, x: Values) -> np.ndarray:
         """The engine's raw words (B × T × N) for what the module is called with. Parts on the host are run here."""
@@ -154,6 +163,7 @@ class Accelerator:
 
         steps = self.bundle.clips.shape[1]
         cycles, after = self.image.cycles(steps), self.image.cycles(steps + 1)
+        filled = fill(self.image.machine.programs, self.target)
         figures: dict[str, Any] = {
             "model": self.name,
             "target": self.target.name,
@@ -164,10 +174,7 @@ class Accelerator:
             "multiplications per step": self.image.macs,
             "cycles per step": after - cycles,
             f"cycles, {steps} steps": cycles,
-            **{
-                name.replace("_", " "): f"{used:,} of {there:,}"
-                for name, (used, there) in fill(self.image.machine.programs, self.target).items()
-            },
+            **{name.replace("_", " "): f"{used:,} of {there:,}" for name, (used, there) in filled.items()},
             **{name: round(value, 6) for name, value in self.agreement.items()},
             "clipped in calibration": sum(self.saturation.clipped.values()),
         }
@@ -183,7 +190,7 @@ class Accelerator:
             for board in boards_with(self.target):
                 duty = found.duty(rate, board.clock_mhz)
                 figures[f"duty on {board.name} at {board.clock_mhz:g} MHz"] = f"{duty:.1%}"
-        return Report(figures)
+        return Report(figures, filled)
 
     def save(self, path: Path | str) -> Path:
         """Writes the bundle, and the image for the target beside it (`mine.bundle`, `mine.icebreaker.image`).

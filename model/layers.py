@@ -28,6 +28,7 @@ from fdht.model.contraction import (
 )
 from fdht.model.recipe import RECURRENT_START
 from fdht.model.recurrence import Kept, autocast_off, autocast_on, can_fuse, fused, steps
+from fdht.spec.cards import card, lstm_facts, lstm_parts
 from fdht.spec.choose import Modes, Ranks, Tree, chosen_network, chosen_stack
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import PIXELS, InputFormat
@@ -547,6 +548,9 @@ class FDHTLSTM(nn.Module):
     def lstm_layers(self) -> list[FDHTLSTMLayer]:
         """The layers, the lowest first."""
         return [layer for layer in self.layers if isinstance(layer, FDHTLSTMLayer)]
+
+    def _repr_html_(self) -> str:
+        return card("FDHTLSTM", lstm_facts(self.specs), *(part for each in self.specs for part in lstm_parts(each)))
 
     def reset_parameters(self) -> None:
         """Draws the parameters anew."""

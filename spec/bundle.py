@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from fdht.spec import container
 from fdht.spec.activation import check_tables
+from fdht.spec.cards import card, lstm_facts, lstm_parts, table
 from fdht.spec.container import Tensors, expect, expect_only
 from fdht.spec.errors import SpecError
 from fdht.spec.formats import Formats
@@ -128,6 +130,30 @@ class Bundle:
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
         return chains(self.layers)
+
+    def _repr_html_(self) -> str:
+        facts = lstm_facts(self.layers) | {
+            "outputs, task": f"{self.spec.classes}, {self.spec.task}",
+            "clips kept": f"{len(self.clips):,} of {self.clips.shape[1]} steps",
+            "words of inputs": self.formats.input.raw,
+        }
+        every = [
+            (chain.network, number, stage)
+            for chain, stages in zip(self.chains, self.stages, strict=True)
+            for number, stage in enumerate(stages, 1)
+        ]
+        rows = [
+            (
+                number,
+                " ∘ ".join(stage.factors),
+                *(prod(network.shape(part)) for part in (stage.rows, stage.reduction, stage.columns)),
+                formats.weight,
+            )
+            for (network, number, stage), formats in zip(every, self.formats.stages, strict=True)
+        ]
+        heads = ("stage", "weight", "rows", "K", "columns", "format of the weight")
+        pictures = [part for layer in self.layers for part in lstm_parts(layer)]
+        return card("Bundle", facts, *pictures, table(heads, rows))
 
     @cached_property
     def stages(self) -> tuple[tuple[Stage, ...], ...]:

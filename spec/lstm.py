@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from fdht.spec.cards import card, lstm_facts, lstm_parts
 from fdht.spec.errors import SpecError
 from fdht.spec.network import MOST_INDICES, TensorNetwork, balanced_tree, dense_network, ht_network
 from fdht.spec.record import Checked, JsonRecord
@@ -229,6 +230,9 @@ class LSTMSpec(JsonRecord):
             "bias": 4 * self.hidden,
             "head": (self.hidden + 1) * self.classes,
         }
+
+    def _repr_html_(self) -> str:
+        return card("LSTMSpec", lstm_facts([self]) | {"outputs": self.classes, "task": self.task}, *lstm_parts(self))
 
 
 def place_data(shape: tuple[int, ...], inputs: int, hidden: int) -> tuple[Region, Region]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from bundles import random_bundle
 
+from docs.outputs import keep
 from fdht.boards import find_board
 from fdht.boards.board import Board
 from fdht.cli import main
@@ -61,6 +62,8 @@ def fdht(tmp_path, monkeypatch, capfd) -> Command:
         code = main([str(argument) for argument in arguments])
         outcome = Outcome(code, *capfd.readouterr())
         assert "Warning" not in outcome.err  # of a library: the user can do nothing about it
+        if "--json" in arguments and code == 0:
+            keep(str(arguments[0]), outcome.figures)
         return outcome
 
     return run
