@@ -1,6 +1,10 @@
 """The ways into the memories: inputs and hidden states into the scratchpad, an image everywhere else."""
 
-from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, Value, signed
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -163,18 +167,28 @@ class InputLoader(Component):
             late: registers on the way of h.
         """
         instruction, gates = self.instruction, self._target.gates
-        blank = Signal(gates)
-        with m.If(self.start):
-            m.d.sync += blank.eq(self.fresh & instruction.opens.replicate(gates))
+        blank = self.fresh & instruction.opens.replicate(gates)
         before, last = max(late - 1, 0), min(late, 1)
-        h = delay(m, self.h_data, before, "h")
+        h: Any = delay(m, self.h_data, before, "h")
         if gates == 1:
-            return [delay(m, Mux(blank, 0, h), last, "last_h")], C(1, 1)
+            blanks = Signal()
+            with m.If(self.start):
+                m.d.sync += blanks.eq(blank)
+            return [delay(m, Mux(blanks, 0, h), last, "last_h")], C(1, 1)
         # Whose h it is holds for the whole instruction, and is chosen before the last register; then they are turned.
         inside = (gates - 1).bit_length()
-        values = Array(Mux(blank[k], 0, h[k]) for k in range(gates))
-        own = values[instruction.stream[:inside]]
-        turned = [delay(m, Mux(instruction.together, values[k], own), last, f"last_h_{k}") for k in range(gates)]
+        each, one = Signal(gates), Signal(gates)  # those that go to lanes of their own; the one that goes to all
+        with m.If(self.start):
+            m.d.sync += [
+                each.eq(Mux(instruction.together, ~blank, 0)),
+                one.eq(Mux(instruction.together, 0, (1 << instruction.stream[:inside]) & ~blank)),
+            ]
+
+        def of(k: int, which: Value) -> Value:
+            return Value.cast(h[k]) & which[k].replicate(len(h[k]))
+
+        common = reduce(or_, (of(k, one) for k in range(gates)))
+        turned = [delay(m, (of(k, each) | common).as_signed(), last, f"last_h_{k}") for k in range(gates)]
         for bit in reversed(range(inside)):
             turned = [Mux(lane[bit], turned[k - (1 << bit)], turned[k]) for k in range(gates)]
         return turned, Mux(instruction.together, (1 << gates) - 1, 1)
