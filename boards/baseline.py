@@ -13,7 +13,7 @@ from fdht.boards.board import Board
 from fdht.boards.catalogue import BOARDS
 from fdht.spec.errors import FdhtError
 from fdht.spec.protocol import target_id
-from fdht.spec.target import TARGETS
+from fdht.spec.target import named
 
 FOLDER = Path(__file__).parent / "baselines"
 """Those of fdht's own boards with its own engines."""
@@ -45,7 +45,7 @@ def path_of(board: Board) -> Path:
 
 
 def _ours(board: Board) -> bool:
-    return board.name in BOARDS and board.engine == TARGETS.get(board.engine.name)
+    return board.name in BOARDS and board.engine == named().get(board.engine.name)
 
 
 def refuse_installed(board: Board) -> None:

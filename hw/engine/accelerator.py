@@ -154,7 +154,7 @@ class Accelerator(Component):
                 tokens.takes[k].eq(sequencer.take),
                 tokens.gives[k].eq(sequencer.give),
                 unit.instruction.eq(sequencer.instruction),
-                unit.start.eq(sequencer.start & ~sequencer.skip if self._skips(unit) else sequencer.start),
+                unit.start.eq(sequencer.sets_off if self._skips(unit) else sequencer.start),
                 sequencer.done.eq(unit.done),
             ]
             if unit is contraction:

@@ -168,7 +168,8 @@ class GateUnit(Component):
         for part in (lookup, *lanes, sender):
             for name in ("go", "slot", "is_state", "is_step", "is_emit", "in_update", "moving", "last_unit"):
                 if name in part.signature.members:
-                    m.d.comb += getattr(part, name).eq(getattr(pace, name))
+                    near = _of_lane(name, lanes.index(part)) if part in lanes and name in ("go", "slot") else name
+                    m.d.comb += getattr(part, name).eq(getattr(pace, near))
         final, begins, writes = self._of_streams(m)
         wiring.connect(m, wiring.flipped(self.table_fill), lookup.fill)
         wiring.connect(m, sender.out, wiring.flipped(self.out))
@@ -200,6 +201,8 @@ class GateUnit(Component):
             m.d.comb += getattr(lookup, f"cell_{lane}").eq(each.cell)
             for name in ("slope", "base", "fraction", "code"):
                 m.d.comb += getattr(each, name).eq(getattr(lookup, f"{name}_{lane}"))
+            for name in ("enable", "slot"):
+                m.d.comb += getattr(lookup, f"{name}_{lane}").eq(getattr(pace, f"{name}_{lane}"))
 
         # Cell states. Slots keep reads and writes apart: no cycle has both.
         sends = pace.slot == schedule.send_cell
@@ -219,7 +222,10 @@ class GateUnit(Component):
                 store.en.eq(self.cell_valid & writes[lane] if len(lanes) > 1 else self.cell_valid),
                 store.addr.eq(self.cell_address),
                 store.data.eq(written),
-                fetch.en.eq(pace.go & ((pace.slot == schedule.read_cell) | (sends & sender.cells_due))),
+                fetch.en.eq(
+                    getattr(pace, _of_lane("go", lane))
+                    & ((getattr(pace, _of_lane("slot", lane)) == schedule.read_cell) | (sends & sender.cells_due))
+                ),
                 fetch.addr.eq(Mux(sends, sender.unit, pace.unit)),
             ]
             cell = delay(m, fetch.data, schedule.cell, name)
@@ -318,12 +324,14 @@ class Pace(Component):
         in_update (Out): a unit is in the beat's second stage.
         unit, last_unit (Out): the one in lookup, and whether it is the last.
         moving (Out): it is slot MOVE, and there is something to be written or sent.
+        go_*, enable_*, slot_* (Out): with several gates: copies for the lanes after the first, by their numbers.
 
     Costs: latency 1.
     """
 
     def __init__(self, target: Target):
         self._schedule = target.pipeline.gate
+        self._gates = target.gates
         unit = Widths(target).unit
         super().__init__(
             {
@@ -350,6 +358,11 @@ class Pace(Component):
                 "last_unit": Out(1),
                 "moving": Out(1),
             }
+            | {
+                _of_lane(name, lane): Out(shape)
+                for lane in range(1, target.gates)
+                for name, shape in (("go", 1), ("enable", 1), ("slot", range(BEAT)))
+            }
         )
 
     def elaborate(self, platform):
@@ -371,9 +384,10 @@ class Pace(Component):
             self.is_step.eq(self.op == GateOp.STEP),
             self.is_emit.eq(self.op == GateOp.EMIT),
         ]
+        slots = [slot, *(_kept(m, self, "slot", lane) for lane in range(1, self._gates))]
         with m.If(self.start):
             m.d.sync += [
-                slot.eq(Mux(state_next, MOVE, schedule.first_slot)),
+                *(each.eq(Mux(state_next, MOVE, schedule.first_slot)) for each in slots),
                 fill.eq(1),
                 early.eq(schedule.early & ~state_next),
                 self.moving.eq(0),
@@ -384,7 +398,7 @@ class Pace(Component):
             ]
         with m.Elif(self.go):
             m.d.sync += [
-                slot.eq(Mux(self.is_state, Cat(~slot[0], C(MOVE >> 1, 2)), slot + 1)),
+                *(each.eq(Mux(self.is_state, Cat(~slot[0], C(MOVE >> 1, 2)), slot + 1)) for each in slots),
                 self.moving.eq((slot == MOVE - 1) & Mux(self.is_step, in_write, in_lookup)),
             ]
             with m.If(wrap):
@@ -423,7 +437,11 @@ class Pace(Component):
             enable = Signal(attrs={"keep": 1})
             m.d.comb += [self.state_ready.eq(running_next & ~blocked_next & takes_next), self.enable.eq(enable)]
             m.d.sync += [self.go.eq(goes), enable.eq(goes)]
+            for lane in range(1, self._gates):
+                m.d.sync += [_kept(m, self, name, lane).eq(goes) for name in ("go", "enable")]
         else:
+            for lane in range(1, self._gates):
+                m.d.comb += [getattr(self, _of_lane(name, lane)).eq(self.go) for name in ("go", "enable")]
             m.d.comb += [
                 self.go.eq(self.running & ~blocked & ~(taking & ~self.state_valid)),
                 self.enable.eq(self.go),
@@ -446,7 +464,8 @@ class Lookup(Component):
         code (Out): z, a logit, or a value of STATE.
         slope, base (Out): what a table holds of the segment in which z or c' lies; `fraction` (Out): where in it.
         fill (In): of the tables, see fdht.hw.engine.signatures.image_write.
-        cell_*, code_*, slope_*, base_*, fraction_*: the same of the lanes after the first, by their numbers.
+        cell_*, code_*, slope_*, base_*, fraction_*, enable_*, slot_*: the same of the lanes after the first, by their
+            numbers.
 
     Costs: latency as GateSchedule.ask from a gate's slot to its slope; block RAM of the tables.
     """
@@ -482,9 +501,11 @@ class Lookup(Component):
                 "fill": In(image_write(2 * SEGMENTS, table_width(width))),
             }
             | {
-                f"{name}_{lane}": Out(shape) if name != "cell" else In(shape)
+                f"{name}_{lane}": In(shape) if name in ("cell", "enable", "slot") else Out(shape)
                 for lane in range(1, target.gates)
                 for name, shape in (
+                    ("enable", 1),
+                    ("slot", range(BEAT)),
                     ("cell", signed(width)),
                     ("code", signed(width)),
                     ("slope", signed(width)),
@@ -509,7 +530,8 @@ class Lookup(Component):
                 m.d.sync += self.code.eq(state)
             with m.Else():
                 m.d.sync += self.code.eq(0)
-            for lane, word in enumerate(words[1:], start=1):
+        for lane, word in enumerate(words[1:], start=1):
+            with m.If(self._enable(lane)):
                 m.d.sync += getattr(self, f"code_{lane}").eq(Mux(self.is_state, 0, word))
         for lane in range(target.gates):
             self._look_up(m, lane)
@@ -517,9 +539,9 @@ class Lookup(Component):
 
     def _look_up(self, m: Module, lane: int) -> None:
         """What the tables hold of a lane's code, or of its c'."""
-        target, schedule, slot = self._target, self._target.pipeline.gate, self.slot
-        cell, code, slope, base, fraction = (
-            getattr(self, _of_lane(name, lane)) for name in ("cell", "code", "slope", "base", "fraction")
+        target, schedule = self._target, self._target.pipeline.gate
+        slot, cell, code, slope, base, fraction = (
+            getattr(self, _of_lane(name, lane)) for name in ("slot", "cell", "code", "slope", "base", "fraction")
         )
         m.submodules[_of_lane("tables", lane)] = tables = self._tables[lane]
         table: Any = tables.read_data
@@ -530,13 +552,13 @@ class Lookup(Component):
         m.d.comb += [
             squash.eq(_requantise(cell, target.gate_formats.tanh_shift, target.data_width)),
             lookup.eq(Mux(of_c, squash, code)),
-            tables.read_enable.eq(self.enable),
+            tables.read_enable.eq(self._enable(lane)),
             tables.read_address.eq(Cat(lookup[bits:-1], ~lookup[-1], of_c | of_g)),
             slope.eq(table.slope),
             base.eq(table.base),
         ]
         # As late as the table's entry.
-        m.d.comb += fraction.eq(self._held(m, lookup[:bits], schedule.lookup, _of_lane("fraction", lane)))
+        m.d.comb += fraction.eq(self._held(m, lookup[:bits], schedule.lookup, _of_lane("fraction", lane), lane))
 
     def _z(self, m: Module) -> list[Value]:
         """Asks the result memory for each gate of a unit in turn, or for a logit; what it answered, lane by lane."""
@@ -562,20 +584,30 @@ class Lookup(Component):
         with m.If(self.enable):
             m.d.sync += self.result_address.eq(z.address.word + offset)
         word: Any = self.result_data
+        lanes = [lane] * target.gates
         if schedule.data:  # the word stays when the unit stops, and its lane goes along with it
-            lane = self._held(m, lane, 2 + schedule.data - 1, "lane")
+            if target.gates == 1:
+                lanes = [self._held(m, lane, 2 + schedule.data - 1, "lane")]
+            else:  # the last of its registers is there for each of those that choose
+                early = self._held(m, lane, 2 + schedule.data - 2, "lane")
+                lanes = [self._held(m, early, 1, f"lane_of_{k}", k, keep=True) for k in range(target.gates)]
             word = self._held(m, word, schedule.data - 1, "kept_word")
         answers = []
-        for k in range(target.gates):
+        for k, lane in enumerate(lanes):
             chosen = Array(word[k:])[lane] if k else word[lane] if target.columns > 1 else word[0]
-            answers.append(self._held(m, chosen, min(schedule.data, 1), _of_lane("word", k)))
+            answers.append(self._held(m, chosen, min(schedule.data, 1), _of_lane("word", k), k))
         return answers
 
-    def _held(self, m: Module, value: Any, cycles: int, name: str) -> Any:
-        """A value some cycles later, in registers that stay as they are when the unit stops."""
+    def _enable(self, lane: int) -> Value:
+        return getattr(self, _of_lane("enable", lane))
+
+    def _held(self, m: Module, value: Any, cycles: int, name: str, lane: int = 0, *, keep: bool = False) -> Any:
+        """A value some cycles later, in registers of a lane that stay as they are when the unit stops; with `keep`, in
+        some that synthesis does not share with equal ones.
+        """
         for k in range(cycles):
-            register = Signal(value.shape(), name=f"{name}_{k}")
-            with m.If(self.enable):
+            register = Signal(value.shape(), name=f"{name}_{k}", attrs={"keep": 1} if keep else {})
+            with m.If(self._enable(lane)):
                 m.d.sync += register.eq(value)
             value = register
         return value
@@ -630,9 +662,11 @@ class Arithmetic(Component):
             waiting = Signal.like(sigmoid_o, name="waiting_o")
             with m.If(slot == slots.forget):
                 m.d.sync += waiting.eq(sigmoid_o)
+        several = target.gates > 1  # equal controls of lanes are kept apart: their multipliers lie far from each other
+        own = {"keep": 1} if several else {}
         # What meets the table's slope, or the result: a number that goes along with the slot.
         operands = (Cat(C(0, align), self.fraction, C(0, 1)), self.cell_before, tanh_g, waiting)
-        operand = Signal(range(len(operands)))
+        operand = Signal(range(len(operands)), attrs=own)
         with m.If(self.go), m.Switch(slot):
             for number, of in enumerate((slots.forget, slots.input, slots.output), start=1):
                 with m.Case(of - 1):
@@ -644,13 +678,13 @@ class Arithmetic(Component):
             multiplier.b.eq(Array(Value.cast(value).as_unsigned()[:width] for value in operands)[operand]),
         ]
 
-        at_add = delay(m, slot, MULTIPLY, "slot")
+        at_add = delay(m, slot, MULTIPLY, "slot", keep=several)
         base = delay(m, self.base, MULTIPLY, "base")
-        present = Signal(MULTIPLY + 1)
+        present = Signal(MULTIPLY + 1, attrs=own)
         m.d.sync += present.eq(Cat(self.go & self.is_step, present))
         # What is rounded is known a cycle ahead.
         rounds_g, rounds_o, rounds_cell, rounds_hidden = (
-            delay(m, at_add == of, 1, f"rounds_{of}")
+            delay(m, at_add == of, 1, f"rounds_{of}", keep=several)
             for of in (slots.tanh_g, slots.sigmoid_o, slots.input, slots.output)
         )
         table_shift = fraction_bits(target) + align
@@ -804,6 +838,14 @@ class Sender(Component):
 def _of_lane(name: str, lane: int) -> str:
     """A name among those of several lanes."""
     return f"{name}_{lane}" if lane else name
+
+
+def _kept(m: Module, component: Component, name: str, lane: int) -> Signal:
+    """The register of an output of a lane, which synthesis does not share with those of other lanes."""
+    output = getattr(component, _of_lane(name, lane))
+    register = Signal.like(output, name=f"kept_{name}_{lane}", attrs={"keep": 1})
+    m.d.comb += output.eq(register)
+    return register
 
 
 def fraction_bits(target: Target) -> int:

@@ -1,8 +1,10 @@
 """The ways into the memories: inputs and hidden states into the scratchpad, an image everywhere else."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from amaranth.hdl import Array, C, Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import C, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -119,8 +121,11 @@ class InputLoader(Component):
             return delay(m, value, placing, f"value_{lane}")
 
         values = [widened(lane) for lane in range(target.input_lanes)] * (target.columns // target.input_lanes)
-        h = delay(m, self.h_data, max(extra - timing.hidden(target), 0), "h")
-        hs, marked = self._copied(m, h, addresses.address.lane) if target.streams > 1 else ([h], C(1, 1))
+        late = max(extra - timing.hidden(target), 0)
+        if target.streams > 1:
+            hs, marked = self._copied(m, late, addresses.address.lane)
+        else:
+            hs, marked = [delay(m, self.h_data, late, "h")], C(1, 1)
         placed = delay(m, stepped, timing.address(target), "placed", reset_less=False)
         loads, copies = (delay(m, op, min(extra, 1), name) for op, name in ((loading, "loads"), (copying, "copies")))
         m.d.sync += [
@@ -155,19 +160,38 @@ class InputLoader(Component):
                 m.d.sync += position.eq(Mux(beat_ends, 0, position + 1))
         return m
 
-    def _copied(self, m: Module, h: Any, lane: Value) -> tuple[list[Value], Value]:
-        """What COPY writes to the first lanes, and to the others in turn, and which it marks from `lane` on."""
+    def _copied(self, m: Module, late: int, lane: Value) -> tuple[list[Value], Value]:
+        """What COPY writes to the first lanes, and to the others in turn, and which it marks from `lane` on.
+
+        Args:
+            late: registers on the way of h.
+        """
         instruction, gates = self.instruction, self._target.gates
-        blank = Signal(gates)
-        with m.If(self.start):
-            m.d.sync += blank.eq(self.fresh & instruction.opens.replicate(gates))
+        blank = self.fresh & instruction.opens.replicate(gates)
+        before, last = max(late - 1, 0), min(late, 1)
+        h: Any = delay(m, self.h_data, before, "h")
         if gates == 1:
-            return [Mux(blank, 0, h)], C(1, 1)
+            blanks = Signal()
+            with m.If(self.start):
+                m.d.sync += blanks.eq(blank)
+            return [delay(m, Mux(blanks, 0, h), last, "last_h")], C(1, 1)
+        # Whose h it is holds for the whole instruction, and is chosen before the last register; then they are turned.
         inside = (gates - 1).bit_length()
-        values = Array(Mux(blank[k], 0, h[k]) for k in range(gates))
-        own = instruction.stream[:inside]
-        chosen = [Mux(instruction.together, (first - lane)[:inside], own) for first in range(gates)]
-        return [values[k] for k in chosen], Mux(instruction.together, (1 << gates) - 1, 1)
+        each, one = Signal(gates), Signal(gates)  # those that go to lanes of their own; the one that goes to all
+        with m.If(self.start):
+            m.d.sync += [
+                each.eq(Mux(instruction.together, ~blank, 0)),
+                one.eq(Mux(instruction.together, 0, (1 << instruction.stream[:inside]) & ~blank)),
+            ]
+
+        def of(k: int, which: Value) -> Value:
+            return Value.cast(h[k]) & which[k].replicate(len(h[k]))
+
+        common = reduce(or_, (of(k, one) for k in range(gates)))
+        turned = [delay(m, (of(k, each) | common).as_signed(), last, f"last_h_{k}") for k in range(gates)]
+        for bit in reversed(range(inside)):
+            turned = [Mux(lane[bit], turned[k - (1 << bit)], turned[k]) for k in range(gates)]
+        return turned, Mux(instruction.together, (1 << gates) - 1, 1)
 
     def _admit(self, m: Module) -> Value:
         """ADMIT; whether the last one found a frame of its stream."""

@@ -47,9 +47,9 @@ class Sequencer(Component):
         start (Out), issued (In), done (In): pulses; `issued` (of chained instructions only) and `done` in the order of
             the instructions.
         final_step (Out): the instruction belongs to the loop's last turn, or follows it.
-        present, stepped, ended (In), skip (Out): with `conditional` and several streams: see
+        present, stepped, ended (In), skip, sets_off (Out): with `conditional` and several streams: see
             fdht.hw.engine.stream_flags.StreamFlags; what a condition asks is stable from the tokens of its instruction
-            to the start. With `start`, what is started is skipped.
+            to the start. With `start`, what is started is skipped. sets_off: it is not, so that the unit starts.
 
     Costs: latency timing.fetch() from the end of an instruction to the next being there, timing.start() from there to
     `start`; block RAM as fdht.spec.costs.program_memory.
@@ -83,6 +83,7 @@ class Sequencer(Component):
                     "stepped": In(flags(target)),
                     "ended": In(flags(target)),
                     "skip": Out(1),
+                    "sets_off": Out(1),
                 }
                 if self._conditional
                 else {}
@@ -177,7 +178,7 @@ class Sequencer(Component):
                 self.give.eq(Mux(self.start, early, 0) | Mux(done, late, 0)),
             ]
             if self._conditional:
-                m.d.comb += self.skip.eq(self._unmet(m, record))
+                m.d.comb += [self.skip.eq(self._unmet(m, record)), self.sets_off.eq(self.start & ~self.skip)]
             return m
 
         # The instruction moves to a register of its own, and the buffer takes the next. That it may is decided a cycle
@@ -208,6 +209,7 @@ class Sequencer(Component):
                 m.d.sync += Value.cast(instruction)[bits].eq(Value.cast(record)[bits])
         if self._conditional:
             unmet = delay(m, self._unmet(m, record), 1, "unmet", reset_less=False)
+            m.d.sync += self.sets_off.eq(dispatch & ~unmet)  # a register of its own: many look at it
             with m.If(dispatch):
                 m.d.sync += self.skip.eq(unmet)
         return m

@@ -12,8 +12,9 @@ from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
 from fdht.boards import BOARDS, find_board
-from fdht.boards.baseline import EXACT, load, path_of
+from fdht.boards.baseline import EXACT, FOLDER, load, path_of
 from fdht.boards.board import Board
+from fdht.boards.fitting import engine_on
 from fdht.boards.lfe5u_85f import SITES, multiplier_site
 from fdht.boards.synthesis import prepare
 from fdht.boards.top import BoardTop, buffers, build_id
@@ -22,12 +23,15 @@ from fdht.hw.shell.uart import divisor
 from fdht.spec.costs import Resources
 from fdht.spec.errors import SpecError
 from fdht.spec.flash import STRIDE
-from fdht.spec.target import MOST_SLOTS, TARGETS, Standalone, Technology
+from fdht.spec.target import MOST_SLOTS, TARGETS, Standalone, Technology, find_target
 
 ROOT = Path(__file__).parent.parent.parent
 
-RECORDED = [board.name for board in BOARDS.values() if path_of(board).is_file()]
-"""Boards with a baseline."""
+RECORDED = {
+    f"{file.parent.name}/{file.stem}": engine_on(find_board(file.parent.name), find_target(file.stem))
+    for file in sorted(FOLDER.glob("*/*.json"))
+}
+"""Boards with a baseline, with the engine of each that has one."""
 
 PARTS = {
     "--up5k": (8, 30, 4),
@@ -153,13 +157,15 @@ def test_the_page_on_adding_a_board_shows_a_real_one():
 
 
 def test_every_board_has_a_baseline_and_every_baseline_a_board():
-    kept = {path_of(board) for board in BOARDS.values()}
-    assert set(path_of(find_board("icebreaker")).parents[1].glob("**/*.json")) == kept
+    """Also an engine of several streams may have one, where engines of fdht's own have theirs."""
+    kept = {path_of(board) for board in RECORDED.values()}
+    assert set(FOLDER.glob("**/*.json")) == kept >= {path_of(board) for board in BOARDS.values()}
+    assert path_of(engine_on(find_board("orangecrab-85f"), find_target("ulx3s-85f-streams"))).parents[1] == FOLDER
 
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_the_baseline_of_a_board_is_what_the_specification_predicts(name):
-    board = find_board(name)
+    board = RECORDED[name]
     kept, predicted = load(board), BoardTop(board).resources
     assert {each: kept[each] for each in EXACT} == {each: getattr(predicted, each) for each in EXACT}
     assert (kept["target"], kept["clock_mhz"]) == (board.target, board.clock_mhz)
