@@ -22,6 +22,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def webassembly(target: Target) -> tuple[bytes, str]:
     return kept.read_bytes(), name
 
 
+@cache
 def gateware(target: Target) -> str:
     """The engine with wires to watch it by, as RTLIL: what Amaranth gives Yosys."""
     from amaranth.back import rtlil

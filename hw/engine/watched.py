@@ -53,7 +53,7 @@ class WatchedEngine(Component):
             engine.start.eq(self.start),
             engine.steps.eq(self.steps),
             self.started.eq(Cat(unit.start for unit in units)),
-            self.ended.eq(Cat(unit.done for unit in units)),
+            self.ended.eq(Cat(unit.done & unit.busy for unit in units)),  # a loader that was reset says so at once
             self.busy.eq(engine.busy),
             self.running.eq(engine.running),
         ]

@@ -1,0 +1,255 @@
+"""The exported page: its engine under wasmtime is the machine, word by word and cycle by cycle, and in Chromium too; a
+model of another size; what is refused."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import random_bundle
+from wasm import WasmEngine
+
+from fdht.compiler.image import compile_bundle
+from fdht.compiler.planner import plan
+from fdht.export import web_page
+from fdht.model import data
+from fdht.model.quantise import with_vectors
+from fdht.sim import webassembly as wasm
+from fdht.sim.build import ToolError
+from fdht.spec.bundle import Bundle
+from fdht.spec.instructions import UNITS
+from fdht.spec.lstm import fdht_lstm
+from fdht.spec.scaling import Scaling
+from fdht.spec.target import find_target
+from fdht.workflow.golden_vectors import own
+from tests.browser import CHROMIUM, Browser
+from tests.fdht.test_bundle_page import bundles
+
+TARGET = find_target(wasm.TARGET)
+BUILD = wasm.build
+
+NAMED = '</script><script>alert("5")</script>'
+"""A class's name, as a file may have it."""
+
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt install chromium)")
+
+
+@pytest.fixture(scope="module")
+def module() -> Iterator[bytes]:
+    """The engine, which no test builds: what comes with fdht is today's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wasm, "build", None)
+        yield wasm.webassembly(TARGET)[0]
+
+
+@pytest.fixture(scope="module")
+def drawn(digits) -> Bundle:
+    """The digits preset with random weights, and clips for every button of a page."""
+    test = data.load("digits").test
+    bundle = with_vectors(digits, test.clips[: web_page.CLIPS], test.labels[: web_page.CLIPS])
+    return replace(bundle, about={"data": "digits"})
+
+
+@pytest.fixture(scope="module")
+def valued() -> Bundle:
+    """Eleven real values in each of seven steps, five classes, one of them with a name to be careful with."""
+    rng = np.random.default_rng(2)
+    spec = fdht_lstm(11, 6, 5, (5, 4), (4, 6), 2)
+    bundle = random_bundle(rng, spec, plan(spec, TARGET))
+    scaling = Scaling(tuple(rng.normal(size=11).tolist()), tuple(rng.uniform(0.01, 0.1, 11).tolist()))
+    bundle = replace(bundle, scaling=scaling, about={"classes": ["up", "down", "left", "right", NAMED]})
+    return with_vectors(bundle, rng.integers(0, 256, (21, 7, 11), dtype=np.uint8), np.arange(21) % 5)
+
+
+def test_what_is_shipped_is_small():
+    (file,) = wasm.SHIPPED.iterdir()
+    assert file.stat().st_size < 1_500_000
+
+
+@pytest.mark.parametrize("which", ["drawn", "valued"])
+def test_the_engine_is_the_machine(module, which, request):
+    """Logits, cycles, and the cycles in which every unit begins and ends each of its instructions."""
+    bundle = request.getfixturevalue(which)
+    image = compile_bundle(bundle, TARGET)
+    engine = WasmEngine(module, image)
+    for clip in range(5):
+        frames = bundle.clip(clip)
+        seen, planned = engine.run(frames, slice=1000 + 7777 * clip), image.machine.schedule(len(frames))
+        assert seen.logits == bundle.logits[clip].tolist()
+        assert seen.cycles == image.cycles(len(frames)) == image.machine.run(frames).cycles
+        for unit in UNITS:
+            assert seen.started[unit] == [start for each, _, _, start, _ in planned if each is unit]
+            assert seen.ended[unit] == [done for each, _, _, _, done in planned if each is unit]
+
+
+def export(fdht, bundle: Bundle, *options: object):
+    """A page of a bundle, in the current folder."""
+    bundle.save("mine.bundle")
+    return fdht("export", "--web", "mine.bundle", "-o", "page", *options)
+
+
+def embedded(page: Path) -> dict:
+    """What a page knows of its model."""
+    found = re.findall(r'<script type="application/json" id="model">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert len(found) == 1
+    return json.loads(found[0])
+
+
+def test_a_page_is_one_file_that_asks_for_nothing(fdht, drawn, tmp_path):
+    figures = export(fdht, drawn, "--json").figures
+    page = tmp_path / "page" / "index.html"
+    assert sorted(path.name for path in page.parent.iterdir()) == sorted(figures["files"])
+    assert figures["page_bytes"] == page.stat().st_size < web_page.MOST_BYTES
+    assert figures["input"] == "drawing" and len(figures["clips"]) == len(drawn.clips) >= 20
+    text = page.read_text()
+    assert not re.findall(r"https?:|(?:src|href)=|/\*[A-Z]+\*/", text)
+    model = embedded(page)
+    assert model["plan"]["cycles"][7] == figures["cycles"] == compile_bundle(drawn, TARGET).cycles(8)
+
+
+def test_names_from_a_file_are_no_markup(fdht, valued, tmp_path):
+    export(fdht, valued)
+    page = tmp_path / "page" / "index.html"
+    assert page.read_text().count("</script>") == 2 and embedded(page)["classes"][-1] == NAMED
+
+
+def test_what_has_no_page_is_refused(fdht, drawn, tmp_path, monkeypatch):
+    """In one sentence, and nothing is written."""
+    spec = fdht_lstm(8, 4, 0, (4, 3), (4, 4), 2)
+    headless = random_bundle(np.random.default_rng(1), spec, plan(spec, TARGET))
+    assert "no head" in export(fdht, with_vectors(headless, headless.clips, headless.labels)).sentence
+    assert "there is no preset 'digit'" in fdht("export", "--web", "digit", "-o", "page").sentence
+    assert "missing.bundle" in fdht("export", "--web", "missing.bundle", "-o", "page").sentence
+    monkeypatch.setattr(web_page, "MOST_BYTES", 1000)
+    assert "take fewer of its clips" in export(fdht, drawn).sentence
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert not (tmp_path / "page").exists()
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "letter.txt").touch()
+    assert "letter.txt" in export(fdht, drawn).sentence
+
+
+def test_who_lacks_the_compiler_is_told(monkeypatch):
+    """Of an engine that does not come with fdht."""
+    monkeypatch.setattr(wasm, "find_spec", lambda name: None if name == "ziglang" else __import__(name).__spec__)
+    with pytest.raises(ToolError, match=r"pip install 'fdht\[web\]'"):
+        BUILD("", TARGET)
+
+
+def test_frames_are_not_shown_unasked(drawn):
+    """Pictures may show people: their clips are in a page only if they are asked for."""
+    pixels = int(np.prod(web_page.FRAMES[0]))
+    spec = fdht_lstm(pixels, 4, 2, (61, 10, 12, 8), (2, 2, 2, 2), 2)
+    frames = random_bundle(np.random.default_rng(1), spec, plan(spec, TARGET), steps=2)
+    assert web_page.kind(frames) == "frames" and web_page._chosen(frames, None) == []
+    assert len(web_page._chosen(frames, 1)) == 1 and len(web_page._chosen(drawn, None)) == web_page.CLIPS
+
+
+@pytest.fixture
+def opened(fdht, tmp_path):
+    """A bundle's page in Chromium."""
+    pages = []
+
+    def show(bundle: Bundle, **options) -> Browser:
+        export(fdht, bundle)
+        pages.append(Browser((tmp_path / "page" / "index.html").as_uri(), **options))
+        return pages[-1]
+
+    yield show
+    for page in pages:
+        page.__exit__()
+
+
+@needs_chromium
+@pytest.mark.parametrize("which", ["drawn", "valued"])
+def test_clips_in_a_browser(which, request, opened):
+    """Twenty and more: class, logits, cycles, begin and end of every instruction; two a second, and no network."""
+    bundle = request.getfixturevalue(which)
+    page, image = opened(bundle), compile_bundle(bundle, TARGET)
+    page.evaluate("runClip(0)")
+    began = time.monotonic()
+    results = [page.evaluate(f"runClip({k})") for k in range(len(bundle.clips))]
+    assert len(results) >= 20 and len(results) / (time.monotonic() - began) >= 2
+    for clip, result in enumerate(results):
+        assert result["logits"] == result["golden"] == [bundle.logits[clip].tolist()]
+        assert result["class"] == bundle.logits[clip].argmax()
+        assert result["cycles"] == result["predicted"] == image.cycles(bundle.clips.shape[1])
+        assert result["planned"]["same"] == result["planned"]["all"] > 0
+    assert page.evaluate("find('verdict').textContent").startswith("Class ")
+    assert page.errors == [] and all(url.startswith(("file:", "blob:")) for url in page.requests)
+
+
+@needs_chromium
+def test_a_digit_drawn_with_the_pointer(drawn, opened):
+    """It is classified when the pen is lifted: what the pad gives fills the grid, and the engine agrees with the golden
+    model about it."""
+    page = opened(drawn)
+    box = page.evaluate("(({x, y, width}) => [x, y, width])(find('pad').getBoundingClientRect())")
+    at = [(box[0] + x * box[2], box[1] + y * box[2]) for x, y in ((0.3, 0.2), (0.7, 0.2), (0.5, 0.5), (0.4, 0.8))]
+    page.mouse("mousePressed", *at[0])
+    for place in at[1:]:
+        page.mouse("mouseMoved", *place)
+    page.mouse("mouseReleased", *at[-1])
+    result = page.evaluate("turn")
+    assert result["logits"] == result["golden"] and result["cycles"] == result["predicted"]
+    words = np.array(page.evaluate("latest.words")).reshape(8, 8)
+    # A seven that is higher than wide: from top to bottom, its bar above, its foot left of the bar's end.
+    assert (words[0] > 0).sum() > 3 and words[-1].any() and np.flatnonzero(words[-1]).max() < np.flatnonzero(words[0]).max()
+    assert words.max() == 255 and page.errors == []
+
+
+@needs_chromium
+def test_the_grid_by_keys(drawn, opened):
+    page = opened(drawn)
+    page.evaluate("find('grid').focus()")
+    for key in ("ArrowDown", "ArrowRight", " ", "ArrowRight", " ", "Enter"):
+        page.key(key)
+    result = page.evaluate("turn")
+    expected = np.zeros((8, 8), dtype=int)
+    expected[1, 1:3] = 255
+    assert page.evaluate("latest.words") == expected.ravel().tolist() and result["logits"] == result["golden"]
+
+
+@needs_chromium
+def test_values_from_a_table(valued, opened):
+    """Real values become the words that Python makes of them; what is none is said, with its line."""
+    page, values = opened(valued), np.random.default_rng(3).normal(0, 2, (4, 11))
+    table = "\n".join(" ; ".join(map(repr, row)) for row in values.tolist())
+    page.evaluate(f"find('table').value = {json.dumps(table)}; find('run').click(); turn")
+    assert valued.scaling is not None
+    assert page.evaluate("latest.words") == valued.scaling.to_words(values).ravel().tolist()
+    page.evaluate("find('table').value = '1, 2'; find('run').click()")
+    assert page.evaluate("find('verdict').textContent").startswith("Line 1 has 2 values")
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_is_wider_than_the_window(drawn, opened, width):
+    page = opened(drawn, width=width)
+    page.evaluate("runClip(0)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@needs_chromium
+def test_the_golden_model_of_the_page(drawn, opened):
+    """On networks of every kind, and with BigInts as with Numbers."""
+    page = opened(drawn)
+    with_head = [bundle for bundle in bundles().values() if bundle.spec.classes]
+    assert len(with_head) > 40
+    for bundle in with_head:
+        model = {
+            "description": web_page.description_of(bundle),
+            "tensors": {name: array.ravel().tolist() for name, array in bundle.numbers.items()},
+        }
+        page.evaluate(f"other = {json.dumps(model)}; void 0")
+        words = bundle.clip(0)
+        run = f"new Golden(other.description, other.tensors).run({words.ravel().tolist()}, {len(words)})"
+        expected = np.atleast_2d(own(bundle, 0, bundle.logits)).tolist()
+        assert page.evaluate(run) == expected
+        assert page.evaluate(f"Golden.narrow = 0; {run}") == expected
+        page.evaluate("Golden.narrow = 51; void 0")
