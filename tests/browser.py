@@ -29,7 +29,7 @@ class Browser:
         options = ["--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--no-first-run", "--mute-audio"]
         self._process = subprocess.Popen(
             # The protocol's pipes are 3 and 4.
-            ["sh", "-c", f'exec "$@" 3<&{to} 4>&{back}', "sh", CHROMIUM, *options, *_SANDBOX]
+            ["sh", "-c", f'exec "$@" 3</dev/fd/{to} 4>/dev/fd/{back}', "sh", CHROMIUM, *options, *_SANDBOX]
             + [f"--user-data-dir={self._profile.name}", "about:blank"],
             pass_fds=(to, back),
             stdout=subprocess.DEVNULL,
@@ -39,6 +39,13 @@ class Browser:
         os.close(back)
         self._number, self._left = 0, b""
         self.errors, self.requests = list[str](), list[str]()
+        try:
+            self._open(url, width, height, dark)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, url: str, width: int, height: int, dark: bool) -> None:
         target = self._send("Target.createTarget", {"url": "about:blank"})["targetId"]
         self._session = self._send("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
@@ -54,6 +61,10 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends it, and leaves nothing."""
         self._process.terminate()
         self._process.wait(20)
         os.close(self._write)

@@ -162,7 +162,7 @@ def opened(fdht, tmp_path):
 
     yield show
     for page in pages:
-        page.__exit__()
+        page.close()
 
 
 @needs_chromium
