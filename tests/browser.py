@@ -27,10 +27,10 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="fdht-chromium-", ignore_cleanup_errors=True)
         (to, self._write), (self._read, back) = os.pipe(), os.pipe()
         options = ["--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--no-first-run", "--mute-audio"]
+        options += [*_SANDBOX, f"--user-data-dir={self._profile.name}"]
         self._process = subprocess.Popen(
             # The protocol's pipes are 3 and 4.
-            ["sh", "-c", f'exec "$@" 3</dev/fd/{to} 4>/dev/fd/{back}', "sh", CHROMIUM, *options, *_SANDBOX]
-            + [f"--user-data-dir={self._profile.name}", "about:blank"],
+            ["sh", "-c", f'exec "$@" 3</dev/fd/{to} 4>/dev/fd/{back}', "sh", CHROMIUM, *options, "about:blank"],
             pass_fds=(to, back),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 model of another size; what is refused."""
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterator
@@ -199,8 +200,66 @@ def test_a_digit_drawn_with_the_pointer(drawn, opened):
     assert result["logits"] == result["golden"] and result["cycles"] == result["predicted"]
     words = np.array(page.evaluate("latest.words")).reshape(8, 8)
     # A seven that is higher than wide: from top to bottom, its bar above, its foot left of the bar's end.
-    assert (words[0] > 0).sum() > 3 and words[-1].any() and np.flatnonzero(words[-1]).max() < np.flatnonzero(words[0]).max()
+    assert (
+        (words[0] > 0).sum() > 3
+        and words[-1].any()
+        and np.flatnonzero(words[-1]).max() < np.flatnonzero(words[0]).max()
+    )
     assert words.max() == 255 and page.errors == []
+
+
+def _arc(x: float, y: float, across: float, down: float, first: int, last: int) -> list[tuple[float, float]]:
+    """Points of a part of an ellipse, angles in degrees."""
+    angles = np.radians(np.linspace(first, last, 25)).tolist()
+    return [(x + across * math.cos(angle), y + down * math.sin(angle)) for angle in angles]
+
+
+DRAWN = {
+    0: [_arc(0.5, 0.5, 0.22, 0.35, -90, 270)],
+    1: [[(0.4, 0.25), (0.52, 0.15), (0.52, 0.85)]],
+    2: [[*_arc(0.5, 0.32, 0.2, 0.17, -170, 40), (0.3, 0.82), (0.72, 0.82)]],
+    3: [[*_arc(0.48, 0.32, 0.2, 0.17, -150, 90), *_arc(0.48, 0.66, 0.22, 0.18, -90, 150)]],
+    4: [[(0.55, 0.15), (0.3, 0.6), (0.75, 0.6)], [(0.6, 0.4), (0.6, 0.88)]],
+    5: [[(0.7, 0.18), (0.38, 0.18), (0.35, 0.48), *_arc(0.5, 0.64, 0.2, 0.2, -120, 140)]],
+    7: [[(0.3, 0.2), (0.72, 0.2), (0.45, 0.85)]],
+    9: [[*_arc(0.5, 0.35, 0.17, 0.18, 0, -360), (0.66, 0.5), (0.6, 0.86)]],
+}
+"""Digits as strokes, in shares of the pad."""
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_from_a_preset_to_ones_own_drawing(fdht, tmp_path):
+    """One command trains and writes the page, which knows digits that nobody of the data set has drawn."""
+    assert fdht("export", "--web", "digits", "-o", "page").code == 0
+    with Browser((tmp_path / "page" / "index.html").as_uri()) as page:
+        left, top, side = page.evaluate("(({x, y, width}) => [x, y, width])(find('pad').getBoundingClientRect())")
+        classes = {}
+        for digit, strokes in DRAWN.items():
+            page.evaluate("find('clear').click()")
+            for stroke in strokes:
+                at = [(left + x * side, top + y * side) for x, y in stroke]
+                page.mouse("mousePressed", *at[0])
+                for place in at[1:]:
+                    page.mouse("mouseMoved", *place)
+                page.mouse("mouseReleased", *at[-1])
+            classes[digit] = page.evaluate("turn")["class"]
+        assert sum(digit == seen for digit, seen in classes.items()) >= len(DRAWN) - 1, classes
+
+
+@pytest.mark.slow
+def test_an_engine_that_does_not_come_with_fdht(tmp_path, monkeypatch):
+    """Built by Yosys and zig, kept, and the machine too: with two lanes of inputs and columns of words."""
+    monkeypatch.setattr(wasm, "CACHE", tmp_path)
+    target = replace(TARGET, name="other", rows=4, columns=2, input_lanes=2, accumulator_width=40, bank_words=1024)
+    spec = fdht_lstm(11, 6, 5, (5, 4), (4, 6), 2)
+    bundle = random_bundle(np.random.default_rng(2), spec, plan(spec, target), clips=2)
+    bundle = with_vectors(bundle, bundle.clips, bundle.labels)
+    image, built = compile_bundle(bundle, target), wasm.webassembly(target)
+    monkeypatch.setattr(wasm, "build", None)
+    assert wasm.webassembly(target) == built
+    seen = WasmEngine(built[0], image).run(bundle.clip(0))
+    assert seen.logits == bundle.logits[0].tolist() and seen.cycles == image.cycles(len(bundle.clip(0)))
 
 
 @needs_chromium
