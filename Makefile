@@ -5,11 +5,12 @@ BIN := .venv/bin
 STAMP := .venv/stamp
 JOBS ?= 2
 
-.PHONY: help setup demo docs test test-slow test-synth lint format lock clean
+.PHONY: help setup demo page docs test test-slow test-synth lint format lock clean
 
 help:
 	@echo "make setup       .venv with the exact versions of requirements.lock; checks what the system must bring"
 	@echo "make demo        the whole chain on real data: train, quantise, compile, simulate, compare"
+	@echo "make page        a page that classifies digits you draw, on the gateware itself: build/page/index.html"
 	@echo "make docs        the site: pages, executed notebooks, reference; build/site/index.html"
 	@echo "make test        the tests, on $(JOBS) processes (JOBS=n)"
 	@echo "make test-slow   those that take minutes each"
@@ -30,6 +31,9 @@ demo: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m docs.website
+
+page: $(STAMP)
+	$(BIN)/fdht export --web digits -o build/page
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal

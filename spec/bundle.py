@@ -77,7 +77,7 @@ class Bundle:
             raise SpecError(f"weights, biases and head {names} are not those that are needed, {list(shapes)}")
         formats = [stage.weight for stage in self.formats.stages] + [self.formats.gate.z] * len(self.layers)
         formats += [] if self.formats.head is None else [self.formats.head.weight, self.formats.head.result]
-        for (name, array), fixed in zip(self._numbers.items(), formats, strict=True):
+        for (name, array), fixed in zip(self.numbers.items(), formats, strict=True):
             if array.shape != shapes[name]:
                 raise SpecError(f"{name} has shape {array.shape}, not {shapes[name]}")
             _check_range(name, array, fixed.min, fixed.max, f"its format {fixed}")
@@ -115,7 +115,7 @@ class Bundle:
         _check_about(self.about, count)
 
     @property
-    def _numbers(self) -> dict[str, np.ndarray]:
+    def numbers(self) -> dict[str, np.ndarray]:
         """Weights, biases and head by the names of their tensors."""
         arrays = {f"weight.{c}.{s}": weight for c, chain in enumerate(self.weights) for s, weight in enumerate(chain)}
         arrays |= {f"bias.{number}": bias for number, bias in enumerate(self.biases)}
@@ -177,7 +177,7 @@ class Bundle:
         )
         vectors = {name: getattr(self, name) for name in ("clips", "labels", "logits", "hidden")}
         vectors |= {} if self.lengths is None else {"lengths": self.lengths}
-        return container.write(path, "bundle", description, self._numbers | vectors)
+        return container.write(path, "bundle", description, self.numbers | vectors)
 
     @staticmethod
     def load(path: Path | str) -> "Bundle":

@@ -29,6 +29,8 @@ DATA = (
     "fdht/model/data/faces_test_clips.json",
     "fdht/boards/baselines/icebreaker/icebreaker.json",
     "fdht/export/driver/fdht.c",
+    "fdht/export/page/page.html",
+    "fdht/sim/webassembly.cc",
 )
 
 

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import DEFAULT_TARGET, Json, TargetName, board_option
+from fdht.commands.options import BUILD, DEFAULT_TARGET, Json, board_option
+
+WEB_TARGET = "icebreaker"
 
 
 @command(
@@ -15,6 +17,7 @@ from fdht.commands.options import DEFAULT_TARGET, Json, TargetName, board_option
     "fdht export --axi -t ulx3s-85f --technology generic -o build/ip --image build/faces.ulx3s-85f.image",
     "fdht export --dense build/faces.checkpoint -o faces.pt",
     "fdht export --c build/digits.bundle --board icebreaker -o build/c",
+    "fdht export --web build/digits.bundle -o build/page",
 )
 def export(
     out: Annotated[
@@ -40,13 +43,35 @@ def export(
             help="Instead: a driver in C99 for a microcontroller beside the board, with this model and an example.",
         ),
     ] = None,
-    target: TargetName = DEFAULT_TARGET,
+    web: Annotated[
+        str | None,
+        typer.Option(
+            "--web",
+            metavar="BUNDLE",
+            help="Instead: a page in which the gateware itself, as WebAssembly, runs this model; of a preset's name, "
+            "that preset, trained if it is not yet.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target",
+            "-t",
+            help="The engine: a name in column target of fdht synth --list, or a file that fdht explore --take wrote "
+            f"[default: {DEFAULT_TARGET}; with --web {WEB_TARGET}, whose WebAssembly comes with fdht].",
+            metavar="NAME",
+        ),
+    ] = None,
     board: Annotated[
-        str | None, board_option("With --c: the board whose engine the driver is for, in place of --target.")
+        str | None, board_option("With --c or --web: the board whose engine is meant, in place of --target.")
     ] = None,
     clips: Annotated[
         int | None,
-        typer.Option(help="With --c: clips of the bundle in its example [default: 3, or what there is].", min=1),
+        typer.Option(
+            help="Clips of the bundle: in the example of --c [default: 3, or what there is], as buttons in the page of "
+            "--web [default: 24, or none where they are pictures].",
+            min=1,
+        ),
     ] = None,
     technology: Annotated[
         str | None,
@@ -78,17 +103,20 @@ def export(
 
     With --c: fdht.h and fdht.c, which load and run models over UART or SPI (docs/microcontroller.md); the model as a
     constant array; an example that holds clips against the golden model.
+
+    With --web: index.html, which opens without a server and draws nothing from the network (docs/web-page.md).
     """
     from fdht.console import Output
 
     output = Output(json)
-    if axi + (dense is not None) + (c is not None) != 1:
+    if axi + sum(each is not None for each in (dense, c, web)) != 1:
         raise typer.BadParameter(
-            "say what to export: one of --axi, --dense CHECKPOINT and --c BUNDLE", param_hint="--axi"
+            "say what to export: one of --axi, --dense CHECKPOINT, --c BUNDLE and --web BUNDLE", param_hint="--axi"
         )
-    if c is None and (board is not None or clips is not None):
+    if c is None and web is None and (board is not None or clips is not None):
         option = "--clips" if board is None else "--board"
-        raise typer.BadParameter("is for --c BUNDLE alone; leave it out", param_hint=option)
+        raise typer.BadParameter("is for --c BUNDLE and --web BUNDLE alone; leave it out", param_hint=option)
+    chosen = target or (WEB_TARGET if web is not None else DEFAULT_TARGET)
     if dense is not None:
         from fdht.export import state_dict
 
@@ -99,12 +127,21 @@ def export(
         from fdht.export import microcontroller
         from fdht.spec.target import find_target
 
-        engine = find_target(target) if board is None else find_board(board).engine
+        engine = find_target(chosen) if board is None else find_board(board).engine
         figures = microcontroller.run(output, c, engine, out, clips)
         microcontroller.report(output, figures)
+    elif web is not None:
+        from fdht.boards.catalogue import find_board
+        from fdht.export import web_page
+        from fdht.spec.target import find_target
+
+        engine = find_target(chosen) if board is None else find_board(board).engine
+        path = web_page.bundle_of(output, web, engine, BUILD / "pages")
+        figures = web_page.run(output, path, engine, out, clips)
+        web_page.report(output, figures)
     else:
         from fdht.export import ip_block
 
-        figures = ip_block.run(output, target, out, technology=technology, name=name, image=image)
+        figures = ip_block.run(output, chosen, out, technology=technology, name=name, image=image)
         ip_block.report(output, figures)
     output.result(figures)

@@ -7,7 +7,7 @@ from pathlib import Path
 from fdht.compiler.planner import plan
 from fdht.console import Output
 from fdht.model.checkpoint import load_checkpoint
-from fdht.model.presets import find_preset
+from fdht.model.presets import Preset, find_preset
 from fdht.model.train import TrainingOptions
 from fdht.sim.build import find_simulator
 from fdht.spec.errors import FileError
@@ -39,7 +39,7 @@ def run(
     started = time.monotonic()
 
     checkpoint = folder / f"{preset}.checkpoint"
-    trained = _train(output, chosen, checkpoint, seed, fresh)
+    trained_now = trained(output, chosen, checkpoint, seed, fresh)
     after_training = time.monotonic()
 
     with output.progress("planning, quantising, compiling"):
@@ -60,7 +60,7 @@ def run(
         "clips_in_bundle": len(compiled.bundle.clips),
         "disagreements": disagreements(compiled.bundle),
         "saturation": compiled.saturation.rates,
-        "trained_now": trained,
+        "trained_now": trained_now,
         "files": {
             "checkpoint": str(checkpoint),
             "bundle": str(compiled.bundle_path),
@@ -89,7 +89,7 @@ def run(
     return figures
 
 
-def _train(output: Output, preset, checkpoint: Path, seed: int, fresh: bool) -> bool:
+def trained(output: Output, preset: Preset, checkpoint: Path, seed: int = 0, fresh: bool = False) -> bool:
     """Trains, goes on with an interrupted training, or finds it done; whether anything was trained."""
     resume = False
     if checkpoint.exists() and not fresh:

@@ -17,6 +17,7 @@ from fdht.boards.tools import ToolError, find_tool, version
 from fdht.console import Output
 from fdht.extras import INSTALL_TRAIN, TRAIN
 from fdht.hw.yosys import LEAST, passed_over
+from fdht.sim.webassembly import INSTALL
 from fdht.spec.cache import cache_bytes, cache_folder
 from fdht.spec.errors import FdhtError
 
@@ -56,6 +57,7 @@ def examine() -> list[Tool]:
     tools.append(Tool("git", _version("git"), "set-up", "apt install git"))
     for name in PACKAGES:
         tools.append(Tool(name, _package(name), _purpose(name), f"make setup, or pip install {name}"))
+    tools.append(Tool("ziglang", _package("ziglang"), "pages with other engines", f"make setup, or {INSTALL}", True))
     for name in TRAIN.values():
         tools.append(Tool(name, _package(name), "training", f"make setup, or {INSTALL_TRAIN}", optional=True))
     for name in (name for name in PACKAGE_OF if name.startswith(("yosys", "nextpnr"))):

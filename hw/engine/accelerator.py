@@ -80,7 +80,7 @@ class Accelerator(Component):
         self._scratchpad = Scratchpad(target)
         self._factors = FactorMemory(target)
         self._results = ResultMemory(target)
-        self._sequencers = {
+        self.sequencers = {
             Segment.ARRAY_PROGRAM: Sequencer(target, array_instruction(target), conditional=True),
             Segment.LOADER_PROGRAM: Sequencer(target, loader_instruction(target)),
             Segment.GATE_PROGRAM: Sequencer(target, gate_instruction(target), conditional=True),
@@ -144,7 +144,7 @@ class Accelerator(Component):
             Segment.SCRATCHPAD: loader.fill,
         }
         units = (contraction, loader, gate)
-        for k, (unit, (segment, sequencer)) in enumerate(zip(units, self._sequencers.items(), strict=True)):
+        for k, (unit, (segment, sequencer)) in enumerate(zip(units, self.sequencers.items(), strict=True)):
             m.submodules[f"{segment.name.lower()}"] = sequencer
             fills[segment] = sequencer.fill
             m.d.comb += [
@@ -282,7 +282,7 @@ class Accelerator(Component):
         """Counts what every stage clips, and steps."""
         m.submodules.tallies = tallies = Tallies(self.target)
         contraction, gate = self._contraction, self._gate
-        leader = self._sequencers[Segment.ARRAY_PROGRAM]
+        leader = self.sequencers[Segment.ARRAY_PROGRAM]
         clipped, instruction = Signal(2), gate.instruction
         m.d.sync += clipped.eq(contraction.saturated.any() + self._results.saturated.any())
         updated = gate.done & (instruction.op == GateOp.STEP) & instruction.top
@@ -307,7 +307,7 @@ class Accelerator(Component):
     def _keep_streams(self, m: Module, begun: Signal) -> None:
         """What is known of the streams, from the loader to the others."""
         m.submodules.streams = streams = StreamFlags(self.target)
-        loader, gate, leader = self._loader, self._gate, self._sequencers[Segment.GATE_PROGRAM]
+        loader, gate, leader = self._loader, self._gate, self.sequencers[Segment.GATE_PROGRAM]
         m.d.comb += [
             streams.clear.eq(begun),
             streams.loaded.eq(loader.instruction.stream),
@@ -329,9 +329,9 @@ class Accelerator(Component):
             ]
         for segment in (Segment.ARRAY_PROGRAM, Segment.GATE_PROGRAM):
             m.d.comb += [
-                self._sequencers[segment].present.eq(streams.present),
-                self._sequencers[segment].stepped.eq(streams.were_stepped),
-                self._sequencers[segment].ended.eq(streams.ended),
+                self.sequencers[segment].present.eq(streams.present),
+                self.sequencers[segment].stepped.eq(streams.were_stepped),
+                self.sequencers[segment].ended.eq(streams.ended),
             ]
 
     @property
