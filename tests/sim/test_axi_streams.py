@@ -117,8 +117,8 @@ def test_states_without_a_head(tmp_path, options):
 
 
 def test_nobody_brings_the_last_groups_answer(tmp_path):
-    """In an image whose streams take turns."""
-    run(tmp_path, "answered_at_once")
+    """In an image whose streams take turns, and answer every frame."""
+    run(tmp_path, "answered_at_once", task=Task.LABEL_STEPS)
 
 
 @pytest.mark.parametrize("test", ["served_on_and_on", "strangers", "stream_resets"])
