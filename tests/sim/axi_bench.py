@@ -763,13 +763,13 @@ async def strangers(dut) -> None:
         await block.write("CONTROL", mask("CONTROL", "AUTO", *_options()))
         strange = False
         for number, (frame, words) in enumerate(arrivals.frames):
+            if frame == NOBODY:
+                await block.send_nobody(draw)
+                continue
             if count <= most and (draw.random() < 0.3 or number == 0):
                 strange = True
                 stranger = replace(frame, stream=draw.randrange(count, most + 1))
                 await block.send_frame(stranger, words, draw.choice((0, -1, 1, 3 * inputs)))
-            if frame == NOBODY:
-                await block.send_nobody(draw)
-                continue
             await block.send_frame(frame, words, cut if number == first else 0)
         for stream, expected in arrivals.sent:
             beats, faulty = await block.packet(stream)

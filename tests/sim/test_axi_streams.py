@@ -11,7 +11,7 @@ from occurrences import SEED
 from test_axi import TARGETS, run_on
 
 from fdht.compiler.image import Image, compile_bundle
-from fdht.compiler.planner import plan, share
+from fdht.compiler.planner import plan
 from fdht.hw.shell.axi import Result
 from fdht.model.golden import GoldenLSTM
 from fdht.spec.bundle import Bundle
@@ -64,18 +64,12 @@ def sent(bundle: Bundle, frames: list[Frame], x: np.ndarray, options: tuple[str,
 
 
 @cache
-def case(classes: int, task: Task, streams: int, groups: int = 0) -> tuple[Bundle, Image]:
-    """A model and its image, by the best way to share the engine, or the best in so many groups."""
+def case(classes: int, task: Task, streams: int) -> tuple[Bundle, Image]:
     rng = np.random.default_rng([SEED, 20, classes])
     layers = (fdht_lstm(46, 5, classes, (5, 3, 4), (4, 5, 1), 3),)
     layers = with_task(rng, layers, task) if classes else layers
-    stage_lists = plan(layers, TARGET)
-    bundle = random_bundle(rng, layers, stage_lists, clips=1, steps=FRAMES)
-    if not groups:
-        return bundle, compile_bundle(bundle, TARGET, streams=streams)
-    found, _ = share(layers, stage_lists, TARGET, streams)
-    way = next(each for each in found if each.step.resolved.sharing.groups == groups)
-    return bundle, compile_bundle(bundle, TARGET, step=way.step)
+    bundle = random_bundle(rng, layers, plan(layers, TARGET), clips=1, steps=FRAMES)
+    return bundle, compile_bundle(bundle, TARGET, streams=streams)
 
 
 def run(
@@ -85,10 +79,9 @@ def run(
     task: Task = Task.CLASSIFY,
     streams: int = 5,
     options: tuple[str, ...] = (),
-    groups: int = 0,
 ) -> dict:
     """Runs a test of axi_bench on frames of several streams."""
-    bundle, image = case(classes, task, streams, groups)
+    bundle, image = case(classes, task, streams)
     frames, x = arrivals(np.random.default_rng([SEED, streams, len(options)]), streams), bundle.clips[0]
     rows = iter(x.tolist())
     packets = sent(bundle, frames, x, options)
@@ -124,7 +117,8 @@ def test_states_without_a_head(tmp_path, options):
 
 
 def test_nobody_brings_the_last_groups_answer(tmp_path):
-    run(tmp_path, "answered_at_once", groups=5)
+    """In an image whose streams take turns, and answer every frame."""
+    run(tmp_path, "answered_at_once", task=Task.LABEL_STEPS)
 
 
 @pytest.mark.parametrize("test", ["served_on_and_on", "strangers", "stream_resets"])

@@ -144,9 +144,10 @@ def test_the_page_shows_these_programs_and_no_others():
 
 
 def test_the_page_reaches_the_block_by_its_own_header(exported):
-    command = ["g++", "-x", "c", "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "driver.c", "tally.c"]
-    done = subprocess.run(command, cwd=exported, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for program in ("driver.c", "tally.c"):
+        command = ["g++", "-x", "c", "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", program]
+        done = subprocess.run(command, cwd=exported, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_bench_finds_the_golden_models_logits(exported, compiled):
