@@ -30,7 +30,8 @@ WITHIN = {
     "studies": {"workflow"},
     "explore": {"workflow"},
     "export": {"workflow"},
-    "commands": {"workflow", "studies", "explore", "export"},
+    "report": {"workflow", "studies"},
+    "commands": {"workflow", "studies", "explore", "export", "report"},
 }
 """The rooms of fdht/ itself, and which of each other they may import. All of them show what they have through console
 and drawing, which import none, as do extras and streams; cli.py imports commands."""

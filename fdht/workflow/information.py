@@ -7,11 +7,13 @@ from pathlib import Path
 
 from fdht.console import Output, percent
 from fdht.spec import container
+from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, chains
 from fdht.spec.network import TensorNetwork
 from fdht.spec.score import Score
 from fdht.spec.task import Task
+from fdht.workflow.explanation import stage_rows, stage_table
 from fdht.workflow.golden_vectors import figure_of, score_facts
 
 Printer = Callable[[Output], None]
@@ -129,10 +131,11 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
 
 
 def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
-    from fdht.spec.bundle import Bundle
-    from fdht.workflow.explanation import stage_rows, stage_table
+    return of_bundle(Bundle.load(path), f"{path}: a bundle")
 
-    bundle = Bundle.load(path)
+
+def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
+    """The figures of a bundle, and what prints them for people."""
     formats = bundle.formats
     named = {
         "input": f"{formats.input.raw} less {formats.input.offset}",
@@ -169,7 +172,7 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
     }
 
     def show(output: Output) -> None:
-        output.facts(f"{path}: a bundle", facts)
+        output.facts(title, facts)
         stage_table(output, bundle)
 
     return figures, show
