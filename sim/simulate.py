@@ -33,6 +33,8 @@ class Simulation:
         step_ends: per clip the cycle of the last h word of every step, of streams whichever has it.
         last_input, last_output: per clip the cycle in which the last beat of inputs was taken, and the last word sent.
         saturations: result words with a clipped lane, per clip.
+        executed: per clip the first and last cycle of every instruction (the pulses that start it and that say it is
+            done), by the name of its unit's program, in the order they were carried out.
         logits: clips × classes, or clips × steps × classes of a task after every step; of streams, as many as were sent
             × classes, in the order of the frames. hidden, cells: h and c after the last step, clips × H.
         classes: index of the largest logit, in the shape of logits without the last dimension; -1 without a head, and
@@ -49,6 +51,7 @@ class Simulation:
     last_input: list[int]
     last_output: list[int]
     saturations: list[int]
+    executed: list[dict[str, list[list[int]]]]
     logits: np.ndarray
     hidden: np.ndarray
     cells: np.ndarray

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import Json, Rate
+from fdht.commands.options import Json, Rate, Trace
 
 
 @command(
@@ -14,6 +14,7 @@ from fdht.commands.options import Json, Rate
     "fdht info build/faces.bundle",
     "fdht info build/faces.ulx3s-85f.image --listing",
     "fdht info build/ucf11.icebreaker.image --rate 30",
+    "fdht info build/ucf11.icebreaker.image --trace build/plan.json",
 )
 def info(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, a bundle or an image.")],
@@ -21,6 +22,7 @@ def info(
         bool, typer.Option("--listing", help="Also show the program of an image, instruction by instruction.")
     ] = False,
     rate: Rate = None,
+    trace: Trace = None,
     json: Json = False,
 ) -> None:
     """What a file is: sizes, modes, number formats, stages, program."""
@@ -28,6 +30,6 @@ def info(
     from fdht.workflow import information
 
     output = Output(json)
-    figures, show = information.describe(file, listing, rate)
+    figures, show = information.describe(file, listing, rate, trace)
     show(output)
     output.result({"file": str(file), **figures})

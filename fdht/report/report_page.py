@@ -2,13 +2,14 @@
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 from fdht.boards import baseline
 from fdht.boards.baseline import BaselineError
@@ -27,16 +28,31 @@ from fdht.spec import cards, container
 from fdht.spec.bundle import Bundle
 from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError, escaped
+from fdht.spec.record import Count, Text, parse
 from fdht.spec.target import Target
 from fdht.spec.version import VERSION
 from fdht.workflow import explanation, information
 from fdht.workflow.timeline import steady_step
 
+
+class Built(TypedDict, total=False):
+    """What the page tells of a build's report."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)  # type: ignore[misc]
+
+    luts: Count
+    ffs: Count
+    multipliers: Count
+    block_rams: Count
+    sprams: Count
+    fmax_mhz_seeds: dict[Text, float | None]
+    timing_source: Text
+    seconds: float
+    tools: dict[Text, Text]
+
+
 BUILD = Path("build")
 """Where a board's own build leaves its report, below the current folder."""
-
-KEPT = ("board", "design", "engine", "cycles_per_step", "target")
-"""Of a recorded build, what the page does not repeat."""
 
 
 def run(output: Output, path: Path, target: Target, boards: Sequence[Board] | None, to: Path) -> dict:
@@ -121,7 +137,7 @@ def page(bundle: Bundle, image: Image, source: str, boards: Sequence[Board] | No
         "plan": _plan(planned.tables),
         "memory": Markup(memory_picture(why.memory, image.target)),
         "fill": Markup(cards.fill_bars(why.fill)),
-        "schedule": view(image, step),
+        "schedule": view(image, step, bundle),
         "pieces": pieces_table(step),
         "builds": builds,
         "cycles": step.cycles,
@@ -168,7 +184,7 @@ def _confusion(counts: list[list[int]], names: Sequence[str]) -> list[dict[str, 
 
 def _build(board: Board, image: Image, cycles: float) -> dict[str, Any]:
     """What a board's build took: the user's own, else the recorded one; and what its clock makes of the model."""
-    built, said = _found(board)
+    built, said = found_build(board)
     tables: list[Table] = []
     named: dict[str, object] = {
         "clock": f"{board.clock_mhz:g} MHz",
@@ -185,7 +201,7 @@ def _build(board: Board, image: Image, cycles: float) -> dict[str, Any]:
                 percent(built[kind] / there[kind]) if there.get(kind) else "",
             )
             for kind in KINDS
-            if kind in built
+            if kind in built and (built[kind] or there.get(kind))
         ]
         tables.append(table("What it takes of the part", ("", "taken", "there", "share"), rows))
         seeds = {
@@ -202,12 +218,12 @@ def _build(board: Board, image: Image, cycles: float) -> dict[str, Any]:
     return {"name": board.name, "said": said, "tables": tables, "plan": plan}
 
 
-def _found(board: Board) -> tuple[dict[str, Any], str]:
+def found_build(board: Board) -> tuple[dict[str, Any], str]:
     """The report of a build, and where it comes from in words."""
     own = BUILD / board.design / f"{board.name}.json"
     if own.is_file():
         try:
-            return json.loads(own.read_text()), f"a build of your own, {own}"
+            return parse(Built, own.read_text()), f"a build of your own, {own}"
         except (OSError, ValueError):
             return {}, f"{own} cannot be read; fdht synth {board.options} makes it anew"
     try:

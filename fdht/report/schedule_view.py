@@ -9,16 +9,18 @@ from fdht.compiler.image import Image
 from fdht.console import shown
 from fdht.drawing import COLOURS, GATES, READ, WRITE, H, X
 from fdht.report.collected import Table, table
+from fdht.spec.bundle import Bundle
 from fdht.spec.instructions import LoaderOp, Segment
 from fdht.workflow.timeline import UNITS, Piece, Step
 
 FINEST = 1 << 14
 """Parts of a step, at most, in which a memory's accesses are told; longer steps have some cycles in each."""
 
-HEAD = "#999999"
+HEAD, LOGITS = "#999999", "logits"
+"""The head's colour, and what its place is called."""
 
 
-def view(image: Image, step: Step) -> dict[str, Any]:
+def view(image: Image, step: Step, bundle: Bundle) -> dict[str, Any]:
     """What is drawn, for JSON; cycles count from the step's first.
 
     Returns:
@@ -26,7 +28,7 @@ def view(image: Image, step: Step) -> dict[str, Any]:
         facts, tokens with the number of the other piece (None outside); memories: name, and per part of `cycles_each`
         cycles the share read and written, as bytes in base64.
     """
-    inside, colours = step.inside, stage_colours(image)
+    inside, colours, weights = step.inside, stage_colours(image), _weights(image, bundle)
     numbers = {whole: k for k, (whole, _) in enumerate(inside)}
     taken_by: dict[tuple[int, int], int] = {}
     for whole, piece in enumerate(step.pieces):
@@ -41,7 +43,10 @@ def view(image: Image, step: Step) -> dict[str, Any]:
             "cycles": piece.busy[1],
             "start": piece.start - step.first,
             "done": piece.done - step.first,
-            "facts": {name: shown(value) for name, value in piece.facts.items()},
+            "facts": {
+                **({"weight": weights[image.places[piece.number]]} if _of_a_stage(piece, image) else {}),
+                **{name: shown(value) for name, value in piece.facts.items()},
+            },
             "takes": [[_name(token), numbers.get(giver)] for token, giver in piece.takes],
             "gives": [[_name(token), cycle - step.first, numbers.get(taken_by.get((whole, token), -1))]
                       for token, cycle in piece.gives],
@@ -86,15 +91,29 @@ def pieces_table(step: Step) -> Table:
     return table("", heads, rows)
 
 
+def _of_a_stage(piece: Piece, image: Image) -> bool:
+    return piece.unit is Segment.ARRAY_PROGRAM and image.places[piece.number] != LOGITS
+
+
+def _weights(image: Image, bundle: Bundle) -> dict[str, str]:
+    """The stage of each place of the array's instructions, and what is merged into its weight."""
+    places = [place for place in dict.fromkeys(image.places) if place != LOGITS]
+    stages = [(number, stage) for chain in bundle.stages for number, stage in enumerate(chain)]
+    return {
+        place: f"{' ∘ '.join(stage.factors)} (stage {number})"
+        for place, (number, stage) in zip(places, stages, strict=True)
+    }
+
+
 def stage_colours(image: Image) -> dict[str, str]:
     """A colour for each stage; the head is grey."""
     places = dict.fromkeys(image.places)
-    return {place: HEAD if place == "logits" else COLOURS[k % len(COLOURS)] for k, place in enumerate(places)}
+    return {place: HEAD if place == LOGITS else COLOURS[k % len(COLOURS)] for k, place in enumerate(places)}
 
 
 def _colour(piece: Piece, image: Image, colours: dict[str, str]) -> str:
     if piece.unit is Segment.ARRAY_PROGRAM:
-        return colours[image.places[piece.number]] if image.places else COLOURS[piece.number % len(COLOURS)]
+        return colours[image.places[piece.number]]
     if piece.unit is Segment.GATE_PROGRAM:
         return GATES
     return H if piece.name == LoaderOp.COPY.name.lower() else X

@@ -19,19 +19,21 @@ from fdht.workflow.golden_vectors import figure_of, score_facts
 Printer = Callable[[Output], None]
 
 
-def describe(path: Path, listing: bool, rate: float | None = None) -> tuple[dict, Printer]:
+def describe(path: Path, listing: bool, rate: float | None = None, trace: Path | None = None) -> tuple[dict, Printer]:
     """The figures of a file, and what prints them for people.
 
     Args:
-        rate: steps per second that an image is to make.
+        rate: steps per second that an image is to make. trace: where to leave the plan of a clip on an image.
 
     Raises:
         FileError: missing, damaged, or none of fdht's.
-        SpecError: a rate of what is no image, or one not above 0.
+        SpecError: a rate or a trace of what is no image, or a rate not above 0.
     """
     kind, writer = container.kind_of(path), container.written_by(path)
     if kind == "image":
-        figures, show = _image(path, listing, rate)
+        figures, show = _image(path, listing, rate, trace)
+    elif trace is not None:
+        raise SpecError(f"{path} is a {kind}; --trace is for an image, which fdht compile writes beside its bundle")
     elif rate is not None:
         raise SpecError(f"{path} is a {kind}; --rate is for an image, which fdht compile writes beside its bundle")
     else:
@@ -178,10 +180,10 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
     return figures, show
 
 
-def _image(path: Path, listing: bool, rate: float | None) -> tuple[dict, Printer]:
+def _image(path: Path, listing: bool, rate: float | None, trace: Path | None) -> tuple[dict, Printer]:
     from fdht.compiler.image import Image
     from fdht.compiler.listing import listing as disassemble
-    from fdht.workflow import rates
+    from fdht.workflow import rates, traces
     from fdht.workflow.explanation import image_figures, report_image
 
     image = Image.load(path)
@@ -204,6 +206,9 @@ def _image(path: Path, listing: bool, rate: float | None) -> tuple[dict, Printer
     } | ({"listing": disassemble(image)} if listing else {})
     if rate is not None:
         figures["effort"] = rates.figures(image, rate)
+    if trace is not None:
+        traces.write(trace, image, [traces.planned(image, image.steps)], f"the plan of {path.name}")
+        figures["trace"] = str(trace)
     facts = {
         "target": f"{image.target.name}, {image.target.rows} × {image.target.columns} multipliers",
         f"inputs, hidden units, {_outputs(image.task)}": f"{image.inputs:,}, {image.hidden:,}, {image.classes:,}",

@@ -1,7 +1,7 @@
 """What every unit and every memory does when: the pieces of work of a run, their tokens, and who reads and writes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,6 +48,16 @@ class Piece:
     takes: tuple[tuple[Token, int], ...]
     gives: tuple[tuple[Token, int], ...]
     skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Accesses of one kind: to the scratchpad or else the result memory, writes or else reads, words and cycles."""
+
+    scratchpad: bool
+    writes: bool
+    addresses: np.ndarray
+    cycles: np.ndarray
 
 
 @dataclass
@@ -118,7 +128,7 @@ def facts_of(unit: Segment, instruction: Fields, target: Target, contraction=Non
             "rows": rows,
             "K": work.depth,
             "words of data": len(work.data_addresses) // -(-rows // target.rows),
-            "reads banks": "h" if instruction["hidden"] else _banks(work.data_addresses, target),
+            "reads banks": _banks(work.data_addresses, target),
             "writes banks": into,
         }
     if unit is Segment.LOADER_PROGRAM:
@@ -146,40 +156,68 @@ def at_work(
     return start + (timing.copy(target) if copy else timing.load(target)), instruction["count"] + 1
 
 
+def visits(executed: Iterable[Executed], target: Target, contraction=None) -> Iterator[Visit]:
+    """Who reads and writes which word of the scratchpad and of the result memory when."""
+    for unit, _, instruction, start, done in executed:
+        if unit is Segment.ARRAY_PROGRAM:
+            work = contraction(instruction) if contraction else Contraction(instruction, target)
+            of_pass = np.arange(len(work.data_addresses))[:, None] * timing.period(target, work.depth)
+            cycles = start + 1 + of_pass + np.arange(work.depth)
+            yield Visit(True, False, work.data_addresses.ravel(), cycles.ravel())
+            if instruction["to_results"]:
+                yield Visit(False, True, work.write_addresses, start + work.offsets + timing.store(target))
+            else:
+                yield Visit(True, True, work.write_addresses, start + work.offsets)
+        elif unit is Segment.LOADER_PROGRAM:
+            if instruction["op"] != LoaderOp.ADMIT:
+                first, count = at_work(unit, instruction, start, done, target)
+                yield Visit(True, True, walk(instruction["nest"], count)["word"], first + np.arange(count))
+        elif instruction["op"] == GateOp.STEP:
+            cycles = np.arange(start, done)
+            yield Visit(False, False, np.zeros_like(cycles), cycles)
+
+
 def accesses(executed: Sequence[Executed], target: Target, first: int, last: int, contraction=None) -> Accesses:
-    """Who reads and writes what from cycle `first` to `last`, as far as units have programs; cycles count from
-    `first`.
-    """
+    """When each memory is read and written from cycle `first` to `last`; cycles count from `first`."""
     names = [f"bank {bank}" for bank in range(target.banks)]
     result = Accesses(
         *({name: np.zeros(last - first, dtype=bool) for name in (*names, RESULTS)} for _ in range(2)),
     )
-
-    def note(where: Mapping[str, np.ndarray], addresses: np.ndarray, cycles: np.ndarray) -> None:
-        inside = (cycles >= first) & (cycles < last)
-        banks = addresses[inside] // target.bank_words
-        for bank in np.unique(banks):
-            where[names[bank]][cycles[inside][banks == bank] - first] = True
-
-    for unit, _, instruction, start, done in executed:
-        if done < first or start >= last:
+    near = [each for each in executed if each[4] >= first and each[3] < last]
+    for visit in visits(near, target, contraction):
+        where = result.writes if visit.writes else result.reads
+        inside = (visit.cycles >= first) & (visit.cycles < last)
+        cycles = visit.cycles[inside] - first
+        if not visit.scratchpad:
+            where[RESULTS][cycles] = True
             continue
-        if unit is Segment.ARRAY_PROGRAM:
-            work = contraction(instruction) if contraction else Contraction(instruction, target)
-            of_pass = np.arange(len(work.data_addresses))[:, None] * timing.period(target, work.depth)
-            note(result.reads, work.data_addresses, start + 1 + of_pass + np.arange(work.depth))
-            if instruction["to_results"]:
-                into = start + work.offsets + timing.store(target)
-                result.writes[RESULTS][into[(into >= first) & (into < last)] - first] = True
-            else:
-                note(result.writes, work.write_addresses, start + work.offsets)
-        elif unit is Segment.LOADER_PROGRAM:
-            if instruction["op"] != LoaderOp.ADMIT:
-                begins, count = at_work(unit, instruction, start, done, target)
-                note(result.writes, walk(instruction["nest"], count)["word"], begins + np.arange(count))
-        elif instruction["op"] == GateOp.STEP:
-            result.reads[RESULTS][max(start, first) - first : max(0, min(done, last) - first)] = True
+        banks = visit.addresses[inside] // target.bank_words
+        for bank in np.unique(banks):
+            where[names[bank]][cycles[banks == bank]] = True
     return result
+
+
+def live_words(executed: Sequence[Executed], target: Target, contraction=None) -> tuple[np.ndarray, np.ndarray]:
+    """How many words of the scratchpad hold something that is still to be read: cycles, and how many from each on.
+
+    A word is in use from the first write after it was last read to the last read before it is written again.
+    """
+    every = [visit for visit in visits(executed, target, contraction) if visit.scratchpad]
+    addresses = np.concatenate([visit.addresses for visit in every])
+    cycles = np.concatenate([visit.cycles for visit in every])
+    writes = np.concatenate([np.full(len(visit.cycles), visit.writes) for visit in every])
+    order = np.lexsort((writes, cycles, addresses))  # what is read and written in one cycle is read first
+    addresses, cycles, writes = addresses[order], cycles[order], writes[order]
+    same = np.r_[False, addresses[1:] == addresses[:-1]]
+    begins = writes & ~(same & np.r_[False, writes[:-1]])
+    ends = ~writes & ~(np.r_[same[1:], False] & np.r_[~writes[1:], False])
+    lives = begins | ~same
+    first = np.where(writes[lives], cycles[lives], 0)  # what is read before it is written came with the image
+    born = first[np.cumsum(lives)[ends] - 1]
+    changes = np.concatenate([born, cycles[ends] + 1])
+    sign = np.repeat([1, -1], len(born))
+    at, which = np.unique(changes, return_inverse=True)
+    return at, np.cumsum(np.bincount(which, sign, len(at)).astype(np.int64))
 
 
 @dataclass(frozen=True)
