@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +218,7 @@ def _build(board: Board, image: Image, cycles: float) -> dict[str, Any]:
     return {"name": board.name, "said": said, "tables": tables, "plan": plan}
 
 
-def found_build(board: Board) -> tuple[dict[str, Any], str]:
+def found_build(board: Board) -> tuple[Mapping[str, Any], str]:
     """The report of a build, and where it comes from in words."""
     own = BUILD / board.design / f"{board.name}.json"
     if own.is_file():
