@@ -22,6 +22,7 @@ from fdht.commands.info import info
 from fdht.commands.new import new
 from fdht.commands.precision import precision
 from fdht.commands.program import program
+from fdht.commands.report import report
 from fdht.commands.run import run
 from fdht.commands.simulate import simulate
 from fdht.commands.synth import synth
@@ -44,6 +45,7 @@ COMMANDS = (
     synth,
     program,
     run,
+    report,
     bench,
     baselines,
     explore,

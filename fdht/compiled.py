@@ -21,6 +21,7 @@ from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
 from fdht.spec.bundle import Bundle
 from fdht.spec.cards import card, fill_bars
 from fdht.spec.clips import classes_of, spread_over
+from fdht.spec.container import write_whole
 from fdht.spec.errors import FdhtError, SpecError
 from fdht.spec.scaling import Scaling
 from fdht.spec.target import Target, find_target
@@ -148,14 +149,15 @@ class Accelerator:
             raise MismatchError(f"{len(differing)} differences between gateware and prediction; first: {differing[0]}")
         return result
 
-    def report(self, rate: float | None = None) -> Report:
+    def report(self, rate: float | None = None, page: Path | str | None = None) -> Report:
         """Sizes, cycles, how full the memories are, and what the integers cost.
 
         Args:
             rate: steps per second that are wanted: what they ask of the clock is then said, too.
+            page: where to leave all that is known as one HTML file, as `fdht report` does.
 
         Raises:
-            SpecError: a rate that is not above 0.
+            SpecError: a rate that is not above 0. FileError: the page cannot be written.
         """
         from fdht.boards.catalogue import boards_with
         from fdht.compiler.effort import effort
@@ -190,6 +192,10 @@ class Accelerator:
             for board in boards_with(self.target):
                 duty = found.duty(rate, board.clock_mhz)
                 figures[f"duty on {board.name} at {board.clock_mhz:g} MHz"] = f"{duty:.1%}"
+        if page is not None:
+            from fdht.report import report_page
+
+            write_whole(page, report_page.page(self.bundle, self.image, self.name)[1].encode())
         return Report(figures, filled)
 
     def save(self, path: Path | str) -> Path:

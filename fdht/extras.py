@@ -11,6 +11,7 @@ TRAIN = {
     "skvideo": "scikit-video",
     "matplotlib": "matplotlib",
     "optuna": "optuna",
+    "jinja2": "jinja2",
 }
 """Import names of what `fdht[train]` brings, and the packages they come with."""
 

@@ -232,7 +232,7 @@ def to_verilog(target: Target) -> str:
     """The engine as one Verilog file with the module `accelerator`."""
     from fdht.hw.engine.accelerator import Accelerator
 
-    return convert(Accelerator(target), TOP)
+    return convert(Accelerator(target, watched=True), TOP)
 
 
 def convert(component: "Component", name: str, *, assertions: bool = True) -> str:

@@ -23,9 +23,10 @@ from fdht.compiler.image import Image
 from fdht.compiler.machine import Events, Run
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.engine.tally import LATENCY
-from fdht.hw.engine.trace import array_event, cell_event, hidden_event, result_event
+from fdht.hw.engine.trace import array_event, cell_event, hidden_event, result_event, unit_event
 from fdht.sim.scoreboard import Scoreboard
 from fdht.spec.clips import in_sending_order
+from fdht.spec.instructions import UNITS
 from fdht.spec.protocol import OutputKind
 from fdht.spec.rounds import Frame, framed, rounds
 from fdht.spec.tallies import tallies
@@ -84,6 +85,8 @@ class Bench:
         self.scoreboard = Scoreboard(check_cycles=pauses is None)
         self.start_time = 0.0
         self.step_ends: list[int] = []
+        self.started: dict[str, list[int]] = {}
+        self.ended: dict[str, list[int]] = {}
         self.running = 0
         self.last_input = self.last_output = 0
         self._monitors = []
@@ -106,6 +109,7 @@ class Bench:
                 self._watch("result_trace", self._result_event),
                 self._watch("hidden_trace", self._hidden_event),
                 self._watch("cell_trace", self._cell_event),
+                self._watch("unit_trace", self._unit_event),
                 self._watch_output(),
                 self._watch_running(),
             )
@@ -140,6 +144,7 @@ class Bench:
         """
         dut, image = self.dut, self.image
         self.step_ends = []
+        self.started, self.ended = ({unit.name: [] for unit in UNITS} for _ in range(2))
         self.scoreboard.expect("array", expected.array)
         self.scoreboard.expect("results", expected.results)
         self.scoreboard.expect("hidden", expected.hidden)
@@ -195,6 +200,7 @@ class Bench:
             "last_input": self.last_input,
             "last_output": self.last_output,
             "saturations": int(dut.saturations.value),
+            "executed": {unit: list(zip(self.started[unit], self.ended[unit], strict=False)) for unit in self.started},
             "hidden": _last(seen, OutputKind.HIDDEN, of_layers),
             "cells": _last(seen, OutputKind.CELL, of_layers),
             "logits": _last(seen, OutputKind.LOGIT, logits),
@@ -247,6 +253,13 @@ class Bench:
 
     def _cell_event(self, cycle: int, bits: int) -> None:
         self._states("cell", cycle, _split(bits, cell_event(self.target)))
+
+    def _unit_event(self, cycle: int, bits: int) -> None:
+        fields = _split(bits, unit_event(self.target))
+        for k, unit in enumerate(UNITS):
+            for name, cycles in (("started", self.started), ("ended", self.ended)):
+                if fields[name] >> k & 1 and unit.name in cycles:  # before the first run nothing is
+                    cycles[unit.name].append(cycle)
 
     def _states(self, channel: str, cycle: int, fields: dict[str, int]) -> list[int]:
         """Takes note of h or c, of each of the gates that are computed side by side; returns the units written."""

@@ -1,7 +1,6 @@
 """Runs an image on the RTL and compares every result it writes with the image's own execution."""
 
 import json
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fdht.compiler.image import Image
+from fdht.sim import waves as waves_of
 from fdht.sim.build import Simulator, ToolError, build, environment, toolchain_environment
 from fdht.spec.container import replacing
 from fdht.spec.errors import FdhtError, FileError, SpecError
@@ -33,6 +33,8 @@ class Simulation:
         step_ends: per clip the cycle of the last h word of every step, of streams whichever has it.
         last_input, last_output: per clip the cycle in which the last beat of inputs was taken, and the last word sent.
         saturations: result words with a clipped lane, per clip.
+        executed: per clip the first and last cycle of every instruction (the pulses that start it and that say it is
+            done), by the name of its unit's program, in the order they were carried out.
         logits: clips × classes, or clips × steps × classes of a task after every step; of streams, as many as were sent
             × classes, in the order of the frames. hidden, cells: h and c after the last step, clips × H.
         classes: index of the largest logit, in the shape of logits without the last dimension; -1 without a head, and
@@ -49,6 +51,7 @@ class Simulation:
     last_input: list[int]
     last_output: list[int]
     saturations: list[int]
+    executed: list[dict[str, list[list[int]]]]
     logits: np.ndarray
     hidden: np.ndarray
     cells: np.ndarray
@@ -153,7 +156,7 @@ def simulate_jobs(
     Args:
         simulator: `verilator` or `icarus`.
         built: a simulator built before, instead of the one for the jobs' target.
-        waves: where to leave a VCD trace.
+        waves: where to leave a VCD trace, with layouts for its viewers beside it.
         progress: called with (clips done, clips) while they run.
 
     Raises:
@@ -177,6 +180,8 @@ def simulate_jobs(
                 seen = done
         if errors:
             raise errors[0]
+        if waves is not None:
+            waves_of.lay_out(waves, built.top)
         return [job.read(work / str(number)) for number, job in enumerate(jobs)]
 
 
@@ -235,6 +240,6 @@ def run_module(built: Simulator, module: str, work: Path, variables: dict[str, s
             raise ToolError(f"{built.name} wrote no trace")
         try:
             with replacing(waves) as file, traces[0].open("rb") as trace:
-                shutil.copyfileobj(trace, file)
+                waves_of.copy(trace, file)
         except OSError as error:
             raise FileError(f"cannot write {waves}: {error.strerror}; choose another place") from None

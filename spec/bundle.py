@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from fdht.spec import container
 from fdht.spec.activation import check_tables
@@ -283,6 +284,8 @@ def _check_about(about: dict, clips: int) -> None:
         raise SpecError(f"about its float_classes: {len(about['float_classes'])} for {clips} clips")
 
 
+Size = Annotated[int, Field(ge=1, le=1 << 20)]
+
 _ABOUT: dict[str, Any] = {
     "preset": Text,
     "data": Text,
@@ -290,6 +293,10 @@ _ABOUT: dict[str, Any] = {
     "epochs": Count,
     "clips": Count,
     "trained_on": Text,
+    "splits": dict[Text, Count],
+    "recipe": dict[Text, Plain],
+    "picture": list[Size],
+    "classes": list[Text],
     "float_classes": list[Count],
     "accuracy": dict[Text, Share],
     "rmse": dict[Text, RMSE],

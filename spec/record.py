@@ -32,7 +32,10 @@ def _shown(text: str) -> str:
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_shown)]
+LONGEST_TEXT = 500
+"""Characters of words for people."""
+
+Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT), AfterValidator(_shown)]
 """Words for people, on one line."""
 
 Hex = Annotated[str, StringConstraints(max_length=64, pattern="^[0-9a-f]*$")]

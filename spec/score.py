@@ -1,6 +1,7 @@
 """How good outputs are, task by task: accuracy, or root mean squared error and r2."""
 
 from dataclasses import dataclass
+from math import sqrt
 from typing import Annotated
 
 import numpy as np
@@ -46,6 +47,14 @@ def score(task: Task, outputs: np.ndarray, truth: Truth, scaling: OutputScaling 
     hits = task.classes_of(outputs) == truth
     known = truth >= 0 if task.every_step else np.ones(truth.shape, dtype=bool)
     return Score(accuracy=float(hits[known].mean()) if known.any() else 0.0)
+
+
+def interval(hits: int, total: int) -> tuple[float, float]:
+    """The 95 % confidence interval of a share, by Wilson's score: between which accuracies so many hits are likely."""
+    share, z = hits / total, 1.959964
+    middle, wide = share + z * z / (2 * total), z * sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
+    whole = 1 + z * z / total
+    return max(0.0, (middle - wide) / whole), min(1.0, (middle + wide) / whole)
 
 
 def errors(values: np.ndarray, truth: Truth) -> Score:

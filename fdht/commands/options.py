@@ -124,6 +124,14 @@ Streams = Annotated[
         show_default=False,
     ),
 ]
+Trace = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="Write what each unit does when as Chrome trace events, JSON that ui.perfetto.dev opens.",
+    ),
+]
 OtherData = Annotated[
     str | None,
     typer.Option("--data", metavar="NAME", help="Other data than the preset's: a name or a file, see fdht data."),

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, Pauses, Streams, TargetName
+from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, Pauses, Streams, TargetName, Trace
 
 
 @command(
@@ -15,6 +15,7 @@ from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, Pauses, Stre
     "fdht simulate build/faces.bundle --clips 2 --pauses",
     "fdht simulate build/digits.bundle --streams 8 --clips 32",
     "fdht simulate build/digits.bundle --waves build/digits.vcd",
+    "fdht simulate build/digits.bundle --trace build/digits.json",
 )
 def simulate(
     bundle: BundlePath,
@@ -28,6 +29,7 @@ def simulate(
     waves: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a VCD trace for GTKWave or Surfer (large and slow).")
     ] = None,
+    trace: Trace = None,
     json: Json = False,
 ) -> None:
     """Run clips through the RTL, cycle by cycle, and compare every word with the prediction.
@@ -49,6 +51,8 @@ def simulate(
         found = serving.simulated_figures(loaded, image, served)
         figures = {"bundle": str(bundle), "simulator": simulator, **found}
         serving.report(output, loaded, figures)
+        if trace is not None:
+            serving.write_trace(trace, image, served)
         output.result(figures)
         comparison.check(figures, cycles=not pauses)
         return
@@ -57,5 +61,7 @@ def simulate(
     )
     figures = {"bundle": str(bundle), "simulator": simulator, **comparison.figures(loaded, image, runs)}
     comparison.report(output, loaded, figures)
+    if trace is not None:
+        comparison.write_trace(trace, loaded, image, runs)
     output.result(figures)
     comparison.check(figures, cycles=not pauses)

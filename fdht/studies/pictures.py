@@ -11,20 +11,18 @@ from matplotlib.patches import Patch, Rectangle
 
 from fdht.boards.lfe5u_85f import SITES, multiplier_site
 from fdht.compiler.assembler import HEAD, contractions
-from fdht.compiler.nest import walk
 from fdht.compiler.pace import STEPS, WARM_UP, step_ends
 from fdht.compiler.planner import Way, candidates
-from fdht.compiler.schedule import Contraction, schedule
+from fdht.compiler.schedule import schedule
 from fdht.console import Output
-from fdht.drawing import COLOURS, plain, write
-from fdht.spec import timing
+from fdht.drawing import COLOURS, GATES, IDLE, READ, WRITE, H, X, plain, write
 from fdht.spec.errors import CapacityError
 from fdht.spec.instructions import GateOp, LoaderOp, Segment
 from fdht.spec.target import Target
 from fdht.studies.contenders import Contender
 from fdht.studies.measurements import load
+from fdht.workflow.timeline import UNITS, accesses, at_work
 
-X, H, GATES, READ, WRITE, IDLE = "#66aa99", "#dd9944", "#5d4a8a", "#444444", "#b5651d", "#eeeeee"
 DRAWN = ("ucf11", "faces-rgb")
 """Presets whose step is drawn: the first there is."""
 
@@ -87,44 +85,23 @@ def activity(contender: Contender, way: Way, first: int, last: int) -> Activity:
     for work, instruction in zip(works, programs[Segment.ARRAY_PROGRAM], strict=True):
         many, number = len(tiles[work.of]) > 1, next(k for k, w in enumerate(tiles[work.of]) if w is work)
         label[id(instruction)] = work.of, f"{work.of[1] + 1}" + (f"·{number + 1}" if many else "")
-    names = [f"bank {bank}" for bank in range(target.banks)]
-    memories = [*names, "results"]
-    result = Activity(
-        {"input": [], "array": [], "gate unit": []},
-        *({name: np.zeros(last - first, dtype=bool) for name in memories} for _ in range(2)),
-    )
-
-    def note(where: dict[str, np.ndarray], addresses: np.ndarray, cycles: np.ndarray) -> None:
-        inside = (cycles >= first) & (cycles < last)
-        banks = addresses[inside] // target.bank_words
-        for bank in np.unique(banks):
-            where[names[bank]][cycles[inside][banks == bank] - first] = True
-
-    for unit, _, instruction, start, done in schedule(programs, target, STEPS):
+    executed = schedule(programs, target, STEPS)
+    seen = accesses(executed, target, first, last)
+    result = Activity({"input": [], "array": [], "gate unit": []}, seen.reads, seen.writes)
+    for unit, _, instruction, start, done in executed:
         if done < first or start >= last:
             continue
+        begins, cycles = at_work(unit, instruction, start, done, target)
         if unit is Segment.ARRAY_PROGRAM:
             of, text = label[id(instruction)]
-            work = Contraction(instruction, target)
-            period = timing.period(target, work.depth)
-            of_pass = np.arange(len(work.data_addresses))[:, None] * period
-            when = start + 1 + of_pass + np.arange(work.depth)
             colour = "#999999" if of == HEAD else COLOURS[of[1] % len(COLOURS)]
-            result.spans["array"].append((start + 1, work.busy, colour, text))
-            note(result.reads, work.data_addresses, when)
-            if instruction["to_results"]:
-                into = start + work.offsets + timing.store(target)
-                result.writes["results"][into[(into >= first) & (into < last)] - first] = True
-            else:
-                note(result.writes, work.write_addresses, start + work.offsets)
         elif unit is Segment.LOADER_PROGRAM:
-            copy = instruction["op"] == LoaderOp.COPY
-            count, latency = instruction["count"] + 1, timing.copy(target) if copy else timing.load(target)
-            result.spans["input"].append((start + latency, count, H if copy else X, "h" if copy else "x"))
-            note(result.writes, walk(instruction["nest"], count)["word"], start + latency + np.arange(count))
+            colour, text = (H, "h") if instruction["op"] == LoaderOp.COPY else (X, "x")
         elif instruction["op"] == GateOp.STEP:
-            result.spans["gate unit"].append((start, done - start, GATES, "cell update"))
-            result.reads["results"][max(start, first) - first : max(0, min(done, last) - first)] = True
+            colour, text = GATES, "cell update"
+        else:
+            continue
+        result.spans[UNITS[unit]].append((begins, cycles, colour, text))
     return result
 
 

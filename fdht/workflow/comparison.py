@@ -13,6 +13,7 @@ from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.target import find_target
 from fdht.spec.task import Task
+from fdht.workflow import traces
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
     Disagreement,
@@ -101,6 +102,18 @@ def run_clips(
         )
         for clip, result in zip(clips, results, strict=True)
     ]
+
+
+def write_trace(path: Path, bundle: Bundle, image: Image, runs: list[ClipRun]) -> None:
+    """Leaves what every unit of the RTL did in each clip as trace events.
+
+    Raises:
+        Disagreement: an instruction is missing, or one too many. FileError: the file cannot be written.
+    """
+    traced = [
+        traces.simulated(image, f"clip {run.clip}", run.result.executed[0], len(bundle.clip(run.clip))) for run in runs
+    ]
+    traces.write(path, image, traced, "RTL, simulated")
 
 
 def figures(bundle: Bundle, image: Image, runs: list[ClipRun]) -> dict:

@@ -17,13 +17,15 @@ from fdht.model.qat import Arithmetic, Quantisation
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
 from fdht.model.train import outputs_of
 from fdht.spec.bundle import Bundle
-from fdht.spec.errors import FileError, SpecError
+from fdht.spec.errors import FileError, SpecError, escaped
 from fdht.spec.formats import Formats, GateFormats
 from fdht.spec.lstm import LSTMSpec
+from fdht.spec.record import LONGEST_TEXT
 from fdht.spec.score import score
 from fdht.spec.stages import StageLists
 from fdht.spec.target import Target
 from fdht.spec.task import Task
+from fdht.workflow import datasets
 from fdht.workflow.explanation import stage_rows, stage_table
 from fdht.workflow.golden_vectors import golden_score, score_facts
 
@@ -118,6 +120,12 @@ def compile_checkpoint(
     )
     about = {"preset": trained.preset, "data": trained.data.name, "seed": trained.seed, "epochs": trained.epoch}
     about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(source.final))
+    about |= {
+        "splits": {name: len(getattr(source, name)) for name in datasets.PARTS},
+        "recipe": trained.recipe,
+        "picture": list(source.image_shape),
+        "classes": [escaped(name)[:LONGEST_TEXT] for name in source.class_names],
+    }
     if source.saturated is not None:
         about["saturated"] = source.saturated
     if trained.quantisation is not None:

@@ -17,17 +17,15 @@ from fdht.spec.container import write_whole
 from fdht.spec.errors import SpecError
 from fdht.spec.scaling import BITS
 from fdht.spec.task import Task
+from fdht.workflow.frames import pictures_of
 
 PARTS = ("train", "validation", "final", "test")
 
 SHOWN_CLASSES, SHOWN_CLIPS = 8, 8
 """On a contact sheet: classes, and clips of a class if a clip is one picture."""
 
-LINES, MARGIN, GAP = 72, 130, 4
-"""Pixels of a contact sheet: height of a picture, width of the names, space between."""
-
-WIDEST = 288
-"""Pixels of a contact sheet that the steps of a sequence of values may take."""
+MARGIN, GAP = 130, 4
+"""Pixels of a contact sheet: width of the names, space between."""
 
 
 def source(
@@ -201,22 +199,8 @@ def _row(data: DataSet, split: Split, label: int | None) -> list[Image.Image]:
     a_clip_is_a_picture = prod(data.image_shape) != data.inputs
     of_class = np.arange(len(split)) if label is None else np.flatnonzero(split.labels == label)
     clips = of_class[: SHOWN_CLIPS if a_clip_is_a_picture else 1]
-    raw = data.input_format.raw
-    grey = (split.frames[split.order[clips]].astype(np.int64) - raw.min) >> max(0, raw.width - 8)
-    pictures = grey.astype(np.uint8).reshape(-1, *data.image_shape)
-    if a_clip_is_a_picture and data.scaling is not None:  # steps run to the right, whatever the sizes
-        size = min(WIDEST, max(LINES, data.steps)), LINES
-        turned = (Image.fromarray(np.ascontiguousarray(picture.T)) for picture in pictures)
-        return [picture.resize(size, Image.Resampling.NEAREST).convert("RGB") for picture in turned]
-    if pictures.ndim == 4 and pictures.shape[3] != len("RGB"):
-        pictures = pictures[..., 0]
-    height, width = data.image_shape[:2]
-    enlarged = LINES // height
-    if enlarged:
-        size, way = (width * enlarged, height * enlarged), Image.Resampling.NEAREST
-    else:
-        size, way = (max(1, width * LINES // height), LINES), Image.Resampling.BILINEAR
-    return [Image.fromarray(picture).resize(size, way).convert("RGB") for picture in pictures]
+    words = split.frames[split.order[clips]]
+    return pictures_of(words, data.image_shape, data.input_format.raw, data.scaling is not None)
 
 
 def write(picture: Image.Image, path: Path) -> None:

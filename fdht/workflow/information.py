@@ -7,11 +7,13 @@ from pathlib import Path
 
 from fdht.console import Output, percent
 from fdht.spec import container
+from fdht.spec.bundle import Bundle
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.lstm import LSTMSpec, chains
 from fdht.spec.network import TensorNetwork
 from fdht.spec.score import Score
 from fdht.spec.task import Task
+from fdht.workflow.explanation import stage_rows, stage_table
 from fdht.workflow.golden_vectors import figure_of, score_facts
 
 Printer = Callable[[Output], None]
@@ -20,20 +22,22 @@ SHOWN = 8
 """Files of a folder that are named."""
 
 
-def describe(path: Path, listing: bool, rate: float | None = None) -> tuple[dict, Printer]:
+def describe(path: Path, listing: bool, rate: float | None = None, trace: Path | None = None) -> tuple[dict, Printer]:
     """The figures of a file, and what prints them for people.
 
     Args:
-        rate: steps per second that an image is to make.
+        rate: steps per second that an image is to make. trace: where to leave the plan of a clip on an image.
 
     Raises:
         FileError: missing, damaged, or none of fdht's; of folders and data, what takes them.
-        SpecError: a rate of what is no image, or one not above 0.
+        SpecError: a rate or a trace of what is no image, or a rate not above 0.
     """
     _check_ours(path)
     kind, writer = container.kind_of(path), container.written_by(path)
     if kind == "image":
-        figures, show = _image(path, listing, rate)
+        figures, show = _image(path, listing, rate, trace)
+    elif trace is not None:
+        raise SpecError(f"{path} is a {kind}; --trace is for an image, which fdht compile writes beside its bundle")
     elif rate is not None:
         raise SpecError(f"{path} is a {kind}; --rate is for an image, which fdht compile writes beside its bundle")
     else:
@@ -170,10 +174,11 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
 
 
 def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
-    from fdht.spec.bundle import Bundle
-    from fdht.workflow.explanation import stage_rows, stage_table
+    return of_bundle(Bundle.load(path), f"{path}: a bundle")
 
-    bundle = Bundle.load(path)
+
+def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
+    """The figures of a bundle, and what prints them for people."""
     formats = bundle.formats
     named = {
         "input": f"{formats.input.raw} less {formats.input.offset}",
@@ -210,16 +215,16 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
     }
 
     def show(output: Output) -> None:
-        output.facts(f"{path}: a bundle", facts)
+        output.facts(title, facts)
         stage_table(output, bundle)
 
     return figures, show
 
 
-def _image(path: Path, listing: bool, rate: float | None) -> tuple[dict, Printer]:
+def _image(path: Path, listing: bool, rate: float | None, trace: Path | None) -> tuple[dict, Printer]:
     from fdht.compiler.image import Image
     from fdht.compiler.listing import listing as disassemble
-    from fdht.workflow import rates
+    from fdht.workflow import rates, traces
     from fdht.workflow.explanation import image_figures, report_image
 
     image = Image.load(path)
@@ -242,6 +247,9 @@ def _image(path: Path, listing: bool, rate: float | None) -> tuple[dict, Printer
     } | ({"listing": disassemble(image)} if listing else {})
     if rate is not None:
         figures["effort"] = rates.figures(image, rate)
+    if trace is not None:
+        traces.write(trace, image, [traces.planned(image, image.steps)], f"the plan of {path.name}")
+        figures["trace"] = str(trace)
     facts = {
         "target": f"{image.target.name}, {image.target.rows} × {image.target.columns} multipliers",
         f"inputs, hidden units, {_outputs(image.task)}": f"{image.inputs:,}, {image.hidden:,}, {image.classes:,}",

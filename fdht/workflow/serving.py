@@ -17,7 +17,9 @@ from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import Status
+from fdht.spec.rounds import Frame, rounds
 from fdht.spec.task import Task
+from fdht.workflow import traces
 from fdht.workflow.comparison import PAUSES_SEED
 from fdht.workflow.golden_vectors import SHOWN_MISMATCHES, logits_against_vectors, own, said, shown, spread, truth, what
 from fdht.workflow.running import Place, opened, target_of
@@ -54,9 +56,12 @@ class ServedByDevice(Served):
 
 @dataclass(frozen=True, eq=False)
 class ServedByRTL(Served):
-    """What the RTL made of clips, and how it compares with the execution of the program."""
+    """What the RTL made of clips, and how it compares with the execution of the program; `frames` are whose steps came
+    in which order.
+    """
 
     simulation: Simulation
+    frames: list[Frame]
 
 
 def check_clips(bundle: Bundle) -> None:
@@ -96,7 +101,20 @@ def simulate(
     logits: list[list[np.ndarray]] = [[] for _ in clips]
     for number, row in zip(answered, result.logits, strict=True):
         logits[number].append(row)
-    return ServedByRTL(list(clips), [np.array(rows) if each else rows[0] for rows in logits], len(arrivals), result)
+    found = [np.array(rows) if each else rows[0] for rows in logits]
+    return ServedByRTL(list(clips), found, len(arrivals), result, frames[0])
+
+
+def write_trace(path: Path, image: Image, served: ServedByRTL) -> None:
+    """Leaves what every unit of the RTL did as trace events.
+
+    Raises:
+        Disagreement: an instruction is missing, or one too many. FileError: the file cannot be written.
+    """
+    taken = rounds(image.known(served.frames), image.target.streams)
+    name = f"{len(served.clips)} clips on {image.streams} streams"
+    run = traces.simulated(image, name, served.simulation.executed[0], len(taken), taken)
+    traces.write(path, image, [run], "RTL, simulated")
 
 
 def run(output: Output, path: Path, place: Place, count: int | None, streams: int) -> tuple[Bundle, ServedByDevice]:

@@ -1,6 +1,6 @@
 """The engine: contraction unit, gate unit and loader around their memories, each led by its own program."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ from fdht.hw.engine.sequencer import Sequencer, TokenCounters
 from fdht.hw.engine.signatures import output_word
 from fdht.hw.engine.stream_flags import StreamFlags
 from fdht.hw.engine.tally import Tallies
-from fdht.hw.engine.trace import EventPort, array_event, cell_event, hidden_event, result_event
+from fdht.hw.engine.trace import EventPort, array_event, cell_event, hidden_event, result_event, unit_event
 from fdht.spec import costs, timing
 from fdht.spec.activation import table_width
 from fdht.spec.instructions import (
@@ -41,6 +41,7 @@ class Accelerator(Component):
 
     Args:
         target: what is built.
+        watched: with `unit_trace`, for simulation. What is built for a part is without.
 
     Members:
         image (In): image words (see fdht.hw.engine.loader.ImageLoader).
@@ -65,14 +66,14 @@ class Accelerator(Component):
         tally_index (In), tally (Out): with `tallies`: the number of a count, and the count (see
             fdht.hw.engine.tally).
         array_trace, result_trace, hidden_trace, cell_trace: every result written, for simulation (see
-        fdht.hw.engine.trace).
+        fdht.hw.engine.trace). unit_trace: with `watched`, when instructions begin and end.
 
     Costs: cycles as fdht.compiler.schedule predicts, if x, state and out are always ready; blocks as
     fdht.spec.costs.engine.
     """
 
-    def __init__(self, target: Target):
-        self.target = target
+    def __init__(self, target: Target, *, watched: bool = False):
+        self.target, self._watched = target, watched
         word = data.ArrayLayout(signed(target.data_width), target.columns)
         self._contraction = ContractionUnit(target)
         self._gate = GateUnit(target)
@@ -105,20 +106,21 @@ class Accelerator(Component):
                 "collision": Out(1),
                 **{
                     f"{name}_{member}": Out(shape)
-                    for name, event in self._events(target).items()
+                    for name, event in self._events().items()
                     for member, shape in (("count", 16), ("event", event))
                 },
             }
             | ({"tally_index": In(INDEX_BITS), "tally": Out(TALLY_BITS)} if target.build.features.tallies else {})
         )
 
-    @staticmethod
-    def _events(target: Target) -> dict[str, data.StructLayout]:
+    def _events(self) -> dict[str, data.StructLayout]:
+        target = self.target
         return {
             "array_trace": array_event(target),
             "result_trace": result_event(target),
             "hidden_trace": hidden_event(target),
             "cell_trace": cell_event(target),
+            **({"unit_trace": unit_event(target)} if self._watched else {}),
         }
 
     def elaborate(self, platform):
@@ -264,8 +266,9 @@ class Accelerator(Component):
                 {"address": gate.cell_address, "data": gate.cell_data}
                 | ({"mask": gate.cell_mask} if target.gates > 1 else {}),
             ),
+            *self._unit_events(m),
         ):
-            m.submodules[name] = port = EventPort(self._events(target)[name])
+            m.submodules[name] = port = EventPort(self._events()[name])
             m.d.comb += port.valid.eq(valid)
             m.d.comb += [port.i[field].eq(value) for field, value in fields.items()]
             m.d.comb += [
@@ -273,6 +276,21 @@ class Accelerator(Component):
                 getattr(self, f"{name}_event").eq(port.event),
             ]
         return m
+
+    def _unit_events(self, m: Module) -> list[tuple[str, Value, dict[str, Value]]]:
+        """When each unit begins and ends an instruction, if anybody watches."""
+        if not self._watched:
+            return []
+        units = (self._contraction, self._loader, self._gate)
+        started, ended = list[Value](), list[Value]()
+        for unit, (segment, sequencer) in zip(units, self._sequencers.items(), strict=True):
+            done = unit.done
+            if self._skips(unit):
+                name = f"{segment.name.lower()}_skipped"
+                done = done | delay(m, sequencer.start & sequencer.skip, timing.KEPT, name, reset_less=False)
+            started.append(sequencer.start)
+            ended.append(done & sequencer.busy)
+        return [("unit_trace", Cat(started, ended).any(), {"started": Cat(started), "ended": Cat(ended)})]
 
     def _skips(self, unit) -> bool:
         """Whether a unit's instructions may have conditions that are not met."""

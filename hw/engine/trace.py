@@ -5,7 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component
-from fdht.spec.instructions import Widths
+from fdht.spec.instructions import UNITS, Widths
 from fdht.spec.target import Target
 
 
@@ -29,6 +29,13 @@ def hidden_event(target: Target) -> data.StructLayout:
 def cell_event(target: Target) -> data.StructLayout:
     """A cell state written by the gate unit: c."""
     return _state_event(target)
+
+
+def unit_event(target: Target) -> data.StructLayout:
+    """Instructions that begin and end in one cycle: a bit for each unit, in the order of fdht.spec.instructions.UNITS.
+    Those of a unit end in the order in which they began.
+    """
+    return data.StructLayout({"started": len(UNITS), "ended": len(UNITS)})
 
 
 def _state_event(target: Target) -> data.StructLayout:

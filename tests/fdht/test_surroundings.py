@@ -31,7 +31,14 @@ def test_a_folder_of_any_name(fdht, odd_folder, digits):
     assert fdht("compare", "digits.bundle", "-t", TARGET, "--clips", 1).code == 0
     assert fdht("run", "digits.bundle", "--simulate", "-b", TARGET, "--clips", 1, "--compare").code == 0
     assert fdht("export", "--axi", "-t", TARGET, "-o", "ip").code == 0
-    assert {path.name for path in odd_folder.iterdir()} == {"digits.bundle", "waves.vcd", "ip"}
+    assert {path.name for path in odd_folder.iterdir()} == {
+        "digits.bundle",
+        "waves.vcd",
+        "waves.gtkw",
+        "waves.sucl",
+        ".surfer",
+        "ip",
+    }
 
 
 def test_a_trace_that_cannot_be_written_leaves_nothing(fdht, tmp_path, digits):

@@ -1,0 +1,1 @@
+"""A model on an engine as one page of HTML."""

@@ -1,0 +1,145 @@
+"""What a bundle says of its model: data, recipe, how good it is, and the clips on which it errs."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from fdht.console import percent
+from fdht.report.collected import Table, facts, table
+from fdht.spec.bundle import Bundle
+from fdht.spec.score import interval
+from fdht.spec.task import Task
+from fdht.workflow.comparison import MODELS
+from fdht.workflow.frames import LINES, pictures_of
+from fdht.workflow.golden_vectors import disagreements, golden_classes, score_facts
+
+SHOWN = 12
+"""Clips of a kind that are shown as pictures."""
+
+WIDE = 1024
+"""Most values of a step that are drawn as shades of grey, where nobody says that they are a picture."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A clip as pictures: its number, what is said of it, and PNGs or JPEGs as data URLs."""
+
+    clip: int
+    caption: str
+    pictures: list[str]
+
+
+def training(bundle: Bundle) -> list[Table]:
+    """Splits and recipe, as far as the bundle says them."""
+    result = []
+    if splits := bundle.about.get("splits"):
+        result.append(table("Splits", ("part", "clips"), list(splits.items())))
+    if recipe := bundle.about.get("recipe"):
+        named = {name.replace("_", " "): value for name, value in recipe.items() if value is not None}
+        result.append(facts("Recipe", {name: _flat(value) for name, value in named.items()}))
+    return result
+
+
+def _flat(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in value.items())
+    return value
+
+
+def names_of(bundle: Bundle) -> list[str]:
+    """What classes are called; their numbers where the bundle does not say."""
+    named = bundle.about.get("classes", [])
+    return list(named) if len(named) == bundle.spec.classes else [str(k) for k in range(bundle.spec.classes)]
+
+
+def accuracy(bundle: Bundle) -> Table | None:
+    """Accuracies with their intervals, or errors of a regression; None where the bundle says none."""
+    about = bundle.about
+    if bundle.spec.task.real:
+        found = score_facts(about, MODELS)
+        return facts("Errors", {**found}) if found else None
+    known = int(_known(bundle).sum())
+    if not known or "accuracy" not in about:
+        return None
+    what = "steps" if bundle.spec.task.every_step else "clips"
+    rows = []
+    for model, name in MODELS.items():
+        share = about["accuracy"].get(model)
+        if share is not None:
+            hits = round(share * known)
+            rows.append((name, percent(share), " to ".join(map(percent, interval(hits, known))), hits, known))
+    return table("Accuracy", ("model", "accuracy", "95 % interval (Wilson)", f"{what} right", f"of {what}"), rows)
+
+
+def _known(bundle: Bundle) -> np.ndarray:
+    """Which labels count: of tasks after every step those that are known, else all."""
+    return bundle.labels >= 0 if bundle.spec.task.every_step else np.ones(bundle.labels.shape, dtype=bool)
+
+
+def confusion(bundle: Bundle) -> np.ndarray | None:
+    """How often clips (or steps) of each class were given each class by the integers, true × said; None where the
+    model does not classify, or nothing is known of its clips.
+    """
+    if bundle.spec.task.real or not bundle.spec.classes:
+        return None
+    known = bundle.labels >= 0
+    if not known.any():
+        return None
+    counts = np.zeros((bundle.spec.classes, bundle.spec.classes), dtype=np.int64)
+    np.add.at(counts, (bundle.labels[known], golden_classes(bundle)[known]), 1)
+    return counts
+
+
+def differing(bundle: Bundle) -> tuple[int, list[Shown]]:
+    """How many clips float and integers see differently, and some of them."""
+    found, names = disagreements(bundle), names_of(bundle)
+    captions = {
+        each["clip"]: f"{_true(names, each['label'])}; float: {names[each['float']]}, integers: {names[each['golden']]}"
+        for each in found
+    }
+    return len(found), _shown(bundle, captions)
+
+
+def wrong(bundle: Bundle) -> tuple[int, list[Shown]]:
+    """How many clips the integers get wrong, and some of them."""
+    if bundle.spec.task is not Task.CLASSIFY or not bundle.spec.classes:
+        return 0, []
+    names, said = names_of(bundle), golden_classes(bundle)
+    clips = np.flatnonzero((said != bundle.labels) & (bundle.labels >= 0))
+    return len(clips), _shown(
+        bundle,
+        {int(clip): f"{_true(names, int(bundle.labels[clip]))}; integers: {names[said[clip]]}" for clip in clips},
+    )
+
+
+def _true(names: Sequence[str], label: int) -> str:
+    return f"true: {names[label]}" if label >= 0 else "true class unknown"
+
+
+def _shown(bundle: Bundle, captions: dict[int, str]) -> list[Shown]:
+    some = list(captions)[:SHOWN]
+    return [Shown(clip, captions[clip], _pictures(bundle, clip)) for clip in some]
+
+
+def _pictures(bundle: Bundle, clip: int) -> list[str]:
+    """A clip as data URLs; none where its frames are no pictures and too wide to be drawn."""
+    words = bundle.clip(clip)
+    steps, inputs = words.shape
+    shape, scaled = bundle.about.get("picture", []), bundle.scaling is not None
+    if len(shape) not in (2, 3) or prod(shape) not in (inputs, steps * inputs):
+        if inputs > WIDE:
+            return []
+        shape, scaled = (steps, inputs), True
+    pictures = pictures_of(words[None], shape, bundle.formats.input.raw, scaled)
+    form = "PNG" if shape[0] <= LINES // 2 else "JPEG"  # few large pixels, or a photograph
+    return [_data_url(picture, form) for picture in pictures]
+
+
+def _data_url(picture, form: str) -> str:
+    content = io.BytesIO()
+    picture.save(content, form, **({"quality": 80} if form == "JPEG" else {"optimize": True}))
+    return f"data:image/{form.lower()};base64,{base64.b64encode(content.getvalue()).decode()}"
