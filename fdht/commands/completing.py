@@ -172,6 +172,8 @@ BY_PARAMETER: dict[str, Completer] = {
     "image": completer(endings=(".image",)),
     "dense": completer(endings=(".checkpoint",)),
     "c": completer(endings=(".bundle",)),
+    "web": completer(presets, (".bundle",)),
+    "trace": completer(endings=(".json",)),
     "bitstream": ANY_FILE,
     "take": completer(endings=PROJECTS),
 }
