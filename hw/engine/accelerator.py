@@ -283,7 +283,7 @@ class Accelerator(Component):
             return []
         units = (self._contraction, self._loader, self._gate)
         started, ended = list[Value](), list[Value]()
-        for unit, (segment, sequencer) in zip(units, self._sequencers.items(), strict=True):
+        for unit, (segment, sequencer) in zip(units, self.sequencers.items(), strict=True):
             done = unit.done
             if self._skips(unit):
                 name = f"{segment.name.lower()}_skipped"
