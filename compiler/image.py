@@ -105,6 +105,14 @@ class Image:
         """The 16-bit words that load the image into the engine."""
         return stream_words(self.segments, self.target, table_width(self.target.data_width))
 
+    @property
+    def sent_words(self) -> int:
+        """Raw words in which a frame passes the input port: whole beats, and with several streams the one before it
+        that says whose it is.
+        """
+        lanes = self.target.input_lanes
+        return (-(-self.inputs // lanes) + (self.streams > 0)) * lanes
+
     def cycles(self, steps: int) -> int:
         """Predicted cycles of a run with inputs and outputs always ready; of several streams, of one in which each has
         a sequence of so many steps.

@@ -350,7 +350,7 @@ class Device:
         Raises:
             SpecError, DeviceError: see `run` and `serve`.
         """
-        image = self._loaded()
+        image = self._of_streams("run")
         at_once = image.streams if streams is None else streams
         if not 1 <= at_once <= image.streams:
             raise SpecError(
@@ -393,9 +393,7 @@ class Device:
             SpecError: no image of several streams is loaded, or a frame does not fit it.
             DeviceError: see `run`.
         """
-        image = self._loaded()
-        if not image.streams:
-            raise SpecError("the image serves one sequence; compile it with --streams, or call run or stream")
+        image = self._of_streams("run or stream")
         self._make_ready(None)
         began, kept = 0, False  # rounds of the run under way; it goes on with the states of another
         owed = deque[Arrival]()
@@ -455,6 +453,12 @@ class Device:
                 f"the image serves {image.streams} streams, whose frames say whose they are; call run_streams or "
                 "serve, or compile it without streams"
             )
+        return image
+
+    def _of_streams(self, instead: str) -> Image:
+        image = self._loaded()
+        if not image.streams:
+            raise SpecError(f"the image serves one sequence; compile it with --streams, or call {instead}")
         return image
 
     def _make_ready(self, initial: np.ndarray | None) -> None:

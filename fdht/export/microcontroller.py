@@ -168,7 +168,7 @@ def image_header(image: Image) -> str:
 def image_source(image: Image) -> str:
     """The model as arrays that a linker puts into read-only memory."""
     words = image.stream().astype(np.uint16)
-    raw, lanes = image.input.raw, image.target.input_lanes
+    raw = image.input.raw
     nest = _nest(image)
     parts = [
         "/* The model. Generated: do not edit. */",
@@ -199,7 +199,7 @@ def image_source(image: Image) -> str:
         "check": f"{image_check(words.astype('<u2').tobytes()):#010x}u",
         "target": f"{target_id(image.target):#010x}u",
         "inputs": image.inputs,
-        "sent": image.inputs + -image.inputs % lanes,
+        "sent": image.sent_words,
         "states": 2 * image.hidden * image.layers,
         "classes": image.classes,
         "x_bytes": word_bytes(image.target.input_width),

@@ -33,7 +33,7 @@ def figures(image: Image, rate: float) -> dict:
         "clock_mhz": clock,
         "latency_cycles": found.latency,
         "latency_s": found.latency / (1e6 * clock),
-        "input_bytes_per_s": rate * image.inputs * word_bytes(image.target.input_width),
+        "input_bytes_per_s": rate * image.sent_words * word_bytes(image.target.input_width),
         "boards": [_on(board, image, found, rate) for board in boards_with(image.target)],
     }
 

@@ -1,6 +1,6 @@
 """The driver on an engine of several lanes behind its link, where streams wait in registers and words become beats."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,15 +12,17 @@ from fdht import Device
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.host.arrivals import Arrival
+from fdht.host.connection import Connection
 from fdht.model.golden import GoldenLSTM
 from fdht.sim.simulate import simulate
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import fdht_lstm
-from fdht.spec.protocol import target_id
+from fdht.spec.protocol import Request, target_id
 from fdht.spec.target import Build, Features, Levels, Target
 from fdht.spec.task import OutputScaling, Task
+from fdht.workflow import rates
 
 TARGET = Target(
     "linked-2x2",
@@ -182,10 +184,29 @@ def test_clips_side_by_side_are_as_one_after_the_other(bundle, image, stepwise, 
         with pytest.raises(SpecError, match="the image serves 4 streams, whose frames say whose they are; call run_st"):
             next(run)
     device.load(image)
-    with pytest.raises(SpecError, match="4 streams, where the image serves 1 to 0; see fdht compile --streams"):
-        next(device.run_streams(bundle.clips, streams=4))
+    for streams in (None, 4):
+        with pytest.raises(SpecError, match=r"the image serves one sequence; compile it with --streams, or call run$"):
+            next(device.run_streams(bundle.clips, streams=streams))
     with pytest.raises(SpecError, match="the image serves one sequence; compile it with --streams"):
         next(device.serve([]))
+
+
+@pytest.mark.parametrize("streams", [0, 3])
+def test_a_rate_counts_the_words_that_are_sent(bundle, device, monkeypatch, streams):
+    """Whole beats of every frame, and of streams the beat that says whose it is."""
+    image, do, sent = compile_bundle(bundle, TARGET, streams=streams), Connection.do, list[bytes]()
+
+    def watched(self: Connection, request: Request, parts: Iterable[bytes] = (b"",), *others) -> None:
+        parts = list(parts)
+        sent.append(b"".join(parts) if request is Request.X else b"")
+        do(self, request, parts, *others)
+
+    device.load(image)
+    monkeypatch.setattr(Connection, "do", watched)
+    list(device.run_streams(bundle.clips) if streams else device.run(bundle.clips))
+    frames = sum(len(clip) for clip in bundle.clips)
+    of_frames = sum(len(each) for each in sent if len(each) > TARGET.input_lanes)  # a beat alone is nobody's
+    assert of_frames == frames * (48 if streams else 46) == rates.figures(image, frames)["input_bytes_per_s"]
 
 
 def test_streams_come_and_go(stepwise, device, monkeypatch):
@@ -217,6 +238,10 @@ def test_streams_come_and_go(stepwise, device, monkeypatch):
         given.append(outputs.logits.tolist())
         assert outputs.arrival is drawn[len(given) - 1]
     assert given == wanted and not device.status().busy
+    unbegun = [Arrival(3, x, ends=step == 1) for step, x in enumerate(stepwise.clips[0, :4])]
+    assert [outputs.logits.tolist() for outputs in device.serve(unbegun)] == golden.run(stepwise.clips[:1, :4]).logits[
+        0
+    ].tolist(), "from states of zero, and on with those of the sequence before"
     with pytest.raises(SpecError, match=r"a frame of shape \(44,\) does not have 45 words"):
         next(device.serve([Arrival(0, stepwise.clips[0, 0, :44])]))
     with pytest.raises(SpecError, match="a frame of stream 5; the image serves streams 0 to 4"):
