@@ -115,7 +115,8 @@ def test_a_netlist_that_is_too_large():
 
 
 def test_a_part_that_there_is_not():
-    with pytest.raises(SpecError, match="no part 'xc7a15t'; known: xc7a35t, xc7a100t, xc7z020, 5ceba4; of parts with"):
+    known = r"known: xc7a35t, xc7a100t, xc7z020, 5ceba4; of parts with"
+    with pytest.raises(SpecError, match=rf"no part 'xc7a15t' \(did you mean xc7a35t\?\); {known}"):
         find_closed("xc7a15t")
 
 

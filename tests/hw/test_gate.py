@@ -51,7 +51,7 @@ TARGETS = {
         "odd", rows=2, columns=2, data_width=13, bank_words=32, result_words=64, hidden=16, levels=Levels.each(3)
     ),
     "streams": replace(SMALL, columns=2, streams=5, pipeline=COMPACT),
-    "2 gates": replace(SMALL, columns=3, streams=6, gates=2),
+    "2 gates": replace(SMALL, columns=6, streams=6, gates=2),
     "4 gates": replace(SMALL, columns=4, streams=4, gates=4, hidden=32, pipeline=COMPACT),
 }
 

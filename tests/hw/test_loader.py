@@ -118,7 +118,7 @@ TARGETS = {
     "late, 4 lanes": Target("test", 4, 4, bank_words=64, input_lanes=4),
     "streams": Target("test", 4, 4, pipeline=COMPACT, bank_words=64, streams=5),
     "streams, late, 4 lanes": Target("test", 4, 4, bank_words=64, input_lanes=4, streams=3),
-    "gates": Target("test", 4, 5, pipeline=COMPACT, bank_words=64, streams=7, gates=4),
+    "gates": Target("test", 4, 8, pipeline=COMPACT, bank_words=64, streams=7, gates=4),
     **{
         f"gates, {name}": Target("test", 4, 4, pipeline=pipeline, bank_words=64, streams=4, gates=2)
         for name, pipeline in BETWEEN.items()
@@ -200,6 +200,9 @@ def random_instruction(rng: np.random.Generator, target: Target, op: LoaderOp, f
         loops.insert(int(rng.integers(0, 3)), Loop(visited, {"word": 0, "lane": stride}, fixed=True))
     nest = encode_nest(loops, {"word": int(rng.integers(0, 100)), "lane": lane}, target.levels.x)
     count = int(rng.integers(1, 1 + np.prod([loop.count for loop in loops])))
+    first = int(rng.integers(0, 50))
+    if op is LoaderOp.COPY:
+        count = min(count, target.hidden // target.gates - first)  # units that there are
     if op is LoaderOp.LOAD and not beats and not flush:
         count = max(1, count // target.input_lanes) * target.input_lanes  # it ends with a beat
         count = min(count, int(np.prod([loop.count for loop in loops])))
@@ -212,7 +215,7 @@ def random_instruction(rng: np.random.Generator, target: Target, op: LoaderOp, f
         "opens": int(op is LoaderOp.COPY and target.streams > 1 and rng.random() < 0.5),
         "together": int(together),
         "stream": stream - stream % target.gates if together else stream,
-        "first": int(rng.integers(0, 50)),
+        "first": first,
         "count": count - 1,
         "whole": int(beats),
         "flush": int(flush and target.input_lanes > 1),

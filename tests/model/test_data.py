@@ -279,7 +279,7 @@ def test_a_package_without_its_data(monkeypatch, tmp_path):
 
 
 def test_unknown_name():
-    with pytest.raises(SpecError, match=r"no data set 'ucf'; known: digits, spoken-digits, faces, .*, ucf11, ucf50"):
+    with pytest.raises(SpecError, match=r"no data set 'ucf' \(did you mean ucf50\?\); known: digits, .*, ucf11, ucf50"):
         load("ucf")
 
 

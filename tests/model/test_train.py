@@ -292,9 +292,11 @@ def test_checkpoints_of_something_else(tiny, tmp_path, monkeypatch):
 
 
 def test_bad_arguments(tiny, tmp_path):
-    with pytest.raises(SpecError, match="no preset 'ucf'; known: digits, spoken-digits, faces, faces-hard"):
+    with pytest.raises(
+        SpecError, match=r"no preset 'ucf' \(did you mean ucf11\?\); known: digits, spoken-digits, faces"
+    ):
         train("ucf", tmp_path / "c")
-    with pytest.raises(SpecError, match="no precision 'float8'; known: float32, bfloat16"):
+    with pytest.raises(SpecError, match=r"no precision 'float8' \(did you mean float32\?\); known: float32, bfloat16"):
         train("tiny", tmp_path / "c", TrainingOptions(precision="float8"))
     with pytest.raises(SpecError, match="0 epochs"):
         train("tiny", tmp_path / "c", TrainingOptions(epochs=0))
