@@ -11,7 +11,7 @@ import numpy as np
 from fdht.compiler.image import Image
 from fdht.host.arrivals import Arrival, in_rounds, side_by_side
 from fdht.host.connection import Connection, DeviceError
-from fdht.host.drift import Drift
+from fdht.host.drift import Drift, Inputs
 from fdht.spec.bundle import MOST_STEPS
 from fdht.spec.clips import in_sending_order
 from fdht.spec.errors import SpecError
@@ -247,7 +247,7 @@ class Device:
                 )
         self._image, self._check = image, check
         tallied = image.target.build.features.tallies and self._connection.tallies(0)
-        self._drift = Drift(image) if tallied else None
+        self._drift, self._inputs = Drift(image) if tallied else None, Inputs(image)
         return fresh
 
     def run(
@@ -281,7 +281,7 @@ class Device:
         for clip in clips:
             if clip.ndim != 2 or clip.shape[1] != image.inputs or not 1 <= len(clip) <= MOST_STEPS:
                 raise SpecError(f"a clip of shape {clip.shape} is not steps (1 to {MOST_STEPS:,}) x {image.inputs}")
-        words = [_raw(clip, image) for clip in clips]
+        words = [self._inputs.words(clip) for clip in clips]
         self._make_ready(initial)
         for number, clip in enumerate(words):
             yield self._run(image, clip, initial, every_h, keep and number > 0)
@@ -320,7 +320,7 @@ class Device:
                 if steps == 0:
                     self._start(image, MOST_STEPS, initial, False, kept, results)
                 steps += 1
-                self._send(image, _raw(frame[None], image), results)
+                self._send(image, self._inputs.words(frame[None]), results)
                 states = 2 * image.layers * image.hidden if steps == MOST_STEPS else 0
                 of_step = self._parted(results.first(states + image.classes, image), image)[OutputKind.LOGIT]
                 if len(of_step) != image.classes:
@@ -405,7 +405,7 @@ class Device:
                         raise SpecError(f"a frame of shape {arrival.x.shape} does not have {image.inputs} words")
                 frames = closed((arrival.frame for arrival in taken), image.streams)
                 owed += [each for each in taken if each.ends or _each_answered(image)]
-                x = np.stack([_raw(arrival.x[None], image)[0] for arrival in taken])
+                x = np.stack([self._inputs.words(arrival.x[None])[0] for arrival in taken])
                 after = [NOBODY] if taken[-1].closes else []
                 for each, words in ((frames, x), (after, x[:0])):
                     if not each:
@@ -572,22 +572,6 @@ class _Results:
 def _each_answered(image: Image) -> bool:
     """Whether something is sent after every frame of a stream, not only after the last of a sequence."""
     return image.task.every_step and image.classes > 0
-
-
-def _raw(clip: np.ndarray, image: Image) -> np.ndarray:
-    """A clip's raw words: itself, or its real values scaled.
-
-    Raises:
-        SpecError: real values where the image says no scaling, or no numbers.
-    """
-    if clip.dtype.kind != "f":
-        return clip
-    if image.scaling is None:
-        raise SpecError(
-            f"clips of {clip.dtype}, and the image says nothing of how real values are scaled; pass raw words of "
-            f"{image.input.raw}"
-        )
-    return image.scaling.to_words(clip)
 
 
 def _parts(data: bytes, progress: Callable[[int, int], None] | None = None) -> Iterator[bytes]:

@@ -1,11 +1,15 @@
-"""What a device has clipped since its image was loaded, and whether that is more than it should be."""
+"""What a device, and its driver in front of it, have clipped since an image was loaded, and whether it is too much."""
 
 import warnings
 from collections import Counter
 
+import numpy as np
+
 from fdht.compiler.clipping import by_place, words_of
 from fdht.compiler.image import Image
 from fdht.host.connection import Connection
+from fdht.spec.errors import SpecError
+from fdht.spec.scaling import DEVIATIONS
 from fdht.spec.tallies import tallies
 
 DRIFT = 4
@@ -14,9 +18,63 @@ DRIFT = 4
 LEAST = 1e-3
 """Share of a place's words below which clipping is no matter."""
 
+BEYOND = 1 / DEVIATIONS**2
+"""Share of real values that may lie beyond the range of words, which reaches so many standard deviations or further. Of
+no distribution more than this share does (Chebyshev's inequality), if it has the mean and the deviation of the training
+data's.
+"""
+
+ENOUGH = 1000
+"""Real values of which a share says something."""
+
 
 class DriftWarning(UserWarning):
-    """A stage clips far more on the device than it did on the clips that the model was compiled with."""
+    """A stage clips far more on the device than on the clips that the model was compiled with, or inputs lie beyond the
+    range of its words.
+    """
+
+
+class Inputs:
+    """Makes clips the raw words of an image, and counts real values that have none.
+
+    Args:
+        image: that is loaded.
+
+    Attributes:
+        values: real ones that were scaled. beyond: of these, how many lay beyond what words reach.
+    """
+
+    def __init__(self, image: Image):
+        self._image, self._told = image, False
+        self.values = self.beyond = 0
+
+    def words(self, clip: np.ndarray) -> np.ndarray:
+        """A clip's (… × N) raw words: itself, or its real values scaled. Warns once of too many that have no word.
+
+        Raises:
+            SpecError: real values where the image says no scaling, or no numbers.
+        """
+        if clip.dtype.kind != "f":
+            return clip
+        scaling = self._image.scaling
+        if scaling is None:
+            raise SpecError(
+                f"clips of {clip.dtype}, and the image says nothing of how real values are scaled; pass raw words of "
+                f"{self._image.input.raw}"
+            )
+        words = scaling.to_words(clip)
+        self.values += clip.size
+        self.beyond += scaling.saturated(clip)
+        if self.values >= ENOUGH and self.beyond > BEYOND * self.values and not self._told:
+            self._told = True
+            warnings.warn(
+                f"{self.beyond:,} of {self.values:,} real values lie beyond the range that the model's words reach, "
+                f"and are clipped; of data as in training at most {BEYOND:.1%} do; look whether inputs are still in the "
+                "range that the model was trained on, or train it anew with data of today",
+                DriftWarning,
+                stacklevel=4,
+            )
+        return words
 
 
 class Drift:

@@ -11,11 +11,12 @@ from fdht.compiler.clipping import by_place, with_clipping, words_of
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.host.connection import Connection
-from fdht.host.drift import Drift, DriftWarning
+from fdht.host.drift import ENOUGH, Drift, DriftWarning, Inputs
 from fdht.model.golden import GoldenLSTM
 from fdht.spec.bundle import Bundle
 from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, stack
 from fdht.spec.protocol import TALLIES
+from fdht.spec.scaling import DEVIATIONS, Scaling
 from fdht.spec.tallies import tallies
 from fdht.spec.target import ALL, GENERIC, Levels, Target
 
@@ -102,3 +103,34 @@ def test_an_image_keeps_places_and_clipping(tmp_path):
     image.save(tmp_path / "a.image")
     again = Image.load(tmp_path / "a.image")
     assert (again.places, again.clipping) == (image.places, image.clipping) and again.clipping
+
+
+def scaled() -> Image:
+    _, image = compiled("one")
+    scaling = Scaling((10.0,), (2 * DEVIATIONS / 256,))  # 4 deviations of 1
+    return replace(image, scaling=scaling, input=scaling.input_format)
+
+
+def test_real_values_beyond_the_words_are_told_once():
+    """Five times as far from the mean as in training; every engine has it, since the driver clips them."""
+    image, rng = scaled(), np.random.default_rng(1)
+    inputs, clips = Inputs(image), 10 + 5 * rng.standard_normal((30, 2, image.inputs))
+    words = np.floor((clips - 10) / (2 * DEVIATIONS / 256) + 0.5) + 128
+    shares = [(words[: k + 1] < 0) | (words[: k + 1] > 255) for k in range(len(clips))]
+    told = next(k for k, beyond in enumerate(shares) if beyond.size >= ENOUGH)
+    for clip in clips[:told]:
+        inputs.words(clip)
+    with pytest.warns(DriftWarning, match=rf"{shares[told].sum():,} of {shares[told].size:,} real values lie beyond"):
+        inputs.words(clips[told])
+    for clip in clips[told + 1 :]:
+        inputs.words(clip)
+    assert (inputs.beyond, inputs.values) == (shares[-1].sum(), clips.size)
+
+
+def test_real_values_as_in_training_and_raw_words_are_not_told():
+    image, rng = scaled(), np.random.default_rng(2)
+    inputs = Inputs(image)
+    values = 10 + rng.standard_normal((200, image.inputs))
+    assert np.array_equal(inputs.words(values), cast("Scaling", image.scaling).to_words(values))
+    raw = np.full((200, image.inputs), 255, np.uint8)
+    assert inputs.words(raw) is raw and inputs.values == values.size
