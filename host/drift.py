@@ -69,8 +69,8 @@ class Inputs:
             self._told = True
             warnings.warn(
                 f"{self.beyond:,} of {self.values:,} real values lie beyond the range that the model's words reach, "
-                f"and are clipped; of data as in training at most {BEYOND:.1%} do; look whether inputs are still in the "
-                "range that the model was trained on, or train it anew with data of today",
+                f"and are clipped; of data as in training at most {BEYOND:.1%} do; look whether inputs are still in "
+                "the range that the model was trained on, or train it anew with data of today",
                 DriftWarning,
                 stacklevel=4,
             )
