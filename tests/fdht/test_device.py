@@ -341,6 +341,7 @@ def test_the_driver_speaks_byte_for_byte_as_recorded(monkeypatch):
         hidden=1,
         classes=len(exchange.LOGITS),
         layers=1,
+        streams=0,
         order=None,
         task=Task.CLASSIFY,
     )

@@ -337,9 +337,9 @@ def test_a_model_without_a_head_has_no_driver(tmp_path):
 
 def test_options_that_belong_to_the_driver(fdht, bundle_file, tmp_path):
     for arguments, sentence in (
-        (("--axi", "--c", bundle_file), "say what to export: one of --axi, --dense CHECKPOINT and --c BUNDLE"),
-        (("--axi", "--board", "icebreaker"), "is for --c BUNDLE alone; leave it out"),
-        (("--axi", "--clips", "2"), "is for --c BUNDLE alone; leave it out"),
+        (("--axi", "--c", bundle_file), "one of --axi, --dense CHECKPOINT, --c BUNDLE and --web"),
+        (("--axi", "--board", "icebreaker"), "is for --c BUNDLE and --web BUNDLE alone"),
+        (("--axi", "--clips", "2"), "is for --c BUNDLE and --web BUNDLE alone"),
     ):
         done = fdht("export", *arguments, "-o", tmp_path / "out")
         assert done.code == 2 and sentence in " ".join(done.err.replace("│", " ").split())
