@@ -79,10 +79,11 @@ def run(
     task: Task = Task.CLASSIFY,
     streams: int = 5,
     options: tuple[str, ...] = (),
+    seed: int = SEED,
 ) -> dict:
-    """Runs a test of axi_bench on frames of several streams."""
+    """Runs a test of axi_bench on frames of several streams, which arrive as `seed` says."""
     bundle, image = case(classes, task, streams)
-    frames, x = arrivals(np.random.default_rng([SEED, streams, len(options)]), streams), bundle.clips[0]
+    frames, x = arrivals(np.random.default_rng([seed, streams, len(options)]), streams), bundle.clips[0]
     rows = iter(x.tolist())
     packets = sent(bundle, frames, x, options)
     whole = image.machine.run_streams(image.known(frames), x, "EVERY_H" in options)
@@ -117,8 +118,10 @@ def test_states_without_a_head(tmp_path, options):
 
 
 def test_nobody_brings_the_last_groups_answer(tmp_path):
-    """In an image whose streams take turns, and answer every frame."""
-    run(tmp_path, "answered_at_once", task=Task.LABEL_STEPS)
+    """In an image whose streams take turns, and answer every frame; some days' arrivals hold no answer that waits,
+    which the bench demands, so they are the same every day.
+    """
+    run(tmp_path, "answered_at_once", task=Task.LABEL_STEPS, seed=3)
 
 
 @pytest.mark.parametrize("test", ["served_on_and_on", "strangers", "stream_resets"])
