@@ -214,7 +214,8 @@ def _study(path: Path) -> Path:
 def _figures(right: float, cycles: float) -> dict:
     return {
         "accuracy": right, "float_accuracy": right, "parameters": 9, "cycles": cycles, "memory": 1024,
-        "multipliers": 8, "takes": {"LUTs": 900}, "frames_per_s": 9.5, "input_modes": [4, 3], "output_modes": [4, 4], "tree": "(1 2)",
+        "multipliers": 8, "takes": {"LUTs": 900}, "frames_per_s": 9.5, "input_modes": [4, 3],
+        "output_modes": [4, 4], "tree": "(1 2)",
         "ranks": {"1": 2, "2": 2}, "factor_width": 8, "data_width": 16, "rows": 4, "columns": 2, "target": "small",
     }  # fmt: skip
 
