@@ -30,11 +30,13 @@ def compare(
     The golden model runs every clip of the bundle again; the float model's classes are those noted in the bundle.
     """
     from fdht.console import Output
+    from fdht.extras import need
     from fdht.workflow import comparison
     from fdht.workflow.golden_vectors import spread
 
     output = Output(json)
     with output.loading():
+        need("torch")
         from fdht.studies import accuracy, side_by_side
     with output.progress(f"compiling {bundle} for {target}"):
         loaded, image = comparison.load(bundle, target)

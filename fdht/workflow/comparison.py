@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fdht.compiler.image import Image, compile_bundle
 from fdht.console import Output, percent
-from fdht.extras import need
 from fdht.sim.build import build
 from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import container
@@ -166,7 +165,6 @@ def accuracy_figures(output: Output, bundle: Bundle) -> dict:
     Raises:
         Disagreement: it no longer gives the vectors of the bundle.
     """
-    need("torch")
     with output.progress(f"golden model on {len(bundle.clips)} clips", len(bundle.clips)) as advance:
         saturation = run_again(bundle, partial(advance, total=len(bundle.clips)))
     golden = asdict(golden_score(bundle))

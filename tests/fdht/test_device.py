@@ -20,6 +20,7 @@ from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.host.connection import DeviceError
 from fdht.host.device import Result
+from fdht.host.drift import Inputs
 from fdht.model.golden import GoldenLSTM, Trace
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import fdht_lstm
@@ -240,7 +241,8 @@ def test_what_is_loaded_is_checked_before_a_run(digits, image, simulated):
     with connect(simulated.url) as second:
         assert second.load(other)
     with connect(simulated.url) as device:
-        device._image, device._check = image, image_check(image.stream().astype("<u2").tobytes())
+        device._image, device._inputs = image, Inputs(image)
+        device._check = image_check(image.stream().astype("<u2").tobytes())
         with pytest.raises(DeviceError, match="another program has loaded the board"):
             next(device.run(digits.clips))
         assert device.load(image)
