@@ -133,6 +133,21 @@ def write(path: Path | str, kind: str, description: dict, arrays: dict[str, np.n
     return digest
 
 
+def make_room(path: Path | str) -> None:
+    """Makes the folder that a file is to go to, before work begins whose result it takes.
+
+    Raises:
+        FileError: it cannot be made, or the file is a folder.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    except OSError as error:
+        raise _unwritten(path, error) from None
+
+
 def write_whole(path: Path | str, content: bytes) -> None:
     """Writes a file in one step: whoever reads finds the old one or the whole new one, and a failure leaves the old.
 
@@ -144,7 +159,11 @@ def write_whole(path: Path | str, content: bytes) -> None:
         with replacing(path) as file:
             file.write(content)
     except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}; choose another place") from None
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> FileError:
+    return FileError(f"cannot write {path}: {error.strerror}; choose another place")
 
 
 @contextmanager

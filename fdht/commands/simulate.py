@@ -37,10 +37,13 @@ def simulate(
     Needs no torch: the bundle carries its golden vectors.
     """
     from fdht.console import Output
+    from fdht.spec.container import make_room
     from fdht.workflow import comparison
     from fdht.workflow.golden_vectors import spread
 
     output = Output(json)
+    for file in filter(None, (waves, trace)):
+        make_room(file)
     with output.progress(f"compiling {bundle} for {target}"):
         loaded, image = comparison.load(bundle, target, streams)
     if streams:

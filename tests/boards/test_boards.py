@@ -200,6 +200,7 @@ def test_multipliers_lie_where_the_boards_floor_plan_says(name):
     assert "/MULT18_" not in rtlil.convert(ProcessingElement(board.engine, last)), "no place without a platform"
 
 
+@pytest.mark.slow
 def test_another_floor_plan_is_another_build(monkeypatch):
     board = find_board("ulx3s-85f")
     before = build_id(board)

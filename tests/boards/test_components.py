@@ -104,7 +104,12 @@ def _yosys(monkeypatch):
     monkeypatch.setenv("PATH", os.pathsep.join([str(YOSYS.parent), os.environ["PATH"]]))
 
 
-@pytest.mark.parametrize("name", TARGETS)
+def slow_but(quick, *others):
+    """Parameters of which one part is for every run of the tests: a family's synthesis takes ten seconds and more."""
+    return [*quick, *(pytest.param(name, marks=pytest.mark.slow) for name in others)]
+
+
+@pytest.mark.parametrize("name", slow_but(["ice40", "gowin, wide"], "ecp5", "gowin"))
 def test_components_take_what_they_say(tmp_path, name):
     target = TARGETS[name]
     family = FAMILIES[target.build.technology]
@@ -138,7 +143,7 @@ def test_gate_units_of_several_streams_take_what_they_say(tmp_path, name):
     }
 
 
-@pytest.mark.parametrize("name", ["ice40", "gowin", "ecp5", "ecp5, registered"])
+@pytest.mark.parametrize("name", slow_but(["ecp5, registered"], "ice40", "gowin", "ecp5"))
 def test_memories_of_odd_words_take_what_they_say(tmp_path, name):
     """Yosys does not take the fewest block RAMs where multiplexers would cost more, and leaves out what is not read."""
     technology, latency = Technology(name.partition(",")[0]), 2 if "registered" in name else 1
@@ -172,7 +177,11 @@ def test_engines_that_a_search_finds_take_what_is_predicted(tmp_path, name):
     }
 
 
-@pytest.mark.parametrize("technology", FAMILIES, ids=lambda technology: technology.value)
+@pytest.mark.parametrize(
+    "technology",
+    slow_but([Technology.GOWIN], Technology.ECP5, Technology.ICE40),
+    ids=lambda technology: technology.value,
+)
 def test_primitives_take_what_they_say(tmp_path, technology):
     family = FAMILIES[technology]
     banks = {f"{width} x {lanes}, {depth}": (width, lanes, depth) for width, lanes, depth in BANKS[technology]}

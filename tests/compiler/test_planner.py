@@ -167,7 +167,7 @@ def test_what_is_planned_fits(name):
     """A stage list that the planner returns compiles, and then computes what it must."""
     rng, on = np.random.default_rng([SEED, 4]), TIGHT[name]
     planned = 0
-    for number in range(10 * len(MODELS)):
+    for number in range(4 * len(MODELS)):
         layers = random_layers(rng, MODELS[number % len(MODELS)], (1, 5))
         try:
             stage_lists = plan(layers, on)
@@ -183,7 +183,7 @@ def test_what_is_planned_fits(name):
         words = np.array(image.machine.run(bundle.clips[0]).outputs)
         hidden = words[words[:, 0] == 0, 1][-layers[-1].hidden :]
         assert hidden.tolist() == GoldenLSTM(bundle).run(bundle.clips).h[0, -1].tolist()
-    assert planned > 20
+    assert planned > 8
 
 
 def test_what_fits_is_planned():

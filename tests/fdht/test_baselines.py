@@ -157,6 +157,7 @@ def test_a_result_that_was_lost_is_found_from_its_checkpoint(fdht, tiny, trained
     assert RESULTS.read_text() == before and len(trained) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_rows(fdht, tiny):
     options = (*QUICK, "--format", "bt", "--learning-rate", 0.02)
     assert fdht(*options, "--jobs", 1).code == 0

@@ -72,7 +72,8 @@ def test_tab_completes_commands_options_names_and_files_without_torch(tmp_path):
     ]
 
 
-def test_a_script_for_the_shell(fdht):
+def test_a_script_for_the_shell(fdht, monkeypatch):
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
     with pytest.raises(SystemExit):
         fdht("--show-completion")
     assert {"--install-completion", "--show-completion"} <= {

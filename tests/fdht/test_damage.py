@@ -67,7 +67,7 @@ def assert_harmless(summary: dict, each: int) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_damaged_files(group):
-    assert_harmless(damage(GROUPS[group], 500), 500)
+    assert_harmless(damage(GROUPS[group], 200), 200)
 
 
 @pytest.mark.slow
@@ -459,10 +459,12 @@ def test_lack_of_memory_is_a_sentence(fdht, monkeypatch):
 
 
 def test_flipped_bits_in_the_header(bundle_file):
-    """Kind, version, hash, description, names of tensors: every byte of the header, one bit each."""
+    """Kind, version, hash, description, names of tensors: every fifth byte of the header, one bit each; in five days
+    all.
+    """
     content = bytearray(bundle_file.read_bytes())
     end = 8 + int.from_bytes(content[:8], "little")
-    for place in range(end):
+    for place in range(SEED % 5, end, 5):
         changed = bytearray(content)
         changed[place] ^= 1 << place % 8
         bundle_file.write_bytes(changed)

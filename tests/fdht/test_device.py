@@ -138,7 +138,7 @@ class Noise:
         return draw.choice([b"", bytes([byte ^ 1 << draw.randrange(8)]), bytes([byte, byte])])
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
 def test_a_noisy_line_costs_time_and_no_integer(digits, image, simulated, seed):
     clips, there, back = digits.clips[:2], Noise(seed, 500), Noise(seed + 100, 500)
     with connect(simulated.url) as device:

@@ -192,12 +192,12 @@ def fuzz(url: str, bundle: Bundle, image: Image, size: int, burst_size: int) -> 
 
 def test_pins(digits, board, simulated):
     """The board, through its serial port."""
-    fuzz(simulated.url, digits, compile_bundle(digits, board.engine), 12_000, 600)
+    fuzz(simulated.url, digits, compile_bundle(digits, board.engine), 5_000, 600)
 
 
 def test_spi_pins(digits, board, simulated):
     """And through SPI, where flags never end."""
-    fuzz(simulated.spi_url, digits, compile_bundle(digits, board.engine), 12_000, 600)
+    fuzz(simulated.spi_url, digits, compile_bundle(digits, board.engine), 5_000, 600)
 
 
 @pytest.mark.slow

@@ -91,6 +91,7 @@ def test_states_go_in_and_every_h_comes_out(bundle, image, device):
         assert result.logits.tolist() == trace.logits[0].tolist()
 
 
+@pytest.mark.slow
 def test_an_engine_without_its_features_computes_the_same(bundle, image):
     """On its own ports in the same cycles, and behind its link; what it lacks is said and refused."""
     bare = replace(image, target=BARE)

@@ -114,6 +114,7 @@ def test_clips_through_the_pins_are_those_of_the_golden_model(exported, digits, 
     assert classes(show(binary, getattr(simulated, port))) == digits.logits[shown].argmax(-1).tolist()
 
 
+@pytest.mark.slow
 def test_damaged_bytes_are_sent_again(exported, digits, simulated):
     """Both ways, every few frames."""
     there, back = Noise(3, 400), Noise(4, 400)

@@ -91,6 +91,7 @@ def test_a_board_too_small_is_said_with_what_lacks():
         next(propose(wide, find_target("icebreaker")))
 
 
+@pytest.mark.slow
 def test_where_nothing_fits_a_board_is_named_that_takes_the_data(fdht, tmp_path):
     x = np.random.default_rng(0).normal(size=(9, 2, 12_000))
     np.savez(tmp_path / "wide.npz", x=x.astype(np.float32), y=np.arange(9) % 3)

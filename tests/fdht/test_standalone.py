@@ -144,6 +144,7 @@ def test_what_is_damaged_is_not_loaded(bundles, images):
         assert_answers(board, bundles[1], images[1])
 
 
+@pytest.mark.slow
 def test_what_hangs_is_loaded_anew(bundles, images):
     """A run whose frames never come; the same slot is loaded again, and works."""
     with device(holding(*(slot_bytes(words(image), TARGET) for image in images))) as board:

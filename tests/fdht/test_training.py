@@ -130,6 +130,7 @@ def train(folder: Path, launcher: tuple[str, ...]) -> tuple[list[dict], subproce
     return json.loads(process.stdout)["history"], process
 
 
+@pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path):
     """Each takes its share of every batch, and draws for the whole: the losses differ by rounding alone."""
     alone, _ = train(tmp_path / "one", (sys.executable,))

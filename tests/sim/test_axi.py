@@ -150,8 +150,7 @@ TESTS = (
     "wrong_lengths",
     "resets",
     "refusals",
-    "broken_images",
-    "a_hung_engine",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("broken_images", "a_hung_engine")),
 )
 
 
@@ -161,7 +160,7 @@ def test_as_the_golden_model_says(tmp_path, name, test):
     run(tmp_path, name, test, runs=2 * CLIPS, resets=CLIPS, images=3 if name == "wide" else 6)
 
 
-@pytest.mark.parametrize("test", ["clips", "states", "frame_by_frame"])
+@pytest.mark.parametrize("test", ["clips", "frame_by_frame", pytest.param("states", marks=pytest.mark.slow)])
 def test_a_head_after_every_step(tmp_path, test):
     """The logits of all steps in one packet; or a packet and a class for every frame, with the states kept."""
     run(tmp_path, "wide", test, task=Task.LABEL_STEPS, runs=CLIPS)
@@ -176,8 +175,7 @@ def test_a_head_after_the_last_step_frame_by_frame(tmp_path):
     "test",
     [
         "registers",
-        "wrong_lengths",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("clips", "states", "resets")),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("wrong_lengths", "clips", "states", "resets")),
     ],
 )
 def test_one_sequence_where_several_streams_might_be(tmp_path, test):

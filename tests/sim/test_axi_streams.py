@@ -104,13 +104,15 @@ def run(
     return run_on(tmp_path, TARGET, image, test, resets=2)
 
 
-@pytest.mark.parametrize("task", [Task.CLASSIFY, Task.LABEL_STEPS])
+@pytest.mark.parametrize("task", [pytest.param(Task.CLASSIFY, marks=pytest.mark.slow), Task.LABEL_STEPS])
 def test_each_stream_has_its_own_results(tmp_path, task):
     """After the ends of its sequences, or after every frame."""
     run(tmp_path, "streams", task=task)
 
 
-@pytest.mark.parametrize("options", [(), ("STATES",), ("EVERY_H",)])
+@pytest.mark.parametrize(
+    "options", [*(pytest.param(o, marks=pytest.mark.slow) for o in ((), ("STATES",))), ("EVERY_H",)]
+)
 def test_states_without_a_head(tmp_path, options):
     """The streams lie apart; each packet has h, and c where the sequence ends."""
     assert case(0, Task.CLASSIFY, 4)[1].apart == TARGET.gates
@@ -124,6 +126,8 @@ def test_nobody_brings_the_last_groups_answer(tmp_path):
     run(tmp_path, "answered_at_once", task=Task.LABEL_STEPS, seed=3)
 
 
-@pytest.mark.parametrize("test", ["served_on_and_on", "strangers", "stream_resets"])
+@pytest.mark.parametrize(
+    "test", ["served_on_and_on", "strangers", pytest.param("stream_resets", marks=pytest.mark.slow)]
+)
 def test_streams_that_come_and_go(tmp_path, test):
     run(tmp_path, test)

@@ -221,7 +221,8 @@ def test_the_litex_examples_own_soc(exported, tmp_path):
     assert re.search(rf"^{NAME} ", verilog.read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["narrow", pytest.param("wide", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["narrow", "wide"])
 def test_the_litex_example(exported, tmp_path, name):
     """In a SoC that LiteX builds, through its buses, DMAs and memory, by the functions of its csr.h."""
     if name != "narrow":

@@ -41,7 +41,7 @@ SHAPES = {
 """P × Q: one column, square, P < Q, divisible by nothing, and wide; others between the two pipelines. K < P occurs on
 (8, 1) and (5, 3)."""
 
-SLOW = {(4, 2), (6, 2), (7, 2)}
+SLOW = {(2, 4), (5, 3), (4, 2), (6, 2), (7, 2)}
 
 WIDE = {(4, 4), (3, 8)}
 """Those with inputs of as many words at once as there are columns."""
@@ -316,7 +316,7 @@ def test_a_dense_layer_on_the_small_board(simulator):
 
 
 @pytest.mark.parametrize("task", Task)
-@pytest.mark.parametrize("steps", [1, 500])
+@pytest.mark.parametrize("steps", [1, pytest.param(500, marks=pytest.mark.slow)])
 def test_short_and_long_sequences(steps, task, simulator):
     """One input, a number of units that divides by nothing, 1 and 500 steps, every task."""
     rng = np.random.default_rng([SEED, steps])
@@ -337,6 +337,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.slow
 def test_input_formats(simulator):
     """Signed and unsigned, with and without an offset, narrower than the port and as wide."""
     rng = np.random.default_rng([SEED, 16])
