@@ -6,7 +6,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from long_tests import record
+from long_tests import SHARE, in_share, record
 
 # Before anything of fdht is imported: simulators and clips are kept from one run of the tests to the next, and workers
 # share them, but not with the user's own.
@@ -25,7 +25,11 @@ TIMEOUTS = {"slow": 1800, "synth": 4 * 3600}
 """Seconds of one test with a mark. The others have `timeout` in pyproject.toml."""
 
 
-def pytest_collection_modifyitems(items) -> None:
+def pytest_collection_modifyitems(config, items) -> None:
+    if share := os.environ.get(SHARE):
+        left = [item for item in items if item.get_closest_marker("slow") and not in_share(item.nodeid, share)]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     for item in items:
         for mark, seconds in TIMEOUTS.items():
             if item.get_closest_marker(mark):

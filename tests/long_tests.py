@@ -1,7 +1,8 @@
-"""docs/long-tests.md: when each `synth` test ran last, on which commit, and how long it took."""
+"""Which slow tests a change runs, and docs/long-tests.md: when each `synth` test ran last, and how long it took."""
 
 import re
 import subprocess
+import zlib
 from datetime import date
 from pathlib import Path
 
@@ -9,6 +10,18 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "long-tests.md"
 _TABLE = re.compile(r"(?<=<!-- synth tests -->\n\n).*?(?=\n<!-- end of synth tests -->)", re.DOTALL)
 _HEADER = "| test | outcome | seconds | day | commit |\n|---|---|---|---|---|\n"
+
+
+SHARE = "FDHT_SHARE"
+"""Variable: `2/3` stands for the second of three parts of the slow tests; all when it is not set."""
+
+
+def in_share(test: str, share: str) -> bool:
+    """Whether a test, by its node, is in a part of all; each is in exactly one."""
+    part, parts = map(int, share.split("/"))
+    if not 1 <= part <= parts:
+        raise ValueError(f"{SHARE}={share}; it is like 2/3, the second part of three")
+    return zlib.crc32(test.encode()) % parts == part - 1
 
 
 def rows(page: Path = PAGE) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import long_tests
+import pytest
 from test_house import ROOT
 
 
@@ -18,6 +19,16 @@ def test_the_page_names_every_synth_test():
     )
     tests = re.findall(r"^tests/\S+::.+$", listed.stdout, re.MULTILINE)
     assert tests and sorted(long_tests.rows()) == sorted(tests)
+
+
+def test_every_slow_test_has_its_day():
+    """In three days a change each runs all slow tests, about a third a day."""
+    names = [f"tests/sim/test_networks.py::test_random_networks[{number}]" for number in range(300)]
+    parts = [[name for name in names if long_tests.in_share(name, f"{part}/3")] for part in (1, 2, 3)]
+    assert sorted(name for part in parts for name in part) == sorted(names)
+    assert all(80 < len(part) < 120 for part in parts)
+    with pytest.raises(ValueError, match="like 2/3"):
+        long_tests.in_share(names[0], "4/3")
 
 
 def test_a_test_that_ran_has_its_row_written(tmp_path):
