@@ -15,6 +15,9 @@ from fdht.spec.errors import SpecError
 MOST = 64
 """What a clock is divided by at most behind the PLL."""
 
+FURTHEST = 2
+"""A clock that is more times as fast as the wanted one is not what was wanted."""
+
 
 def at_clock(board: Board, mhz: float) -> Board:
     """A board whose clock is the nearest one not below a wanted one that its PLL and a counter make.
@@ -56,6 +59,11 @@ def at_clock(board: Board, mhz: float) -> Board:
         )
     made, by, baud = chosen
     slow = float(made)
+    if made > FURTHEST * wanted:
+        raise SpecError(
+            f"a clock of {mhz:g} MHz on {board.name}, where the nearest above it that also makes a serial port's rate "
+            f"is {slow:.4g} MHz; choose that"
+        )
     return replace(
         board,
         clock=partial(rates[made * by], divided=Divided(by, slow) if by > 1 else None),

@@ -332,8 +332,10 @@ class Device:
                 yield Outputs(of_step, image)
         finally:
             if steps:
-                self._tally()
-                self.reset()
+                try:
+                    self._tally()
+                finally:
+                    self.reset()
 
     def run_streams(
         self, clips: np.ndarray | Sequence[np.ndarray], *, streams: int | None = None
@@ -427,8 +429,10 @@ class Device:
             yield from self._answers(image, owed, results, len(owed))
         finally:
             if began:
-                self._tally()
-                self.reset()
+                try:
+                    self._tally()
+                finally:
+                    self.reset()
 
     def _answers(self, image: Image, owed: deque[Arrival], results: "_Results", least: int) -> Iterator[StreamOutputs]:
         """What has come of what frames are owed, at least `least` of them."""

@@ -88,6 +88,12 @@ def test_a_clock_that_is_none_is_refused(mhz):
         at_clock(BOARDS["icebreaker"], mhz)
 
 
+def test_a_clock_that_nothing_comes_near_is_refused():
+    with pytest.raises(SpecError, match=r"a clock of 1e-09 MHz on icebreaker, .* is 0.4554 MHz; choose that"):
+        at_clock(BOARDS["icebreaker"], 1e-9)
+    assert at_clock(BOARDS["icebreaker"], 0.3).clock_mhz == pytest.approx(0.4554, abs=1e-4)
+
+
 def test_a_clock_too_slow_for_any_serial_port_says_what_else():
     own = replace(BOARDS["icebreaker"], clock=lambda: PinClock("clk12"), clock_mhz=12, baud=115_200)
     with pytest.raises(SpecError, match=r"no clock near 11 MHz .* choose a faster one, or leave --clock out"):
