@@ -1,0 +1,258 @@
+"""Decides how FDHT-LSTM does beside other formats: a plan of trainings in one store, and the rows they leave.
+
+    pip download --no-deps aeon==1.6.0 && unzip -q aeon-*.whl 'aeon/datasets/data/*'
+    apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb fashion
+    python -m docs.formats_study --series aeon/datasets/data --fashion fashion --plan    what there is to do, how long
+    python -m docs.formats_study --series aeon/datasets/data --fashion fashion           trains; goes on where it was
+    python -m docs.formats_study --power                                                 what can be decided
+    python -m docs.formats_study --page                                                  the tables, from what is kept
+
+Sets, draws, formats and recipe are alike for all: `SETS` (docs/study_sets.py), `DRAWS` draws of each with a seed of its
+own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has one
+learning rate, for all sets: the one of `RATES` with the best mean accuracy on the validation splits of the `TUNED` sets,
+in draws `TRIED`. Then all formats train on every draw of every set, on its training and validation splits, and each
+opens the test split once.
+
+Trainings that are done are kept in docs/results/formats.json. Those that are not are in an Optuna journal that several
+processes, or machines with a common folder, may work at (`--store`).
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import optuna
+import torch
+from optuna.storages import RDBStorage, RetryFailedTrialCallback
+from optuna.trial import TrialState
+
+from docs.study_sets import SETS, Drawn, Places
+from fdht.model.checkpoint import load_checkpoint
+from fdht.model.data import here
+from fdht.model.presets import Preset, fitted
+from fdht.model.train import TrainingDiverged, TrainingOptions, predict, train
+from fdht.studies import accuracy
+from fdht.studies.accuracy import Row
+from fdht.studies.rivals import Model, models, ring_as_published
+
+RESULTS = Path(__file__).parent / "results" / "formats.json"
+STORE = "sqlite:///build/formats-study/trainings.db"
+BEAT, GRACE, AGAIN = 30, 120, 3
+"""Seconds between signs of life of a training, and without one until it counts as lost; how often it is done again."""
+
+TRAINING, FIGURES = "training", "figures"
+"""Attributes of a trial."""
+
+STUDY = "formats"
+"""What rows of it are called; those on validation, from which rates are chosen, are called `TUNING`."""
+TUNING = "formats, tuning"
+
+DRAWS = 10
+RATES = (0.03, 0.01, 0.003)
+TRIED = (0, 1)
+TUNED = tuple(name for name in SETS if name not in ("clip-segments", "playing-direction"))
+"""Not the films, where a training takes minutes: they use the rate that all other sets have chosen."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of the plan: a model on a draw of a set, with a rate; to choose rates, or for the test."""
+
+    data: str
+    format: str
+    recurrent: str
+    variant: str
+    draw: int
+    rate: float
+    study: str
+
+    @classmethod
+    def of(cls, row: Row) -> "Training":
+        return cls(row.data, row.format, row.recurrent, row.recipe, row.seed, row.rate, row.study)
+
+    @property
+    def model(self) -> tuple[str, str, str]:
+        return self.format, self.recurrent, self.variant
+
+
+FORMATS = (
+    ("fdht", "whole", ""),
+    *((format, "whole", "") for format in ("tt", "tr", "bt")),
+    *((format, "dense", "") for format in ("tt", "tr", "bt", "ht-input")),
+    ("tr", "dense", "a core for each mode"),
+    ("dense", "whole", ""),
+)
+RIVALS = FORMATS[4:7]
+"""TT, TR and BT beside a dense W_h, as the papers have them."""
+
+
+def tuning(sets: Iterable[str]) -> Iterator[Training]:
+    """What rates are chosen from."""
+    for draw in TRIED:
+        for name in (name for name in sets if name in TUNED):
+            for model in FORMATS:
+                for rate in RATES:
+                    yield Training(name, *model, draw, rate, TUNING)
+
+
+def final(sets: Iterable[str], rates: dict[tuple[str, str, str], float]) -> Iterator[Training]:
+    """What opens the test splits: draw by draw, so that whoever stops early has all sets."""
+    for draw in range(DRAWS):
+        for name in sets:
+            for model in FORMATS:
+                yield Training(name, *model, draw, rates[model], STUDY)
+
+
+def chosen(rows: Sequence[Row]) -> dict[tuple[str, str, str], float]:
+    """The rate of each model: the best mean over tuned sets of the mean accuracy on their validation splits."""
+    found = defaultdict[tuple, list[float]](list)
+    for row in (row for row in rows if row.study == TUNING):
+        found[(row.format, row.recurrent, row.recipe), row.rate].append(row.accuracy)
+    return {model: max(RATES, key=lambda rate: np.mean(found[model, rate] or [0.0])) for model in FORMATS}
+
+
+@lru_cache(maxsize=1)
+def drawn(name: str, places: Places, draw: int) -> Drawn:
+    return SETS[name].draw(places, draw)
+
+
+def prepared(training: Training, places: Places) -> tuple[Preset, Model, Drawn]:
+    """How a model of the plan is trained, and on what."""
+    found = drawn(training.data, places, training.draw)
+    preset = fitted(SETS[training.data].training(found.data), found.data)
+    there = [*models(preset.spec, []), ring_as_published(preset.spec)]
+    (model,) = (m for m in there if (m.format, m.recurrent, m.variant) == training.model)
+    return replace(preset, spec=model.spec, learning_rate=training.rate), model, found
+
+
+def trained(training: Training, places: Places) -> Row:
+    """Trains, on one thread, and measures: a model that diverges is never right."""
+    torch.set_num_threads(1)
+    preset, model, found = prepared(training, places)
+    data, choose = found.data, training.study == TUNING
+    split, begin = data.validation if choose else data.test, time.process_time()
+    zero_h = None
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.checkpoint"
+        try:
+            train(preset, path, TrainingOptions(here(data), seed=training.draw, choose=choose))
+        except TrainingDiverged:
+            right = np.zeros(len(split), bool)
+        else:
+            network = load_checkpoint(path).model
+            right = predict(network, split.clips, lengths=split.lengths) == split.labels
+            if not choose:
+                without = predict(network, split.clips, zero_h=True, lengths=split.lengths)
+                zero_h = int((without == split.labels).sum())
+    return Row(
+        study=training.study,
+        data=training.data,
+        **accuracy.sizes(model.spec),
+        clips=preset.epochs * preset.clips_per_epoch,
+        seed=training.draw,
+        recipe=training.variant,
+        split=f"draw {training.draw}",
+        rate=training.rate,
+        settings=f"{preset.schedule}, batches of {preset.batch}, weight decay {preset.weight_decay:g}",
+        seconds=round(time.process_time() - begin, 1),
+        correct_zero_h=zero_h,
+        **accuracy.hits(right),
+    )
+
+
+class Store:
+    """Trainings that wait, run and are done, in an Optuna study that processes share, and the rows of those kept before.
+
+    A trial says in its attributes which training it is. One whose process is gone is noticed by its heartbeat, and done
+    again by whoever comes next.
+    """
+
+    def __init__(self, url: str, places: Places):
+        self.places = places
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        again = RetryFailedTrialCallback(max_retry=AGAIN)
+        storage = RDBStorage(url, heartbeat_interval=BEAT, grace_period=GRACE, failed_trial_callback=again)
+        self.study = optuna.create_study(storage=storage, study_name=STUDY, load_if_exists=True)
+
+    def trainings(self, *states: TrialState) -> list[Training]:
+        found = self.study.get_trials(deepcopy=False, states=states)
+        return [Training(**trial.user_attrs[TRAINING]) for trial in found if TRAINING in trial.user_attrs]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All that is known, kept before or done in this store."""
+        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        rows = [*accuracy.load(RESULTS), *(Row(**trial.user_attrs[FIGURES]) for trial in done)]
+        return [*{row.key: row for row in rows}.values()]
+
+    def run(self, trainings: Sequence[Training], until: float) -> bool:
+        """Does what nobody does or has done, until a time; whether all is done then."""
+        taken = {*map(Training.of, self.rows), *self.trainings(TrialState.WAITING, TrialState.RUNNING)}
+        for training in (training for training in trainings if training not in taken):
+            self.study.enqueue_trial({}, user_attrs={TRAINING: asdict(training)})
+        while self.trainings(TrialState.WAITING) and time.time() < until:
+            self.study.optimize(self._evaluate, n_trials=1)
+            accuracy.merge(self.rows, RESULTS)
+        return {*trainings} <= {*map(Training.of, self.rows)}
+
+    def _evaluate(self, trial: optuna.Trial) -> float:
+        if TRAINING not in trial.user_attrs:  # another process was faster, and nothing waits any more
+            raise optuna.TrialPruned
+        training = Training(**trial.user_attrs[TRAINING])
+        row = trained(training, self.places)
+        trial.set_user_attr(FIGURES, asdict(row))
+        model = " ".join(filter(None, training.model))
+        print(
+            f"{time.strftime('%H:%M:%S')} {training.study}: {training.data} {model}, draw {training.draw}, rate "
+            f"{training.rate:g}: {100 * row.accuracy:.1f} %, {row.seconds:g} s",
+            flush=True,
+        )
+        return row.accuracy
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--series", type=Path, help="aeon's folder of data")
+    parser.add_argument("--fashion", type=Path, help="where Debian's package of Fashion-MNIST was unpacked")
+    parser.add_argument("--set", action="append", help="only this one; repeat for several")
+    parser.add_argument("--store", default=STORE, help="an Optuna storage [default: %(default)s]")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing new after so many")
+    parser.add_argument("--plan", action="store_true", help="only say what there is to do")
+    given = parser.parse_args()
+    places, sets = Places(given.series, given.fashion), given.set or list(SETS)
+    until = time.time() + 60 * given.minutes
+    Path("build/formats-study").mkdir(parents=True, exist_ok=True)
+    store = Store(given.store, places)
+    first = [*tuning(sets)]
+    if given.plan:
+        print(plan(store.rows, first, [*final(sets, chosen(store.rows))]))
+        return
+    if store.run(first, until):
+        store.run([*final(sets, chosen(store.rows))], until)
+
+
+def plan(rows: list[Row], *parts: Sequence[Training]) -> str:
+    """What is done and what there is to do, with the CPU hours it has taken and will take."""
+    took = defaultdict[tuple, list[float]](list)
+    for row in rows:
+        for what in ((row.data, row.format, row.recurrent, row.recipe), row.data, "all"):
+            took[what].append(row.seconds)
+    done = {Training.of(row) for row in rows}
+    lines = [f"done: {len(done)} trainings, {sum(row.seconds for row in rows) / 3600:.2f} CPU hours"]
+    for part in parts:
+        left = [training for training in part if training not in done]
+        seconds = sum(
+            float(np.mean(took[(each.data, *each.model)] or took[each.data] or took["all"] or [10.0])) for each in left
+        )
+        lines.append(f"{part[0].study}: {len(left)} of {len(part)} to do, {seconds / 3600:.2f} CPU hours")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
