@@ -9,12 +9,12 @@
 
 Sets, draws, formats and recipe are alike for all: `SETS` (docs/study_sets.py), `DRAWS` draws of each with a seed of its
 own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has one
-learning rate, for all sets: the one of `RATES` with the best mean accuracy on the validation splits of the `TUNED` sets,
-in draws `TRIED`. Then all formats train on every draw of every set, on its training and validation splits, and each
+learning rate, for all sets: the one of `RATES` with the best mean accuracy on the validation splits of the `TUNED`
+sets, in draws `TRIED`. Then all formats train on every draw of every set, on its training and validation splits, and each
 opens the test split once.
 
-Trainings that are done are kept in docs/results/formats.json. Those that are not are in an Optuna journal that several
-processes, or machines with a common folder, may work at (`--store`).
+Trainings that are done are kept in docs/results/formats.json. Those that are not wait in an Optuna storage (`--store`), at
+which several processes may work, and several machines where it is a database that they share.
 """
 
 import argparse
@@ -167,7 +167,7 @@ def trained(training: Training, places: Places) -> Row:
 
 
 class Store:
-    """Trainings that wait, run and are done, in an Optuna study that processes share, and the rows of those kept before.
+    """Trainings that wait, run and are done, in an Optuna study that processes share, and rows of those kept before.
 
     A trial says in its attributes which training it is. One whose process is gone is noticed by its heartbeat, and done
     again by whoever comes next.

@@ -88,7 +88,7 @@ def ring_as_published(spec: LSTMSpec) -> Model:
     n, m, rank = spec.x.shape, spec.network.output_shape, PUBLISHED["tr"]
     modes = {f"n{k}": size for k, size in enumerate(n, 1)} | {f"m{k}": size for k, size in enumerate(m, 1)}
     bonds = {f"r{k}": rank for k in range(1, len(modes) + 1)}
-    around = [*bonds][-1:] + [*bonds]
+    around = [*[*bonds][-1:], *bonds]
     cores = [Factor(f"G{k}", (around[k - 1], mode, around[k])) for k, mode in enumerate(modes, 1)]
     names = tuple(modes)
     ring = TensorNetwork("tr", names[: len(n)], names[len(n) :], tuple({**modes, **bonds}.items()), tuple(cores))
