@@ -10,14 +10,15 @@
 Sets, draws, formats and recipe are alike for all: `SETS` (docs/study_sets.py), `DRAWS` draws of each with a seed of its
 own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has one
 learning rate, for all sets: the one of `RATES` with the best mean accuracy on the validation splits of the `TUNED`
-sets, in draws `TRIED`. Then all formats train on every draw of every set, on its training and validation splits, and each
-opens the test split once.
+sets, in draws `TRIED`. Then all formats train on every draw of every set, on its training and validation splits, and
+each opens the test split once.
 
-Trainings that are done are kept in docs/results/formats.json. Those that are not wait in an Optuna storage (`--store`), at
-which several processes may work, and several machines where it is a database that they share.
+Rows of what is trained are in docs/results/accuracy.json. What is not waits in an Optuna storage (`--store`), at which
+several processes may work, and several machines where it is a database that they share.
 """
 
 import argparse
+import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,16 +33,25 @@ import torch
 from optuna.storages import RDBStorage, RetryFailedTrialCallback
 from optuna.trial import TrialState
 
+from docs.accuracy_page import NAMES, table
+from docs.marked import page_with
 from docs.study_sets import SETS, Drawn, Places
 from fdht.model.checkpoint import load_checkpoint
 from fdht.model.data import here
 from fdht.model.presets import Preset, fitted
 from fdht.model.train import TrainingDiverged, TrainingOptions, predict, train
+from fdht.spec.container import write_whole
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row
+from fdht.studies.pooling import Gap, gap, pooled
 from fdht.studies.rivals import Model, models, ring_as_published
 
-RESULTS = Path(__file__).parent / "results" / "formats.json"
+RESULTS = Path(__file__).parent / "results" / "accuracy.json"
+UNITS = Path(__file__).parent / "results" / "units.json"
+"""The units of the clips that test (docs/study_sets.py), by set and draw: intervals need them and not the data."""
+PAGE = Path(__file__).parent / "formats.md"
+MARKS = "<!-- formats: python -m docs.formats_study -->", "<!-- end of formats -->"
+
 STORE = "sqlite:///build/formats-study/trainings.db"
 BEAT, GRACE, AGAIN = 30, 120, 3
 """Seconds between signs of life of a training, and without one until it counts as lost; how often it is done again."""
@@ -198,8 +208,18 @@ class Store:
             self.study.enqueue_trial({}, user_attrs={TRAINING: asdict(training)})
         while self.trainings(TrialState.WAITING) and time.time() < until:
             self.study.optimize(self._evaluate, n_trials=1)
-            accuracy.merge(self.rows, RESULTS)
+            self.keep()
         return {*trainings} <= {*map(Training.of, self.rows)}
+
+    def keep(self) -> None:
+        """Writes rows, and units of draws that are new."""
+        rows = self.rows
+        accuracy.merge(rows, RESULTS)
+        units = kept_units()
+        for name, draw in sorted({(row.data, row.seed) for row in rows if row.study == STUDY}):
+            if str(draw) not in units.setdefault(name, {}):
+                units[name][str(draw)] = drawn(name, self.places, draw).units.tolist()
+                write_whole(UNITS, (json.dumps(units) + "\n").encode())
 
     def _evaluate(self, trial: optuna.Trial) -> float:
         if TRAINING not in trial.user_attrs:  # another process was faster, and nothing waits any more
@@ -216,6 +236,129 @@ class Store:
         return row.accuracy
 
 
+def kept_units() -> dict[str, dict[str, list[int]]]:
+    """The units of the clips that test, by set and draw."""
+    return json.loads(UNITS.read_text()) if UNITS.is_file() else {}
+
+
+ModelName = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """FDHT against other models over sets.
+
+    Attributes:
+        against: how the other is called.
+        gaps: FDHT minus it, by set.
+    """
+
+    against: str
+    gaps: dict[str, Gap]
+
+    @property
+    def pooled(self) -> Gap:
+        return pooled([*self.gaps.values()])
+
+
+def called(model: ModelName) -> str:
+    """`TT beside a matrix`, `TT`, ..."""
+    format, recurrent, variant = model
+    beside = " beside a matrix" if recurrent == "dense" else ""
+    return NAMES[format] + beside + (f", {variant}" if variant else "")
+
+
+def by_draw(rows: Iterable[Row], name: str, model: ModelName, study: str = STUDY) -> dict[int, Row]:
+    """The rows of a model on a set, by draw."""
+    return {
+        row.seed: row
+        for row in rows
+        if (row.study, row.data, row.format, row.recurrent, row.recipe) == (study, name, *model)
+    }
+
+
+def comparisons(rows: Sequence[Row], units: dict[str, dict[str, list[int]]]) -> list[Comparison]:
+    """FDHT minus every other model, on the sets on which both have two draws at least; first minus the rival that was
+    best on each set's validation splits.
+    """
+    rates, ours = chosen(rows), FORMATS[0]
+    found = {name: {model: by_draw(rows, name, model) for model in FORMATS} for name in SETS}
+
+    def against(name: str, model: ModelName) -> Gap | None:
+        a, b = found[name][ours], found[name][model]
+        draws = sorted(a.keys() & b.keys())
+        if len(draws) < 2:
+            return None
+        of = [np.array(units[name][str(draw)]) for draw in draws]
+        return gap([a[d].correct_clips for d in draws], [b[d].correct_clips for d in draws], of)
+
+    def best(name: str) -> ModelName:
+        tuned = name if name in TUNED else None
+
+        def validated(model: ModelName) -> float:
+            own = [r for r in rows if r.study == TUNING and Training.of(r).model == model and r.rate == rates[model]]
+            return float(np.mean([r.accuracy for r in own if tuned in (None, r.data)] or [0.0]))
+
+        return max(RIVALS, key=validated)
+
+    every = [("the best of TT, TR, BT beside a matrix", best), *((called(m), lambda _, m=m: m) for m in FORMATS[1:])]
+    result = []
+    for what, model_of in every:
+        gaps = {name: against(name, model_of(name)) for name in SETS}
+        there = {name: each for name, each in gaps.items() if each is not None}
+        if there:
+            result.append(Comparison(what, there))
+    return result
+
+
+def points(each: Gap) -> str:
+    """A difference in points, its interval and what that says."""
+    low, high = each.interval
+    return f"{100 * each.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {each.verdict}"
+
+
+def sections(rows: list[Row], units: dict[str, dict[str, list[int]]]) -> list[str]:
+    """What stands between the marks of the page."""
+    compared = comparisons(rows, units)
+    names = [name for name in SETS if any(name in each.gaps for each in compared)]
+    heads = ("FDHT minus", f"mean of {len(names)} sets", *names)
+    cells = [
+        (each.against, f"**{points(each.pooled)}**", *(points(each.gaps[n]) if n in each.gaps else "" for n in names))
+        for each in compared
+    ]
+    accuracies = []
+    for model in FORMATS:
+        own = {name: [*by_draw(rows, name, model).values()] for name in names}
+        means = {name: float(np.mean([r.accuracy for r in of])) for name, of in own.items() if of}
+        cell = {name: f"{100 * mean:.1f}" for name, mean in means.items()}
+        sizes = {name: f" ({of[0].factors:,}; {of[0].parameters:,})" for name, of in own.items() if of}
+        whole = f"{100 * np.mean([*means.values()]):.1f}" if len(means) == len(names) else ""
+        accuracies.append((called(model), whole, *(cell.get(n, "") + sizes.get(n, "") for n in names)))
+    zero = []
+    for name in names:
+        own = [r for r in by_draw(rows, name, FORMATS[0]).values() if r.correct_zero_h is not None]
+        zero.append(
+            f"{100 * np.mean([r.accuracy - (r.correct_zero_h or 0) / r.total for r in own]):.1f}" if own else ""
+        )
+    rates = chosen(rows)
+    tuned = [
+        (called(model), f"{rates[model]:g}", *(_validated(rows, model, rate) for rate in RATES)) for model in FORMATS
+    ]
+    return [
+        "### FDHT minus the others, points",
+        table(heads, cells),
+        "### Accuracy in percent (factors; parameters of the whole model)",
+        table(("model", f"mean of {len(names)} sets", *names), [*accuracies, ("FDHT loses with h = 0", "", *zero)]),
+        "### Learning rates",
+        table(("model", "chosen", *(f"accuracy on validation at {rate:g}" for rate in RATES)), tuned),
+    ]
+
+
+def _validated(rows: list[Row], model: ModelName, rate: float) -> str:
+    own = [r.accuracy for r in rows if r.study == TUNING and Training.of(r).model == model and r.rate == rate]
+    return f"{100 * np.mean(own):.1f}" if own else ""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=Path, help="aeon's folder of data")
@@ -224,7 +367,11 @@ def main() -> None:
     parser.add_argument("--store", default=STORE, help="an Optuna storage [default: %(default)s]")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing new after so many")
     parser.add_argument("--plan", action="store_true", help="only say what there is to do")
+    parser.add_argument("--page", action="store_true", help="only write the page")
     given = parser.parse_args()
+    if given.page:
+        PAGE.write_text(page_with(PAGE, MARKS, *sections(accuracy.load(RESULTS), kept_units())))
+        return
     places, sets = Places(given.series, given.fashion), given.set or list(SETS)
     until = time.time() + 60 * given.minutes
     Path("build/formats-study").mkdir(parents=True, exist_ok=True)
