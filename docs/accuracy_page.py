@@ -73,7 +73,7 @@ def baselines(rows: list[Row]) -> list[str]:
 
 
 def compressed(rows: list[Row]) -> list[str]:
-    """A table per data set: what each rank loses, and what training gives back: on the labels, from the dense model; and
+    """A table per data set: what each rank loses, what training gives back, on the labels or from the dense model, and
     what as many random factors learn.
     """
     tables = []

@@ -40,6 +40,7 @@ from fdht.model.checkpoint import load_checkpoint
 from fdht.model.data import here
 from fdht.model.presets import Preset, fitted
 from fdht.model.train import TrainingDiverged, TrainingOptions, predict, train
+from fdht.spec.choose import chosen_lstm
 from fdht.spec.container import write_whole
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row
@@ -70,6 +71,10 @@ TUNED = tuple(name for name in SETS if name not in ("clip-segments", "playing-di
 """Not the films, where a training takes minutes: they use the rate that all other sets have chosen."""
 
 
+ModelName = tuple[str, str, str]
+"""Format, where W_h is, and variant."""
+
+
 @dataclass(frozen=True)
 class Training:
     """One training of the plan: a model on a draw of a set, with a rate; to choose rates, or for the test."""
@@ -87,7 +92,7 @@ class Training:
         return cls(row.data, row.format, row.recurrent, row.recipe, row.seed, row.rate, row.study)
 
     @property
-    def model(self) -> tuple[str, str, str]:
+    def model(self) -> ModelName:
         return self.format, self.recurrent, self.variant
 
 
@@ -98,6 +103,12 @@ FORMATS = (
     ("tr", "dense", "a core for each mode"),
     ("dense", "whole", ""),
 )
+CURVE, CURVES = "formats, curve", ("digits", "spoken-digits")
+"""What rows of accuracy against factors are called, and the sets that are looked at."""
+
+FACTORS, CURVE_DRAWS = (500, 1_000, 2_000, 8_000, 20_000), (0, 1, 2)
+"""About how many a network has; in the comparison itself it is some 3,000."""
+
 RIVALS = FORMATS[4:7]
 """TT, TR and BT beside a dense W_h, as the papers have them."""
 
@@ -111,7 +122,7 @@ def tuning(sets: Iterable[str]) -> Iterator[Training]:
                     yield Training(name, *model, draw, rate, TUNING)
 
 
-def final(sets: Iterable[str], rates: dict[tuple[str, str, str], float]) -> Iterator[Training]:
+def final(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Training]:
     """What opens the test splits: draw by draw, so that whoever stops early has all sets."""
     for draw in range(DRAWS):
         for name in sets:
@@ -119,7 +130,16 @@ def final(sets: Iterable[str], rates: dict[tuple[str, str, str], float]) -> Iter
                 yield Training(name, *model, draw, rates[model], STUDY)
 
 
-def chosen(rows: Sequence[Row]) -> dict[tuple[str, str, str], float]:
+def curve(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Training]:
+    """Accuracy against factors: everything in one network, of each format."""
+    for name in (name for name in sets if name in CURVES):
+        for factors in FACTORS:
+            for draw in CURVE_DRAWS:
+                for model in FORMATS[:4]:
+                    yield Training(name, *model[:2], f"about {factors} factors", draw, rates[model], CURVE)
+
+
+def chosen(rows: Sequence[Row]) -> dict[ModelName, float]:
     """The rate of each model: the best mean over tuned sets of the mean accuracy on their validation splits."""
     found = defaultdict[tuple, list[float]](list)
     for row in (row for row in rows if row.study == TUNING):
@@ -136,7 +156,12 @@ def prepared(training: Training, places: Places) -> tuple[Preset, Model, Drawn]:
     """How a model of the plan is trained, and on what."""
     found = drawn(training.data, places, training.draw)
     preset = fitted(SETS[training.data].training(found.data), found.data)
-    there = [*models(preset.spec, []), ring_as_published(preset.spec)]
+    if training.study == CURVE:
+        factors = int(training.variant.split()[1])
+        spec = chosen_lstm(found.data.inputs, preset.spec.hidden, found.data.classes, max_factors=factors)
+        there = [replace(m, variant=training.variant) for m in models(spec, [])]
+    else:
+        there = [*models(preset.spec, []), ring_as_published(preset.spec)]
     (model,) = (m for m in there if (m.format, m.recurrent, m.variant) == training.model)
     return replace(preset, spec=model.spec, learning_rate=training.rate), model, found
 
@@ -239,9 +264,6 @@ class Store:
 def kept_units() -> dict[str, dict[str, list[int]]]:
     """The units of the clips that test, by set and draw."""
     return json.loads(UNITS.read_text()) if UNITS.is_file() else {}
-
-
-ModelName = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -378,10 +400,12 @@ def main() -> None:
     store = Store(given.store, places)
     first = [*tuning(sets)]
     if given.plan:
-        print(plan(store.rows, first, [*final(sets, chosen(store.rows))]))
+        rates = chosen(store.rows)
+        print(plan(store.rows, first, [*final(sets, rates)], [*curve(sets, rates)]))
         return
     if store.run(first, until):
-        store.run([*final(sets, chosen(store.rows))], until)
+        rates = chosen(store.rows)
+        store.run([*final(sets, rates), *curve(sets, rates)], until)
 
 
 def plan(rows: list[Row], *parts: Sequence[Training]) -> str:
