@@ -73,23 +73,29 @@ def baselines(rows: list[Row]) -> list[str]:
 
 
 def compressed(rows: list[Row]) -> list[str]:
-    """A table per data set: what each rank loses, and what fine-tuning gives back."""
+    """A table per data set: what each rank loses, what training gives back, on the labels or from the dense model, and
+    what as many random factors learn.
+    """
     tables = []
     for data in sorted({row.data for row in rows}):
         found = {recipe: [r for r in rows if (r.data, r.recipe) == (data, recipe)] for recipe in compression.RECIPES}
         whole = [f"dense, {r.parameters:,} parameters: {percent(r.accuracy)}" for r in found["dense"]]
-        heads = ("; ".join([data, *whole]), "whole model", "error of W", "truncated", "fine-tuned", "clips")
+        learnt = [recipe for recipe in compression.RECIPES[2:] if found[recipe]]
+        heads = ("; ".join([data, *whole]), "whole model", "error of W", "truncated", *learnt, "clips")
         cells = []
-        for tuned in found["fine-tuned"]:
-            cut = [r for r in found["truncated"] if (r.factors, r.seed) == (tuned.factors, tuned.seed)]
+        for cut in found["truncated"]:
+            same = {
+                recipe: [r for r in found[recipe] if (r.factors, r.seed) == (cut.factors, cut.seed)]
+                for recipe in learnt
+            }
             cells.append(
                 [
-                    f"{tuned.factors:,} factors",
-                    f"{tuned.parameters:,}",
-                    f"{tuned.error:.3f}",
-                    percent(cut[0].accuracy) if cut else "",
-                    percent(tuned.accuracy),
-                    f"{tuned.clips:,}",
+                    f"{cut.factors:,} factors",
+                    f"{cut.parameters:,}",
+                    f"{cut.error:.3f}",
+                    percent(cut.accuracy),
+                    *(", ".join(percent(r.accuracy) for r in of) for of in same.values()),
+                    ", ".join(f"{clips:,}" for clips in sorted({r.clips for of in same.values() for r in of})),
                 ]
             )
         tables.append(table(heads, cells))

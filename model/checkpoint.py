@@ -264,6 +264,7 @@ class Recipe(TypedDict):
     compiled: NotRequired[bool]
     start: NotRequired[Hex | None]
     integers: NotRequired[Text | None]
+    teacher: NotRequired[Hex]
 
 
 @dataclass(frozen=True)

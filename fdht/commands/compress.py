@@ -37,10 +37,10 @@ def compress(
     ] = None,
     modes: Modes,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of fine-tuning, 0 for none [default: a third of the preset's].")
+        int | None, typer.Option(help="Epochs of that training, 0 for none [default: a third of the preset's].")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Learning rate of the fine-tuning, at its peak [default: 0.003].")
+        float | None, typer.Option(help="Its learning rate, at its peak [default: 0.003].")
     ] = None,
     seed: Seed = 0,
     head: Annotated[
@@ -54,13 +54,23 @@ def compress(
             "255 [default: as fdht does].",
         ),
     ] = None,
+    labels: Annotated[
+        bool,
+        typer.Option(
+            "--labels",
+            help="Fine-tune on the labels, instead of on what the dense model says and its hidden states.",
+        ),
+    ] = False,
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="Also train each size from random factors, to compare with.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Keep what is done, and go on.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of checkpoints and picture.")] = BUILD,
     results: AlsoRows = None,
     open_: Open = False,
     json: Json = False,
 ) -> None:
-    """A trained torch.nn.LSTM becomes an FDHT-LSTM: hierarchical SVD, then fine-tuning, at several ranks.
+    """A trained torch.nn.LSTM becomes an FDHT-LSTM, at several ranks: hierarchical SVD, then distillation.
 
     Says the error and the accuracy on the test split at each rank, draws them, and leaves a checkpoint per rank for
     fdht compile. Whoever chooses a rank by that accuracy has used the test split for it. Inputs are taken as fdht gives
@@ -87,6 +97,8 @@ def compress(
         seed=seed,
         head=head,
         values=input_range,
+        labels=labels,
+        scratch=scratch,
         resume=resume,
         folder=out,
         results=results,

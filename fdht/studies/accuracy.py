@@ -64,6 +64,9 @@ class Row(Checked):
         settings: what it was trained with that was chosen for it, in a few words; does not tell rows apart.
         error: of what a trained matrix was truncated to, relative; 0 where none was.
         seconds: of the training; 0 where nothing was trained for the row.
+        split: which of several divisions of the data; empty for the data set's own.
+        rate: peak learning rate, 0 where `settings` say it, or nothing was trained.
+        correct_zero_h: clips that were right with h = 0 in every step; None where that was not asked.
 
     Raises:
         SpecError: an unknown format or model, widths that are none, counts that disagree.
@@ -88,6 +91,9 @@ class Row(Checked):
     settings: Text = ""
     error: float = 0.0
     seconds: float = 0.0
+    split: Text = ""
+    rate: float = 0.0
+    correct_zero_h: Count | None = None
 
     def __post_init__(self):
         for what, value, known in (
@@ -109,7 +115,7 @@ class Row(Checked):
     def key(self) -> tuple:
         """What tells rows apart, in the order in which they are sorted."""
         names = ("study", "data", "recurrent", "format", "factors", "parameters", "clips")
-        names += ("bits", "qat", "recipe", "target", "model", "seed")
+        names += ("bits", "qat", "recipe", "target", "model", "split", "seed")
         return tuple(getattr(self, name) for name in names)
 
     @property

@@ -1,4 +1,7 @@
-"""`fdht compress`: a trained torch.nn.LSTM becomes an FDHT-LSTM, at several ranks, with what each loses and regains."""
+"""`fdht compress`: a trained torch.nn.LSTM becomes an FDHT-LSTM, at several ranks, with what each loses and regains.
+
+A trained matrix has no low rank: truncated, it is nearly random. So the factors then learn what the dense model says.
+"""
 
 from dataclasses import replace
 from functools import partial
@@ -22,13 +25,15 @@ from fdht.studies.accuracy import Row, hits, sizes
 from fdht.workflow import training
 
 STUDY = "compression"
-RECIPES = ("dense", "truncated", "fine-tuned")
-"""Recipes of rows of results: the model that was read, its decomposition, and that after fine-tuning."""
+RECIPES = ("dense", "truncated", "fine-tuned", "distilled", "from scratch")
+"""Recipes of rows of results: the model that was read, its decomposition, that after training on the labels or on what
+the dense model says, and random factors trained on the labels.
+"""
 
 RATE = 0.003
 """Peak of the learning rate in fine-tuning, where nothing else is asked for."""
 
-TRUNCATED, TUNED, ERROR, DENSE = "#ee6677", "#4477aa", "#ccbb44", "#999999"
+TRUNCATED, TUNED, SCRATCH, ERROR, DENSE = "#ee6677", "#4477aa", "#228833", "#ccbb44", "#999999"
 
 
 def run(
@@ -45,14 +50,17 @@ def run(
     seed: int,
     head: str | None,
     values: str | None,
+    labels: bool,
+    scratch: bool,
     resume: bool,
     folder: Path,
     results: Path | None,
 ) -> dict:
-    """Decomposes, measures, fine-tunes and measures again, rank by rank; returns the figures.
+    """Decomposes, measures, trains and measures again, rank by rank; returns the figures.
 
-    Leaves a checkpoint per rank and a picture in the folder. A fine-tuning that is done is not repeated with `resume`,
-    and an interrupted one goes on.
+    The factors learn what the dense model says: its outputs and its hidden states (see fdht.model.objective.distilled).
+    Leaves a checkpoint per rank and a picture in the folder. A training that is done is not repeated with `resume`, and
+    an interrupted one goes on.
 
     Args:
         path: the state dict, see `read_dense`.
@@ -63,6 +71,8 @@ def run(
         rate: peak of its learning rate.
         head: prefix of the head's parameters, where there are several matrices.
         values: what it takes for the smallest and the largest raw word, `0,1`; what fdht takes when left out.
+        labels: fine-tune on the labels instead; always so where the model has no head.
+        scratch: train random factors of each rank on the labels, too, for as many epochs, to compare with.
         results: a file to put rows into.
 
     Raises:
@@ -86,10 +96,13 @@ def run(
     base = replace(base, spec=spec, learning_rate=RATE if rate is None else rate)
     figures = {"file": str(path), "data": data.name, "preset": base.name, "epochs": epochs, "points": []}
     rows = []
+    teacher = None
     if dense.head is not None:
         model = dense.classifier(data.input_format)
         rows.append(_row(model, model.layers[0], data, source, "dense", seed))
         figures["accuracy"] = rows[0].accuracy
+        teacher = None if labels else model
+    figures["learnt"] = recipe = "fine-tuned" if teacher is None else "distilled"
     figures["parameters"] = 4 * spec.hidden * (spec.inputs + spec.hidden + 1) + spec.classes * (spec.hidden + 1)
     for rank in wanted:
         checkpoint = folder / f"{path.stem}-rank{rank}.checkpoint"
@@ -106,25 +119,21 @@ def run(
             _store(checkpoint, model, replace(base, spec=kept), source, data, seed, before.accuracy)
         if epochs:
             tuned = replace(base, spec=kept, epochs=epochs)
-            with output.progress(f"rank {rank}: fine-tuning", epochs) as advance:
-                start = None if begun else checkpoint
-                options = TrainingOptions(source, seed, resume=begun, start=start, origin=origin)
-                train(tuned, checkpoint, options, progress=partial(_told, advance))
-            trained = load_checkpoint(checkpoint)
-            rows.append(
-                _row(
-                    trained.model,
-                    kept,
-                    data,
-                    source,
-                    "fine-tuned",
-                    seed,
-                    error=decomposition.error,
-                    clips=epochs * min(tuned.clips_per_epoch, len(data.final)),
-                    seconds=trained.seconds,
-                )
-            )
-            point["tuned"] = rows[-1].accuracy
+            clips = epochs * min(tuned.clips_per_epoch, len(data.final))
+            start = None if begun else checkpoint
+            options = TrainingOptions(source, seed, resume=begun, start=start, origin=origin, teacher=teacher)
+            trainings = [("tuned", recipe, checkpoint, options, decomposition.error)]
+            if scratch:
+                other = checkpoint.with_suffix(f".scratch{checkpoint.suffix}")
+                options = TrainingOptions(source, seed, resume=resume and other.exists())
+                trainings.append(("scratch", "from scratch", other, options, 0.0))
+            for name, what, place, options, error in trainings:
+                with output.progress(f"rank {rank}: {what}", epochs) as advance:
+                    train(tuned, place, options, progress=partial(_told, advance))
+                trained = load_checkpoint(place)
+                of = {"error": error, "clips": clips, "seconds": trained.seconds}
+                rows.append(_row(trained.model, kept, data, source, what, seed, **of))
+                point[name] = rows[-1].accuracy
         figures["points"].append(point | {"checkpoint": str(checkpoint)})
     picture = folder / f"{path.stem}.compression.png"
     write(draw(figures), picture)
@@ -237,10 +246,12 @@ def _row(
 
 def report(output: Output, figures: dict) -> None:
     """The table of ranks."""
+    after = f"{figures['learnt']}, {figures['epochs']} epochs"
+    scratch = any("scratch" in point for point in figures["points"])
     whole = f", accuracy {percent(figures['accuracy'])}" if "accuracy" in figures else ""
     output.table(
         f"{figures['file']}: {figures['parameters']:,} parameters{whole} on the test clips of {figures['data']}",
-        ("rank", "factors", "smaller by", "error", "accuracy", f"after {figures['epochs']} epochs", "checkpoint"),
+        ("rank", "factors", "smaller by", "error", "truncated", after, *["from scratch"] * scratch, "checkpoint"),
         [
             (
                 point["rank"],
@@ -249,6 +260,7 @@ def report(output: Output, figures: dict) -> None:
                 f"{point['error']:.3f}",
                 percent(point.get("truncated")),
                 percent(point.get("tuned")),
+                *[percent(point.get("scratch"))] * scratch,
                 point["checkpoint"],
             )
             for point in figures["points"]
@@ -263,7 +275,11 @@ def draw(figures: dict) -> Figure:
     factors = [point["factors"] for point in points]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for name, colour, label in (("tuned", TUNED, "fine-tuned"), ("truncated", TRUNCATED, "truncated")):
+    for name, colour, label in (
+        ("tuned", TUNED, figures["learnt"]),
+        ("scratch", SCRATCH, "from scratch"),
+        ("truncated", TRUNCATED, "truncated"),
+    ):
         if all(name in point for point in points):
             axes.plot(factors, [100 * point[name] for point in points], marker="o", color=colour, label=label)
     if "accuracy" in figures:

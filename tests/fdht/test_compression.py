@@ -1,15 +1,21 @@
 """`fdht compress` and `fdht export --dense`: plain PyTorch's models in and out, what each rank loses and regains."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fdht.model.checkpoint import load_checkpoint
+from fdht.model.checkpoint import digest, load_checkpoint
+from fdht.model.data import Source, here
 from fdht.model.data import load as load_data
-from fdht.model.train import train
+from fdht.model.objective import distilled
+from fdht.model.train import TrainingOptions, predict, train
+from fdht.spec.errors import SpecError
 from fdht.spec.lstm import fdht_lstm
+from fdht.spec.task import Task
 from fdht.studies import compression
 from fdht.studies.accuracy import load
 from tests.fdht.tiny import TINY
@@ -56,10 +62,10 @@ def test_ranks_are_traded_for_accuracy(fdht, plain):
     assert len(rows) == 1 + 2 * len(points)
     assert rows["dense", 16 * 12].accuracy == figures["accuracy"]
     for point in points:
-        assert rows["fine-tuned", point["factors"]].accuracy == point["tuned"]
+        assert rows["distilled", point["factors"]].accuracy == point["tuned"]
         assert rows["truncated", point["factors"]].accuracy == point["truncated"]
-        assert rows["fine-tuned", point["factors"]].error == pytest.approx(point["error"], abs=1e-6)
-        assert rows["fine-tuned", point["factors"]].clips == 2 * TINY.clips_per_epoch
+        assert rows["distilled", point["factors"]].error == pytest.approx(point["error"], abs=1e-6)
+        assert rows["distilled", point["factors"]].clips == 2 * TINY.clips_per_epoch
 
 
 def test_the_table_is_for_people(fdht, plain):
@@ -211,3 +217,51 @@ def test_exports_that_cannot_be(fdht, checkpoint_file, tmp_path):
 def test_a_checkpoint_of_fdhts_own_is_named(fdht, checkpoint_file):
     refused = fdht("compress", checkpoint_file, "--data", "digits")
     assert refused.code == 1 and "is a checkpoint of fdht's own; pass the state dict" in refused.err
+
+
+def test_what_the_dense_model_says_is_learnt_and_not_the_labels(checkpoint_file, tmp_path):
+    """With labels that say nothing, what is right of the teacher's classes is learnt all the same; and what has the
+    teacher's factors has nothing to learn.
+    """
+    teacher, data = load_checkpoint(checkpoint_file).model, load_data("digits")
+    wrong = replace(data.final, labels=np.roll(data.final.labels, 1))
+    preset = replace(TINY, epochs=20, learning_rate=0.02)
+    options = TrainingOptions(here(replace(data, final=wrong)), teacher=teacher)
+    train(preset, tmp_path / "a.checkpoint", options)
+    student = load_checkpoint(tmp_path / "a.checkpoint")
+    taught, found = (predict(model, data.test.clips) for model in (teacher, student.model))
+    assert (taught == found).mean() > 0.5 and student.history[-1]["loss"] < student.history[0]["loss"] / 2
+    assert student.recipe["teacher"] == digest(teacher)
+    same = TrainingOptions(Source("digits"), teacher=teacher, start=checkpoint_file)
+    train(replace(preset, epochs=1, learning_rate=1e-9), tmp_path / "b.checkpoint", same)
+    assert load_checkpoint(tmp_path / "b.checkpoint").history[0]["loss"] < 1e-6
+
+
+def test_a_teacher_of_another_size(checkpoint_file, tmp_path):
+    teacher = load_checkpoint(checkpoint_file).model
+    preset = replace(TINY, spec=fdht_lstm(8, 5, 10, (4, 4), (4, 5), 2))
+    with pytest.raises(SpecError, match=r"a teacher of \(8, 4, 10, 'classify'\) .* for a model of \(8, 5, 10, "):
+        train(preset, tmp_path / "a.checkpoint", TrainingOptions(teacher=teacher))
+
+
+@pytest.mark.parametrize("task", Task)
+def test_steps_that_are_no_clips_own_teach_nothing(task):
+    generator = torch.Generator().manual_seed(1)
+    shape = (2, 3, 4) if task.every_step else (2, 4)
+    outputs, taught, h, taught_h = (torch.randn(s, generator=generator) for s in (shape, shape, (2, 3, 5), (2, 3, 5)))
+    lengths = torch.tensor([3, 2])
+    whole = distilled(task, outputs, h, taught, taught_h, lengths)
+    alone = sum(
+        distilled(task, *(each[k : k + 1, :n] if each.ndim == 3 else each[k : k + 1] for each in parts), None)
+        for k, n, parts in ((0, 3, (outputs, h, taught, taught_h)), (1, 2, (outputs, h, taught, taught_h)))
+    )
+    assert whole.item() == pytest.approx(float(alone), rel=1e-6) and whole > 0
+    assert distilled(task, outputs, h, outputs, h, lengths).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_labels_and_random_factors_to_compare_with(fdht, plain):
+    options = ("compress", plain, "--data", "digits", "--ranks", 2, "--epochs", 1, "--results", "rows.json", "--json")
+    assert fdht(*options, "--scratch").code == 0 and fdht(*options, "--labels").code == 0
+    assert {row.recipe for row in load(Path("rows.json"))} == {*compression.RECIPES}
+    outcome = fdht("compress", plain, "--data", "digits", "--ranks", 2, "--epochs", 1, "--scratch")
+    assert "distilled, 1 epochs" in outcome.out and "from scratch" in outcome.out

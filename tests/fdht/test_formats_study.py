@@ -1,0 +1,130 @@
+"""The comparison of formats: draws of its sets, its plan, the rates it chooses, and its tables."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from docs import formats_study as study
+from docs.study_sets import SETS, Places, dealt
+from fdht.model.data import DataSet
+from fdht.studies import accuracy
+from fdht.studies.accuracy import Row
+
+NOWHERE = Places()
+SET = "digits"
+
+
+def row(training: study.Training, right: float, seed: int = 0) -> Row:
+    hits = np.random.default_rng([seed, training.draw]).random(40) < right
+    return Row(
+        study=training.study,
+        data=training.data,
+        format=training.format,
+        recurrent=training.recurrent,
+        recipe=training.variant,
+        factors=100,
+        parameters=200,
+        clips=1000,
+        seed=training.draw,
+        split=f"draw {training.draw}",
+        rate=training.rate,
+        seconds=3.0,
+        **accuracy.hits(hits),
+    )
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    """FDHT is best, at its middle rate; all others are the same."""
+    rates = {study.FORMATS[0]: 0.01}
+    tuned = [row(t, 0.5 + 0.3 * (rates.get(t.model, 0.003) == t.rate), 1) for t in study.tuning([SET])]
+    final = study.final([SET], study.chosen(tuned))
+    return tuned + [row(t, 0.95 if t.model == study.FORMATS[0] else 0.6, study.FORMATS.index(t.model)) for t in final]
+
+
+@pytest.fixture(scope="module")
+def units() -> dict:
+    return {SET: {str(draw): list(range(40)) for draw in range(study.DRAWS)}}
+
+
+def test_samples_are_dealt_class_by_class_and_anew():
+    labels = np.repeat([3, 5, 9], (50, 20, 10))
+    parts = [dealt(labels, draw) for draw in (0, 0, 1)]
+    for train, validation, test in parts:
+        assert sorted([*train, *validation, *test]) == list(range(80))
+        assert [np.bincount(labels[part], minlength=10)[[3, 5, 9]].tolist() for part in (train, test)] == [
+            [30, 12, 6],
+            [10, 4, 2],
+        ]
+    assert parts[0][2].tolist() == parts[1][2].tolist() != parts[2][2].tolist()
+
+
+def frames_of(data: DataSet) -> dict[str, set[bytes]]:
+    """What each part shows: all its frames, as bytes."""
+    parts = {part: getattr(data, part) for part in ("train", "validation", "test")}
+    return {
+        name: {frame.tobytes() for frame in part.frames[part.order].reshape(-1, data.inputs)}
+        for name, part in parts.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["spoken-digits", "faces-hard"])
+def test_no_draw_tests_what_it_has_trained_on(name):
+    shown = []
+    for number in (0, 3):
+        drawn = SETS[name].draw(NOWHERE, number)
+        parts = frames_of(drawn.data)
+        assert not parts["test"] & (parts["train"] | parts["validation"]) and not parts["train"] & parts["validation"]
+        assert len(drawn.units) == len(drawn.data.test)
+        shown.append(parts["test"])
+    assert shown[0] != shown[1]
+
+
+def test_the_plan_is_every_model_on_every_draw_and_none_twice():
+    rates = dict.fromkeys(study.FORMATS, 0.01)
+    every = [*study.tuning(SETS), *study.final(SETS, rates)]
+    assert len({*every}) == len(every)
+    final = [training for training in every if training.study == study.STUDY]
+    assert len(final) == len(SETS) * len(study.FORMATS) * study.DRAWS >= len(SETS) * 10 * 10
+    tuned = [training for training in every if training.study == study.TUNING]
+    assert {t.data for t in tuned} == {*study.TUNED} and {t.draw for t in tuned} <= {t.draw for t in final}
+
+
+def test_each_format_has_the_rate_that_validation_likes(rows):
+    rates = study.chosen(rows)
+    assert rates.pop(study.FORMATS[0]) == 0.01 and {*rates.values()} == {0.003}
+
+
+def test_the_plan_says_what_is_left(rows):
+    first, final = [*study.tuning([SET])], [*study.final([SET], study.chosen(rows))]
+    assert study.plan(rows, first, final).splitlines()[1:] == [
+        f"formats, tuning: 0 of {len(first)} to do, 0.00 CPU hours",
+        f"formats: 0 of {len(final)} to do, 0.00 CPU hours",
+    ]
+    some = [r for r in rows if r.study == study.TUNING]
+    assert f"formats: {len(final)} of {len(final)} to do, {len(final) * 3 / 3600:.2f} CPU hours" in study.plan(
+        some, first, final
+    )
+
+
+def test_every_model_is_held_against_fdht(rows, units):
+    compared = study.comparisons(rows, units)
+    assert [each.against for each in compared[1:]] == [study.called(model) for model in study.FORMATS[1:]]
+    for each in compared:
+        assert each.gaps.keys() == {SET} and each.pooled.mean == each.gaps[SET].mean
+        assert each.pooled.verdict == "better" and 0.2 < each.pooled.mean < 0.5
+    (best,) = (each for each in compared if each.against.startswith("the best of"))
+    assert best.gaps[SET].mean in {each.gaps[SET].mean for each in compared[4:7]}
+
+
+def test_the_tables_have_every_model_and_what_h_is_worth(rows, units):
+    some = [replace(r, correct_zero_h=r.correct - 4) if r.study == study.STUDY else r for r in rows]
+    text = "\n".join(study.sections(some, units))
+    for model in study.FORMATS:
+        assert text.count(f"| {study.called(model)} |") == (2 if model == study.FORMATS[0] else 3)
+    assert "| FDHT loses with h = 0 |  | 10.0 |" in text and "(100; 200)" in text
+
+
+def test_nothing_is_compared_before_there_are_two_draws(rows, units):
+    assert study.comparisons([r for r in rows if r.seed == 0], units) == []
