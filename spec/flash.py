@@ -56,7 +56,7 @@ class SlotState(IntEnum):
     EMPTY = 0
     """There is no image for this engine."""
     DAMAGED = 1
-    """There is one, and not as it was written."""
+    """There is one, and not as it was written; also what an engine says while it is loading one."""
     LOADED = 3
     """It is loaded, or was until a host loaded another."""
 
