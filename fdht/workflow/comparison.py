@@ -116,7 +116,7 @@ def write_trace(path: Path, bundle: Bundle, image: Image, runs: list[ClipRun]) -
 
 
 def figures(bundle: Bundle, image: Image, runs: list[ClipRun]) -> dict:
-    """The figures of simulated clips for `--json`.
+    """The figures of simulated clips for `--json`; `rtl_equals_golden` is the share of clips of which both say so.
 
     Utilisation is useful MACs ÷ (multipliers × cycles), over whole clips: first step, last step and head included.
     """
@@ -137,7 +137,7 @@ def figures(bundle: Bundle, image: Image, runs: list[ClipRun]) -> dict:
         "macs": image.macs,
         "multipliers": image.target.multipliers,
         "utilisation": image.macs * steps / (image.target.multipliers * cycles),
-        "agreement": sum(run.rtl == run.golden for run in runs) / len(runs),
+        "rtl_equals_golden": sum(run.rtl == run.golden for run in runs) / len(runs),
         "clips": [clip_figures(bundle, image, run) for run in runs],
     }
 
@@ -209,7 +209,8 @@ def report_accuracy(output: Output, figures: dict) -> None:
         facts: dict[str, object] = {**score_facts({kind: figures[kind] for kind in ("rmse", "r2")}, MODELS)}
     else:
         facts = {name: percent(figures["accuracy"][model]) for model, name in MODELS.items()}
-        facts["clips classified differently by float and integers"] = len(figures["disagreements"])
+        differ = figures["disagreements"]
+        facts["clips classified differently by float and integers"] = "-" if differ is None else len(differ)
     output.facts(f"{title} on {clips} clips", facts)
     if figures["disagreements"]:
         rows = [list(row.values()) for row in figures["disagreements"]]
@@ -234,7 +235,7 @@ def check(figures: dict, cycles: bool = True) -> None:
             f"the RTL wrote {figures['words_compared']} words, the program says {figures['words_expected']}; "
             "look for the first instruction that stops early"
         )
-    if figures["agreement"] < 1:
+    if figures["rtl_equals_golden"] < 1:
         raise Disagreement("RTL and golden model give different classes although all words agree; look at the output")
     counted = figures["cycles"]
     if cycles and counted["simulated"] != counted["predicted"] + counted["stalls"]:

@@ -9,7 +9,7 @@ from fdht.console import percent
 from fdht.spec.bundle import Bundle
 from fdht.spec.clips import spread_over
 from fdht.spec.errors import FdhtError, SpecError
-from fdht.spec.score import Score, errors, score
+from fdht.spec.score import Score, errors, known, score
 from fdht.spec.task import Task
 
 SHOWN_MISMATCHES = 10
@@ -83,7 +83,9 @@ def values_of(bundle: Bundle, logits: np.ndarray) -> np.ndarray:
 
 
 def golden_score(bundle: Bundle) -> Score:
-    """How good the golden model is on the clips of the bundle."""
+    """How good the golden model is on the clips of the bundle; no figure where nothing is known of them."""
+    if not known(bundle.spec.task, bundle.labels).any():
+        return Score()
     if bundle.spec.task.real:
         return errors(values_of(bundle, bundle.logits), bundle.labels)
     return score(bundle.spec.task, bundle.logits, bundle.labels, None)
@@ -135,9 +137,13 @@ def float_class(bundle: Bundle, clip: int) -> int | None:
     return None if classes is None else classes[clip]
 
 
-def disagreements(bundle: Bundle) -> list[dict]:
-    """Clips of the bundle to which integers and float model give different classes, if the task is to classify them."""
-    classes, golden = bundle.about.get("float_classes", []), golden_classes(bundle).tolist()
+def disagreements(bundle: Bundle) -> list[dict] | None:
+    """Clips of the bundle to which integers and float model give different classes; None where the bundle does not note
+    what the float model says of clips.
+    """
+    classes, golden = bundle.about.get("float_classes"), golden_classes(bundle).tolist()
+    if classes is None:
+        return None
     return [
         {"clip": clip, "label": int(bundle.labels[clip]), "float": of_float, "golden": golden[clip]}
         for clip, of_float in enumerate(classes)

@@ -173,7 +173,7 @@ def simulated_figures(bundle: Bundle, image: Image, served: ServedByRTL) -> dict
         "macs": image.macs,
         "multipliers": image.target.multipliers,
         "utilisation": image.macs * served.steps / (image.target.multipliers * simulated),
-        "agreement": sum(row["streams"] == row["golden"] for row in rows) / len(rows),
+        "rtl_equals_golden": sum(row["streams"] == row["golden"] for row in rows) / len(rows),
         "clips": rows,
     }
 

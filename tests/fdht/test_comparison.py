@@ -32,10 +32,10 @@ def test_compare_holds_float_golden_and_rtl_side_by_side(fdht, engine, bundle_fi
     macs = sum(map(sum, useful_macs(small_bundle.layers, small_bundle.stage_lists)))
     assert figures["macs"] == macs < small_bundle.macs and figures["multipliers"] == TARGET.multipliers
     assert figures["utilisation"] == pytest.approx(macs * steps * 2 / (TARGET.multipliers * cycles["simulated"]))
-    assert figures["agreement"] == 1 and [clip["clip"] for clip in figures["clips"]] == [0, 4]
+    assert figures["rtl_equals_golden"] == 1 and [clip["clip"] for clip in figures["clips"]] == [0, 4]
     golden = small_bundle.logits.argmax(1)
     assert figures["accuracy"]["golden"] == (golden == small_bundle.labels).mean()
-    assert figures["accuracy"]["float"] is None, "this bundle notes no float model"
+    assert figures["accuracy"]["float"] is None and figures["disagreements"] is None, "it notes no float model"
 
 
 def test_rows_of_results_are_what_was_compared(fdht, engine, bundle_file, small_bundle):
@@ -79,13 +79,19 @@ def test_vectors_of_another_model_are_found_in_the_rtl(fdht, engine, small_bundl
     [
         ({"mismatches": 1, "first_mismatches": ["cycle 7"]}, "cycle 7"),
         ({"words_compared": 9}, "the RTL wrote 9 words"),
-        ({"agreement": 0.5}, "different classes"),
+        ({"rtl_equals_golden": 0.5}, "different classes"),
         ({"cycles": {"predicted": 100, "simulated": 101, "stalls": 0}}, "101 cycles"),
     ],
 )
 def test_every_kind_of_difference_is_an_error(change, complaint):
     cycles = {"predicted": 100, "simulated": 103, "stalls": 3}
-    good = {"mismatches": 0, "first_mismatches": [], "words_compared": 10, "words_expected": 10, "agreement": 1.0}
+    good = {
+        "mismatches": 0,
+        "first_mismatches": [],
+        "words_compared": 10,
+        "words_expected": 10,
+        "rtl_equals_golden": 1.0,
+    }
     comparison.check({**good, "cycles": cycles})
     with pytest.raises(FdhtError, match=complaint):
         comparison.check({**good, "cycles": cycles, **change})
