@@ -81,7 +81,8 @@ class Report:
 class Accelerator:
     """A module compiled for an engine: its integers, and the program that runs them.
 
-    `fdht.compile` makes one.
+    `fdht.compile` makes one. A board runs it so: `device.load(accelerator.image)`, `device.run(accelerator.words(x))`
+    (see fdht.Device).
 
     Attributes:
         bundle: the integers, and what the golden model makes of some samples. image: the program for one engine.
@@ -341,7 +342,8 @@ def compile(
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
         scaling=scaling,
-        about={"model": name or type(model).__name__, "classes": list(class_names)},
+        about={"model": name or type(model).__name__, "classes": list(class_names)}
+        | ({"host": list(placed.host)} if placed.host else {}),
         lengths=None if own is None else own[kept],
     )
     floats = _floats(placed, samples[torch.from_numpy(kept)], task, bundle.lengths)

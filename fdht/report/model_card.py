@@ -15,7 +15,7 @@ from fdht.spec.score import interval, known
 from fdht.spec.task import Task
 from fdht.workflow.comparison import MODELS
 from fdht.workflow.frames import LINES, pictures_of
-from fdht.workflow.golden_vectors import disagreements, golden_classes, score_facts
+from fdht.workflow.golden_vectors import class_names, disagreements, golden_classes, score_facts
 
 SHOWN = 12
 """Clips of a kind that are shown as pictures."""
@@ -48,12 +48,6 @@ def _flat(value: object) -> object:
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in value.items())
     return value
-
-
-def names_of(bundle: Bundle) -> list[str]:
-    """What classes are called; their numbers where the bundle does not say."""
-    named = bundle.about.get("classes", [])
-    return list(named) if len(named) == bundle.spec.classes else [str(k) for k in range(bundle.spec.classes)]
 
 
 def accuracy(bundle: Bundle) -> Table | None:
@@ -93,7 +87,7 @@ def differing(bundle: Bundle) -> tuple[int | None, list[Shown]]:
     """How many clips float and integers see differently, and some of them; None where the bundle does not note what
     the float model says of clips.
     """
-    found, names = disagreements(bundle), names_of(bundle)
+    found, names = disagreements(bundle), class_names(bundle)
     if found is None:
         return None, []
     captions = {
@@ -107,7 +101,7 @@ def wrong(bundle: Bundle) -> tuple[int, list[Shown]]:
     """How many clips the integers get wrong, and some of them."""
     if bundle.spec.task is not Task.CLASSIFY or not bundle.spec.classes:
         return 0, []
-    names, said = names_of(bundle), golden_classes(bundle)
+    names, said = class_names(bundle), golden_classes(bundle)
     clips = np.flatnonzero((said != bundle.labels) & (bundle.labels >= 0))
     return len(clips), _shown(
         bundle,

@@ -32,6 +32,7 @@ from fdht.spec.record import Count, Text, parse
 from fdht.spec.target import Target
 from fdht.spec.version import VERSION
 from fdht.workflow import explanation, information
+from fdht.workflow.golden_vectors import class_names
 from fdht.workflow.timeline import steady_step
 
 
@@ -126,7 +127,7 @@ def page(bundle: Bundle, image: Image, source: str, boards: Sequence[Board] | No
         "card": card.tables[0],
         "training": model_card.training(bundle),
         "accuracy": model_card.accuracy(bundle),
-        "confusion": None if counts is None else _confusion(counts.tolist(), model_card.names_of(bundle)),
+        "confusion": None if counts is None else _confusion(counts.tolist(), class_names(bundle)),
         "differ": differ,
         "differing": differing,
         "missed": missed,

@@ -11,7 +11,6 @@ from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.target import find_target
-from fdht.spec.task import Task
 from fdht.workflow import traces
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
@@ -26,8 +25,10 @@ from fdht.workflow.golden_vectors import (
     said,
     score_facts,
     shown,
+    true_class,
     truth,
     what,
+    with_name,
 )
 
 MODELS = {
@@ -187,7 +188,7 @@ def report(output: Output, bundle: Bundle, figures: dict) -> None:
     rows = [
         (
             clip["clip"],
-            clip["label"] if bundle.spec.task is Task.CLASSIFY else "",
+            true_class(bundle, clip["label"]),
             *(shown(bundle, clip["clip"], clip[name]) for name in ("float", "golden", "rtl")),
             *(clip[name] for name in ("words_compared", "mismatches")),
             clip["cycles"]["predicted"],
@@ -201,7 +202,7 @@ def report(output: Output, bundle: Bundle, figures: dict) -> None:
         output.text(f"  {text}")
 
 
-def report_accuracy(output: Output, figures: dict) -> None:
+def report_accuracy(output: Output, bundle: Bundle, figures: dict) -> None:
     """Accuracies, and each clip whose class changed with the numbers."""
     title, clips = "Accuracy", figures["clips_in_bundle"]
     if "rmse" in figures:
@@ -213,7 +214,8 @@ def report_accuracy(output: Output, figures: dict) -> None:
         facts["clips classified differently by float and integers"] = "-" if differ is None else len(differ)
     output.facts(f"{title} on {clips} clips", facts)
     if figures["disagreements"]:
-        rows = [list(row.values()) for row in figures["disagreements"]]
+        classes = ("label", "float", "golden")
+        rows = [[row["clip"], *(with_name(bundle, row[name]) for name in classes)] for row in figures["disagreements"]]
         output.table("Float and integers disagree", ("clip", "true", "float", "golden"), rows)
 
 

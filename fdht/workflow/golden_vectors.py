@@ -94,12 +94,33 @@ def golden_score(bundle: Bundle) -> Score:
 def shown(bundle: Bundle, clip: int, of: Said | None) -> object:
     """What is said of a clip, for a table: its class; how many steps are right; how far numbers are away."""
     label = own(bundle, clip, bundle.labels)
-    if of is None or not isinstance(of, list):
+    if of is None:
         return of
+    if isinstance(of, int):
+        return with_name(bundle, of)
     if bundle.spec.task.real:
         return f"RMSE {errors(np.array(of, dtype=np.float64), label).rmse:.4g}"
     known = label >= 0
     return f"{(np.array(of)[known] == label[known]).sum()} of {known.sum()}"
+
+
+def with_name(bundle: Bundle, number: int) -> object:
+    """A class for a table: its number, and its name behind it (`4 tap`) where the bundle has one that says more."""
+    names = class_names(bundle)
+    if not 0 <= number < len(names) or names[number] == str(number):
+        return number
+    return f"{number} {names[number]}"
+
+
+def class_names(bundle: Bundle) -> list[str]:
+    """What classes are called; their numbers where the bundle does not say."""
+    named = bundle.about.get("classes", [])
+    return list(named) if len(named) == bundle.spec.classes else [str(k) for k in range(bundle.spec.classes)]
+
+
+def true_class(bundle: Bundle, label: Said) -> object:
+    """What is true of a clip, for a table; nothing where that is no class of the whole clip."""
+    return with_name(bundle, label) if isinstance(label, int) else ""
 
 
 def what(bundle: Bundle) -> str:

@@ -7,10 +7,12 @@ import pytest
 
 from docs.worked_example import TARGET
 from fdht.compiler.arithmetic import useful_macs
+from fdht.report.collected import Collected
 from fdht.spec.errors import FdhtError
 from fdht.spec.target import TARGETS
 from fdht.studies.accuracy import load
 from fdht.workflow import comparison
+from fdht.workflow.golden_vectors import disagreements, shown, with_name
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -95,3 +97,20 @@ def test_every_kind_of_difference_is_an_error(change, complaint):
     comparison.check({**good, "cycles": cycles})
     with pytest.raises(FdhtError, match=complaint):
         comparison.check({**good, "cycles": cycles, **change})
+
+
+def test_classes_are_shown_with_their_names(small_bundle):
+    """As far as the bundle has one each that says more than the number."""
+    golden = small_bundle.logits.argmax(1).tolist()
+    bundle = replace(small_bundle, about={"classes": ["rest", "1"], "float_classes": [1 - k for k in golden]})
+    assert [with_name(bundle, k) for k in (-1, 0, 1, 2)] == [-1, "0 rest", 1, 2]
+    assert with_name(small_bundle, 0) == 0 and shown(bundle, 0, None) is None
+    figures = {"accuracy": dict.fromkeys(comparison.MODELS), "clips_in_bundle": 5}
+    output = Collected()
+    comparison.report_accuracy(output, bundle, {**figures, "disagreements": disagreements(bundle)})
+    assert output.tables[0].rows[-1][1] == "5" and len(output.tables[1].rows) == 5
+    of_first = [int(bundle.labels[0]), 1 - golden[0], golden[0]]
+    assert output.tables[1].rows[0] == ["0", *(["0 rest", "1"][k] for k in of_first)]
+    output = Collected()
+    comparison.report_accuracy(output, small_bundle, {**figures, "disagreements": disagreements(small_bundle)})
+    assert output.tables[0].rows[-1][1] == "-" and len(output.tables) == 1

@@ -14,6 +14,7 @@ from fdht import FDHTLSTM, fdht_lstm
 from fdht.boards import find_board
 from fdht.compiled import ClippingWarning, MismatchError
 from fdht.compiler.image import Image
+from fdht.report.collected import Collected
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
@@ -21,6 +22,7 @@ from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.protocol import target_id
 from fdht.spec.target import Levels, Target
 from fdht.spec.task import Task
+from fdht.workflow.information import of_bundle
 
 SMALL = Target(
     "small", 2, 2, input_lanes=2, banks=3, bank_words=256, factor_words=512, result_words=128, bias_words=128,
@@ -184,6 +186,11 @@ def test_parts_on_the_host_run_there(x):
         fdht.compile(own, x, SMALL)
     made = fdht.compile(own, x, SMALL, host=["front"])
     assert np.abs(made.predict(x) - outputs(own, x)).max() < 0.03
+    assert "host" not in fdht.compile(model(), x, SMALL).bundle.about
+    figures, show = of_bundle(made.bundle, "mine")
+    seen = Collected()
+    show(seen)
+    assert figures["host"] == ["front"] and ["parts on the host", "front"] in seen.tables[0].rows
 
 
 @pytest.mark.parametrize("kind", ["list", "float64", "torch", "int", "big-endian", "backwards", "longdouble"])
