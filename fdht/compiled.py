@@ -23,9 +23,11 @@ from fdht.spec.bundle import Bundle
 from fdht.spec.cards import card, fill_bars
 from fdht.spec.clips import classes_of, spread_over
 from fdht.spec.container import write_whole
-from fdht.spec.errors import FdhtError, SpecError
+from fdht.spec.errors import CapacityError, FdhtError, Resource, SpecError
+from fdht.spec.lstm import LSTMSpec
 from fdht.spec.scaling import Scaling
 from fdht.spec.score import known, score
+from fdht.spec.stages import StageLists
 from fdht.spec.target import Target, find_target
 from fdht.spec.task import Task
 
@@ -301,7 +303,8 @@ def compile(
         class_names: of the classes, in their order; the labels themselves, if they are words, when left out.
         regression: the outputs are real numbers, not logits.
         host: names of submodules in front of the first LSTM that stay on the host, or the name of one.
-        ranks: that each nn.LSTM is brought to; left out, it stays dense.
+        ranks: that each nn.LSTM is brought to, by hierarchical SVD; left out, it stays dense, and 32 units are already
+            more than the iCEBreaker holds. What a rank costs, some epochs of an `FDHTLSTM` from `lstm_from_dense` mend.
         bits: of a raw input word, 8 or 16; boards' engines take 8.
         name: of the model, for reports.
 
@@ -334,7 +337,7 @@ def compile(
     truth, class_names = _truth(labels, len(tested), task, outputs, tested.shape[1], class_names)
     bundle, saturation = quantise(
         network,
-        plan(network.layers, target),
+        _planned(network.layers, target, placed, ranks),
         tested[kept],
         truth[kept],
         calibration=words[spread_over(len(words), min(CALIBRATION_CLIPS, len(words)))],
@@ -364,6 +367,23 @@ def _placed(model: nn.Module, x: Tensor, host: Sequence[str] | str) -> Placed:
         with suppress(SpecError):
             return place_module(model, torch.cat([some, some], 1), host)
     return place_module(model, some, host)
+
+
+def _planned(layers: Sequence[LSTMSpec], target: Target, placed: Placed, ranks: int | None) -> StageLists:
+    """The stage lists; where the weight of an nn.LSTM is what does not fit, the refusal says how it gets smaller."""
+    try:
+        return plan(layers, target)
+    except CapacityError as error:
+        dense = [name for name, part in placed.layers if isinstance(part, nn.LSTM)]
+        if not dense or error.resource not in (Resource.FACTOR_WORDS, Resource.SCRATCHPAD_WORDS):
+            raise
+        smaller = f"pass ranks below {ranks}"
+        if ranks is None:
+            smaller = (
+                f"{dense[0]} is an nn.LSTM, which stays a dense matrix: pass ranks=8 (--ranks 8) to split it, and "
+                "train the split some epochs (fdht.lstm_from_dense)"
+            )
+        raise error.advising(f"{smaller}; or choose a larger target") from None
 
 
 def _check_outputs(placed: Placed, regression: bool) -> None:

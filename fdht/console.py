@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import typer
@@ -130,6 +130,10 @@ class Output:
 
             yield advance
         remaining.ended()
+
+    def building(self, name: str) -> Callable[[], AbstractContextManager[Advance]]:
+        """The progress of building a simulator, for whoever does so only where none is kept."""
+        return lambda: self.progress(f"building the simulator of {name} (kept for the next time)")
 
     @contextmanager
     def loading(self) -> Iterator[None]:

@@ -42,13 +42,12 @@ class Remaining:
     def seconds(self) -> float | None:
         """That are left; None where nothing is known of them.
 
-        By the pace since the first step that was told, since work that goes on where it was does not begin with none.
+        By the pace since the first step that was told: work that goes on where it was does not begin with none, and the
+        first step takes what is done once, too. So a second has to be told before anything is known.
         """
         now = time.monotonic()
         if self.total and self._first is not None and self._last is not None:
             since, before = self._first
-            if self._last == self._first and before == 1:
-                since, before = self._began, 0
             at, done = self._last
             if done > before:
                 return max(0.0, (at - since) / (done - before) * (self.total - done) - (now - at))

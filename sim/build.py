@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -29,6 +29,9 @@ TOP = "accelerator"
 SIMULATORS = ("verilator", "icarus")
 CACHE = cache_folder() / "simulators"
 """Where simulators are kept."""
+
+Announcement = Callable[[], AbstractContextManager[object]]
+"""What is open while a simulator is compiled, for whoever tells a user; it is not opened where one is kept already."""
 
 _SAFE = re.compile(r"[\w/.,+@=-]+")
 """Paths in which make and the compilers it starts find their way: no space, no # and no colon."""
@@ -117,6 +120,7 @@ def build(
     *,
     waves: bool = False,
     cache: Path | None = None,
+    compiling: Announcement = nullcontext,
 ) -> Simulator:
     """Compiles the engine of a target, or finds it compiled.
 
@@ -127,7 +131,9 @@ def build(
     """
     target = target.made_of(Technology.GENERIC)
     what = replace(target, name="").to_json().encode()
-    return build_verilog(TOP, what, lambda: to_verilog(target), simulator, waves=waves, cache=cache)
+    return build_verilog(
+        TOP, what, lambda: to_verilog(target), simulator, waves=waves, cache=cache, compiling=compiling
+    )
 
 
 def build_verilog(
@@ -138,6 +144,7 @@ def build_verilog(
     *,
     waves: bool = False,
     cache: Path | None = None,
+    compiling: Announcement = nullcontext,
 ) -> Simulator:
     """Compiles a module of a Verilog text, or finds it compiled.
 
@@ -156,7 +163,7 @@ def build_verilog(
     directory = (cache or CACHE).resolve() / key.hexdigest()[:20]
     directory.mkdir(parents=True, exist_ok=True)
     done = directory / "done"
-    with open(directory / "lock", "w") as lock:
+    with nullcontext() if done.exists() else compiling(), open(directory / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             text = verilog()

@@ -5,12 +5,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from fdht.sim.build import Simulator, ToolError, build_verilog, convert
+from fdht.sim.build import Announcement, Simulator, ToolError, build_verilog, convert
 from fdht.sim.simulate import run_module
 from fdht.spec.flash import FlashPlan
 from fdht.spec.target import Target, Technology
@@ -38,7 +39,7 @@ class Pins:
     start_cycles: int = 1 << 11
 
 
-def build_system(target: Target, pins: Pins, build_id: int = 0) -> Simulator:
+def build_system(target: Target, pins: Pins, build_id: int = 0, *, compiling: Announcement = nullcontext) -> Simulator:
     """Compiles an engine behind its host link, on generic primitives, or finds it compiled.
 
     Raises:
@@ -49,8 +50,13 @@ def build_system(target: Target, pins: Pins, build_id: int = 0) -> Simulator:
     if pins.divisor is None:
         generic = target.made_of(Technology.GENERIC)
         what = generic.to_json().encode() + f"{build_id} {pins.flash}".encode()
-        return build_verilog("engine", what, lambda: convert(LinkedEngine(generic, build_id, pins.flash), "engine"))
-    return build_verilog("system", *system_verilog(target, pins, build_id))
+        return build_verilog(
+            "engine",
+            what,
+            lambda: convert(LinkedEngine(generic, build_id, pins.flash), "engine"),
+            compiling=compiling,
+        )
+    return build_verilog("system", *system_verilog(target, pins, build_id), compiling=compiling)
 
 
 def system_verilog(target: Target, pins: Pins, build_id: int = 0) -> tuple[bytes, Callable[[], str]]:

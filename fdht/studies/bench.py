@@ -321,8 +321,7 @@ def _simulated(output: Output, contender: Contender, stage_lists: StageLists) ->
     with output.progress(f"{name}: quantising, compiling"):
         bundle = random_bundle(contender, stage_lists)
         image = compile_bundle(bundle, target, streams=contender.streams)
-    with output.progress(f"{name}: building the simulator (kept for the next time)"):
-        built = build(target)
+    built = build(target, compiling=output.building(target.name))
     key = hashlib.sha256(built.directory.name.encode())
     for part in (image.stream(), image.order, bundle.clips):
         key.update(b"" if part is None else np.ascontiguousarray(part).tobytes())

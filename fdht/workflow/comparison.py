@@ -86,8 +86,8 @@ def run_clips(
     waves: Path | None = None,
 ) -> list[ClipRun]:
     """Simulates clips, each from a reset, so that each has figures of its own."""
-    with output.progress(f"building the simulator of {image.target.name} (kept for the next time)"):
-        built = build(image.target, simulator, waves=waves is not None)
+    compiling = output.building(image.target.name)
+    built = build(image.target, simulator, waves=waves is not None, compiling=compiling)
     jobs = [Job(image, bundle.clip(clip)[None], pauses=PAUSES_SEED if pauses else None) for clip in clips]
     with output.progress("simulating clips", len(clips)) as advance:
         results = simulate_jobs(jobs, built=built, waves=waves, progress=advance)

@@ -20,6 +20,7 @@ from fdht.hw.yosys import LEAST, passed_over
 from fdht.sim.webassembly import INSTALL
 from fdht.spec.cache import cache_bytes, cache_folder
 from fdht.spec.errors import FdhtError
+from fdht.workflow.programming import INSTALL_LOADER, LOADER
 
 SYSTEM_TOOLS = {"g++": "g++", "make": "make", "perl": "perl"}
 """What the simulator's build needs from the system, and the Debian package of each."""
@@ -66,6 +67,7 @@ def examine() -> list[Tool]:
         tools.append(Tool("yosys passed over", old, f"nothing: older than {'.'.join(map(str, LEAST))}", ""))
     kept = f"{cache_bytes() / 1e6:,.1f} MB in {cache_folder()}"
     tools.append(Tool("cache", kept, "simulators, builds, clips; may be removed", ""))
+    tools.append(Tool(LOADER, _version(LOADER, "-V"), "boards (fdht program)", INSTALL_LOADER, optional=True))
     purpose = "a second opinion on an iCE40's clock (not needed)"
     tools.append(Tool("icetime", _used("icetime"), purpose, ""))
     tools.append(Tool("graphics processor", _gpu(), "faster training (not needed)", ""))
@@ -126,10 +128,10 @@ def _used(name: str) -> str | None:
     return f"{_package(PACKAGE_OF[name])} ({command})"
 
 
-def _version(name: str) -> str | None:
+def _version(name: str, option: str = "--version") -> str | None:
     if shutil.which(name) is None:
         return None
-    result = subprocess.run([name, "--version"], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
+    result = subprocess.run([name, option], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
     match = re.search(r"\d+(\.\d+)+", result.stdout)
     return match[0] if match else "found"
 

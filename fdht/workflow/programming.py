@@ -12,6 +12,8 @@ from fdht.workflow.bitstream import folder_of
 
 LOADER = "openFPGALoader"
 
+INSTALL_LOADER = "apt install openfpgaloader, or brew install openfpgaloader"
+
 
 class ProgrammingError(FdhtError):
     """The loader is missing or failed."""
@@ -56,7 +58,7 @@ def load(output: Output, board: Board, path: Path, options: Sequence[str] = (), 
     loader = shutil.which(LOADER)
     if loader is None:
         raise ProgrammingError(
-            f"{LOADER} was not found; install it (apt install openfpgaloader, brew install openfpgaloader, or see "
+            f"{LOADER} was not found; install it ({INSTALL_LOADER}, or see "
             f"https://trabucayre.github.io/openFPGALoader), or load {path} with the board's own tool"
         )
     command = [loader, "-b", board.loader or board.name, *options, str(path)]

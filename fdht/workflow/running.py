@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from fdht.compiler.clipping import with_clipping
 from fdht.compiler.image import compile_bundle
 from fdht.console import Output
 from fdht.host.device import BAUD, Device, Result
-from fdht.sim.build import Simulator
+from fdht.sim.build import Announcement, Simulator
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
@@ -88,8 +88,7 @@ def opened(output: Output, place: Place) -> Iterator[Device]:
         raise SpecError("to simulate a board, name it with --board")
     if place.spi and board.spi_mhz is None:
         raise SpecError(f"{board.name} has no SPI port; leave --spi out")
-    with output.progress(f"building the simulator of {board.name} (kept for the next time)"):
-        built, pins = simulator(board)
+    built, pins = simulator(board, output.building(board.name))
     with (
         SimulatedBoard(built, pins) as simulated,
         Device(
@@ -99,10 +98,10 @@ def opened(output: Output, place: Place) -> Iterator[Device]:
         yield device
 
 
-def simulator(board: Board) -> tuple[Simulator, Pins]:
+def simulator(board: Board, compiling: Announcement = nullcontext) -> tuple[Simulator, Pins]:
     """A board's system in simulation, its serial port at the fastest rate there is."""
     pins = Pins(spi_mhz=board.spi_mhz, clock_mhz=board.clock_mhz)
-    return build_system(board.engine, pins, build_id(board)), pins
+    return build_system(board.engine, pins, build_id(board), compiling=compiling), pins
 
 
 @dataclass(frozen=True, eq=False)

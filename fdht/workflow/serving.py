@@ -97,8 +97,8 @@ def simulate(
 ) -> ServedByRTL:
     """Simulates clips side by side in one run of the engine."""
     check_clips(bundle)
-    with output.progress(f"building the simulator of {image.target.name} (kept for the next time)"):
-        built = build(image.target, simulator, waves=waves is not None)
+    compiling = output.building(image.target.name)
+    built = build(image.target, simulator, waves=waves is not None, compiling=compiling)
     arrivals = list(side_by_side([bundle.clip(clip) for clip in clips], image.streams))
     x = np.stack([arrival.x for _, arrival in arrivals])[None]
     frames = [[arrival.frame for _, arrival in arrivals]]

