@@ -130,7 +130,7 @@ def _check(
     else:
         return
     ask(clock)  # nobody gets it, so nobody need be warned that it is not used
-    raise SpecError(f"the PLL {lack}; take its dividers from ecppll or gowin_pll")
+    raise SpecError(f"the PLL {lack}; take its dividers from yowasp-ecppll or gowin_pll")
 
 
 class PinClock(Clock):

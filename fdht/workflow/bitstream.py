@@ -57,6 +57,10 @@ def boards(output: Output) -> list[dict]:
     ]
 
 
+CELLS = {"ICESTORM_LC": "ICESTORM_LC: logic cells, each of which holds a LUT, a flip-flop or one of both"}
+"""Types of cells whose number is neither that of the LUTs nor that of the flip-flops, as a table calls them."""
+
+
 def folder_of(board: Board, build: Path) -> Path:
     """Where a board's build is left, below the folder of all."""
     return build / board.design
@@ -228,7 +232,7 @@ def report(output: Output, figures: dict) -> None:
         },
     )
     used = figures["utilisation"].items()
-    rows = [(kind, count, of, f"{100 * count / of:.0f} %") for kind, (count, of) in used if count]
+    rows = [(CELLS.get(kind, kind), count, of, f"{100 * count / of:.0f} %") for kind, (count, of) in used if count]
     output.table("Used of the part, after place and route", ("type", "used", "of", "share"), rows)
     if "cycles_per_step" in figures:
         rows = [(name, "does not fit" if n is None else n) for name, n in figures["cycles_per_step"].items()]

@@ -207,7 +207,7 @@ def test_a_platform_without_a_clock(module):
 
 
 def test_dividers_that_make_another_clock():
-    with pytest.raises(SpecError, match="the PLL makes 75 MHz of 25, not 100; take its dividers from ecppll"):
+    with pytest.raises(SpecError, match="the PLL makes 75 MHz of 25, not 100; take its dividers from yowasp-ecppll"):
         ECP5Clock("clk25", input_mhz=25, output_mhz=100, input_divider=1, feedback=3, output=6)
     with pytest.raises(SpecError, match=r"VCO that runs at 216 MHz, outside 500\.\.1250"):
         GowinClock("c", input_mhz=27, output_mhz=54, input_divider=1, feedback=2, output=4, vco_mhz=(500, 1250))

@@ -130,6 +130,22 @@ def test_words_of_the_help_are_in_the_glossary():
     assert not [word for word in WORDS if word.removesuffix("s") not in page]
 
 
+def test_the_page_says_what_is_taken_where_nothing_is_said():
+    """Of every command that has an engine, a board or a place to write: what its declaration has for them."""
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    rows = {}
+    for commands, engine, place in re.findall(r"^\| (`.*?) \| (.*?) \| (.*) \|$", page, re.MULTILINE):
+        rows |= {key: {"target": engine, "board": engine, "out": place} for key in re.findall(r"`(\w+)`", commands)}
+    asked = {"target", "board", "out"}
+    assert set(rows) == {name for name, command in COMMANDS.items() if asked & {each.name for each in command.params}}
+    for name, row in rows.items():
+        for option in COMMANDS[name].params:
+            in_words = re.search(r"\[default: (.*)\]", re.sub(r"\s+", " ", getattr(option, "help", None) or ""))
+            said = in_words[1] if in_words else str(option.default or "")
+            for default in re.findall(r"ulx3s-85f|icebreaker|build[\w/.-]*", said):
+                assert option.name not in asked or f"`{default}`" in row[str(option.name)], (name, option.name)
+
+
 def test_what_is_left_follows_from_the_steps(monkeypatch, tmp_path):
     monkeypatch.setenv("FDHT_CACHE", str(tmp_path))
     clock = iter([0.0, 60.0, 60.0, 70.0, 70.0, 75.0]).__next__

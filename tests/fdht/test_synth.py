@@ -97,6 +97,7 @@ def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_pa
         "27 MHz reached (nextpnr says 29)" in outcome.out
         and "2 MULT: A, B (their own delays; up to 6.5 ns" in outcome.out
     )
+    assert "ICESTORM_LC: logic cells, each of which holds a LUT, a flip-flop or one of both" in outcome.out
     build["luts"] = 3000
     outcome = fdht(*check, "--json")
     assert outcome.code == 0 and outcome.figures["seeds"] == [1, 2]
