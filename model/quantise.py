@@ -60,10 +60,10 @@ class SaturationReport:
 
     @property
     def summary(self) -> str:
-        """The share, of how many values, and the places that clip: "21.4 % of 314,600 values (z 43.1 %, c 2.7 %)"."""
+        """The share, of how many values, and the places that clip: "21.36 % of 314,600 values (z 43.1 %, c 2.7 %)"."""
         places = sorted(self.rates.items(), key=lambda item: -item[1])
-        named = ", ".join(f"{place} {100 * rate:.1f} %" for place, rate in places if rate)
-        return f"{100 * self.share:.1f} % of {sum(self.values.values()):,} values" + (f" ({named})" if named else "")
+        named = ", ".join(f"{place} {100 * rate:.1f} %" for place, rate in places if rate >= 0.0005)
+        return f"{100 * self.share:.2f} % of {sum(self.values.values()):,} values" + (f" ({named})" if named else "")
 
     @property
     def trouble(self) -> str:

@@ -26,6 +26,11 @@ LARGEST_VALUE = 1e100
 FINEST = 2.0**-40
 """Least step, relative to the centre: float64 then tells all words apart."""
 
+TAKEN = ("values", "standardised", "words")
+"""What a trained model may take for real values: these themselves; less their mean, in deviations; or what the words
+that they are scaled to stand for in the engine.
+"""
+
 _BLOCK = 1 << 20
 """Values that are converted at once."""
 

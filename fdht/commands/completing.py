@@ -73,6 +73,12 @@ def formats() -> Iterable[str]:
     return FORMATS
 
 
+def taken() -> Iterable[str]:
+    from fdht.spec.scaling import TAKEN
+
+    return TAKEN
+
+
 def formats_compared() -> Iterable[str]:
     from fdht.studies.accuracy import FORMATS
 
@@ -186,6 +192,7 @@ OF_COMMAND: dict[tuple[str, str], Completer | None] = {
     ("bench", "part"): completer(bench_parts),
     ("compile", "model"): completer(endings=(".checkpoint",)),
     ("compress", "file"): completer(endings=(".pt", ".pth", ".safetensors")),
+    ("compress", "inputs"): completer(taken),
     ("data", "name"): data(data_sets),
     ("demo", "preset"): completer(presets),
     ("explore", "take"): None,  # the number of a trial

@@ -22,6 +22,7 @@ from fdht.spec.choose import chosen_lstm
 from fdht.spec.clips import spread_over
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, fdht_lstm
+from fdht.spec.scaling import TAKEN
 from fdht.spec.task import only_classes
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row, hits, sizes
@@ -35,11 +36,6 @@ the dense model says, and random factors trained on the labels.
 
 RATE = 0.003
 """Peak of the learning rate in fine-tuning, where nothing else is asked for."""
-
-INPUTS = ("values", "standardised", "words")
-"""What a model may take for real values in a file: these themselves; less their mean, in deviations; or what fdht makes
-of the words that they are scaled to.
-"""
 
 LOOKED_AT, FAR_BETTER = 200, 0.1
 """Training clips on which these are compared, and how much more must be right for it to be said."""
@@ -84,7 +80,7 @@ def run(
         rate: peak of its learning rate.
         head: prefix of the head's parameters, where there are several matrices.
         values: what it takes for the smallest and the largest raw word, `0,1`.
-        taken: what it takes otherwise, one of `INPUTS`: `values` when left out where the data are real values, else
+        taken: what it takes otherwise, one of `TAKEN`: `values` when left out where the data are real values, else
             `words`.
         labels: fine-tune on the labels instead; always so where the model has no head.
         scratch: train random factors of each rank on the labels, too, for as many epochs, to compare with.
@@ -183,8 +179,8 @@ def _for_inputs(dense: DenseModel, data: DataSet, values: str | None, taken: str
     Raises:
         SpecError: no such inputs, or none of data that are no real values; a range beside them.
     """
-    if taken is not None and taken not in INPUTS:
-        raise SpecError(f"there are no inputs {taken!r}; they are {', '.join(INPUTS)}")
+    if taken is not None and taken not in TAKEN:
+        raise SpecError(f"there are no inputs {taken!r}; they are {', '.join(TAKEN)}")
     if values is not None and taken is not None:
         raise SpecError(f"--inputs {taken} and --input-range say the same in two ways; leave one out")
     raw, scaling = data.input_format.raw, data.scaling
@@ -217,7 +213,7 @@ def _better(plain: DenseModel, dense: DenseModel, data: DataSet) -> str:
         return float((predict(model.classifier(data.input_format), words, lengths=lengths) == labels).mean())
 
     here = right(dense)
-    best, way = max((right(_for_inputs(plain, data, None, way)[0]), way) for way in INPUTS)
+    best, way = max((right(_for_inputs(plain, data, None, way)[0]), way) for way in TAKEN)
     if best < here + FAR_BETTER:
         return ""
     return (

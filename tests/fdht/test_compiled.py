@@ -165,10 +165,10 @@ def test_much_that_is_clipped_is_no_secret(x, recwarn):
     """Inputs of some tens: z leaves its format on most of them."""
     fdht.compile(model(), x, SMALL)
     assert not [warning for warning in recwarn if warning.category is ClippingWarning]
-    with pytest.warns(ClippingWarning, match=r"^\d\d\.\d % of 9,960 values \(z \d\d\.\d %.* inputs of mean 0"):
+    with pytest.warns(ClippingWarning, match=r"^\d\d\.\d\d % of 9,960 values \(z \d\d\.\d %.* inputs of mean 0"):
         made = fdht.compile(model(), 60 * x, SMALL)
     clipped, values = (sum(of.values()) for of in (made.saturation.clipped, made.saturation.values))
-    assert made.report().figures["clipped in calibration"].startswith(f"{100 * clipped / values:.1f} % of {values:,} ")
+    assert made.report().figures["clipped in calibration"].startswith(f"{100 * clipped / values:.2f} % of {values:,} ")
 
 
 def test_parts_on_the_host_run_there(x):

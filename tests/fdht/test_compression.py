@@ -16,6 +16,7 @@ from fdht.model.objective import distilled
 from fdht.model.train import TrainingOptions, predict, train
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import fdht_lstm
+from fdht.spec.scaling import TAKEN
 from fdht.spec.task import Task
 from fdht.studies import compression
 from fdht.studies.accuracy import load
@@ -169,7 +170,7 @@ def said(model: nn.ModuleDict, x: np.ndarray) -> torch.Tensor:
     return model["head"](model["lstm"](torch.from_numpy(x).float())[0][:, -1])
 
 
-@pytest.mark.parametrize("inputs", [None, *compression.INPUTS])
+@pytest.mark.parametrize("inputs", [None, *TAKEN])
 def test_a_model_of_real_values_is_given_what_it_was_trained_on(fdht, sensor, inputs):
     """By default the values in the file. Its modes are chosen, as there is no preset of its size."""
     options = () if inputs is None else ("--inputs", inputs)
