@@ -41,7 +41,7 @@ def demo_table(figures: dict) -> str:
         "the same, float with h forced to zero": f"{100 * accuracy['float_zero_h']:.1f} %",
         "clips that float and integers classify differently": len(figures["disagreements"]),
         "clips simulated in RTL": len(figures["clips"]),
-        "of these, RTL class equal to the golden model's": f"{100 * figures['agreement']:.0f} %",
+        "of these, RTL class equal to the golden model's": f"{100 * figures['rtl_equals_golden']:.0f} %",
         "words compared, mismatches": f"{figures['words_compared']:,}, {figures['mismatches']:,}",
         "cycles predicted, simulated": f"{cycles['predicted']:,}, {cycles['simulated']:,}",
         "multiplications per step, multipliers": f"{figures['macs']:,}, {figures['multipliers']}",

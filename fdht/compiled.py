@@ -1,5 +1,6 @@
 """From a PyTorch module to an accelerator: `fdht.compile`."""
 
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from fdht.spec.container import write_whole
 from fdht.spec.errors import CapacityError, FdhtError, Resource, SpecError
 from fdht.spec.lstm import LSTMSpec
 from fdht.spec.scaling import Scaling
+from fdht.spec.score import known, score
 from fdht.spec.stages import StageLists
 from fdht.spec.target import Target, find_target
 from fdht.spec.task import Task
@@ -44,6 +46,13 @@ TRACED = 4
 
 VECTORS = 100
 """Samples that are kept in a bundle with their results, for whoever checks an engine against them."""
+
+KINDS = ("accuracy", "rmse", "r2")
+"""How good outputs are, see fdht.spec.score.Score."""
+
+
+class ClippingWarning(UserWarning):
+    """The formats clip so much that it costs accuracy."""
 
 
 class MismatchError(FdhtError):
@@ -74,13 +83,15 @@ class Report:
 class Accelerator:
     """A module compiled for an engine: its integers, and the program that runs them.
 
-    `fdht.compile` makes one.
+    `fdht.compile` makes one. A board runs it so: `device.load(accelerator.image)`, `device.run(accelerator.words(x))`
+    (see fdht.Device).
 
     Attributes:
         bundle: the integers, and what the golden model makes of some samples. image: the program for one engine.
         placed: the module's parts.
         saturation: what the formats clip, on the calibration samples.
         agreement: what the user's module and the integers have in common on the samples in the bundle, see `report`.
+        given: how many samples there were, of which the bundle has `VECTORS` or all.
     """
 
     bundle: Bundle
@@ -88,6 +99,7 @@ class Accelerator:
     placed: Placed
     saturation: SaturationReport
     agreement: dict[str, float]
+    given: int
     class_names: tuple[str, ...] = ()
     name: str = field(default="model")
 
@@ -117,7 +129,7 @@ class Accelerator:
         Args:
             x: what the module is called with, any number of samples.
         """
-        return self._real(self._integers(self.words(x)))
+        return _real(self.bundle, self._integers(self.words(x)))
 
     def classify(self, x: Values) -> np.ndarray:
         """The class of each sample, or of each step of each; the first of equal ones.
@@ -179,8 +191,8 @@ class Accelerator:
             "cycles per step": after - cycles,
             f"cycles, {steps} steps": cycles,
             **{name.replace("_", " "): f"{used:,} of {there:,}" for name, (used, there) in filled.items()},
-            **{name: round(value, 6) for name, value in self.agreement.items()},
-            "clipped in calibration": sum(self.saturation.clipped.values()),
+            **self._checked(),
+            "clipped in calibration": self.saturation.summary,
         }
         for board in boards_with(self.target):
             figures[f"steps/s on {board.name} at {board.clock_mhz:g} MHz"] = round(board.clock_hz / (after - cycles))
@@ -237,15 +249,27 @@ class Accelerator:
         found = engine_on(find_board(board) if isinstance(board, str) else board, self.target)
         return synthesise(found, Path("build") / found.design if folder is None else Path(folder), seeds)
 
+    def _checked(self) -> dict[str, Any]:
+        """What is known of the samples in the bundle: how many, how good float and integers are, how alike."""
+        bundle, models = self.bundle, {"float": "float", "golden": "integers"}
+        labels = bundle.labels.reshape(len(bundle.labels), -1)
+        told = known(bundle.spec.task, labels).any(1).sum()
+        scores = {
+            f"{kind}, {model}": round(bundle.about[kind][name], 6)
+            for kind in KINDS
+            for name, model in models.items()
+            if kind in bundle.about
+        }
+        return {
+            "samples in the bundle": f"{len(labels)} of {self.given:,}" + (f", {told} with a label" if told else ""),
+            **scores,
+            **{name: round(value, 6) for name, value in self.agreement.items()},
+        }
+
     def _integers(self, words: np.ndarray) -> np.ndarray:
         golden = GoldenLSTM(self.bundle)
         parts = [golden.run(words[at : at + AT_ONCE]).logits.numpy() for at in range(0, len(words), AT_ONCE)]
         return np.concatenate(parts)
-
-    def _real(self, integers: np.ndarray) -> np.ndarray:
-        head = self.bundle.formats.head
-        assert head is not None
-        return head.result.dequantise(integers)
 
 
 def compile(
@@ -271,7 +295,8 @@ def compile(
         calibration: what the model is called with, samples × ...: some tens of the training's samples. Formats are
             chosen on them.
         target: an engine, or its name: `icebreaker`, `ulx3s-85f` and others (`fdht synth --list`).
-        vectors: samples that go into the bundle with their results; those of the calibration when left out.
+        vectors: samples that go into the bundle with their results, for checks and figures: 100 of them, spread over
+            all, where there are more (`report` says how many); those of the calibration when left out.
         labels: what is true of these, if the bundle is to say: numbers of classes from 0, or -1 for what is not known;
             words or other numbers, in the order of `class_names` or their own; or real numbers of a regression.
         lengths: steps of each of these that are its own, where x is padded behind them.
@@ -286,6 +311,9 @@ def compile(
     Raises:
         SpecError: a part that the engine cannot run, by its name in the module, with what to do; samples that are no
             numbers. CapacityError: the model does not fit the engine; says what lacks.
+
+    Warns:
+        ClippingWarning: more than 1 % of the values are clipped on the calibration samples.
 
     Example:
         accelerator = fdht.compile(model, calibration=x[:100], target="icebreaker")
@@ -317,12 +345,17 @@ def compile(
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
         scaling=scaling,
-        about={"model": name or type(model).__name__, "classes": list(class_names)},
+        about={"model": name or type(model).__name__, "classes": list(class_names)}
+        | ({"host": list(placed.host)} if placed.host else {}),
         lengths=None if own is None else own[kept],
     )
+    floats = _floats(placed, samples[torch.from_numpy(kept)], task, bundle.lengths)
+    bundle = replace(bundle, about={**bundle.about, **_judged(bundle, floats)})
     image = with_clipping(compile_bundle(bundle, target), bundle)
-    made = Accelerator(bundle, image, placed, saturation, {}, class_names, name or type(model).__name__)
-    return replace(made, agreement=_agreement(made, samples[torch.from_numpy(kept)]))
+    if saturation.trouble:
+        warnings.warn(saturation.trouble, ClippingWarning, stacklevel=2)
+    agreement, name = _agreement(bundle, floats), bundle.about["model"]
+    return Accelerator(bundle, image, placed, saturation, agreement, len(tested), class_names, name)
 
 
 def _placed(model: nn.Module, x: Tensor, host: Sequence[str] | str) -> Placed:
@@ -367,15 +400,45 @@ def _check_outputs(placed: Placed, regression: bool) -> None:
         )
 
 
-def _agreement(made: Accelerator, samples: Tensor) -> dict[str, float]:
-    """How far the integers lie from the user's own module: ranks, the inputs' words and all formats together."""
-    task, integers, lengths = made.bundle.spec.task, made.bundle.logits, made.bundle.lengths
+def _real(bundle: Bundle, integers: np.ndarray) -> np.ndarray:
+    """What integers of the head stand for."""
+    head = bundle.formats.head
+    assert head is not None
+    return head.result.dequantise(integers)
+
+
+def _floats(placed: Placed, samples: Tensor, task: Task, lengths: np.ndarray | None) -> np.ndarray:
+    """What the user's own module gives, in the shape of the bundle's logits."""
     if lengths is None or task.every_step:
-        floats = torch.cat([made.placed.outputs(part) for part in samples.split(AT_ONCE)])
+        found = [placed.outputs(part) for part in samples.split(AT_ONCE)]
     else:  # the module looks at the last step that it is given
-        alone = [made.placed.outputs(one[None, :own]) for one, own in zip(samples, lengths.tolist(), strict=True)]
-        floats = torch.cat(alone)
-    floats, real = floats.float().cpu().numpy(), made._real(integers)
+        found = [placed.outputs(one[None, :own]) for one, own in zip(samples, lengths.tolist(), strict=True)]
+    return torch.cat(found).float().cpu().numpy()
+
+
+def _judged(bundle: Bundle, floats: np.ndarray) -> dict[str, Any]:
+    """What a bundle says of the user's module and of the integers: classes of the one, how good both are."""
+    task, labels = bundle.spec.task, bundle.labels
+    if bundle.lengths is not None and task.every_step:
+        inside = np.arange(bundle.clips.shape[1]) < bundle.lengths[:, None]
+        floats, labels, integers = floats[inside], labels[inside], bundle.logits[inside]
+    else:
+        integers = bundle.logits
+    classes = {"float_classes": classes_of(floats).tolist()} if task is Task.CLASSIFY else {}
+    if not known(task, labels).any():
+        return classes
+    scores = {
+        "float": score(task, floats, labels, None),
+        "golden": score(task, _real(bundle, integers), labels, None),
+    }
+    kinds = KINDS[1:] if task.real else KINDS[:1]
+    return classes | {kind: {name: getattr(each, kind) for name, each in scores.items()} for kind in kinds}
+
+
+def _agreement(bundle: Bundle, floats: np.ndarray) -> dict[str, float]:
+    """How far the integers lie from the user's own module: ranks, the inputs' words and all formats together."""
+    task, integers, lengths = bundle.spec.task, bundle.logits, bundle.lengths
+    real = _real(bundle, integers)
     if lengths is not None and task.every_step:
         inside = np.arange(integers.shape[1]) < lengths[:, None]
         floats, real, integers = floats[inside], real[inside], integers[inside]

@@ -262,7 +262,8 @@ class Device:
 
         Args:
             clips: raw input words, clips × steps × N, or a clip each, steps × N, where they differ in length. Where the
-                image says how real values are scaled, floating-point clips are such values, and become words here.
+                image says how real values are scaled, floating-point clips are such values, and become words here. Of a
+                module with parts on the host (`fdht.compile(host=...)`) pass `Accelerator.words(x)`.
             initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
             every_h: have h sent after every step.
             keep: each clip but the first goes on with the states the clip before ended with.

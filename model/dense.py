@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import isfinite, prod
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
@@ -19,6 +20,7 @@ from fdht.spec.container import kind_of, write_whole
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.formats import InputFormat
 from fdht.spec.lstm import MOST_PARAMETERS, LSTMSpec, dense_lstm
+from fdht.spec.scaling import Scaling
 
 _WEIGHT = "weight_ih_l0"
 LARGEST = 1 << 30
@@ -75,10 +77,35 @@ class DenseModel:
             )
         raw = input_format.raw
         step = (high - low) / (raw.max - raw.min)
-        scale, zero = step / raw.lsb, low + step * (input_format.offset - raw.min)
+        return self.taking(step / raw.lsb, low + step * (input_format.offset - raw.min))
+
+    def for_values(self, scaling: Scaling) -> "DenseModel":
+        """The same model for the real numbers that stand for a scaling's words, where it takes the values themselves:
+        of every value of a step its centre and its step go into W_x and the bias.
+        """
+        centre, step = np.array(scaling.centre), np.array(scaling.step)
+        return self.taking(step / scaling.input_format.raw.lsb, centre)
+
+    def for_standardised(self, scaling: Scaling, words: np.ndarray) -> "DenseModel":
+        """The same where it takes (value − mean) ÷ deviation.
+
+        Args:
+            words: rows × N, whose values have that mean and deviation; a deviation of 0 counts as 1.
+        """
+        centre, step = np.array(scaling.centre), np.array(scaling.step)
+        mean, deviation = words.mean(0, np.float64) - scaling.input_format.offset, words.std(0, np.float64)
+        mean, deviation = centre + step * mean, np.where(deviation > 0, step * deviation, 1)
+        return self.taking(step / scaling.input_format.raw.lsb / deviation, (centre - mean) / deviation)
+
+    def taking(self, scale: np.ndarray | float, zero: np.ndarray | float) -> "DenseModel":
+        """The same model for numbers x in place of what it takes, scale · x + zero: one of each per value of a step, or
+        for all.
+        """
+        inputs = self.lstm.input_size
+        scale, zero = (torch.from_numpy(np.broadcast_to(each, inputs).astype(np.float32)) for each in (scale, zero))
         lstm = nn.LSTM(self.lstm.input_size, self.lstm.hidden_size, batch_first=True)
         of_x, of_h, *biases = self.lstm.all_weights[0]
-        bias = sum(biases, zero * of_x.sum(1))
+        bias = sum(biases, of_x @ zero)
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         values = (scale * of_x, of_h, bias, torch.zeros_like(bias))
         lstm.load_state_dict({name: value.detach() for name, value in zip(names, values, strict=True)})

@@ -21,6 +21,11 @@ from fdht.spec.stages import Stage, StageLists, accumulator_bits, stages_of
 HEADROOM = 2.0
 """A result's format holds this many times the largest value seen in calibration."""
 
+MUCH_CLIPPED = 0.01
+"""The share of clipped values in calibration from which on it is worth a warning: where inputs are of about ±1, a few
+thousandths are usual.
+"""
+
 CALIBRATION_CLIPS = 40
 """Training clips that formats are chosen on, spread over the split."""
 
@@ -47,6 +52,28 @@ class SaturationReport:
     def rates(self) -> dict[str, float]:
         """Fraction of clipped values by place."""
         return {place: self.clipped[place] / self.values[place] for place in self.values}
+
+    @property
+    def share(self) -> float:
+        """Fraction of clipped values, of all places together."""
+        return sum(self.clipped.values()) / max(1, sum(self.values.values()))
+
+    @property
+    def summary(self) -> str:
+        """The share, of how many values, and the places that clip: "21.4 % of 314,600 values (z 43.1 %, c 2.7 %)"."""
+        places = sorted(self.rates.items(), key=lambda item: -item[1])
+        named = ", ".join(f"{place} {100 * rate:.1f} %" for place, rate in places if rate)
+        return f"{100 * self.share:.1f} % of {sum(self.values.values()):,} values" + (f" ({named})" if named else "")
+
+    @property
+    def trouble(self) -> str:
+        """A sentence where more than `MUCH_CLIPPED` of the values are clipped, else nothing."""
+        if self.share <= MUCH_CLIPPED:
+            return ""
+        return (
+            f"{self.summary} are clipped in calibration, which costs accuracy: inputs, or the weights on them, are too "
+            "large for the engine's formats; train on inputs of mean 0 and deviation 1"
+        )
 
 
 def quantise(

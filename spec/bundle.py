@@ -297,6 +297,7 @@ _ABOUT: dict[str, Any] = {
     "recipe": dict[Text, Plain],
     "picture": list[Size],
     "classes": list[Text],
+    "host": list[Text],
     "float_classes": list[Count],
     "accuracy": dict[Text, Share],
     "rmse": dict[Text, RMSE],

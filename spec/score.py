@@ -41,12 +41,17 @@ def score(task: Task, outputs: np.ndarray, truth: Truth, scaling: OutputScaling 
 
     Args:
         outputs: B × classes or B × T × classes, as the task says; of a regression before they are scaled.
+        truth: what is not known of it (-1, NaN) counts for nothing; an accuracy is 0 where nothing is known.
     """
     if task.real:
         return errors(outputs if scaling is None else scaling.values(outputs), truth)
-    hits = task.classes_of(outputs) == truth
-    known = truth >= 0 if task.every_step else np.ones(truth.shape, dtype=bool)
-    return Score(accuracy=float(hits[known].mean()) if known.any() else 0.0)
+    hits, of = task.classes_of(outputs) == truth, known(task, truth)
+    return Score(accuracy=float(hits[of].mean()) if of.any() else 0.0)
+
+
+def known(task: Task, truth: Truth) -> np.ndarray:
+    """Of which clips, steps or numbers something is known: true or false, in the shape of the truth."""
+    return np.isfinite(truth) if task.real else truth >= 0
 
 
 def interval(hits: int, total: int) -> tuple[float, float]:

@@ -44,7 +44,7 @@ def compare(
     runs = comparison.run_clips(output, loaded, image, chosen, pauses=pauses)
     figures = {"bundle": str(bundle), **comparison.figures(loaded, image, runs), **judged}
     comparison.report(output, loaded, figures)
-    comparison.report_accuracy(output, figures)
+    comparison.report_accuracy(output, loaded, figures)
     output.result(figures)
     comparison.check(figures, cycles=not pauses)
     if results is not None:

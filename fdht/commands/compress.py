@@ -14,6 +14,7 @@ from fdht.spec.errors import SpecError
     TRAINING,
     "fdht compress model.pt --data faces --ranks 4,8,12",
     "fdht compress model.safetensors --data-folder my-clips --input-modes 61,15,8,8 --output-modes 1,2,16,32",
+    "fdht compress model.pt --data mine.npz --inputs standardised",
     "fdht compress model.pt --data faces --resume",
 )
 def compress(
@@ -33,7 +34,10 @@ def compress(
     ] = "4,8,12",
     preset: Annotated[
         str | None,
-        typer.Option(help="Preset whose modes and training to take [default: the data's, or one of the same size]."),
+        typer.Option(
+            help="Preset or project whose modes and training to take [default: the data's, or one of the same size, "
+            "else chosen for the data]."
+        ),
     ] = None,
     modes: Modes,
     epochs: Annotated[
@@ -52,6 +56,14 @@ def compress(
             metavar="LOW,HIGH",
             help="What the model was given for the smallest and the largest input byte: 0,1 if pixels were divided by "
             "255 [default: as fdht does].",
+        ),
+    ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What the model was given of real values in a file: values, as they are; standardised, less their "
+            "mean, in deviations; words, what fdht trains on [default: values; of pixels words].",
         ),
     ] = None,
     labels: Annotated[
@@ -73,8 +85,9 @@ def compress(
     """A trained torch.nn.LSTM becomes an FDHT-LSTM, at several ranks: hierarchical SVD, then distillation.
 
     Says the error and the accuracy on the test split at each rank, draws them, and leaves a checkpoint per rank for
-    fdht compile. Whoever chooses a rank by that accuracy has used the test split for it. Inputs are taken as fdht gives
-    them, pixels from -1 to 127/128, which is (byte - 128) / 128, unless --input-range says otherwise.
+    fdht compile. Whoever chooses a rank by that accuracy has used the test split for it. Real values in a file are
+    taken as they are, pixels as (byte - 128) / 128, unless --inputs or --input-range says otherwise. Without a preset
+    of the model's size, modes are chosen and the training is proposed as fdht train --data does.
     """
     from fdht.console import Output
 
@@ -97,6 +110,7 @@ def compress(
         seed=seed,
         head=head,
         values=input_range,
+        taken=inputs,
         labels=labels,
         scratch=scratch,
         resume=resume,

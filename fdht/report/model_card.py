@@ -11,11 +11,11 @@ import numpy as np
 from fdht.console import percent
 from fdht.report.collected import Table, facts, table
 from fdht.spec.bundle import Bundle
-from fdht.spec.score import interval
+from fdht.spec.score import interval, known
 from fdht.spec.task import Task
 from fdht.workflow.comparison import MODELS
 from fdht.workflow.frames import LINES, pictures_of
-from fdht.workflow.golden_vectors import disagreements, golden_classes, score_facts
+from fdht.workflow.golden_vectors import class_names, disagreements, golden_classes, score_facts
 
 SHOWN = 12
 """Clips of a kind that are shown as pictures."""
@@ -50,34 +50,23 @@ def _flat(value: object) -> object:
     return value
 
 
-def names_of(bundle: Bundle) -> list[str]:
-    """What classes are called; their numbers where the bundle does not say."""
-    named = bundle.about.get("classes", [])
-    return list(named) if len(named) == bundle.spec.classes else [str(k) for k in range(bundle.spec.classes)]
-
-
 def accuracy(bundle: Bundle) -> Table | None:
     """Accuracies with their intervals, or errors of a regression; None where the bundle says none."""
     about = bundle.about
     if bundle.spec.task.real:
         found = score_facts(about, MODELS)
         return facts("Errors", {**found}) if found else None
-    known = int(_known(bundle).sum())
-    if not known or "accuracy" not in about:
+    count = int(known(bundle.spec.task, bundle.labels).sum())
+    if not count or "accuracy" not in about:
         return None
     what = "steps" if bundle.spec.task.every_step else "clips"
     rows = []
     for model, name in MODELS.items():
         share = about["accuracy"].get(model)
         if share is not None:
-            hits = round(share * known)
-            rows.append((name, percent(share), " to ".join(map(percent, interval(hits, known))), hits, known))
+            hits = round(share * count)
+            rows.append((name, percent(share), " to ".join(map(percent, interval(hits, count))), hits, count))
     return table("Accuracy", ("model", "accuracy", "95 % interval (Wilson)", f"{what} right", f"of {what}"), rows)
-
-
-def _known(bundle: Bundle) -> np.ndarray:
-    """Which labels count: of tasks after every step those that are known, else all."""
-    return bundle.labels >= 0 if bundle.spec.task.every_step else np.ones(bundle.labels.shape, dtype=bool)
 
 
 def confusion(bundle: Bundle) -> np.ndarray | None:
@@ -86,17 +75,21 @@ def confusion(bundle: Bundle) -> np.ndarray | None:
     """
     if bundle.spec.task.real or not bundle.spec.classes:
         return None
-    known = bundle.labels >= 0
-    if not known.any():
+    told = known(bundle.spec.task, bundle.labels)
+    if not told.any():
         return None
     counts = np.zeros((bundle.spec.classes, bundle.spec.classes), dtype=np.int64)
-    np.add.at(counts, (bundle.labels[known], golden_classes(bundle)[known]), 1)
+    np.add.at(counts, (bundle.labels[told], golden_classes(bundle)[told]), 1)
     return counts
 
 
-def differing(bundle: Bundle) -> tuple[int, list[Shown]]:
-    """How many clips float and integers see differently, and some of them."""
-    found, names = disagreements(bundle), names_of(bundle)
+def differing(bundle: Bundle) -> tuple[int | None, list[Shown]]:
+    """How many clips float and integers see differently, and some of them; None where the bundle does not note what
+    the float model says of clips.
+    """
+    found, names = disagreements(bundle), class_names(bundle)
+    if found is None:
+        return None, []
     captions = {
         each["clip"]: f"{_true(names, each['label'])}; float: {names[each['float']]}, integers: {names[each['golden']]}"
         for each in found
@@ -108,7 +101,7 @@ def wrong(bundle: Bundle) -> tuple[int, list[Shown]]:
     """How many clips the integers get wrong, and some of them."""
     if bundle.spec.task is not Task.CLASSIFY or not bundle.spec.classes:
         return 0, []
-    names, said = names_of(bundle), golden_classes(bundle)
+    names, said = class_names(bundle), golden_classes(bundle)
     clips = np.flatnonzero((said != bundle.labels) & (bundle.labels >= 0))
     return len(clips), _shown(
         bundle,

@@ -32,6 +32,7 @@ from fdht.spec.record import Count, Text, parse
 from fdht.spec.target import Target
 from fdht.spec.version import VERSION
 from fdht.workflow import explanation, information
+from fdht.workflow.golden_vectors import class_names
 from fdht.workflow.timeline import steady_step
 
 
@@ -126,10 +127,9 @@ def page(bundle: Bundle, image: Image, source: str, boards: Sequence[Board] | No
         "card": card.tables[0],
         "training": model_card.training(bundle),
         "accuracy": model_card.accuracy(bundle),
-        "confusion": None if counts is None else _confusion(counts.tolist(), model_card.names_of(bundle)),
+        "confusion": None if counts is None else _confusion(counts.tolist(), class_names(bundle)),
         "differ": differ,
         "differing": differing,
-        "judged": "float_classes" in bundle.about,
         "missed": missed,
         "wrong": wrong,
         "chains": chains,
@@ -243,12 +243,13 @@ def _floor_plan(target: Target) -> str:
 
 def report(output: Output, figures: dict) -> None:
     """What was written."""
+    differ = figures["differing_clips"]
     output.facts(
         f"A report on {figures['bundle']} on {figures['target']}",
         {
             "open in a browser": figures["report"],
             "bytes": figures["bytes"],
             "cycles of the step shown": figures["cycles_of_the_step"],
-            "clips that float and integers see differently": figures["differing_clips"],
+            "clips that float and integers see differently": "-" if differ is None else differ,
         },
     )

@@ -115,7 +115,7 @@ class Row(Checked):
     def key(self) -> tuple:
         """What tells rows apart, in the order in which they are sorted."""
         names = ("study", "data", "recurrent", "format", "factors", "parameters", "clips")
-        names += ("bits", "qat", "recipe", "target", "model", "split", "seed")
+        names += ("bits", "qat", "recipe", "target", "model", "split", "rate", "seed")
         return tuple(getattr(self, name) for name in names)
 
     @property

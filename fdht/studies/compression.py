@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from fdht.console import Advance, Output, percent
@@ -17,12 +18,14 @@ from fdht.model.dense import DenseModel, read_dense
 from fdht.model.layers import Classifier
 from fdht.model.presets import PRESETS, Preset, find_preset
 from fdht.model.train import TrainingOptions, predict, train
+from fdht.spec.choose import chosen_lstm
+from fdht.spec.clips import spread_over
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, fdht_lstm
 from fdht.spec.task import only_classes
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row, hits, sizes
-from fdht.workflow import training
+from fdht.workflow import proposal, proposing, training
 
 STUDY = "compression"
 RECIPES = ("dense", "truncated", "fine-tuned", "distilled", "from scratch")
@@ -32,6 +35,14 @@ the dense model says, and random factors trained on the labels.
 
 RATE = 0.003
 """Peak of the learning rate in fine-tuning, where nothing else is asked for."""
+
+INPUTS = ("values", "standardised", "words")
+"""What a model may take for real values in a file: these themselves; less their mean, in deviations; or what fdht makes
+of the words that they are scaled to.
+"""
+
+LOOKED_AT, FAR_BETTER = 200, 0.1
+"""Training clips on which these are compared, and how much more must be right for it to be said."""
 
 TRUNCATED, TUNED, SCRATCH, ERROR, DENSE = "#ee6677", "#4477aa", "#228833", "#ccbb44", "#999999"
 
@@ -50,6 +61,7 @@ def run(
     seed: int,
     head: str | None,
     values: str | None,
+    taken: str | None,
     labels: bool,
     scratch: bool,
     resume: bool,
@@ -64,13 +76,16 @@ def run(
 
     Args:
         path: the state dict, see `read_dense`.
-        preset: whose modes, places and training are taken; the data set's, or one of the same size, when left out.
+        preset: whose modes, places and training are taken; the data set's, or one of the same size, when left out;
+            else modes are chosen, and the training is what `fdht train --data` proposes.
         inputs, outputs: other modes, `61,10,4,8`.
         ranks: of all nodes of the tree, `4,8,12`; what the tensor has less of stays lower.
         epochs: of fine-tuning; a third of the preset's when left out, 0 for none.
         rate: peak of its learning rate.
         head: prefix of the head's parameters, where there are several matrices.
-        values: what it takes for the smallest and the largest raw word, `0,1`; what fdht takes when left out.
+        values: what it takes for the smallest and the largest raw word, `0,1`.
+        taken: what it takes otherwise, one of `INPUTS`: `values` when left out where the data are real values, else
+            `words`.
         labels: fine-tune on the labels instead; always so where the model has no head.
         scratch: train random factors of each rank on the labels, too, for as many epochs, to compare with.
         results: a file to put rows into.
@@ -83,8 +98,9 @@ def run(
     dense = read_dense(path, head)
     with output.progress(f"reading {source.name}"):
         data = load(source)
-    if values is not None:
-        dense = dense.rescaled(data.input_format, *_range(values))
+    _check_size(dense, data)
+    plain, dense, said = dense, *_for_inputs(dense, data, values, taken)
+    output.say(said)
     base = _base(preset, source, dense, data)
     epochs = max(1, base.epochs // 3) if epochs is None else epochs
     if epochs < 0:
@@ -94,13 +110,16 @@ def run(
     spec = _spec(base, dense, data, inputs, outputs)
     origin = digest(dense.lstm, *([] if dense.head is None else [dense.head]))
     base = replace(base, spec=spec, learning_rate=RATE if rate is None else rate)
-    figures = {"file": str(path), "data": data.name, "preset": base.name, "epochs": epochs, "points": []}
+    figures = {"file": str(path), "data": data.name, "preset": base.name, "inputs": said, "epochs": epochs}
+    figures["points"] = []
     rows = []
     teacher = None
     if dense.head is not None:
         model = dense.classifier(data.input_format)
         rows.append(_row(model, model.layers[0], data, source, "dense", seed))
         figures["accuracy"] = rows[0].accuracy
+        if data.scaling is not None and (better := _better(plain, dense, data)):
+            output.say(better)
         teacher = None if labels else model
     figures["learnt"] = recipe = "fine-tuned" if teacher is None else "distilled"
     figures["parameters"] = 4 * spec.hidden * (spec.inputs + spec.hidden + 1) + spec.classes * (spec.hidden + 1)
@@ -158,8 +177,61 @@ def _range(text: str) -> tuple[float, float]:
     return low, high
 
 
-def _base(name: str | None, source: Source, dense: DenseModel, data: DataSet) -> Preset:
-    """The preset whose model and training are taken."""
+def _for_inputs(dense: DenseModel, data: DataSet, values: str | None, taken: str | None) -> tuple[DenseModel, str]:
+    """The model for the numbers that fdht makes of raw words, and a sentence on what it is taken to take itself.
+
+    Raises:
+        SpecError: no such inputs, or none of data that are no real values; a range beside them.
+    """
+    if taken is not None and taken not in INPUTS:
+        raise SpecError(f"there are no inputs {taken!r}; they are {', '.join(INPUTS)}")
+    if values is not None and taken is not None:
+        raise SpecError(f"--inputs {taken} and --input-range say the same in two ways; leave one out")
+    raw, scaling = data.input_format.raw, data.scaling
+    if values is not None:
+        low, high = _range(values)
+        said = f"inputs taken as {low:g} to {high:g} for words from {raw.min} to {raw.max}"
+        return dense.rescaled(data.input_format, low, high), said
+    if scaling is None and taken in ("values", "standardised"):
+        raise SpecError(f"{data.name} has raw words and no real values; leave --inputs out, or pass --input-range")
+    taken = taken or ("words" if scaling is None else "values")
+    said = {
+        "words": f"inputs taken as (word - {data.input_format.offset}) / {2**raw.frac}, as fdht trains",
+        "values": "inputs taken as the values in the file, as they are",
+        "standardised": "inputs taken as (value - mean) / deviation, of each value of a step over what trains",
+    }
+    if scaling is None or taken == "words":
+        return dense, said[taken]
+    if taken == "values":
+        return dense.for_values(scaling), said[taken]
+    return dense.for_standardised(scaling, data.final.frames[np.unique(data.final.order)]), said[taken]
+
+
+def _better(plain: DenseModel, dense: DenseModel, data: DataSet) -> str:
+    """A sentence where the model is right far more often on clips that train, if its inputs are taken otherwise."""
+    clips = spread_over(len(data.final), min(LOOKED_AT, len(data.final)))
+    words, labels = data.final.spread(len(clips)), data.final.labels[clips]
+    lengths = None if data.final.lengths is None else data.final.lengths[clips]
+
+    def right(model: DenseModel) -> float:
+        return float((predict(model.classifier(data.input_format), words, lengths=lengths) == labels).mean())
+
+    here = right(dense)
+    best, way = max((right(_for_inputs(plain, data, None, way)[0]), way) for way in INPUTS)
+    if best < here + FAR_BETTER:
+        return ""
+    return (
+        f"of {len(clips)} training clips the model gets {percent(here)} right; with --inputs {way} it would be "
+        f"{percent(best)}: that may be what it was trained on"
+    )
+
+
+def _check_size(dense: DenseModel, data: DataSet) -> None:
+    """Whether a model is one for the data.
+
+    Raises:
+        SpecError: other inputs, other classes, or another task.
+    """
     only_classes("fdht compress", data.name, data.task)
     size = dense.lstm.input_size, dense.lstm.hidden_size
     if data.inputs != size[0]:
@@ -168,14 +240,19 @@ def _base(name: str | None, source: Source, dense: DenseModel, data: DataSet) ->
         )
     if dense.head is not None and dense.head.out_features != data.classes:
         raise SpecError(f"{data.name} has {data.classes} classes, the head has {dense.head.out_features} outputs")
+
+
+def _base(name: str | None, source: Source, dense: DenseModel, data: DataSet) -> Preset:
+    """The preset whose model and training are taken, or one that is made for the data."""
+    size = dense.lstm.input_size, dense.lstm.hidden_size
     if name is not None:
         return find_preset(name)
     fitting = [each for each in PRESETS.values() if (each.spec.inputs, each.spec.hidden) == size]
     fitting.sort(key=lambda each: each.data != source.name)
-    of_data = [each for each in PRESETS.values() if each.spec.inputs == size[0]]
-    if not fitting and not of_data:
-        raise SpecError(f"no preset takes {size[0]:,} inputs; say whose training to use with --preset, and the modes")
-    return (fitting or of_data)[0]
+    if fitting:
+        return fitting[0]
+    where = source.name if source.file is None else str(source.file)
+    return proposal.trained(data, chosen_lstm(*size, data.classes, rank=1), proposing.named(source), where)
 
 
 def _spec(base: Preset, dense: DenseModel, data: DataSet, inputs: str | None, outputs: str | None) -> LSTMSpec:
@@ -186,7 +263,7 @@ def _spec(base: Preset, dense: DenseModel, data: DataSet, inputs: str | None, ou
     if inputs is None and outputs is None:
         raise SpecError(
             f"preset {base.name} has {spec.inputs:,} inputs and {spec.hidden} hidden units, the LSTM {size[0]:,} "
-            f"and {size[1]}; say its modes with --input-modes and --output-modes"
+            f"and {size[1]}; leave --preset out, or say modes with --input-modes and --output-modes"
         )
     n = spec.network.input_shape if inputs is None else training.whole_numbers(inputs)
     m = spec.network.output_shape if outputs is None else training.whole_numbers(outputs)

@@ -11,7 +11,6 @@ from fdht.sim.simulate import Job, Simulation, simulate_jobs
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
 from fdht.spec.target import find_target
-from fdht.spec.task import Task
 from fdht.workflow import traces
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
@@ -26,8 +25,10 @@ from fdht.workflow.golden_vectors import (
     said,
     score_facts,
     shown,
+    true_class,
     truth,
     what,
+    with_name,
 )
 
 MODELS = {
@@ -116,7 +117,7 @@ def write_trace(path: Path, bundle: Bundle, image: Image, runs: list[ClipRun]) -
 
 
 def figures(bundle: Bundle, image: Image, runs: list[ClipRun]) -> dict:
-    """The figures of simulated clips for `--json`.
+    """The figures of simulated clips for `--json`; `rtl_equals_golden` is the share of clips of which both say so.
 
     Utilisation is useful MACs ÷ (multipliers × cycles), over whole clips: first step, last step and head included.
     """
@@ -137,7 +138,7 @@ def figures(bundle: Bundle, image: Image, runs: list[ClipRun]) -> dict:
         "macs": image.macs,
         "multipliers": image.target.multipliers,
         "utilisation": image.macs * steps / (image.target.multipliers * cycles),
-        "agreement": sum(run.rtl == run.golden for run in runs) / len(runs),
+        "rtl_equals_golden": sum(run.rtl == run.golden for run in runs) / len(runs),
         "clips": [clip_figures(bundle, image, run) for run in runs],
     }
 
@@ -187,7 +188,7 @@ def report(output: Output, bundle: Bundle, figures: dict) -> None:
     rows = [
         (
             clip["clip"],
-            clip["label"] if bundle.spec.task is Task.CLASSIFY else "",
+            true_class(bundle, clip["label"]),
             *(shown(bundle, clip["clip"], clip[name]) for name in ("float", "golden", "rtl")),
             *(clip[name] for name in ("words_compared", "mismatches")),
             clip["cycles"]["predicted"],
@@ -201,7 +202,7 @@ def report(output: Output, bundle: Bundle, figures: dict) -> None:
         output.text(f"  {text}")
 
 
-def report_accuracy(output: Output, figures: dict) -> None:
+def report_accuracy(output: Output, bundle: Bundle, figures: dict) -> None:
     """Accuracies, and each clip whose class changed with the numbers."""
     title, clips = "Accuracy", figures["clips_in_bundle"]
     if "rmse" in figures:
@@ -209,10 +210,12 @@ def report_accuracy(output: Output, figures: dict) -> None:
         facts: dict[str, object] = {**score_facts({kind: figures[kind] for kind in ("rmse", "r2")}, MODELS)}
     else:
         facts = {name: percent(figures["accuracy"][model]) for model, name in MODELS.items()}
-        facts["clips classified differently by float and integers"] = len(figures["disagreements"])
+        differ = figures["disagreements"]
+        facts["clips classified differently by float and integers"] = "-" if differ is None else len(differ)
     output.facts(f"{title} on {clips} clips", facts)
     if figures["disagreements"]:
-        rows = [list(row.values()) for row in figures["disagreements"]]
+        classes = ("label", "float", "golden")
+        rows = [[row["clip"], *(with_name(bundle, row[name]) for name in classes)] for row in figures["disagreements"]]
         output.table("Float and integers disagree", ("clip", "true", "float", "golden"), rows)
 
 
@@ -234,7 +237,7 @@ def check(figures: dict, cycles: bool = True) -> None:
             f"the RTL wrote {figures['words_compared']} words, the program says {figures['words_expected']}; "
             "look for the first instruction that stops early"
         )
-    if figures["agreement"] < 1:
+    if figures["rtl_equals_golden"] < 1:
         raise Disagreement("RTL and golden model give different classes although all words agree; look at the output")
     counted = figures["cycles"]
     if cycles and counted["simulated"] != counted["predicted"] + counted["stalls"]:

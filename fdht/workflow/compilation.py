@@ -21,7 +21,7 @@ from fdht.spec.errors import FileError, SpecError, escaped
 from fdht.spec.formats import Formats, GateFormats
 from fdht.spec.lstm import LSTMSpec
 from fdht.spec.record import LONGEST_TEXT
-from fdht.spec.score import score
+from fdht.spec.score import known, score
 from fdht.spec.stages import StageLists
 from fdht.spec.target import Target
 from fdht.spec.task import Task
@@ -167,7 +167,8 @@ def measure(model: Classifier, clips: np.ndarray, bundle: Bundle) -> dict:
         "float_zero_h": score(task, without_h, bundle.labels, model.outputs),
     }
     kinds = ("rmse", "r2") if task.real else ("accuracy",)
-    found: dict = {kind: {name: getattr(each, kind) for name, each in scores.items()} for kind in kinds}
+    of = {name: each for name, each in scores.items() if known(task, bundle.labels).any()}
+    found: dict = {kind: {name: getattr(each, kind) for name, each in of.items()} for kind in kinds}
     return found | ({"float_classes": task.classes_of(outputs).tolist()} if task is Task.CLASSIFY else {})
 
 
@@ -195,7 +196,6 @@ def report(output: Output, compiled: Compiled) -> None:
     bundle, image = compiled.bundle, compiled.image
     stage_table(output, bundle)
     steps = bundle.clips.shape[1]
-    clipped = {place: rate for place, rate in compiled.saturation.rates.items() if rate}
     of_streams = f" of {image.streams} streams" if image.streams else ""
     output.facts(
         f"Compiled for {image.target.name}",
@@ -205,7 +205,9 @@ def report(output: Output, compiled: Compiled) -> None:
             "clips in the bundle": len(bundle.clips),
             **({} if "saturated" not in bundle.about else {SATURATED: percent(bundle.about["saturated"])}),
             **score_facts(bundle.about, {"golden": "integers", "float_zero_h": "float with h = 0"}),
-            "clipped in calibration": ", ".join(f"{p} {percent(r)}" for p, r in clipped.items()) or "nothing",
+            "clipped in calibration": compiled.saturation.summary,
             f"predicted cycles, {steps} steps{of_streams}": image.cycles(steps),
         },
     )
+    if compiled.saturation.trouble:
+        output.say(compiled.saturation.trouble)

@@ -74,7 +74,7 @@ def run(
         },
     }
     comparison.report(output, compiled.bundle, figures)
-    comparison.report_accuracy(output, figures)
+    comparison.report_accuracy(output, compiled.bundle, figures)
     seconds = figures["seconds"]
     output.facts(
         "In short",

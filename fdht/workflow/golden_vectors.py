@@ -9,7 +9,7 @@ from fdht.console import percent
 from fdht.spec.bundle import Bundle
 from fdht.spec.clips import spread_over
 from fdht.spec.errors import FdhtError, SpecError
-from fdht.spec.score import Score, errors, score
+from fdht.spec.score import Score, errors, known, score
 from fdht.spec.task import Task
 
 SHOWN_MISMATCHES = 10
@@ -83,7 +83,9 @@ def values_of(bundle: Bundle, logits: np.ndarray) -> np.ndarray:
 
 
 def golden_score(bundle: Bundle) -> Score:
-    """How good the golden model is on the clips of the bundle."""
+    """How good the golden model is on the clips of the bundle; no figure where nothing is known of them."""
+    if not known(bundle.spec.task, bundle.labels).any():
+        return Score()
     if bundle.spec.task.real:
         return errors(values_of(bundle, bundle.logits), bundle.labels)
     return score(bundle.spec.task, bundle.logits, bundle.labels, None)
@@ -92,12 +94,33 @@ def golden_score(bundle: Bundle) -> Score:
 def shown(bundle: Bundle, clip: int, of: Said | None) -> object:
     """What is said of a clip, for a table: its class; how many steps are right; how far numbers are away."""
     label = own(bundle, clip, bundle.labels)
-    if of is None or not isinstance(of, list):
+    if of is None:
         return of
+    if isinstance(of, int):
+        return with_name(bundle, of)
     if bundle.spec.task.real:
         return f"RMSE {errors(np.array(of, dtype=np.float64), label).rmse:.4g}"
     known = label >= 0
     return f"{(np.array(of)[known] == label[known]).sum()} of {known.sum()}"
+
+
+def with_name(bundle: Bundle, number: int) -> object:
+    """A class for a table: its number, and its name behind it (`4 tap`) where the bundle has one that says more."""
+    names = class_names(bundle)
+    if not 0 <= number < len(names) or names[number] == str(number):
+        return number
+    return f"{number} {names[number]}"
+
+
+def class_names(bundle: Bundle) -> list[str]:
+    """What classes are called; their numbers where the bundle does not say."""
+    named = bundle.about.get("classes", [])
+    return list(named) if len(named) == bundle.spec.classes else [str(k) for k in range(bundle.spec.classes)]
+
+
+def true_class(bundle: Bundle, label: Said) -> object:
+    """What is true of a clip, for a table; nothing where that is no class of the whole clip."""
+    return with_name(bundle, label) if isinstance(label, int) else ""
 
 
 def what(bundle: Bundle) -> str:
@@ -135,9 +158,13 @@ def float_class(bundle: Bundle, clip: int) -> int | None:
     return None if classes is None else classes[clip]
 
 
-def disagreements(bundle: Bundle) -> list[dict]:
-    """Clips of the bundle to which integers and float model give different classes, if the task is to classify them."""
-    classes, golden = bundle.about.get("float_classes", []), golden_classes(bundle).tolist()
+def disagreements(bundle: Bundle) -> list[dict] | None:
+    """Clips of the bundle to which integers and float model give different classes; None where the bundle does not note
+    what the float model says of clips.
+    """
+    classes, golden = bundle.about.get("float_classes"), golden_classes(bundle).tolist()
+    if classes is None:
+        return None
     return [
         {"clip": clip, "label": int(bundle.labels[clip]), "float": of_float, "golden": golden[clip]}
         for clip, of_float in enumerate(classes)

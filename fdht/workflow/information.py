@@ -188,7 +188,7 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
         **({"head": f"{formats.head.weight}, logits {formats.head.result}"} if formats.head else {}),
     }
     about = {name: value for name, value in bundle.about.items() if isinstance(value, str | int | float)}
-    accuracy = bundle.about.get("accuracy", {})
+    accuracy, host = bundle.about.get("accuracy", {}), bundle.about.get("host", [])
     steps = f"{bundle.clips.shape[1]}"
     if bundle.lengths is not None and len(bundle.lengths):
         steps = f"{bundle.lengths.min()} to {bundle.lengths.max()}"
@@ -202,6 +202,8 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
         "steps": bundle.clips.shape[1],
         "scaled_to_bits": None if bundle.scaling is None else bundle.scaling.bits,
         "about": about,
+        "classes": bundle.about.get("classes", []),
+        "host": host,
         "accuracy": accuracy,
         **{kind: bundle.about[kind] for kind in ("rmse", "r2") if kind in bundle.about},
     }
@@ -212,6 +214,7 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
         **({} if bundle.scaling is None else {"real values": f"scaled to {bundle.scaling.bits} bits"}),
         "golden vectors": f"{len(bundle.clips)} clips of {steps} steps",
         **score_facts(bundle.about, {}),
+        **({"parts on the host": ", ".join(host)} if host else {}),
     }
 
     def show(output: Output) -> None:

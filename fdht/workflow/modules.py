@@ -1,6 +1,7 @@
 """`fdht compile module:name`: a PyTorch module of the user's to a bundle and an image."""
 
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -53,7 +54,12 @@ def run(
 
     main = part("")
     tested = part("_test") if "x_test" in arrays else main
-    with output.progress(f"tracing, quantising and compiling {name}"), redirect_stdout(sys.stderr):
+    with (
+        output.progress(f"tracing, quantising and compiling {name}"),
+        redirect_stdout(sys.stderr),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore", compiled.ClippingWarning)  # said below, as all else
         made = compiled.compile(
             model,
             main.x,
@@ -70,4 +76,13 @@ def run(
     path = made.save(folder / f"{made.name}.bundle")
     report = made.report()
     output.facts(f"{name}: compiled", {"bundle": str(path), **report.figures})
-    return {"bundle": str(path), "image": str(made.image_path(path)), **report.figures}
+    if made.saturation.trouble:
+        output.say(made.saturation.trouble)
+    found = {kind: made.bundle.about[kind] for kind in compiled.KINDS if kind in made.bundle.about}
+    return {
+        "bundle": str(path),
+        "image": str(made.image_path(path)),
+        **report.figures,
+        **found,
+        "saturation": made.saturation.rates,
+    }

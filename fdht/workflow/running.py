@@ -20,7 +20,6 @@ from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import target_id
 from fdht.spec.target import Target, find_target, named
-from fdht.spec.task import Task
 from fdht.workflow.golden_vectors import (
     SHOWN_MISMATCHES,
     Disagreement,
@@ -30,6 +29,7 @@ from fdht.workflow.golden_vectors import (
     said,
     shown,
     spread,
+    true_class,
     truth,
     what,
 )
@@ -207,7 +207,7 @@ def report(output: Output, bundle: Bundle, figures: dict) -> None:
     rows = [
         (
             clip["clip"],
-            clip["label"] if bundle.spec.task is Task.CLASSIFY else "",
+            true_class(bundle, clip["label"]),
             *(shown(bundle, clip["clip"], clip[name]) for name in ("float", "golden", "device")),
             clip["cycles"],
         )

@@ -18,10 +18,19 @@ from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.protocol import Status
 from fdht.spec.rounds import Frame, rounds
-from fdht.spec.task import Task
 from fdht.workflow import traces
 from fdht.workflow.comparison import PAUSES_SEED
-from fdht.workflow.golden_vectors import SHOWN_MISMATCHES, logits_against_vectors, own, said, shown, spread, truth, what
+from fdht.workflow.golden_vectors import (
+    SHOWN_MISMATCHES,
+    logits_against_vectors,
+    own,
+    said,
+    shown,
+    spread,
+    true_class,
+    truth,
+    what,
+)
 from fdht.workflow.running import Place, opened, target_of
 
 
@@ -173,7 +182,7 @@ def simulated_figures(bundle: Bundle, image: Image, served: ServedByRTL) -> dict
         "macs": image.macs,
         "multipliers": image.target.multipliers,
         "utilisation": image.macs * served.steps / (image.target.multipliers * simulated),
-        "agreement": sum(row["streams"] == row["golden"] for row in rows) / len(rows),
+        "rtl_equals_golden": sum(row["streams"] == row["golden"] for row in rows) / len(rows),
         "clips": rows,
     }
 
@@ -201,7 +210,7 @@ def report(output: Output, bundle: Bundle, figures: dict) -> None:
     rows = [
         (
             row["clip"],
-            row["label"] if bundle.spec.task is Task.CLASSIFY else "",
+            true_class(bundle, row["label"]),
             *(shown(bundle, row["clip"], row[name]) for name in ("golden", "streams")),
         )
         for row in figures["clips"]

@@ -7,10 +7,12 @@ import pytest
 
 from docs.worked_example import TARGET
 from fdht.compiler.arithmetic import useful_macs
+from fdht.report.collected import Collected
 from fdht.spec.errors import FdhtError
 from fdht.spec.target import TARGETS
 from fdht.studies.accuracy import load
 from fdht.workflow import comparison
+from fdht.workflow.golden_vectors import disagreements, shown, with_name
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,10 +34,10 @@ def test_compare_holds_float_golden_and_rtl_side_by_side(fdht, engine, bundle_fi
     macs = sum(map(sum, useful_macs(small_bundle.layers, small_bundle.stage_lists)))
     assert figures["macs"] == macs < small_bundle.macs and figures["multipliers"] == TARGET.multipliers
     assert figures["utilisation"] == pytest.approx(macs * steps * 2 / (TARGET.multipliers * cycles["simulated"]))
-    assert figures["agreement"] == 1 and [clip["clip"] for clip in figures["clips"]] == [0, 4]
+    assert figures["rtl_equals_golden"] == 1 and [clip["clip"] for clip in figures["clips"]] == [0, 4]
     golden = small_bundle.logits.argmax(1)
     assert figures["accuracy"]["golden"] == (golden == small_bundle.labels).mean()
-    assert figures["accuracy"]["float"] is None, "this bundle notes no float model"
+    assert figures["accuracy"]["float"] is None and figures["disagreements"] is None, "it notes no float model"
 
 
 def test_rows_of_results_are_what_was_compared(fdht, engine, bundle_file, small_bundle):
@@ -79,13 +81,36 @@ def test_vectors_of_another_model_are_found_in_the_rtl(fdht, engine, small_bundl
     [
         ({"mismatches": 1, "first_mismatches": ["cycle 7"]}, "cycle 7"),
         ({"words_compared": 9}, "the RTL wrote 9 words"),
-        ({"agreement": 0.5}, "different classes"),
+        ({"rtl_equals_golden": 0.5}, "different classes"),
         ({"cycles": {"predicted": 100, "simulated": 101, "stalls": 0}}, "101 cycles"),
     ],
 )
 def test_every_kind_of_difference_is_an_error(change, complaint):
     cycles = {"predicted": 100, "simulated": 103, "stalls": 3}
-    good = {"mismatches": 0, "first_mismatches": [], "words_compared": 10, "words_expected": 10, "agreement": 1.0}
+    good = {
+        "mismatches": 0,
+        "first_mismatches": [],
+        "words_compared": 10,
+        "words_expected": 10,
+        "rtl_equals_golden": 1.0,
+    }
     comparison.check({**good, "cycles": cycles})
     with pytest.raises(FdhtError, match=complaint):
         comparison.check({**good, "cycles": cycles, **change})
+
+
+def test_classes_are_shown_with_their_names(small_bundle):
+    """As far as the bundle has one each that says more than the number."""
+    golden = small_bundle.logits.argmax(1).tolist()
+    bundle = replace(small_bundle, about={"classes": ["rest", "1"], "float_classes": [1 - k for k in golden]})
+    assert [with_name(bundle, k) for k in (-1, 0, 1, 2)] == [-1, "0 rest", 1, 2]
+    assert with_name(small_bundle, 0) == 0 and shown(bundle, 0, None) is None
+    figures = {"accuracy": dict.fromkeys(comparison.MODELS), "clips_in_bundle": 5}
+    output = Collected()
+    comparison.report_accuracy(output, bundle, {**figures, "disagreements": disagreements(bundle)})
+    assert output.tables[0].rows[-1][1] == "5" and len(output.tables[1].rows) == 5
+    of_first = [int(bundle.labels[0]), 1 - golden[0], golden[0]]
+    assert output.tables[1].rows[0] == ["0", *(["0 rest", "1"][k] for k in of_first)]
+    output = Collected()
+    comparison.report_accuracy(output, small_bundle, {**figures, "disagreements": disagreements(small_bundle)})
+    assert output.tables[0].rows[-1][1] == "-" and len(output.tables) == 1

@@ -12,8 +12,9 @@ from torch import nn
 import fdht
 from fdht import FDHTLSTM, fdht_lstm
 from fdht.boards import find_board
-from fdht.compiled import MismatchError
+from fdht.compiled import ClippingWarning, MismatchError
 from fdht.compiler.image import Image
+from fdht.report.collected import Collected
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec import container
 from fdht.spec.bundle import Bundle
@@ -21,6 +22,7 @@ from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.protocol import target_id
 from fdht.spec.target import Levels, Target
 from fdht.spec.task import Task
+from fdht.workflow.information import of_bundle
 
 SMALL = Target(
     "small", 2, 2, input_lanes=2, banks=3, bank_words=256, factor_words=512, result_words=128, bias_words=128,
@@ -120,6 +122,55 @@ def test_what_is_saved_is_a_bundle_and_its_image(x, tmp_path):
     assert asked["clock for 50 steps/s"] == f"{50e-6 * asked['cycles per step']:.4g} MHz"
 
 
+@pytest.mark.parametrize("kind", ["classes", "classes of steps", "numbers", "numbers of steps"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_bundle_says_how_good_float_and_integers_are(x, kind, padded):
+    """On the samples, steps or numbers that are known and their own; of classes also what the module says of each."""
+    each, real = "steps" in kind, "numbers" in kind
+    own, rng = model(outputs=3, each=each), np.random.default_rng(5)
+    lengths = np.arange(30) % 3 + 5 if padded else np.full(30, 7)
+    shape = (30, *([7] if each else []), *([3] if real else []))
+    labels = rng.normal(size=shape) if real else rng.integers(0, 3, shape)
+    labels[::4] = np.nan if real else -1
+    made = fdht.compile(own, x, SMALL, labels=labels, regression=real, lengths=lengths if padded else None)
+    about = made.bundle.about
+    alone = [outputs(own, x[k : k + 1, :n])[0] for k, n in enumerate(lengths)]
+    if each:
+        rows = [(float_, golden[:n], label[:n]) for float_, golden, label, n in
+                zip(alone, made.predict(x), labels, lengths, strict=True)]  # fmt: skip
+        found, integers, true = (np.concatenate(part) for part in zip(*rows, strict=True))
+    else:
+        found, integers, true = np.stack(alone), made.predict(x), labels
+        integers = np.stack([made.predict(x[k : k + 1, :n])[0] for k, n in enumerate(lengths)])
+    told = np.isfinite(true).all(-1) if real else true >= 0
+    for name, values in (("float", found), ("golden", integers)):
+        if real:
+            squares = np.square(values - true)[told]
+            assert about["rmse"][name] == pytest.approx(np.sqrt(squares.mean()), rel=1e-5) and "accuracy" not in about
+        else:
+            assert about["accuracy"][name] == (values.argmax(-1) == true)[told].mean() and "rmse" not in about
+    if kind == "classes":
+        assert about["float_classes"] == found.argmax(-1).tolist()
+    else:
+        assert "float_classes" not in about
+    assert made.report().figures["samples in the bundle"] == "30 of 30, 22 with a label"
+
+
+def test_what_is_kept_of_many_samples_is_said(x):
+    made = fdht.compile(model(), x, SMALL, vectors=np.tile(x, (4, 1, 1)))
+    assert made.report().figures["samples in the bundle"] == "100 of 120" and "accuracy" not in made.bundle.about
+
+
+def test_much_that_is_clipped_is_no_secret(x, recwarn):
+    """Inputs of some tens: z leaves its format on most of them."""
+    fdht.compile(model(), x, SMALL)
+    assert not [warning for warning in recwarn if warning.category is ClippingWarning]
+    with pytest.warns(ClippingWarning, match=r"^\d\d\.\d % of 9,960 values \(z \d\d\.\d %.* inputs of mean 0"):
+        made = fdht.compile(model(), 60 * x, SMALL)
+    clipped, values = (sum(of.values()) for of in (made.saturation.clipped, made.saturation.values))
+    assert made.report().figures["clipped in calibration"].startswith(f"{100 * clipped / values:.1f} % of {values:,} ")
+
+
 def test_parts_on_the_host_run_there(x):
     class Behind(Model):
         def __init__(self):
@@ -135,6 +186,11 @@ def test_parts_on_the_host_run_there(x):
         fdht.compile(own, x, SMALL)
     made = fdht.compile(own, x, SMALL, host=["front"])
     assert np.abs(made.predict(x) - outputs(own, x)).max() < 0.03
+    assert "host" not in fdht.compile(model(), x, SMALL).bundle.about
+    figures, show = of_bundle(made.bundle, "mine")
+    seen = Collected()
+    show(seen)
+    assert figures["host"] == ["front"] and ["parts on the host", "front"] in seen.tables[0].rows
 
 
 @pytest.mark.parametrize("kind", ["list", "float64", "torch", "int", "big-endian", "backwards", "longdouble"])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from fdht.console import percent
 from fdht.model.checkpoint import digest, load_checkpoint
 from fdht.model.data import Source, here
 from fdht.model.data import load as load_data
@@ -146,6 +147,65 @@ def test_a_model_that_took_its_inputs_otherwise(fdht, plain):
     assert not torch.allclose(logits("half.pt"), expected, atol=1e-2)
 
 
+@pytest.fixture
+def sensor(tmp_path) -> nn.ModuleDict:
+    """A model of 3 inputs and 5 hidden units, of which there is no preset, for real values of some tens, each about a
+    mean of its own; and a file of these values, whose classes are what the model makes of them.
+    """
+    torch.manual_seed(3)
+    model = nn.ModuleDict({"lstm": nn.LSTM(3, 5, batch_first=True), "head": nn.Linear(5, 2)})
+    x = np.random.default_rng(3).normal(size=(60, 4, 3)) * (30, 2, 0.1) + (0, 9.81, -1)
+    with torch.no_grad():
+        model["lstm"].weight_ih_l0 *= torch.tensor([0.03, 0.5, 10])
+        of_x = said(model, x)
+        model["head"].bias[1] += (of_x[:, 0] - of_x[:, 1]).median()
+    torch.save(model.state_dict(), tmp_path / "sensor.pt")
+    np.savez(tmp_path / "sensor.npz", x=x, y=said(model, x).argmax(1).numpy())
+    return model
+
+
+@torch.no_grad()
+def said(model: nn.ModuleDict, x: np.ndarray) -> torch.Tensor:
+    return model["head"](model["lstm"](torch.from_numpy(x).float())[0][:, -1])
+
+
+@pytest.mark.parametrize("inputs", [None, *compression.INPUTS])
+def test_a_model_of_real_values_is_given_what_it_was_trained_on(fdht, sensor, inputs):
+    """By default the values in the file. Its modes are chosen, as there is no preset of its size."""
+    options = () if inputs is None else ("--inputs", inputs)
+    options = ("compress", "sensor.pt", "--data", "sensor.npz", "--ranks", EXACT, "--epochs", 0, *options)
+    outcome = fdht(*options, "--json")
+    assert outcome.code == 0, outcome.err
+    data = load_data("sensor.npz")
+    assert data.scaling is not None
+    rows = data.scaling.to_values(data.final.clips).reshape(-1, 3)
+    taken = {
+        "values": data.scaling.to_values,
+        "standardised": lambda words: (data.scaling.to_values(words) - rows.mean(0)) / rows.std(0),
+        "words": lambda words: (words.astype(np.float64) - 128) / 128,
+    }[inputs or "values"]
+    expected = said(sensor, taken(data.test.clips))
+    assert outcome.figures["accuracy"] == (expected.argmax(1).numpy() == data.test.labels).mean()
+    model = load_checkpoint(outcome.figures["points"][0]["checkpoint"]).model
+    with torch.no_grad():
+        torch.testing.assert_close(model(model.widen(torch.from_numpy(data.test.clips))), expected, atol=2e-4, rtol=0)
+    assert outcome.figures["inputs"] in outcome.err
+    right = (said(sensor, taken(data.final.clips)).argmax(1).numpy() == data.final.labels).mean()
+    hint = (
+        f"of {len(data.final)} training clips the model gets {percent(right)} right; with --inputs values it would be"
+    )
+    assert (right < 0.9) == (hint in outcome.err) == (inputs in ("standardised", "words"))
+
+
+def test_what_has_no_preset_is_trained_as_data_propose(fdht, sensor):
+    options = ("compress", "sensor.pt", "--data", "sensor.npz", "--ranks", 2, "--epochs", 1, "--json")
+    outcome = fdht(*options)
+    assert outcome.code == 0, outcome.err
+    tuned = load_checkpoint(outcome.figures["points"][0]["checkpoint"])
+    assert (tuned.preset, tuned.spec.inputs, tuned.spec.hidden, tuned.recipe["batch"]) == ("sensor", 3, 5, 16)
+    assert fdht("compile", outcome.figures["points"][0]["checkpoint"], "-t", "icebreaker").code == 0
+
+
 def test_other_modes(fdht, plain):
     options = ("--input-modes", "3,2,2", "--output-modes", "4,2,2", "--ranks", 2, "--epochs", 0, "--json")
     (point,) = fdht("compress", plain, "--data", "digits", *options).figures["points"]
@@ -160,12 +220,15 @@ def test_other_modes(fdht, plain):
         (("--data", "digits", "--epochs", -1), "-1 epochs"),
         (("--data", "faces"), "the LSTM takes 8; pass its own data"),
         (("--data", "digits", "--preset", "cats"), "no preset"),
-        (("--data", "digits", "--preset", "digits"), "say its modes with --input-modes"),
+        (("--data", "digits", "--preset", "digits"), "or say modes with --input-modes"),
         (("--data", "digits", "--input-modes", "2,2", "--output-modes", "4,4"), "fewer than 8 inputs"),
         (("--data", "digits", "--head", "fc"), "no head 'fc'"),
         (("--data", "digits", "--learning-rate", 0), "learning rate of 0"),
         (("--data", "digits", "--input-range", "1"), "no range of two numbers"),
         (("--data", "digits", "--input-range", "1,1"), "no range; say"),
+        (("--data", "digits", "--inputs", "pixels"), "no inputs 'pixels'; they are values, standardised, words"),
+        (("--data", "digits", "--inputs", "values"), "digits has raw words and no real values"),
+        (("--data", "digits", "--inputs", "words", "--input-range", "0,1"), "say the same in two ways"),
         ((), "--data NAME"),
     ],
 )

@@ -86,7 +86,10 @@ def test_the_plan_is_every_model_on_every_draw_and_none_twice():
     every = [*study.tuning(SETS), *study.final(SETS, rates)]
     assert len({*every}) == len(every)
     final = [training for training in every if training.study == study.STUDY]
-    assert len(final) == len(SETS) * len(study.FORMATS) * study.DRAWS >= len(SETS) * 10 * 10
+    assert {(t.data, t.draw) for t in final} == {(name, draw) for name in SETS for draw in range(study.DRAWS)}
+    of = {model: sum(t.model == model for t in final) for model in study.FORMATS}
+    assert {of[model] for model in study.FORMATS if model != study.DENSE} == {len(SETS) * study.DRAWS}
+    assert of[study.DENSE] == len(SETS) * study.DRAWS - 3 * (study.DRAWS - study.DENSE_DRAWS)
     tuned = [training for training in every if training.study == study.TUNING]
     assert {t.data for t in tuned} == {*study.TUNED} and {t.draw for t in tuned} <= {t.draw for t in final}
 

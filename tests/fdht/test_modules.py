@@ -63,6 +63,8 @@ def test_a_module_becomes_a_bundle_that_is_simulated(fdht, mine, tmp_path):
     assert bundle.labels.tolist() == [0, 1, 2] * 3 and bundle.scaling is not None
     assert made.figures["bundle"] == "build/model.bundle" and made.figures["same class as the float model"] > 0.5
     assert (tmp_path / made.figures["image"]).is_file()
+    golden = bundle.logits.argmax(1)
+    assert made.figures["accuracy"]["golden"] == (golden == bundle.labels).mean()
     simulated = fdht("simulate", "build/model.bundle", "--clips", 1, "--json")
     assert simulated.code == 0 and simulated.figures["mismatches"] == 0
 

@@ -4,11 +4,14 @@ import re
 
 import pytest
 
+from fdht.boards import find_board
+from fdht.host.device import Device
+from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from tests.fdht.test_readmes import check
 from tests.test_pages import ROOT
 
 PAGE = (ROOT / "docs/your-own-problem.md").read_text()
-DATA, OWN = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+DATA, OWN, FUNCTION, SCALED, BOARD = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 def command(text: str) -> list[str]:
@@ -39,6 +42,10 @@ def test_the_commands_of_the_page(fdht, mine):
 
 
 @pytest.mark.slow
-def test_the_pytorch_of_the_page(mine):
-    check(OWN)
+def test_the_pytorch_of_the_page(mine, monkeypatch):
+    """The page's board is one in simulation."""
+    pins = Pins(divisor=None)
+    with SimulatedBoard(build_system(find_board("icebreaker").engine, pins), pins) as board:
+        monkeypatch.setattr("fdht.Device", lambda port: Device(board.url, timeout=60))
+        check(OWN + FUNCTION + "assert torch.equal(model()(x[:9]), model()(x[:9]))\n" + SCALED + BOARD)
     assert (mine / "wave.bundle").is_file() and (mine / "wave.icebreaker.image").is_file()

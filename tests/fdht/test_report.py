@@ -216,7 +216,8 @@ def test_words_of_a_bundle_stay_words(judged, board):
 
 
 def test_what_a_bundle_does_not_say_is_not_made_up(small_bundle):
-    _, text = report_page.page(small_bundle, compile_bundle(small_bundle, find_target("ulx3s-85f")), "small", [])
+    figures, text = report_page.page(small_bundle, compile_bundle(small_bundle, find_target("ulx3s-85f")), "small", [])
+    assert figures["differing_clips"] is None
     page = html.document_fromstring(text)
     assert "not in this bundle" in section(page, "model") and "does not say" in section(page, "accuracy")
     assert "No board comes with this engine" in section(page, "build")

@@ -151,7 +151,7 @@ def test_what_hangs_is_loaded_anew(bundles, images):
         board.select(1)
         board._connection.do(Request.START, [start_payload(3)])
         assert board.status().busy
-        while (status := board.status()).busy or status.slot_state is not SlotState.LOADED:
+        while (status := board.status()).busy or status.slot_state != SlotState.LOADED:
             assert status.slot_state in (SlotState.DAMAGED, SlotState.LOADED)  # while it is loaded anew, and then
         assert (status.firings, status.slot, status.slot_state) == (1, 1, SlotState.LOADED)
         board._connection.identify()

@@ -46,7 +46,7 @@ def test_the_chain_of_a_task(fdht, trained, task):
     compared = fdht("compare", f"{task}.bundle", "--target", TARGET.name, "--clips", 2, "--json")
     assert compared.code == 0, compared.err
     figures = compared.figures
-    assert figures["mismatches"] == 0 and figures["agreement"] == 1
+    assert figures["mismatches"] == 0 and figures["rtl_equals_golden"] == 1
     assert figures["cycles"]["predicted"] == figures["cycles"]["simulated"]
     for clip in figures["clips"]:
         assert clip["golden"] == clip["rtl"]
