@@ -16,6 +16,10 @@ NOT_OURS = {"mine.py", "model.py", "fdht_axi_litex.py"}
 """Files that a page's reader has written, or an export has."""
 
 
+NAMING = {"docs": ("README.md", "pages.md")}
+"""Pages that name the files of a folder, where its README leaves some to another."""
+
+
 def of(folder: str, pattern: str = "*") -> list[Path]:
     """The files of a folder; fdht/ also holds links to the rooms, which are not followed."""
     files = [path for path in (ROOT / folder).rglob(pattern) if path.is_file() and "__pycache__" not in path.parts]
@@ -130,7 +134,7 @@ def test_every_module_and_name_of_fdht_exists(page):
 @pytest.mark.parametrize("folder", [*ROOMS, "docs"])
 def test_a_readme_names_every_file_of_its_folder(folder):
     """Or the folder within that holds them, as `data/`."""
-    page = (ROOT / folder / "README.md").read_text()
+    page = "".join((ROOT / folder / name).read_text() for name in NAMING.get(folder, ("README.md",)))
     files = of(folder, "*.py") if folder != "docs" else [*(ROOT / folder).glob("*.py"), *(ROOT / folder).glob("*.md")]
     assert not [
         str(file.relative_to(ROOT))

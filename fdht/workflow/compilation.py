@@ -1,6 +1,8 @@
 """`fdht compile`: a checkpoint to a bundle, and to an image of one target."""
 
+import glob
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from fdht.model.qat import Arithmetic, Quantisation
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
 from fdht.model.train import outputs_of
 from fdht.spec.bundle import Bundle
-from fdht.spec.errors import FileError, SpecError, escaped
+from fdht.spec.errors import FdhtError, FileError, SpecError, escaped
 from fdht.spec.formats import Formats, GateFormats
 from fdht.spec.lstm import LSTMSpec
 from fdht.spec.record import LONGEST_TEXT
@@ -38,13 +40,18 @@ WIDTHS = (4, 18)
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """What compiling gives: the files, and what they hold."""
+    """What compiling gives: the files, and what they hold.
+
+    Attributes:
+        orphans: images beside the bundle that were made from another one, whose place it has taken.
+    """
 
     bundle: Bundle
     bundle_path: Path
     image: Image
     image_path: Path
     saturation: SaturationReport
+    orphans: tuple[Path, ...] = ()
 
 
 def paths(checkpoint: Path, target: Target, folder: Path | None) -> tuple[Path, Path]:
@@ -135,7 +142,17 @@ def compile_checkpoint(
     bundle_path, image_path = paths(checkpoint, target, folder)
     image = replace(image, bundle_hash=bundle.save(bundle_path))
     image.save(image_path)
-    return Compiled(bundle, bundle_path, image, image_path, saturation)
+    return Compiled(bundle, bundle_path, image, image_path, saturation, _orphans(bundle_path, image.bundle_hash))
+
+
+def _orphans(bundle: Path, of: str) -> tuple[Path, ...]:
+    """Images that lie beside a bundle under its name and were made from another one."""
+    found = list[Path]()
+    for path in sorted(bundle.parent.glob(f"{glob.escape(bundle.stem)}.*.image")):
+        with suppress(FdhtError):  # one that cannot be read is nobody's
+            if Image.load(path).bundle_hash != of:
+                found.append(path)
+    return tuple(found)
 
 
 def _trained_on(
@@ -209,5 +226,11 @@ def report(output: Output, compiled: Compiled) -> None:
             f"predicted cycles, {steps} steps{of_streams}": image.cycles(steps),
         },
     )
+    if compiled.orphans:
+        output.say(
+            f"{compiled.bundle_path} is written anew for {image.target.name} and differs from the one that "
+            f"{', '.join(path.name for path in compiled.orphans)} was made of; compile for that target anew, or keep "
+            "one of them apart with --out"
+        )
     if compiled.saturation.trouble:
         output.say(compiled.saturation.trouble)

@@ -21,6 +21,9 @@ from fdht.workflow.frames import pictures_of
 
 PARTS = ("train", "validation", "final", "test")
 
+ALSO = {"final": " (all but the test's)"}
+"""What a table adds to the name of a split."""
+
 SHOWN_CLASSES, SHOWN_CLIPS = 8, 8
 """On a contact sheet: classes, and clips of a class if a clip is one picture."""
 
@@ -122,7 +125,7 @@ def run(output: Output, chosen: Source, path: Path | None, build: Path) -> dict:
             **({"targets": data.classes} if data.task.real else {}),
             "a clip": f"{steps(data)} of {data.inputs:,} values",
             **scaled,
-            **{f"{part} clips": size for part, size in sizes.items()},
+            **{f"{part} clips{ALSO.get(part, '')}": size for part, size in sizes.items()},
             "clips skipped": skipped(data.skipped),
             "contact sheet": path,
         },

@@ -108,6 +108,15 @@ def test_a_compilation_explains_itself(fdht, checkpoint_file, tmp_path):
     assert "Contractions of a step" in fdht("info", image).out
 
 
+def test_a_bundle_that_another_image_was_made_of_is_not_replaced_in_silence(fdht, checkpoint_file, tmp_path):
+    """Where it differs for another target; the same bundle again is worth no word."""
+    said = ("compile", checkpoint_file, "--out", tmp_path)
+    assert "written anew" not in fdht(*said).err and "written anew" not in fdht(*said).err
+    first, name = next(tmp_path.glob("*.image")).name, next(tmp_path.glob("*.bundle"))
+    err = " ".join(fdht(*said, "--target", "icebreaker").err.split())
+    assert f"{name} is written anew for icebreaker and differs from the one that {first} was made of; compile" in err
+
+
 def test_a_rate_is_held_against_clock_and_boards(fdht, checkpoint_file, tmp_path):
     """The same of a compilation and of its image; a rate of something else, or none, is refused."""
     said = ("compile", checkpoint_file, "--out", tmp_path, "--target", "icebreaker", "--rate", 100)

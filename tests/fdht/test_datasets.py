@@ -37,7 +37,8 @@ def test_a_data_set_is_described_and_shown(fdht, tmp_path):
     with Image.open(tmp_path / figures["sheet"]) as sheet:
         assert sheet.format == "PNG"
     people = fdht("data", "digits", "--out", "elsewhere/digits.png")
-    assert "A fixed shuffle: 1,077 train" in people.out and (tmp_path / "elsewhere" / "digits.png").is_file()
+    assert "A fixed shuffle: 1,077 train" in people.out and "final clips (all but the test's)" in people.out
+    assert (tmp_path / "elsewhere" / "digits.png").is_file()
 
 
 @pytest.mark.parametrize("name", ["digits", "faces"])
