@@ -740,32 +740,23 @@ class Classifier(nn.Module):
         return self.masks(len(x)).of(torch.arange(len(x)), x.device) if self.training else NO_MASKS
 
     def forward(
-        self,
-        x: Tensor,
-        *,
-        zero_h: bool = False,
-        masks: Masks | None = None,
-        lengths: Tensor | None = None,
-        with_h: bool = False,
-    ) -> Any:
+        self, x: Tensor, *, zero_h: bool = False, masks: Masks | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
         """Logits (B × classes, or B × T × classes of a task after every step) of clips of real numbers (B × T × N).
 
         Args:
             zero_h: put 0 in place of the previous h in every step.
             lengths: steps of each clip that are its own, B; all when left out.
             masks: of dropout, on x's device; in training they are drawn when left out, otherwise there are none.
-            with_h: give a pair: these, and the last layer's h after each step, B × T × H.
         """
         if masks is None:
             masks = self.masks_for(x)
         seen = x if masks.x is None else x * masks.x[:, None]
         each, (h, _) = self.lstm(seen, zero_h=zero_h, mask_h=masks.h)
         if self.task.every_step:
-            logits = self.head(each if masks.head is None else each * masks.head[:, None])
-        else:
-            last = h[-1] if lengths is None else own_last(each, lengths)
-            logits = self.head(last if masks.head is None else last * masks.head)
-        return (logits, each) if with_h else logits
+            return self.head(each if masks.head is None else each * masks.head[:, None])
+        last = h[-1] if lengths is None else own_last(each, lengths)
+        return self.head(last if masks.head is None else last * masks.head)
 
 
 def own_last(each: Tensor, lengths: Tensor) -> Tensor:

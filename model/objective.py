@@ -37,18 +37,14 @@ SOFTNESS = 2.0
 """Temperature at which a teacher's classes are learnt (Hinton, Vinyals & Dean 2015)."""
 
 
-def distilled(
-    task: Task, outputs: Tensor, h: Tensor, taught: Tensor, taught_h: Tensor, lengths: Tensor | None
-) -> Tensor:
-    """The sum over clips of how far a model is from its teacher: in what the head says, and in the hidden states on the
-    way there.
+def distilled(task: Task, outputs: Tensor, taught: Tensor, lengths: Tensor | None) -> Tensor:
+    """The sum over clips of how far a model's outputs are from its teacher's, whatever the labels say.
 
-    Of classes it is the divergence of their distributions at temperature `SOFTNESS`, times its square, of numbers the
-    squared error; of states the squared error, the sum over units and the mean over a clip's own steps.
+    Of classes it is the divergence of their distributions at temperature `SOFTNESS`, times its square; of numbers the
+    squared error.
 
     Args:
         outputs, taught: B × classes, or B × T × classes of a task after every step.
-        h, taught_h: B × T × H.
         lengths: steps of each clip that are its own, B; all when left out.
     """
     if task.real:
@@ -56,11 +52,12 @@ def distilled(
     else:
         ours, theirs = (functional.log_softmax(each / SOFTNESS, -1) for each in (outputs, taught))
         apart = SOFTNESS**2 * functional.kl_div(ours, theirs, reduction="none", log_target=True)
-    steps = torch.full((len(h),), h.shape[1], device=h.device) if lengths is None else lengths.to(h.device)
-    own = (torch.arange(h.shape[1], device=h.device) < steps[:, None]).float()
-    states = ((h - taught_h).square().sum(2) * own).sum(1) / steps
-    said = (apart.sum(2) * own).sum(1) / steps if task.every_step else apart.flatten(1).sum(1)
-    return (said + states).sum().clamp(min=0)  # below it by rounding alone
+    if task.every_step:
+        own = torch.ones_like(apart[..., 0])
+        if lengths is not None:
+            own = (torch.arange(apart.shape[1], device=apart.device) < lengths.to(apart.device)[:, None]).float()
+        apart = (apart.sum(2) * own).sum(1) / own.sum(1)
+    return apart.sum().clamp(min=0)  # below it by rounding alone
 
 
 def right(task: Task, outputs: Tensor, truth: Tensor) -> float:

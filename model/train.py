@@ -23,7 +23,7 @@ from fdht.model.checkpoint import (
     write_checkpoint,
 )
 from fdht.model.data import DataSet, Source, Split, load
-from fdht.model.layers import Classifier, Masks
+from fdht.model.layers import Classifier
 from fdht.model.optimiser import parameter_groups, set_rate
 from fdht.model.parallel import Processes, joined, one_thread
 from fdht.model.presets import Preset, find_preset, fitted
@@ -75,8 +75,8 @@ class TrainingOptions:
             ones. One that has seen the validation split cannot be, where that is to be measured on.
         origin: what `start` was made from, for the checkpoint, which is resumed with the same only; a hash of its
             parameters when left out.
-        teacher: a model of the same data, as many hidden units and outputs: what its head says and its hidden states
-            are learnt, instead of the labels (see fdht.model.objective.distilled). Not on integers.
+        teacher: a model of the same inputs, outputs and task: what its head says is learnt, instead of the labels (see
+            fdht.model.objective.distilled).
     """
 
     source: Source | None = None
@@ -295,7 +295,7 @@ def _begun(preset: Preset, path: Path | str, options: TrainingOptions, data: Dat
     assert options.source is not None
     _check_precision(options.precision, processes.device)
     if options.teacher is not None:
-        _check_teacher(options.teacher, preset, options.arithmetic)
+        _check_teacher(options.teacher, preset)
     if options.compiled and options.arithmetic is not None:
         raise SpecError("training on integers cannot be compiled; leave out --compile")
     begin = None if options.start is None else _begin(options.start, preset, options.source, data, options.choose)
@@ -307,15 +307,13 @@ def _begun(preset: Preset, path: Path | str, options: TrainingOptions, data: Dat
     return run
 
 
-def _check_teacher(teacher: Classifier, preset: Preset, arithmetic: Arithmetic | None) -> None:
-    """Refuses a teacher whose states or outputs are of another size, and one of integers."""
-    spec, other = preset.spec, teacher.layers[-1]
-    sizes = [(teacher.layers[0].inputs, other.hidden, other.classes, other.task.value)]
-    sizes.append((spec.inputs, spec.hidden, spec.classes, spec.task.value))
-    if sizes[0] != sizes[1]:
-        raise SpecError(f"a teacher of {sizes[0]} inputs, units, outputs and task for a model of {sizes[1]}")
-    if arithmetic is not None:
-        raise SpecError("a teacher's states are learnt in floating point; train on integers from what was learnt")
+def _check_teacher(teacher: Classifier, preset: Preset) -> None:
+    """Refuses a teacher of another size or task."""
+    other, spec = (
+        (layers[0].inputs, layers[-1].classes, layers[-1].task.value) for layers in (teacher.layers, (preset.spec,))
+    )
+    if other != spec:
+        raise SpecError(f"a teacher of {other} inputs, outputs and task for a model of {spec}")
 
 
 def _finish(
@@ -438,12 +436,13 @@ class _Run:
             masks = self.model.masks(len(batch), of_dropout).of(share, self.device)
             lengths = None if self.lengths is None else self.lengths[batch[share]]
             with torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "float32"):
-                if self.teacher is None:
-                    logits = self.logits(clips, masks=masks, lengths=lengths).float()
-                    loss = counts * objective.loss(self.model.task, logits, labels)
-                else:
-                    logits, loss = self._taught(clips, masks, lengths)
-                    loss = counts * loss
+                logits = self.logits(clips, masks=masks, lengths=lengths).float()
+            if self.teacher is None:
+                loss = counts * objective.loss(self.model.task, logits, labels)
+            else:
+                with torch.no_grad():
+                    taught = self.teacher(clips, lengths=lengths)
+                loss = counts * objective.distilled(self.model.task, logits, taught, lengths)
             self.optimiser.zero_grad()
             # The processes' gradients are averaged, so each is of the mean loss of the batch, times the processes.
             (loss / (len(batch) / self.processes.count)).backward()
@@ -473,14 +472,6 @@ class _Run:
         waited = 0 if self.best_epoch is None else self.epoch - self.best_epoch
         if self.epoch == self.preset.epochs or (self.preset.patience is not None and waited >= self.preset.patience):
             self.score = self._measured(self.best, self.data.validation if self.choose else self.data.test)
-
-    def _taught(self, clips: Tensor, masks: Masks, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the head says of clips, and how far that and the states on the way are from the teacher's."""
-        assert self.teacher is not None
-        logits, h = self.logits(clips, masks=masks, lengths=lengths, with_h=True)
-        with torch.no_grad():
-            taught, taught_h = self.teacher(clips, lengths=lengths, with_h=True)
-        return logits.float(), objective.distilled(self.model.task, logits.float(), h, taught, taught_h, lengths)
 
     def _clips(self, batch: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
         """Some clips of a batch as real numbers, changed by what is drawn for the whole batch."""

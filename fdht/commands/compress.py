@@ -70,7 +70,7 @@ def compress(
         bool,
         typer.Option(
             "--labels",
-            help="Fine-tune on the labels, instead of on what the dense model says and its hidden states.",
+            help="Train on the labels, instead of on what the dense model says.",
         ),
     ] = False,
     scratch: Annotated[

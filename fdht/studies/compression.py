@@ -1,6 +1,7 @@
 """`fdht compress`: a trained torch.nn.LSTM becomes an FDHT-LSTM, at several ranks, with what each loses and regains.
 
-A trained matrix has no low rank: truncated, it is nearly random. So the factors then learn what the dense model says.
+A trained matrix seldom has a low rank: what truncation leaves is then no better than random factors. So the factors are
+trained on what the dense model says, from the truncated ones where those are near, else from random ones.
 """
 
 from dataclasses import replace
@@ -32,6 +33,11 @@ STUDY = "compression"
 RECIPES = ("dense", "truncated", "fine-tuned", "distilled", "from scratch")
 """Recipes of rows of results: the model that was read, its decomposition, that after training on the labels or on what
 the dense model says, and random factors trained on the labels.
+"""
+
+NEAR = 0.5
+"""A truncation with a smaller relative error is what training starts from. From one that keeps less of the matrix it
+ends lower than from random factors (docs/decisions/model.md).
 """
 
 RATE = 0.003
@@ -66,7 +72,7 @@ def run(
 ) -> dict:
     """Decomposes, measures, trains and measures again, rank by rank; returns the figures.
 
-    The factors learn what the dense model says: its outputs and its hidden states (see fdht.model.objective.distilled).
+    The factors learn what the dense model says (see fdht.model.objective.distilled).
     Leaves a checkpoint per rank and a picture in the folder. A training that is done is not repeated with `resume`, and
     an interrupted one goes on.
 
@@ -135,9 +141,11 @@ def run(
         if epochs:
             tuned = replace(base, spec=kept, epochs=epochs)
             clips = epochs * min(tuned.clips_per_epoch, len(data.final))
-            start = None if begun else checkpoint
+            near = decomposition.error < NEAR
+            start = checkpoint if near and not begun else None
             options = TrainingOptions(source, seed, resume=begun, start=start, origin=origin, teacher=teacher)
-            trainings = [("tuned", recipe, checkpoint, options, decomposition.error)]
+            point["start"] = "truncated" if near else "random"
+            trainings = [("tuned", recipe, checkpoint, options, decomposition.error if near else 0.0)]
             if scratch:
                 other = checkpoint.with_suffix(f".scratch{checkpoint.suffix}")
                 options = TrainingOptions(source, seed, resume=resume and other.exists())
@@ -319,12 +327,17 @@ def _row(
 
 def report(output: Output, figures: dict) -> None:
     """The table of ranks."""
-    after = f"{figures['learnt']}, {figures['epochs']} epochs"
+    after = figures["learnt"]
     scratch = any("scratch" in point for point in figures["points"])
     whole = f", accuracy {percent(figures['accuracy'])}" if "accuracy" in figures else ""
     output.table(
-        f"{figures['file']}: {figures['parameters']:,} parameters{whole} on the test clips of {figures['data']}",
-        ("rank", "factors", "smaller by", "error", "truncated", after, *["from scratch"] * scratch, "checkpoint"),
+        f"{figures['file']}: {figures['parameters']:,} parameters{whole} on the test clips of {figures['data']}; "
+        f"training: {figures['epochs']} epochs",
+        (
+            *("rank", "factors", "smaller by", "error", "truncated", "start", after),
+            *["from scratch"] * scratch,
+            "checkpoint",
+        ),
         [
             (
                 point["rank"],
@@ -332,6 +345,7 @@ def report(output: Output, figures: dict) -> None:
                 f"{figures['parameters'] / point['parameters']:,.0f} times",
                 f"{point['error']:.3f}",
                 percent(point.get("truncated")),
+                point.get("start"),
                 percent(point.get("tuned")),
                 *[percent(point.get("scratch"))] * scratch,
                 point["checkpoint"],
