@@ -1,5 +1,6 @@
 """The page on long tests names those there are, and is written by those that run."""
 
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ def test_the_page_names_every_synth_test():
     listed = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--collect-only", "-m", "synth", *files],
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},  # it may say -v
         capture_output=True,
         text=True,
     )
