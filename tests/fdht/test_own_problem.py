@@ -15,8 +15,8 @@ DATA, OWN, FUNCTION, SCALED, BOARD = re.findall(r"^```python\n(.*?)^```", PAGE, 
 
 
 def command(text: str) -> list[str]:
-    """The words of the page's command that begins so."""
-    (line,) = [line for line in PAGE.splitlines() if line.startswith(f"    fdht {text}")]
+    """The words of the page's first command that begins so."""
+    line = next(line for line in PAGE.splitlines() if line.startswith(f"    fdht {text}"))
     return line.split()[1:]
 
 
