@@ -65,7 +65,7 @@ STUDY = "formats"
 TUNING = "formats, tuning"
 
 DRAWS = 10
-RATES = (0.03, 0.01, 0.003)
+RATES = (0.1, 0.03, 0.01, 0.003)
 TRIED = (0, 1)
 TUNED = tuple(name for name in SETS if name not in ("clip-segments", "playing-direction"))
 """Not the films, where a training takes minutes: they use the rate that all other sets have chosen."""
