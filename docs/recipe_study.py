@@ -12,7 +12,6 @@ best of `RATES` on the validation split, over all seeds.
 
 import argparse
 import csv
-import gzip
 import json
 import os
 from collections import defaultdict
@@ -29,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from docs.marked import page_with
+from docs.study_sets import fashion_mnist
 from fdht.boards import find_board
 from fdht.model import objective
 from fdht.model.data import DataSet, Source, Split, load
@@ -96,15 +96,8 @@ def forecast(name: str, inputs: Sequence[str], target: str, steps: int) -> Calla
 
 def fashion(folder: Path) -> Arrays:
     """Fashion-MNIST, the rows of a picture as steps; the first 4,000 pictures train, and all 10,000 test."""
-    folder = folder / "usr/share/datasets/fashion-mnist"
-
-    def of(name: str, header: int) -> np.ndarray:
-        with gzip.open(folder / name) as file:
-            return np.frombuffer(file.read(), np.uint8, offset=header)
-
-    x, x_test = (of(f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28) for part in ("train", "t10k"))
-    y, y_test = (of(f"{part}-labels-idx1-ubyte.gz", 8).astype(int) for part in ("train", "t10k"))
-    return {"x": x[:4000], "y": y[:4000], "x_test": x_test, "y_test": y_test}
+    x, y = fashion_mnist(folder)
+    return {"x": x[:4000], "y": y[:4000], "x_test": x[60_000:], "y_test": y[60_000:]}
 
 
 CLASSES: dict[str, Callable[[Path], Arrays] | None] = {

@@ -23,7 +23,7 @@ from fdht.model.data.files import read_arrays
 from fdht.model.data.films import clip_segments, playing_direction
 from fdht.model.data.orl import faces_hard
 from fdht.model.presets import PRESETS, Preset
-from fdht.model.recipe import BY_SIZE, LEARNING_RATE, RECURRENT_START, TRAPEZOID, WEIGHT_DECAY
+from fdht.model.recipe import UNTUNED
 from fdht.spec.defaults import DEFAULT_TARGET
 from fdht.workflow.proposal import propose, trained
 
@@ -81,11 +81,7 @@ class StudySet:
             preset,
             clips_per_epoch=each,
             epochs=preset.epochs if self.clips is None else round(self.clips / each),
-            learning_rate=LEARNING_RATE,
-            weight_decay=WEIGHT_DECAY,
-            schedule=TRAPEZOID,
-            rates=BY_SIZE,
-            recurrent_start=RECURRENT_START,
+            **UNTUNED,
         )
 
 
@@ -153,8 +149,8 @@ def _packaged(name: str) -> DataSet:
 
 
 @cache
-def _fashion(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """All 70,000 pictures and what they show."""
+def fashion_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and what they show, of Debian's package unpacked here: 60,000 that train, then 10,000 that test."""
     folder = folder / "usr/share/datasets/fashion-mnist"
 
     def of(name: str, header: int) -> np.ndarray:
@@ -168,7 +164,7 @@ def _fashion(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 def _pictures(places: Places, number: int) -> Drawn:
     """Pictures as 28 steps of a row each; draws share none."""
     assert places.fashion is not None
-    x, y = _fashion(places.fashion)
+    x, y = fashion_mnist(places.fashion)
     counts = (FASHION_TRAINS, FASHION_TRAINS // 2, FASHION_TESTS)
     own = np.random.default_rng(0).permutation(len(x))[number * sum(counts) : (number + 1) * sum(counts)]
     train, validation, test = np.split(own, np.cumsum(counts)[:-1])

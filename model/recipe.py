@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import cos, pi
+from typing import Any
 
 
 def constant(done: float) -> float:
@@ -53,3 +54,12 @@ RECURRENT_START = 1 / 3
 """Mean square of the entries of W_h at the start, times H: that of torch's nn.LSTM. With 1, as the presets have it,
 long sequences and high rates run away sooner (docs/decisions/model.md).
 """
+
+UNTUNED: dict[str, Any] = {
+    "learning_rate": LEARNING_RATE,
+    "weight_decay": WEIGHT_DECAY,
+    "schedule": TRAPEZOID,
+    "rates": BY_SIZE,
+    "recurrent_start": RECURRENT_START,
+}
+"""The recipe that needs no tuning (docs/training.md), as settings of fdht.model.presets.Preset."""

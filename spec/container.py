@@ -141,9 +141,7 @@ def make_room(path: Path | str) -> None:
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        _ready(path)
     except OSError as error:
         raise _unwritten(path, error) from None
 
@@ -162,6 +160,13 @@ def write_whole(path: Path | str, content: bytes) -> None:
         raise _unwritten(path, error) from None
 
 
+def _ready(path: Path) -> None:
+    """Makes the folder of a file; OSError if that cannot be, or the file is a folder."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 def _unwritten(path: Path, error: OSError) -> FileError:
     return FileError(f"cannot write {path}: {error.strerror}; choose another place")
 
@@ -173,9 +178,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: a folder, no permission, no room. Whatever is raised inside, too; the old file is then left as it was.
     """
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _ready(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:

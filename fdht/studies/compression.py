@@ -101,7 +101,7 @@ def run(
     with output.progress(f"reading {source.name}"):
         data = load(source)
     _check_size(dense, data)
-    plain, dense, said = dense, *_for_inputs(dense, data, values, taken)
+    given, (dense, said) = dense, _for_inputs(dense, data, values, taken)
     output.say(said)
     base = _base(preset, source, dense, data)
     epochs = max(1, base.epochs // 3) if epochs is None else epochs
@@ -120,7 +120,7 @@ def run(
         model = dense.classifier(data.input_format)
         rows.append(_row(model, model.layers[0], data, source, "dense", seed))
         figures["accuracy"] = rows[0].accuracy
-        if data.scaling is not None and (better := _better(plain, dense, data)):
+        if data.scaling is not None and (better := _better(given, dense, data)):
             output.say(better)
         teacher = None if labels else model
     figures["learnt"] = recipe = "fine-tuned" if teacher is None else "distilled"
@@ -211,7 +211,7 @@ def _for_inputs(dense: DenseModel, data: DataSet, values: str | None, taken: str
     return dense.for_standardised(scaling, data.final.frames[np.unique(data.final.order)]), said[taken]
 
 
-def _better(plain: DenseModel, dense: DenseModel, data: DataSet) -> str:
+def _better(given: DenseModel, dense: DenseModel, data: DataSet) -> str:
     """A sentence where the model is right far more often on clips that train, if its inputs are taken otherwise."""
     clips = spread_over(len(data.final), min(LOOKED_AT, len(data.final)))
     words, labels = data.final.spread(len(clips)), data.final.labels[clips]
@@ -221,7 +221,7 @@ def _better(plain: DenseModel, dense: DenseModel, data: DataSet) -> str:
         return float((predict(model.classifier(data.input_format), words, lengths=lengths) == labels).mean())
 
     here = right(dense)
-    best, way = max((right(_for_inputs(plain, data, None, way)[0]), way) for way in TAKEN)
+    best, way = max((right(_for_inputs(given, data, None, way)[0]), way) for way in TAKEN)
     if best < here + FAR_BETTER:
         return ""
     return (

@@ -8,7 +8,7 @@ from fdht.compiler.explain import fill
 from fdht.compiler.planner import candidates
 from fdht.model.data import DataSet
 from fdht.model.presets import Preset
-from fdht.model.recipe import BY_SIZE, LEARNING_RATE, RECURRENT_START, TRAPEZOID, WEIGHT_DECAY
+from fdht.model.recipe import UNTUNED
 from fdht.spec.choose import chosen_lstm
 from fdht.spec.errors import CapacityError, SpecError
 from fdht.spec.lstm import LSTMSpec
@@ -121,9 +121,5 @@ def trained(data: DataSet, spec: LSTMSpec, name: str, source: str) -> Preset:
         epochs=epochs,
         clips_per_epoch=clips,
         batch=batch,
-        learning_rate=LEARNING_RATE,
-        weight_decay=WEIGHT_DECAY,
-        schedule=TRAPEZOID,
-        rates=BY_SIZE,
-        recurrent_start=RECURRENT_START,
+        **UNTUNED,
     )
