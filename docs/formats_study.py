@@ -4,25 +4,18 @@
     apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb fashion
     python -m docs.formats_study --series aeon/datasets/data --fashion fashion --plan    what there is to do, how long
     python -m docs.formats_study --series aeon/datasets/data --fashion fashion           trains; goes on where it was
-    python -m docs.formats_study --power                                                 what can be decided
-    python -m docs.formats_study --page                                                  the tables, from what is kept
+    python -m docs.formats_page                                                          tables from what is kept
 
-Sets, draws, formats and recipe are alike for all: `SETS` (docs/study_sets.py), `DRAWS` draws of each with a seed of its
-own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has one
-learning rate, for all sets: the one of `RATES` with the best mean accuracy on the validation splits of the `TUNED`
-sets, in draws `TRIED`. Then all formats train on every draw of every set, on its training and validation splits, and
-each opens the test split once.
-
-Rows of what is trained are in docs/results/accuracy.json. What is not waits in an Optuna storage (`--store`), at which
-several processes may work, and several machines where it is a database that they share.
+The plan is in docs/formats_plan.py. Rows of what is trained are in docs/results/accuracy.json. What is not waits in an
+Optuna storage (`--store`), at which several processes may work, and several machines where it is a database that they
+share. With `--validation` no test split is opened.
 """
 
 import argparse
 import json
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,9 +26,10 @@ import torch
 from optuna.storages import RDBStorage, RetryFailedTrialCallback
 from optuna.trial import TrialState
 
-from docs.accuracy_page import NAMES, table
-from docs.marked import page_with
+from docs.formats_page import RESULTS, UNITS, UNITS_OF, kept_units
+from docs.formats_plan import CURVE, STUDY, TREE, Training, left, parts
 from docs.study_sets import SETS, Drawn, Places
+from docs.tree_study import CHANGES, fitted_by
 from fdht.model.checkpoint import load_checkpoint
 from fdht.model.data import here
 from fdht.model.presets import Preset, fitted
@@ -44,14 +38,7 @@ from fdht.spec.choose import chosen_lstm
 from fdht.spec.container import write_whole
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row
-from fdht.studies.pooling import Gap, gap, pooled
 from fdht.studies.rivals import Model, models, ring_as_published
-
-RESULTS = Path(__file__).parent / "results" / "accuracy.json"
-UNITS = Path(__file__).parent / "results" / "units.json"
-"""The units of the clips that test (docs/study_sets.py), by set and draw: intervals need them and not the data."""
-PAGE = Path(__file__).parent / "formats.md"
-MARKS = "<!-- formats: python -m docs.formats_study -->", "<!-- end of formats -->"
 
 STORE = "sqlite:///build/formats-study/trainings.db"
 BEAT, GRACE, AGAIN = 30, 120, 3
@@ -59,96 +46,6 @@ BEAT, GRACE, AGAIN = 30, 120, 3
 
 TRAINING, FIGURES = "training", "figures"
 """Attributes of a trial."""
-
-STUDY = "formats"
-"""What rows of it are called; those on validation, from which rates are chosen, are called `TUNING`."""
-TUNING = "formats, tuning"
-
-DRAWS = 10
-RATES = (0.1, 0.03, 0.01, 0.003)
-TRIED = (0, 1)
-TUNED = tuple(name for name in SETS if name not in ("clip-segments", "playing-direction"))
-"""Not the films, where a training takes minutes: they use the rate that all other sets have chosen."""
-
-
-ModelName = tuple[str, str, str]
-"""Format, where W_h is, and variant."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """One training of the plan: a model on a draw of a set, with a rate; to choose rates, or for the test."""
-
-    data: str
-    format: str
-    recurrent: str
-    variant: str
-    draw: int
-    rate: float
-    study: str
-
-    @classmethod
-    def of(cls, row: Row) -> "Training":
-        return cls(row.data, row.format, row.recurrent, row.recipe, row.seed, row.rate, row.study)
-
-    @property
-    def model(self) -> ModelName:
-        return self.format, self.recurrent, self.variant
-
-
-FORMATS = (
-    ("fdht", "whole", ""),
-    *((format, "whole", "") for format in ("tt", "tr", "bt")),
-    *((format, "dense", "") for format in ("tt", "tr", "bt", "ht-input")),
-    ("tr", "dense", "a core for each mode"),
-    ("dense", "whole", ""),
-)
-CURVE, CURVES = "formats, curve", ("digits", "spoken-digits")
-"""What rows of accuracy against factors are called, and the sets that are looked at."""
-
-FACTORS, CURVE_DRAWS = (500, 1_000, 2_000, 8_000, 20_000), (0, 1, 2)
-"""About how many a network has; in the comparison itself it is some 3,000."""
-
-DENSE, DENSE_DRAWS = FORMATS[-1], 3
-"""The dense LSTM, and on how many draws it is trained where a step is a picture: there it takes minutes."""
-
-RIVALS = FORMATS[4:7]
-"""TT, TR and BT beside a dense W_h, as the papers have them."""
-
-
-def tuning(sets: Iterable[str]) -> Iterator[Training]:
-    """What rates are chosen from."""
-    for draw in TRIED:
-        for name in (name for name in sets if name in TUNED):
-            for model in FORMATS:
-                for rate in RATES:
-                    yield Training(name, *model, draw, rate, TUNING)
-
-
-def final(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Training]:
-    """What opens the test splits: draw by draw, so that whoever stops early has all sets."""
-    for draw in range(DRAWS):
-        for name in sets:
-            for model in FORMATS:
-                if model != DENSE or SETS[name].preset is None or draw < DENSE_DRAWS:
-                    yield Training(name, *model, draw, rates[model], STUDY)
-
-
-def curve(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Training]:
-    """Accuracy against factors: everything in one network, of each format."""
-    for name in (name for name in sets if name in CURVES):
-        for factors in FACTORS:
-            for draw in CURVE_DRAWS:
-                for model in FORMATS[:4]:
-                    yield Training(name, *model[:2], f"about {factors} factors", draw, rates[model], CURVE)
-
-
-def chosen(rows: Sequence[Row]) -> dict[ModelName, float]:
-    """The rate of each model: the best mean over tuned sets of the mean accuracy on their validation splits."""
-    found = defaultdict[tuple, list[float]](list)
-    for row in (row for row in rows if row.study == TUNING):
-        found[(row.format, row.recurrent, row.recipe), row.rate].append(row.accuracy)
-    return {model: max(RATES, key=lambda rate: np.mean(found[model, rate] or [0.0])) for model in FORMATS}
 
 
 @lru_cache(maxsize=1)
@@ -160,7 +57,9 @@ def prepared(training: Training, places: Places) -> tuple[Preset, Model, Drawn]:
     """How a model of the plan is trained, and on what."""
     found = drawn(training.data, places, training.draw)
     preset = fitted(SETS[training.data].training(found.data), found.data)
-    if training.study == CURVE:
+    if training.study == TREE:
+        there = [Model(*training.model[:2], CHANGES[training.variant].spec(preset.spec), training.variant)]
+    elif training.study == CURVE:
         factors = int(training.variant.split()[1])
         spec = chosen_lstm(found.data.inputs, preset.spec.hidden, found.data.classes, max_factors=factors)
         there = [replace(m, variant=training.variant) for m in models(spec, [])]
@@ -174,25 +73,19 @@ def trained(training: Training, places: Places) -> Row:
     """Trains, on one thread, and measures: a model that diverges is never right."""
     torch.set_num_threads(1)
     preset, model, found = prepared(training, places)
-    data, choose = found.data, training.study == TUNING
-    split, begin = data.validation if choose else data.test, time.process_time()
-    zero_h = None
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "a.checkpoint"
-        try:
-            train(preset, path, TrainingOptions(here(data), seed=training.draw, choose=choose))
-        except TrainingDiverged:
-            right = np.zeros(len(split), bool)
+    split, begin, zero_h = found.data.validation if training.validates else found.data.test, time.process_time(), None
+    try:
+        if training.study == TREE:
+            right = fitted_by(CHANGES[training.variant], preset, found.data, training.draw)
         else:
-            network = load_checkpoint(path).model
-            right = predict(network, split.clips, lengths=split.lengths) == split.labels
-            if not choose:
-                without = predict(network, split.clips, zero_h=True, lengths=split.lengths)
-                zero_h = int((without == split.labels).sum())
+            right, zero_h = _trained(preset, found, training)
+    except TrainingDiverged:
+        right = np.zeros(len(split), bool)
     return Row(
         study=training.study,
         data=training.data,
         **accuracy.sizes(model.spec),
+        recurrent_parameters=sum(count for part, count in model.spec.parameters.items() if part != "head"),
         clips=preset.epochs * preset.clips_per_epoch,
         seed=training.draw,
         recipe=training.variant,
@@ -203,6 +96,21 @@ def trained(training: Training, places: Places) -> Row:
         correct_zero_h=zero_h,
         **accuracy.hits(right),
     )
+
+
+def _trained(preset: Preset, found: Drawn, training: Training) -> tuple[np.ndarray, int | None]:
+    """Which clips are right after a training of `fdht train`, and how many are with h = 0, on a test split."""
+    data = found.data
+    split = data.validation if training.validates else data.test
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.checkpoint"
+        train(preset, path, TrainingOptions(here(data), seed=training.draw, choose=training.validates))
+        network = load_checkpoint(path).model
+    right = predict(network, split.clips, lengths=split.lengths) == split.labels
+    if training.validates:
+        return right, None
+    without = predict(network, split.clips, zero_h=True, lengths=split.lengths)
+    return right, int((without == split.labels).sum())
 
 
 class Store:
@@ -241,14 +149,16 @@ class Store:
         return {*trainings} <= {*map(Training.of, self.rows)}
 
     def keep(self) -> None:
-        """Writes rows, and units of draws that are new."""
+        """Writes rows, and units of the clips that they are about, where those are new."""
         rows = self.rows
         accuracy.merge(rows, RESULTS)
         units = kept_units()
-        for name, draw in sorted({(row.data, row.seed) for row in rows if row.study == STUDY}):
-            if str(draw) not in units.setdefault(name, {}):
-                units[name][str(draw)] = drawn(name, self.places, draw).units.tolist()
-                write_whole(UNITS, (json.dumps(units) + "\n").encode())
+        for part, study in UNITS_OF.items():
+            for name, draw in sorted({(row.data, row.seed) for row in rows if row.study == study}):
+                own = units.setdefault(part, {}).setdefault(name, {})
+                if str(draw) not in own:
+                    own[str(draw)] = drawn(name, self.places, draw).units[part].tolist()
+                    write_whole(UNITS, (json.dumps(units) + "\n").encode())
 
     def _evaluate(self, trial: optuna.Trial) -> float:
         if TRAINING not in trial.user_attrs:  # another process was faster, and nothing waits any more
@@ -265,140 +175,6 @@ class Store:
         return row.accuracy
 
 
-def kept_units() -> dict[str, dict[str, list[int]]]:
-    """The units of the clips that test, by set and draw."""
-    return json.loads(UNITS.read_text()) if UNITS.is_file() else {}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """FDHT against other models over sets.
-
-    Attributes:
-        against: how the other is called.
-        gaps: FDHT minus it, by set.
-    """
-
-    against: str
-    gaps: dict[str, Gap]
-
-    @property
-    def pooled(self) -> Gap:
-        return pooled([*self.gaps.values()])
-
-
-def called(model: ModelName) -> str:
-    """`TT beside a matrix`, `TT`, ..."""
-    format, recurrent, variant = model
-    beside = " beside a matrix" if recurrent == "dense" else ""
-    return NAMES[format] + beside + (f", {variant}" if variant else "")
-
-
-def by_draw(rows: Iterable[Row], name: str, model: ModelName, study: str = STUDY) -> dict[int, Row]:
-    """The rows of a model on a set, by draw."""
-    return {
-        row.seed: row
-        for row in rows
-        if (row.study, row.data, row.format, row.recurrent, row.recipe) == (study, name, *model)
-    }
-
-
-def comparisons(rows: Sequence[Row], units: dict[str, dict[str, list[int]]]) -> list[Comparison]:
-    """FDHT minus every other model, on the sets on which both have two draws at least; first minus the rival that was
-    best on each set's validation splits.
-    """
-    rates, ours = chosen(rows), FORMATS[0]
-    found = {name: {model: by_draw(rows, name, model) for model in FORMATS} for name in SETS}
-
-    def against(name: str, model: ModelName) -> Gap | None:
-        a, b = found[name][ours], found[name][model]
-        draws = sorted(a.keys() & b.keys())
-        if len(draws) < 2:
-            return None
-        of = [np.array(units[name][str(draw)]) for draw in draws]
-        return gap([a[d].correct_clips for d in draws], [b[d].correct_clips for d in draws], of)
-
-    def best(name: str) -> ModelName:
-        tuned = name if name in TUNED else None
-
-        def validated(model: ModelName) -> float:
-            own = [r for r in rows if r.study == TUNING and Training.of(r).model == model and r.rate == rates[model]]
-            return float(np.mean([r.accuracy for r in own if tuned in (None, r.data)] or [0.0]))
-
-        return max(RIVALS, key=validated)
-
-    every = [("the best of TT, TR, BT beside a matrix", best), *((called(m), lambda _, m=m: m) for m in FORMATS[1:])]
-    result = []
-    for what, model_of in every:
-        gaps = {name: against(name, model_of(name)) for name in SETS}
-        there = {name: each for name, each in gaps.items() if each is not None}
-        if there:
-            result.append(Comparison(what, there))
-    return result
-
-
-def points(each: Gap) -> str:
-    """A difference in points, its interval and what that says."""
-    low, high = each.interval
-    return f"{100 * each.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {each.verdict}"
-
-
-def sections(rows: list[Row], units: dict[str, dict[str, list[int]]]) -> list[str]:
-    """What stands between the marks of the page."""
-    rates = chosen(rows)
-    tuned = [
-        (called(model), f"{rates[model]:g}", *(_validated(rows, model, rate) for rate in RATES)) for model in FORMATS
-    ]
-    of_rates = [
-        "### Learning rates",
-        table(("model", "chosen", *(f"accuracy on validation at {rate:g}" for rate in RATES)), tuned),
-    ]
-    compared = comparisons(rows, units)
-    if not compared:
-        left = plan(rows, [*tuning(SETS)], [*final(SETS, rates)], [*curve(SETS, rates)]).splitlines()
-        return [
-            "The trainings are under way; no test split but those named above has been opened.",
-            _list(left),
-            *of_rates,
-        ]
-    names = [name for name in SETS if any(name in each.gaps for each in compared)]
-    heads = ("FDHT minus", f"mean of {len(names)} sets", *names)
-    cells = [
-        (each.against, f"**{points(each.pooled)}**", *(points(each.gaps[n]) if n in each.gaps else "" for n in names))
-        for each in compared
-    ]
-    accuracies = []
-    for model in FORMATS:
-        own = {name: [*by_draw(rows, name, model).values()] for name in names}
-        means = {name: float(np.mean([r.accuracy for r in of])) for name, of in own.items() if of}
-        cell = {name: f"{100 * mean:.1f}" for name, mean in means.items()}
-        sizes = {name: f" ({of[0].factors:,}; {of[0].parameters:,})" for name, of in own.items() if of}
-        whole = f"{100 * np.mean([*means.values()]):.1f}" if len(means) == len(names) else ""
-        accuracies.append((called(model), whole, *(cell.get(n, "") + sizes.get(n, "") for n in names)))
-    zero = []
-    for name in names:
-        own = [r for r in by_draw(rows, name, FORMATS[0]).values() if r.correct_zero_h is not None]
-        zero.append(
-            f"{100 * np.mean([r.accuracy - (r.correct_zero_h or 0) / r.total for r in own]):.1f}" if own else ""
-        )
-    return [
-        "### FDHT minus the others, points",
-        table(heads, cells),
-        "### Accuracy in percent (factors; parameters of the whole model)",
-        table(("model", f"mean of {len(names)} sets", *names), [*accuracies, ("FDHT loses with h = 0", "", *zero)]),
-        *of_rates,
-    ]
-
-
-def _list(lines: list[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _validated(rows: list[Row], model: ModelName, rate: float) -> str:
-    own = [r.accuracy for r in rows if r.study == TUNING and Training.of(r).model == model and r.rate == rate]
-    return f"{100 * np.mean(own):.1f}" if own else ""
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=Path, help="aeon's folder of data")
@@ -407,41 +183,18 @@ def main() -> None:
     parser.add_argument("--store", default=STORE, help="an Optuna storage [default: %(default)s]")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing new after so many")
     parser.add_argument("--plan", action="store_true", help="only say what there is to do")
-    parser.add_argument("--page", action="store_true", help="only write the page")
+    parser.add_argument("--validation", action="store_true", help="only what is measured on validation splits")
     given = parser.parse_args()
-    if given.page:
-        PAGE.write_text(page_with(PAGE, MARKS, *sections(accuracy.load(RESULTS), kept_units())))
-        return
     places, sets = Places(given.series, given.fashion), given.set or list(SETS)
     until = time.time() + 60 * given.minutes
     Path("build/formats-study").mkdir(parents=True, exist_ok=True)
     store = Store(given.store, places)
-    first = [*tuning(sets)]
     if given.plan:
-        rates = chosen(store.rows)
-        print(plan(store.rows, first, [*final(sets, rates)], [*curve(sets, rates)]))
-        return
-    if store.run(first, until):
-        rates = chosen(store.rows)
-        store.run([*final(sets, rates), *curve(sets, rates)], until)
-
-
-def plan(rows: list[Row], *parts: Sequence[Training]) -> str:
-    """What is done and what there is to do, with the CPU hours it has taken and will take."""
-    rows = [row for row in rows if row.study in (TUNING, STUDY, CURVE)]
-    took = defaultdict[tuple, list[float]](list)
-    for row in rows:
-        for what in ((row.data, row.format, row.recurrent, row.recipe), row.data, "all"):
-            took[what].append(row.seconds)
-    done = {Training.of(row) for row in rows}
-    lines = [f"done: {len(done)} trainings, {sum(row.seconds for row in rows) / 3600:.2f} CPU hours"]
-    for part in parts:
-        left = [training for training in part if training not in done]
-        seconds = sum(
-            float(np.mean(took[(each.data, *each.model)] or took[each.data] or took["all"] or [10.0])) for each in left
-        )
-        lines.append(f"{part[0].study}: {len(left)} of {len(part)} to do, {seconds / 3600:.2f} CPU hours")
-    return "\n".join(lines)
+        print("\n".join(left(store.rows, parts(sets, store.rows))))
+    elif store.run(parts(sets, store.rows)[0], until):
+        _, tree, final, curve = parts(sets, store.rows)  # by the rates that are chosen now
+        if store.run(tree, until) and not given.validation:
+            store.run([*final, *curve], until)
 
 
 if __name__ == "__main__":

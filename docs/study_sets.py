@@ -9,7 +9,8 @@ whole units anew (fdht.studies.pooling).
 """
 
 import gzip
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -27,8 +28,12 @@ from fdht.model.recipe import UNTUNED
 from fdht.spec.defaults import DEFAULT_TARGET
 from fdht.workflow.proposal import propose, trained
 
-FASHION_TRAINS, FASHION_TESTS = 1_000, 2_000
-"""Pictures of a draw of Fashion-MNIST that train (half as many validate), and that test."""
+SAMPLED = 1_000, 500, 2_000
+"""Of sets with many samples, how many of them train, validate and test in a draw."""
+
+
+MEASURED = ("validation", "test")
+"""Splits on which models are measured."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,12 @@ class Places:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A draw of a set: the data, and the unit of each clip that tests, a number that is the same in all draws."""
+    """A draw of a set: the data, and the unit of each clip of `validation` and `test`, a number that is the same in all
+    draws.
+    """
 
     data: DataSet
-    units: np.ndarray
+    units: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -85,7 +92,11 @@ class StudySet:
         )
 
 
-def dealt(labels: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Numbers of the samples that train, validate and test."""
+
+
+def dealt(labels: np.ndarray, draw: int) -> Parts:
     """Numbers of the samples that train, validate and test: of each class a fifth tests and a fifth validates."""
     generator = np.random.default_rng(draw)
     parts = list[list[np.ndarray]]([[], [], []])
@@ -96,6 +107,28 @@ def dealt(labels: np.ndarray, draw: int) -> tuple[np.ndarray, np.ndarray, np.nda
             part.append(chosen)
     train, validation, test = (np.sort(np.concatenate(part)) for part in parts)
     return train, validation, test
+
+
+def divided(name: str, x: Sequence[np.ndarray], y: np.ndarray, parts: Parts, units: np.ndarray | None = None) -> Drawn:
+    """A draw out of samples, and the unit of each; a sample is its own where that is left out."""
+    (x_train, x_validation, x_test), (y_train, y_validation, y_test) = (
+        [[x[k] for k in part] for part in parts],
+        [y[part] for part in parts],
+    )
+    data = from_arrays(
+        x_train, y_train, x_validation=x_validation, y_validation=y_validation, x_test=x_test, y_test=y_test, name=name
+    )
+    return Drawn(
+        data, {part: own if units is None else units[own] for part, own in zip(MEASURED, parts[1:], strict=True)}
+    )
+
+
+def sampled(
+    name: str, x: Sequence[np.ndarray], y: np.ndarray, own: np.ndarray, units: np.ndarray | None = None
+) -> Drawn:
+    """A draw out of many samples: of the numbers `own` the first train, the next validate, the rest tests."""
+    train, validation, test = np.split(own, np.cumsum(SAMPLED[:2]))
+    return divided(name, x, y, (train, validation, test), units)
 
 
 @cache
@@ -113,13 +146,7 @@ def archive(name: str, values: int = 1, ending: str = "") -> StudySet:
     def draw(places: Places, number: int) -> Drawn:
         assert places.series is not None
         x, y = _archive(places.series / name / f"{name}{ending}_TRAIN.ts", values)
-        train, validation, test = dealt(y, number)
-
-        def of(part: np.ndarray) -> list[np.ndarray]:
-            return [x[k] for k in part]
-
-        rest = {"x_validation": of(validation), "y_validation": y[validation], "x_test": of(test), "y_test": y[test]}
-        return Drawn(from_arrays(of(train), y[train], **rest, name=name), test)
+        return divided(name, x, y, dealt(y, number))
 
     return StudySet(name, draw, needs="series")
 
@@ -137,8 +164,9 @@ def redealt(name: str) -> StudySet:
             return Split(data.test.frames, order[chosen], labels[chosen])
 
         train, validation, test = dealt(labels, number)
+        units = {"validation": validation, "test": test}
         parts = {"train": (train,), "validation": (validation,), "final": (train, validation), "test": (test,)}
-        return Drawn(replace(data, **{part: split(*of) for part, of in parts.items()}), test)
+        return Drawn(replace(data, **{part: split(*of) for part, of in parts.items()}), units)
 
     return StudySet(name, draw)
 
@@ -165,29 +193,63 @@ def _pictures(places: Places, number: int) -> Drawn:
     """Pictures as 28 steps of a row each; draws share none."""
     assert places.fashion is not None
     x, y = fashion_mnist(places.fashion)
-    counts = (FASHION_TRAINS, FASHION_TRAINS // 2, FASHION_TESTS)
-    own = np.random.default_rng(0).permutation(len(x))[number * sum(counts) : (number + 1) * sum(counts)]
-    train, validation, test = np.split(own, np.cumsum(counts)[:-1])
-    rest = {"x_validation": x[validation], "y_validation": y[validation], "x_test": x[test], "y_test": y[test]}
-    return Drawn(from_arrays(x[train], y[train], **rest, name="Fashion-MNIST"), test)
+    own = np.random.default_rng(0).permutation(len(x))[number * sum(SAMPLED) : (number + 1) * sum(SAMPLED)]
+    return sampled("Fashion-MNIST", [*x], y, own)
+
+
+LANGUAGES = ("cs", "de", "en", "es", "fi", "fr", "hu", "it", "nl", "pl", "sv", "tr")
+LONGEST_NAME = 16
+LETTERS = "abcdefghijklmnopqrstuvwxyz "
+
+
+@cache
+def _names_of_babel() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Names of territories, languages, scripts and currencies as letters, a step each; in which language each is, out
+    of those that only one language has; and the number of what it names.
+    """
+    from babel import Locale
+
+    def spelt(name: str) -> str:
+        plain = unicodedata.normalize("NFKD", name.lower())
+        return "".join(c if c in LETTERS else " " for c in plain if not unicodedata.combining(c))
+
+    found, things = dict[str, set[tuple[int, str]]](), dict[str, int]()
+    for label, language in enumerate(LANGUAGES):
+        locale = Locale(language)
+        for kind in ("territories", "languages", "scripts", "currencies"):
+            for code, name in sorted(getattr(locale, kind).items()):
+                if 3 <= len(name) <= LONGEST_NAME:
+                    found.setdefault(spelt(name), set()).add((label, f"{kind} {code}"))
+    own = {name: min(of) for name, of in found.items() if len({label for label, _ in of}) == 1}
+    for _, thing in own.values():
+        things.setdefault(thing, len(things))
+    one_hot = np.eye(len(LETTERS))
+    x = [one_hot[[LETTERS.index(letter) for letter in name]] for name in own]
+    return x, np.array([label for label, _ in own.values()]), np.array([things[thing] for _, thing in own.values()])
+
+
+def _names(_: Places, number: int) -> Drawn:
+    """A unit is what is named, in all languages."""
+    x, y, things = _names_of_babel()
+    return sampled("names", x, y, np.random.default_rng(number).permutation(len(x))[: sum(SAMPLED)], things)
 
 
 def _faces(_: Places, number: int) -> Drawn:
     """A unit is a person."""
     data = faces_hard(number)
-    return Drawn(data, data.test.labels)
+    return Drawn(data, {part: getattr(data, part).labels for part in MEASURED})
 
 
 def _segments(_: Places, number: int) -> Drawn:
     """A unit is a segment of a film."""
     data = clip_segments(number)
-    return Drawn(data, data.test.labels)
+    return Drawn(data, {part: getattr(data, part).labels for part in MEASURED})
 
 
 def _lapses(_: Places, number: int) -> Drawn:
     """A unit is a place in a film, whose time lapse is played in both directions."""
     data = playing_direction(number)
-    return Drawn(data, np.arange(len(data.test)) // 2)
+    return Drawn(data, {part: np.arange(len(getattr(data, part))) // 2 for part in MEASURED})
 
 
 SETS: dict[str, StudySet] = {
@@ -198,9 +260,8 @@ SETS: dict[str, StudySet] = {
         archive("JapaneseVowels"),
         archive("ItalyPowerDemand"),
         archive("OSULeaf", 7),
-        archive("ArrowHead", 5),
         archive("GunPoint", 5),
-        archive("ACSF1", 20),
+        StudySet("names", _names),
         StudySet("Fashion-MNIST", _pictures, needs="fashion"),
         StudySet("faces-hard", _faces, preset="faces-hard"),
         StudySet("clip-segments", _segments, preset="clip-segments", clips=6_000),

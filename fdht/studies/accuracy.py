@@ -67,6 +67,7 @@ class Row(Checked):
         split: which of several divisions of the data; empty for the data set's own.
         rate: peak learning rate, 0 where `settings` say it, or nothing was trained.
         correct_zero_h: clips that were right with h = 0 in every step; None where that was not asked.
+        recurrent_parameters: numbers in the recurrent part: factors, dense W_h, bias; 0 where they were not counted.
 
     Raises:
         SpecError: an unknown format or model, widths that are none, counts that disagree.
@@ -94,6 +95,7 @@ class Row(Checked):
     split: Text = ""
     rate: float = 0.0
     correct_zero_h: Count | None = None
+    recurrent_parameters: Count = 0
 
     def __post_init__(self):
         for what, value, known in (

@@ -1,0 +1,340 @@
+"""Writes docs/formats.md and its pictures from the rows of docs/formats_study.py: `python -m docs.formats_page`."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from docs.accuracy_page import COLOURS, NAMES, table
+from docs.formats_plan import (
+    AT_EQUAL_FACTORS,
+    CURVE,
+    CURVE_DRAWS,
+    CURVES,
+    DRAWS,
+    FORMATS,
+    OURS,
+    RATES,
+    RIVALS,
+    STUDY,
+    TREE,
+    TREE_SETS,
+    TUNED,
+    TUNING,
+    ModelName,
+    Training,
+    chosen,
+    left,
+    parts,
+)
+from docs.marked import page_with
+from docs.study_sets import SAMPLED, SETS
+from docs.tree_study import CHANGES
+from fdht.drawing import plain
+from fdht.drawing import write as write_picture
+from fdht.studies import accuracy
+from fdht.studies.accuracy import Row
+from fdht.studies.pooling import MARGIN, Gap, gap, pooled
+
+HERE = Path(__file__).parent
+PAGE, RESULTS = HERE / "formats.md", HERE / "results" / "accuracy.json"
+UNITS = HERE / "results" / "units.json"
+"""The units of clips (docs/study_sets.py), by split, set and draw: intervals need them and not the data."""
+
+UNITS_OF = {"validation": TREE, "test": STUDY}
+"""Of which split they are kept, and for which rows."""
+
+MARKS = "<!-- formats: python -m docs.formats_page -->", "<!-- end of formats -->"
+GAPS, CURVES_PICTURE = HERE / "results" / "formats-gaps.png", HERE / "results" / "formats-curves.png"
+
+BEST_RIVAL = "the best of TT, TR, BT beside a matrix"
+WHOLE = OURS, *AT_EQUAL_FACTORS
+VERDICTS = {"better": "#228833", "worse": "#cc3311", "equal within 1 point": "#4477aa", "undecided": "#999999"}
+TICKS = (500, 1_000, 2_000, 5_000, 10_000, 20_000)
+
+TESTED = {"Fashion-MNIST": DRAWS * SAMPLED[-1], "names": 7_000, "faces-hard": 400}
+"""Clips that are tested in all draws together, where that is not all of a set, five times those of a draw."""
+
+Units = dict[str, dict[str, list[int]]]
+"""By set and draw."""
+
+
+def kept_units() -> dict[str, Units]:
+    """The units of clips, by split, set and draw."""
+    return json.loads(UNITS.read_text()) if UNITS.is_file() else {}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """FDHT against other models over sets.
+
+    Attributes:
+        against: how the other is called.
+        gaps: FDHT minus it, by set.
+    """
+
+    against: str
+    gaps: dict[str, Gap]
+
+    @property
+    def pooled(self) -> Gap:
+        return pooled([*self.gaps.values()])
+
+
+def called(model: ModelName) -> str:
+    """`TT beside a matrix`, `TT`, ..."""
+    format, recurrent, variant = model
+    beside = " beside a matrix" if recurrent == "dense" else ""
+    return NAMES[format] + beside + (f", {variant}" if variant else "")
+
+
+def by_draw(rows: Iterable[Row], name: str, model: ModelName, study: str = STUDY) -> dict[int, Row]:
+    """The rows of a model on a set, by draw."""
+    return {
+        row.seed: row
+        for row in rows
+        if (row.study, row.data, row.format, row.recurrent, row.recipe) == (study, name, *model)
+    }
+
+
+def between(ours: dict[int, Row], theirs: dict[int, Row], units: dict[str, list[int]]) -> Gap | None:
+    """The difference on the draws that both have, None if those are fewer than two."""
+    draws = sorted(ours.keys() & theirs.keys())
+    if len(draws) < 2:
+        return None
+    a, b = ([of[draw].correct_clips for draw in draws] for of in (ours, theirs))
+    return gap(a, b, [np.array(units[str(draw)]) for draw in draws])
+
+
+def compared(against: str, gaps: dict[str, Gap | None]) -> Comparison | None:
+    """A comparison over the sets of which there is a difference, None where there is none."""
+    there = {name: each for name, each in gaps.items() if each is not None}
+    return Comparison(against, there) if there else None
+
+
+def comparisons(rows: Sequence[Row], units: Units) -> list[Comparison]:
+    """FDHT minus the rival that was best on each set's validation splits, and minus every other model."""
+    rates, found = chosen(rows), {name: {m: by_draw(rows, name, m) for m in FORMATS} for name in SETS}
+
+    def against(name: str, model: ModelName) -> Gap | None:
+        return between(found[name][OURS], found[name][model], units.get(name, {}))
+
+    def best(name: str) -> ModelName:
+        def validated(model: ModelName) -> float:
+            own = [r for r in rows if r.study == TUNING and Training.of(r).model == model and r.rate == rates[model]]
+            return float(np.mean([r.accuracy for r in own if name not in TUNED or r.data == name] or [0.0]))
+
+        return max(RIVALS, key=validated)
+
+    every = [compared(BEST_RIVAL, {name: against(name, best(name)) for name in SETS})]
+    every += [compared(called(model), {name: against(name, model) for name in SETS}) for model in FORMATS[1:]]
+    return [each for each in every if each is not None]
+
+
+def changes(rows: Sequence[Row], units: Units) -> list[Comparison]:
+    """Each change to the tree minus the tree as it is, on validation splits."""
+    plain, *others = CHANGES
+
+    def of(change: str, name: str) -> dict[int, Row]:
+        return by_draw(rows, name, (*OURS[:2], change), TREE)
+
+    every = [
+        compared(change, {name: between(of(change, name), of(plain, name), units.get(name, {})) for name in TREE_SETS})
+        for change in others
+    ]
+    return [each for each in every if each is not None]
+
+
+def expected(rows: Sequence[Row]) -> dict[str, tuple[float, Gap]]:
+    """What the comparison can decide, from the trainings that rates were chosen from, at those rates: by set, the share
+    of clips that one of FDHT and another model has right alone, the mean over the others, and a difference of 0 with
+    the variance that is expected of `DRAWS` draws.
+
+    The variance of a difference over R draws with N clips in all is s²/R + p/N: p the share above, s² the variance
+    between draws beyond that of p/n by the n clips of one, which is taken as the same for all sets.
+    """
+    rates, shares, beyond = chosen(rows), defaultdict[str, list[float]](list), []
+    for name in TUNED:
+        own = {model: by_rate(rows, name, model, rates[model]) for model in FORMATS}
+        for model in FORMATS[1:]:
+            pairs = [(own[OURS][d], own[model][d]) for d in sorted(own[OURS].keys() & own[model].keys())]
+            off = [a.correct_clips.astype(float) - b.correct_clips for a, b in pairs]
+            shares[name] += [float(np.mean(each != 0)) for each in off]
+            if len(off) > 1:
+                spread = np.var([each.mean() for each in off], ddof=1)
+                beyond.append(spread - np.mean([each.var() / len(each) for each in off]))
+    between_draws = max(float(np.mean(beyond or [0.0])), 0.0)
+    result = {}
+    for name in (name for name in TUNED if shares[name]):
+        share = float(np.mean(shares[name]))
+        tests = TESTED.get(name) or 5 * next(row.total for row in rows if (row.study, row.data) == (TUNING, name))
+        result[name] = share, Gap(0.0, between_draws / DRAWS + share / tests, DRAWS - 1)
+    return result
+
+
+def by_rate(rows: Iterable[Row], name: str, model: ModelName, rate: float) -> dict[int, Row]:
+    """The rows on validation splits of a model at a rate, by draw."""
+    return by_draw([row for row in rows if row.rate == rate], name, model, TUNING)
+
+
+def points(each: Gap) -> str:
+    """A difference in points, its interval and what that says."""
+    low, high = each.interval
+    return f"{100 * each.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {each.verdict}"
+
+
+def gap_table(head: str, every: Sequence[Comparison]) -> str:
+    """A row per comparison: pooled, and set by set."""
+    names = [name for name in SETS if any(name in each.gaps for each in every)]
+    cells = [
+        (each.against, f"**{points(each.pooled)}**", *(points(each.gaps[n]) if n in each.gaps else "" for n in names))
+        for each in every
+    ]
+    return table((head, f"mean of {len(names)} sets", *names), cells)
+
+
+def accuracy_table(rows: Sequence[Row]) -> str:
+    """A row per model: its accuracy on every set, with its factors, its recurrent part and the whole model."""
+    names = [name for name in SETS if by_draw(rows, name, OURS)]
+    cells = []
+    for model in FORMATS:
+        own = {name: [*by_draw(rows, name, model).values()] for name in names}
+        means = {name: float(np.mean([row.accuracy for row in of])) for name, of in own.items() if of}
+        texts = []
+        for name, of in own.items():
+            sizes = [of[0].factors, of[0].recurrent_parameters, of[0].parameters] if of else []
+            texts.append(f"{100 * means[name]:.1f} ({'; '.join(f'{size:,}' for size in sizes)})" if of else "")
+        cells.append(
+            (called(model), f"{100 * np.mean([*means.values()]):.1f}" if len(means) == len(names) else "", *texts)
+        )
+    lost = []
+    for name in names:
+        own = [row for row in by_draw(rows, name, OURS).values() if row.correct_zero_h is not None]
+        lost.append(
+            f"{100 * np.mean([r.accuracy - (r.correct_zero_h or 0) / r.total for r in own]):.1f}" if own else ""
+        )
+    return table(("model", f"mean of {len(names)} sets", *names), [*cells, ("FDHT loses with h = 0", "", *lost)])
+
+
+def rate_table(rows: Sequence[Row]) -> str:
+    """Rates, and the accuracies on validation splits that they were chosen by."""
+    rates = chosen(rows)
+
+    def validated(model: ModelName, rate: float) -> str:
+        own = [row.accuracy for name in TUNED for row in by_rate(rows, name, model, rate).values()]
+        return f"{100 * np.mean(own):.1f}" if own else ""
+
+    cells = [(called(model), f"{rates[model]:g}", *(validated(model, rate) for rate in RATES)) for model in FORMATS]
+    return table(("model", "chosen", *(f"accuracy on validation at {rate:g}" for rate in RATES)), cells)
+
+
+def expected_table(rows: Sequence[Row]) -> str:
+    """What can be decided, set by set and pooled."""
+    found = expected(rows)
+    cells = [(n, f"{100 * share:.1f} %", f"± {100 * each.half_width:.1f}") for n, (share, each) in found.items()]
+    every = [each for _, each in found.values()]
+    cells.append((f"mean of {len(every)} sets", "", f"± {100 * pooled(every).half_width:.2f}"))
+    widest = max(every, key=lambda each: each.variance)
+    whole = [*every, *[widest] * (len(SETS) - len(every))]
+    cells.append((f"mean of {len(whole)} sets, the films as the widest", "", f"± {100 * pooled(whole).half_width:.2f}"))
+    return table(("set", "clips that one of two models has right alone", "half an interval, points"), cells)
+
+
+def at_size(rows: Sequence[Row], name: str, model: ModelName) -> list[list[Row]]:
+    """The rows of a format on a set, by number of factors: those of the curve, and of the comparison on its draws."""
+    own = [
+        row
+        for row in rows
+        if (row.data, row.format, row.recurrent) == (name, *model[:2])
+        and (row.study == CURVE or (row.study == STUDY and not row.recipe and row.seed in CURVE_DRAWS))
+    ]
+    return [[row for row in own if row.factors == factors] for factors in sorted({row.factors for row in own})]
+
+
+def curve_table(rows: Sequence[Row], name: str) -> str:
+    """Accuracies of a set, a row per format, from few to many factors."""
+    every = {model: at_size(rows, name, model) for model in WHOLE}
+    most = max(len(of) for of in every.values())
+    cells = []
+    for model, of in every.items():
+        texts = [f"{100 * np.mean([r.accuracy for r in each]):.1f} ({each[0].factors:,})" for each in of]
+        cells.append((called(model), *texts, *[""] * (most - len(texts))))
+    return table((f"{name}: accuracy (factors)", *[""] * most), cells)
+
+
+def picture_of_gaps(every: Sequence[Comparison]) -> Figure:
+    """Pooled differences with their intervals, and one panel for each question."""
+    figure = Figure(figsize=(8, 1.5 + 0.42 * len(every)), layout="constrained")
+    axes = figure.subplots()
+    for y, each in enumerate(reversed(every)):
+        low, high = (100 * end for end in each.pooled.interval)
+        colour = VERDICTS[each.pooled.verdict]
+        axes.plot([low, high], [y, y], color=colour, lw=3, solid_capstyle="butt")
+        axes.plot(100 * each.pooled.mean, y, "o", color=colour, ms=7)
+        axes.annotate(each.pooled.verdict, (high, y), (6, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set_yticks(range(len(every)), [each.against for each in reversed(every)])
+    axes.axvline(0, color="#444444", lw=1)
+    axes.axvspan(-100 * MARGIN, 100 * MARGIN, color="#eeeeee", zorder=0)
+    axes.set_xlabel("accuracy of FDHT minus that of the other, points; intervals of 95 %; shaded: within 1 point")
+    axes.set_title(f"FDHT-LSTM minus ..., mean of {max(len(e.gaps) for e in every)} data sets", loc="left", fontsize=11)
+    axes.margins(x=0.2)
+    plain(axes)
+    return figure
+
+
+def picture_of_curves(rows: Sequence[Row]) -> Figure:
+    """Accuracy against factors, a panel per set; bands reach from the worst draw to the best."""
+    figure = Figure(figsize=(5.5 * len(CURVES), 4.5), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(CURVES), squeeze=False)[0], CURVES, strict=True):
+        for model in WHOLE:
+            of = at_size(rows, name, model)
+            sizes, accuracies = [each[0].factors for each in of], [[100 * r.accuracy for r in each] for each in of]
+            colour = COLOURS[model[0]]
+            axes.fill_between(sizes, [*map(min, accuracies)], [*map(max, accuracies)], color=colour, alpha=0.15, lw=0)
+            axes.plot(sizes, [*map(np.mean, accuracies)], "o-", ms=5, color=colour, label=called(model))
+        axes.set_xscale("log")
+        axes.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS], minor=False)
+        axes.set_xlabel("factors of the network, which holds all eight matrices")
+        axes.set_ylabel("accuracy on the test clips (%)")
+        axes.set_title(f"{name}, {len(CURVE_DRAWS)} draws", loc="left", fontsize=11)
+        axes.legend(frameon=False, fontsize=9)
+        plain(axes)
+    return figure
+
+
+def sections(rows: list[Row], units: dict[str, Units]) -> list[str]:
+    """What stands between the marks of the page."""
+    found, helps = comparisons(rows, units.get("test", {})), changes(rows, units.get("validation", {}))
+    missing = left(rows, parts([*SETS], rows))
+    done = all(" 0 of " in line for line in missing[1:])
+    text = [] if done else ["Trainings are under way.", "\n".join(f"- {line}" for line in missing)]
+    if found:
+        text += [f"![Pooled differences](results/{GAPS.name})", "### FDHT minus the others, points"]
+        text += [gap_table("FDHT minus", found)]
+        text += ["### Accuracy in percent (factors; recurrent part; whole model)", accuracy_table(rows)]
+    if any(row.study == CURVE for row in rows):
+        text += ["### Accuracy against factors", f"![Accuracy against factors](results/{CURVES_PICTURE.name})"]
+        text += [curve_table(rows, name) for name in CURVES]
+    if helps:
+        text += ["### What helps a tree: changes minus FDHT as it is, points, on validation splits"]
+        text += [gap_table("change", helps)]
+    text += ["### What can be decided", expected_table(rows)] if expected(rows) else []
+    return [*text, "### Learning rates", rate_table(rows)]
+
+
+def write() -> None:
+    """Tables into the page, pictures beside the rows."""
+    rows, units = accuracy.load(RESULTS), kept_units()
+    PAGE.write_text(page_with(PAGE, MARKS, *sections(rows, units)))
+    if found := comparisons(rows, units.get("test", {})):
+        write_picture(picture_of_gaps(found), GAPS)
+    if any(row.study == CURVE for row in rows):
+        write_picture(picture_of_curves(rows), CURVES_PICTURE)
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,80 @@
+"""Changes to a tree: what they leave as it is, and what a natural gradient is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from docs.study_sets import SETS, Places
+from docs.tree_study import CHANGES, Natural, by_correlation, fitted_by, orthogonal
+from fdht.model.data import Split
+from fdht.model.layers import NetworkWeight
+from fdht.spec.choose import chosen_lstm
+from fdht.spec.lstm import LSTMSpec
+from fdht.spec.network import balanced_tree, ht_network
+
+
+@pytest.fixture
+def weight() -> NetworkWeight:
+    torch.manual_seed(1)
+    return NetworkWeight(ht_network((3, 2, 4), (2, 3, 2), balanced_tree(3, {"1": 3, "2": 2, "12": 4, "3": 4})))
+
+
+@pytest.fixture(scope="module")
+def spec() -> LSTMSpec:
+    return chosen_lstm(13, 64, 10, rank=12)
+
+
+def test_every_change_has_about_as_many_factors_for_the_same_problem(spec):
+    for what, change in CHANGES.items():
+        changed = change.spec(spec)
+        assert (changed.inputs, changed.hidden, changed.classes) == (spec.inputs, spec.hidden, spec.classes)
+        assert 0.8 * spec.network.parameters <= changed.network.parameters <= spec.network.parameters, what
+    networks = [change.spec(spec).network for change in CHANGES.values()]
+    assert len({*networks}) == 5  # as it is, another tree, other modes, two ways to share out ranks
+
+
+def test_the_natural_gradient_is_that_of_the_metric_of_the_product(weight):
+    for parameter in weight.factors.values():
+        parameter.grad = torch.randn_like(parameter)
+    given = {name: parameter.grad.flatten() for name, parameter in weight.factors.items()}
+    Natural(weight, damping=0.0).apply()
+    for name, parameter in weight.factors.items():
+        tensors = dict(weight.factors.items())
+
+        def product(own, name=name, tensors=tensors):
+            return torch.func.functional_call(weight, {f"factors.{name}": own}, ())
+
+        weight.forward = weight.dense
+        jacobian = torch.autograd.functional.jacobian(product, parameter.detach()).reshape(-1, parameter.numel())
+        wanted = torch.linalg.solve(jacobian.T @ jacobian, given[name])
+        assert parameter.grad.norm().item() == pytest.approx(given[name].norm().item(), rel=1e-5)
+        cosine = torch.nn.functional.cosine_similarity(wanted, parameter.grad.flatten(), dim=0)
+        assert cosine.item() == pytest.approx(1, abs=1e-4), name
+
+
+def test_an_orthogonal_start_keeps_the_size_of_the_matrix(weight):
+    before = weight.mean_square().item()
+    orthogonal(weight)
+    assert weight.mean_square().item() == pytest.approx(before, rel=1e-5)
+    *rest, _ = weight.network.factors
+    for factor in rest:
+        own = weight.factors[factor.name].detach().flatten(1)
+        assert torch.allclose(own @ own.T, torch.eye(len(own)), atol=1e-5), factor.name
+
+
+def test_values_that_go_together_become_neighbours():
+    draws = np.random.default_rng(0).normal(size=(500, 3))
+    frames = draws[:, [0, 1, 2, 0, 1, 2]] + 0.1 * np.random.default_rng(1).normal(size=(500, 6))
+    order = by_correlation(Split(frames, np.arange(500)[:, None], np.zeros(500, int)), 6)
+    assert sorted(order) == list(range(6)) and [pair[0] % 3 for pair in order.reshape(3, 2)] == [
+        pair[1] % 3 for pair in order.reshape(3, 2)
+    ]
+
+
+@pytest.mark.parametrize("what", ["as it is", "natural gradient"])
+def test_a_changed_model_learns(what):
+    data = SETS["digits"].draw(Places(), 0).data
+    preset = replace(SETS["digits"].training(data), epochs=4, learning_rate=0.03)
+    assert fitted_by(CHANGES[what], preset, data, 0).mean() > 0.5
