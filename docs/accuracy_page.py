@@ -165,24 +165,22 @@ def _with_model(row: Row, model: str) -> tuple:
 
 
 def picture(rows: list[Row]) -> Figure:
-    """Accuracy against the parameters of the whole model, a panel per data set; bars are the seeds' extremes."""
-    compared = standings.standings(rows)
-    figure = Figure(figsize=(5.5 * len(compared), 4.5), layout="constrained")
+    """Accuracies with the models' parameters, a panel per data set of several models; bars are the seeds' extremes."""
+    compared = {key: models for key, models in standings.standings(rows).items() if len(models) > 1}
+    figure = Figure(figsize=(7 * len(compared), 1.2 + 0.4 * max(map(len, compared.values()))), layout="constrained")
     every = figure.subplots(1, len(compared), squeeze=False)[0]
     for axes, ((data, clips), models) in zip(every, compared.items(), strict=True):
-        for model in models:
+        labels = []
+        for y, model in enumerate(reversed(models)):
             row, accuracies = model.rows[0], [100 * r.accuracy for r in model.rows]
             colour, beside = COLOURS[row.format], row.recurrent == "dense"
-            axes.vlines(row.parameters, min(accuracies), max(accuracies), color=colour)
-            label = f"{NAMES[row.format]}{', W_h a matrix' if beside else ''}"
-            marker = "s" if beside else "o"
-            axes.plot(row.parameters, 100 * model.mean, marker, ms=8, color=colour, label=label)
-        axes.set_xscale("log")
-        axes.set_xlabel("parameters of the whole model")
+            axes.plot([min(accuracies), max(accuracies)], [y, y], color=colour, lw=3, alpha=0.5)
+            axes.plot(100 * model.mean, y, "s" if beside else "o", ms=8, color=colour)
+            labels.append(f"{NAMES[row.format]}{', W_h a matrix' if beside else ''}: {row.parameters:,}")
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_xlabel("accuracy on the test clips (%): mean, and all seeds")
+        axes.set_title(f"{data}, {clips:,} training clips; format: parameters", loc="left", fontsize=11)
         plain(axes)
-        axes.set_title(f"{data}, {clips:,} training clips", loc="left", fontsize=11)
-    every[0].set_ylabel("accuracy on the test clips (%)")
-    every[-1].legend(frameon=False, fontsize=8)
     return figure
 
 
