@@ -243,6 +243,32 @@ function showLogits(ours, theirs) {
   find("legend").hidden = false;
 }
 
+/** SVG's namespace, whose name is an address; the page has none. */
+const SVG = new DOMParser().parseFromString("<svg></svg>", "text/html").querySelector("svg").namespaceURI;
+
+/** Of a regression after every step: each output from step to step, the engine's line and the golden model's over it. */
+function showSteps(ours, theirs) {
+  if (!real || ours.length < 2) return find("steps").replaceChildren();
+  const [width, height, margin] = [300, 60, 4];
+  const drawing = (tag, properties) => {
+    const element = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
+    return element;
+  };
+  find("steps").replaceChildren(...classes.map((name, k) => {
+    const values = [ours, theirs].map((all) => all.map((logits) => meaning(logits[k], k)));
+    const [low, high] = [Math.min(...values.flat()), Math.max(...values.flat())];
+    const text = `${name} after each of ${ours.length} steps: ${short(low)} to ${short(high)}`;
+    const picture = drawing("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": text });
+    values.forEach((line, which) => {
+      const place = (value, step) =>
+        [(step / (line.length - 1)) * width, height - margin - ((value - low) / (high - low || 1)) * (height - 2 * margin)].join();
+      picture.append(drawing("polyline", { points: line.map(place).join(" "), class: which ? "golden" : "engine" }));
+    });
+    return make("figure", {}, make("figcaption", { className: "note", textContent: text }), picture);
+  }));
+}
+
 /** The whole result, also for who asks from outside. */
 let turn = Promise.resolve();
 let latest = null;
@@ -264,6 +290,7 @@ async function classifyNow(words, steps, truth) {
     const equal = JSON.stringify(logits) === JSON.stringify(expected);
     const kept = asPlanned(seen, steps);
     showLogits(logits.at(-1), expected.at(-1));
+    showSteps(logits, expected);
     const what = real ? (everyStep ? "Outputs after the last step:" : "Outputs") : everyStep ? "Classes" : "Class";
     const good = equal && (predicted === null || predicted === cycles);
     const mark = make("span", { className: good ? "good" : "bad", textContent: good ? "equal" : "different" });
