@@ -78,7 +78,10 @@ FRAME = 200
 _FIELD = re.compile(rb"^(\s*\$var \w+ \d+ \S+ )(\S+)( .*)$")
 
 _PLAIN = re.compile(rb"[A-Za-z_]\w*")
-"""A name that needs no backslash; GTKWave refuses most others without theirs."""
+"""A name that needs no backslash."""
+
+_SIGNS = bytes.maketrans(b".:", b"__")
+"""In names: at a dot Surfer looks for another level, and GTKWave opens no trace that has a colon, as Yosys's own do."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,12 @@ class Signal:
 
 
 def copy(trace: IO[bytes], file: IO[bytes]) -> None:
-    """Copies a VCD. Fields of records get names without dots, at which viewers look for another level, and plain ones
-    go without the backslash that Icarus writes in front.
+    """Copies a VCD. Names go without the signs that viewers take for their own, and plain ones without the backslash
+    that Icarus writes in front.
     """
     for line in trace:
         if match := _FIELD.match(line):
-            name = match[2].replace(b".", b"_")
+            name = match[2].translate(_SIGNS)
             plain = name.removeprefix(b"\\")
             line = match[1] + (plain if _PLAIN.fullmatch(plain) else name) + match[3] + b"\n"
         file.write(line)

@@ -184,6 +184,7 @@ $timescale 1ps $end
   $var wire 1 ! clk $end
   $var wire 2 " out__payload.kind [1:0] $end
   $var wire 1 ' busy $end
+  $var wire 1 ( $auto$verilog_backend.cc:2505:dump_module$1 $end
   $scope module loader $end
    $var wire 3 # \\instruction.op [2:0] $end
    $var wire 16 $ instruction.count [15:0] $end
@@ -210,6 +211,7 @@ def test_layouts_name_units_and_values(tmp_path):
         waves.copy(io.BytesIO(HEADER.encode()), file)
     text = path.read_text()
     assert "instruction_op [2:0]" in text and "instruction.op" not in text and text.endswith("\n1'\n#70000\n")
+    assert "$auto$verilog_backend_cc_2505_dump_module$1 $end" in text  # which GTKWave takes for a range otherwise
     files = waves.lay_out(path, "accelerator")
     assert {file.name for file in files} == {
         "some waves.gtkw", "some waves.sucl", "fdht_LoaderOp_3", "fdht_OutputKind_2", "fdht_tokens_6"
