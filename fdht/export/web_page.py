@@ -144,7 +144,8 @@ def _shape(inputs: int) -> tuple[int, ...] | None:
 def describe(bundle: Bundle, image: Image, module: bytes, clips: list[int]) -> dict[str, Any]:
     """All that a page knows, for JSON; arrays as base64 of little-endian words."""
     target, word, inputs = image.target, output_word(image.target), image.inputs
-    names = _names(bundle)
+    names, raw = _names(bundle), bundle.formats.input.raw
+    in_bytes = raw.width <= 8 and not raw.signed  # a quarter of the text, of which clips of frames are most
     accuracy = bundle.about.get("accuracy", {}).get("golden")
     facts = [
         f"{inputs:,} inputs, {image.hidden} hidden units in {image.layers} layer{'s' * (image.layers > 1)}",
@@ -175,10 +176,11 @@ def describe(bundle: Bundle, image: Image, module: bytes, clips: list[int]) -> d
             },
         },
         "plan": plan(image),
+        "bytes": in_bytes,
         "clips": [
             {
                 "number": clip,
-                "words": _words(bundle.clip(clip), "<i4"),
+                "words": _words(bundle.clip(clip), "u1" if in_bytes else "<i4"),
                 "name": _name(bundle, clip, names),
                 "truth": _truth(bundle, clip, names),
             }

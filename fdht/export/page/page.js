@@ -20,7 +20,7 @@ const golden = new Golden(
   model.description,
   Object.fromEntries(Object.entries(model.tensors).map(([name, text]) => [name, decoded(text, Int32Array)])),
 );
-const clips = model.clips.map((clip) => ({ ...clip, words: decoded(clip.words, Int32Array) }));
+const clips = model.clips.map((clip) => ({ ...clip, words: decoded(clip.words, model.bytes ? Uint8Array : Int32Array) }));
 const { inputs, classes, engine, plan } = model;
 
 // ---------------------------------------------------------------------------------------------------- the engine
