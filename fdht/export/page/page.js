@@ -240,6 +240,12 @@ function showLogits(ours, theirs) {
       ),
     ),
   );
+  const box = find("logits");
+  if (box.scrollHeight > box.clientHeight) {
+    box.tabIndex = 0; // keys scroll it
+    const name = box.querySelector(".first .name"); // seen, however many there are
+    if (name) box.scrollTop += name.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight / 2;
+  }
   find("legend").hidden = false;
 }
 
