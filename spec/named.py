@@ -50,7 +50,7 @@ def called(function: Callable[..., Any], what: str, *arguments: Any) -> Any:
         raise _raised(what, error) from None
 
 
-def _raised(what: str, error: Exception) -> SpecError:
+def _raised(what: str, error: BaseException) -> SpecError:
     place = traceback.extract_tb(error.__traceback__)[-1]
     why = (str(error).strip().splitlines() or [""])[0]
     return SpecError(
