@@ -52,7 +52,7 @@ class Inputs:
         """A clip's (… × N) raw words: itself, or its real values scaled. Warns once of too many that have no word.
 
         Raises:
-            SpecError: real values where the image says no scaling, no numbers, or words beyond the range of the image's.
+            SpecError: real values where the image says no scaling, no numbers, or words beyond the range.
         """
         if clip.dtype.kind != "f":
             self._check(clip)
