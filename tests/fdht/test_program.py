@@ -148,8 +148,6 @@ def test_a_watchdog_that_would_take_a_step_for_a_standstill_is_refused(digits_fi
     files, to = [digits_file[1]], tmp_path / "flash.bin"
     flashing.run(Output(False, quiet=True), slow, None, tmp_path, files, 0, True, to)
     to.unlink()
-    with pytest.raises(
-        SpecError, match=r"digits.bundle takes 1\.9 ms, in which nothing moves, and the watchdog"
-    ):
+    with pytest.raises(SpecError, match=r"digits.bundle takes 1\.9 ms, in which nothing moves, and the watchdog"):
         flashing.run(Output(False, quiet=True), replace(slow, clock_mhz=3), None, tmp_path, files, 0, True, to)
     assert not to.exists()
