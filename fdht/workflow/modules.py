@@ -67,6 +67,7 @@ def run(
             vectors=tested.x,
             labels=tested.y,
             lengths=tested.lengths,
+            calibration_lengths=main.lengths,
             class_names=() if names is None else as_array(names).ravel().tolist(),
             regression=regression or (tested.task is not None and tested.task.real),
             host=host,
