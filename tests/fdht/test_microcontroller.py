@@ -65,7 +65,7 @@ def show(binary: Path, url: str) -> subprocess.CompletedProcess[str]:
 def classes(done: subprocess.CompletedProcess[str]) -> list[int]:
     """Of the clips, when no logit differed."""
     assert done.returncode == 0, done.stdout + done.stderr
-    found = re.findall(r"^(?:\d+ )*clip \d+: class (\d+), 0 logits differ", done.stdout, re.MULTILINE)
+    found = re.findall(r"^(?:\d+ )*clip \d+: class (\d+) \(.*\), 0 logits differ", done.stdout, re.MULTILINE)
     return [int(number) for number in found]
 
 
