@@ -279,6 +279,7 @@ def test_what_is_padded_has_no_part_in_the_formats(x, tmp_path):
     wide[np.arange(7) >= lengths[:, None]] = np.nan
     ways = [(wide, lengths), (pieces, None), (pack_sequence(pieces, enforce_sorted=False), None)]
     first, *others = (fdht.compile(own, given, SMALL, lengths=steps) for given, steps in ways)
+    assert np.allclose(first.scaling.centre, np.concatenate(pieces).mean(0), atol=1e-6)
     saved = first.bundle.save(tmp_path / "first.bundle")
     assert all(other.bundle.save(tmp_path / "other.bundle") == saved for other in others)
     assert first.bundle.lengths is not None and first.bundle.lengths.tolist() == lengths.tolist()

@@ -291,6 +291,33 @@ def _saved(bundle: Bundle, folder: Path) -> Path:
     return folder / "small.bundle"
 
 
+NAMES = """
+#include <stdio.h>
+#include "fdht_image.h"
+
+int main(void)
+{
+    for (int k = 0; k < FDHT_MODEL_CLASSES; k++)
+        printf("%s\\n", fdht_model_classes[k]);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("names", [["a tap", 'caf\xe9 "x"', "why??/ %d\\"], []])
+def test_classes_by_name_and_what_the_model_lacks(names, tmp_path):
+    """Whatever they are called; numbers where nobody says. What stays on the host is in a comment that nothing ends."""
+    about = {"classes": names} | ({"host": ["net.norm", "*/ #error"]} if names else {})
+    bundle = replace(small_bundle(Task.CLASSIFY, PIXELS), about=about)
+    figures = microcontroller.run(Output(True), _saved(bundle, tmp_path), SMALL, tmp_path / "c")
+    header = (tmp_path / "c" / "fdht_image.h").read_text()
+    assert figures["host"] == about.get("host", []) and ('"net.norm"' in header) == bool(names)
+    (tmp_path / "c" / "names.c").write_text(NAMES)
+    binary = compiled(tmp_path / "c", ["names.c", "fdht_image.c"])
+    said = subprocess.run([binary], capture_output=True, check=True).stdout.decode()
+    assert said.splitlines() == (names or ["0", "1", "2"])
+
+
 VALUES = """
 #include <stdio.h>
 #include "fdht_image.h"

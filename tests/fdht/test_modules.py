@@ -73,7 +73,7 @@ def test_an_lstm_of_torch_for_a_regression(fdht, mine, tmp_path):
     made = fdht("compile", f"{mine}:dense", "--data", "plain.npz", "--regression", "-o", "here/own.bundle", "--json")
     assert made.code == 0, made.err
     assert Bundle.load(tmp_path / "here/own.bundle").labels.shape == (40, 2)
-    assert made.figures["image"] == "here/own.icebreaker.image" and (tmp_path / made.figures["image"]).is_file()
+    assert made.figures["image"] == "here/own.ulx3s-85f.image" and (tmp_path / made.figures["image"]).is_file()
 
 
 @pytest.mark.parametrize(
