@@ -15,9 +15,9 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from fdht.compiler.clipping import with_clipping
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
+from fdht.model.affine import folded
 from fdht.model.converted import converted
 from fdht.model.data.arrays import as_array, class_numbers, is_ragged, padded
-from fdht.model.front import folded
 from fdht.model.golden import GoldenLSTM
 from fdht.model.placed import Placed, place_module
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
@@ -101,7 +101,7 @@ class Accelerator:
         saturation: what the formats clip, on the calibration samples.
         agreement: what the user's module and the integers have in common on the samples in the bundle, see `report`.
         given: how many samples there were, of which the bundle has `VECTORS` or all.
-        folded: whether `scaling` does what the parts on the host do, see fdht.model.front: then board, C and web page
+        folded: whether `scaling` does what the parts on the host do, see fdht.model.affine: then board, C and web page
             take the module's own values.
     """
 
