@@ -128,7 +128,7 @@ class Accelerator:
     def _repr_html_(self) -> str:
         return self.report()._repr_html_() + self.bundle._repr_html_()
 
-    def words(self, x: Values, lengths: Lengths = None) -> np.ndarray | list[np.ndarray]:
+    def words(self, x: Values, lengths: Lengths = None) -> Any:
         """The engine's raw words (B × T × N) for what the module is called with. Parts on the host are run here. Of
         sequences that differ in length a list, T × N each, as `Device.run` takes it.
         """
@@ -536,7 +536,7 @@ def _truth(
     labels: Values | None, count: int, task: Task, outputs: int, steps: int, names: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     shape = (count, *task.truth_shape(steps, outputs))
-    if is_ragged(labels):  # a list of those of each step; the last stands behind them, as padding
+    if labels is not None and is_ragged(labels):  # a list of those of each step; the last stands behind them, as padding
         found, own = padded(list(labels), "labels")
         labels = found[np.arange(len(found))[:, None], np.minimum(np.arange(found.shape[1]), own[:, None] - 1)]
     if labels is None:
