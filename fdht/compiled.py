@@ -536,7 +536,7 @@ def _truth(
     labels: Values | None, count: int, task: Task, outputs: int, steps: int, names: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     shape = (count, *task.truth_shape(steps, outputs))
-    if labels is not None and is_ragged(labels):  # a list of those of each step; the last stands behind them, as padding
+    if labels is not None and is_ragged(labels):  # of each step; the last stands behind them
         found, own = padded(list(labels), "labels")
         labels = found[np.arange(len(found))[:, None], np.minimum(np.arange(found.shape[1]), own[:, None] - 1)]
     if labels is None:
