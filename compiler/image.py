@@ -59,6 +59,8 @@ class Image:
         places: the stage of each array instruction, by the names of fdht.model.golden.Trace.
         clipping: words per step that clip at each place on the bundle's clips; empty if nobody has
             looked (fdht.compiler.clipping).
+        host: names of the user's module's parts that stay on the host, see fdht.spec.bundle.Bundle.host; `scaling` is
+            that of what they give.
     """
 
     target: Target
@@ -82,6 +84,7 @@ class Image:
     apart: int = 1
     places: tuple[str, ...] = ()
     clipping: dict[str, float] = field(default_factory=dict)
+    host: tuple[str, ...] = ()
 
     @cached_property
     def machine(self) -> Machine:
@@ -225,6 +228,7 @@ class _Description(Checked):
     apart: Annotated[int, Field(ge=1)] = 1
     places: tuple[Text, ...] = ()
     clipping: dict[Text, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = field(default_factory=dict)
+    host: tuple[Text, ...] = ()
 
 
 def _bytes(target: Target, segment: Segment) -> int:
@@ -330,4 +334,5 @@ def compile_bundle(
         step.resolved.sharing.streams,
         step.resolved.sharing.apart,
         places_of(step, programs),
+        host=bundle.host,
     )

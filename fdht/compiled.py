@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from fdht.compiler.clipping import with_clipping
 from fdht.compiler.image import Image, compile_bundle
 from fdht.compiler.planner import plan
+from fdht.model.affine import folded
 from fdht.model.converted import converted
-from fdht.model.data.arrays import as_array, class_numbers
+from fdht.model.data.arrays import as_array, class_numbers, is_ragged, padded
 from fdht.model.golden import GoldenLSTM
 from fdht.model.placed import Placed, place_module
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
@@ -35,8 +37,15 @@ if TYPE_CHECKING:
     from fdht.boards.board import Board
     from fdht.sim.simulate import Simulation
 
-Values = np.ndarray | Tensor | Sequence
-"""What a module is called with: samples × what it takes."""
+Values = np.ndarray | Tensor | Sequence | PackedSequence
+"""What a module is called with: samples × what it takes; or, of sequences that differ in length, a list of them, or as
+`torch.nn.utils.rnn` packs them.
+"""
+
+Lengths = np.ndarray | Tensor | Sequence[int] | None
+"""Steps of each sample that are its own, where they are padded behind these, with whatever; None: all of them, or as
+long as the items of a list are.
+"""
 
 AT_ONCE = 64
 """Samples that are run together."""
@@ -92,6 +101,8 @@ class Accelerator:
         saturation: what the formats clip, on the calibration samples.
         agreement: what the user's module and the integers have in common on the samples in the bundle, see `report`.
         given: how many samples there were, of which the bundle has `VECTORS` or all.
+        folded: whether `scaling` does what the parts on the host do, see fdht.model.affine: then board, C and web page
+            take the module's own values.
     """
 
     bundle: Bundle
@@ -102,6 +113,7 @@ class Accelerator:
     given: int
     class_names: tuple[str, ...] = ()
     name: str = field(default="model")
+    folded: bool = False
 
     @property
     def target(self) -> Target:
@@ -116,52 +128,70 @@ class Accelerator:
     def _repr_html_(self) -> str:
         return self.report()._repr_html_() + self.bundle._repr_html_()
 
-    def words(self, x: Values) -> np.ndarray:
-        """The engine's raw words (B × T × N) for what the module is called with. Parts on the host are run here."""
-        values = _values(self.placed, _tensor(x, self.placed.module))
-        return self.scaling.to_words(values)
+    def words(self, x: Values, lengths: Lengths = None) -> Any:
+        """The engine's raw words (B × T × N) for what the module is called with. Parts on the host are run here. Of
+        sequences that differ in length a list, T × N each, as `Device.run` takes it.
+        """
+        words, own = self._words(x, lengths)
+        return words if own is None else [one[:steps] for one, steps in zip(words, own.tolist(), strict=True)]
 
-    def predict(self, x: Values) -> np.ndarray:
+    def predict(self, x: Values, lengths: Lengths = None) -> np.ndarray:
         """What the engine's integers give, as the real numbers that they stand for: the outputs of the head, B × K, or
         B × T × K of a head after every step, before a softmax. The golden model computes them, which the gateware
         equals in every bit.
 
         Args:
             x: what the module is called with, any number of samples.
+            lengths: steps of each that are its own: the head looks after the last of these; of a head after every step
+                0 lies behind them.
         """
-        return _real(self.bundle, self._integers(self.words(x)))
+        words, own = self._words(x, lengths)
+        return self._blank(_real(self.bundle, self._integers(words, own)), own, 0)
 
-    def classify(self, x: Values) -> np.ndarray:
+    def classify(self, x: Values, lengths: Lengths = None) -> np.ndarray:
         """The class of each sample, or of each step of each; the first of equal ones.
+
+        Args:
+            x, lengths: as for `predict`; -1 lies behind a sample's own steps.
 
         Raises:
             SpecError: the model is a regression.
         """
         if self.bundle.spec.task.real:
             raise SpecError("the model's outputs are real numbers; call predict")
-        return self.bundle.spec.task.classes_of(self._integers(self.words(x)))
+        words, own = self._words(x, lengths)
+        return self._blank(self.bundle.spec.task.classes_of(self._integers(words, own)), own, -1)
 
-    def simulate(self, x: Values, *, simulator: str = "verilator", waves: Path | str | None = None) -> "Simulation":
+    def simulate(
+        self, x: Values, lengths: Lengths = None, *, simulator: str = "verilator", waves: Path | str | None = None
+    ) -> "Simulation":
         """Runs samples on the gateware in simulation, and compares every word and every cycle with the prediction.
 
         Args:
             x: what the module is called with; a few samples, as each takes seconds.
+            lengths: steps of each that are its own; no others are run, and outputs behind them are as in `predict`.
             simulator: `verilator` or `icarus`. waves: where to leave a VCD trace.
 
         Raises:
             MismatchError: a word or a cycle differs.
             ToolError: the simulator is missing.
         """
-        from fdht.sim.simulate import simulate
+        from fdht.sim.simulate import Job, simulate_jobs
 
-        words = self.words(x)
-        result = simulate(self.image, words, simulator=simulator, waves=None if waves is None else Path(waves))
-        differing = list(result.mismatches)
-        if not np.array_equal(result.logits, self._integers(words)):
+        words, own = self._words(x, lengths)
+        clips = [words] if own is None else [words[k : k + 1, :steps] for k, steps in enumerate(own.tolist())]
+        results = simulate_jobs(
+            [Job(self.image, clip) for clip in clips],
+            simulator=simulator,
+            waves=None if waves is None else Path(waves),
+        )
+        differing = [each for result in results for each in result.mismatches]
+        golden = [self._integers(clip) for clip in clips]
+        if any(not np.array_equal(result.logits, wanted) for result, wanted in zip(results, golden, strict=True)):
             differing.append("the outputs are not the golden model's")
         if differing:
             raise MismatchError(f"{len(differing)} differences between gateware and prediction; first: {differing[0]}")
-        return result
+        return _together(results, words.shape[1] if self.bundle.spec.task.every_step else None)
 
     def report(self, rate: float | None = None, page: Path | str | None = None) -> Report:
         """Sizes, cycles, how full the memories are, and what the integers cost.
@@ -266,10 +296,43 @@ class Accelerator:
             **{name: round(value, 6) for name, value in self.agreement.items()},
         }
 
-    def _integers(self, words: np.ndarray) -> np.ndarray:
-        golden = GoldenLSTM(self.bundle)
-        parts = [golden.run(words[at : at + AT_ONCE]).logits.numpy() for at in range(0, len(words), AT_ONCE)]
+    def _words(self, x: Values, lengths: Lengths) -> tuple[np.ndarray, np.ndarray | None]:
+        """Raw words (B × T × N), and the steps of each sample that are its own, if not all are."""
+        samples, own = _samples(x, self.placed.module, lengths)
+        return self.scaling.to_words(_scaled(samples, _values(self.placed, samples, own), self.folded)), own
+
+    def _integers(self, words: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+        golden, parts = GoldenLSTM(self.bundle), []
+        for at in range(0, len(words), AT_ONCE):
+            own = None if lengths is None else lengths[at : at + AT_ONCE]
+            parts.append(golden.run(words[at : at + AT_ONCE], lengths=own).logits.numpy())
         return np.concatenate(parts)
+
+    def _blank(self, outputs: np.ndarray, lengths: np.ndarray | None, nothing: int) -> np.ndarray:
+        """Outputs after every step, with something that means nothing behind a sample's own steps."""
+        if lengths is not None and self.bundle.spec.task.every_step:
+            outputs[np.arange(outputs.shape[1]) >= lengths[:, None]] = nothing
+        return outputs
+
+
+def _together(results: "Sequence[Simulation]", steps: int | None) -> "Simulation":
+    """Simulations of a clip each as one; with `steps`, what came after every step is filled up to so many."""
+    found: dict[str, Any] = {}
+    for name in vars(results[0]):
+        parts = [getattr(result, name) for result in results]
+        if isinstance(parts[0], np.ndarray):
+            if steps is not None and name in ("logits", "classes"):
+                nothing = 0 if name == "logits" else -1
+                parts = [_filled(part, steps, nothing) for part in parts]
+            found[name] = np.concatenate(parts)
+        else:  # counts, or lists of what is there per clip
+            found[name] = sum(parts, type(parts[0])())
+    return type(results[0])(**found)
+
+
+def _filled(outputs: np.ndarray, steps: int, nothing: int) -> np.ndarray:
+    behind = np.full((len(outputs), steps - outputs.shape[1], *outputs.shape[2:]), nothing, outputs.dtype)
+    return np.concatenate([outputs, behind], 1)
 
 
 def compile(
@@ -279,7 +342,8 @@ def compile(
     *,
     vectors: Values | None = None,
     labels: Values | None = None,
-    lengths: Values | None = None,
+    lengths: Lengths = None,
+    calibration_lengths: Lengths = None,
     class_names: Sequence[str] = (),
     regression: bool = False,
     host: Sequence[str] | str = (),
@@ -299,10 +363,14 @@ def compile(
             all, where there are more (`report` says how many); those of the calibration when left out.
         labels: what is true of these, if the bundle is to say: numbers of classes from 0, or -1 for what is not known;
             words or other numbers, in the order of `class_names` or their own; or real numbers of a regression.
-        lengths: steps of each of these that are its own, where x is padded behind them.
+        lengths: steps of each of these (of the calibration, when `vectors` is left out) that are its own, where x is
+            padded behind them.
+        calibration_lengths: the same of the calibration's samples, beside `vectors`.
         class_names: of the classes, in their order; the labels themselves, if they are words, when left out.
         regression: the outputs are real numbers, not logits.
-        host: names of submodules in front of the first LSTM that stay on the host, or the name of one.
+        host: names of submodules in front of the first LSTM that stay on the host, or the name of one. Those that only
+            scale and shift each value (a mean and a deviation, a BatchNorm1d) go into the inputs' scaling, and nobody
+            needs them beside it.
         ranks: that each nn.LSTM is brought to, by hierarchical SVD; left out, it stays dense, and 32 units are already
             more than the iCEBreaker holds. What a rank costs, some epochs of an `FDHTLSTM` from `lstm_from_dense` mend.
         bits: of a raw input word, 8 or 16; boards' engines take 8.
@@ -320,20 +388,26 @@ def compile(
         accelerator.predict(x)
     """
     target = find_target(target) if isinstance(target, str) else target
-    x, class_names = _tensor(calibration, model), tuple(map(str, class_names))
+    if vectors is None and calibration_lengths is not None and lengths is not None:
+        raise SpecError("lengths and calibration_lengths of the same samples; without vectors pass lengths alone")
+    own = lengths if vectors is None and calibration_lengths is None else calibration_lengths
+    (x, own), class_names = _samples(calibration, model, own), tuple(map(str, class_names))
     placed = _placed(model, x, host)
     _check_outputs(placed, regression)
-    values = _values(placed, x)
-    scaling = Scaling.fit(values.reshape(-1, values.shape[-1]), bits, alike=True)
-    network = converted(placed, scaling, regression, ranks)
-    words = scaling.to_words(values)
-    samples = x if vectors is None else _tensor(vectors, model)
-    tested = words if vectors is None else scaling.to_words(_values(placed, samples))
+    values = _values(placed, x, own)
+    rows = values if own is None else values[np.arange(values.shape[1]) < own[:, None]]
+    standing = Scaling.fit(rows.reshape(-1, values.shape[-1]), bits, alike=True)
+    network = converted(placed, standing, regression, ranks)
+    scaling = folded(placed, x, values, standing) if placed.host else None
+    in_scaling, scaling = scaling is not None, scaling or standing
+    samples, of_samples = (x, own) if vectors is None else _samples(vectors, model, lengths)
+    words = tested = scaling.to_words(_scaled(x, values, in_scaling))
+    if vectors is not None:
+        tested = scaling.to_words(_scaled(samples, _values(placed, samples, of_samples), in_scaling))
     kept = spread_over(len(tested), min(VECTORS, len(tested)))
     task, outputs = network.task, network.layers[-1].classes
     if class_names and len(class_names) != outputs:
         raise SpecError(f"{len(class_names)} names for {outputs} classes; give one each")
-    own = None if lengths is None else _lengths(lengths, tested)
     truth, class_names = _truth(labels, len(tested), task, outputs, tested.shape[1], class_names)
     bundle, saturation = quantise(
         network,
@@ -346,16 +420,18 @@ def compile(
         gate=target.gate_formats,
         scaling=scaling,
         about={"model": name or type(model).__name__, "classes": list(class_names)}
-        | ({"host": list(placed.host)} if placed.host else {}),
-        lengths=None if own is None else own[kept],
+        | ({"folded" if in_scaling else "host": list(placed.host)} if placed.host else {}),
+        lengths=None if of_samples is None else of_samples[kept],
     )
     floats = _floats(placed, samples[torch.from_numpy(kept)], task, bundle.lengths)
     bundle = replace(bundle, about={**bundle.about, **_judged(bundle, floats)})
     image = with_clipping(compile_bundle(bundle, target), bundle)
     if saturation.trouble:
-        warnings.warn(saturation.trouble, ClippingWarning, stacklevel=2)
+        of = "lengths" if vectors is None else "calibration_lengths"
+        hint = "" if own is not None else f"; if x is padded, pass {of}"
+        warnings.warn(saturation.trouble + hint, ClippingWarning, stacklevel=2)
     agreement, name = _agreement(bundle, floats), bundle.about["model"]
-    return Accelerator(bundle, image, placed, saturation, agreement, len(tested), class_names, name)
+    return Accelerator(bundle, image, placed, saturation, agreement, len(tested), class_names, name, in_scaling)
 
 
 def _placed(model: nn.Module, x: Tensor, host: Sequence[str] | str) -> Placed:
@@ -448,12 +524,11 @@ def _agreement(bundle: Bundle, floats: np.ndarray) -> dict[str, float]:
     return found
 
 
-def _lengths(lengths: Values, words: np.ndarray) -> np.ndarray:
+def _lengths(lengths: Any, x: Tensor) -> np.ndarray:
     own = as_array(lengths)
-    if own.shape != (len(words),) or own.dtype.kind not in "iu" or own.min() < 1 or own.max() > words.shape[1]:
-        raise SpecError(
-            f"lengths are {own.dtype} {own.shape}; there are {len(words)} samples, of 1 to {words.shape[1]} steps each"
-        )
+    steps = x.shape[1]
+    if own.shape != (len(x),) or own.dtype.kind not in "iu" or own.min() < 1 or own.max() > steps:
+        raise SpecError(f"lengths are {own.dtype} {own.shape}; there are {len(x)} samples, of 1 to {steps} steps each")
     return own.astype(np.int64)
 
 
@@ -461,6 +536,9 @@ def _truth(
     labels: Values | None, count: int, task: Task, outputs: int, steps: int, names: tuple[str, ...]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     shape = (count, *task.truth_shape(steps, outputs))
+    if labels is not None and is_ragged(labels):  # of each step; the last stands behind them
+        found, own = padded(list(labels), "labels")
+        labels = found[np.arange(len(found))[:, None], np.minimum(np.arange(found.shape[1]), own[:, None] - 1)]
     if labels is None:
         return np.full(shape, np.nan if task.real else -1), names
     if task.real:
@@ -477,9 +555,27 @@ def _truth(
     return found, names
 
 
-def _tensor(x: Values, model: nn.Module) -> Tensor:
-    """What a module is called with, checked; real numbers in the precision of its parameters, and whole ones too,
-    unless it has an embedding for them.
+def _samples(x: Values, model: nn.Module, lengths: Lengths = None) -> tuple[Tensor, np.ndarray | None]:
+    """What a module is called with, checked, and the steps of each sample that are its own, if not all are. What lies
+    behind these repeats the last of them.
+    """
+    own: Any = lengths
+    if isinstance(x, PackedSequence) or is_ragged(x):
+        if lengths is not None:
+            raise SpecError("samples that have lengths of their own; leave out lengths")
+        x, own = pad_packed_sequence(x, batch_first=True) if isinstance(x, PackedSequence) else padded(list(x), "x")
+    tensor = _tensor(x, model)
+    if own is not None:
+        own = _lengths(own, tensor)
+        last = np.minimum(np.arange(tensor.shape[1]), own[:, None] - 1)
+        tensor = tensor[torch.arange(len(tensor))[:, None], torch.from_numpy(last)]
+    _check_finite(tensor)
+    return tensor, own
+
+
+def _tensor(x: Any, model: nn.Module) -> Tensor:
+    """Samples as a module takes them; real numbers in the precision of its parameters, and whole ones too, unless it
+    has an embedding for them.
     """
     try:
         if isinstance(x, Tensor) and x.layout is not torch.strided:
@@ -503,17 +599,31 @@ def _tensor(x: Values, model: nn.Module) -> Tensor:
         embeds = any(isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in model.modules())
         if tensor.is_floating_point() or not embeds:
             tensor = tensor.to(next((p.dtype for p in model.parameters() if p.is_floating_point()), tensor.dtype))
+    return tensor
+
+
+def _check_finite(tensor: Tensor) -> None:
     bad = ~torch.isfinite(tensor).flatten(1).all(1)
     if bad.any():
         raise SpecError(
             f"sample {int(bad.nonzero()[0])} holds infinities or NaN; leave such samples out or fill them in"
         )
-    return tensor
 
 
-def _values(placed: Placed, x: Tensor) -> np.ndarray:
+def _values(placed: Placed, x: Tensor, lengths: np.ndarray | None = None) -> np.ndarray:
     """What the first layer is given, B × T × N."""
-    return torch.cat([placed.inputs(part) for part in x.split(AT_ONCE)]).float().cpu().numpy()
+    given = torch.cat([placed.inputs(part) for part in x.split(AT_ONCE)]).float().cpu().numpy()
+    if lengths is not None and given.shape[1] != x.shape[1]:
+        raise SpecError(
+            f"lengths are of the {x.shape[1]} steps of samples of {tuple(x.shape)}, and {placed.layers[0][0]} is given "
+            f"{given.shape[1]}; pass samples × steps × values, or leave out lengths"
+        )
+    return given
+
+
+def _scaled(x: Tensor, values: np.ndarray, folded: bool) -> np.ndarray:
+    """What a scaling takes: the values that the first layer is given, or, if it does what is in front, the module's."""
+    return x.double().cpu().numpy().reshape(values.shape) if folded else values
 
 
 def _parameters(bundle: Bundle) -> dict[str, int]:

@@ -263,7 +263,7 @@ class Device:
         Args:
             clips: raw input words, clips × steps × N, or a clip each, steps × N, where they differ in length. Where the
                 image says how real values are scaled, floating-point clips are such values, and become words here. Of a
-                module with parts on the host (`fdht.compile(host=...)`) pass `Accelerator.words(x)`.
+                module with parts that stay on the host (`image.host`) pass `Accelerator.words(x)`.
             initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
             every_h: have h sent after every step.
             keep: each clip but the first goes on with the states the clip before ended with.
@@ -291,7 +291,9 @@ class Device:
         """Streams the frames of a sequence whose length need not be known: what the head makes of a frame is given
         before the next is asked for.
 
-        The engine keeps its states from frame to frame. A run counts up to `MOST_STEPS`; then another goes on.
+        The engine keeps its states from frame to frame. A run counts up to `MOST_STEPS`; then another goes on. Where
+        the head is after the last step alone, or there is none, each frame is a run of one step that goes on with the
+        states of the one before, and what it gives is a `Result`.
 
         Args:
             frames: raw input words, or real values as for `run`, N each.
@@ -301,22 +303,21 @@ class Device:
             What the head sends after each frame.
 
         Raises:
-            SpecError: no image is loaded, or one of several streams, or one whose head is for the last step alone, a
-                frame does not fit it, or the engine takes no initial states.
+            SpecError: no image is loaded, or one of several streams, a frame does not fit it, or the engine takes no
+                initial states.
             DeviceError: see `run`.
         """
         image = self._of_one_sequence()
-        if not (image.classes and image.task.every_step):
-            raise SpecError(
-                "the image has no head after every step; compile a model of the task label-steps or regress-steps, or "
-                "call run"
-            )
         self._make_ready(initial)
         steps, kept = 0, False  # of the run under way, which goes on with the states of another
         try:
             for frame in frames:
                 if frame.shape != (image.inputs,):
                     raise SpecError(f"a frame of shape {frame.shape} does not have {image.inputs} words")
+                if not _each_answered(image):
+                    yield self._run(image, self._inputs.words(frame[None]), initial, False, kept)
+                    kept = True
+                    continue
                 results = _Results(self._connection, self._timeout)
                 if steps == 0:
                     self._start(image, MOST_STEPS, initial, False, kept, results)

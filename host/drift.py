@@ -52,11 +52,18 @@ class Inputs:
         """A clip's (… × N) raw words: itself, or its real values scaled. Warns once of too many that have no word.
 
         Raises:
-            SpecError: real values where the image says no scaling, no numbers, or words beyond the range.
+            SpecError: real values where the image says no scaling, or a part of the user's module is missing in front
+                of it; no numbers, or words beyond the range.
         """
         if clip.dtype.kind != "f":
             self._check(clip)
             return clip
+        if self._image.host:
+            raise SpecError(
+                f"clips of {clip.dtype}, and {' and '.join(self._image.host)}, in front of the model's LSTM, stays on "
+                "the host: pass accelerator.words(x), which runs it (fdht.compile); of values that went through it, "
+                "image.scaling.to_words(values)"
+            )
         scaling = self._image.scaling
         if scaling is None:
             raise SpecError(

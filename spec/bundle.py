@@ -44,7 +44,7 @@ class Bundle:
         logits, hidden: what the golden model makes of them: clips × classes, or clips × steps × classes of a task after
             every step, and clips × H (of the last layer after the last step).
         outputs: how the logits of a regression become real numbers; None: as the head's format has them.
-        about: anything people may want to know (data set, accuracy); no code reads it for decisions.
+        about: anything people may want to know (data set, accuracy); no code reads it for decisions, but `host`.
         lengths: steps of each clip that are its own, where they differ; labels, logits and hidden are of the last of
             these. None where all clips have all steps.
         scaling: how real values become raw words; None where these are what there is.
@@ -122,6 +122,13 @@ class Bundle:
         arrays |= {f"bias.{number}": bias for number, bias in enumerate(self.biases)}
         head = {"head_weight": self.head_weight, "head_bias": self.head_bias}
         return arrays | {name: array for name, array in head.items() if array is not None}
+
+    @property
+    def host(self) -> tuple[str, ...]:
+        """Names of the user's module's parts that stay on the host, in front of what is scaled. Nobody but the module
+        has them, so real values are not what `scaling` takes then.
+        """
+        return tuple(self.about.get("host", ()))
 
     @property
     def spec(self) -> LSTMSpec:
@@ -298,6 +305,7 @@ _ABOUT: dict[str, Any] = {
     "picture": list[Size],
     "classes": list[Text],
     "host": list[Text],
+    "folded": list[Text],
     "float_classes": list[Count],
     "accuracy": dict[Text, Share],
     "rmse": dict[Text, RMSE],

@@ -32,7 +32,12 @@ def compile_(
     ],
     target: TargetName = DEFAULT_TARGET,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder of bundle and image [default: the checkpoint's].")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of bundle and image, or the bundle's own name, NAME.bundle [default: the checkpoint's].",
+        ),
     ] = None,
     factor_width: FactorWidth = None,
     streams: Streams = 0,

@@ -1,7 +1,7 @@
 """`fdht export --c`: a driver in C99 for a microcontroller, with a model and clips to try it on."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from fdht.compiler.image import Image, compile_bundle
 from fdht.console import Output
-from fdht.export.integration import header, initialiser
+from fdht.export.integration import c_string, header, initialiser
 from fdht.export.ip_block import check_folder, write_whole
 from fdht.host.connection import ATTEMPTS, DAMAGES
 from fdht.host.device import STANDSTILL
@@ -37,7 +37,7 @@ from fdht.spec.protocol import (
     word_bytes,
 )
 from fdht.spec.target import ALL, Features, Target
-from fdht.workflow.golden_vectors import own, spread
+from fdht.workflow.golden_vectors import class_names, own, spread
 
 DRIVER = Path(__file__).with_name("driver")
 """The files that are the same for every model."""
@@ -75,7 +75,7 @@ def run(output: Output, path: Path, target: Target, folder: Path, count: int | N
     made = {
         "fdht_protocol.h": protocol_header(),
         "fdht_image.h": image_header(image),
-        "fdht_image.c": image_source(image),
+        "fdht_image.c": image_source(image, class_names(bundle)),
         "example_clips.h": clips_header(bundle, clips),
         "example_clips.c": clips_source(bundle, image, clips),
     }
@@ -88,6 +88,7 @@ def run(output: Output, path: Path, target: Target, folder: Path, count: int | N
         "image_bytes": 2 * len(image.stream()),
         "image_check": image_check(image.stream().astype("<u2").tobytes()),
         "clips": clips,
+        "host": list(image.host),
         "files": sorted([*files, DESCRIPTION]),
     }
     files[DESCRIPTION] = (json.dumps(description, indent=2) + "\n").encode()
@@ -161,12 +162,26 @@ def image_header(image: Image) -> str:
         *(f"#define {{}}MODEL_{name} {number}" for name, number in facts.items()),
         "",
         "extern const fdht_image fdht_model;",
+        "",
+        "/* What class k is called, in UTF-8; its number where the model does not say. */",
+        "extern const char *const fdht_model_classes[{}MODEL_CLASSES];",
     ]
+    if image.host:
+        parts = " and ".join(map(c_string, image.host))
+        lines += [
+            "",
+            f"/* In front of the model stood {parts}, which is not in this image: fdht_word takes what",
+            "   came out of that, and no values of a sensor. Compute it in the host's program first. */",
+        ]
     return header("fdht_image", f"A model, compiled for target {image.target.name}", lines, prefix="fdht")
 
 
-def image_source(image: Image) -> str:
-    """The model as arrays that a linker puts into read-only memory."""
+def image_source(image: Image, names: Sequence[str] = ()) -> str:
+    """The model as arrays that a linker puts into read-only memory.
+
+    Args:
+        names: of its classes; their numbers when left out.
+    """
     words = image.stream().astype(np.uint16)
     raw = image.input.raw
     nest = _nest(image)
@@ -213,6 +228,8 @@ def image_source(image: Image) -> str:
         **places,
     }
     parts += ["", "const fdht_image fdht_model = {", *(f"    .{name} = {value}," for name, value in fields.items())]
+    called = names or [str(k) for k in range(image.classes)]
+    parts += ["};", "", "const char *const fdht_model_classes[] = {", *(f"    {c_string(name)}," for name in called)]
     return "\n".join([*parts, "};", ""])
 
 
@@ -279,6 +296,7 @@ def report(output: Output, figures: dict) -> None:
             "files": ", ".join(figures["files"]),
             "bytes of the model": f"{figures['image_bytes']:,}",
             "clips of the example": ", ".join(map(str, figures["clips"])),
+            **({"not in it, in front of real values": ", ".join(figures["host"])} if figures["host"] else {}),
             "protocol, target": f"{figures['protocol_version']}, {figures['target_id']:08x}",
         },
     )

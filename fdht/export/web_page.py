@@ -114,6 +114,7 @@ def run(output: Output, path: Path, target: Target, folder: Path, count: int | N
         "engine": key,
         "engine_bytes": len(module),
         "page_bytes": len(text),
+        "host": list(image.host),
         "files": ["index.html", DESCRIPTION],
     }
     written = (json.dumps(description, indent=2) + "\n").encode()
@@ -147,6 +148,7 @@ def describe(bundle: Bundle, image: Image, module: bytes, clips: list[int]) -> d
     names, raw = _names(bundle), bundle.formats.input.raw
     in_bytes = raw.width <= 8 and not raw.signed  # a quarter of the text, of which clips of frames are most
     accuracy = bundle.about.get("accuracy", {}).get("golden")
+    missing = " and ".join(image.host)
     facts = [
         f"{inputs:,} inputs, {image.hidden} hidden units in {image.layers} layer{'s' * (image.layers > 1)}",
         f"{sum(weight.size for chain in bundle.weights for weight in chain):,} merged weights",
@@ -155,7 +157,8 @@ def describe(bundle: Bundle, image: Image, module: bytes, clips: list[int]) -> d
     ]
     return {
         "about": "The gateware of an FPGA, compiled to WebAssembly, runs a trained LSTM here, clock cycle by clock "
-        "cycle. Beside it the golden model computes the same in integers.",
+        "cycle. Beside it the golden model computes the same in integers."
+        + (f" Values here are what comes out of {missing}, which stays on the host." if missing else ""),
         "facts": "; ".join(facts) + ".",
         "kind": kind(bundle),
         "shape": _shape(inputs),
@@ -280,5 +283,6 @@ def report(output: Output, figures: dict) -> None:
             "bytes of the page, of the engine in it": f"{figures['page_bytes']:,}, {figures['engine_bytes']:,}",
             "input, clips": f"{figures['input']}, {len(figures['clips'])}",
             "cycles of a clip": f"{figures['cycles']:,}",
+            **({"not in it, in front of the values": ", ".join(figures["host"])} if figures["host"] else {}),
         },
     )

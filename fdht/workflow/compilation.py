@@ -19,6 +19,7 @@ from fdht.model.qat import Arithmetic, Quantisation
 from fdht.model.quantise import CALIBRATION_CLIPS, SaturationReport, quantise
 from fdht.model.train import outputs_of
 from fdht.spec.bundle import Bundle
+from fdht.spec.container import LARGEST
 from fdht.spec.errors import FdhtError, FileError, SpecError, escaped
 from fdht.spec.formats import Formats, GateFormats
 from fdht.spec.lstm import LSTMSpec
@@ -55,10 +56,25 @@ class Compiled:
 
 
 def paths(checkpoint: Path, target: Target, folder: Path | None) -> tuple[Path, Path]:
-    """Where bundle and image of a checkpoint go: beside it, or into a folder."""
+    """Where bundle and image of a checkpoint go: beside it, into a folder, or the bundle to `NAME.bundle` and the image
+    beside that.
+    """
     folder = checkpoint.parent if folder is None else folder
-    name = stem(checkpoint)
+    folder, name = place_of(folder, stem(checkpoint))
     return folder / f"{name}.bundle", folder / f"{name}.{target.name}.image"
+
+
+def place_of(out: Path, name: str) -> tuple[Path, str]:
+    """Folder and name of a bundle, of what a user has given for it: a folder, or the file's own name, `NAME.bundle`.
+
+    Raises:
+        SpecError: the name of another file of fdht's.
+    """
+    if out.is_dir() or out.suffix not in {f".{kind}" for kind in LARGEST}:
+        return out, name
+    if out.suffix != ".bundle":
+        raise SpecError(f"{out} is no place for a bundle; name a folder, or the file: {out.with_suffix('.bundle')}")
+    return out.parent, out.stem
 
 
 def arithmetic(

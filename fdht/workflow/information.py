@@ -51,6 +51,9 @@ def describe(path: Path, listing: bool, rate: float | None = None, trace: Path |
     return figures, show_all
 
 
+HOST = "parts on the host"
+"""What a table calls the parts of a module that neither bundle nor image has: real values go through them first."""
+
 ELSEWHERE = {
     ".toml": ("a project", "fdht train {} trains it"),
     ".json": ("JSON, as targets, presets and results are", "--target {} takes a target, fdht train {} a preset"),
@@ -188,7 +191,7 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
         **({"head": f"{formats.head.weight}, logits {formats.head.result}"} if formats.head else {}),
     }
     about = {name: value for name, value in bundle.about.items() if isinstance(value, str | int | float)}
-    accuracy, host = bundle.about.get("accuracy", {}), bundle.about.get("host", [])
+    accuracy, folded = bundle.about.get("accuracy", {}), bundle.about.get("folded", [])
     steps = f"{bundle.clips.shape[1]}"
     if bundle.lengths is not None and len(bundle.lengths):
         steps = f"{bundle.lengths.min()} to {bundle.lengths.max()}"
@@ -203,7 +206,8 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
         "scaled_to_bits": None if bundle.scaling is None else bundle.scaling.bits,
         "about": about,
         "classes": bundle.about.get("classes", []),
-        "host": host,
+        "host": list(bundle.host),
+        "folded": folded,
         "accuracy": accuracy,
         **{kind: bundle.about[kind] for kind in ("rmse", "r2") if kind in bundle.about},
     }
@@ -214,7 +218,8 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
         **({} if bundle.scaling is None else {"real values": f"scaled to {bundle.scaling.bits} bits"}),
         "golden vectors": f"{len(bundle.clips)} clips of {steps} steps",
         **score_facts(bundle.about, {}),
-        **({"parts on the host": ", ".join(host)} if host else {}),
+        **({HOST: ", ".join(bundle.host)} if bundle.host else {}),
+        **({"parts in the scaling": ", ".join(folded)} if folded else {}),
     }
 
     def show(output: Output) -> None:
@@ -246,6 +251,7 @@ def _image(path: Path, listing: bool, rate: float | None, trace: Path | None) ->
         "words": words,
         "bundle_hash": image.bundle_hash,
         "cycles_of_one_step": image.cycles(1),
+        "host": list(image.host),
         **program,
     } | ({"listing": disassemble(image)} if listing else {})
     if rate is not None:
@@ -259,6 +265,7 @@ def _image(path: Path, listing: bool, rate: float | None, trace: Path | None) ->
         **({} if image.task is Task.CLASSIFY else {"task": str(image.task)}),
         "multiplications per step": image.macs,
         "made from the bundle with hash": image.bundle_hash[:16],
+        **({HOST: ", ".join(image.host)} if image.host else {}),
         "memory words": ", ".join(f"{name} {count:,}" for name, count in words.items()),
         "predicted cycles of a lone step": image.cycles(1),
         "predicted cycles per step, in steady state": program["cycles_per_step"],

@@ -15,6 +15,7 @@ from fdht.model.data.files import read_arrays
 from fdht.spec.errors import SpecError
 from fdht.spec.named import called, named
 from fdht.spec.target import Target
+from fdht.workflow.compilation import place_of
 
 
 def run(
@@ -30,7 +31,8 @@ def run(
     """Compiles and returns the figures for `--json`; leaves NAME.bundle and NAME.TARGET.image in `folder`.
 
     Args:
-        name: `module:name`. data: a file with samples; the others as for `fdht.compile`.
+        name: `module:name`. data: a file with samples. folder: or the bundle's own name, NAME.bundle; the others as for
+            `fdht.compile`.
 
     Raises:
         SpecError: no module of PyTorch, no samples, or what `fdht.compile` refuses.
@@ -39,6 +41,8 @@ def run(
     """
     if data is None:
         raise SpecError(f"{name} needs samples to choose its number formats on; say which file has them with --data")
+    model_name = name.partition(":")[2]
+    folder, stem = place_of(folder, model_name)
     with redirect_stdout(sys.stderr):  # what the user's code prints
         model = named(name, "a torch.nn.Module, or a function that returns one,")
         if not isinstance(model, nn.Module) and callable(model):
@@ -67,13 +71,14 @@ def run(
             vectors=tested.x,
             labels=tested.y,
             lengths=tested.lengths,
+            calibration_lengths=main.lengths,
             class_names=() if names is None else as_array(names).ravel().tolist(),
             regression=regression or (tested.task is not None and tested.task.real),
             host=host,
             ranks=ranks,
-            name=name.partition(":")[2],
+            name=model_name,
         )
-    path = made.save(folder / f"{made.name}.bundle")
+    path = made.save(folder / f"{stem}.bundle")
     report = made.report()
     output.facts(f"{name}: compiled", {"bundle": str(path), **report.figures})
     if made.saturation.trouble:

@@ -289,7 +289,7 @@ def _plain(array: Any, what: str) -> np.ndarray:
         raise SpecError(f"{what} is no array ({why}); pass a numpy array, a tensor or a list of numbers") from None
 
 
-def _is_ragged(array: Any) -> bool:
+def is_ragged(array: Any) -> bool:
     """Whether something is a list of arrays that differ in length."""
     if isinstance(array, np.ndarray):
         return array.dtype.kind == "O" and array.ndim == 1 and all(np.ndim(item) > 0 for item in array)
@@ -299,7 +299,7 @@ def _is_ragged(array: Any) -> bool:
     return len(lengths) > 1 and None not in lengths
 
 
-def _padded(items: Sequence[Any], what: str) -> tuple[np.ndarray, np.ndarray]:
+def padded(items: Sequence[Any], what: str) -> tuple[np.ndarray, np.ndarray]:
     """Arrays of different lengths side by side, and their lengths."""
     arrays = [_plain(item, f"sample {number} of {what}") for number, item in enumerate(items)]
     shapes = {array.shape[1:] for array in arrays}
@@ -316,10 +316,10 @@ def _padded(items: Sequence[Any], what: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _sequences(x: Any, lengths: Any, what: str) -> _Sequences:
     together = False
-    if _is_ragged(x):
+    if is_ragged(x):
         if lengths is not None:
             raise SpecError(f"{what} is a list of sequences that have lengths of their own; leave out lengths")
-        values, own = _padded(list(x), what)
+        values, own = padded(list(x), what)
     else:
         values, own = _plain(x, what), None
     if values.dtype.kind in "US" or (values.dtype.kind == "O" and any(isinstance(v, str) for v in values.flat)):
@@ -334,7 +334,7 @@ def _sequences(x: Any, lengths: Any, what: str) -> _Sequences:
         own = own.astype(np.int64)
         together = values.ndim == 2 and own.size > 0 and own.min() > 0 and own.sum() == len(values) != len(own)
         if together:
-            values, own = _padded(np.split(values, np.cumsum(own)[:-1]), what)
+            values, own = padded(np.split(values, np.cumsum(own)[:-1]), what)
     if values.ndim == 2:
         values = values[:, :, None]
     if not 3 <= values.ndim <= 5:
@@ -376,12 +376,12 @@ def _check_finite(part: _Sequences, what: str) -> None:
 
 def _truth(y: Any, part: _Sequences, what: str) -> np.ndarray:
     """What is true of samples, as an array whose first dimension are these; a ragged one is padded."""
-    if _is_ragged(y):
-        padded, lengths = _padded(list(y), what)
+    if is_ragged(y):
+        values, lengths = padded(list(y), what)
         wrong = np.flatnonzero(lengths != part.lengths) if len(lengths) == len(part) else np.arange(1)
         if len(wrong):
             raise SpecError(f"{what} has other lengths than x, first in sample {wrong[0]}; each step has one")
-        return padded
+        return values
     found = _plain(y, what)
     if found.dtype.kind == "O" and found.ndim == 1 and all(isinstance(value, str) for value in found):
         found = found.astype(str)
@@ -390,7 +390,7 @@ def _truth(y: Any, part: _Sequences, what: str) -> np.ndarray:
     if found.dtype.kind not in "biufU":
         raise SpecError(f"{what} holds {found.dtype}; labels are whole numbers or words, targets are real numbers")
     if part.together and found.ndim >= 1 and len(found) == part.lengths.sum() != len(part):
-        return _padded(np.split(found, np.cumsum(part.lengths)[:-1]), what)[0]
+        return padded(np.split(found, np.cumsum(part.lengths)[:-1]), what)[0]
     if found.ndim == 0 or len(found) != len(part):
         raise SpecError(
             f"{what} has shape {found.shape} and x has {len(part)} samples; there is a label or a target for each"

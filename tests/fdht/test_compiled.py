@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_sequence
 
 import fdht
 from fdht import FDHTLSTM, fdht_lstm
 from fdht.boards import find_board
 from fdht.compiled import ClippingWarning, MismatchError
 from fdht.compiler.image import Image
+from fdht.host.drift import Inputs
 from fdht.report.collected import Collected
 from fdht.sim.simulated_board import Pins, SimulatedBoard, build_system
 from fdht.spec import container
@@ -191,6 +193,120 @@ def test_parts_on_the_host_run_there(x):
     seen = Collected()
     show(seen)
     assert figures["host"] == ["front"] and ["parts on the host", "front"] in seen.tables[0].rows
+
+
+class Fronted(Model):
+    """With something in front, which is called `front`."""
+
+    def __init__(self, front: nn.Module):
+        super().__init__(FDHTLSTM(SPEC, batch_first=True))
+        self.front = front
+
+    def forward(self, x):
+        return super().forward(self.front(x))
+
+
+class By(nn.Module):
+    """Some function as a module."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+MEAN, DEVIATION = torch.tensor([9.81, -3.0, 0.2, 1e3, 0.0]), torch.tensor([0.7, 20.0, 1e-3, 5.0, 1.0])
+
+
+def batch_norm() -> nn.Module:
+    """Of the values, which it wants in front of the steps."""
+    norm = nn.BatchNorm1d(5)
+    norm.running_mean, norm.running_var = MEAN.clone(), DEVIATION**2
+    return By(nn.Sequential(By(lambda x: x.transpose(1, 2)), norm, By(lambda x: x.transpose(1, 2)))).function
+
+
+FOLDED = {"a mean and a deviation": lambda: By(lambda x: (x - MEAN) / DEVIATION), "BatchNorm1d": batch_norm}
+
+
+@pytest.mark.parametrize("kind", FOLDED)
+def test_a_mean_and_a_deviation_in_front_go_into_the_scaling(x, kind):
+    """Bundle, image and driver take the sensor's values; words are those of the values behind the part."""
+    torch.manual_seed(5)
+    own, sensor = Fronted(FOLDED[kind]()), (x * DEVIATION.numpy() + MEAN.numpy()).astype(np.float32)
+    made = fdht.compile(own, sensor, SMALL, host=["front"])
+    assert made.folded and not made.bundle.host and not made.image.host
+    assert np.abs(made.predict(sensor) - outputs(own, sensor)).max() < 0.03
+    assert np.array_equal(Inputs(made.image).words(sensor[0]), made.words(sensor)[0])
+    behind = made.placed.inputs(torch.from_numpy(sensor)).numpy()
+    apart = fdht.compile(model(), behind, SMALL).scaling.to_words(behind).astype(int) - made.words(sensor)
+    assert np.abs(apart).max() <= 1 and (apart != 0).mean() < 0.01
+    figures, _ = of_bundle(made.bundle, "mine")
+    assert figures["host"] == [] and figures["folded"] == ["front"]
+
+
+KEPT = {
+    "a mixture": lambda: nn.Linear(5, 5),
+    "one bends": lambda: By(lambda x: torch.cat([x[..., :4], torch.tanh(x[..., 4:])], -1)),
+    "a sign turns": lambda: By(lambda x: x * torch.tensor([1.0, 1, 1, 1, -1])),
+    "differences": lambda: By(lambda x: torch.cat([x[:, :1], x[:, 1:] - x[:, :-1]], 1)),
+    "each step another": lambda: By(lambda x: x + 0.1 * torch.arange(7.0)[:, None]),
+    "LayerNorm": lambda: nn.LayerNorm(5),
+    "another order": lambda: By(lambda x: x.flip(-1)),
+    "a bound": lambda: nn.Hardtanh(-4, 4),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_other_parts_stay_on_the_host_and_a_driver_says_so(x, kind):
+    torch.manual_seed(5)
+    made = fdht.compile(Fronted(KEPT[kind]()), x, SMALL, host=["front"])
+    assert not made.folded and made.image.host == made.bundle.host == ("front",)
+    with pytest.raises(
+        SpecError, match=r"front, in front of the model's LSTM, stays on the host: pass accelerator.wor"
+    ):
+        Inputs(made.image).words(x[0])
+    words = made.words(x)[0]
+    assert Inputs(made.image).words(words) is words
+
+
+def test_what_is_padded_has_no_part_in_the_formats(x, tmp_path):
+    """With lengths, as a list, and packed: the same integers, and of every sample what it has alone."""
+    own, lengths = model(), np.arange(30) % 4 + 4
+    pieces = [torch.from_numpy(one[:steps]) for one, steps in zip(x, lengths, strict=True)]
+    wide = x.copy()
+    wide[np.arange(7) >= lengths[:, None]] = np.nan
+    ways = [(wide, lengths), (pieces, None), (pack_sequence(pieces, enforce_sorted=False), None)]
+    first, *others = (fdht.compile(own, given, SMALL, lengths=steps) for given, steps in ways)
+    assert np.allclose(first.scaling.centre, np.concatenate(pieces).mean(0), atol=1e-6)
+    saved = first.bundle.save(tmp_path / "first.bundle")
+    assert all(other.bundle.save(tmp_path / "other.bundle") == saved for other in others)
+    assert first.bundle.lengths is not None and first.bundle.lengths.tolist() == lengths.tolist()
+    beside = fdht.compile(own, wide, SMALL, calibration_lengths=lengths, vectors=x)
+    assert beside.scaling == first.scaling and beside.bundle.formats == first.bundle.formats
+    alone = np.concatenate([first.predict(piece[None]) for piece in pieces[:5]])
+    few = [(wide[:5], lengths[:5]), (pieces[:5], None), (pack_sequence(pieces[:5], enforce_sorted=False), None)]
+    for given, steps in few:
+        assert np.array_equal(first.predict(given, steps), alone)
+        assert first.classify(given, steps).tolist() == alone.argmax(-1).tolist()
+        assert [words.shape for words in first.words(given, steps)] == [(own, 5) for own in lengths[:5]]
+    for wrong in ([7] * 29, [8] * 30, [0] * 30):
+        with pytest.raises(SpecError, match="there are 30 samples, of 1 to 7 steps each"):
+            first.predict(x, wrong)
+    with pytest.raises(SpecError, match="lengths of their own; leave out lengths"):
+        first.predict(pieces, lengths)
+
+
+def test_steps_behind_a_samples_own_mean_nothing(x):
+    """Of a head after every step; the gateware in simulation does not run them."""
+    made, lengths = fdht.compile(model(each=True), x, SMALL), [3, 7]
+    whole, found, classes = made.predict(x[:2]), made.predict(x[:2], lengths), made.classify(x[:2], lengths)
+    assert np.array_equal(found[0, :3], whole[0, :3]) and np.array_equal(found[1], whole[1]) and not found[0, 3:].any()
+    assert classes[0].tolist() == [*whole[0, :3].argmax(-1), -1, -1, -1, -1]
+    result = made.simulate(x[:2], lengths)
+    assert result.classes.tolist() == classes.tolist() and result.logits.shape == (2, 7, 3)
+    assert result.cycles_predicted[0] == made.image.cycles(3)
 
 
 @pytest.mark.parametrize("kind", ["list", "float64", "torch", "int", "big-endian", "backwards", "longdouble"])

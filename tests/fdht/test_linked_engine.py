@@ -162,10 +162,18 @@ def test_a_sequence_of_unknown_length_gives_its_outputs_step_by_step(stepwise, d
     assert list(device.stream(iter([]))) == []
 
 
-def test_a_head_after_the_last_step_cannot_be_streamed(image, bundle, device):
+def test_a_head_after_the_last_step_is_streamed_in_runs_of_one(bundle, image, device):
+    """The class of all frames so far is there before the next frame is drawn; another stream begins anew."""
     device.load(image)
-    with pytest.raises(SpecError, match="has no head after every step; compile a model of the task label-steps or"):
-        next(device.stream(iter(bundle.clips[0])))
+    initial = np.random.default_rng(2).integers(-8192, 8192, (bundle.spec.hidden, 2))
+    h, c = torch.from_numpy(initial.T.reshape(2, 1, 1, -1))
+    golden, given = GoldenLSTM(bundle), []
+    for begin, states in ((None, ()), (initial, (h, c))):
+        given.clear()
+        for outputs in device.stream(iter(bundle.clips[0]), initial=begin):
+            given.append(outputs.logits.tolist())
+            assert given[-1] == golden.run(bundle.clips[:1, : len(given)], *states).logits[0].tolist()
+        assert len(given) == bundle.clips.shape[1] and not device.status().busy
 
 
 def test_clips_side_by_side_are_as_one_after_the_other(bundle, image, stepwise, device):

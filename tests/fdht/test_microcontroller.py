@@ -65,7 +65,7 @@ def show(binary: Path, url: str) -> subprocess.CompletedProcess[str]:
 def classes(done: subprocess.CompletedProcess[str]) -> list[int]:
     """Of the clips, when no logit differed."""
     assert done.returncode == 0, done.stdout + done.stderr
-    found = re.findall(r"^(?:\d+ )*clip \d+: class (\d+), 0 logits differ", done.stdout, re.MULTILINE)
+    found = re.findall(r"^(?:\d+ )*clip \d+: class (\d+) \(.*\), 0 logits differ", done.stdout, re.MULTILINE)
     return [int(number) for number in found]
 
 
@@ -333,6 +333,33 @@ def test_results_that_nobody_asked_for_are_written_nowhere(task, kind, tmp_path)
 def _saved(bundle: Bundle, folder: Path) -> Path:
     bundle.save(folder / "small.bundle")
     return folder / "small.bundle"
+
+
+NAMES = """
+#include <stdio.h>
+#include "fdht_image.h"
+
+int main(void)
+{
+    for (int k = 0; k < FDHT_MODEL_CLASSES; k++)
+        printf("%s\\n", fdht_model_classes[k]);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("names", [["a tap", 'caf\xe9 "x"', "why??/ %d\\"], []])
+def test_classes_by_name_and_what_the_model_lacks(names, tmp_path):
+    """Whatever they are called; numbers where nobody says. What stays on the host is in a comment that nothing ends."""
+    about = {"classes": names} | ({"host": ["net.norm", "*/ #error"]} if names else {})
+    bundle = replace(small_bundle(Task.CLASSIFY, PIXELS), about=about)
+    figures = microcontroller.run(Output(True), _saved(bundle, tmp_path), SMALL, tmp_path / "c")
+    header = (tmp_path / "c" / "fdht_image.h").read_text()
+    assert figures["host"] == about.get("host", []) and ('"net.norm"' in header) == bool(names)
+    (tmp_path / "c" / "names.c").write_text(NAMES)
+    binary = compiled(tmp_path / "c", ["names.c", "fdht_image.c"])
+    said = subprocess.run([binary], capture_output=True, check=True).stdout.decode()
+    assert said.splitlines() == (names or ["0", "1", "2"])
 
 
 VALUES = """

@@ -70,14 +70,16 @@ def test_a_module_becomes_a_bundle_that_is_simulated(fdht, mine, tmp_path):
 
 
 def test_an_lstm_of_torch_for_a_regression(fdht, mine, tmp_path):
-    made = fdht("compile", f"{mine}:dense", "--data", "plain.npz", "--regression", "-o", "here", "--json")
+    made = fdht("compile", f"{mine}:dense", "--data", "plain.npz", "--regression", "-o", "here/own.bundle", "--json")
     assert made.code == 0, made.err
-    assert Bundle.load(tmp_path / "here/dense.bundle").labels.shape == (40, 2)
+    assert Bundle.load(tmp_path / "here/own.bundle").labels.shape == (40, 2)
+    assert made.figures["image"] == "here/own.ulx3s-85f.image" and (tmp_path / made.figures["image"]).is_file()
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["{}:model", "--data", "mine.npz", "-o", "own.image"], "name a folder, or the file: own.bundle"),
         (["{}:model"], "needs samples to choose its number formats on; say which file has them with --data"),
         (["{}:model", "--data", "none.npz"], "there is no file none.npz"),
         (["{}:model", "--data", "mine.txt"], "there is no file mine.txt"),

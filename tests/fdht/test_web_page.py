@@ -119,6 +119,13 @@ def test_names_from_a_file_are_no_markup(fdht, valued, tmp_path):
     export(fdht, valued)
     page = tmp_path / "page" / "index.html"
     assert page.read_text().count("</script>") == 2 and embedded(page)["classes"][-1] == NAMED
+    assert "stays on the host" not in embedded(page)["about"]
+
+
+def test_a_page_says_what_stays_on_the_host(valued):
+    bundle = replace(valued, about={"host": ["norm"]})
+    about = web_page.describe(bundle, compile_bundle(bundle, TARGET), b"", [])["about"]
+    assert about.endswith(" Values here are what comes out of norm, which stays on the host.")
 
 
 def test_what_has_no_page_is_refused(fdht, drawn, tmp_path, monkeypatch):

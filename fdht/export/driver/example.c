@@ -66,7 +66,8 @@ int main(int count, char **arguments)
         for (uint32_t at = 0; at < clip->count; at++)
             differ += logits[at] != clip->logits[at];
         wrong += differ;
-        printf("clip %d: class %d, %d logits differ from the golden model\n", k, number, differ);
+        printf("clip %d: class %d (%s), %d logits differ from the golden model\n", k, number,
+               fdht_model_classes[number], differ);
     }
     error = fdht_ask_status(&device);
     if (error)

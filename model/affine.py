@@ -1,0 +1,80 @@
+"""Parts in front of the first layer that are a mean and a deviation per value: they go into the inputs' scaling."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fdht.model.placed import Placed
+from fdht.spec.errors import SpecError
+from fdht.spec.scaling import Scaling
+
+BEYOND = 4
+"""How many times the range of the calibration's values is tried: more than words reach, so what begins to bend beyond
+it gives the same words.
+"""
+
+CLOSE = 0.05
+"""Of a word's step: so far from a straight line may a part be."""
+
+PROBES = 8
+"""Samples of random values that a part is tried with."""
+
+
+WIDE = (torch.float32, torch.float64)
+"""Types of samples that tell a straight line from one that bends."""
+
+
+def folded(placed: Placed, x: Tensor, values: np.ndarray, scaling: Scaling) -> Scaling | None:
+    """The scaling of what the module itself is given, if its parts on the host only scale and shift each value of a
+    step: then that scaling's words are those of `scaling` behind these parts, and a driver needs none of them.
+
+    They are run on random values over more than the calibration's range: a part that mixes values or steps (LayerNorm,
+    a convolution, differences), looks at where a step is, bends (tanh, a logarithm) or turns a value's sign does not
+    pass.
+
+    Args:
+        x: samples of the module's. values: what the first layer is given for them, B × T × N; no number where x is
+            none, as in padding. scaling: of these values.
+
+    Returns:
+        The scaling; None where the parts must stay on the host.
+    """
+    if x.numel() != values.size or x.dtype not in WIDE or len(scaling.centre) != values.shape[2]:
+        return None
+    own = _rows(x, values)
+    known = np.isfinite(own)
+    low, high = (bound(own, 0, where=known, initial=start) for bound, start in ((np.min, np.inf), (np.max, -np.inf)))
+    if not np.isfinite([low, high]).all():
+        return None
+    middle, reach = (low + high) / 2, np.where(high > low, (high - low) / 2, np.maximum(abs(high), 1))
+    random = np.random.default_rng(0).uniform(-1, 1, (PROBES, *values.shape[1:]))
+    probes = torch.from_numpy(middle + BEYOND * reach * random).to(x).reshape(PROBES, *x.shape[1:])
+    try:
+        given = placed.inputs(probes)
+    except SpecError:  # a part that does not take any value
+        return None
+    if tuple(given.shape) != random.shape:
+        return None
+    tried, found = _rows(probes, random), given.double().cpu().numpy().reshape(-1, values.shape[2])
+    if not np.isfinite(found).all():
+        return None
+    away = tried - tried.mean(0)
+    factor = (away * found).sum(0) / np.square(away).sum(0)
+    shift, step = found.mean(0) - factor * tried.mean(0), np.asarray(scaling.step)
+    for at, gave in ((tried, found), (own, values.reshape(own.shape))):
+        rounding = 4 * np.finfo(np.float32).eps * (abs(factor * at) + abs(shift))
+        far = abs(gave - factor * at - shift) > CLOSE * step + rounding
+        if (far & np.isfinite(at)).any():
+            return None
+    if (factor <= 0).any():
+        return None
+    try:
+        centre = (np.asarray(scaling.centre) - shift) / factor
+        return Scaling(tuple(centre.tolist()), tuple((step / factor).tolist()), scaling.bits, scaling.signed)
+    except SpecError:  # steps too fine for their centre
+        return None
+
+
+def _rows(x: Tensor, like: np.ndarray) -> np.ndarray:
+    """A module's samples as rows of values, in the order in which the first layer is given them."""
+    return x.detach().double().cpu().numpy().reshape(-1, like.shape[-1])
