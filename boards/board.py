@@ -11,7 +11,7 @@ from fdht.boards.clocks import Clock
 from fdht.boards.parts import Part, find_part
 from fdht.boards.static_timing import Refine
 from fdht.spec.errors import SpecError
-from fdht.spec.flash import STRIDE, FlashPlan, plan
+from fdht.spec.flash import ADDRESS_BITS, STRIDE, FlashPlan, plan
 from fdht.spec.target import MOST_SLOTS, Target, Technology
 
 
@@ -170,10 +170,12 @@ class Flash:
     data: tuple[str, ...] = ("--file-type", "bin")
 
     def __post_init__(self):
-        if self.slots_at % (MOST_SLOTS * STRIDE) or self.slots_at + MOST_SLOTS * STRIDE > self.size:
+        room, size = MOST_SLOTS * STRIDE, min(self.size, 1 << ADDRESS_BITS)
+        if self.slots_at % room or not self.bitstream_at < self.slots_at <= size - room:
             raise SpecError(
-                f"slots at {self.slots_at:#x} of a flash of {self.size:#x} bytes; there they begin at multiples of "
-                f"{MOST_SLOTS * STRIDE:#x}, and end {MOST_SLOTS * STRIDE:#x} later"
+                f"slots at {self.slots_at:#x} of a flash of {self.size:#x} bytes, its bitstream at "
+                f"{self.bitstream_at:#x}; slots begin behind that, at multiples of {room:#x}, and end {room:#x} later, "
+                f"at most at {1 << ADDRESS_BITS:#x}"
             )
 
 

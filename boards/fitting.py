@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from math import gcd
 from typing import TypeAlias
 
 from fdht.boards.board import Board
@@ -99,22 +100,29 @@ def nearest(engine: Target, part: Part, takes: Resources, blocks: Count = costs.
     most = part.blocks.multipliers - (takes.multipliers - engine.multipliers)
     if most < 1:
         return None
-    made: Target | None = _with_array(engine, most, min(engine.columns, most))
-    while made is not None and _lacks(blocks(made) + around, part):
-        made = _with_less_memory(made, blocks)
-    return made
+    columns = min(engine.columns, most)
+    while columns:
+        made: Target | None = _with_array(engine, most, columns)
+        while made is not None and _lacks(blocks(made) + around, part):
+            made = _with_less_memory(made, blocks)
+        if made is not None:
+            return made
+        columns //= 2
+    return None
 
 
 def _with_array(engine: Target, multipliers: int, columns: int) -> Target:
-    """With so many multipliers at most, in so many columns."""
+    """With so many multipliers at most, in so many columns; with fewer gates where these are no columns any more."""
     rows, lanes = min(engine.rows, multipliers // columns), 1 if engine.input_lanes == 1 else columns
     pinned = engine.build.pinned and (rows, columns) == (engine.rows, engine.columns)
-    build = replace(engine.build, pinned=pinned)
-    return replace(engine, rows=rows, columns=columns, input_lanes=lanes, build=build)
+    build, gates = replace(engine.build, pinned=pinned), gcd(engine.gates, columns)
+    return replace(engine, rows=rows, columns=columns, input_lanes=lanes, gates=gates, build=build)
 
 
 def _with_less_memory(engine: Target, blocks: Count) -> Target | None:
-    """With the memory halved that gives most; with a bank less, or half the columns, where none gives anything."""
+    """With the memory halved that gives most; with a bank less where none gives anything; None where that is not enough
+    either.
+    """
     sizes: list[Target] = []
     for name in _MEMORIES:
         if name == "bank_words" and costs.scratchpad(engine).sprams:
@@ -126,9 +134,7 @@ def _with_less_memory(engine: Target, blocks: Count) -> Target | None:
             sizes.append(smaller)
     if sizes:
         return max(sizes, key=lambda smaller: _saved(engine, smaller, blocks))
-    if engine.banks > LEAST_BANKS:
-        return replace(engine, banks=engine.banks - 1)
-    return _with_array(engine, engine.multipliers, engine.columns // 2) if engine.columns > 1 else None
+    return replace(engine, banks=engine.banks - 1) if engine.banks > LEAST_BANKS else None
 
 
 def _saved(engine: Target, smaller: Target, blocks: Count) -> int:

@@ -154,8 +154,8 @@ def expected(rows: Sequence[Row]) -> dict[str, tuple[float, Gap]]:
     of clips that one of FDHT and another model has right alone, the mean over the others, and a difference of 0 with
     the variance that is expected of `DRAWS` draws.
 
-    The variance of a difference over R draws with N clips in all is s²/R + p/N: p the share above, s² the variance
-    between draws beyond that of p/n by the n clips of one, which is taken as the same for all sets.
+    The variance of a difference over R draws with N clips in all is p·(c/R + 1/N): p the share above, c·p the variance
+    between draws beyond that of p/n by the n clips of one. c is taken as the same for all sets.
     """
     rates, shares, beyond = chosen(rows), defaultdict[str, list[float]](list), []
     for name in TUNED:
@@ -167,12 +167,13 @@ def expected(rows: Sequence[Row]) -> dict[str, tuple[float, Gap]]:
             if len(off) > 1:
                 spread = np.var([each.mean() for each in off], ddof=1)
                 beyond.append(spread - np.mean([each.var() / len(each) for each in off]))
-    between_draws = max(float(np.mean(beyond or [0.0])), 0.0)
+    every = float(np.mean([share for of in shares.values() for share in of] or [0.0])) or 1.0
+    between_draws = max(float(np.mean(beyond or [0.0])), 0.0) / every
     result = {}
     for name in (name for name in TUNED if shares[name]):
         share = float(np.mean(shares[name]))
         tests = TESTED.get(name) or 5 * next(row.total for row in rows if (row.study, row.data) == (TUNING, name))
-        result[name] = share, Gap(0.0, between_draws / DRAWS + share / tests, DRAWS - 1)
+        result[name] = share, Gap(0.0, share * (between_draws / DRAWS + 1 / tests), DRAWS - 1)
     return result
 
 

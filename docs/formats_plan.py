@@ -52,7 +52,9 @@ RIVALS = (*FORMATS[4:7], FORMATS[8])
 """TT, TR and BT beside a dense W_h, as the papers have them; TR both ways."""
 
 DENSE, DENSE_DRAWS = FORMATS[-1], 3
-"""The dense LSTM, and on how many draws it is trained where a step is a picture: there it takes minutes."""
+"""The dense LSTM, and on how many draws it is trained where a step is a picture: there it takes ten minutes, and its
+rate is the one that the other sets have chosen.
+"""
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def tuning(sets: Iterable[str]) -> Iterator[Training]:
     for draw in TRIED:
         for name in (name for name in sets if name in TUNED):
             for model in FORMATS:
-                for rate in RATES:
-                    yield Training(name, *model, draw, rate, TUNING)
+                if model != DENSE or SETS[name].preset is None:
+                    for rate in RATES:
+                        yield Training(name, *model, draw, rate, TUNING)
 
 
 def tree(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Training]:

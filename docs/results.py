@@ -1,6 +1,6 @@
 """Writes the tables of docs/results.md: the performance table from what fdht bench left in docs/results, and, if they
-are given, those of other commands from what these printed; and the short table of the main README. Those of accuracies
-go to docs/accuracy.md.
+are given, those of other commands from what these printed; the short table of the main README, and that of streams in
+docs/streams.md. Those of accuracies go to docs/accuracy.md.
 
 fdht bench -o docs/results
 fdht baselines --data faces-hard --data clip-segments -o docs/results/accuracy.json
@@ -18,6 +18,7 @@ from docs import accuracy_page
 from docs.marked import page_with
 from fdht.model.presets import PRESETS
 from fdht.spec.lstm import dense_lstm
+from fdht.spec.target import STREAM_TARGETS
 from fdht.studies.measurements import load
 
 PAGE = Path(__file__).parent / "results.md"
@@ -28,6 +29,10 @@ HEADLINE = "<!-- headline: python -m docs.results -->", "<!-- end of headline --
 SHORT = (("digits", "icebreaker"), ("ucf11", "icebreaker"), ("faces", "ulx3s-85f"), ("ucf11", "ulx3s-85f"))
 """What the README shows: presets and targets."""
 BENCH = "<!-- bench: python -m docs.results -->", "<!-- end of bench -->"
+STREAMS_PAGE = Path(__file__).parent / "streams.md"
+STREAMS = "<!-- streams: python -m docs.results -->", "<!-- end of streams -->"
+STREAMS_MHZ = 66.7
+"""Clock of the rates in the table of streams: that of the bitstream for the ULX3S (docs/streams.md)."""
 
 
 def demo_table(figures: dict) -> str:
@@ -75,7 +80,7 @@ def bench_table(rows: list[dict]) -> str:
         "| a step | steps/s | GOP/s | dense-equivalent | lone frame | mismatches |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for r in (r for r in rows if r["kind"] == "engine"):
+    for r in (r for r in rows if r["kind"] == "engine" and r["target"] not in STREAM_TARGETS):
         cycles = f"{r['cycles_per_step']:,}" if r["fits"] else f"({r['cycles_per_step']:,})"
         latency = figure(r["latency_us"], 0, " µs") if r["latency_us"] else figure(r["latency_cycles"], 0, " cycles")
         cells = [
@@ -94,6 +99,29 @@ def bench_table(rows: list[dict]) -> str:
             figure(r["gops_dense_equivalent"], 0),
             latency,
             figure(r["mismatches"], 0) if r["fits"] else "does not fit",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def streams_table(rows: list[dict]) -> str:
+    """What several streams bring: one row per network and number of them, fewest first."""
+    lines = [
+        f"| model, target | streams | cycles a step | utilisation | steps/s at {STREAMS_MHZ} MHz | words compared "
+        "| mismatches |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    served = [r for r in rows if r["kind"] == "engine" and r["target"] in STREAM_TARGETS]
+    for r in sorted(served, key=lambda r: (list(PRESETS).index(r["preset"]), r["streams"])):
+        rate = 1e6 * STREAMS_MHZ / r["cycles_per_step"]
+        cells = [
+            f"{r['preset']}, {r['target']}",
+            str(r["streams"]),
+            f"{r['cycles_per_step']:,.0f}",
+            f"{r['utilisation']:.3f}",
+            figure(float(f"{rate:.4g}"), 0),
+            figure(r["words_compared"], 0),
+            figure(r["mismatches"], 0),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -155,6 +183,7 @@ def main(paths: list[str]) -> None:
         README.write_text(page_with(README, HEADLINE, short_table(rows)))
         tables = [table(rows) for kind, table in parts if any(r["kind"] == kind for r in rows)]
         PAGE.write_text(page_with(PAGE, BENCH, *tables))
+        STREAMS_PAGE.write_text(page_with(STREAMS_PAGE, STREAMS, streams_table(rows)))
     figures = [json.loads(Path(path).read_text()) for path in paths]
     demos = [demo_table(f) for f in figures if "accuracy" in f]
     boards = [f for f in figures if "bitstream" in f]

@@ -52,9 +52,10 @@ class Inputs:
         """A clip's (… × N) raw words: itself, or its real values scaled. Warns once of too many that have no word.
 
         Raises:
-            SpecError: real values where the image says no scaling, or no numbers.
+            SpecError: real values where the image says no scaling, no numbers, or words beyond the range.
         """
         if clip.dtype.kind != "f":
+            self._check(clip)
             return clip
         scaling = self._image.scaling
         if scaling is None:
@@ -75,6 +76,15 @@ class Inputs:
                 stacklevel=4,
             )
         return words
+
+    def _check(self, clip: np.ndarray) -> None:
+        """Refuses what is no raw word: it would lose its high bits on the way, and be another one."""
+        raw = self._image.input.raw
+        if clip.dtype.kind not in "biu":
+            raise SpecError(f"clips of {clip.dtype} are no numbers; pass raw words of {raw}")
+        for word in (clip.min(), clip.max()) if clip.size else ():
+            if not raw.min <= word <= raw.max:
+                raise SpecError(f"a raw word of {word}, where those of {raw} lie between {raw.min} and {raw.max}")
 
 
 class Drift:

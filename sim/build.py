@@ -52,6 +52,11 @@ _MAKE_VARIABLES = "VM_PARALLEL_BUILDS=0 OPT_FAST=-Og"
 bench's in Python, which no optimisation of the model makes shorter.
 """
 
+_DUMP = "fdht_dump"
+"""A module that lets Icarus write a VCD; the runner's own is SystemVerilog, which -g2005 does not take."""
+
+_DUMPED = 'module {dump};\n  initial begin\n    $dumpfile("dump.vcd");\n    $dumpvars(0, {top});\n  end\nendmodule\n'
+
 _TIMESCALE = ("1ns", "1ps")
 
 _NO_PLATFORM = object()
@@ -159,6 +164,9 @@ def build_verilog(
     find_simulator(simulator)
     key = hashlib.sha256(gateware_sources() + what)
     how = f"{_BUILD_ARGS[simulator]} {_MAKE_VARIABLES}"
+    dumped = simulator == "icarus" and waves
+    if dumped:
+        how += _DUMPED
     key.update(f"{top} {simulator} {waves} {how} {_version(simulator)} {_cocotb()}".encode())
     directory = (cache or CACHE).resolve() / key.hexdigest()[:20]
     directory.mkdir(parents=True, exist_ok=True)
@@ -173,6 +181,9 @@ def build_verilog(
                 files = [file]
                 if simulator == "verilator":
                     files.insert(0, _public_ports(place / "ports.vlt", top, text))
+                if dumped:
+                    files.append(place / f"{_DUMP}.v")
+                    files[-1].write_text(_DUMPED.format(dump=_DUMP, top=top))
                 _compile(place, top, files, simulator, waves, directory / "build.log")
             done.touch()
     return Simulator(simulator, directory, top)
@@ -220,15 +231,16 @@ def _compile(directory: Path, top: str, sources: list[Path], simulator: str, wav
     flags = f"{os.environ.get('MAKEFLAGS', '')} {_MAKE_VARIABLES} PYTHON3={sys.executable}".strip()
     with environment(shared | toolchain_environment() | {"MAKEFLAGS": flags}):
         runner = get_runner(simulator)
+        dumped = simulator == "icarus" and waves
         try:
             runner.build(
                 sources=sources,
                 hdl_toplevel=top,
                 always=True,
                 build_dir=directory / "sim",
-                build_args=_BUILD_ARGS[simulator],
+                build_args=[*_BUILD_ARGS[simulator], *(("-s", _DUMP) if dumped else ())],
                 timescale=_TIMESCALE,
-                waves=waves,
+                waves=waves and not dumped,
                 log_file=log,
             )
         except (Exception, SystemExit) as error:

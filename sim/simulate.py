@@ -216,7 +216,9 @@ def run_module(built: Simulator, module: str, work: Path, variables: dict[str, s
     from cocotb_tools.runner import get_runner
 
     log = work / LOG
-    with environment(toolchain_environment()):
+    # The runner asks Icarus for FST, and for no trace where none is wanted; what comes last counts.
+    trace_format = {"SIM_CMD_SUFFIX": "-vcd"} if waves is not None and built.name == "icarus" else {}
+    with environment(toolchain_environment() | trace_format):
         runner = get_runner(built.name)
         try:
             runner.test(

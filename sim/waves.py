@@ -5,6 +5,8 @@ Surfer looks in the folder it is started in. GTKWave is told where they are.
 """
 
 import io
+import math
+import mmap
 import re
 import shutil
 from collections.abc import Iterator
@@ -64,7 +66,22 @@ _ENUMS: dict[tuple[str, str], type[IntEnum]] = {
     ("", "out__payload_kind"): OutputKind,
 }
 
+_COUNTS = {"steps", "cycles", "stalls", "saturations", "instruction_count", "instruction_rows"}
+"""What people count; GTKWave shows it in decimal, and all else in hexadecimal."""
+
+_WINDOW, SHOWN = (1280, 800), 700
+"""Of GTKWave: the window, and how much of its width is left for waves."""
+
+FRAME = 200
+"""GTKWave's zoom z shows 2 ** -z units of time on so many pixels."""
+
 _FIELD = re.compile(rb"^(\s*\$var \w+ \d+ \S+ )(\S+)( .*)$")
+
+_PLAIN = re.compile(rb"[A-Za-z_]\w*")
+"""A name that needs no backslash."""
+
+_SIGNS = bytes.maketrans(b".:", b"__")
+"""In names: at a dot Surfer looks for another level, and GTKWave opens no trace that has a colon, as Yosys's own do."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +96,14 @@ class Signal:
 
 
 def copy(trace: IO[bytes], file: IO[bytes]) -> None:
-    """Copies a VCD. Fields of records get names without dots, at which viewers look for another level."""
+    """Copies a VCD. Names go without the signs that viewers take for their own, and plain ones without the backslash
+    that Icarus writes in front.
+    """
     for line in trace:
         if match := _FIELD.match(line):
-            line = match[1] + match[2].replace(b".", b"_") + match[3] + b"\n"
+            name = match[2].translate(_SIGNS)
+            plain = name.removeprefix(b"\\")
+            line = match[1] + (plain if _PLAIN.fullmatch(plain) else name) + match[3] + b"\n"
         file.write(line)
         if line.lstrip().startswith(b"$enddefinitions"):
             break
@@ -119,7 +140,7 @@ def signals(waves: Path, top: str) -> dict[str, list[Signal]]:
             for name in names:
                 found = there.get(_path(top, place, name))
                 if found is not None:
-                    size, bits = found
+                    size, bits, _ = found
                     enum = f"tokens_{size}" if name in _TOKENS else _named(place, name, size)
                     result[group].append(Signal(place, name, size, bits, enum and f"fdht_{enum}"))
     return result
@@ -144,8 +165,8 @@ def _path(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
 
-def _variables(waves: Path) -> Iterator[tuple[str, tuple[int, str]]]:
-    """Every variable of a trace by its path: its size, and its range as the trace has it."""
+def _variables(waves: Path) -> Iterator[tuple[str, tuple[int, str, bytes]]]:
+    """Every variable of a trace by its path: its size, its range as the trace has it, and its sign in what follows."""
     places = list[str]()
     with waves.open("rb") as file:  # by hand: pyvcd's reader refuses names that begin with $, as Verilator's do
         for words in map(bytes.split, file):
@@ -154,16 +175,32 @@ def _variables(waves: Path) -> Iterator[tuple[str, tuple[int, str]]]:
                     places.append(name.decode())
                 case [b"$upscope", *_]:
                     places.pop()
-                case [b"$var", _, size, _, name, *bits, b"$end"]:
-                    yield _path(*places, name.decode()), (int(size), b"".join(bits).decode())
+                case [b"$var", _, size, sign, name, *bits, b"$end"]:
+                    yield _path(*places, name.decode()), (int(size), b"".join(bits).decode(), sign)
                 case [b"$enddefinitions", *_]:
                     return
+
+
+def run_of(waves: Path, top: str) -> tuple[int, int]:
+    """When the first run begins, before which the image is loaded, and when the trace ends, in its unit of time."""
+    busy = dict(_variables(waves)).get(_path(top, "busy"))
+    with waves.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as trace:
+        begun = -1 if busy is None else trace.find(b"\n1" + busy[2] + b"\n")
+
+        def time(before: int) -> int:
+            at = trace.rfind(b"\n#", 0, before)
+            return 0 if at < 0 else int(trace[at + 2 : trace.find(b"\n", at + 1)])
+
+        return 0 if begun < 0 else time(begun), time(len(trace))
 
 
 def _gtkwave(waves: Path, top: str, groups: dict[str, list[Signal]]) -> str:
     text = io.StringIO()
     save = gtkw.GTKWSave(text)
     save.dumpfile(str(waves.resolve()))
+    begin, end = run_of(waves, top)
+    save.size(*_WINDOW)
+    save.zoom_markers(-math.log2(max(end, 1) * FRAME / SHOWN), marker=begin)
     save.treeopen(f"{top}.")
     save.signals_width(260)
     for group, shown in groups.items():
@@ -173,7 +210,7 @@ def _gtkwave(waves: Path, top: str, groups: dict[str, list[Signal]]) -> str:
                 save.trace(
                     _path(top, signal.place, signal.name) + signal.range,
                     alias=_path(signal.place, signal.name),
-                    datafmt="hex" if names is None else "dec",
+                    datafmt="dec" if names is not None or signal.name in _COUNTS else "hex",
                     translate_filter_file=names,
                 )
     return text.getvalue()

@@ -30,7 +30,7 @@ def named(name: str, wanted: str) -> object:
         raise SpecError(f"{name} cannot be imported ({error}); name {wanted} of yours") from None
     except FdhtError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _raised(name, error) from None
     finally:
         sys.path.remove(here)
@@ -46,11 +46,11 @@ def called(function: Callable[..., Any], what: str, *arguments: Any) -> Any:
         return function(*arguments)
     except FdhtError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _raised(what, error) from None
 
 
-def _raised(what: str, error: Exception) -> SpecError:
+def _raised(what: str, error: BaseException) -> SpecError:
     place = traceback.extract_tb(error.__traceback__)[-1]
     why = (str(error).strip().splitlines() or [""])[0]
     return SpecError(

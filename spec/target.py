@@ -255,7 +255,7 @@ class Target(JsonRecord):
             found = parse(dict[Text, Plain], read_text(path))
             version = found.pop("version", FILE_VERSION)
             if version != FILE_VERSION:
-                raise SpecError(f"it is of version {version}, and this fdht reads version {FILE_VERSION}")
+                raise SpecError(f"it is of version {version!r}, and this fdht reads version {FILE_VERSION}")
             target = cls.from_json(json.dumps(found))
             if not target.name:
                 raise SpecError("it has no name")

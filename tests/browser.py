@@ -12,6 +12,8 @@ from typing import Any
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 """The one of the system, if there is any."""
 
+_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+
 _SANDBOX = [] if os.geteuid() else ["--no-sandbox"]  # which Chromium lacks where root starts it
 
 
@@ -19,15 +21,16 @@ class Browser:
     """A page in Chromium.
 
     Args:
-        url: of the page. width, height: of its window. dark: whether the system is.
+        url: of the page. width, height: of its window. dark: whether the system is. camera: give it Chromium's own
+            moving picture as a camera, which nobody is asked to allow.
     """
 
-    def __init__(self, url: str, width: int = 1280, height: int = 900, *, dark: bool = False):
+    def __init__(self, url: str, width: int = 1280, height: int = 900, *, dark: bool = False, camera: bool = False):
         assert CHROMIUM is not None
         self._profile = tempfile.TemporaryDirectory(prefix="fdht-chromium-", ignore_cleanup_errors=True)
         (to, self._write), (self._read, back) = os.pipe(), os.pipe()
         options = ["--headless=new", "--remote-debugging-pipe", "--disable-gpu", "--no-first-run", "--mute-audio"]
-        options += [*_SANDBOX, f"--user-data-dir={self._profile.name}"]
+        options += [*_SANDBOX, *(_CAMERA if camera else ()), f"--user-data-dir={self._profile.name}"]
         self._process = subprocess.Popen(
             # The protocol's pipes are 3 and 4.
             ["sh", "-c", f'exec "$@" 3</dev/fd/{to} 4>/dev/fd/{back}', "sh", CHROMIUM, *options, "about:blank"],

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -142,13 +143,12 @@ def _shape(inputs: int) -> tuple[int, ...] | None:
 
 def describe(bundle: Bundle, image: Image, module: bytes, clips: list[int]) -> dict[str, Any]:
     """All that a page knows, for JSON; arrays as base64 of little-endian words."""
-    target, word = image.target, output_word(image.target)
-    classes, inputs = bundle.spec.classes, image.inputs
-    named = bundle.about.get("classes")
-    names = [str(name) for name in named] if isinstance(named, list) and len(named) == classes else None
+    target, word, inputs = image.target, output_word(image.target), image.inputs
+    names, raw = _names(bundle), bundle.formats.input.raw
+    in_bytes = raw.width <= 8 and not raw.signed  # a quarter of the text, of which clips of frames are most
     accuracy = bundle.about.get("accuracy", {}).get("golden")
     facts = [
-        f"{inputs} inputs, {image.hidden} hidden units in {image.layers} layer{'s' * (image.layers > 1)}",
+        f"{inputs:,} inputs, {image.hidden} hidden units in {image.layers} layer{'s' * (image.layers > 1)}",
         f"{sum(weight.size for chain in bundle.weights for weight in chain):,} merged weights",
         f"engine {target.name}: {target.multipliers} multipliers",
         *([f"accuracy {accuracy:.1%}"] if accuracy is not None else []),
@@ -160,7 +160,7 @@ def describe(bundle: Bundle, image: Image, module: bytes, clips: list[int]) -> d
         "kind": kind(bundle),
         "shape": _shape(inputs),
         "inputs": inputs,
-        "classes": names or [str(k) for k in range(classes)],
+        "classes": names,
         "description": description_of(bundle),
         "tensors": {name: _words(array, "<i4") for name, array in bundle.numbers.items()},
         "engine": {
@@ -176,10 +176,12 @@ def describe(bundle: Bundle, image: Image, module: bytes, clips: list[int]) -> d
             },
         },
         "plan": plan(image),
+        "bytes": in_bytes,
         "clips": [
             {
                 "number": clip,
-                "words": _words(bundle.clip(clip), "<i4"),
+                "words": _words(bundle.clip(clip), "u1" if in_bytes else "<i4"),
+                "name": _name(bundle, clip, names),
                 "truth": _truth(bundle, clip, names),
             }
             for clip in clips
@@ -230,12 +232,29 @@ def _labels(image: Image, machine: Machine, unit: Segment) -> list[str]:
     return list(image.places) or [str(k) for k in range(len(machine.programs[unit]))]
 
 
-def _truth(bundle: Bundle, clip: int, names: list[str] | None) -> str:
-    """What is true of a clip, as a button says it: its class; of tasks with more to say, its number."""
+def _names(bundle: Bundle) -> list[str]:
+    """Of the classes, or of a regression's outputs."""
+    classes, named = bundle.spec.classes, bundle.about.get("classes")
+    if isinstance(named, list) and len(named) == classes:
+        return [str(name) for name in named]
+    return [f"output {k + 1}" if bundle.spec.task.real else str(k) for k in range(classes)]
+
+
+def _name(bundle: Bundle, clip: int, names: list[str]) -> str:
+    """What a clip's button says: its class; of tasks with more to say, its number."""
     if bundle.spec.task.every_step or bundle.spec.task.real:
         return f"clip {clip}"
-    label = int(own(bundle, clip, bundle.labels))
-    return "unknown" if label < 0 else names[label] if names else str(label)
+    (truth,) = _truth(bundle, clip, names)
+    return str(truth)
+
+
+def _truth(bundle: Bundle, clip: int, names: list[str]) -> list[str] | list[float | None]:
+    """What is true of a clip: its class, the class of each step, or the numbers after its last step."""
+    labels, task = own(bundle, clip, bundle.labels), bundle.spec.task
+    if task.real:
+        last = labels[-1] if task.every_step else labels
+        return [None if math.isnan(value) else value for value in last.tolist()]
+    return ["unknown" if label < 0 else names[label] for label in np.atleast_1d(labels).tolist()]
 
 
 def _words(array: np.ndarray, kind: str) -> str:

@@ -51,7 +51,8 @@
       g.fillStyle = colour("--line");
       g.fillRect(at(cycle), 0, 1, height - AXIS);
       g.fillStyle = colour("--soft");
-      g.fillText(comma(cycle), at(cycle), height - AXIS / 2);
+      const half = g.measureText(comma(cycle)).width / 2; // a number at an edge stays whole
+      g.fillText(comma(cycle), Math.min(Math.max(at(cycle), LEFT + half), width() - half), height - AXIS / 2);
     }
     g.textAlign = "left";
   }

@@ -132,7 +132,8 @@ def run(
     chosen = find(presets, targets, formats, [*table, *scaling()])
     chosen = [c for c in chosen if {"engine": "table"}.get(c.kind, c.kind) in wanted]
     if streams:
-        chosen = list(dict.fromkeys(replace(c, streams=streams) for c in chosen if c.kind == "engine"))
+        served = [replace(c, streams=streams) for c in chosen if c.kind == "engine"]
+        chosen = list({(c.name, c.format, c.target.name): c for c in served}.values())
     timed = next(PRESETS[name] for name in TIMED if name in PRESETS)
     of_times = not (targets or formats) and (not presets or timed.name in presets)
     times = {"cpu", "epoch"} & set(wanted) if of_times else set()

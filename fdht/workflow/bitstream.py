@@ -236,8 +236,15 @@ def report(output: Output, figures: dict) -> None:
     rows = [(CELLS.get(kind, kind), count, of, f"{100 * count / of:.0f} %") for kind, (count, of) in used if count]
     output.table("Used of the part, after place and route", ("type", "used", "of", "share"), rows)
     if "cycles_per_step" in figures:
-        rows = [(name, "does not fit" if n is None else n) for name, n in figures["cycles_per_step"].items()]
-        output.table("Cycles per step", ("preset", "cycles"), rows)
+        cycles, target = figures["cycles_per_step"], figures["target"]
+        rows = [(name, each) for name, each in cycles.items() if each is not None]
+        refused = [name for name, each in cycles.items() if each is None]
+        if rows:
+            output.table("Cycles per step", ("preset", "cycles"), rows)
+        if refused and rows:
+            output.say(f"presets that do not fit {target}: {', '.join(refused)}")
+        elif refused:
+            output.say(f"no preset fits {target}; how long a step of another model takes there, fdht compile says")
     if "better" in figures:
         output.say("no worse than the baseline")
     for sentence in figures.get("better", ()):

@@ -62,10 +62,12 @@ def run(
         raise SpecError(
             f"nothing is known of a flash on {board.name}; say `flash` in its file (docs/adding-a-board.md)"
         )
-    if images_only and not bundles:
-        raise SpecError("nothing to write; name bundles, or leave --images-only out")
-    images = _images(board, bundles, first)
+    if not bundles and (images_only or first):
+        raise SpecError("no image to write; name bundles, or leave --images-only and --slot out")
     path = None if images_only else find_bitstream(board, bitstream, build)
+    if to is not None and to.resolve() in (source.resolve() for source in (*bundles, *filter(None, [path]))):
+        raise SpecError(f"{to} is to be read, and would be written over; choose another place for --output")
+    images = _images(board, bundles, first)
     parts = [*([] if path is None else [_bitstream(board, flash, path)]), *images]
     figures = {
         "board": board.name,
@@ -114,6 +116,8 @@ def contents(parts: Sequence[Part]) -> bytes:
 
 def _bitstream(board: Board, flash: Flash, path: Path) -> Part:
     content, room = path.read_bytes(), flash.slots_at - flash.bitstream_at
+    if not content:
+        raise SpecError(f"{path} is empty; make the bitstream anew with: fdht synth {board.options}")
     if len(content) > room:
         raise SpecError(
             f"{path} has {len(content):,} bytes, and the slots of {board.name} begin after {room:,}; is it a bitstream "
@@ -134,8 +138,8 @@ def _images(board: Board, bundles: Sequence[Path], first: int) -> list[Part]:
         )
     if first + len(bundles) > plan.slots:
         raise SpecError(
-            f"{len(bundles)} bundles from slot {first} on, and {board.target} has slots 0 to {plan.slots - 1}; name "
-            "fewer, or give its target more with build.standalone.slots"
+            f"bundles for slots {first} to {first + len(bundles) - 1}, and {board.target} has slots 0 to "
+            f"{plan.slots - 1}; name fewer, or give its target more with build.standalone.slots"
         )
     parts = []
     for slot, path in enumerate(bundles, first):
@@ -143,5 +147,10 @@ def _images(board: Board, bundles: Sequence[Path], first: int) -> list[Part]:
         held = slot_bytes(image.stream().astype("<u2").tobytes(), board.engine)
         if len(held) > STRIDE:
             raise SpecError(f"the image of {path} takes {len(held):,} bytes, and a slot has {STRIDE:,}")
+        if plan.watchdog is not None and image.cycles(1) >= 1 << plan.watchdog:
+            raise SpecError(
+                f"a step of {path} takes {1000 * image.cycles(1) / board.clock_hz:.1f} ms, in which nothing moves, and "
+                f"the watchdog of {board.target} would fire; give its target a longer build.standalone.watchdog_ms"
+            )
         parts.append(Part(f"{path} into slot {slot}", plan.address(slot), held, load_cycles(held, plan)))
     return parts

@@ -1,7 +1,8 @@
 """Runs as Chrome trace events, which Perfetto (ui.perfetto.dev) and chrome://tracing open.
 
 A unit is a thread, an instruction a slice, a token a flow from the slice that gives it to the one that waited for it.
-One clock cycle is shown as one microsecond. The format: "Trace Event Format", the JSON object form.
+One clock cycle is shown as one microsecond. Viewers join a counter's name with that of its value. The format: "Trace
+Event Format", the JSON object form.
 """
 
 import json
@@ -22,8 +23,10 @@ from fdht.spec.version import VERSION
 from fdht.workflow.golden_vectors import Disagreement
 from fdht.workflow.timeline import Piece, live_words, pieces
 
-LOADER, ARRAY, RESULTS, GATES = 1, 2, 3, 4
-"""Threads. The array has two: while the last results of an instruction leave it, operands of the next may enter."""
+LOADER, ARRAY, RESULTS, GATES = 1001, 1002, 1003, 1004
+"""Threads. The array has two: while the last results of an instruction leave it, operands of the next may enter.
+Numbers are beyond those of processes: Perfetto takes a thread that has its process's number for the main one.
+"""
 
 THREADS = {LOADER: "loader", ARRAY: "array: operands in", RESULTS: "array: results out", GATES: "gate unit"}
 
@@ -157,14 +160,14 @@ def _events(image: Image, run: Traced, process: int) -> Iterator[dict[str, Any]]
         passed[piece.unit] += 1
         if late or behind[piece.unit]:
             behind[piece.unit] = late
-            yield event("C", f"cycles behind the plan: {category}", piece.start, args={"cycles": late})
+            yield event("C", f"behind the plan: {category}", piece.start, args={"cycles": late})
     for cycle, token, change in sorted(counted):
         waiting[token] += change
-        yield event("C", f"tokens: {token}", cycle, args={"tokens": waiting[token]})
+        yield event("C", f"token {token}", cycle, args={"waits": waiting[token]})
     at, words = live_words(run.executed, image.target, image.machine.contraction)
     marks = np.unique([cycle for piece in every for cycle in (piece.start, piece.done)])
     for cycle, k in zip(marks.tolist(), (np.searchsorted(at, marks, side="right") - 1).tolist(), strict=True):
-        yield event("C", "scratchpad words in use", cycle, args={"words": int(words[k]) if k >= 0 else 0})
+        yield event("C", "scratchpad", cycle, args={"words in use": int(words[k]) if k >= 0 else 0})
 
 
 def _by_unit(executed: Sequence[Executed]) -> dict[Segment, list[int]]:

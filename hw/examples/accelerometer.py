@@ -15,6 +15,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component
+from fdht.hw.shell.camera import CLASSES
 from fdht.hw.shell.samples import SamplesToClass
 from fdht.spec.fixed import Fixed
 from fdht.spec.scaling import Scaling
@@ -126,7 +127,7 @@ class AccelerometerToClass(Component):
 
     Members:
         clock, select, copi (Out), cipo (In), int1 (In): the sensor's pins, see ADXL345Reader.
-        restart (In), number, done, ready, failed (Out): see fdht.hw.shell.samples.SamplesToClass.
+        restart (In), ready, failed, number, done, faulty, skipped (Out): see fdht.hw.shell.samples.SamplesToClass.
 
     Costs: those of its parts.
     """
@@ -155,10 +156,7 @@ class AccelerometerToClass(Component):
                 "cipo": In(1),
                 "int1": In(1),
                 "restart": In(1),
-                "number": Out(16),
-                "done": Out(1),
-                "ready": Out(1),
-                "failed": Out(1),
+                **CLASSES,
             }
         )
 
@@ -168,7 +166,7 @@ class AccelerometerToClass(Component):
         m.submodules.classifier = classifier = self._classifier
         m.d.comb += [
             *(getattr(self, pin).eq(getattr(reader, pin)) for pin in ("clock", "select", "copi")),
-            *(getattr(self, name).eq(getattr(classifier, name)) for name in ("number", "done", "ready", "failed")),
+            *(getattr(self, name).eq(getattr(classifier, name)) for name in CLASSES),
             reader.cipo.eq(self.cipo),
             reader.ready.eq(self.int1 & classifier.ready),
             classifier.sample.eq(reader.sample),

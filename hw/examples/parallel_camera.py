@@ -14,7 +14,7 @@ from amaranth.lib.fifo import AsyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component
-from fdht.hw.shell.camera import CameraToClass
+from fdht.hw.shell.camera import CLASSES, CameraToClass
 from fdht.spec.errors import SpecError
 from fdht.spec.target import Target
 
@@ -117,7 +117,7 @@ class ParallelCameraToClass(Component):
 
     Members:
         pclk, vsync, href, d (In): the camera's pins, see ParallelCamera.
-        restart (In), number, done, ready, failed, skipped (Out): see fdht.hw.shell.camera.CameraToClass.
+        restart (In), ready, failed, number, done, faulty, skipped (Out): see fdht.hw.shell.camera.CameraToClass.
 
     Costs: those of its parts.
     """
@@ -144,11 +144,7 @@ class ParallelCameraToClass(Component):
                 "href": In(1),
                 "d": In(8),
                 "restart": In(1),
-                "number": Out(16),
-                "done": Out(1),
-                "ready": Out(1),
-                "failed": Out(1),
-                "skipped": Out(1),
+                **CLASSES,
             }
         )
 
@@ -162,6 +158,6 @@ class ParallelCameraToClass(Component):
             *(into.eq(word) for into, word in zip(classifier.pixel, camera.pixel, strict=True)),
             classifier.restart.eq(self.restart),
         ]
-        for name in ("number", "done", "ready", "failed", "skipped"):
+        for name in CLASSES:
             m.d.comb += getattr(self, name).eq(getattr(classifier, name))
         return m

@@ -255,6 +255,17 @@ class Boot(Component):
         return m
 
 
+CLASSES = {
+    "skipped": Out(1),
+    "ready": Out(1),
+    "failed": Out(1),
+    "number": Out(16),
+    "done": Out(1),
+    "faulty": Out(1),
+}
+"""What comes out of each design that ends in a class, see CameraToClass."""
+
+
 class CameraToClass(Component):
     """A camera's pixels in, the class of every clip out, or one after every frame of a sequence without end.
 
@@ -305,13 +316,8 @@ class CameraToClass(Component):
                 "pixel": In(data.ArrayLayout(target.input_width, channels)),
                 "valid": In(1),
                 "first": In(1),
-                "skipped": Out(1),
                 "restart": In(1),
-                "ready": Out(1),
-                "failed": Out(1),
-                "number": Out(16),
-                "done": Out(1),
-                "faulty": Out(1),
+                **CLASSES,
             }
         )
 

@@ -13,7 +13,7 @@ from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
 from fdht.hw.component import Component
-from fdht.hw.shell.camera import CameraToClass
+from fdht.hw.shell.camera import CLASSES, CameraToClass
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import Fixed
 from fdht.spec.scaling import Scaling
@@ -197,12 +197,7 @@ class SamplesToClass(Component):
                 "sample": In(data.ArrayLayout(signed(bits), channels)),
                 "valid": In(1),
                 "restart": In(1),
-                "skipped": Out(1),
-                "ready": Out(1),
-                "failed": Out(1),
-                "number": Out(16),
-                "done": Out(1),
-                "faulty": Out(1),
+                **CLASSES,
             }
         )
 
@@ -223,6 +218,6 @@ class SamplesToClass(Component):
             classifier.restart.eq(self.restart),
             *(into.eq(word) for into, word in zip(classifier.pixel, scaler.words, strict=True)),
         ]
-        for name in ("skipped", "ready", "failed", "number", "done", "faulty"):
+        for name in CLASSES:
             m.d.comb += getattr(self, name).eq(getattr(classifier, name))
         return m

@@ -149,6 +149,7 @@ def test_a_package_ships_a_board(module, tmp_path, monkeypatch):
         ),
         ("nowhere:BOARD", "nowhere:BOARD cannot be imported"),
         ("hasty:BOARD", r"hasty:BOARD raised ZeroDivisionError: .* \(hasty.py, line 1\); mend that"),
+        ("leaving:BOARD", r"leaving:BOARD raised SystemExit: 3 \(leaving.py, line 1\); mend that"),
         ("{module}:number", "is a int; name a fdht.boards.board.Board"),
         ("{module}:taken", "is called icebreaker, as one of fdht's own; give it another name"),
         ("{module}:broken", r"broken raised RuntimeError: a mistake \(outside_.*\.py, line 44\); mend that"),
@@ -161,6 +162,7 @@ def test_a_package_ships_a_board(module, tmp_path, monkeypatch):
 )
 def test_what_is_no_board(module, name, sentence):
     Path("hasty.py").write_text("1 / 0\n")
+    Path("leaving.py").write_text("raise SystemExit(3)\n")
     with pytest.raises(SpecError, match=sentence):
         own(name.format(module=module))
 

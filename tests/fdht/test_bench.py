@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from docs.results import bench_table, cpu_table, epoch_table
+from docs.results import bench_table, cpu_table, epoch_table, streams_table
 from fdht.compiler.arithmetic import fewest_macs, useful_macs
 from fdht.compiler.image import compile_bundle
 from fdht.compiler.pace import STEPS, WARM_UP, step_ends
@@ -115,7 +115,11 @@ def test_the_table_without_tools_or_simulation(fdht):
     again = fdht("bench", "--no-rtl", "--part", "table", "--preset", TINY.name, "-t", "icebreaker")
     assert again.code == 0 and "A step in steady state" in again.out
     assert json.loads(Path("build/results/bench.json").read_text()) == rows, "in place of those that were there"
-    assert bench_table(rows).count("\n") == len(rows) + 1 and "does not fit" in bench_table(rows)
+    table, streams = bench_table(rows), streams_table(rows)
+    assert table.count("\n") + streams.count("\n") == len(rows) + 2 and "does not fit" in table
+    assert "| digits, ulx3s-85f-streams | 16 |" in streams and "-streams" not in table
+    refused = fdht("bench", "--no-rtl", "--part", "table", "--preset", TINY.name, "-b", "icebreaker", "--streams", 2)
+    assert refused.code == 1 and "target icebreaker serves one sequence" in refused.sentence
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from fdht.host.device import Result
 from fdht.host.drift import Inputs
 from fdht.model.golden import GoldenLSTM, Trace
 from fdht.spec.errors import SpecError
+from fdht.spec.formats import PIXELS
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.protocol import (
     REFUSED,
@@ -108,6 +109,13 @@ def test_a_board_takes_real_values(digits, image, simulated):
         short, again = device.run([values[1, :3], digits.clips[0]])
         with pytest.raises(SpecError, match=r"a clip of shape \(3, 7\) is not steps"):
             next(device.run([values[1, :3, :7]]))
+        for words, sentence in (
+            (digits.clips[:1].astype(int) + 256, "a raw word of 256, where those of u8.7 lie between 0 and 255"),
+            (-digits.clips[:1].astype(int), "a raw word of -"),
+            (digits.clips[:1].astype(str), "are no numbers; pass raw words of u8.7"),
+        ):
+            with pytest.raises(SpecError, match=sentence):
+                next(device.run(words))
     assert np.array_equal(whole.logits, digits.logits[0]) and np.array_equal(again.logits, digits.logits[0])
     waited = short.status.stalls  # some of them while other units work
     assert image.cycles(3) <= short.status.cycles <= image.cycles(3) + waited < image.cycles(8) + waited
@@ -346,6 +354,7 @@ def test_the_driver_speaks_byte_for_byte_as_recorded(monkeypatch):
         streams=0,
         order=None,
         task=Task.CLASSIFY,
+        input=PIXELS,
     )
     with Line(None, answer) as line, Device(line.url, timeout=TIMEOUT / 10, build=exchange.BUILD_ID) as device:
         assert device.load(cast(Image, image))

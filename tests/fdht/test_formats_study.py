@@ -136,3 +136,20 @@ def test_the_tables_have_every_model_and_what_h_is_worth(rows, units):
 
 def test_nothing_is_compared_before_there_are_two_draws(rows, units):
     assert page.comparisons([r for r in rows if r.seed == 0], units) == []
+
+
+def test_what_can_be_decided_follows_from_clips_that_one_has_right_alone_and_from_draws():
+    """Two models of which each is right alone on a tenth of 100 clips; on half of the sets the draws differ, too."""
+    rates, rows = dict.fromkeys(plan.FORMATS, plan.RATES[0]), []
+    for training in (t for t in plan.tuning([SET]) if t.rate == plan.RATES[0]):
+        hits = np.ones(100, bool)
+        hits[:10] = training.model != plan.OURS
+        hits[10:20] = training.model == plan.OURS
+        rows.append(replace(row(training, 1.0), **accuracy.hits(hits)))
+    assert plan.chosen(rows) == rates
+    share, found = page.expected(rows)[SET]
+    assert share == pytest.approx(0.2) and found.mean == 0 and found.freedom == plan.DRAWS - 1
+    assert found.variance == pytest.approx(0.2 / 500)  # draws are as alike as can be
+    apart = [r if r.seed else replace(r, **accuracy.hits(np.ones(100, bool))) for r in rows]
+    share, found = page.expected(apart)[SET]
+    assert share == pytest.approx(0.1) and found.variance == pytest.approx(0.1 / 500)  # as far apart as clips alone explain

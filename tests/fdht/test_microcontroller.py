@@ -286,6 +286,50 @@ def test_frames_are_sent_as_the_driver_in_python_sends_them(order, lanes, bits, 
     assert board.words == expected
 
 
+UNASKED = """
+#include <stdio.h>
+#include "example_clips.h"
+#include "fdht_image.h"
+#include "port.h"
+
+/* What finishing without a run, a step (or a run) of a strange board, and finishing after a reset say. */
+int main(int count, char **arguments)
+{
+    static fdht_device device = {.send = port_send, .receive = port_receive, .timeout_ms = TIMEOUT_MS};
+    static struct {
+        int32_t before[8], logits[FDHT_MODEL_CLASSES], behind[64];
+    } memory;
+    device.context = port_open(arguments[count - 1]);
+    int error = fdht_open(&device);
+    if (!error)
+        error = fdht_load(&device, &fdht_model);
+    printf("%d %d ", error, fdht_finish(&device));
+    printf("%d ", fdht_step(&device, example_clips[0].words, 1, memory.logits));
+    printf("%d ", fdht_reset(&device));
+    printf("%d ", fdht_finish(&device));
+    for (int at = 0; at < 64; at++)
+        if (memory.behind[at])
+            return 1;
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize(("task", "kind"), [(Task.LABEL_STEPS, 2), (Task.CLASSIFY, 0)])
+def test_results_that_nobody_asked_for_are_written_nowhere(task, kind, tmp_path):
+    """More logits than of a step, or states in the place of logits; and a class of a run that there is not."""
+    bundle = small_bundle(task, PIXELS)
+    microcontroller.run(Output(True), _saved(bundle, tmp_path), SMALL, tmp_path / "c")
+    (tmp_path / "c" / "unasked.c").write_text(UNASKED)
+    binary = compiled(tmp_path / "c", ["unasked.c", "example_clips.c", "fdht.c", "fdht_image.c", PORT])
+    board = Recorder(compile_bundle(bundle, SMALL), [])
+    left = 2 * bundle.spec.hidden + bundle.spec.classes
+    board._left = [bytes([kind, 1, 0]) * left]
+    with Line(None, board) as line:
+        done = show(binary, line.url)
+    assert (done.returncode, done.stdout.split()) == (0, ["0", "-11", "-10", "0", "-11"]), done.stderr
+
+
 def _saved(bundle: Bundle, folder: Path) -> Path:
     bundle.save(folder / "small.bundle")
     return folder / "small.bundle"
@@ -303,6 +347,15 @@ int main(void)
     return 0;
 }
 """
+
+
+def test_without_a_scaling_a_value_is_a_word(tmp_path):
+    """Rounded as elsewhere, and within what words are."""
+    microcontroller.run(Output(True), _saved(small_bundle(Task.CLASSIFY, PIXELS), tmp_path), SMALL, tmp_path / "c")
+    (tmp_path / "c" / "values.c").write_text(VALUES)
+    binary = compiled(tmp_path / "c", ["values.c", "fdht.c", "fdht_image.c"])
+    done = subprocess.run([binary], input="0 7 7.49 7.5 254.6 1e9 -3 -1e300", capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[::2]) == (0, ["0", "7", "7", "8", "255", "255", "0", "0"])
 
 
 @pytest.mark.parametrize(("bits", "signed", "channels"), [(8, False, 3), (16, True, 1)])

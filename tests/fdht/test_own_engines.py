@@ -76,6 +76,7 @@ def test_a_file_says_an_engine(engine_file):
     [
         ({"version": 2}, "it is of version 2, and this fdht reads version 1"),
         ({"version": 0}, "it is of version 0, and this fdht reads version 1"),
+        ({"version": "1"}, "it is of version '1', and this fdht reads version 1"),
         ({"threads": 4}, "threads: "),
         ({"rows": 65}, "rows = 65 is outside 1..64"),
         ({"rows": "8"}, "rows: "),

@@ -8,10 +8,12 @@ import pytest
 from fdht.boards import find_board
 from fdht.boards.board import Flash
 from fdht.compiler.image import compile_bundle
+from fdht.console import Output
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.flash import STRIDE, slot_bytes
 from fdht.spec.target import Standalone, Target
+from fdht.workflow import flashing
 from fdht.workflow.programming import LOADER
 
 BOARD = find_board("icebreaker")
@@ -113,6 +115,8 @@ def test_what_does_not_fit_a_flash_is_refused_before_anything_is_written(
 ):
     (_, path), (_, held), bitstream = alone, digits_file, tmp_path / "some.bin"
     bitstream.write_bytes(bytes(3 << 20))
+    empty = tmp_path / "empty.bin"
+    empty.touch()
     loader(tmp_path / "bin", 0)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
     own, flash = ("program", "-b", BOARD.name), ("-t", path, "--flash")
@@ -120,13 +124,30 @@ def test_what_does_not_fit_a_flash_is_refused_before_anything_is_written(
         ((*own, held), "say --flash"),
         ((*own, "--flash", "--bitstream", bitstream), "the slots of icebreaker begin after 2,097,152"),
         ((*own, "--flash", "--images-only", held), "does not load itself; build one that does"),
-        ((*own, *flash, "--images-only"), "nothing to write; name bundles"),
-        ((*own, *flash, "--images-only", held, held, held), "3 bundles from slot 0 on, and alone has slots 0 to 1"),
-        ((*own, *flash, "--images-only", "--slot", 2, held), "1 bundles from slot 2 on"),
+        ((*own, *flash, "--bitstream", empty, held), "empty.bin is empty; make the bitstream anew with: fdht synth -"),
+        ((*own, *flash, "--images-only"), "no image to write; name bundles"),
+        ((*own, *flash, "--bitstream", bitstream, "--slot", 1), "no image to write; name bundles"),
+        ((*own, *flash, "--images-only", held, held, held), "for slots 0 to 2, and alone has slots 0 to 1"),
+        ((*own, *flash, "--images-only", "--slot", 2, held), "for slots 2 to 2, and alone has slots 0 to 1"),
+        ((*own, *flash, "--images-only", held, "--output", held), "is to be read, and would be written over"),
+        ((*own, *flash, "--bitstream", empty, held, "--output", empty), "is to be read, and would be written over"),
         (("program", "-b", "tangnano9k", "--flash"), "nothing is known of a flash on tangnano9k"),
     ):
         outcome = fdht(*arguments)
         assert outcome.code == 1 and sentence in outcome.sentence, outcome.err
     assert not (tmp_path / "calls").exists()
-    with pytest.raises(SpecError, match="begin at multiples of 0x200000"):
-        Flash("spi_flash", size=16 << 20, slots_at=1 << 20)
+    for wrong in ((16, 1, 0), (4, 4, 0), (32, 16, 0), (16, 2, 2)):
+        size, slots, bitstream_at = (mebibytes << 20 for mebibytes in wrong)
+        with pytest.raises(SpecError, match="at multiples of 0x200000"):
+            Flash("spi_flash", size, slots, bitstream_at)
+
+
+def test_a_watchdog_that_would_take_a_step_for_a_standstill_is_refused(digits_file, tmp_path):
+    build = replace(BOARD.engine.build, standalone=Standalone(watchdog_ms=1))
+    slow = replace(BOARD, engine=replace(BOARD.engine, name="hasty", build=build), clock_mhz=5)
+    files, to = [digits_file[1]], tmp_path / "flash.bin"
+    flashing.run(Output(False, quiet=True), slow, None, tmp_path, files, 0, True, to)
+    to.unlink()
+    with pytest.raises(SpecError, match=r"digits.bundle takes 1\.9 ms, in which nothing moves, and the watchdog"):
+        flashing.run(Output(False, quiet=True), replace(slow, clock_mhz=3), None, tmp_path, files, 0, True, to)
+    assert not to.exists()

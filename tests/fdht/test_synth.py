@@ -97,6 +97,7 @@ def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_pa
 
     outcome = fdht(*check)
     assert outcome.code == 0 and "3: not routed" in outcome.out and "no worse than the baseline" in outcome.err
+    assert "4,792" in outcome.out and f"presets that do not fit {BOARD.target}: faces" in outcome.err
     assert (
         "27 MHz reached (nextpnr says 29)" in outcome.out
         and "2 MULT: A, B (their own delays; up to 6.5 ns" in outcome.out
@@ -109,6 +110,13 @@ def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_pa
     build["ffs"] = 3000
     outcome = fdht(*check, "--json")
     assert outcome.code == 1 and "ffs: 3000, not 2400" in outcome.sentence and not outcome.out
+
+
+def test_of_an_engine_that_no_preset_fits_that_is_all_that_is_said(fdht, build, monkeypatch):
+    monkeypatch.setattr(bitstream, "preset_cycles", lambda board: dict.fromkeys(CYCLES))
+    outcome = fdht("synth", "--board", BOARD.name, "--accept")
+    assert outcome.code == 0 and "Cycles per step" not in outcome.out
+    assert f"no preset fits {BOARD.target}; how long a step of another model takes there" in outcome.err
 
 
 def test_an_installed_copy_records_no_baseline(fdht, build, tmp_path, monkeypatch):

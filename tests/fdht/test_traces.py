@@ -93,12 +93,12 @@ def test_counters_count(image, plan):
     counters = defaultdict(list)
     for each in of_kind(plan, "C"):
         counters[each["name"]].append((each["ts"], *each["args"].values()))
-    given = {f"tokens: {token.name}" for token in Token}
-    assert {name for name in counters if name.startswith("tokens")} <= given
-    assert not any(name.startswith("cycles behind") for name in counters)
+    given = {f"token {token.name}" for token in Token}
+    assert {name for name in counters if name.startswith("token ")} <= given
+    assert not any(name.startswith("behind") for name in counters)
     for name in given & counters.keys():
         assert all(value >= 0 for _, value in counters[name])
-    words = dict(counters["scratchpad words in use"])
+    words = dict(counters["scratchpad"])
     for cycle, value in words.items():
         assert value == in_use(image.machine, cycle)
 
@@ -156,7 +156,7 @@ def test_the_rtl_begins_and_ends_instructions_when_the_machine_does(fdht, engine
     assert names == ["clip 0", "clip 4"]
     assert fdht("simulate", bundle_file, "-t", engine, "--pauses", "--trace", "late.json").code == 0
     late = json.loads((tmp_path / "late.json").read_text())
-    behind = [each for each in of_kind(late, "C") if each["name"].startswith("cycles behind the plan")]
+    behind = [each for each in of_kind(late, "C") if each["name"].startswith("behind the plan")]
     assert behind and all(each["args"]["cycles"] >= 0 for each in behind)
     planned = {(e["tid"], e["args"]["step"], e["args"]["instruction"]): e["ts"] for e in of_kind(expected, "X")}
     load = next(each for each in behind if each["name"].endswith("loader"))
@@ -183,8 +183,10 @@ $timescale 1ps $end
  $scope module accelerator $end
   $var wire 1 ! clk $end
   $var wire 2 " out__payload.kind [1:0] $end
+  $var wire 1 ' busy $end
+  $var wire 1 ( $auto$verilog_backend.cc:2505:dump_module$1 $end
   $scope module loader $end
-   $var wire 3 # instruction.op [2:0] $end
+   $var wire 3 # \\instruction.op [2:0] $end
    $var wire 16 $ instruction.count [15:0] $end
   $upscope $end
   $scope module gate_program $end
@@ -195,6 +197,10 @@ $timescale 1ps $end
 $enddefinitions $end
 #0
 b001 #
+0'
+#10000
+1'
+#70000
 """
 
 
@@ -204,7 +210,8 @@ def test_layouts_name_units_and_values(tmp_path):
     with path.open("wb") as file:
         waves.copy(io.BytesIO(HEADER.encode()), file)
     text = path.read_text()
-    assert "instruction_op [2:0]" in text and "instruction.op" not in text and text.endswith("#0\nb001 #\n")
+    assert "instruction_op [2:0]" in text and "instruction.op" not in text and text.endswith("\n1'\n#70000\n")
+    assert "$auto$verilog_backend_cc_2505_dump_module$1 $end" in text  # which GTKWave takes for a range otherwise
     files = waves.lay_out(path, "accelerator")
     assert {file.name for file in files} == {
         "some waves.gtkw", "some waves.sucl", "fdht_LoaderOp_3", "fdht_OutputKind_2", "fdht_tokens_6"
@@ -212,7 +219,10 @@ def test_layouts_name_units_and_values(tmp_path):
     layout = (tmp_path / "some waves.gtkw").read_text()
     assert f'[dumpfile] "{path}"' in layout
     traced = re.findall(r"^\+\{(\S+)\} (\S+)$", layout, re.MULTILINE)
-    assert ("loader.instruction_op", "accelerator.loader.instruction_op[2:0]") in traced and len(traced) == 5
+    assert ("loader.instruction_op", "accelerator.loader.instruction_op[2:0]") in traced and len(traced) == 6
+    # The whole of the trace is in the window, and the marker where the run begins.
+    zoom, marker = map(float, re.findall(r"^\*(\S+) (\S+)", layout, re.MULTILINE)[0])
+    assert marker == 10_000 and 2**-zoom * waves.SHOWN / waves.FRAME == pytest.approx(70_000)
     names = tmp_path / ".surfer" / "mappings"
     assert f"^2 {names / 'fdht_LoaderOp_3'}" in layout or f"^1 {names / 'fdht_LoaderOp_3'}" in layout
     commands = (tmp_path / "some waves.sucl").read_text().splitlines()

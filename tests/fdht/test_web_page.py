@@ -19,7 +19,6 @@ from fdht.compiler.image import compile_bundle
 from fdht.compiler.planner import plan
 from fdht.export import web_page
 from fdht.model import data
-from fdht.model.contraction import left_to_right
 from fdht.model.quantise import with_vectors
 from fdht.sim import webassembly as wasm
 from fdht.sim.build import ToolError
@@ -146,14 +145,38 @@ def test_who_lacks_the_compiler_is_told(monkeypatch):
         wasm.build("", TARGET)
 
 
-def test_frames_are_not_shown_unasked(drawn):
+@pytest.fixture(scope="module")
+def pictures() -> Bundle:
+    """Two grey frames, two classes."""
+    pixels = int(np.prod(web_page.FRAMES[1]))
+    spec = fdht_lstm(pixels, 4, 2, (17, 12, 10, 10), (2, 2, 2, 2), 2)
+    return random_bundle(np.random.default_rng(1), spec, plan(spec, TARGET), steps=2)
+
+
+def test_frames_are_not_shown_unasked(drawn, pictures):
     """Pictures may show people: their clips are in a page only if they are asked for."""
-    pixels = int(np.prod(web_page.FRAMES[0]))
-    spec = fdht_lstm(pixels, 4, 2, (61, 10, 12, 8), (2, 2, 2, 2), 2)
-    lists = (left_to_right(spec.network),)
-    frames = random_bundle(np.random.default_rng(1), spec, lists, steps=2)
-    assert web_page.kind(frames) == "frames" and web_page._chosen(frames, None) == []
-    assert len(web_page._chosen(frames, 1)) == 1 and len(web_page._chosen(drawn, None)) == web_page.CLIPS
+    assert web_page.kind(pictures) == "frames" and web_page._chosen(pictures, None) == []
+    assert len(web_page._chosen(pictures, 1)) == 1 and len(web_page._chosen(drawn, None)) == web_page.CLIPS
+
+
+def test_what_is_true_of_a_clip():
+    """Is said in its words: a class, the class of each step, or numbers, of which some are unknown."""
+    rng = np.random.default_rng(4)
+    truths = {}
+    for task in Task:
+        layers = with_task(rng, random_layers(rng, MODELS[0]), task)
+        lists = tuple(random_stage_list(rng, chain.network) for chain in chains(layers))
+        bundle = random_bundle(rng, layers, lists, steps=3, clips=1)
+        outputs = bundle.spec.classes
+        labels = np.zeros((1, *(3,) * task.every_step, *(outputs,) * task.real))
+        labels.flat[-1] = np.nan if task.real else -1
+        bundle = replace(bundle, labels=labels if task.real else labels.astype(np.int64))
+        names = web_page._names(bundle)
+        truths[task.value] = web_page._truth(bundle, 0, names)
+        assert names[-1] == (f"output {outputs}" if task.real else str(outputs - 1))
+        if task.real:
+            assert truths[task.value] == [0.0] * (outputs - 1) + [None]
+    assert truths["classify"] == ["unknown"] and truths["label-steps"] == ["0", "0", "unknown"]
 
 
 @pytest.fixture
@@ -289,6 +312,36 @@ def test_values_from_a_table(valued, opened):
     assert page.evaluate("latest.words") == valued.scaling.to_words(values).ravel().tolist()
     page.evaluate("find('table').value = '1, 2'; find('run').click()")
     assert page.evaluate("find('verdict').textContent").startswith("Line 1 has 2 values")
+
+
+@needs_chromium
+def test_sliders_by_keys(valued, opened):
+    """The slider that runs the model keeps the focus, so that the next key is its own too."""
+    page = opened(valued)
+    page.evaluate("document.querySelector('.sliders input').focus()")
+    before = page.evaluate("document.activeElement.valueAsNumber")
+    for _ in range(2):
+        page.key("ArrowRight")
+        page.evaluate("turn")
+    assert page.evaluate("document.activeElement.valueAsNumber") == page.evaluate("latest.words")[0] == before + 2
+
+
+@needs_chromium
+def test_frames_from_the_camera(pictures, opened):
+    """All of them are shown and go through the engine, on a telephone's screen; what the camera lacks is said."""
+    page = opened(pictures, width=390, camera=True)
+    camera = """find('camera').click(), new Promise((go) => {
+        const look = () => (find('camera').disabled ? setTimeout(look, 20) : go());
+        look();
+    })"""
+    page.evaluate(camera)
+    result = page.evaluate("turn")
+    assert result["logits"] == result["golden"] and result["cycles"] == result["predicted"]
+    assert page.evaluate("document.querySelectorAll('.frames canvas').length") == 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390 and page.errors == []
+    page.evaluate("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))")
+    page.evaluate(camera)
+    assert page.evaluate("find('verdict').textContent") == "There is no camera."
 
 
 @needs_chromium

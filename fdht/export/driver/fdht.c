@@ -361,6 +361,7 @@ int fdht_open(fdht_device *device)
     device->in_at = device->in_count = device->part_count = 0;
     device->left = device->logits_left = device->frames_left = device->idle = 0;
     device->image = 0;
+    device->logits = 0;
     int heard = persist(device, FDHT_REQUEST_IDENTIFY, 0, 0);
     if (heard)
         return heard < 0 ? heard : FDHT_STRANGE;
@@ -377,6 +378,7 @@ int fdht_reset(fdht_device *device)
     int error = order(device, FDHT_REQUEST_RESET, 0);
     device->left = device->logits_left = device->frames_left = 0;
     device->part_count = 0;
+    device->logits = 0;
     return error;
 }
 
@@ -502,10 +504,9 @@ static int results_until(fdht_device *device, uint32_t left)
     return FDHT_OK;
 }
 
-/* The class that the last logits give: the first of the largest. */
-static int class_of(const fdht_device *device)
+/* The class that logits give: the first of the largest. */
+static int class_of(const fdht_device *device, const int32_t *logits)
 {
-    const int32_t *logits = device->logits - device->image->classes;
     int best = 0;
     for (int k = 1; k < device->image->classes; k++)
         if (logits[k] > logits[best])
@@ -515,10 +516,16 @@ static int class_of(const fdht_device *device)
 
 int fdht_finish(fdht_device *device)
 {
-    if (device->image == 0 || device->frames_left)
+    if (device->image == 0 || device->frames_left || device->logits == 0)
         return FDHT_MISUSE;
     int error = results_until(device, 0);
-    return error ? error : class_of(device);
+    if (!error && device->logits_left)
+        error = FDHT_STRANGE;
+    if (error)
+        return error;
+    int number = class_of(device, device->logits - device->image->classes);
+    device->logits = 0; /* the run is finished */
+    return number;
 }
 
 int fdht_run(fdht_device *device, const void *clip, uint16_t steps, int keep, int32_t *logits)
@@ -540,25 +547,34 @@ int fdht_step(fdht_device *device, const void *frame, int first, int32_t *logits
     int error = FDHT_OK;
     if (first || device->frames_left == 0)
         error = fdht_begin(device, FDHT_MOST_STEPS, !first, logits);
+    if (error)
+        return error;
     device->logits = logits;
+    device->logits_left = image->classes; /* of this step, so that no more are written */
     uint32_t left = device->left - image->classes;
-    if (!error)
-        error = fdht_frame(device, frame);
+    error = fdht_frame(device, frame);
     if (!error)
         error = results_until(device, device->frames_left ? left : 0);
-    return error ? error : class_of(device);
+    if (!error && device->logits_left)
+        error = FDHT_STRANGE;
+    return error ? error : class_of(device, logits);
 }
 
 int32_t fdht_word(const fdht_image *image, uint32_t k, double value)
 {
-    k = image->scales > 1 ? k : 0;
-    double steps = (value - image->centre[k]) / image->step[k] + 0.5;
-    if (!(steps >= image->x_min - image->x_offset))
+    int32_t offset = 0;
+    if (image->scales) {
+        k = image->scales > 1 ? k : 0;
+        value = (value - image->centre[k]) / image->step[k];
+        offset = image->x_offset;
+    }
+    double steps = value + 0.5;
+    if (!(steps >= image->x_min - offset))
         return image->x_min;
-    if (steps >= image->x_max - image->x_offset)
+    if (steps >= image->x_max - offset)
         return image->x_max;
     int32_t whole = (int32_t)steps; /* towards 0 */
-    return (steps < whole ? whole - 1 : whole) + image->x_offset;
+    return (steps < whole ? whole - 1 : whole) + offset;
 }
 
 double fdht_value(const fdht_image *image, uint32_t k, int32_t logit)

@@ -28,7 +28,7 @@ enum {
     FDHT_REFUSED = -8,      /* a request was refused: device.reason, an FDHT_REASON_* */
     FDHT_STANDSTILL = -9,   /* the engine takes and gives nothing any more */
     FDHT_STRANGE = -10,     /* results are not those that were asked for */
-    FDHT_MISUSE = -11       /* no steps, or more frames than the run has */
+    FDHT_MISUSE = -11       /* no steps, more frames than the run has, or no run */
 };
 
 /* How a frame's words are sent: the position in the frame goes on by `stride`, `count` times, the innermost first. */
@@ -115,7 +115,7 @@ int fdht_ask_status(fdht_device *device);
 /* Ends a run and forgets its results; what is loaded stays. */
 int fdht_reset(fdht_device *device);
 
-/* The word that a real value is sent as: value k of a frame, where the image has a scaling. */
+/* The word that a real value is sent as: value k of a frame. Without a scaling the value is a word, and is rounded. */
 int32_t fdht_word(const fdht_image *image, uint32_t k, double value);
 
 /* The number that logit k stands for; of a regression, the one that was asked for. */

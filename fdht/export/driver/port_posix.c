@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -54,6 +55,7 @@ static int open_socket(const char *name)
 
 void *port_open(const char *name)
 {
+    signal(SIGPIPE, SIG_IGN); /* a line that is closed is an error, not the end of the program */
     file = name[0] == '/' ? open_serial(name) : open_socket(name);
     return file < 0 ? 0 : &file;
 }

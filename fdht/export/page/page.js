@@ -20,7 +20,7 @@ const golden = new Golden(
   model.description,
   Object.fromEntries(Object.entries(model.tensors).map(([name, text]) => [name, decoded(text, Int32Array)])),
 );
-const clips = model.clips.map((clip) => ({ ...clip, words: decoded(clip.words, Int32Array) }));
+const clips = model.clips.map((clip) => ({ ...clip, words: decoded(clip.words, model.bytes ? Uint8Array : Int32Array) }));
 const { inputs, classes, engine, plan } = model;
 
 // ---------------------------------------------------------------------------------------------------- the engine
@@ -88,8 +88,14 @@ async function runEngine(words, steps, pace, look) {
 
 // ------------------------------------------------------------------------------------------------ what is seen
 
+/** What went wrong, where the result would be. */
+function complain(sentence) {
+  find("verdict").replaceChildren(make("span", { className: "bad", textContent: sentence }));
+}
+
 const first = (logits) => logits.indexOf(Math.max(...logits));
 const real = model.description.layers.at(-1).task.startsWith("regress");
+const everyStep = model.description.layers.at(-1).task.endsWith("steps");
 
 /** What an integer of the head stands for. */
 function meaning(logit, k) {
@@ -97,6 +103,24 @@ function meaning(logit, k) {
   const outputs = model.description.outputs;
   return outputs ? value * outputs.scale[k] + outputs.mean[k] : value;
 }
+
+/** A number with four digits, as people write it; whole ones with all of theirs. */
+const short = (value) => (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e9 ? value.toPrecision(4) : number(Number(value.toPrecision(4))));
+
+/** Classes one after the other, each with how often in a row. */
+function runs(names) {
+  const found = [];
+  for (const name of names)
+    if (found.at(-1)?.name === name) found.at(-1).times++;
+    else found.push({ name, times: 1 });
+  return found.map(({ name, times }) => (times > 1 ? `${name} ×${times}` : name)).join(", ");
+}
+
+/** What logits say, in words: classes, or the numbers after the last step. */
+const said = (all) => (real ? all.at(-1).map((each, k) => short(meaning(each, k))).join(", ") : runs(all.map((each) => classes[first(each)])));
+
+/** The same of what is true of a clip: names of classes, or numbers, none where one is not known. */
+const told = (truth) => (real ? truth.map((each) => (each === null ? "unknown" : short(each))).join(", ") : runs(truth));
 
 const unitCards = plan.units.map((unit) => {
   const card = make("div", { className: "unit" }, make("b", { textContent: unit.name }), make("span"));
@@ -212,11 +236,43 @@ function showLogits(ours, theirs) {
         { className: !real && k === first(ours) ? "logit first" : "logit" },
         make("span", { className: "name", textContent: name, title: name }),
         make("span", { className: "bar" }, bar(ours[k], ""), bar(theirs[k], "golden")),
-        make("span", { className: "value", textContent: meaning(ours[k], k).toFixed(3) }),
+        make("span", { className: "value", textContent: real ? short(meaning(ours[k], k)) : meaning(ours[k], k).toFixed(3) }),
       ),
     ),
   );
+  const box = find("logits");
+  if (box.scrollHeight > box.clientHeight) {
+    box.tabIndex = 0; // keys scroll it
+    const name = box.querySelector(".first .name"); // seen, however many there are
+    if (name) box.scrollTop += name.getBoundingClientRect().top - box.getBoundingClientRect().top - box.clientHeight / 2;
+  }
   find("legend").hidden = false;
+}
+
+/** SVG's namespace, whose name is an address; the page has none. */
+const SVG = new DOMParser().parseFromString("<svg></svg>", "text/html").querySelector("svg").namespaceURI;
+
+/** Of a regression after every step: each output from step to step, the engine's line and the golden model's over it. */
+function showSteps(ours, theirs) {
+  if (!real || ours.length < 2) return find("steps").replaceChildren();
+  const [width, height, margin] = [300, 60, 4];
+  const drawing = (tag, properties) => {
+    const element = document.createElementNS(SVG, tag);
+    for (const [name, value] of Object.entries(properties)) element.setAttribute(name, value);
+    return element;
+  };
+  find("steps").replaceChildren(...classes.map((name, k) => {
+    const values = [ours, theirs].map((all) => all.map((logits) => meaning(logits[k], k)));
+    const [low, high] = [Math.min(...values.flat()), Math.max(...values.flat())];
+    const text = `${name} after each of ${ours.length} steps: ${short(low)} to ${short(high)}`;
+    const picture = drawing("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": text });
+    values.forEach((line, which) => {
+      const place = (value, step) =>
+        [(step / (line.length - 1)) * width, height - margin - ((value - low) / (high - low || 1)) * (height - 2 * margin)].join();
+      picture.append(drawing("polyline", { points: line.map(place).join(" "), class: which ? "golden" : "engine" }));
+    });
+    return make("figure", {}, make("figcaption", { className: "note", textContent: text }), picture);
+  }));
 }
 
 /** The whole result, also for who asks from outside. */
@@ -240,19 +296,20 @@ async function classifyNow(words, steps, truth) {
     const equal = JSON.stringify(logits) === JSON.stringify(expected);
     const kept = asPlanned(seen, steps);
     showLogits(logits.at(-1), expected.at(-1));
+    showSteps(logits, expected);
+    const what = real ? (everyStep ? "Outputs after the last step:" : "Outputs") : everyStep ? "Classes" : "Class";
     const good = equal && (predicted === null || predicted === cycles);
-    const named = (all) => (real ? all.at(-1).map((each, k) => meaning(each, k).toPrecision(4)).join(", ") : all.map((each) => classes[first(each)]).join(" "));
     const mark = make("span", { className: good ? "good" : "bad", textContent: good ? "equal" : "different" });
     find("verdict").replaceChildren(
-      make("strong", { textContent: `${real ? "Outputs" : "Class"} ${named(logits)}` }),
-      `; the golden model says ${named(expected)}: logits${predicted === null ? "" : " and cycles"} `, mark,
-      truth === null ? "" : `; true: ${truth}`,
+      make("strong", { textContent: `${what} ${said(logits)}` }),
+      `; the golden model says ${said(expected)}: ${real ? "outputs" : "logits"}${predicted === null ? "" : " and cycles"} `, mark,
+      truth === null ? "" : `; true: ${told(truth)}`,
     );
     find("kept").textContent = kept ? `${number(kept.same)} of ${number(kept.all)} instructions began and ended in the planned cycle.` : "";
     find("again").disabled = false;
     return { logits, golden: expected, class: real ? null : first(logits.at(-1)), cycles, predicted, planned: kept };
   } catch (error) {
-    find("verdict").replaceChildren(make("span", { className: "bad", textContent: error.message }));
+    complain(error.message);
     throw error;
   }
 }
@@ -367,48 +424,56 @@ function toValue(word, k) {
   return scaling.centre[at] + scaling.step[at] * (word - model.description.formats.input.offset);
 }
 
-/** Values of a table in text: a line a step, separated by commas, semicolons or spaces. */
+/** Values of a table in text: a line a step, separated by commas, semicolons or spaces; a first line of names is passed over. */
 function parsed(text) {
-  const lines = text.split(/\r?\n/).filter((line) => line.trim());
+  const split = (line) => line.trim().split(/[\s,;]+/);
+  const lines = text.split(/\r?\n/).map((line, at) => [line, at + 1]).filter(([line]) => line.trim());
+  if (lines.length > 1 && split(lines[0][0]).every((word) => Number.isNaN(Number(word)))) lines.shift();
   if (!lines.length) throw new Error("There are no values: write a line for each step.");
   if (lines.length > 65535) throw new Error(`${number(lines.length)} lines; a clip has at most 65,535 steps.`);
-  return lines.flatMap((line, at) => {
-    const values = line.trim().split(/[\s,;]+/).map(Number);
-    if (values.length !== inputs || !values.every(Number.isFinite))
-      throw new Error(`Line ${at + 1} has ${values.length} values or one that is no number; a step has ${inputs} numbers.`);
-    return values.map(toWord);
+  return lines.flatMap(([line, at]) => {
+    const values = split(line);
+    const odd = values.find((word) => !Number.isFinite(Number(word)));
+    if (odd !== undefined) throw new Error(`Line ${at}: ${odd} is no number.`);
+    if (values.length !== inputs) throw new Error(`Line ${at} has ${values.length} value${values.length === 1 ? "" : "s"}; a step has ${inputs}.`);
+    return values.map(Number).map(toWord);
   });
 }
 
 /** Sliders for the values of a step, and a table of all steps, from a file or by hand. */
 function valuesInput() {
   const MOST_SLIDERS = 64;
-  const { raw } = model.description.formats.input;
+  const { raw, offset } = model.description.formats.input;
   const [low, high] = raw.signed ? [-(2 ** (raw.width - 1)), 2 ** (raw.width - 1) - 1] : [0, 2 ** raw.width - 1];
-  let words = Array.from({ length: plan.steps * inputs }, (_, k) => toWord(model.description.scaling ? toValue(model.description.formats.input.offset, k % inputs) : model.description.formats.input.offset, k % inputs));
-  const table = make("textarea", { id: "table", spellcheck: false });
-  table.setAttribute("aria-label", `A line for each step, ${inputs} values in each`);
+  let words = Array.from({ length: plan.steps * inputs }, (_, k) => toWord(toValue(offset, k % inputs), k % inputs));
+  const table = make("textarea", { id: "table", spellcheck: false, wrap: "off" });
   const step = make("select", { id: "step" });
   const sliders = make("div", { className: "sliders" });
-  const file = make("input", { type: "file", accept: ".csv,.txt,.tsv" });
+  const file = make("input", { type: "file", accept: ".csv,.txt,.tsv", id: "file" });
   const run = make("button", { type: "button", textContent: "Run", id: "run" });
-  const short = (value) => String(Number(value.toPrecision(6)));
+  const unit = model.description.scaling ? "in the units of the data" : `whole numbers from ${low} to ${high}`;
+  const rounded = (value) => String(Number(value.toPrecision(6)));
+  const showTable = () => {
+    table.value = range(words.length / inputs).map((row) => range(inputs).map((k) => rounded(toValue(words[row * inputs + k], k))).join(", ")).join("\n");
+  };
   const show = () => {
+    showTable();
     const steps = words.length / inputs;
-    table.value = range(steps).map((row) => range(inputs).map((k) => short(toValue(words[row * inputs + k], k))).join(", ")).join("\n");
     const chosen = Math.min(Number(step.value || 0), steps - 1);
     step.replaceChildren(...range(steps).map((k) => make("option", { value: k, textContent: k + 1 })));
     step.value = chosen;
     if (inputs > MOST_SLIDERS) return;
     sliders.replaceChildren(...range(inputs).map((k) => {
       const at = chosen * inputs + k;
-      const shown = make("span", { textContent: short(toValue(words[at], k)) });
+      const shown = make("output");
       const slider = make("input", { type: "range", min: low, max: high, value: words[at] });
+      const tell = () => slider.setAttribute("aria-valuetext", (shown.textContent = rounded(toValue(words[at], k))));
+      tell();
       slider.addEventListener("input", () => {
         words[at] = Number(slider.value);
-        shown.textContent = short(toValue(words[at], k));
+        tell();
       });
-      slider.addEventListener("change", () => { show(); go(); });
+      slider.addEventListener("change", () => { showTable(); go(); });  // the slider stays, and keeps the keys
       return make("label", {}, `value ${k + 1}: `, shown, slider);
     }));
   };
@@ -417,7 +482,7 @@ function valuesInput() {
     try {
       words = parsed(text);
     } catch (error) {
-      find("verdict").replaceChildren(make("span", { className: "bad", textContent: error.message }));
+      complain(error.message);
       return;
     }
     show();
@@ -425,10 +490,14 @@ function valuesInput() {
   };
   step.addEventListener("change", show);
   run.addEventListener("click", () => take(table.value));
-  file.addEventListener("change", async () => { if (file.files.length) take(await file.files[0].text()); });
+  file.addEventListener("change", async () => {
+    if (file.files.length) take(await file.files[0].text());
+    file.value = ""; // so that the same file, changed, can be taken again
+  });
   find("input").append(
-    make("div", { className: "buttons" }, make("label", {}, "Step ", step), run, make("label", {}, "From a file (CSV) ", file)),
-    sliders, table);
+    ...(inputs > MOST_SLIDERS ? [] : [make("div", { className: "buttons" }, make("label", {}, "Sliders for step ", step)), sliders]),
+    make("label", {}, `All steps: a line each, with ${inputs} value${inputs === 1 ? "" : "s"}, ${unit}`, table),
+    make("div", { className: "buttons" }, run, make("label", {}, "From a file (CSV) ", file)));
   show();
   return (shown) => {
     words = Array.from(shown);
@@ -439,12 +508,11 @@ function valuesInput() {
 /** Frames from pictures or the camera, cut to the model's shape. */
 function framesInput() {
   const [height, width, channels = 1] = model.shape;
-  const view = make("canvas", { width, height });
-  view.setAttribute("role", "img");
-  view.setAttribute("aria-label", "The last frame that the engine got");
-  const files = make("input", { type: "file", accept: "image/*", multiple: true });
-  const camera = make("button", { type: "button", textContent: `Take ${plan.steps} frames with the camera` });
-  const pen = view.getContext("2d", { willReadFrequently: true });
+  const strip = make("div", { className: "frames" });
+  strip.setAttribute("role", "img");
+  const files = make("input", { type: "file", accept: "image/*", multiple: true, id: "pictures" });
+  const camera = make("button", { type: "button", textContent: `Take ${plan.steps} frames with the camera`, id: "camera" });
+  const pen = make("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
   const frame = (picture, wide, tall) => {
     const scale = Math.max(width / wide, height / tall);
     pen.drawImage(picture, (width - wide * scale) / 2, (height - tall * scale) / 2, wide * scale, tall * scale);
@@ -452,48 +520,71 @@ function framesInput() {
     const grey = (at) => Math.round(0.299 * pixels[at] + 0.587 * pixels[at + 1] + 0.114 * pixels[at + 2]);
     return range(width * height).flatMap((k) => (channels === 1 ? [grey(4 * k)] : [...pixels.slice(4 * k, 4 * k + channels)]));
   };
-  const say = (text) => find("verdict").replaceChildren(make("span", { className: "bad", textContent: text }));
+  /** All frames of a clip, and empty places for those that are still to come. */
+  const show = (words) => {
+    const there = words.length / inputs;
+    strip.setAttribute("aria-label", there ? `The ${there} frames that the engine gets` : "No frames yet");
+    strip.replaceChildren(...range(Math.max(there, plan.steps)).map((step) => {
+      const view = make("canvas", { width, height });
+      if (step >= there) return view;
+      const pixels = pen.createImageData(width, height);
+      for (let k = 0; k < width * height; k++)
+        for (let c = 0; c < 4; c++)
+          pixels.data[4 * k + c] = c === 3 ? 255 : words[step * inputs + k * channels + Math.min(c, channels - 1)];
+      view.getContext("2d").putImageData(pixels, 0, 0);
+      return view;
+    }));
+  };
   files.addEventListener("change", async () => {
     const chosen = [...files.files];
     if (!chosen.length) return;
-    try {
-      const words = [];
-      for (let k = 0; k < plan.steps; k++) {
-        const picture = await createImageBitmap(chosen[Math.floor((k * chosen.length) / plan.steps)]);
+    const words = [];
+    for (let k = 0; k < plan.steps; k++) {
+      const file = chosen[Math.floor((k * chosen.length) / plan.steps)];
+      try {
+        const picture = await createImageBitmap(file);
         words.push(...frame(picture, picture.width, picture.height));
+      } catch {
+        return complain(`${file.name} is no picture that the browser reads.`);
       }
-      classify(words, plan.steps);
-    } catch {
-      say("A file is no picture that the browser reads.");
     }
+    show(words);
+    classify(words, plan.steps);
   });
   camera.addEventListener("click", async () => {
+    camera.disabled = true;
+    let stream = null;
     try {
-      const stream = await navigator.mediaDevices.getUserMedia({ video: true });
-      const video = make("video", { srcObject: stream, muted: true });
+      if (!navigator.mediaDevices) throw new DOMException("", "SecurityError");
+      stream = await navigator.mediaDevices.getUserMedia({ video: true });
+      const video = make("video", { srcObject: stream, muted: true, playsInline: true });
       await video.play();
       const words = [];
       for (let k = 0; k < plan.steps; k++) {
+        if (k) await new Promise((resolve) => setTimeout(resolve, 250));
         words.push(...frame(video, video.videoWidth, video.videoHeight));
-        await new Promise((resolve) => setTimeout(resolve, 250));
+        show(words);
+        find("verdict").textContent = `The camera: frame ${k + 1} of ${plan.steps}.`;
       }
-      stream.getTracks().forEach((track) => track.stop());
       classify(words, plan.steps);
-    } catch {
-      say("There is no camera, or the browser does not allow it here.");
+    } catch (error) {
+      complain({
+        NotFoundError: "There is no camera.",
+        NotReadableError: "The camera gives no picture; perhaps another program uses it.",
+        NotAllowedError: "The browser does not allow this page the camera.",
+        SecurityError: "The browser gives a page from here no camera; it does where the page comes from a server on this machine or by https.",
+      }[error.name] ?? `The camera gives no picture: ${error.message}`);
+    } finally {
+      stream?.getTracks().forEach((track) => track.stop());
+      camera.disabled = false;
     }
   });
   find("input").append(
-    make("div", { className: "pads" }, make("figure", {}, view)),
-    make("div", { className: "buttons" }, make("label", {}, "Pictures, one a step ", files), camera),
-    make("p", { className: "note", textContent: "Nothing leaves this page." }));
-  return (shown) => {
-    const last = shown.slice(-inputs);
-    const pixels = pen.createImageData(width, height);
-    for (let k = 0; k < width * height; k++)
-      for (let c = 0; c < 4; c++) pixels.data[4 * k + c] = c === 3 ? 255 : last[k * channels + Math.min(c, channels - 1)];
-    pen.putImageData(pixels, 0, 0);
-  };
+    strip,
+    make("div", { className: "buttons" }, make("label", {}, `Pictures, one for each of ${plan.steps} steps `, files), camera),
+    make("p", { className: "note", textContent: `Fewer pictures than steps are repeated, of more some are left out; each is cut to ${width} × ${height} points. The camera takes four a second. Nothing leaves this page.` }));
+  show([]);
+  return show;
 }
 
 const showInput = { drawing: drawingInput, values: valuesInput, frames: framesInput }[model.kind]();
@@ -505,8 +596,8 @@ function runClip(k) {
 }
 
 clips.forEach((clip, k) => {
-  const button = make("button", { type: "button", textContent: clip.truth });
-  button.setAttribute("aria-label", `Run clip ${clip.number}: true ${clip.truth}`);
+  const button = make("button", { type: "button", textContent: clip.name });
+  button.setAttribute("aria-label", `Run clip ${clip.number}${clip.truth ? `: true ${told(clip.truth)}` : ""}`);
   button.addEventListener("click", () => runClip(k));
   find("clips").append(button);
 });
@@ -519,4 +610,4 @@ window.addEventListener("resize", () => showSchedule());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => showSchedule());
 showUnits(drawn.seen, plan.steps);
 showSchedule();
-loaded.catch((error) => find("verdict").replaceChildren(make("span", { className: "bad", textContent: error.message })));
+loaded.catch((error) => complain(error.message));
