@@ -141,9 +141,7 @@ def step(contender: Contender, way: Way) -> Figure:
     )
     listed = way.step.chains
     order = [(c, s, stage) for c, chain in enumerate(listed) for s, stage in enumerate(chain.stages)]
-    handles = [
-        Patch(color=COLOURS[s % len(COLOURS)], label=f"{s}: {'∘'.join(stage.factors)}") for _, s, stage in order
-    ]
+    handles = [Patch(color=COLOURS[s % len(COLOURS)], label=f"{s}: {'∘'.join(stage.factors)}") for _, s, stage in order]
     handles += [Patch(color=X, label="inputs"), Patch(color=H, label="h to its place")]
     handles += [Patch(color=READ, label="reads"), Patch(color=WRITE, label="writes")]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), fontsize=8, frameon=False)
