@@ -95,6 +95,25 @@ def load(board: Board) -> dict:
     return baseline
 
 
+def usual_seeds(board: Board, every: bool = False) -> list[int]:
+    """Seeds of place and route where none is asked for.
+
+    Args:
+        every: those of the baseline, to be held against it, not the fastest of them alone.
+
+    Returns:
+        The seed that was the fastest in the baseline, or all of the baseline's; 1 without one of this engine.
+    """
+    try:
+        known = load(board)
+    except BaselineError:
+        return [1]
+    if every:
+        return known["seeds"]
+    speeds = known["fmax_mhz_seeds"]
+    return [int(max(speeds, key=lambda seed: speeds[seed] or 0))]
+
+
 def again(board: Board) -> str:
     """The command that makes a build the baseline."""
     return f"fdht synth {board.options} --accept"

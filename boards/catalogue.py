@@ -77,6 +77,15 @@ def boards_with(engine: Target) -> list[Board]:
     return [board for board in BOARDS.values() if board.engine == engine]
 
 
+def _with_another_part(name: str) -> str:
+    """Boards that are called so but for the size of their part, as ulx3s-85f is for ulx3s-12f; empty without one."""
+    digits = lambda part: "".join(filter(str.isdigit, part))  # noqa: E731
+    own, _, part = name.lower().rpartition("-")
+    alike = [each.rpartition("-") for each in BOARDS if own and each.rpartition("-")[0] == own]
+    sizes = {digits(size) for *_, size in alike}
+    return ", ".join("".join(each) for each in alike) if digits(part) and digits(part) not in sizes else ""
+
+
 def _found(name: str) -> Board:
     known = BOARDS.get(name) or _OWN.get(name)
     if known is not None:
@@ -88,6 +97,11 @@ def _found(name: str) -> Board:
         )
     others = installed()
     if name not in others:
+        if larger := _with_another_part(name):
+            raise SpecError(
+                f"there is no board {name!r}, only {larger}, which has another part: a bitstream for that is none for "
+                "yours; docs/adding-a-board.md (the same board with a smaller part) says it in a few lines of Python"
+            )
         raise no_such("board", name, [*BOARDS, *others], ", and module:name for one of your own")
     try:
         found = others[name].load()

@@ -134,17 +134,18 @@ class Explanation:
         }
         stages = [
             (
-                each.stage + 1,
+                each.stage,
                 " ∘ ".join(each.factors),
                 each.rows,
                 each.k,
                 each.columns,
+                " → ".join(dict.fromkeys(lane or "-" for lane in each.lanes)),
                 each.cycles,
                 f"{each.utilisation:.1%}",
             )
             for each in self.stages
         ]
-        heads = ("stage", "weight", "rows", "K", "columns", "cycles", "utilisation")
+        heads = ("stage", "weight", "rows", "K", "columns", "lanes", "cycles", "utilisation")
         others = [("; ".join(map(order_text, each.stage_lists)), each.tiling, each.reason) for each in self.runners_up]
         second = table(("what came next", "cut", "why not"), others) if others else ""
         return card("Plan", facts, table(heads, stages), second, fill_bars(self.fill))

@@ -76,9 +76,9 @@ def synthesis_table(boards: list[dict]) -> str:
 def bench_table(rows: list[dict]) -> str:
     """The performance table: one row per network and engine."""
     lines = [
-        "| `fdht bench` | target | factors | MACs a step | cycles a step | utilisation | efficiency | clock | a step "
-        "| frames/s | GOP/s | dense-equivalent | lone frame | mismatches |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| `fdht bench` | target | factors | MACs a step | cycles a step | utilisation | efficiency | reached | clock "
+        "| a step | steps/s | GOP/s | dense-equivalent | lone frame | mismatches |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in (r for r in rows if r["kind"] == "engine" and r["target"] not in STREAM_TARGETS):
         cycles = f"{r['cycles_per_step']:,}" if r["fits"] else f"({r['cycles_per_step']:,})"
@@ -92,6 +92,7 @@ def bench_table(rows: list[dict]) -> str:
             f"{r['utilisation']:.3f}",
             f"{r['efficiency']:.3f}",
             figure(r["fmax_mhz"], 1, " MHz"),
+            f"{r['clock_mhz']:g} MHz" if r["clock_mhz"] else "",
             figure(r["step_us"], 1, " µs"),
             figure(r["frames_per_s"], 0),
             figure(r["gops"], 1),
@@ -149,8 +150,9 @@ def epoch_table(rows: list[dict]) -> str:
 def short_table(rows: list[dict]) -> str:
     """A few rows of the performance table, for the README; dense weights are those that an nn.LSTM has."""
     lines = [
-        "| model, inputs of a step | target | weights | as a dense LSTM | cycles a step | steps/s | mismatches |",
-        "|---|---|---|---|---|---|---|",
+        "| model, inputs of a step | target | weights | as a dense LSTM | cycles a step | clock, reached | steps/s "
+        "| mismatches |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     engines = {(r["preset"], r["target"]): r for r in rows if r["kind"] == "engine" and r["format"] == "ht"}
     for key in SHORT:
@@ -162,6 +164,7 @@ def short_table(rows: list[dict]) -> str:
             f"{r['parameters']:,}",
             f"{dense:,}",
             f"{r['cycles_per_step']:,}",
+            f"{r['clock_mhz']:g} MHz, {r['fmax_mhz']:.1f}",
             figure(r["frames_per_s"], 0),
             figure(r["mismatches"], 0),
         ]

@@ -256,14 +256,14 @@ class Accelerator:
         """Where `save` puts the image of a bundle at `path`."""
         return path.with_name(f"{path.stem}.{self.target.name or 'engine'}.image")
 
-    def build(self, board: "Board | str", folder: Path | str | None = None, *, seeds: Sequence[int] = (1,)) -> dict:
+    def build(self, board: "Board | str", folder: Path | str | None = None, *, seeds: Sequence[int] = ()) -> dict:
         """Makes the board's bitstream with open tools; minutes, or seconds where an equal one was made before.
 
         Args:
             board: one of `fdht synth --list`, or a board of your own. It gets this accelerator's target.
             folder: where bitstream and report go; build/BOARD when left out, or build/BOARD-TARGET where the board
                 comes with another engine.
-            seeds: of place and route.
+            seeds: of place and route; the fastest of the board's baseline when left out, 1 for an engine without one.
 
         Returns:
             The figures of the report (see boards/README.md).
@@ -273,11 +273,13 @@ class Accelerator:
                 part's primitives. SynthesisError: too slow. ToolError: a tool is missing.
         """
         from fdht.boards import find_board
+        from fdht.boards.baseline import usual_seeds
         from fdht.boards.fitting import engine_on
         from fdht.boards.synthesis import synthesise
 
         found = engine_on(find_board(board) if isinstance(board, str) else board, self.target)
-        return synthesise(found, Path("build") / found.design if folder is None else Path(folder), seeds)
+        out = Path("build") / found.design if folder is None else Path(folder)
+        return synthesise(found, out, seeds or usual_seeds(found))
 
     def _checked(self) -> dict[str, Any]:
         """What is known of the samples in the bundle: how many, how good float and integers are, how alike."""

@@ -1,11 +1,12 @@
 """A board in simulation: the whole system at its pins, behind a TCP port that takes and gives the bytes of its line."""
 
 import json
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from fdht.sim.simulate import run_module
 from fdht.spec.flash import FlashPlan
 from fdht.spec.target import Target, Technology
 
-START_SECONDS = 60
-"""Longest wait for a simulator to start."""
+START_SECONDS = 600
+"""Longest wait for a simulator that runs to open its ports; on a busy machine a large engine takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,18 @@ class Pins:
     start_cycles: int = 1 << 11
 
 
-def build_system(target: Target, pins: Pins, build_id: int = 0, *, compiling: Announcement = nullcontext) -> Simulator:
+@contextmanager
+def announced() -> Iterator[None]:
+    """Says on stderr that a simulator is being compiled."""
+    print("compiling the simulator of the board, once for each engine: minutes ...", file=sys.stderr, flush=True)
+    yield
+
+
+def build_system(target: Target, pins: Pins, build_id: int = 0, *, compiling: Announcement = announced) -> Simulator:
     """Compiles an engine behind its host link, on generic primitives, or finds it compiled.
+
+    Args:
+        compiling: what is open while it is compiled; by default a line on stderr says so.
 
     Raises:
         ToolError: a tool is missing or failed.
@@ -100,9 +111,14 @@ class SimulatedBoard:
         self._thread.start()
         deadline, ports = time.monotonic() + START_SECONDS, work / "ports.json"
         while not ports.exists():
-            if self._errors or not self._thread.is_alive() or time.monotonic() > deadline:
+            ended, late = not self._thread.is_alive(), time.monotonic() > deadline
+            if (ended and not ports.exists()) or late:
                 self.close()
-                raise self._errors[0] if self._errors else ToolError("the simulator did not start; try again")
+                if self._errors:
+                    raise self._errors[0]
+                what = "ended" if ended else f"ran for {START_SECONDS} s"
+                busy = "" if ended else "; on a busy machine try again when there is less to do"
+                raise ToolError(f"the simulator in {self._built.directory} {what} and opened no port{busy}")
             time.sleep(0.01)
         self.url, self.spi_url = (f"socket://127.0.0.1:{port}" for port in json.loads(ports.read_text()))
         return self

@@ -60,7 +60,8 @@ def bench(
         bool,
         typer.Option(
             "--synth",
-            help="Build the boards first, with 3 seeds each (hours). Without it, clocks are those of recorded builds.",
+            help="Build the boards first, with 3 seeds each (hours). Without it, the clock reached is that of recorded "
+            "builds.",
         ),
     ] = False,
     no_rtl: Annotated[
@@ -70,12 +71,12 @@ def bench(
     open_: Open = False,
     json: Json = False,
 ) -> None:
-    """The performance table: cycles from the RTL, the clock from place and route.
+    """The performance table: cycles from the RTL, times at the board's clock, beside it what place and route reached.
 
     Needs no training: weights are random (seed 0), quantised on real pictures; cycles do not depend on them, and every
     word is compared with the golden model all the same. Simulators and builds are kept in the cache, so a run
-    that was interrupted goes on where it was. The clock is that of builds.json in the folder of results, or else of the
-    board's baseline. Rows go to bench.json and builds (with --synth) to builds.json.
+    that was interrupted goes on where it was. The clock reached is that of builds.json in the folder of results, or
+    else of the board's baseline. Rows go to bench.json and builds (with --synth) to builds.json.
     """
     from fdht.console import Output
 

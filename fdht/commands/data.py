@@ -28,7 +28,10 @@ def data(
     ] = None,
     clips: ClipFolder,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The contact sheet, a PNG [default: build/NAME.png].")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="The contact sheet, a PNG [default: build/NAME.png, of a file build/mine.csv.png]."
+        ),
     ] = None,
     open_: Open = False,
     json: Json = False,

@@ -13,7 +13,7 @@ from fdht.commands.options import BOARD, BUILD, PART, Json, OtherClock, OtherTar
     ENGINE,
     "fdht synth --list",
     "fdht synth --board icebreaker",
-    "fdht synth --board ulx3s-85f --seed 1 --seed 2 --json",
+    "fdht synth --board ulx3s-85f --seed 2 --seed 3 --json",
     "fdht synth --board icebreaker --check",
     "fdht synth --board icebreaker --target mine.json --netlist",
     "fdht synth --board icebreaker --clock 5.5",
@@ -41,8 +41,9 @@ def synth(
     seed: Annotated[
         list[int] | None,
         typer.Option(
-            help="Seed of place and route; repeat for several, of which the fastest build is kept [default: 1; with "
-            "--check the baseline's]."
+            help="Seed of place and route; repeat for several, of which the fastest build is kept [default: the "
+            "fastest of the board's baseline, 1 for an engine without one; with --check or --accept all of "
+            "the baseline's]."
         ),
     ] = None,
     check: Annotated[

@@ -39,6 +39,9 @@ def training(bundle: Bundle) -> list[Table]:
     if splits := bundle.about.get("splits"):
         result.append(table("Splits", ("part", "clips"), list(splits.items())))
     if recipe := bundle.about.get("recipe"):
+        each = recipe.get("clips_per_epoch")
+        if splits and isinstance(each, int) and each >= splits.get("final", each + 1):
+            recipe = {**recipe, "clips_per_epoch": "all"}
         named = {name.replace("_", " "): value for name, value in recipe.items() if value is not None}
         result.append(facts("Recipe", {name: _flat(value) for name, value in named.items()}))
     return result

@@ -43,6 +43,7 @@ class EngineRow(TypedDict):
     macs_per_step: Count
     utilisation: Figure
     efficiency: Figure
+    clock_mhz: Figure | None
     fmax_mhz: Figure | None
     fmax_of_this_gateware: bool | None
     step_us: Figure | None
@@ -100,6 +101,7 @@ class Build(TypedDict):
     design: Text
     board: Text
     target: Text
+    clock_mhz: Annotated[float, Field(gt=0)]
     fmax_mhz: Annotated[float, Field(gt=0)]
     gateware: Text
 

@@ -84,7 +84,7 @@ def activity(contender: Contender, way: Way, first: int, last: int) -> Activity:
     label = {}
     for work, instruction in zip(works, programs[Segment.ARRAY_PROGRAM], strict=True):
         many, number = len(tiles[work.of]) > 1, next(k for k, w in enumerate(tiles[work.of]) if w is work)
-        label[id(instruction)] = work.of, f"{work.of[1] + 1}" + (f"·{number + 1}" if many else "")
+        label[id(instruction)] = work.of, f"{work.of[1]}" + (f"·{number + 1}" if many else "")
     executed = schedule(programs, target, STEPS)
     seen = accesses(executed, target, first, last)
     result = Activity({"input": [], "array": [], "gate unit": []}, seen.reads, seen.writes)
@@ -141,9 +141,7 @@ def step(contender: Contender, way: Way) -> Figure:
     )
     listed = way.step.chains
     order = [(c, s, stage) for c, chain in enumerate(listed) for s, stage in enumerate(chain.stages)]
-    handles = [
-        Patch(color=COLOURS[s % len(COLOURS)], label=f"{s + 1}: {'∘'.join(stage.factors)}") for _, s, stage in order
-    ]
+    handles = [Patch(color=COLOURS[s % len(COLOURS)], label=f"{s}: {'∘'.join(stage.factors)}") for _, s, stage in order]
     handles += [Patch(color=X, label="inputs"), Patch(color=H, label="h to its place")]
     handles += [Patch(color=READ, label="reads"), Patch(color=WRITE, label="writes")]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), fontsize=8, frameon=False)

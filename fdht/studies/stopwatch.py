@@ -155,6 +155,7 @@ def _row(kind: str, preset: Preset, layer: _Layer, batch: int, what: str, second
         "cycles_per_step": None,
         "utilisation": None,
         "efficiency": None,
+        "clock_mhz": None,
         "fmax_mhz": None,
         "step_us": 1e6 * seconds,
         "frames_per_s": batch / seconds,

@@ -77,7 +77,8 @@ def run(
     """Builds and returns the figures of the report.
 
     Args:
-        seeds: of the placement; if empty those of the baseline when it is checked, else 1.
+        seeds: of the placement; if empty the fastest of the baseline, or all of the baseline's where it is checked or
+            replaced; 1 without one.
         check: hold the build against the board's baseline; `cycles_per_step` and `better` join the figures.
         accept: make it the baseline; `cycles_per_step` and `baseline` join the figures.
 
@@ -87,7 +88,7 @@ def run(
     if accept:
         baseline.refuse_installed(board)
     if not seeds:
-        seeds = baseline.load(board)["seeds"] if check else [1]
+        seeds = baseline.load(board)["seeds"] if check else baseline.usual_seeds(board, every=accept)
     with output.progress(f"bitstream for {board.design}") as advance:
         figures = synthesise(board, folder, seeds, progress=lambda message: advance(note=message))
     figures |= {"target_id": target_id(board.engine), "baud": board.baud}

@@ -20,6 +20,7 @@ from fdht.workflow.golden_vectors import (
     disagreements,
     float_class,
     golden_score,
+    noted,
     own,
     run_again,
     said,
@@ -184,12 +185,14 @@ def accuracy_figures(output: Output, bundle: Bundle) -> dict:
 
 def report(output: Output, bundle: Bundle, figures: dict) -> None:
     """The table of simulated clips."""
-    columns = ("clip", "true", "float", "golden", "RTL", "words", "mismatches", "predicted", "simulated", "utilisation")
+    said_by = [name for name in ("float", "golden", "rtl") if name != "float" or noted(figures)]
+    columns = ["clip", "true", *("RTL" if name == "rtl" else name for name in said_by)]
+    columns += ["words", "mismatches", "predicted", "simulated", "utilisation"]
     rows = [
         (
             clip["clip"],
             true_class(bundle, clip["label"]),
-            *(shown(bundle, clip["clip"], clip[name]) for name in ("float", "golden", "rtl")),
+            *(shown(bundle, clip["clip"], clip[name]) for name in said_by),
             *(clip[name] for name in ("words_compared", "mismatches")),
             clip["cycles"]["predicted"],
             clip["cycles"]["simulated"],

@@ -141,7 +141,12 @@ def compile_checkpoint(
         lengths=lengths,
         scaling=source.scaling,
     )
-    about = {"preset": trained.preset, "data": trained.data.name, "seed": trained.seed, "epochs": trained.epoch}
+    about = {
+        "preset": trained.preset,
+        "data": Path(trained.data.name).name,
+        "seed": trained.seed,
+        "epochs": trained.epoch,
+    }
     about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(source.final))
     about |= {
         "splits": {name: len(getattr(source, name)) for name in datasets.PARTS},

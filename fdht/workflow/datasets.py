@@ -27,6 +27,9 @@ ALSO = {"final": " (all but the test's)"}
 SHOWN_CLASSES, SHOWN_CLIPS = 8, 8
 """On a contact sheet: classes, and clips of a class if a clip is one picture."""
 
+SHOWN_NAMES = 12
+"""Names of values that a table shows."""
+
 MARGIN, GAP = 130, 4
 """Pixels of a contact sheet: width of the names, space between."""
 
@@ -106,12 +109,12 @@ def run(output: Output, chosen: Source, path: Path | None, build: Path) -> dict:
     """Reads a data set, tells what it is and writes its contact sheet; returns its figures.
 
     Args:
-        path: of the sheet; NAME.png in `build` when left out.
+        path: of the sheet; NAME.png in `build` when left out, of a file with its ending (mine.csv.png).
     """
     with output.progress(f"reading {chosen.name}") as advance:
         data = load(chosen, progress=lambda done, total: advance(done, total))
     words = inspect.cleandoc(protocol(chosen.name)) if chosen.file is None else file_protocol(chosen, data)
-    path = build / f"{data.name}.png" if path is None else path
+    path = build / f"{data.name if chosen.file is None else chosen.file.name}.png" if path is None else path
     write(contact_sheet(data), path)
     output.drew(path)
     sizes = {part: len(getattr(data, part)) for part in PARTS}
@@ -123,16 +126,18 @@ def run(output: Output, chosen: Source, path: Path | None, build: Path) -> dict:
             "task": str(data.task),
             **({} if data.task.real else {"classes": f"{data.classes}: {', '.join(data.class_names)}"}),
             **({"targets": data.classes} if data.task.real else {}),
-            "a clip": f"{steps(data)} of {data.inputs:,} values",
+            "a clip": f"{steps(data)} of {data.inputs:,} values{called(data.value_names)}",
             **scaled,
             **{f"{part} clips{ALSO.get(part, '')}": size for part, size in sizes.items()},
             "clips skipped": skipped(data.skipped),
             "contact sheet": path,
         },
     )
+    hint_at_times(output, data)
     return {
         "name": data.name,
         "classes": list(data.class_names),
+        "values": list(data.value_names),
         "task": str(data.task),
         "steps": data.steps,
         "inputs": data.inputs,
@@ -146,9 +151,10 @@ def run(output: Output, chosen: Source, path: Path | None, build: Path) -> dict:
 
 def file_protocol(chosen: Source, data: DataSet) -> str:
     """What the data set of a file is, and how it is split, as `protocol` says of others."""
+    whole = "class by class and groups whole" if data.task is Task.CLASSIFY else "groups whole"
     return (
         f"Sequences in {chosen.file}, to {data.task}.\n\nWhat the file does not give apart is dealt into 5 folds, "
-        f"shuffled with seed 0, class by class and groups whole: fold {chosen.fold} tests, the next validates, the "
+        f"shuffled with seed 0, {whole}: fold {chosen.fold} tests, the next validates, the "
         "rest trains."
     )
 
@@ -158,6 +164,23 @@ def steps(data: DataSet) -> str:
     splits = (data.train, data.validation, data.test)
     least = min(data.steps if split.lengths is None else int(split.lengths.min()) for split in splits)
     return f"{data.steps} steps" if least == data.steps else f"{least} to {data.steps} steps"
+
+
+def called(names: Sequence[str]) -> str:
+    """What the values of a step are called, with a colon in front; nothing where they have no names."""
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return f": {', '.join(names[:SHOWN_NAMES])}{more}" if names else ""
+
+
+def hint_at_times(output: Output, data: DataSet) -> None:
+    """Says of values that rise from step to step in every sequence that they look like time."""
+    if data.rising:
+        each = [data.value_names[k] if data.value_names else f"value {k}" for k in data.rising[:SHOWN_NAMES]]
+        verb = "rise" if len(each) > 1 else "rises"
+        output.say(
+            f"{', '.join(each)} {verb} with every step of every sequence, as time does: a model may learn the clock in "
+            "place of the sensors; if it is a time, leave the column out"
+        )
 
 
 def saturation(data: DataSet) -> dict[str, str]:

@@ -18,6 +18,9 @@ SHOWN_MISMATCHES = 10
 CLIPS_AT_ONCE = 25
 """What the golden model runs together: enough to be fast, few enough for the memory of a small machine."""
 
+SHOWN_NUMBERS = 3
+"""Most numbers of a regression that a table shows of a clip; of more it says how far they are away."""
+
 CLIPS = 3
 """How many clips are looked at, where nobody says and there are as many."""
 
@@ -92,12 +95,16 @@ def golden_score(bundle: Bundle) -> Score:
 
 
 def shown(bundle: Bundle, clip: int, of: Said | None) -> object:
-    """What is said of a clip, for a table: its class; how many steps are right; how far numbers are away."""
+    """What is said of a clip, for a table: its class, or its numbers where they are few; how many steps are right; how
+    far numbers are away.
+    """
     label = own(bundle, clip, bundle.labels)
     if of is None:
         return of
     if isinstance(of, int):
         return with_name(bundle, of)
+    if are_numbers(bundle):
+        return numbers(of)
     if bundle.spec.task.real:
         return f"RMSE {errors(np.array(of, dtype=np.float64), label).rmse:.4g}"
     known = label >= 0
@@ -119,13 +126,30 @@ def class_names(bundle: Bundle) -> list[str]:
 
 
 def true_class(bundle: Bundle, label: Said) -> object:
-    """What is true of a clip, for a table; nothing where that is no class of the whole clip."""
-    return with_name(bundle, label) if isinstance(label, int) else ""
+    """What is true of a clip, for a table: its class, or its numbers where they are few; else of how many steps."""
+    if isinstance(label, int):
+        return with_name(bundle, label)
+    if are_numbers(bundle):
+        return numbers(label)
+    return f"{len(label)} steps" if bundle.spec.task.every_step else f"{len(label)} numbers"
+
+
+def are_numbers(bundle: Bundle) -> bool:
+    """Whether what is said of a clip is so few numbers that a table shows them."""
+    return bundle.spec.task.real and not bundle.spec.task.every_step and bundle.spec.classes <= SHOWN_NUMBERS
+
+
+def numbers(of: Said) -> str:
+    """A few numbers for a table."""
+    every = of if isinstance(of, list) else [of]
+    return ", ".join("-" if number is None else f"{number:.4g}" for number in every)
 
 
 def what(bundle: Bundle) -> str:
     """What a table shows of clips."""
     task = bundle.spec.task
+    if are_numbers(bundle):
+        return "numbers"
     return "errors" if task.real else "steps that are right" if task.every_step else "classes"
 
 
@@ -156,6 +180,11 @@ def float_class(bundle: Bundle, clip: int) -> int | None:
     """The float model's class of a clip, as noted when the bundle was made."""
     classes = bundle.about.get("float_classes")
     return None if classes is None else classes[clip]
+
+
+def noted(figures: dict) -> bool:
+    """Whether the figures of clips say what the float model makes of them."""
+    return any(clip["float"] is not None for clip in figures["clips"])
 
 
 def disagreements(bundle: Bundle) -> list[dict] | None:

@@ -180,6 +180,13 @@ def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
     return of_bundle(Bundle.load(path), f"{path}: a bundle")
 
 
+def _told(about: dict) -> dict:
+    """What a bundle says about itself, in the words of a table."""
+    names = {"clips": "clips seen in training, all epochs", "saturated": "input values saturated in validation"}
+    shown = {"clips": lambda count: f"{count:,}", "saturated": percent}
+    return {names.get(name, name): shown[name](value) if name in shown else value for name, value in about.items()}
+
+
 def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
     """The figures of a bundle, and what prints them for people."""
     formats = bundle.formats
@@ -212,7 +219,7 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
         **{kind: bundle.about[kind] for kind in ("rmse", "r2") if kind in bundle.about},
     }
     facts = {
-        **about,
+        **_told(about),
         **_model_facts(bundle.layers),
         "formats": ", ".join(f"{name} {value}" for name, value in named.items()),
         **({} if bundle.scaling is None else {"real values": f"scaled to {bundle.scaling.bits} bits"}),

@@ -16,6 +16,7 @@ from fdht.spec.errors import CapacityError, FileError, SpecError
 from fdht.spec.lstm import LSTMSpec
 from fdht.spec.record import check_name
 from fdht.spec.scaling import BITS
+from fdht.workflow.datasets import called, hint_at_times
 from fdht.workflow.proposal import Proposal, propose, trained
 
 SHOWN = 3
@@ -104,6 +105,7 @@ def run(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, text.encode())
     Project.read(path).preset(path.parent)  # what people are to edit must be what is read
+    hint_at_times(output, data)
     return {
         "project": str(path),
         "board": board_name,
@@ -111,6 +113,7 @@ def run(
         "task": data.task.value,
         "clips": {part: len(getattr(data, part)) for part in ("train", "validation", "test")},
         "inputs": data.inputs,
+        "values": list(data.value_names),
         "steps": data.steps,
         "outputs": data.classes,
         "epochs": preset.epochs,
@@ -164,7 +167,8 @@ def report(output: Output, figures: dict) -> None:
     output.facts(
         f"{figures['data']}: {figures['task']}",
         {
-            "a step, steps": f"{figures['inputs']:,} values, {figures['steps']:,}",
+            "a step": f"{figures['inputs']:,} values{called(figures['values'])}",
+            "steps": f"{figures['steps']:,}",
             "classes or outputs": figures["outputs"],
             "clips to train, validate, test": ", ".join(f"{count:,}" for count in clips.values()),
             "training": f"{figures['epochs']} epochs, {figures['batch']} clips per step of the optimiser",

@@ -25,6 +25,7 @@ from fdht.workflow.golden_vectors import (
     Disagreement,
     against_vectors,
     float_class,
+    noted,
     own,
     said,
     shown,
@@ -203,12 +204,13 @@ def figures(bundle: Bundle, made: Run, clock_mhz: float | None, compare: bool) -
 
 def report(output: Output, bundle: Bundle, figures: dict) -> None:
     """The tables of a run."""
-    columns = ("clip", "true", "float", "golden", "board", "cycles")
+    said_by = [name for name in ("float", "golden", "device") if name != "float" or noted(figures)]
+    columns = ["clip", "true", *("board" if name == "device" else name for name in said_by), "cycles"]
     rows = [
         (
             clip["clip"],
             true_class(bundle, clip["label"]),
-            *(shown(bundle, clip["clip"], clip[name]) for name in ("float", "golden", "device")),
+            *(shown(bundle, clip["clip"], clip[name]) for name in said_by),
             clip["cycles"],
         )
         for clip in figures["clips"]

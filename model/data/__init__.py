@@ -9,7 +9,7 @@ from fdht.model.data.arrays import from_arrays, from_dataset
 from fdht.model.data.checking import checked
 from fdht.model.data.files import is_file_name, read_file
 from fdht.model.data.films import clip_segments, playing_direction
-from fdht.model.data.folders import Hmdb51, Recording, Ucf11, Ucf50, VideoFolder, YouTubeFaces
+from fdht.model.data.folders import JOINED, Hmdb51, Recording, Ucf11, Ucf50, VideoFolder, YouTubeFaces
 from fdht.model.data.numerals import digits, spoken_digits
 from fdht.model.data.orl import faces, faces_hard, faces_rgb, faces_rgb_11
 from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet, Split
@@ -187,5 +187,9 @@ def _find(name: str) -> Callable[[], DataSet] | type[VideoFolder]:
         raise SpecError(
             f"{name} is code of somebody's own, which no file may name to be run; if it is yours, say so on the "
             f"command line with --data {name}"
+        )
+    if Path(name).is_dir():
+        raise SpecError(
+            f"{name} is a folder; of films or pictures (CLASS/clip.mp4) pass it with --data-folder, of tables {JOINED}"
         )
     raise no_such("data set", name, [*DATA_SETS, *FOLDERS], ", and module:name for one of your own")

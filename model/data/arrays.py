@@ -1,7 +1,7 @@
 """Data sets made of arrays: sequences of real values, with labels or targets."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -38,6 +38,7 @@ def from_arrays(
     y_test: Any = None,
     lengths_test: Any = None,
     class_names: Sequence[str] | None = None,
+    value_names: Sequence[str] | None = None,
     task: str | None = None,
     bits: int = BITS[0],
     fold: int = 0,
@@ -60,6 +61,7 @@ def from_arrays(
         x_validation, x_test: samples that do not train, with y and lengths of their own. What is missing is dealt from
             x, see fdht.model.data.splitting.deal.
         class_names: what labels 0, 1, ... are called; the labels themselves when left out.
+        value_names: what the values of a step are called.
         task: see fdht.spec.task.Task; what y looks like when left out.
         bits: of the raw words that values are scaled to, see fdht.spec.scaling.Scaling. Bytes (uint8) that use more
             than the lower half of their range are raw words as they are.
@@ -109,7 +111,11 @@ def from_arrays(
     guessed = task is None and class_names is None and truths[""].dtype.kind in "iu"
     hint = "; if y are measurements and no classes, say task='regress' beside x and y" if guessed else ""
     dealt = np.full(len(main), "train") if not wanted else deal(strata, groups, wanted, fold, names, hint)
-    return _made(parts, targets, dealt, names, kind, bits, name, content)
+    called = () if value_names is None else tuple(map(str, _plain(value_names, f"value_names of {name}").ravel()))
+    if value_names is not None and len(called) != main.values.shape[2]:
+        raise SpecError(f"{name} has {len(called)} value_names for {main.values.shape[2]:,} values of a step")
+    made = _made(parts, targets, dealt, names, kind, bits, name, content)
+    return replace(made, value_names=called, rising=_rising(main))
 
 
 @dataclass(frozen=True, eq=False)
@@ -577,6 +583,19 @@ def _made(
         saturated=saturated,
         content=content,
     )
+
+
+def _rising(part: _Sequences) -> tuple[int, ...]:
+    """Numbers of the values that rise with every step of every sequence; none where no sequence has three steps."""
+    if int(part.lengths.max()) < 3:
+        return ()
+    left = np.arange(part.values.shape[2])
+    for values, length in zip(part.values, part.lengths, strict=True):
+        own = np.asarray(values[:length])[:, left]
+        left = left[(own[1:] > own[:-1]).all(axis=0)]
+        if not len(left):
+            break
+    return tuple(left.tolist())
 
 
 def _fitted(main: _Sequences, train: np.ndarray, bits: int, name: str) -> Scaling:

@@ -22,7 +22,7 @@ from fdht.spec.errors import FileError, SpecError
 from fdht.spec.record import check_name
 from fdht.spec.scaling import BITS
 
-NAMES = ("x", "y", "lengths", "groups", "class_names", "task")
+NAMES = ("x", "y", "lengths", "groups", "class_names", "value_names", "task")
 NAMES += tuple(f"{what}_{part}" for part in ("validation", "test") for what in ("x", "y", "lengths"))
 """The arrays of a file, as `from_arrays` calls them; `x_train` is x, and so on."""
 
@@ -318,7 +318,7 @@ def _csv(path: Path) -> tuple[list[Path], dict[str, Any]]:
         if len(row) != len(head):
             raise FileError(f"{path}, line {number}: {len(row)} cells, where the header has {len(head)}")
         samples.setdefault(row[special["sequence"]].strip(), []).append((number, row))
-    return [path], _tabulated(path, samples, special, targets, values)
+    return [path], {**_tabulated(path, samples, special, targets, values), "value_names": [head[k] for k in values]}
 
 
 def _tabulated(

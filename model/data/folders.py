@@ -26,6 +26,9 @@ LEAST = 3
 
 PARTS = ("train", "validation", "test")
 
+JOINED = "join tables into one CSV with a column sequence, or into an .npz (docs/data.md, a folder of tables)"
+"""The way out for whoever has a file per recording."""
+
 ARCHIVES = frozenset({".rar", ".zip", ".tar", ".gz", ".tgz", ".7z"})
 
 
@@ -152,6 +155,11 @@ class VideoFolder:
         found = list(self.recordings(root))
         if not found:
             archive = next(files_below(root, ARCHIVES), None)
+            table = next(files_below(root, frozenset({".csv"})), None)
+            if table is not None:
+                raise FileError(
+                    f"{root} has tables like {table.name} and no films or pictures ({self.example}); {JOINED}"
+                )
             instead = f"archives like {archive.name} must be extracted first" if archive else "check the folder"
             raise FileError(f"{root} does not look like {self.name}: nothing in it is like {self.example}; {instead}")
         return found

@@ -69,6 +69,8 @@ class DataSet:
         scaling: how real values became raw words, fitted on `train`; None where raw words came.
         saturated: share of the values of `validation` that the scaling saturates; None without one.
         content: hash of what the clips show, where that may change unnoticed: data in a file.
+        value_names: what the values of a step are called; none where nobody said.
+        rising: numbers of the values that rise from step to step in every sequence, as a time does.
     """
 
     name: str
@@ -85,6 +87,8 @@ class DataSet:
     scaling: Scaling | None = None
     saturated: float | None = None
     content: str = ""
+    value_names: tuple[str, ...] = ()
+    rising: tuple[int, ...] = ()
 
     @cached_property
     def fingerprint(self) -> str:

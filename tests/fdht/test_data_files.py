@@ -38,6 +38,35 @@ def test_what_a_file_is_taken_for(fdht, npz, tmp_path):
     assert "saturated in validation" in people.out and "dealt into 5 folds" in people.out
 
 
+def test_the_values_of_a_csv_have_names_and_a_time_among_them_is_pointed_out(fdht, tmp_path):
+    rows = [f"{s},{'ab'[s % 2]},{10 * k + s},{(7 * s + k * k) % 5},{k % 2}" for s in range(6) for k in range(4)]
+    Path("t.csv").write_text("\n".join(["sequence,label,t_ms,ax,ay", *rows]))
+    seen = fdht("data", "t.csv")
+    assert "4 steps of 3 values: t_ms, ax, ay" in seen.out and "build/t.csv.png" in seen.out
+    assert "t_ms rises with every step of every sequence" in seen.err and "ax" not in seen.err
+    assert fdht("data", "t.csv", "--json").figures["values"] == ["t_ms", "ax", "ay"]
+    made = fdht("new", "--data", "t.csv")
+    assert "3 values: t_ms, ax, ay" in made.out and "leave the column out" in made.err
+    np.savez("t.npz", x=X, y=Y, value_names=["a"])
+    assert "t has 1 value_names for 8 values of a step" in fdht("data", "t.npz").sentence
+
+
+def test_a_folder_of_tables_is_no_data_set_and_how_it_becomes_one(fdht):
+    for name in ("idle/a", "idle/b", "idle/c", "run/a", "run/b", "run/c"):
+        path = Path("recordings", f"{name}.csv")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("ax,ay\n0,1\n2,0\n1,1\n")
+    way = "join tables into one CSV with a column sequence"
+    assert f"films or pictures (CLASS/clip.mp4); {way}" in fdht("data", "--data-folder", "recordings").sentence
+    assert (
+        f"recordings is a folder; of films or pictures (CLASS/clip.mp4) pass it with --data-folder, of tables {way}"
+        in (fdht("data", "recordings").sentence)
+    )
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    exec(page.partition("### A folder of tables")[2].partition("```python\n")[2].partition("```")[0], {})
+    assert fdht("data", "mine.csv", "--json").figures["classes"] == ["idle", "run"]
+
+
 def test_from_a_file_to_a_bundle_and_back(fdht, npz, tmp_path):
     """With the defaults of every command, from two classes of three samples."""
     trained = fdht("train", TINY.name, "--data", "data/mine.npz", "-o", "build/a.checkpoint", "--json")

@@ -86,10 +86,14 @@ def test_a_slower_clock_is_a_build_of_its_own(fdht, build, monkeypatch):
 def test_a_build_becomes_the_baseline_and_is_held_against_it(fdht, build, tmp_path):
     check = ("synth", "--board", BOARD.name, "--check")
     assert "has no baseline" in fdht(*check).sentence
-    outcome = fdht("synth", "--board", BOARD.name, "--seed", 1, "--seed", 2, "--accept", "--json")
+    usual = ("synth", "--board", BOARD.name, "--json")
+    assert fdht(*usual).figures["seeds"] == [1]
+    outcome = fdht(*usual, "--seed", 1, "--seed", 2, "--accept")
     kept = json.loads((tmp_path / "boards" / "baselines" / "icebreaker" / "icebreaker.json").read_text())
     assert outcome.figures["baseline"] == str(tmp_path / "boards" / "baselines" / "icebreaker" / "icebreaker.json")
     assert kept["seeds"] == [1, 2] and kept["cycles_per_step"] == CYCLES
+    assert fdht(*usual).figures["seeds"] == [2], "the fastest of the baseline"
+    assert fdht(*usual, "--accept").figures["seeds"] == [1, 2]
 
     outcome = fdht(*check)
     assert outcome.code == 0 and "3: not routed" in outcome.out and "no worse than the baseline" in outcome.err
