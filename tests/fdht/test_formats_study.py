@@ -152,4 +152,4 @@ def test_what_can_be_decided_follows_from_clips_that_one_has_right_alone_and_fro
     assert found.variance == pytest.approx(0.2 / 500)  # draws are as alike as can be
     apart = [r if r.seed else replace(r, **accuracy.hits(np.ones(100, bool))) for r in rows]
     share, found = page.expected(apart)[SET]
-    assert share == pytest.approx(0.1) and found.variance == pytest.approx(0.1 / 500)  # as far apart as clips alone explain
+    assert share == pytest.approx(0.1) and found.variance == pytest.approx(0.1 / 500)  # as clips alone explain
