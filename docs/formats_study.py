@@ -14,6 +14,7 @@ share. With `--validation` no test split is opened.
 import argparse
 import json
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -23,7 +24,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import optuna
 import torch
-from optuna.storages import RDBStorage, RetryFailedTrialCallback
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import TrialState
 
 from docs.formats_page import RESULTS, UNITS, UNITS_OF, kept_units
@@ -113,6 +114,11 @@ def _trained(preset: Preset, found: Drawn, training: Training) -> tuple[np.ndarr
     return right, int((without == split.labels).sum())
 
 
+def heartbeats() -> warnings.catch_warnings:
+    """Without Optuna's warning that signs of life of a trial are an experiment of its."""
+    return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
 class Store:
     """Trainings that wait, run and are done, in an Optuna study that processes share, and rows of those kept before.
 
@@ -123,8 +129,9 @@ class Store:
     def __init__(self, url: str, places: Places):
         self.places = places
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        again = RetryFailedTrialCallback(max_retry=AGAIN)
-        storage = RDBStorage(url, heartbeat_interval=BEAT, grace_period=GRACE, failed_trial_callback=again)
+        with heartbeats():
+            again = RetryHeartbeatStaleTrialCallback(max_retry=AGAIN)
+            storage = RDBStorage(url, heartbeat_interval=BEAT, grace_period=GRACE, heartbeat_stale_trial_callback=again)
         self.study = optuna.create_study(storage=storage, study_name=STUDY, load_if_exists=True)
 
     def trainings(self, *states: TrialState) -> list[Training]:
@@ -143,8 +150,13 @@ class Store:
         taken = {*map(Training.of, self.rows), *self.trainings(TrialState.WAITING, TrialState.RUNNING)}
         for training in (training for training in trainings if training not in taken):
             self.study.enqueue_trial({}, user_attrs={TRAINING: asdict(training)})
-        while self.trainings(TrialState.WAITING) and time.time() < until:
-            self.study.optimize(self._evaluate, n_trials=1)
+        while self.trainings(TrialState.WAITING, TrialState.RUNNING) and time.time() < until:
+            if self.trainings(TrialState.WAITING):
+                self.study.optimize(self._evaluate, n_trials=1)
+            else:  # another process is at the last ones
+                time.sleep(BEAT)
+                with heartbeats():
+                    fail_stale_trials(self.study)
             self.keep()
         return {*trainings} <= {*map(Training.of, self.rows)}
 

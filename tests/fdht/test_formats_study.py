@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import optuna
 import pytest
 
 from docs import formats_page as page
 from docs import formats_plan as plan
+from docs import formats_study as study
 from docs.study_sets import SETS, Places, dealt
 from fdht.model.data import DataSet
 from fdht.studies import accuracy
@@ -153,3 +155,66 @@ def test_what_can_be_decided_follows_from_clips_that_one_has_right_alone_and_fro
     apart = [r if r.seed else replace(r, **accuracy.hits(np.ones(100, bool))) for r in rows]
     share, found = page.expected(apart)[SET]
     assert share == pytest.approx(0.1) and found.variance == pytest.approx(0.1 / 500)  # as clips alone explain
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """Makes stores of one database, whose trainings take no time; they are counted in `trained`."""
+    for module in (study, page):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "accuracy.json")
+        monkeypatch.setattr(module, "UNITS", tmp_path / "units.json")
+    trained = []
+
+    def at_once(training, places):
+        trained.append(training)
+        return row(training, 0.5)
+
+    monkeypatch.setattr(study, "trained", at_once)
+    return lambda: study.Store(f"sqlite:///{tmp_path / 'a.db'}", NOWHERE), trained
+
+
+def begun(store):
+    """The first of those that wait, as another process has it under way."""
+    with pytest.warns(UserWarning, match="Heartbeat"):
+        return store.study.ask()
+
+
+def test_a_study_goes_on_where_it_was(store):
+    new, trained = store
+    trainings = [*plan.tuning([SET])][:5]
+    assert not new().run(trainings, until=0)
+    assert new().run(trainings[:2], until=float("inf")) and trained == trainings
+    assert new().run(trainings, until=float("inf")) and len(trained) == 5
+    assert {plan.Training.of(row) for row in accuracy.load(study.RESULTS)} == {*trainings}
+
+
+def test_whoever_has_nothing_left_waits_for_the_others(store, monkeypatch):
+    new, trained = store
+    trainings = [*plan.tuning([SET])][:3]
+    ours, other = new(), new()
+    ours.run(trainings, until=0)
+    under_way = begun(other)
+
+    def ends(_):
+        under_way.set_user_attr(study.FIGURES, study.asdict(row(trainings[0], 0.5)))
+        other.study.tell(under_way, 0.5)
+
+    monkeypatch.setattr(study.time, "sleep", ends)
+    assert ours.run(trainings, until=float("inf"))
+    assert trained == trainings[1:] and under_way.user_attrs[study.TRAINING]["rate"] == trainings[0].rate
+
+
+def test_a_training_whose_process_is_gone_is_done_again(store, monkeypatch):
+    new, trained = store
+    trainings = [*plan.tuning([SET])][:2]
+    ours = new()
+    ours.run(trainings, until=0)
+    begun(new())  # and never told
+    monkeypatch.setattr(study.time, "sleep", lambda _: None)
+    storage = optuna.storages.RDBStorage
+    monkeypatch.setattr(
+        storage,
+        "_get_stale_trial_ids",
+        lambda self, _: [each._trial_id for each in ours.study.trials if each.state.name == "RUNNING"],
+    )
+    assert ours.run(trainings, until=float("inf")) and {t.rate for t in trained} == {t.rate for t in trainings}
