@@ -309,8 +309,10 @@ def picture_of_curves(rows: Sequence[Row]) -> Figure:
 
 def sections(rows: list[Row], units: dict[str, Units]) -> list[str]:
     """What stands between the marks of the page."""
-    found, helps = comparisons(rows, units.get("test", {})), changes(rows, units.get("validation", {}))
-    missing = left(rows, parts([*SETS], rows))
+    found, every = comparisons(rows, units.get("test", {})), parts([*SETS], rows)
+    tried = {*every[1]} <= {Training.of(row) for row in rows}  # two draws of five say nothing
+    helps = changes(rows, units.get("validation", {})) if tried else []
+    missing = left(rows, every)
     done = all(" 0 of " in line for line in missing[1:])
     text = [] if done else ["Trainings are under way.", "\n".join(f"- {line}" for line in missing)]
     if found:
