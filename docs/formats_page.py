@@ -124,11 +124,8 @@ def comparisons(rows: Sequence[Row], units: Units) -> list[Comparison]:
         return between(found[name][OURS], found[name][model], units.get(name, {}))
 
     def best(name: str) -> ModelName:
-        def validated(model: ModelName) -> float:
-            own = [r for r in rows if r.study == TUNING and Training.of(r).model == model and r.rate == rates[model]]
-            return float(np.mean([r.accuracy for r in own if name not in TUNED or r.data == name] or [0.0]))
-
-        return max(RIVALS, key=validated)
+        judged = (name,) if name in TUNED else TUNED
+        return max(RIVALS, key=lambda model: validated(rows, model, rates[model], judged) or 0.0)
 
     every = [compared(BEST_RIVAL, {name: against(name, best(name)) for name in SETS})]
     every += [compared(called(model), {name: against(name, model) for name in SETS}) for model in FORMATS[1:]]
@@ -182,6 +179,12 @@ def by_rate(rows: Iterable[Row], name: str, model: ModelName, rate: float) -> di
     return by_draw([row for row in rows if row.rate == rate], name, model, TUNING)
 
 
+def validated(rows: Iterable[Row], model: ModelName, rate: float, names: Iterable[str]) -> float | None:
+    """The mean accuracy of a model at a rate on the validation splits of some sets; None where there is no row."""
+    own = [row.accuracy for name in names for row in by_rate(rows, name, model, rate).values()]
+    return float(np.mean(own)) if own else None
+
+
 def points(each: Gap) -> str:
     """A difference in points, its interval and what that says."""
     low, high = each.interval
@@ -225,11 +228,11 @@ def rate_table(rows: Sequence[Row]) -> str:
     """Rates, and the accuracies on validation splits that they were chosen by."""
     rates = chosen(rows)
 
-    def validated(model: ModelName, rate: float) -> str:
-        own = [row.accuracy for name in TUNED for row in by_rate(rows, name, model, rate).values()]
-        return f"{100 * np.mean(own):.1f}" if own else ""
+    def cell(model: ModelName, rate: float) -> str:
+        found = validated(rows, model, rate, TUNED)
+        return "" if found is None else f"{100 * found:.1f}"
 
-    cells = [(called(model), f"{rates[model]:g}", *(validated(model, rate) for rate in RATES)) for model in FORMATS]
+    cells = [(called(model), f"{rates[model]:g}", *(cell(model, rate) for rate in RATES)) for model in FORMATS]
     return table(("model", "chosen", *(f"accuracy on validation at {rate:g}" for rate in RATES)), cells)
 
 

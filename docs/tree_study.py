@@ -21,11 +21,11 @@ from fdht.model.parallel import one_thread
 from fdht.model.presets import Preset
 from fdht.model.recipe import SCHEDULES
 from fdht.model.train import TrainingDiverged, predict
-from fdht.spec.choose import chosen_lstm
+from fdht.spec.choose import capped, chosen_lstm
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, place_gates
 from fdht.spec.network import Split as Tree
-from fdht.spec.network import TensorNetwork, ht_network, ht_tree, tree_from
+from fdht.spec.network import TensorNetwork, ht_network, ht_tree, linear_tree, tree_from
 
 EVEN = [(b, c) for b in range(2, 17) for c in range(b, 17)]
 """Sizes of the second and third mode that are looked at."""
@@ -45,34 +45,16 @@ def with_ranks(spec: LSTMSpec, shape: Tree, wanted: Callable[[str], float]) -> L
     best = None
     for scale in np.arange(1, 40, 0.05):
         ranks = {name: max(1, round(scale * wanted(name))) for name in names}
-        network = ht_network(n, m, tree_from(shape, _carried(shape, n, m, ranks)))
+        network = ht_network(n, m, capped(tree_from(shape, ranks), n, m))
         if network.parameters <= budget and (best is None or network.parameters > best.parameters):
             best = network
     assert best is not None
     return replace(spec, network=best)
 
 
-def _carried(shape: Tree, n: tuple[int, ...], m: tuple[int, ...], ranks: dict[str, int]) -> dict[str, int]:
-    """The ranks, where they are more than the modes and bonds below a node can carry, lowered to that."""
-    for node in tree_from(shape, 1).walk():
-        if node.children is None:
-            below = n[node.first - 1] * m[node.first - 1]
-        else:
-            below = prod(ranks[child.name] for child in node.children)
-        if node.name in ranks:
-            ranks[node.name] = min(ranks[node.name], below)
-        elif node.children is not None:
-            least = min(ranks[child.name] for child in node.children)
-            ranks.update({child.name: least for child in node.children})
-    return ranks
-
-
 def other_tree(spec: LSTMSpec) -> LSTMSpec:
     """The linear tree (1, (2, ...)), which joins other modes than the balanced one."""
-    shape: Tree = len(spec.network.inputs)
-    for mode in range(shape - 1, 0, -1):
-        shape = (mode, shape)
-    return with_ranks(spec, shape, lambda _: 1.0)
+    return with_ranks(spec, linear_tree(len(spec.network.inputs), 1).split, lambda _: 1.0)
 
 
 def uneven(spec: LSTMSpec, top: float) -> LSTMSpec:
@@ -85,7 +67,7 @@ def uneven(spec: LSTMSpec, top: float) -> LSTMSpec:
 def even_modes(spec: LSTMSpec) -> LSTMSpec:
     """Three modes as near to each other as can be, in place of the ones chosen for few cycles."""
 
-    def uneven(sizes: tuple[int, ...]) -> tuple[float, int]:
+    def apart(sizes: tuple[int, ...]) -> tuple[float, int]:
         return max(sizes) / min(sizes), prod(sizes)
 
     def placed(sizes: tuple[int, ...]) -> bool:
@@ -95,9 +77,9 @@ def even_modes(spec: LSTMSpec) -> LSTMSpec:
             return False
         return True
 
-    inputs = min(((-(-spec.inputs // (b * c)) - (-spec.hidden // (b * c)), b, c) for b, c in EVEN), key=uneven)
+    inputs = min(((-(-spec.inputs // (b * c)) - (-spec.hidden // (b * c)), b, c) for b, c in EVEN), key=apart)
     outputs = min(
-        ((4 * spec.hidden // (b * c), b, c) for b, c in EVEN if placed((4 * spec.hidden // (b * c), b, c))), key=uneven
+        ((4 * spec.hidden // (b * c), b, c) for b, c in EVEN if placed((4 * spec.hidden // (b * c), b, c))), key=apart
     )
     return chosen_lstm(
         spec.inputs, spec.hidden, spec.classes, max_factors=spec.network.parameters, modes=(inputs, outputs)

@@ -347,7 +347,9 @@ def _network(
             raise SpecError(f"ranks of a tree are one, or one per node by name, not {rank!r}")
         shape = _tree(len(n), tree)
         return ht_network(
-            n, m, _capped(shape, n, m, bonds) if isinstance(bonds, int) else tree_from(shape.split, bonds)
+            n,
+            m,
+            capped(tree_from(shape.split, bonds), n, m) if isinstance(bonds, int) else tree_from(shape.split, bonds),
         )
     if isinstance(bonds, Mapping):
         raise SpecError(f"ranks by node are those of a tree; format {format} takes one, or one per bond in order")
@@ -378,15 +380,15 @@ def _tree(depth: int, tree: Tree) -> TreeNode:
     return tree_from(tree, 1)
 
 
-def _capped(tree: TreeNode, n: Sequence[int], m: Sequence[int], rank: int) -> TreeNode:
-    """The tree with a rank everywhere, or with what the modes and bonds below a node can carry, where that is less."""
+def capped(tree: TreeNode, n: Sequence[int], m: Sequence[int]) -> TreeNode:
+    """The tree with its ranks, or with what the modes and bonds below a node can carry, where that is less."""
     ranks: dict[str, int] = {}
     for node in tree.walk():
         if node.children is None:
             below = n[node.first - 1] * m[node.first - 1]
         else:
             below = prod(ranks[child.name] for child in node.children)
-        ranks[node.name] = min(rank, below)
+        ranks[node.name] = min(node.rank, below)
     if tree.children is not None:  # the root's two bonds are the two sides of one matrix
         least = min(ranks[child.name] for child in tree.children)
         ranks.update({child.name: least for child in tree.children})

@@ -23,7 +23,7 @@ from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment
 from fdht.spec.protocol import OutputKind
 from fdht.spec.record import dump
 from fdht.spec.target import Target
-from fdht.workflow.golden_vectors import own, spread
+from fdht.workflow.golden_vectors import class_names, own, spread
 
 PARTS = Path(__file__).with_name("page")
 """What the page is made of."""
@@ -237,10 +237,10 @@ def _labels(image: Image, machine: Machine, unit: Segment) -> list[str]:
 
 def _names(bundle: Bundle) -> list[str]:
     """Of the classes, or of a regression's outputs."""
-    classes, named = bundle.spec.classes, bundle.about.get("classes")
-    if isinstance(named, list) and len(named) == classes:
-        return [str(name) for name in named]
-    return [f"output {k + 1}" if bundle.spec.task.real else str(k) for k in range(classes)]
+    classes = bundle.spec.classes
+    if bundle.spec.task.real and len(bundle.about.get("classes", [])) != classes:
+        return [f"output {k + 1}" for k in range(classes)]
+    return class_names(bundle)
 
 
 def _name(bundle: Bundle, clip: int, names: list[str]) -> str:
