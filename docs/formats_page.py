@@ -53,6 +53,9 @@ GAPS, CURVES_PICTURE = HERE / "results" / "formats-gaps.png", HERE / "results" /
 
 BEST_RIVAL = "the best of TT, TR, BT beside a matrix"
 WHOLE = OURS, *AT_EQUAL_FACTORS
+DECIDES = 0.995
+"""Coverage of the interval by which a change to the tree becomes the default."""
+
 VERDICTS = {"better": "#228833", "worse": "#cc3311", "equal within 1 point": "#4477aa", "undecided": "#999999"}
 TICKS = (500, 1_000, 2_000, 5_000, 10_000, 20_000)
 
@@ -185,20 +188,31 @@ def validated(rows: Iterable[Row], model: ModelName, rate: float, names: Iterabl
     return float(np.mean(own)) if own else None
 
 
+def bracketed(interval: tuple[float, float]) -> str:
+    """In points."""
+    low, high = interval
+    return f"[{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
 def points(each: Gap) -> str:
     """A difference in points, its interval and what that says."""
-    low, high = each.interval
-    return f"{100 * each.mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] {each.verdict}"
+    return f"{100 * each.mean:+.1f} {bracketed(each.interval)} {each.verdict}"
 
 
-def gap_table(head: str, every: Sequence[Comparison]) -> str:
-    """A row per comparison: pooled, and set by set."""
+def gap_table(head: str, every: Sequence[Comparison], coverages: Sequence[float] = ()) -> str:
+    """A row per comparison: pooled, there with intervals of other coverages too, and set by set."""
     names = [name for name in SETS if any(name in each.gaps for each in every)]
     cells = [
-        (each.against, f"**{points(each.pooled)}**", *(points(each.gaps[n]) if n in each.gaps else "" for n in names))
+        (
+            each.against,
+            f"**{points(each.pooled)}**",
+            *(bracketed(each.pooled.interval_of(coverage)) for coverage in coverages),
+            *(points(each.gaps[name]) if name in each.gaps else "" for name in names),
+        )
         for each in every
     ]
-    return table((head, f"mean of {len(names)} sets", *names), cells)
+    heads = f"mean of {len(names)} sets", *(f"its interval of {100 * coverage:g} %" for coverage in coverages), *names
+    return table((head, *heads), cells)
 
 
 def accuracy_table(rows: Sequence[Row]) -> str:
@@ -327,7 +341,7 @@ def sections(rows: list[Row], units: dict[str, Units]) -> list[str]:
         text += [curve_table(rows, name) for name in CURVES]
     if helps:
         text += ["### What helps a tree: changes minus FDHT as it is, points, on validation splits"]
-        text += [gap_table("change", helps)]
+        text += [gap_table("change", helps, coverages=(DECIDES,))]
     text += ["### What can be decided", expected_table(rows)] if expected(rows) else []
     return [*text, "### Learning rates", rate_table(rows)]
 

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from fdht.allocator import keep_freed
 from fdht.commands.baselines import baselines
 from fdht.commands.bench import bench
 from fdht.commands.compare import compare
@@ -110,6 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     Whoever reads what it prints may go before the end, as head does: the exit code is then 1, without a word.
     """
     print_what_can_be()
+    keep_freed()
     try:
         code = _run(arguments)
         sys.stdout.flush()

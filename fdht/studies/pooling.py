@@ -37,16 +37,22 @@ class Gap:
     variance: float
     freedom: float
 
-    @property
-    def half_width(self) -> float:
-        """Of the interval of 95 %, by Student's t."""
+    def interval_of(self, coverage: float) -> tuple[float, float]:
+        """The interval that covers so much (0 to 1), by Student's t."""
         from scipy.stats import t
 
-        return float(t.ppf((1 + COVERAGE) / 2, self.freedom)) * sqrt(self.variance)
+        half = float(t.ppf((1 + coverage) / 2, self.freedom)) * sqrt(self.variance)
+        return self.mean - half, self.mean + half
 
     @property
     def interval(self) -> tuple[float, float]:
-        return self.mean - self.half_width, self.mean + self.half_width
+        """That of 95 %."""
+        return self.interval_of(COVERAGE)
+
+    @property
+    def half_width(self) -> float:
+        """Of the interval of 95 %."""
+        return self.interval[1] - self.mean
 
     @property
     def verdict(self) -> str:
