@@ -43,7 +43,9 @@ from fdht.studies.rivals import Model, models, ring_as_published
 
 STORE = "sqlite:///build/formats-study/trainings.db"
 BEAT, GRACE, AGAIN = 30, 120, 3
-"""Seconds between signs of life of a training, and without one until it counts as lost; how often it is done again."""
+"""Seconds between signs of life of a training, and without one until it counts as lost; how often it is done again.
+As long a process waits while another one writes into a file of SQLite.
+"""
 
 TRAINING, FIGURES = "training", "figures"
 """Attributes of a trial."""
@@ -130,8 +132,13 @@ class Store:
         self.places = places
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with heartbeats():
-            again = RetryHeartbeatStaleTrialCallback(max_retry=AGAIN)
-            storage = RDBStorage(url, heartbeat_interval=BEAT, grace_period=GRACE, heartbeat_stale_trial_callback=again)
+            storage = RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": GRACE}} if url.startswith("sqlite:") else None,
+                heartbeat_interval=BEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=AGAIN),
+            )
         self.study = optuna.create_study(storage=storage, study_name=STUDY, load_if_exists=True)
 
     def trainings(self, *states: TrialState) -> list[Training]:

@@ -218,3 +218,9 @@ def test_a_training_whose_process_is_gone_is_done_again(store, monkeypatch):
         lambda self, _: [each._trial_id for each in ours.study.trials if each.state.name == "RUNNING"],
     )
     assert ours.run(trainings, until=float("inf")) and {t.rate for t in trained} == {t.rate for t in trainings}
+
+
+def test_a_process_waits_while_another_one_writes(store):
+    new, _ = store
+    with new().study._storage._backend.engine.connect() as connection:  # pyright: ignore[reportAttributeAccessIssue]
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1000 * study.GRACE
