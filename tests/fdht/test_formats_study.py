@@ -218,7 +218,7 @@ def test_a_change_that_helps_is_better_than_the_tree_as_it_is(units):
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """Makes stores of one database, whose trainings take no time; they are counted in `trained`."""
+    """Makes stores of one database or of others, whose trainings take no time; they are counted in `trained`."""
     for module in (study, page):
         monkeypatch.setattr(module, "RESULTS", tmp_path / "accuracy.json")
         monkeypatch.setattr(module, "UNITS", tmp_path / "units.json")
@@ -229,7 +229,7 @@ def store(tmp_path, monkeypatch):
         return row(training, 0.5)
 
     monkeypatch.setattr(study, "trained", at_once)
-    return lambda: study.Store(f"sqlite:///{tmp_path / 'a.db'}", NOWHERE), trained
+    return lambda name="a": study.Store(f"sqlite:///{tmp_path / name}.db", NOWHERE), trained
 
 
 def begun(store):
@@ -245,6 +245,7 @@ def test_a_study_goes_on_where_it_was(store):
     assert new().run(trainings[:2], until=float("inf")) and trained == trainings
     assert new().run(trainings, until=float("inf")) and len(trained) == 5
     assert {plan.Training.of(row) for row in accuracy.load(study.RESULTS)} == {*trainings}
+    assert new("another").run(trainings, until=0) and len(trained) == 5, "what is kept is not done again"
 
 
 def test_whoever_has_nothing_left_waits_for_the_others(store, monkeypatch):
@@ -263,13 +264,25 @@ def test_whoever_has_nothing_left_waits_for_the_others(store, monkeypatch):
     assert trained == trainings[1:] and under_way.user_attrs[study.TRAINING]["rate"] == trainings[0].rate
 
 
-def test_a_training_whose_process_is_gone_is_done_again(store, monkeypatch):
+def test_whoever_comes_too_late_for_the_last_one_trains_nothing(store):
+    """Another process took it in between: what Optuna then begins is no training."""
     new, trained = store
-    trainings = [*plan.tuning([SET])][:2]
+    ours = new()
+    ours.study.optimize(ours._evaluate, n_trials=1)
+    begun(new())  # and there is one more such
+    assert ours.trainings(*optuna.trial.TrialState) == trained == ours.rows == []
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_training_whose_process_is_gone_is_done_again(store, monkeypatch, others):
+    """Whether others still wait, or nothing is left beside it."""
+    new, trained = store
+    trainings = [*plan.tuning([SET])][: 1 + others]
     ours = new()
     ours.run(trainings, until=0)
     begun(new())  # and never told
-    monkeypatch.setattr(study.time, "sleep", lambda _: None)
+    pauses = iter(range(3))
+    monkeypatch.setattr(study.time, "sleep", lambda _: next(pauses))  # StopIteration where that would go on for ever
     storage = optuna.storages.RDBStorage
     monkeypatch.setattr(
         storage,
