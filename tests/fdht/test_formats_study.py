@@ -296,3 +296,21 @@ def test_a_process_waits_while_another_one_writes(store):
     new, _ = store
     with new().study._storage._backend.engine.connect() as connection:  # pyright: ignore[reportAttributeAccessIssue]
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 1000 * study.GRACE
+
+
+def test_what_two_processes_let_wait_at_the_same_moment_is_done_once(store, monkeypatch):
+    new, trained = store
+    ours, other = new(), new()
+    (training,) = [*plan.tuning([SET])][:1]
+    for each in (ours, other):
+        each.study.enqueue_trial({}, user_attrs={study.TRAINING: study.asdict(training)})
+    assert ours.run([training], until=float("inf")) and trained == [training]
+
+
+def test_few_wait_at_once_and_all_are_done(store, monkeypatch):
+    new, trained = store
+    monkeypatch.setattr(study, "AT_ONCE", 2)
+    trainings = [*plan.tuning([SET])][:5]
+    ours = new()
+    assert not ours.run(trainings, until=0) and ours.trainings(*optuna.trial.TrialState) == trainings[:2]
+    assert ours.run(trainings, until=float("inf")) and trained == trainings
