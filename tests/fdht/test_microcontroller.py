@@ -439,8 +439,8 @@ def test_without_a_scaling_a_value_is_a_word(tmp_path):
     microcontroller.run(Output(True), _saved(small_bundle(Task.CLASSIFY, PIXELS), tmp_path), SMALL, tmp_path / "c")
     (tmp_path / "c" / "values.c").write_text(VALUES)
     binary = compiled(tmp_path / "c", ["values.c", "fdht.c", "fdht_image.c"])
-    done = subprocess.run([binary], input="0 7 7.49 7.5 254.6 1e9 -3 -1e300", capture_output=True, text=True)
-    assert (done.returncode, done.stdout.split()[::2]) == (0, ["0", "7", "7", "8", "255", "255", "0", "0"])
+    done = subprocess.run([binary], input="0 7 7.49 7.5 254.6 1e9 -3 -1e300 nan", capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[::2]) == (0, ["0", "7", "7", "8", "255", "255", "0", "0", "0"])
 
 
 @pytest.mark.parametrize(("bits", "signed", "channels"), [(8, False, 3), (16, True, 1)])

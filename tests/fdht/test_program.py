@@ -14,7 +14,7 @@ from fdht.spec.errors import SpecError
 from fdht.spec.flash import STRIDE, slot_bytes
 from fdht.spec.target import Standalone, Target
 from fdht.workflow import flashing
-from fdht.workflow.programming import LOADER
+from fdht.workflow.programming import LOADER, ProgrammingError
 
 BOARD = find_board("icebreaker")
 
@@ -149,6 +149,10 @@ def test_a_watchdog_that_would_take_a_step_for_a_standstill_is_refused(digits_fi
     files, to = [digits_file[1]], tmp_path / "flash.bin"
     flashing.run(Output(False, quiet=True), slow, None, tmp_path, files, 0, True, to)
     to.unlink()
+    assert slow.flash is not None
+    unreached = replace(slow, flash=replace(slow.flash, write=()))
+    with pytest.raises(ProgrammingError, match="does not reach all of the flash of icebreaker; write it to a file"):
+        flashing.run(Output(False, quiet=True), unreached, None, tmp_path, files, 0, True, None)
     with monkeypatch.context() as patched, pytest.raises(SpecError, match=r"takes [\d,]+ bytes, and a slot has 1,000$"):
         patched.setattr(flashing, "STRIDE", 1000)
         flashing.run(Output(False, quiet=True), slow, None, tmp_path, files, 0, True, to)
