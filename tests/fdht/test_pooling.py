@@ -86,6 +86,7 @@ def test_intervals_hold_the_true_difference_as_often_as_they_say(effects):
 
 
 def test_degrees_of_freedom_are_those_of_satterthwaite():
+    assert Gap(0.0, 1.0, 1).half_width == pytest.approx(12.7062, rel=1e-5)  # of Student's t, not of a normal one
     whole = pooled([Gap(0.1, 1.0, 2), Gap(0.3, 4.0, 9)])
     assert (whole.mean, whole.variance) == (pytest.approx(0.2), 5 / 4)
     assert whole.freedom == pytest.approx(5**2 / (1**2 / 2 + 4**2 / 9))
