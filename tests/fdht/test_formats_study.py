@@ -40,6 +40,13 @@ def row(training: plan.Training, right: float, seed: int = 0) -> Row:
     )
 
 
+def exactly(training: plan.Training, right: slice, clips: int = 100) -> Row:
+    """A row that has just these clips right."""
+    hits = np.zeros(clips, bool)
+    hits[right] = True
+    return replace(row(training, 1.0), **accuracy.hits(hits))
+
+
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
     """FDHT is best, at its middle rate; all others are the same."""
@@ -85,6 +92,8 @@ def test_no_draw_tests_what_it_has_trained_on(name):
         assert {part: len(of) for part, of in drawn.units.items()} == {
             part: len(getattr(drawn.data, part)) for part in ("validation", "test")
         }
+        units = {part: of.tolist() for part, of in drawn.units.items()}
+        assert name != "spoken-digits" or not {*units["test"]} & {*units["validation"]}, "each sample is its own"
         shown.append(parts["test"])
     assert shown[0] != shown[1]
 
@@ -103,7 +112,14 @@ def test_the_plan_is_every_model_on_every_draw_and_none_twice():
 
 
 def test_each_format_has_the_rate_that_validation_likes(rows):
-    rates = plan.chosen(rows)
+    """Of the sets that it is chosen on, and with no look at tests."""
+    others = [
+        exactly(plan.Training(name, *model, draw, 0.1, study), slice(0, 100))
+        for name, study in (("clip-segments", plan.TUNING), (SET, plan.STUDY))
+        for model in plan.FORMATS
+        for draw in range(9)
+    ]
+    rates = plan.chosen([*rows, *others])
     assert rates.pop(plan.FORMATS[0]) == 0.01 and {*rates.values()} == {0.003}
 
 
@@ -157,13 +173,6 @@ def test_what_can_be_decided_follows_from_clips_that_one_has_right_alone_and_fro
     apart = [r if r.seed else replace(r, **accuracy.hits(np.ones(100, bool))) for r in rows]
     share, found = page.expected(apart)[SET]
     assert share == pytest.approx(0.1) and found.variance == pytest.approx(0.1 / 500)  # as clips alone explain
-
-
-def exactly(training: plan.Training, right: slice, clips: int = 100) -> Row:
-    """A row that has just these clips right."""
-    hits = np.zeros(clips, bool)
-    hits[right] = True
-    return replace(row(training, 1.0), **accuracy.hits(hits))
 
 
 def test_draws_that_differ_by_more_than_clips_explain_widen_what_is_expected():
