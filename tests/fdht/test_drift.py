@@ -144,7 +144,7 @@ def test_real_values_as_in_training_and_raw_words_are_not_told():
     [
         ([0, 256], "a raw word of 256, where those of u8.7 lie between 0 and 255"),
         ([-1, 255], "a raw word of -1, where"),
-        (["0"], "are no numbers; pass raw words of u8.7"),
+        (["0"], "are no raw words; pass integers of u8.7"),
     ],
 )
 def test_what_is_no_raw_word_is_refused(clip, sentence):
