@@ -96,6 +96,16 @@ def test_values_that_go_together_become_neighbours():
     ]
 
 
+def test_each_next_value_is_the_one_that_correlates_most_with_the_last():
+    """Up or down: a walk, every other value of which is upside down."""
+    walk = np.random.default_rng(0).normal(size=(500, 8)).cumsum(1) * (-1) ** np.arange(8)
+    order = by_correlation(Split(walk, np.arange(500)[:, None], np.zeros(500, int)), 8).tolist()
+    alike = np.abs(np.corrcoef(walk, rowvar=False))
+    assert order[0] == alike.sum(0).argmax()
+    for last, after, rest in zip(order, order[1:], (order[k:] for k in range(1, 8)), strict=False):
+        assert alike[last, after] == alike[last, rest].max()
+
+
 def test_every_change_reaches_the_training(monkeypatch):
     """Another order is that of other data; the others leave other factors after two steps."""
     data, asked = SETS["digits"].draw(Places(), 0).data, list[tuple[dict[str, torch.Tensor], np.ndarray]]()
