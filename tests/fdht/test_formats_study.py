@@ -314,6 +314,18 @@ def test_whoever_has_nothing_left_waits_for_the_others(store, monkeypatch):
     assert trained == trainings[1:] and under_way.user_attrs[study.TRAINING]["rate"] == trainings[0].rate
 
 
+def test_nobody_waits_for_what_belongs_to_another_part(store, monkeypatch):
+    """One process is at the comparison, another one comes, for which all rates are chosen: it does not stop there."""
+    new, trained = store
+    rates, later = [*plan.tuning([SET])][:1], [*plan.final([SET], dict.fromkeys(plan.FORMATS, 0.01))][:2]
+    ours = new()
+    assert ours.run(rates, until=float("inf"))
+    ours.run(later, until=0)
+    begun(new())
+    monkeypatch.setattr(study.time, "sleep", lambda _: pytest.fail("waits"))
+    assert ours.run(rates, until=float("inf")) and trained == [*rates, later[1]]
+
+
 def test_whoever_comes_too_late_for_the_last_one_trains_nothing(store):
     """Another process took it in between: what Optuna then begins is no training."""
     new, trained = store
