@@ -115,10 +115,13 @@ def test_a_regression_gives_real_numbers(x):
 
 def test_what_is_saved_is_a_bundle_and_its_image(x, tmp_path):
     labels = np.arange(30) % 3
-    made = fdht.compile(model(), x, SMALL, labels=labels, class_names=["a", "b", "c"], name="mine")
+    made = fdht.compile(
+        model(), x, SMALL, labels=labels, class_names=["a", "b", "c"], value_names=[*"vwxyz"], name="mine"
+    )
     made.save(tmp_path / "mine.bundle")
     bundle, image = Bundle.load(tmp_path / "mine.bundle"), Image.load(tmp_path / "mine.small.image")
     assert bundle.labels.tolist() == labels.tolist() and bundle.about["classes"] == ["a", "b", "c"]
+    assert bundle.about["values"] == [*"vwxyz"]
     assert image.bundle_hash == container.hash_of(tmp_path / "mine.bundle")
     assert "mine" in str(made.report()) and made.report().figures["cycles per step"] > 0
     asked = made.report(rate=50).figures
@@ -365,6 +368,7 @@ def refused(x, **options):
         (lambda x: np.ma.masked_greater(x, 1), {}, "samples with masked values"),
         (lambda x: torch.from_numpy(x).to_sparse(), {}, "pass them dense"),
         (lambda x: x, {"class_names": ["a"]}, "1 names for 3 classes"),
+        (lambda x: x, {"value_names": ["a"]}, "1 names for 5 values of a step; give one each"),
         (lambda x: x, {"target": "mine"}, "there is no target 'mine'; known: icebreaker"),
         (lambda x: x, {"bits": 12}, "words of 12 bits; real values are scaled to 8 or 16"),
         (lambda x: x, {"of": Model(nn.GRU(5, 6, batch_first=True))}, "lstm is a GRU"),

@@ -18,13 +18,14 @@ from tests.fdht.tiny import TINY
 
 X = np.random.default_rng(0).normal(size=(6, 5, 8))
 Y = np.array(["no", "no", "no", "yes", "yes", "yes"])
+VALUES = "abcdefgh"
 
 
 @pytest.fixture
 def npz(tmp_path):
     """Two classes of three samples each, the least that there may be."""
     (tmp_path / "data").mkdir()
-    np.savez(tmp_path / "data" / "mine.npz", x=X, y=Y, lengths=[5, 4, 3, 2, 1, 5])
+    np.savez(tmp_path / "data" / "mine.npz", x=X, y=Y, lengths=[5, 4, 3, 2, 1, 5], value_names=[*VALUES])
     return tmp_path / "data" / "mine.npz"
 
 
@@ -88,6 +89,8 @@ def test_from_a_file_to_a_bundle_and_back(fdht, npz, tmp_path):
         bundle.lengths is not None
         and bundle.lengths.tolist() == from_arrays(X, Y, lengths=[5, 4, 3, 2, 1, 5]).test.lengths.tolist()
     )
+    assert bundle.about["values"] == fdht("info", "build/a.bundle", "--json").figures["values"] == [*VALUES]
+    assert "a, b, c, d, e, f, g, h" in fdht("info", "build/a.bundle").out
     assert "input values of validation saturated" in fdht("compile", "build/a.checkpoint").out
     assert fdht("train", TINY.name, "--data", npz, "-o", "build/a.checkpoint", "--resume").code == 0
 

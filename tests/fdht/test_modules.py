@@ -104,7 +104,7 @@ def test_what_cannot_be_compiled_is_said(fdht, mine, tmp_path, arguments, words)
         (np.array([1, 2]), {}, [0, 1]),
         (np.array(["no", "yes"]), {}, [0, 1]),
         (np.array(["no", "yes"]), {"class_names": np.array(["yes", "no"])}, [1, 0]),
-        (np.array([0, 1]), {"class_names": np.array([7, 8])}, [0, 1]),
+        (np.array([0, 1]), {"class_names": np.array([7, 8]), "value_names": np.array([*"abcd"])}, [0, 1]),
     ],
     ids=str,
 )
@@ -116,6 +116,7 @@ def test_labels_are_what_they_are_to_training(fdht, mine, tmp_path, y, more, lab
     assert made.code == 0, made.err
     bundle, named = Bundle.load(tmp_path / "build/two.bundle"), more.get("class_names", np.sort(y)).astype(str).tolist()
     assert bundle.labels.tolist() == labels * 12 and bundle.about["classes"] == named
+    assert bundle.about["values"] == [*more.get("value_names", [])]
 
 
 def test_padding_whole_numbers_and_a_task_of_their_own(fdht, mine, tmp_path):
