@@ -43,7 +43,12 @@ from fdht.studies.rivals import Model, models, ring_as_published
 
 STORE = "sqlite:///build/formats-study/trainings.db"
 BEAT, GRACE, AGAIN = 30, 120, 3
-"""Seconds between signs of life of a training, and without one until it counts as lost; how often it is done again."""
+"""Seconds between signs of life of a training, and without one until it counts as lost; how often it is done again.
+As long a process waits while another one writes into a file of SQLite.
+"""
+
+AT_ONCE = 20
+"""Trainings that wait at most: Optuna reads all of them again and again."""
 
 TRAINING, FIGURES = "training", "figures"
 """Attributes of a trial."""
@@ -130,8 +135,13 @@ class Store:
         self.places = places
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with heartbeats():
-            again = RetryHeartbeatStaleTrialCallback(max_retry=AGAIN)
-            storage = RDBStorage(url, heartbeat_interval=BEAT, grace_period=GRACE, heartbeat_stale_trial_callback=again)
+            storage = RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": GRACE}} if url.startswith("sqlite:") else None,
+                heartbeat_interval=BEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=AGAIN),
+            )
         self.study = optuna.create_study(storage=storage, study_name=STUDY, load_if_exists=True)
 
     def trainings(self, *states: TrialState) -> list[Training]:
@@ -147,18 +157,30 @@ class Store:
 
     def run(self, trainings: Sequence[Training], until: float) -> bool:
         """Does what nobody does or has done, until a time; whether all is done then."""
+        for begin in range(0, len(trainings), AT_ONCE):
+            self._enqueue(trainings[begin : begin + AT_ONCE])
+            self._work(until)
+            if time.time() >= until:
+                break
+        while self.trainings(TrialState.WAITING, TrialState.RUNNING) and time.time() < until:
+            time.sleep(BEAT)  # another process is at the last ones
+            with heartbeats():
+                fail_stale_trials(self.study)
+            self._work(until)
+        self.keep()
+        return {*trainings} <= {*map(Training.of, self.rows)}
+
+    def _enqueue(self, trainings: Sequence[Training]) -> None:
+        """Lets those wait that neither wait nor are under way or done."""
         taken = {*map(Training.of, self.rows), *self.trainings(TrialState.WAITING, TrialState.RUNNING)}
         for training in (training for training in trainings if training not in taken):
             self.study.enqueue_trial({}, user_attrs={TRAINING: asdict(training)})
-        while self.trainings(TrialState.WAITING, TrialState.RUNNING) and time.time() < until:
-            if self.trainings(TrialState.WAITING):
-                self.study.optimize(self._evaluate, n_trials=1)
-            else:  # another process is at the last ones
-                time.sleep(BEAT)
-                with heartbeats():
-                    fail_stale_trials(self.study)
+
+    def _work(self, until: float) -> None:
+        """Does what waits, until a time."""
+        while self.trainings(TrialState.WAITING) and time.time() < until:
+            self.study.optimize(self._evaluate, n_trials=1)
             self.keep()
-        return {*trainings} <= {*map(Training.of, self.rows)}
 
     def keep(self) -> None:
         """Writes rows, and units of the clips that they are about, where those are new."""
@@ -176,6 +198,9 @@ class Store:
         if TRAINING not in trial.user_attrs:  # another process was faster, and nothing waits any more
             raise optuna.TrialPruned
         training = Training(**trial.user_attrs[TRAINING])
+        before = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.COMPLETE))
+        if trial.user_attrs[TRAINING] in [t.user_attrs.get(TRAINING) for t in before if t.number < trial.number]:
+            raise optuna.TrialPruned  # two processes let it wait at the same moment
         row = trained(training, self.places)
         trial.set_user_attr(FIGURES, asdict(row))
         model = " ".join(filter(None, training.model))

@@ -19,7 +19,6 @@ CLOSE = 0.05
 PROBES = 8
 """Samples of random values that a part is tried with."""
 
-
 WIDE = (torch.float32, torch.float64)
 """Types of samples that tell a straight line from one that bends."""
 
@@ -33,8 +32,8 @@ def folded(placed: Placed, x: Tensor, values: np.ndarray, scaling: Scaling) -> S
     pass.
 
     Args:
-        x: samples of the module's. values: what the first layer is given for them, B × T × N; no number where x is
-            none, as in padding. scaling: of these values.
+        x: samples of the module's, finite. values: what the first layer is given for them, B × T × N. scaling: of
+            these values.
 
     Returns:
         The scaling; None where the parts must stay on the host.
@@ -42,10 +41,7 @@ def folded(placed: Placed, x: Tensor, values: np.ndarray, scaling: Scaling) -> S
     if x.numel() != values.size or x.dtype not in WIDE or len(scaling.centre) != values.shape[2]:
         return None
     own = _rows(x, values)
-    known = np.isfinite(own)
-    low, high = (bound(own, 0, where=known, initial=start) for bound, start in ((np.min, np.inf), (np.max, -np.inf)))
-    if not np.isfinite([low, high]).all():
-        return None
+    low, high = own.min(0), own.max(0)
     middle, reach = (low + high) / 2, np.where(high > low, (high - low) / 2, np.maximum(abs(high), 1))
     random = np.random.default_rng(0).uniform(-1, 1, (PROBES, *values.shape[1:]))
     probes = torch.from_numpy(middle + BEYOND * reach * random).to(x).reshape(PROBES, *x.shape[1:])
@@ -64,14 +60,14 @@ def folded(placed: Placed, x: Tensor, values: np.ndarray, scaling: Scaling) -> S
     for at, gave in ((tried, found), (own, values.reshape(own.shape))):
         rounding = 4 * np.finfo(np.float32).eps * (abs(factor * at) + abs(shift))
         far = abs(gave - factor * at - shift) > CLOSE * step + rounding
-        if (far & np.isfinite(at)).any():
+        if far.any():
             return None
-    if (factor <= 0).any():
+    if not factor.all():  # a value that is left out
         return None
     try:
         centre = (np.asarray(scaling.centre) - shift) / factor
         return Scaling(tuple(centre.tolist()), tuple((step / factor).tolist()), scaling.bits, scaling.signed)
-    except SpecError:  # steps too fine for their centre
+    except SpecError:  # a sign that turns, or steps too fine for their centre
         return None
 
 
