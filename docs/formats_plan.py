@@ -98,7 +98,7 @@ def tree(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Trainin
     for draw in TREE_DRAWS:
         for name in (name for name in sets if name in TREE_SETS):
             for change in CHANGES:
-                yield Training(name, *OURS[:2], change, draw, rates[OURS], TREE)
+                yield Training(name, *OURS[:2], change, draw, CHANGES[change].rate or rates[OURS], TREE)
 
 
 def final(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Training]:

@@ -162,13 +162,14 @@ class Store:
             self._work(until)
             if time.time() >= until:
                 break
-        while self.trainings(TrialState.WAITING, TrialState.RUNNING) and time.time() < until:
+        wanted = {*trainings}
+        while wanted.intersection(self.trainings(TrialState.WAITING, TrialState.RUNNING)) and time.time() < until:
             time.sleep(BEAT)  # another process is at the last ones
             with heartbeats():
                 fail_stale_trials(self.study)
             self._work(until)
         self.keep()
-        return {*trainings} <= {*map(Training.of, self.rows)}
+        return wanted <= {*map(Training.of, self.rows)}
 
     def _enqueue(self, trainings: Sequence[Training]) -> None:
         """Lets those wait that neither wait nor are under way or done."""

@@ -86,6 +86,17 @@ def even_modes(spec: LSTMSpec) -> LSTMSpec:
     )
 
 
+FOUR_MODES = (4, 3, 3, 3), (4, 4, 4, 4)
+"""For up to 28 values and 64 hidden units. Of three modes every tree is a train: a leaf that can carry all that its
+modes hold is absorbed. Here no rank reaches that.
+"""
+
+
+def four_modes(spec: LSTMSpec) -> LSTMSpec:
+    """A balanced tree on four modes, of about as many factors."""
+    return chosen_lstm(spec.inputs, spec.hidden, spec.classes, max_factors=spec.network.parameters, modes=FOUR_MODES)
+
+
 def by_correlation(train: Split, inputs: int) -> np.ndarray:
     """An order of a step's values in which those that go together are neighbours, and so share entries of a mode: each
     next one is the one that correlates most with the last.
@@ -156,6 +167,35 @@ class Natural:
             own.grad = grad * (before / grad.norm().clamp(min=1e-30))
 
 
+class Apart:
+    """Steps by the size of the columns of x, and by that of the columns of h, in place of the size of both together.
+
+    At the start the two differ in size, and one factor is scaled where it meets them (`NetworkWeight.scale_apart`). A
+    step of AdamW is as large in all entries of a factor: seen from the smaller columns it is larger.
+    """
+
+    def __init__(self, weight: NetworkWeight, spec: LSTMSpec):
+        network = weight.network
+        places = zip(network.inputs, spec.x.start, spec.x.shape, spec.h.start, spec.h.shape, strict=True)
+        mode = next(mode for mode, a, n, b, m in places if a + n <= b or b + m <= a)
+        (factor,) = (factor for factor in network.factors if mode in factor.indices)
+        axis, k = factor.indices.index(mode), network.inputs.index(mode)
+        self.factor = weight.factors[factor.name]
+        own, ratio = self.factor.detach(), torch.ones(self.factor.shape)
+        for region in (spec.x, spec.h):
+            part = own.narrow(axis, region.start[k], region.shape[k])
+            ratio.narrow(axis, region.start[k], region.shape[k]).fill_(part.square().mean().sqrt().item())
+        self.ratio = ratio / own.square().mean().sqrt()
+
+    @torch.no_grad()
+    def step(self, optimiser: torch.optim.Optimizer) -> None:
+        """A step of the optimiser, that of the factor as large as its columns are; what decays does so alike."""
+        (group,) = (group for group in optimiser.param_groups if any(p is self.factor for p in group["params"]))
+        kept = self.factor * (1 - group["lr"] * group["weight_decay"])
+        optimiser.step()
+        self.factor.copy_(kept + self.ratio * (self.factor - kept))
+
+
 @dataclass(frozen=True)
 class Change:
     """One change to FDHT-LSTM.
@@ -167,6 +207,8 @@ class Change:
         start: of the factors.
         natural: gradients in the metric of the product.
         decay: of the product; that of the recipe when left out.
+        apart: steps by the size of the columns of x and of those of h.
+        rate: in place of the format's.
     """
 
     what: str
@@ -175,6 +217,8 @@ class Change:
     start: Callable[[NetworkWeight], None] = lambda _: None
     natural: bool = False
     decay: float | None = None
+    apart: bool = False
+    rate: float | None = None
 
 
 CHANGES = {
@@ -191,6 +235,9 @@ CHANGES = {
         Change("natural gradient", natural=True),
         Change("no decay of the product", decay=0.0),
         Change("decay of the product 1", decay=1.0),
+        Change("four modes", spec=four_modes),
+        Change("steps for x and h apart", apart=True),
+        Change("steps for x and h apart, at a rate of 0.1", apart=True, rate=0.1),
     )
 }
 
@@ -210,6 +257,7 @@ def fitted_by(change: Change, preset: Preset, data: DataSet, seed: int) -> np.nd
     decay = preset.weight_decay if change.decay is None else change.decay
     groups = parameter_groups(model, preset.learning_rate, decay)
     optimiser, natural = torch.optim.AdamW(groups, betas=BETAS), Natural(model.networks[0])
+    apart = Apart(model.networks[0], preset.spec) if change.apart else None
     x, truth = torch.from_numpy(data.train.clips[..., order]), torch.from_numpy(data.train.labels)
     lengths = None if data.train.lengths is None else torch.from_numpy(data.train.lengths)
     each = min(preset.clips_per_epoch, len(x))
@@ -225,6 +273,9 @@ def fitted_by(change: Change, preset: Preset, data: DataSet, seed: int) -> np.nd
                 raise TrainingDiverged(f"epoch {epoch + 1}, step {k + 1}")
             if change.natural:
                 natural.apply()
-            optimiser.step()
+            if apart is None:
+                optimiser.step()
+            else:
+                apart.step(optimiser)
     asked = data.validation
     return predict(model, asked.clips[..., order], lengths=asked.lengths) == asked.labels

@@ -347,6 +347,7 @@ def compile(
     lengths: Lengths = None,
     calibration_lengths: Lengths = None,
     class_names: Sequence[str] = (),
+    value_names: Sequence[str] = (),
     regression: bool = False,
     host: Sequence[str] | str = (),
     ranks: int | None = None,
@@ -369,6 +370,7 @@ def compile(
             padded behind them.
         calibration_lengths: the same of the calibration's samples, beside `vectors`.
         class_names: of the classes, in their order; the labels themselves, if they are words, when left out.
+        value_names: of the values of a step, for pages and reports.
         regression: the outputs are real numbers, not logits.
         host: names of submodules in front of the first LSTM that stay on the host, or the name of one. Those that only
             scale and shift each value (a mean and a deviation, a BatchNorm1d) go into the inputs' scaling, and nobody
@@ -394,6 +396,8 @@ def compile(
         raise SpecError("lengths and calibration_lengths of the same samples; without vectors pass lengths alone")
     own = lengths if vectors is None and calibration_lengths is None else calibration_lengths
     (x, own), class_names = _samples(calibration, model, own), tuple(map(str, class_names))
+    if value_names and len(value_names) != x.shape[-1]:
+        raise SpecError(f"{len(value_names)} names for {x.shape[-1]} values of a step; give one each")
     placed = _placed(model, x, host)
     _check_outputs(placed, regression)
     values = _values(placed, x, own)
@@ -421,7 +425,7 @@ def compile(
         accumulator_width=target.accumulator_width,
         gate=target.gate_formats,
         scaling=scaling,
-        about={"model": name or type(model).__name__, "classes": list(class_names)}
+        about={"model": name or type(model).__name__, "classes": list(class_names), "values": [*map(str, value_names)]}
         | ({"folded" if in_scaling else "host": list(placed.host)} if placed.host else {}),
         lengths=None if of_samples is None else of_samples[kept],
     )

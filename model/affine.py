@@ -9,8 +9,8 @@ from fdht.spec.errors import SpecError
 from fdht.spec.scaling import Scaling
 
 BEYOND = 4
-"""How many times the range of the calibration's values is tried: more than words reach, so what begins to bend beyond
-it gives the same words.
+"""How many times the range of the calibration's values is tried at least; where one step is for all values, and one of
+them is small beside others, words reach further, and what is tried does, too. What bends beyond gives the same words.
 """
 
 CLOSE = 0.05
@@ -27,9 +27,9 @@ def folded(placed: Placed, x: Tensor, values: np.ndarray, scaling: Scaling) -> S
     """The scaling of what the module itself is given, if its parts on the host only scale and shift each value of a
     step: then that scaling's words are those of `scaling` behind these parts, and a driver needs none of them.
 
-    They are run on random values over more than the calibration's range: a part that mixes values or steps (LayerNorm,
-    a convolution, differences), looks at where a step is, bends (tanh, a logarithm) or turns a value's sign does not
-    pass.
+    They are run on random values over more than the range of the calibration and of the words: a part that mixes values
+    or steps (LayerNorm, a convolution, differences), looks at where a step is, bends (tanh, a logarithm) or turns a
+    value's sign does not pass.
 
     Args:
         x: samples of the module's, finite. values: what the first layer is given for them, B × T × N. scaling: of
@@ -41,29 +41,31 @@ def folded(placed: Placed, x: Tensor, values: np.ndarray, scaling: Scaling) -> S
     if x.numel() != values.size or x.dtype not in WIDE or len(scaling.centre) != values.shape[2]:
         return None
     own = _rows(x, values)
-    low, high = own.min(0), own.max(0)
-    middle, reach = (low + high) / 2, np.where(high > low, (high - low) / 2, np.maximum(abs(high), 1))
-    random = np.random.default_rng(0).uniform(-1, 1, (PROBES, *values.shape[1:]))
-    probes = torch.from_numpy(middle + BEYOND * reach * random).to(x).reshape(PROBES, *x.shape[1:])
-    try:
-        given = placed.inputs(probes)
-    except SpecError:  # a part that does not take any value
-        return None
-    if tuple(given.shape) != random.shape:
-        return None
-    tried, found = _rows(probes, random), given.double().cpu().numpy().reshape(-1, values.shape[2])
-    if not np.isfinite(found).all():
-        return None
-    away = tried - tried.mean(0)
-    factor = (away * found).sum(0) / np.square(away).sum(0)
-    shift, step = found.mean(0) - factor * tried.mean(0), np.asarray(scaling.step)
+    low, high, step = own.min(0), own.max(0), np.asarray(scaling.step)
+    reach = BEYOND * np.where(high > low, (high - low) / 2, np.maximum(abs(high), 1))
+    for _ in range(2):
+        random = np.random.default_rng(0).uniform(-1, 1, (PROBES, *values.shape[1:]))
+        probes = torch.from_numpy((low + high) / 2 + reach * random).to(x).reshape(PROBES, *x.shape[1:])
+        try:
+            given = placed.inputs(probes)
+        except SpecError:  # a part that does not take any value
+            return None
+        if tuple(given.shape) != random.shape:
+            return None
+        tried, found = _rows(probes, random), given.double().cpu().numpy().reshape(-1, values.shape[2])
+        if not np.isfinite(found).all():
+            return None
+        away = tried - tried.mean(0)
+        factor = (away * found).sum(0) / np.square(away).sum(0)
+        if not factor.all():  # a value that is left out
+            return None
+        reach = np.maximum(reach, step * 2.0 ** (scaling.bits - 1) / abs(factor))
+    shift = found.mean(0) - factor * tried.mean(0)
     for at, gave in ((tried, found), (own, values.reshape(own.shape))):
         rounding = 4 * np.finfo(np.float32).eps * (abs(factor * at) + abs(shift))
         far = abs(gave - factor * at - shift) > CLOSE * step + rounding
         if far.any():
             return None
-    if not factor.all():  # a value that is left out
-        return None
     try:
         centre = (np.asarray(scaling.centre) - shift) / factor
         return Scaling(tuple(centre.tolist()), tuple((step / factor).tolist()), scaling.bits, scaling.signed)

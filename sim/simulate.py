@@ -94,6 +94,7 @@ class Job:
             raise SpecError("`frames` says of every step of every clip whose it is")
         if self.clips.ndim != 3 or self.clips.shape[2] != self.image.inputs or self.clips.shape[1] < 1:
             raise SpecError(f"clips of shape {self.clips.shape} are not clips x steps x {self.image.inputs}")
+        self.image.input.check(self.clips)
         if self.initial is not None and not self.image.target.build.features.initial_state:
             raise SpecError(
                 f"an engine like {self.image.target.name} is built without initial_state; leave `initial` out, or "

@@ -304,6 +304,7 @@ _ABOUT: dict[str, Any] = {
     "recipe": dict[Text, Plain],
     "picture": list[Size],
     "classes": list[Text],
+    "values": list[Text],
     "host": list[Text],
     "folded": list[Text],
     "float_classes": list[Count],

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from fdht.spec.activation import SEGMENTS, TABLE_INPUT_BITS, PiecewiseLinear, sigmoid_table, tanh_table
 from fdht.spec.errors import SpecError
 from fdht.spec.fixed import LARGEST_SHIFT, Fixed, round_shift
@@ -34,6 +36,20 @@ class InputFormat(Checked):
             raise SpecError(
                 f"an offset of {self.offset} is outside ±{1 << self.raw.width}, for words of {self.raw.width} bits"
             )
+
+    def check(self, words: np.ndarray) -> None:
+        """Refuses what is no raw word: on the way it would lose its high bits, and be another one.
+
+        Raises:
+            SpecError: no integers, or one beyond the range.
+        """
+        if words.dtype.kind not in "biu":
+            raise SpecError(f"clips of {words.dtype} are no raw words; pass integers of {self.raw}")
+        for word in (words.min(), words.max()) if words.size else ():
+            if not self.raw.min <= word <= self.raw.max:
+                raise SpecError(
+                    f"a raw word of {word}, where those of {self.raw} lie between {self.raw.min} and {self.raw.max}"
+                )
 
     def shift(self, data: Fixed) -> int:
         """Bits a raw word is shifted up into the data format: exact, the data format is never coarser."""

@@ -23,7 +23,7 @@ from fdht.spec.instructions import UNITS, GateOp, LoaderOp, Segment
 from fdht.spec.protocol import OutputKind
 from fdht.spec.record import dump
 from fdht.spec.target import Target
-from fdht.workflow.golden_vectors import class_names, own, spread
+from fdht.workflow.golden_vectors import class_names, own, spread, value_names
 
 PARTS = Path(__file__).with_name("page")
 """What the page is made of."""
@@ -163,6 +163,7 @@ def describe(bundle: Bundle, image: Image, module: bytes, clips: list[int]) -> d
         "kind": kind(bundle),
         "shape": _shape(inputs),
         "inputs": inputs,
+        "values": value_names(bundle),
         "classes": names,
         "description": description_of(bundle),
         "tensors": {name: _words(array, "<i4") for name, array in bundle.numbers.items()},

@@ -7,18 +7,32 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from fdht.console import percent
+from fdht.drawing import COLOURS, plain
 from fdht.report.collected import Table, facts, table
 from fdht.spec.bundle import Bundle
+from fdht.spec.clips import spread_over
 from fdht.spec.score import interval, known
 from fdht.spec.task import Task
 from fdht.workflow.comparison import MODELS
 from fdht.workflow.frames import LINES, pictures_of
-from fdht.workflow.golden_vectors import class_names, disagreements, golden_classes, score_facts
+from fdht.workflow.golden_vectors import (
+    SHOWN_NUMBERS,
+    class_names,
+    disagreements,
+    golden_classes,
+    own,
+    score_facts,
+    values_of,
+)
 
 SHOWN = 12
 """Clips of a kind that are shown as pictures."""
+
+POINTS = 1_000
+"""Most points of a panel; of more, some that are spread over all."""
 
 WIDE = 1024
 """Most values of a step that are drawn as shades of grey, where nobody says that they are a picture."""
@@ -84,6 +98,33 @@ def confusion(bundle: Bundle) -> np.ndarray | None:
     counts = np.zeros((bundle.spec.classes, bundle.spec.classes), dtype=np.int64)
     np.add.at(counts, (bundle.labels[told], golden_classes(bundle)[told]), 1)
     return counts
+
+
+def scatter(bundle: Bundle) -> Figure | None:
+    """What the integers say against what is true, a panel for each of the first numbers of a regression; None of a
+    model that classifies, or where nothing is known of its clips.
+    """
+    if not bundle.spec.task.real:
+        return None
+    clips = range(len(bundle.labels))
+    wanted, given = (
+        np.concatenate([np.atleast_2d(own(bundle, clip, every)) for clip in clips])
+        for every in (bundle.labels, values_of(bundle, bundle.logits))
+    )
+    panels = [k for k in range(bundle.spec.classes) if np.isfinite(wanted[:, k]).any()][:SHOWN_NUMBERS]
+    if not panels:
+        return None
+    figure = Figure(figsize=(4 * len(panels), 4), layout="constrained")
+    for k, axes in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0], strict=True):
+        there = np.flatnonzero(np.isfinite(wanted[:, k]))
+        there = there[spread_over(len(there), min(len(there), POINTS))]
+        true, said = wanted[there, k], given[there, k]
+        ends = [min(true.min(), said.min()), max(true.max(), said.max())]
+        axes.plot(ends, ends, color="#999999", lw=1)
+        axes.plot(true, said, "o", ms=3, alpha=0.5, color=COLOURS[0])
+        axes.set(xlabel="true", ylabel="said by the integers", title=f"number {k}" if bundle.spec.classes > 1 else "")
+        plain(axes)
+    return figure
 
 
 def differing(bundle: Bundle) -> tuple[int | None, list[Shown]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
@@ -128,6 +129,7 @@ def page(bundle: Bundle, image: Image, source: str, boards: Sequence[Board] | No
         "training": model_card.training(bundle),
         "accuracy": model_card.accuracy(bundle),
         "confusion": None if counts is None else _confusion(counts.tolist(), class_names(bundle)),
+        "scatter": None if (drawn := model_card.scatter(bundle)) is None else _data_url(drawn),
         "differ": differ,
         "differing": differing,
         "missed": missed,
@@ -236,8 +238,12 @@ def _floor_plan(target: Target) -> str:
     """The array's places on the part, as a data URL."""
     from fdht.studies.pictures import floor_plan
 
+    return _data_url(floor_plan(target))
+
+
+def _data_url(figure: Figure) -> str:
     content = io.BytesIO()
-    floor_plan(target).savefig(content, format="svg", metadata={"Date": None})
+    figure.savefig(content, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 

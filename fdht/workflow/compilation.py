@@ -153,6 +153,7 @@ def compile_checkpoint(
         "recipe": trained.recipe,
         "picture": list(source.image_shape),
         "classes": [escaped(name)[:LONGEST_TEXT] for name in source.class_names],
+        "values": [escaped(name)[:LONGEST_TEXT] for name in source.value_names],
     }
     if source.saturated is not None:
         about["saturated"] = source.saturated

@@ -18,6 +18,7 @@ from fdht.spec.errors import SpecError
 from fdht.spec.scaling import BITS
 from fdht.spec.task import Task
 from fdht.workflow.frames import pictures_of
+from fdht.workflow.golden_vectors import SHOWN_NAMES, listed
 
 PARTS = ("train", "validation", "final", "test")
 
@@ -26,9 +27,6 @@ ALSO = {"final": " (all but the test's)"}
 
 SHOWN_CLASSES, SHOWN_CLIPS = 8, 8
 """On a contact sheet: classes, and clips of a class if a clip is one picture."""
-
-SHOWN_NAMES = 12
-"""Names of values that a table shows."""
 
 MARGIN, GAP = 130, 4
 """Pixels of a contact sheet: width of the names, space between."""
@@ -168,8 +166,7 @@ def steps(data: DataSet) -> str:
 
 def called(names: Sequence[str]) -> str:
     """What the values of a step are called, with a colon in front; nothing where they have no names."""
-    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-    return f": {', '.join(names[:SHOWN_NAMES])}{more}" if names else ""
+    return f": {listed(names)}" if names else ""
 
 
 def hint_at_times(output: Output, data: DataSet) -> None:

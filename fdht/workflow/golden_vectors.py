@@ -1,7 +1,7 @@
 """The golden vectors of a bundle: which are looked at, their classes, and how what was computed differs from them."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from fdht.spec.task import Task
 
 SHOWN_MISMATCHES = 10
 """Differences that are shown one by one; of the others only the number is said."""
+
+SHOWN_NAMES = 12
+"""Names of values that a table shows."""
 
 CLIPS_AT_ONCE = 25
 """What the golden model runs together: enough to be fast, few enough for the memory of a small machine."""
@@ -123,6 +126,20 @@ def class_names(bundle: Bundle) -> list[str]:
     """What classes are called; their numbers where the bundle does not say."""
     named = bundle.about.get("classes", [])
     return list(named) if len(named) == bundle.spec.classes else [str(k) for k in range(bundle.spec.classes)]
+
+
+def value_names(bundle: Bundle) -> list[str]:
+    """What the values of a step are called; none where the bundle does not say, or a part in front of the first layer,
+    which is not in it, makes others of them.
+    """
+    named = bundle.about.get("values", [])
+    return list(named) if len(named) == bundle.layers[0].inputs and not bundle.host else []
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a table, of very many the first."""
+    more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
 
 
 def true_class(bundle: Bundle, label: Said) -> object:

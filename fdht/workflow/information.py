@@ -14,7 +14,7 @@ from fdht.spec.network import TensorNetwork
 from fdht.spec.score import Score
 from fdht.spec.task import Task
 from fdht.workflow.explanation import stage_rows, stage_table
-from fdht.workflow.golden_vectors import figure_of, score_facts
+from fdht.workflow.golden_vectors import figure_of, listed, score_facts, value_names
 
 Printer = Callable[[Output], None]
 
@@ -213,6 +213,7 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
         "scaled_to_bits": None if bundle.scaling is None else bundle.scaling.bits,
         "about": about,
         "classes": bundle.about.get("classes", []),
+        "values": value_names(bundle),
         "host": list(bundle.host),
         "folded": folded,
         "accuracy": accuracy,
@@ -223,6 +224,7 @@ def of_bundle(bundle: Bundle, title: str) -> tuple[dict, Printer]:
         **_model_facts(bundle.layers),
         "formats": ", ".join(f"{name} {value}" for name, value in named.items()),
         **({} if bundle.scaling is None else {"real values": f"scaled to {bundle.scaling.bits} bits"}),
+        **({"values of a step": listed(named_values)} if (named_values := value_names(bundle)) else {}),
         "golden vectors": f"{len(bundle.clips)} clips of {steps} steps",
         **score_facts(bundle.about, {}),
         **({HOST: ", ".join(bundle.host)} if bundle.host else {}),

@@ -50,7 +50,10 @@ def run(
     if not isinstance(model, nn.Module):
         raise SpecError(f"{name} is a {type(model).__name__}; name a torch.nn.Module, or a function that returns one")
     arrays = read_arrays(Path(data))
-    names, told = arrays.get("class_names"), {key: arrays[key] for key in ("class_names", "task") if key in arrays}
+    told = {key: arrays[key] for key in ("class_names", "task") if key in arrays}
+
+    def names(of: str) -> list[str]:
+        return as_array(arrays[of]).ravel().tolist() if of in arrays else []
 
     def part(ending: str) -> Samples:
         given = {key: arrays[f"{key}{ending}"] for key in ("x", "y", "lengths") if f"{key}{ending}" in arrays}
@@ -72,7 +75,8 @@ def run(
             labels=tested.y,
             lengths=tested.lengths,
             calibration_lengths=main.lengths,
-            class_names=() if names is None else as_array(names).ravel().tolist(),
+            class_names=names("class_names"),
+            value_names=names("value_names"),
             regression=regression or (tested.task is not None and tested.task.real),
             host=host,
             ranks=ranks,

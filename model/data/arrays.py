@@ -123,7 +123,7 @@ class Samples:
     """Sequences for a module of the user's own, which says itself what it takes.
 
     Attributes:
-        x: samples × steps × whatever a step was. What lies behind a sequence's own steps repeats the last of these.
+        x: samples × steps × whatever a step was; what lies behind a sequence's own steps means nothing.
         lengths: own steps of each, where they differ.
         y: what is true of each, if that is known.
         task: what y looks like.
@@ -158,9 +158,8 @@ def samples(
     if (part.lengths == part.steps).all():
         values = _plain(x, f"x of {name}")
         return Samples(values if values.ndim > 2 else part.values, None, truth, kind)
-    last = np.minimum(np.arange(part.steps), part.lengths[:, None] - 1)
-    values = part.values[np.arange(len(part))[:, None], last]
-    return Samples(values.reshape(*values.shape[:2], *(part.picture or (-1,))), part.lengths, truth, kind)
+    values = part.values.reshape(*part.values.shape[:2], *(part.picture or (-1,)))
+    return Samples(values, part.lengths, truth, kind)
 
 
 def class_numbers(

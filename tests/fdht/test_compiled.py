@@ -115,10 +115,13 @@ def test_a_regression_gives_real_numbers(x):
 
 def test_what_is_saved_is_a_bundle_and_its_image(x, tmp_path):
     labels = np.arange(30) % 3
-    made = fdht.compile(model(), x, SMALL, labels=labels, class_names=["a", "b", "c"], name="mine")
+    made = fdht.compile(
+        model(), x, SMALL, labels=labels, class_names=["a", "b", "c"], value_names=[*"vwxyz"], name="mine"
+    )
     made.save(tmp_path / "mine.bundle")
     bundle, image = Bundle.load(tmp_path / "mine.bundle"), Image.load(tmp_path / "mine.small.image")
     assert bundle.labels.tolist() == labels.tolist() and bundle.about["classes"] == ["a", "b", "c"]
+    assert bundle.about["values"] == [*"vwxyz"]
     assert image.bundle_hash == container.hash_of(tmp_path / "mine.bundle")
     assert "mine" in str(made.report()) and made.report().figures["cycles per step"] > 0
     asked = made.report(rate=50).figures
@@ -170,6 +173,13 @@ def test_much_that_is_clipped_is_no_secret(x, recwarn):
     assert not [warning for warning in recwarn if warning.category is ClippingWarning]
     with pytest.warns(ClippingWarning, match=r"^\d\d\.\d\d % of 9,960 values \(z \d\d\.\d %.* inputs of mean 0"):
         made = fdht.compile(model(), 60 * x, SMALL)
+    for options, end in (
+        ({}, "; if x is padded, pass lengths$"),
+        ({"vectors": x}, "; if x is padded, pass calibration_lengths$"),
+        ({"lengths": [7] * 29 + [6]}, "deviation 1$"),
+    ):
+        with pytest.warns(ClippingWarning, match=end):
+            fdht.compile(model(), 60 * x, SMALL, **options)
     clipped, values = (sum(of.values()) for of in (made.saturation.clipped, made.saturation.values))
     assert made.report().figures["clipped in calibration"].startswith(f"{100 * clipped / values:.2f} % of {values:,} ")
 
@@ -236,7 +246,8 @@ def test_a_mean_and_a_deviation_in_front_go_into_the_scaling(x, kind):
     """Bundle, image and driver take the sensor's values; words are those of the values behind the part."""
     torch.manual_seed(5)
     own, sensor = Fronted(FOLDED[kind]()), (x * DEVIATION.numpy() + MEAN.numpy()).astype(np.float32)
-    made = fdht.compile(own, sensor, SMALL, host=["front"])
+    made = fdht.compile(own, sensor, SMALL, host=["front"], vectors=sensor[::-3])
+    assert np.array_equal(made.bundle.clips, made.words(sensor[::-3]))
     assert made.folded and not made.bundle.host and not made.image.host
     assert np.abs(made.predict(sensor) - outputs(own, sensor)).max() < 0.03
     assert np.array_equal(Inputs(made.image).words(sensor[0]), made.words(sensor)[0])
@@ -357,6 +368,7 @@ def refused(x, **options):
         (lambda x: np.ma.masked_greater(x, 1), {}, "samples with masked values"),
         (lambda x: torch.from_numpy(x).to_sparse(), {}, "pass them dense"),
         (lambda x: x, {"class_names": ["a"]}, "1 names for 3 classes"),
+        (lambda x: x, {"value_names": ["a"]}, "1 names for 5 values of a step; give one each"),
         (lambda x: x, {"target": "mine"}, "there is no target 'mine'; known: icebreaker"),
         (lambda x: x, {"bits": 12}, "words of 12 bits; real values are scaled to 8 or 16"),
         (lambda x: x, {"of": Model(nn.GRU(5, 6, batch_first=True))}, "lstm is a GRU"),
@@ -385,15 +397,18 @@ def test_parameters_that_are_no_numbers_are_refused(x, value):
 def test_a_board_gets_the_engine_that_it_was_compiled_for(x, monkeypatch):
     """A board of fdht's by name, or one's own as it is; unless its part cannot hold it."""
     asked = []
-    monkeypatch.setattr("fdht.boards.synthesis.synthesise", lambda board, folder, seeds: asked.append((board, folder)))
+    monkeypatch.setattr(
+        "fdht.boards.synthesis.synthesise", lambda board, folder, seeds: asked.append((board, folder, seeds))
+    )
+    monkeypatch.setattr("fdht.boards.baseline.usual_seeds", lambda board: [7])
     made = fdht.compile(model(), x, SMALL)
     made.build("tangnano20k")
-    made.build(replace(find_board("orangecrab-25f"), name="mine"), "here")
-    assert [(board.name, board.target, folder) for board, folder in asked] == [
-        ("tangnano20k", "small", Path("build/tangnano20k-small")),
-        ("mine", "small", Path("here")),
+    made.build(replace(find_board("orangecrab-25f"), name="mine"), "here", seeds=[2, 3])
+    assert [(board.name, board.target, folder, seeds) for board, folder, seeds in asked] == [
+        ("tangnano20k", "small", Path("build/tangnano20k-small"), [7]),
+        ("mine", "small", Path("here"), [2, 3]),
     ]
-    assert [target_id(board.engine) for board, _ in asked] == [target_id(SMALL)] * 2
+    assert [target_id(board.engine) for board, *_ in asked] == [target_id(SMALL)] * 2
     large = fdht.compile(model(), x, replace(SMALL, rows=8, columns=8, input_lanes=8, name="large"))
     with pytest.raises(CapacityError, match="multipliers of the LFE5U-25F on orangecrab-25f: 65 needed, 28 available"):
         large.build("orangecrab-25f")

@@ -18,13 +18,14 @@ from tests.fdht.tiny import TINY
 
 X = np.random.default_rng(0).normal(size=(6, 5, 8))
 Y = np.array(["no", "no", "no", "yes", "yes", "yes"])
+VALUES = "abcdefgh"
 
 
 @pytest.fixture
 def npz(tmp_path):
     """Two classes of three samples each, the least that there may be."""
     (tmp_path / "data").mkdir()
-    np.savez(tmp_path / "data" / "mine.npz", x=X, y=Y, lengths=[5, 4, 3, 2, 1, 5])
+    np.savez(tmp_path / "data" / "mine.npz", x=X, y=Y, lengths=[5, 4, 3, 2, 1, 5], value_names=[*VALUES])
     return tmp_path / "data" / "mine.npz"
 
 
@@ -39,14 +40,20 @@ def test_what_a_file_is_taken_for(fdht, npz, tmp_path):
 
 
 def test_the_values_of_a_csv_have_names_and_a_time_among_them_is_pointed_out(fdht, tmp_path):
-    rows = [f"{s},{'ab'[s % 2]},{10 * k + s},{(7 * s + k * k) % 5},{k % 2}" for s in range(6) for k in range(4)]
-    Path("t.csv").write_text("\n".join(["sequence,label,t_ms,ax,ay", *rows]))
+    rows = [f"{s},{'ab'[s % 2]},{10 * k + s},{(7 * s + k * k) % 5},{k // 2}" for s in range(6) for k in range(4)]
+    Path("t.csv").write_text("\n".join(["sequence,label,t_ms,Ax,ay", *rows[1:]]))
     seen = fdht("data", "t.csv")
-    assert "4 steps of 3 values: t_ms, ax, ay" in seen.out and "build/t.csv.png" in seen.out
-    assert "t_ms rises with every step of every sequence" in seen.err and "ax" not in seen.err
-    assert fdht("data", "t.csv", "--json").figures["values"] == ["t_ms", "ax", "ay"]
+    assert "3 to 4 steps of 3 values: t_ms, Ax, ay" in seen.out and "build/t.csv.png" in seen.out
+    assert "\nt_ms rises with every step of every sequence" in seen.err
+    assert fdht("data", "t.csv", "--json").figures["values"] == ["t_ms", "Ax", "ay"]
     made = fdht("new", "--data", "t.csv")
-    assert "3 values: t_ms, ax, ay" in made.out and "leave the column out" in made.err
+    assert "3 values: t_ms, Ax, ay" in made.out and "leave the column out" in made.err
+    times = np.cumsum(np.ones((6, 4, 14)), axis=1)
+    np.savez("t.npz", x=times, y=Y, value_names=[f"v{k}" for k in range(14)])
+    assert "14 values: v0, v1, v2, v3, v4, v5, v6, v7, v8, v9, v10, v11 and 2 more" in fdht("data", "t.npz").out
+    np.savez("t.npz", x=times[..., :2], y=Y)
+    assert "value 0, value 1 rise with every step of every sequence" in fdht("data", "t.npz").err
+    assert from_arrays(times[:, :2], Y).rising == (), "of two steps half of all values rise"
     np.savez("t.npz", x=X, y=Y, value_names=["a"])
     assert "t has 1 value_names for 8 values of a step" in fdht("data", "t.npz").sentence
 
@@ -82,6 +89,8 @@ def test_from_a_file_to_a_bundle_and_back(fdht, npz, tmp_path):
         bundle.lengths is not None
         and bundle.lengths.tolist() == from_arrays(X, Y, lengths=[5, 4, 3, 2, 1, 5]).test.lengths.tolist()
     )
+    assert bundle.about["values"] == fdht("info", "build/a.bundle", "--json").figures["values"] == [*VALUES]
+    assert "a, b, c, d, e, f, g, h" in fdht("info", "build/a.bundle").out
     assert "input values of validation saturated" in fdht("compile", "build/a.checkpoint").out
     assert fdht("train", TINY.name, "--data", npz, "-o", "build/a.checkpoint", "--resume").code == 0
 

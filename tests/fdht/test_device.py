@@ -112,7 +112,7 @@ def test_a_board_takes_real_values(digits, image, simulated):
         for words, sentence in (
             (digits.clips[:1].astype(int) + 256, "a raw word of 256, where those of u8.7 lie between 0 and 255"),
             (-digits.clips[:1].astype(int), "a raw word of -"),
-            (digits.clips[:1].astype(str), "are no numbers; pass raw words of u8.7"),
+            (digits.clips[:1].astype(str), "are no raw words; pass integers of u8.7"),
         ):
             with pytest.raises(SpecError, match=sentence):
                 next(device.run(words))

@@ -1,6 +1,7 @@
 """What a device has clipped, by stage: held against the golden model, and told when it is too much."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -14,6 +15,8 @@ from fdht.host.connection import Connection
 from fdht.host.drift import ENOUGH, Drift, DriftWarning, Inputs
 from fdht.model.golden import GoldenLSTM
 from fdht.spec.bundle import Bundle
+from fdht.spec.errors import SpecError
+from fdht.spec.formats import PIXELS
 from fdht.spec.lstm import LSTMSpec, dense_lstm, fdht_lstm, stack
 from fdht.spec.protocol import TALLIES
 from fdht.spec.scaling import DEVIATIONS, Scaling
@@ -134,3 +137,20 @@ def test_real_values_as_in_training_and_raw_words_are_not_told():
     assert np.array_equal(inputs.words(values), cast("Scaling", image.scaling).to_words(values))
     raw = np.full((200, image.inputs), 255, np.uint8)
     assert inputs.words(raw) is raw and inputs.values == values.size
+
+
+@pytest.mark.parametrize(
+    ("clip", "sentence"),
+    [
+        ([0, 256], "a raw word of 256, where those of u8.7 lie between 0 and 255"),
+        ([-1, 255], "a raw word of -1, where"),
+        (["0"], "are no raw words; pass integers of u8.7"),
+    ],
+)
+def test_what_is_no_raw_word_is_refused(clip, sentence):
+    """It would lose its high bits on the way, and be another one. The least, the largest and none at all are taken."""
+    inputs = Inputs(cast(Image, SimpleNamespace(input=PIXELS)))
+    with pytest.raises(SpecError, match=sentence):
+        inputs.words(np.array(clip))
+    for words in (np.array([[0, 255]]), np.empty((0, 2), int)):
+        assert inputs.words(words) is words

@@ -1,6 +1,9 @@
 """The comparison of formats: draws of its sets, its plan, the rates it chooses, and its tables."""
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import optuna
@@ -9,9 +12,12 @@ import pytest
 from docs import formats_page as page
 from docs import formats_plan as plan
 from docs import formats_study as study
+from docs import study_sets
 from docs.study_sets import SETS, Places, dealt
 from docs.tree_study import CHANGES
 from fdht.model.data import DataSet
+from fdht.model.presets import PRESETS
+from fdht.model.train import TrainingDiverged
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row
 from fdht.studies.pooling import pooled
@@ -38,6 +44,13 @@ def row(training: plan.Training, right: float, seed: int = 0) -> Row:
         seconds=3.0,
         **accuracy.hits(hits),
     )
+
+
+def exactly(training: plan.Training, right: slice, clips: int = 100) -> Row:
+    """A row that has just these clips right."""
+    hits = np.zeros(clips, bool)
+    hits[right] = True
+    return replace(row(training, 1.0), **accuracy.hits(hits))
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +88,41 @@ def frames_of(data: DataSet) -> dict[str, set[bytes]]:
     }
 
 
+def test_of_many_samples_a_draw_has_some_and_units_are_those_of_what_is_measured(monkeypatch):
+    monkeypatch.setattr(study_sets, "SAMPLED", (6, 4, 3))
+    x = [np.full((2, 1), k) for k in range(20)]
+    own = np.random.default_rng(0).permutation(20)[:13]
+    units = np.arange(20) // 2 + 100
+    drawn = study_sets.sampled("mine", x, np.arange(20) % 2, own, units)
+    for part, chosen in (("train", own[:6]), ("validation", own[6:10]), ("test", own[10:])):
+        split = getattr(drawn.data, part)
+        assert split.labels.tolist() == (chosen % 2).tolist()
+        scaling = drawn.data.scaling
+        assert scaling is not None and scaling.to_words(chosen[:, None]).tolist() == split.clips[:, 0].tolist()
+        assert part == "train" or drawn.units[part].tolist() == (chosen // 2 + 100).tolist()
+
+
+def test_a_sample_is_a_unit_of_its_own_and_the_same_in_every_draw():
+    labels = np.arange(40) % 4
+    for draw in range(2):
+        parts = dealt(labels, draw)
+        drawn = study_sets.divided("mine", [np.full((2, 1), k) for k in range(40)], labels, parts)
+        assert [drawn.units[part].tolist() for part in study_sets.MEASURED] == [each.tolist() for each in parts[1:]]
+
+
+def test_draws_of_pictures_share_none(monkeypatch):
+    monkeypatch.setattr(study_sets, "SAMPLED", (6, 4, 3))
+    count = 13 * plan.DRAWS + 5
+    pictures = np.zeros((count, 28, 28), np.uint8), np.zeros(count, int)
+    monkeypatch.setattr(study_sets, "fashion_mnist", lambda _: pictures)
+    draws = []
+    monkeypatch.setattr(study_sets, "divided", lambda name, x, y, parts, units=None: draws.append(parts))
+    for draw in range(plan.DRAWS):
+        SETS["Fashion-MNIST"].draw(Places(fashion=Path()), draw)
+    assert [[len(part) for part in parts] for parts in draws] == plan.DRAWS * [[6, 4, 3]]
+    assert len(np.unique(np.concatenate([part for parts in draws for part in parts]))) == 13 * plan.DRAWS
+
+
 @pytest.mark.parametrize("name", ["spoken-digits", "faces-hard"])
 def test_no_draw_tests_what_it_has_trained_on(name):
     shown = []
@@ -85,6 +133,8 @@ def test_no_draw_tests_what_it_has_trained_on(name):
         assert {part: len(of) for part, of in drawn.units.items()} == {
             part: len(getattr(drawn.data, part)) for part in ("validation", "test")
         }
+        units = {part: of.tolist() for part, of in drawn.units.items()}
+        assert name != "spoken-digits" or not {*units["test"]} & {*units["validation"]}, "each sample is its own"
         shown.append(parts["test"])
     assert shown[0] != shown[1]
 
@@ -103,7 +153,14 @@ def test_the_plan_is_every_model_on_every_draw_and_none_twice():
 
 
 def test_each_format_has_the_rate_that_validation_likes(rows):
-    rates = plan.chosen(rows)
+    """Of the sets that it is chosen on, and with no look at tests."""
+    others = [
+        exactly(plan.Training(name, *model, draw, 0.1, study), slice(0, 100))
+        for name, study in (("clip-segments", plan.TUNING), (SET, plan.STUDY))
+        for model in plan.FORMATS
+        for draw in range(9)
+    ]
+    rates = plan.chosen([*rows, *others])
     assert rates.pop(plan.FORMATS[0]) == 0.01 and {*rates.values()} == {0.003}
 
 
@@ -157,13 +214,6 @@ def test_what_can_be_decided_follows_from_clips_that_one_has_right_alone_and_fro
     apart = [r if r.seed else replace(r, **accuracy.hits(np.ones(100, bool))) for r in rows]
     share, found = page.expected(apart)[SET]
     assert share == pytest.approx(0.1) and found.variance == pytest.approx(0.1 / 500)  # as clips alone explain
-
-
-def exactly(training: plan.Training, right: slice, clips: int = 100) -> Row:
-    """A row that has just these clips right."""
-    hits = np.zeros(clips, bool)
-    hits[right] = True
-    return replace(row(training, 1.0), **accuracy.hits(hits))
 
 
 def test_draws_that_differ_by_more_than_clips_explain_widen_what_is_expected():
@@ -264,6 +314,18 @@ def test_whoever_has_nothing_left_waits_for_the_others(store, monkeypatch):
     assert trained == trainings[1:] and under_way.user_attrs[study.TRAINING]["rate"] == trainings[0].rate
 
 
+def test_nobody_waits_for_what_belongs_to_another_part(store, monkeypatch):
+    """One process is at the comparison, another one comes, for which all rates are chosen: it does not stop there."""
+    new, trained = store
+    rates, later = [*plan.tuning([SET])][:1], [*plan.final([SET], dict.fromkeys(plan.FORMATS, 0.01))][:2]
+    ours = new()
+    assert ours.run(rates, until=float("inf"))
+    ours.run(later, until=0)
+    begun(new())
+    monkeypatch.setattr(study.time, "sleep", lambda _: pytest.fail("waits"))
+    assert ours.run(rates, until=float("inf")) and trained == [*rates, later[1]]
+
+
 def test_whoever_comes_too_late_for_the_last_one_trains_nothing(store):
     """Another process took it in between: what Optuna then begins is no training."""
     new, trained = store
@@ -314,3 +376,40 @@ def test_few_wait_at_once_and_all_are_done(store, monkeypatch):
     ours = new()
     assert not ours.run(trainings, until=0) and ours.trainings(*optuna.trial.TrialState) == trainings[:2]
     assert ours.run(trainings, until=float("inf")) and trained == trainings
+
+
+@pytest.mark.parametrize(("part", "clips"), [(plan.TUNING, 4), (plan.STUDY, 3)])
+def test_a_row_is_of_the_split_that_is_asked_for(monkeypatch, part, clips):
+    """The test split alone is measured with h = 0 as well."""
+    splits = {
+        name: SimpleNamespace(clips=np.zeros(count), labels=np.arange(count) % 2, lengths=None)
+        for name, count in (("validation", 4), ("test", 3))
+    }
+    preset, asked = PRESETS[SET], []
+    monkeypatch.setattr(study, "train", lambda preset, path, options: asked.append(options))
+    monkeypatch.setattr(study, "load_checkpoint", lambda path: SimpleNamespace(model=None))
+    monkeypatch.setattr(study, "here", lambda data: None)
+    monkeypatch.setattr(study, "predict", lambda of, x, zero_h=False, lengths=None: np.full(len(x), int(zero_h)))
+    training = (
+        next(iter(plan.tuning([SET])))
+        if part == plan.TUNING
+        else next(plan.final([SET], dict.fromkeys(plan.FORMATS, 0.01)))
+    )
+    right, zero_h = study._trained(preset, study_sets.Drawn(cast(DataSet, SimpleNamespace(**splits)), {}), training)
+    assert len(right) == clips and right.tolist() == (np.arange(clips) % 2 == 0).tolist()
+    assert asked[0].choose == (part == plan.TUNING) and asked[0].seed == training.draw
+    assert zero_h == (None if part == plan.TUNING else 1)
+
+
+@pytest.mark.parametrize("part", [plan.TUNING, plan.TREE])
+def test_a_model_that_diverges_is_never_right(monkeypatch, part):
+    def diverges(*_):
+        raise TrainingDiverged("at once")
+
+    monkeypatch.setattr(study, "_trained", diverges)
+    monkeypatch.setattr(study, "fitted_by", diverges)
+    of = plan.tuning([SET]) if part == plan.TUNING else plan.tree([SET], dict.fromkeys(plan.FORMATS, 0.01))
+    training = next(of)
+    found = study.trained(training, NOWHERE)
+    assert found.correct == 0 and found.total == len(study.drawn(SET, NOWHERE, training.draw).data.validation)
+    assert plan.Training.of(found) == training

@@ -315,19 +315,77 @@ int main(int count, char **arguments)
 """
 
 
-@pytest.mark.parametrize(("task", "kind"), [(Task.LABEL_STEPS, 2), (Task.CLASSIFY, 0)])
-def test_results_that_nobody_asked_for_are_written_nowhere(task, kind, tmp_path):
-    """More logits than of a step, or states in the place of logits; and a class of a run that there is not."""
+STATE, LOGIT = 0, 2
+
+
+@pytest.mark.parametrize(
+    ("task", "kinds"),
+    [
+        (Task.LABEL_STEPS, [LOGIT] * 11),
+        (Task.LABEL_STEPS, [STATE] * 11),
+        (Task.CLASSIFY, [STATE] * 11),
+        (Task.CLASSIFY, [STATE] * 8 + [LOGIT] * 3 + [STATE]),
+    ],
+)
+def test_results_that_nobody_asked_for_are_written_nowhere(task, kinds, tmp_path):
+    """More logits than of a step, states in the place of logits, or one too many; and a class of a run that there is
+    not.
+    """
     bundle = small_bundle(task, PIXELS)
     microcontroller.run(Output(True), _saved(bundle, tmp_path), SMALL, tmp_path / "c")
     (tmp_path / "c" / "unasked.c").write_text(UNASKED)
     binary = compiled(tmp_path / "c", ["unasked.c", "example_clips.c", "fdht.c", "fdht_image.c", PORT])
     board = Recorder(compile_bundle(bundle, SMALL), [])
-    left = 2 * bundle.spec.hidden + bundle.spec.classes
-    board._left = [bytes([kind, 1, 0]) * left]
+    assert 2 * bundle.spec.hidden + bundle.spec.classes == 11
+    board._left = [b"".join(bytes([kind, 1, 0]) for kind in kinds)]
     with Line(None, board) as line:
         done = show(binary, line.url)
     assert (done.returncode, done.stdout.split()) == (0, ["0", "-11", "-10", "0", "-11"]), done.stderr
+
+
+OUT_OF_ORDER = """
+#include <stdio.h>
+#include "example_clips.h"
+#include "fdht_image.h"
+#include "port.h"
+
+/* A step and a class before a model is there; a run without steps; a class before all frames, and of a run that
+   fdht_open has left; then a run, and its class once more. */
+int main(int count, char **arguments)
+{
+    static fdht_device device = {.send = port_send, .receive = port_receive, .timeout_ms = TIMEOUT_MS};
+    static int32_t logits[FDHT_MODEL_CLASSES];
+    const void *clip = example_clips[0].words;
+    device.context = port_open(arguments[count - 1]);
+    printf("%d ", fdht_finish(&device));
+    printf("%d ", fdht_open(&device));
+    printf("%d %d ", fdht_step(&device, clip, 1, logits), fdht_finish(&device));
+    printf("%d ", fdht_load(&device, &fdht_model));
+    printf("%d ", fdht_begin(&device, 0, 0, logits));
+    printf("%d ", fdht_begin(&device, 2, 0, logits));
+    printf("%d ", fdht_frame(&device, clip));
+    printf("%d ", fdht_finish(&device));
+    printf("%d ", fdht_frame(&device, clip));
+    printf("%d ", fdht_open(&device));
+    printf("%d ", fdht_finish(&device));
+    printf("%d ", fdht_load(&device, &fdht_model));
+    printf("%d ", fdht_run(&device, clip, 3, 0, logits));
+    printf("%d ", fdht_finish(&device));
+    return 0;
+}
+"""
+
+
+def test_calls_out_of_order_are_errors(tmp_path):
+    bundle = small_bundle(Task.CLASSIFY, PIXELS)
+    microcontroller.run(Output(True), _saved(bundle, tmp_path), SMALL, tmp_path / "c")
+    (tmp_path / "c" / "order.c").write_text(OUT_OF_ORDER)
+    sources = ["order.c", "example_clips.c", "fdht.c", "fdht_image.c", PORT]
+    binary = compiled(tmp_path / "c", sources, "-UTIMEOUT_MS", "-DTIMEOUT_MS=50")
+    with Line(None, Recorder(compile_bundle(bundle, SMALL), [[3, 1, 2], [-1, 5, 5]])) as line:
+        done = show(binary, line.url)
+    misuse, said = -11, [int(word) for word in done.stdout.split()]
+    assert said == [misuse, 0, -6, misuse, 0, misuse, 0, 0, misuse, 0, 0, misuse, 0, 1, misuse]
 
 
 def _saved(bundle: Bundle, folder: Path) -> Path:
@@ -381,8 +439,8 @@ def test_without_a_scaling_a_value_is_a_word(tmp_path):
     microcontroller.run(Output(True), _saved(small_bundle(Task.CLASSIFY, PIXELS), tmp_path), SMALL, tmp_path / "c")
     (tmp_path / "c" / "values.c").write_text(VALUES)
     binary = compiled(tmp_path / "c", ["values.c", "fdht.c", "fdht_image.c"])
-    done = subprocess.run([binary], input="0 7 7.49 7.5 254.6 1e9 -3 -1e300", capture_output=True, text=True)
-    assert (done.returncode, done.stdout.split()[::2]) == (0, ["0", "7", "7", "8", "255", "255", "0", "0"])
+    done = subprocess.run([binary], input="0 7 7.49 7.5 254.6 1e9 -3 -1e300 nan", capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[::2]) == (0, ["0", "7", "7", "8", "255", "255", "0", "0", "0"])
 
 
 @pytest.mark.parametrize(("bits", "signed", "channels"), [(8, False, 3), (16, True, 1)])

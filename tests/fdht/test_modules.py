@@ -104,7 +104,7 @@ def test_what_cannot_be_compiled_is_said(fdht, mine, tmp_path, arguments, words)
         (np.array([1, 2]), {}, [0, 1]),
         (np.array(["no", "yes"]), {}, [0, 1]),
         (np.array(["no", "yes"]), {"class_names": np.array(["yes", "no"])}, [1, 0]),
-        (np.array([0, 1]), {"class_names": np.array([7, 8])}, [0, 1]),
+        (np.array([0, 1]), {"class_names": np.array([7, 8]), "value_names": np.array([*"abcd"])}, [0, 1]),
     ],
     ids=str,
 )
@@ -116,16 +116,20 @@ def test_labels_are_what_they_are_to_training(fdht, mine, tmp_path, y, more, lab
     assert made.code == 0, made.err
     bundle, named = Bundle.load(tmp_path / "build/two.bundle"), more.get("class_names", np.sort(y)).astype(str).tolist()
     assert bundle.labels.tolist() == labels * 12 and bundle.about["classes"] == named
+    assert bundle.about["values"] == [*more.get("value_names", [])]
 
 
 def test_padding_whole_numbers_and_a_task_of_their_own(fdht, mine, tmp_path):
     x = np.random.default_rng(2).integers(-9, 9, (24, 6, 4))
     lengths = np.arange(24) % 3 + 4
+    x[np.arange(6) >= lengths[:, None]] = 1000
     np.savez(tmp_path / "ints.npz", x=x, y=np.arange(24) % 2, lengths=lengths)
     made = fdht("compile", f"{mine}:two", "--data", "ints.npz", "-t", "icebreaker", "--json")
     assert made.code == 0 and "Warning" not in made.err, made.err
+    assert "are clipped in calibration, which costs accuracy" in made.err
     bundle = Bundle.load(tmp_path / "build/two.bundle")
     assert bundle.lengths is not None and bundle.lengths.tolist() == lengths.tolist()
+    assert bundle.scaling is not None and max(bundle.scaling.step) < 1  # what is padded has no part in it
     np.savez(tmp_path / "real.npz", x=x / 9, y=np.random.default_rng(3).normal(size=(24, 2)))
     made = fdht("compile", f"{mine}:two", "--data", "real.npz", "-t", "icebreaker", "--json")
     assert made.code == 0, made.err

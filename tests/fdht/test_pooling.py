@@ -59,10 +59,38 @@ def test_clips_of_one_unit_count_as_one():
     assert copied.half_width == pytest.approx(alone.half_width, rel=1e-9)
 
 
+@pytest.mark.parametrize("effects", [{"of_draws": 0.1}, {"of_samples": 0.6}, {"of_draws": 0.1, "of_samples": 0.6}])
+def test_the_variance_is_that_of_draws_and_units_less_that_of_both(effects):
+    """Added up clip by clip, each sum of n with n / (n - 1)."""
+    ours, theirs, units = drawn(3, **effects)
+    found, sums = gap(ours, theirs, units), [dict[tuple, float]() for _ in range(3)]
+    for draw, (a, b, of) in enumerate(zip(ours, theirs, units, strict=True)):
+        for right, other, unit in zip(a.tolist(), b.tolist(), of.tolist(), strict=True):
+            off = (right - other - found.mean) / (len(a) * DRAWS)
+            for part, key in zip(sums, ((draw,), (unit,), (draw, unit)), strict=True):
+                part[key] = part.get(key, 0.0) + off
+    draws, samples, both = (sum(each**2 for each in s.values()) * len(s) / (len(s) - 1) for s in sums)
+    assert found.variance == pytest.approx(max(draws + samples - both, draws, samples))
+    assert found.freedom == DRAWS - 1 and draws + samples - both > max(draws, samples)
+
+
+def test_a_variance_is_never_less_than_that_of_draws_or_of_units():
+    one, other = np.array([True, False]), np.array([False, True])
+    assert gap([one, other], [other, one], [np.arange(2)] * 2).variance == 0
+
+
 @pytest.mark.parametrize("effects", [{}, {"of_draws": 0.1}, {"of_samples": 0.3}])
 def test_intervals_hold_the_true_difference_as_often_as_they_say(effects):
     held = [low <= 0 <= high for seed in range(200) for low, high in [gap(*drawn(seed, **effects)).interval]]
     assert 0.92 <= np.mean(held) <= 0.995
+
+
+def test_degrees_of_freedom_are_those_of_satterthwaite():
+    assert Gap(0.0, 1.0, 1).half_width == pytest.approx(12.7062, rel=1e-5)  # of Student's t, not of a normal one
+    whole = pooled([Gap(0.1, 1.0, 2), Gap(0.3, 4.0, 9)])
+    assert (whole.mean, whole.variance) == (pytest.approx(0.2), 5 / 4)
+    assert whole.freedom == pytest.approx(5**2 / (1**2 / 2 + 4**2 / 9))
+    assert pooled([Gap(0.1, 0.0, 2), Gap(0.3, 0.0, 9)]) == Gap(0.2, 0.0, 2)
 
 
 def test_pooling_narrows():
@@ -77,8 +105,9 @@ def test_pooling_narrows():
     [
         (0.001, 0.009, "better"),
         (-0.2, -0.1, "worse"),
-        (-0.009, 0.009, "equal within 1 point"),
-        (-0.011, 0.002, "undecided"),
+        (-0.0098, 0.0098, "equal within 1 point"),
+        (-0.0102, 0.002, "undecided"),
+        (-0.002, 0.0102, "undecided"),
     ],
 )
 def test_verdicts(low, high, verdict):

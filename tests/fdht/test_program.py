@@ -14,7 +14,7 @@ from fdht.spec.errors import SpecError
 from fdht.spec.flash import STRIDE, slot_bytes
 from fdht.spec.target import Standalone, Target
 from fdht.workflow import flashing
-from fdht.workflow.programming import LOADER
+from fdht.workflow.programming import LOADER, ProgrammingError
 
 BOARD = find_board("icebreaker")
 
@@ -130,6 +130,7 @@ def test_what_does_not_fit_a_flash_is_refused_before_anything_is_written(
         ((*own, *flash, "--images-only", held, held, held), "for slots 0 to 2, and alone has slots 0 to 1"),
         ((*own, *flash, "--images-only", "--slot", 2, held), "for slots 2 to 2, and alone has slots 0 to 1"),
         ((*own, *flash, "--images-only", held, "--output", held), "is to be read, and would be written over"),
+        ((*own, *flash, "--images-only", held, "--output", "none/../digits.bundle"), "is to be read, and would be"),
         ((*own, *flash, "--bitstream", empty, held, "--output", empty), "is to be read, and would be written over"),
         (("program", "-b", "tangnano9k", "--flash"), "nothing is known of a flash on tangnano9k"),
     ):
@@ -142,12 +143,19 @@ def test_what_does_not_fit_a_flash_is_refused_before_anything_is_written(
             Flash("spi_flash", size, slots, bitstream_at)
 
 
-def test_a_watchdog_that_would_take_a_step_for_a_standstill_is_refused(digits_file, tmp_path):
+def test_a_watchdog_that_would_take_a_step_for_a_standstill_is_refused(digits_file, tmp_path, monkeypatch):
     build = replace(BOARD.engine.build, standalone=Standalone(watchdog_ms=1))
     slow = replace(BOARD, engine=replace(BOARD.engine, name="hasty", build=build), clock_mhz=5)
     files, to = [digits_file[1]], tmp_path / "flash.bin"
     flashing.run(Output(False, quiet=True), slow, None, tmp_path, files, 0, True, to)
     to.unlink()
+    assert slow.flash is not None
+    unreached = replace(slow, flash=replace(slow.flash, write=()))
+    with pytest.raises(ProgrammingError, match="does not reach all of the flash of icebreaker; write it to a file"):
+        flashing.run(Output(False, quiet=True), unreached, None, tmp_path, files, 0, True, None)
+    with monkeypatch.context() as patched, pytest.raises(SpecError, match=r"takes [\d,]+ bytes, and a slot has 1,000$"):
+        patched.setattr(flashing, "STRIDE", 1000)
+        flashing.run(Output(False, quiet=True), slow, None, tmp_path, files, 0, True, to)
     with pytest.raises(SpecError, match=r"digits.bundle takes 1\.9 ms, in which nothing moves, and the watchdog"):
         flashing.run(Output(False, quiet=True), replace(slow, clock_mhz=3), None, tmp_path, files, 0, True, to)
     assert not to.exists()

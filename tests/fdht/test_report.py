@@ -18,12 +18,17 @@ from fdht.boards import baseline, find_board
 from fdht.compiler.explain import explain
 from fdht.compiler.image import compile_bundle
 from fdht.compiler.pace import STEPS, WARM_UP, step_ends
+from fdht.compiler.planner import plan
 from fdht.report import model_card, report_page
 from fdht.spec.errors import SpecError
 from fdht.spec.instructions import Segment
+from fdht.spec.lstm import fdht_lstm
 from fdht.spec.score import interval
 from fdht.spec.target import find_target
+from fdht.spec.task import Task
+from fdht.workflow.golden_vectors import SHOWN_NUMBERS, values_of
 from fdht.workflow.timeline import UNITS
+from tests.bundles import random_bundle
 from tests.fdht.tiny import TINY
 
 SECTIONS = ["model", "accuracy", "clips", "tree", "stages", "schedule", "memory", "plan", "build"]
@@ -258,3 +263,40 @@ def test_an_accelerator_leaves_its_page(tmp_path):
     page = html.fromstring(Path(tmp_path / "net.html").read_text())
     assert page.findtext(".//h1") == "net on icebreaker" and "a" in section(page, "accuracy")
     assert Segment.ARRAY_PROGRAM in UNITS
+
+
+@pytest.mark.parametrize("task", [Task.REGRESS, Task.REGRESS_STEPS])
+def test_numbers_are_points_against_what_is_true(task):
+    """Of the clips' own steps, as far as something is known of them; some of very many."""
+    spec = replace(fdht_lstm(3, 4, 5, (4, 2), (4, 4), 2), task=task)
+    bundle = random_bundle(np.random.default_rng(3), spec, plan(spec, find_target("icebreaker")), clips=6)
+    lengths = np.array([3, 1, 2, 3, 3, 3]) if task.every_step else None
+    rng, shape = np.random.default_rng(4), bundle.logits.shape
+    bundle = replace(bundle, labels=rng.normal(size=shape), logits=rng.integers(-99, 99, shape), lengths=lengths)
+    bundle.labels[2, ..., 1] = np.nan
+    figure = model_card.scatter(bundle)
+    assert figure is not None and len(figure.axes) == SHOWN_NUMBERS < spec.classes
+    said = values_of(bundle, bundle.logits)
+    for k, axes in enumerate(figure.axes):
+        of = [clip for clip in range(6) if (clip, k) != (2, 1)]
+        steps = [slice(None)] * 6 if lengths is None else [slice(length) for length in lengths]
+        wanted, given = (
+            [value for clip in of for value in np.atleast_2d(every[clip])[steps[clip], k]]
+            for every in (bundle.labels, said)
+        )
+        points = axes.lines[1]
+        assert np.array_equal(points.get_xdata(), wanted) and np.array_equal(points.get_ydata(), given)
+
+
+def test_a_report_of_a_regression_shows_its_points(board, monkeypatch):
+    spec = replace(fdht_lstm(3, 4, 1, (4, 2), (4, 4), 2), task=Task.REGRESS)
+    bundle = random_bundle(np.random.default_rng(3), spec, plan(spec, board.engine), clips=6)
+    bundle = replace(bundle, labels=np.linspace(-1, 1, 6)[:, None])
+    _, text = report_page.page(bundle, compile_bundle(bundle, board.engine), "a.bundle")
+    (picture,) = html.document_fromstring(text).find_class("scatter")
+    assert picture.get("src").startswith("data:image/svg+xml;base64,")
+    monkeypatch.setattr(model_card, "POINTS", 4)
+    figure = model_card.scatter(bundle)
+    assert figure is not None
+    assert np.array_equal(figure.axes[0].lines[1].get_xdata(), bundle.labels[[0, 1, 3, 5], 0])
+    assert model_card.scatter(replace(bundle, labels=np.full((6, 1), np.nan))) is None

@@ -1,14 +1,16 @@
 """Changes to a tree: what they leave as it is, and what a natural gradient is."""
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 
+from docs import tree_study
 from docs.study_sets import SETS, Places
-from docs.tree_study import CHANGES, Natural, by_correlation, fitted_by, orthogonal
-from fdht.model.data import Split
+from docs.tree_study import CHANGES, Change, Natural, by_correlation, fitted_by, orthogonal
+from fdht.model.data import DataSet, Split
 from fdht.model.layers import NetworkWeight
 from fdht.spec.choose import chosen_lstm
 from fdht.spec.lstm import LSTMSpec
@@ -54,6 +56,27 @@ def test_the_natural_gradient_is_that_of_the_metric_of_the_product(weight):
         assert cosine.item() == pytest.approx(1, abs=1e-4), name
 
 
+def test_damping_is_in_parts_of_the_metric(weight):
+    """Much of it leaves a gradient as it is; some does the same to larger factors."""
+    given = {name: torch.randn_like(parameter) for name, parameter in weight.factors.items()}
+
+    def changed(damping: float) -> list[torch.Tensor]:
+        for name, parameter in weight.factors.items():
+            parameter.grad = given[name].clone()
+        Natural(weight, damping).apply()
+        return [cast(torch.Tensor, parameter.grad) for parameter in weight.factors.values()]
+
+    for own, before in zip(changed(1e4), given.values(), strict=True):
+        torch.testing.assert_close(own, before, rtol=0.01, atol=0.01)
+    some = changed(0.5)
+    assert not torch.allclose(some[0], next(iter(given.values())), atol=0.1)
+    with torch.no_grad():
+        for parameter in weight.factors.values():
+            parameter.mul_(10)
+    for own, before in zip(changed(0.5), some, strict=True):
+        torch.testing.assert_close(own, before, rtol=1e-4, atol=1e-4)
+
+
 def test_an_orthogonal_start_keeps_the_size_of_the_matrix(weight):
     before = weight.mean_square().item()
     orthogonal(weight)
@@ -71,6 +94,46 @@ def test_values_that_go_together_become_neighbours():
     assert sorted(order) == list(range(6)) and [pair[0] % 3 for pair in order.reshape(3, 2)] == [
         pair[1] % 3 for pair in order.reshape(3, 2)
     ]
+
+
+def test_each_next_value_is_the_one_that_correlates_most_with_the_last():
+    """Up or down: a walk, every other value of which is upside down."""
+    walk = np.random.default_rng(0).normal(size=(500, 8)).cumsum(1) * (-1) ** np.arange(8)
+    order = by_correlation(Split(walk, np.arange(500)[:, None], np.zeros(500, int)), 8).tolist()
+    alike = np.abs(np.corrcoef(walk, rowvar=False))
+    assert order[0] == alike.sum(0).argmax()
+    for last, after, rest in zip(order, order[1:], (order[k:] for k in range(1, 8)), strict=False):
+        assert alike[last, after] == alike[last, rest].max()
+
+
+def test_every_change_reaches_the_training(monkeypatch):
+    """Another order is that of other data; the others leave other factors after two steps."""
+    data, asked = SETS["digits"].draw(Places(), 0).data, list[tuple[dict[str, torch.Tensor], np.ndarray]]()
+    preset = replace(SETS["digits"].training(data), epochs=1, clips_per_epoch=8, batch=4, learning_rate=0.03)
+
+    def keep(model, clips, lengths):
+        asked.append((model.state_dict(), clips))
+        return data.validation.labels
+
+    monkeypatch.setattr(tree_study, "predict", keep)
+
+    def left(change: Change, of: DataSet) -> tuple[list[torch.Tensor], np.ndarray]:
+        assert fitted_by(change, preset, of, 0).all()
+        state, clips = asked.pop()
+        return [*state.values()], clips
+
+    def same(these: list[torch.Tensor], those: list[torch.Tensor]) -> bool:
+        return all(map(torch.equal, these, those))
+
+    plain, _ = left(CHANGES["as it is"], data)
+    assert same(plain, left(CHANGES["as it is"], data)[0])
+    for what in ("natural gradient", "orthogonal start", "no decay of the product", "decay of the product 1"):
+        assert not same(plain, left(CHANGES[what], data)[0]), what
+    parts = ("train", "validation")
+    turned = {part: replace(getattr(data, part), frames=getattr(data, part).frames[:, ::-1].copy()) for part in parts}
+    found, clips = left(Change("", order=lambda _, inputs: np.arange(inputs)[::-1].copy()), data)
+    wanted, turned_clips = left(CHANGES["as it is"], replace(data, **turned))
+    assert same(found, wanted) and not same(found, plain) and np.array_equal(clips, turned_clips)
 
 
 @pytest.mark.parametrize("what", ["as it is", "natural gradient"])

@@ -41,6 +41,9 @@ NAMED = '</script><script>alert("5")</script>'
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt install chromium)")
 
 
+VALUES = ["ax", NAMED, *(f"v{k}" for k in range(9))]
+
+
 @pytest.fixture(scope="module")
 def module() -> bytes:
     """The engine that comes with fdht."""
@@ -62,7 +65,9 @@ def valued() -> Bundle:
     spec = fdht_lstm(11, 6, 5, (5, 4), (4, 6), 2)
     bundle = random_bundle(rng, spec, plan(spec, TARGET))
     scaling = Scaling(tuple(rng.normal(size=11).tolist()), tuple(rng.uniform(0.01, 0.1, 11).tolist()))
-    bundle = replace(bundle, scaling=scaling, about={"classes": ["up", "down", "left", "right", NAMED]})
+    bundle = replace(
+        bundle, scaling=scaling, about={"classes": ["up", "down", "left", "right", NAMED], "values": VALUES}
+    )
     return with_vectors(bundle, rng.integers(0, 256, (21, 7, 11), dtype=np.uint8), np.arange(21) % 5)
 
 
@@ -119,13 +124,17 @@ def test_names_from_a_file_are_no_markup(fdht, valued, tmp_path):
     export(fdht, valued)
     page = tmp_path / "page" / "index.html"
     assert page.read_text().count("</script>") == 2 and embedded(page)["classes"][-1] == NAMED
+    assert embedded(page)["values"] == VALUES
     assert "stays on the host" not in embedded(page)["about"]
 
 
 def test_a_page_says_what_stays_on_the_host(valued):
-    bundle = replace(valued, about={"host": ["norm"]})
-    about = web_page.describe(bundle, compile_bundle(bundle, TARGET), b"", [])["about"]
-    assert about.endswith(" Values here are what comes out of norm, which stays on the host.")
+    """What values are called is said of what goes into that."""
+    bundle = replace(valued, about={"host": ["norm"], "values": VALUES})
+    page = web_page.describe(bundle, compile_bundle(bundle, TARGET), b"", [])
+    assert page["values"] == [] and page["about"].endswith(
+        " Values here are what comes out of norm, which stays on the host."
+    )
 
 
 def test_what_has_no_page_is_refused(fdht, drawn, tmp_path, monkeypatch):
@@ -331,6 +340,9 @@ def test_sliders_by_keys(valued, opened):
         page.key("ArrowRight")
         page.evaluate("turn")
     assert page.evaluate("document.activeElement.valueAsNumber") == page.evaluate("latest.words")[0] == before + 2
+    named = page.evaluate("[...document.querySelectorAll('.sliders label')].map((each) => each.firstChild.textContent)")
+    assert named == [f"{name}: " for name in VALUES]
+    assert f"a line each, with {', '.join(VALUES)}, in the" in page.evaluate("document.body.textContent")
 
 
 @needs_chromium

@@ -85,6 +85,18 @@ def test_a_part_is_tried_beyond_the_calibration(x):
         least, most = ((low + high) / 2 + sign * times * (high - low) / 2 for sign in (-1, 1))
         ours = found(lambda x, least=least, most=most: torch.clamp(x, least, most), x)[0]
         assert (ours is not None) == straight
+    tried = list[Tensor]()
+    assert found(lambda x: (tried.append(x), x)[1], x)[0] is not None
+    furthest = tried[-1].amax((0, 1)) - 0.004 * (high - low) / 2  # half a word's step less than the furthest
+    assert found(lambda x: torch.minimum(x, furthest), x)[0] is None
+
+
+def test_a_part_is_tried_as_far_as_words_reach(x):
+    """Which is further where a value is small beside the others, whose step it has."""
+    small = x * torch.tensor([1.0, 1, 1, 1, 1e-4])
+    for bound, straight in ((0.1, False), (10.0, True)):
+        part = lambda x, bound=bound: torch.cat([x[..., :4], x[..., 4:].clamp(-bound, bound)], -1)  # noqa: E731
+        assert (found(part, small)[0] is not None) == straight
 
 
 def test_steps_too_fine_for_their_centre_stay_on_the_host(x):

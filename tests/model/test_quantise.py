@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fdht.model.contraction import left_to_right, stage_weights
 from fdht.model.golden import GoldenLSTM
 from fdht.model.layers import Classifier
-from fdht.model.quantise import SHIFT_LIMIT, finest, quantise, with_vectors
+from fdht.model.quantise import SHIFT_LIMIT, SaturationReport, finest, quantise, with_vectors
 from fdht.model.train import predict
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
@@ -166,3 +166,10 @@ def test_bad_arguments():
         quantise(model, (left_to_right(spec.network),) * 2, clips, np.zeros(6))
     with pytest.raises(SpecError, match="names"):
         quantise(model, ((("U1",),),), clips, np.zeros(6))
+
+
+def test_more_than_a_hundredth_that_is_clipped_is_trouble():
+    assert SaturationReport({"z": 2, "c": 0}, {"z": 100, "c": 100}, {}).trouble == ""
+    assert SaturationReport({"z": 2, "c": 1}, {"z": 100, "c": 100}, {}).trouble.startswith(
+        "1.50 % of 200 values (z 2.0 %, c 1.0 %) are clipped in calibration, which costs accuracy"
+    )

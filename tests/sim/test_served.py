@@ -94,3 +94,15 @@ def test_jobs_of_streams_say_whose_frames_they_are():
         Job(image, x, frames=[in_turn([1])])
     with pytest.raises(SpecError, match="an image of 0 streams, and frames that are said to be of some"):
         Job(compile_bundle(bundle, on), x, frames=[in_turn([2])])
+
+
+def test_jobs_have_raw_words_that_arrive_whole():
+    spec = fdht_lstm(3, 2, 2, (3, 2), (4, 2), 1)
+    bundle = random_bundle(np.random.default_rng(3), spec, plan(spec, target(4, 4)))
+    image, x = compile_bundle(bundle, ENGINES[0]), bundle.clips[:1, :2].astype(int)
+    for word, said in ((image.input.raw.max + 1, "a raw word of"), (image.input.raw.min - 1, "a raw word of -")):
+        x[0, 1, 2] = word
+        with pytest.raises(SpecError, match=said):
+            Job(image, x)
+    with pytest.raises(SpecError, match="clips of float64 are no raw words"):
+        Job(image, x.astype(float))

@@ -516,7 +516,7 @@ static int class_of(const fdht_device *device, const int32_t *logits)
 
 int fdht_finish(fdht_device *device)
 {
-    if (device->image == 0 || device->frames_left || device->logits == 0)
+    if (device->frames_left || device->logits == 0)
         return FDHT_MISUSE;
     int error = results_until(device, 0);
     if (!error && device->logits_left)

@@ -442,7 +442,7 @@ function parsed(text) {
 
 /** Sliders for the values of a step, and a table of all steps, from a file or by hand. */
 function valuesInput() {
-  const MOST_SLIDERS = 64;
+  const MOST_SLIDERS = 64, MOST_NAMES = 12;
   const { raw, offset } = model.description.formats.input;
   const [low, high] = raw.signed ? [-(2 ** (raw.width - 1)), 2 ** (raw.width - 1) - 1] : [0, 2 ** raw.width - 1];
   let words = Array.from({ length: plan.steps * inputs }, (_, k) => toWord(toValue(offset, k % inputs), k % inputs));
@@ -474,7 +474,7 @@ function valuesInput() {
         tell();
       });
       slider.addEventListener("change", () => { showTable(); go(); });  // the slider stays, and keeps the keys
-      return make("label", {}, `value ${k + 1}: `, shown, slider);
+      return make("label", {}, `${model.values[k] ?? `value ${k + 1}`}: `, shown, slider);
     }));
   };
   const go = () => classify([...words], words.length / inputs);
@@ -496,7 +496,7 @@ function valuesInput() {
   });
   find("input").append(
     ...(inputs > MOST_SLIDERS ? [] : [make("div", { className: "buttons" }, make("label", {}, "Sliders for step ", step)), sliders]),
-    make("label", {}, `All steps: a line each, with ${inputs} value${inputs === 1 ? "" : "s"}, ${unit}`, table),
+    make("label", {}, `All steps: a line each, with ${model.values.length && inputs <= MOST_NAMES ? model.values.join(", ") : `${inputs} value${inputs === 1 ? "" : "s"}`}, ${unit}`, table),
     make("div", { className: "buttons" }, run, make("label", {}, "From a file (CSV) ", file)));
   show();
   return (shown) => {
