@@ -15,9 +15,14 @@ from docs.formats_plan import (
     CURVE,
     CURVE_DRAWS,
     CURVES,
+    DENSE,
     DRAWS,
+    FEW,
     FORMATS,
+    FOUR,
     OURS,
+    OURS_OF_FOUR,
+    PICTURES,
     RATES,
     RIVALS,
     STUDY,
@@ -26,9 +31,13 @@ from docs.formats_plan import (
     TUNED,
     TUNING,
     ModelName,
+    Rates,
     Training,
     chosen,
+    kind,
     left,
+    on,
+    ours_beside,
     parts,
 )
 from docs.marked import page_with
@@ -52,12 +61,15 @@ MARKS = "<!-- formats: python -m docs.formats_page -->", "<!-- end of formats --
 GAPS, CURVES_PICTURE = HERE / "results" / "formats-gaps.png", HERE / "results" / "formats-curves.png"
 
 BEST_RIVAL = "the best of TT, TR, BT beside a matrix"
-WHOLE = OURS, *AT_EQUAL_FACTORS
+WHOLE = OURS_OF_FOUR, *AT_EQUAL_FACTORS
 DECIDES = 0.995
 """Coverage of the interval by which a change to the tree becomes the default."""
 
 VERDICTS = {"better": "#228833", "worse": "#cc3311", "equal within 1 point": "#4477aa", "undecided": "#999999"}
 TICKS = (500, 1_000, 2_000, 5_000, 10_000, 20_000)
+
+SETS_FILE = HERE / "results" / "sets.json"
+"""What sets are, for people: a line for each."""
 
 TESTED = {"Fashion-MNIST": DRAWS * SAMPLED[-1], "names": 7_000, "faces-hard": 400}
 """Clips that are tested in all draws together, where that is not all of a set, five times those of a draw."""
@@ -87,6 +99,11 @@ class Comparison:
     def pooled(self) -> Gap:
         return pooled([*self.gaps.values()])
 
+    def of(self, what: str) -> Gap | None:
+        """The mean over the sets of a kind; None where there is none."""
+        own = [each for name, each in self.gaps.items() if kind(name) == what]
+        return pooled(own) if own else None
+
 
 def called(model: ModelName) -> str:
     """`TT beside a matrix`, `TT`, ..."""
@@ -95,12 +112,22 @@ def called(model: ModelName) -> str:
     return NAMES[format] + beside + (f", {variant}" if variant else "")
 
 
-def by_draw(rows: Iterable[Row], name: str, model: ModelName, study: str = STUDY) -> dict[int, Row]:
-    """The rows of a model on a set, by draw."""
+def by_draw(
+    rows: Iterable[Row], name: str, model: ModelName, study: str = STUDY, rate: float | None = None
+) -> dict[int, Row]:
+    """The rows of a model on a set, by draw; at one rate, if it is given."""
     return {
         row.seed: row
         for row in rows
         if (row.study, row.data, row.format, row.recurrent, row.recipe) == (study, name, *model)
+        and rate in (None, row.rate)
+    }
+
+
+def tested(rows: Sequence[Row], rates: Rates) -> dict[str, dict[ModelName, dict[int, Row]]]:
+    """The rows of the comparison at the rates that are chosen, by set, model and draw."""
+    return {
+        name: {model: by_draw(rows, name, model, rate=rates[kind(name), model]) for model in on(name)} for name in SETS
     }
 
 
@@ -119,18 +146,23 @@ def compared(against: str, gaps: dict[str, Gap | None]) -> Comparison | None:
     return Comparison(against, there) if there else None
 
 
+def best_rival(rows: Sequence[Row], rates: Rates, name: str) -> ModelName:
+    """The one that was best on the validation splits of a set; of the films, on those of the other pictures."""
+    judged = (name,) if name in TUNED else tuple(other for other in TUNED if kind(other) == kind(name))
+    return max(RIVALS, key=lambda model: validated(rows, model, rates[kind(name), model], judged) or 0.0)
+
+
 def comparisons(rows: Sequence[Row], units: Units) -> list[Comparison]:
     """FDHT minus the rival that was best on each set's validation splits, and minus every other model."""
-    rates, found = chosen(rows), {name: {m: by_draw(rows, name, m) for m in FORMATS} for name in SETS}
+    rates = chosen(rows)
+    found = tested(rows, rates)
 
     def against(name: str, model: ModelName) -> Gap | None:
-        return between(found[name][OURS], found[name][model], units.get(name, {}))
+        if model not in found[name]:
+            return None
+        return between(found[name][ours_beside(model, name)], found[name][model], units.get(name, {}))
 
-    def best(name: str) -> ModelName:
-        judged = (name,) if name in TUNED else TUNED
-        return max(RIVALS, key=lambda model: validated(rows, model, rates[model], judged) or 0.0)
-
-    every = [compared(BEST_RIVAL, {name: against(name, best(name)) for name in SETS})]
+    every = [compared(BEST_RIVAL, {name: against(name, best_rival(rows, rates, name)) for name in SETS})]
     every += [compared(called(model), {name: against(name, model) for name in SETS}) for model in FORMATS[1:]]
     return [each for each in every if each is not None]
 
@@ -159,8 +191,8 @@ def expected(rows: Sequence[Row]) -> dict[str, tuple[float, Gap]]:
     """
     rates, shares, beyond = chosen(rows), defaultdict[str, list[float]](list), []
     for name in TUNED:
-        own = {model: by_rate(rows, name, model, rates[model]) for model in FORMATS}
-        for model in FORMATS[1:]:
+        own = {model: by_draw(rows, name, model, TUNING, rates[kind(name), model]) for model in on(name)}
+        for model in on(name)[1:]:
             pairs = [(own[OURS][d], own[model][d]) for d in sorted(own[OURS].keys() & own[model].keys())]
             off = [a.correct_clips.astype(float) - b.correct_clips for a, b in pairs]
             shares[name] += [float(np.mean(each != 0)) for each in off]
@@ -177,14 +209,9 @@ def expected(rows: Sequence[Row]) -> dict[str, tuple[float, Gap]]:
     return result
 
 
-def by_rate(rows: Iterable[Row], name: str, model: ModelName, rate: float) -> dict[int, Row]:
-    """The rows on validation splits of a model at a rate, by draw."""
-    return by_draw([row for row in rows if row.rate == rate], name, model, TUNING)
-
-
 def validated(rows: Iterable[Row], model: ModelName, rate: float, names: Iterable[str]) -> float | None:
     """The mean accuracy of a model at a rate on the validation splits of some sets; None where there is no row."""
-    own = [row.accuracy for name in names for row in by_rate(rows, name, model, rate).values()]
+    own = [row.accuracy for name in names for row in by_draw(rows, name, model, TUNING, rate).values()]
     return float(np.mean(own)) if own else None
 
 
@@ -200,54 +227,102 @@ def points(each: Gap) -> str:
 
 
 def gap_table(head: str, every: Sequence[Comparison], coverages: Sequence[float] = ()) -> str:
-    """A row per comparison: pooled, there with intervals of other coverages too, and set by set."""
+    """A row per comparison: pooled, there with intervals of other coverages too, by kind of sets, and set by set."""
     names = [name for name in SETS if any(name in each.gaps for each in every)]
-    cells = [
-        (
-            each.against,
-            f"**{points(each.pooled)}**",
-            *(bracketed(each.pooled.interval_of(coverage)) for coverage in coverages),
-            *(points(each.gaps[name]) if name in each.gaps else "" for name in names),
+    kinds = [what for what in (FEW, PICTURES) if {what} < {kind(name) for name in names}]
+    cells = []
+    for each in every:
+        of_kinds = [each.of(what) for what in kinds]
+        cells.append(
+            (
+                each.against,
+                f"**{points(each.pooled)}**",
+                *(bracketed(each.pooled.interval_of(coverage)) for coverage in coverages),
+                *("" if found is None else points(found) for found in of_kinds),
+                *(points(each.gaps[name]) if name in each.gaps else "" for name in names),
+            )
         )
-        for each in every
-    ]
-    heads = f"mean of {len(names)} sets", *(f"its interval of {100 * coverage:g} %" for coverage in coverages), *names
-    return table((head, *heads), cells)
+    heads = [f"its interval of {100 * coverage:g} %" for coverage in coverages]
+    return table((head, f"mean of {len(names)} sets", *heads, *kinds, *names), cells)
 
 
-def accuracy_table(rows: Sequence[Row]) -> str:
+def between_least_and_most(values: Iterable[int]) -> str:
+    values = {*values}
+    return f"{min(values):,}" if len(values) == 1 else f"{min(values):,} to {max(values):,}"
+
+
+def accuracy_table(found: dict[str, dict[ModelName, dict[int, Row]]]) -> str:
     """A row per model: its accuracy on every set, with its factors, its recurrent part and the whole model."""
-    names = [name for name in SETS if by_draw(rows, name, OURS)]
+    names = [name for name in SETS if found[name][OURS]]
     cells = []
     for model in FORMATS:
-        own = {name: [*by_draw(rows, name, model).values()] for name in names}
-        means = {name: float(np.mean([row.accuracy for row in of])) for name, of in own.items() if of}
+        own = {name: [*found[name].get(model, {}).values()] for name in names}
         texts = []
-        for name, of in own.items():
-            sizes = [of[0].factors, of[0].recurrent_parameters, of[0].parameters] if of else []
-            texts.append(f"{100 * means[name]:.1f} ({'; '.join(f'{size:,}' for size in sizes)})" if of else "")
-        cells.append(
-            (called(model), f"{100 * np.mean([*means.values()]):.1f}" if len(means) == len(names) else "", *texts)
+        for of in own.values():
+            sizes = [[getattr(row, size) for row in of] for size in ("factors", "recurrent_parameters", "parameters")]
+            draws = "" if len(of) == DRAWS else f", {len(of)} draws"
+            mean = f"{100 * np.mean([row.accuracy for row in of]):.1f}" if of else ""
+            texts.append(f"{mean} ({'; '.join(map(between_least_and_most, sizes))}{draws})" if of else "")
+        cells.append((called(model), *texts))
+    return table(("model", *names), cells)
+
+
+def zero_table(found: dict[str, dict[ModelName, dict[int, Row]]]) -> str:
+    """What h is worth: the accuracy of every model on every set, and the same with h = 0 in every step."""
+    names = [name for name in SETS if found[name][OURS]]
+
+    def text(of: Iterable[Row]) -> str:
+        own = [(row.accuracy, row.correct_zero_h / row.total) for row in of if row.correct_zero_h is not None]
+        return " → ".join(f"{100 * mean:.1f}" for mean in np.mean(own, axis=0)) if own else ""
+
+    cells = [(called(m), *(text(found[name].get(m, {}).values()) for name in names)) for m in FORMATS]
+    return table(("model", *names), cells)
+
+
+def rate_tables(rows: Sequence[Row]) -> list[str]:
+    """Rates, and the accuracies on validation splits that they were chosen by, by kind of sets."""
+    rates, tables = chosen(rows), []
+    for what in (FEW, PICTURES):
+        names = [name for name in TUNED if kind(name) == what]
+
+        def cell(model: ModelName, rate: float, names: Sequence[str] = names) -> str:
+            found = validated(rows, model, rate, names)
+            return "" if found is None else f"{100 * found:.1f}"
+
+        cells = [
+            (called(m), f"{rates[what, m]:g}", *(cell(m, rate) for rate in RATES))
+            for m in FORMATS
+            if m != OURS_OF_FOUR or what == FEW
+        ]
+        heads = (f"{what}: {', '.join(names)}", "chosen", *(f"validation at {rate:g}" for rate in RATES))
+        tables.append(table(heads, cells))
+    return tables
+
+
+def set_table(units: Units) -> str:
+    """What the sets are."""
+    facts = json.loads(SETS_FILE.read_text())
+    heads = [*next(iter(facts.values()))]
+    cells = [
+        (
+            name,
+            *(str(facts[name][head]) for head in heads),
+            f"{len({unit for of in units.get(name, {}).values() for unit in of}):,}",
         )
-    lost = []
-    for name in names:
-        own = [row for row in by_draw(rows, name, OURS).values() if row.correct_zero_h is not None]
-        lost.append(
-            f"{100 * np.mean([r.accuracy - (r.correct_zero_h or 0) / r.total for r in own]):.1f}" if own else ""
-        )
-    return table(("model", f"mean of {len(names)} sets", *names), [*cells, ("FDHT loses with h = 0", "", *lost)])
+        for name in SETS
+        if name in facts
+    ]
+    return table(("set", *heads, "units that test"), cells)
 
 
-def rate_table(rows: Sequence[Row]) -> str:
-    """Rates, and the accuracies on validation splits that they were chosen by."""
-    rates = chosen(rows)
-
-    def cell(model: ModelName, rate: float) -> str:
-        found = validated(rows, model, rate, TUNED)
-        return "" if found is None else f"{100 * found:.1f}"
-
-    cells = [(called(model), f"{rates[model]:g}", *(cell(model, rate) for rate in RATES)) for model in FORMATS]
-    return table(("model", "chosen", *(f"accuracy on validation at {rate:g}" for rate in RATES)), cells)
+def in_short(every: Sequence[Comparison]) -> list[str]:
+    """A sentence for each question, to be cited."""
+    wanted = [BEST_RIVAL, *map(called, AT_EQUAL_FACTORS), called(DENSE)]
+    return [
+        f"- FDHT-LSTM minus {each.against}: {points(each.pooled)} (points, 95 %, {len(each.gaps)} sets)."
+        for each in every
+        if each.against in wanted
+    ]
 
 
 def expected_table(rows: Sequence[Row]) -> str:
@@ -268,7 +343,7 @@ def at_size(rows: Sequence[Row], name: str, model: ModelName) -> list[list[Row]]
         row
         for row in rows
         if (row.data, row.format, row.recurrent) == (name, *model[:2])
-        and (row.study == CURVE or (row.study == STUDY and not row.recipe and row.seed in CURVE_DRAWS))
+        and (row.study == CURVE or (row.study == STUDY and row.recipe == FOUR and row.seed in CURVE_DRAWS))
     ]
     return [[row for row in own if row.factors == factors] for factors in sorted({row.factors for row in own})]
 
@@ -285,7 +360,7 @@ def curve_table(rows: Sequence[Row], name: str) -> str:
 
 
 def picture_of_gaps(every: Sequence[Comparison]) -> Figure:
-    """Pooled differences with their intervals, and one panel for each question."""
+    """Pooled differences with their intervals."""
     figure = Figure(figsize=(8, 1.5 + 0.42 * len(every)), layout="constrained")
     axes = figure.subplots()
     for y, each in enumerate(reversed(every)):
@@ -314,6 +389,9 @@ def picture_of_curves(rows: Sequence[Row]) -> Figure:
             colour = COLOURS[model[0]]
             axes.fill_between(sizes, [*map(min, accuracies)], [*map(max, accuracies)], color=colour, alpha=0.15, lw=0)
             axes.plot(sizes, [*map(np.mean, accuracies)], "o-", ms=5, color=colour, label=called(model))
+        dense = [row.accuracy for row in by_draw(rows, name, DENSE).values() if row.seed in CURVE_DRAWS]
+        if dense:
+            axes.axhline(100 * float(np.mean(dense)), color=COLOURS["dense"], ls="--", label="dense")
         axes.set_xscale("log")
         axes.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS], minor=False)
         axes.set_xlabel("factors of the network, which holds all eight matrices")
@@ -324,35 +402,50 @@ def picture_of_curves(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def sections(rows: list[Row], units: dict[str, Units]) -> list[str]:
-    """What stands between the marks of the page."""
-    found, every = comparisons(rows, units.get("test", {})), parts([*SETS], rows)
-    tried = {*every[1]} <= {Training.of(row) for row in rows}  # two draws of five say nothing
-    helps = changes(rows, units.get("validation", {})) if tried else []
+def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str] = tuple(SETS)) -> list[str]:
+    """What stands between the marks of the page. What the tests say is shown once all of it is there: nobody is to stop
+    or go on for it.
+    """
+    every, done = parts(sets, rows), {Training.of(row) for row in rows}
+    _, tree, final, curve = ({*part} <= done for part in every)
     missing = left(rows, every)
-    done = all(" 0 of " in line for line in missing[1:])
-    text = [] if done else ["Trainings are under way.", "\n".join(f"- {line}" for line in missing)]
-    if found:
-        text += [f"![Pooled differences](results/{GAPS.name})", "### FDHT minus the others, points"]
-        text += [gap_table("FDHT minus", found)]
-        text += ["### Accuracy in percent (factors; recurrent part; whole model)", accuracy_table(rows)]
-    if any(row.study == CURVE for row in rows):
+    text = []
+    if not all(" 0 of " in line for line in missing[1:]):
+        text += ["Trainings are under way.", "\n".join(f"- {line}" for line in missing)]
+    if final:
+        found, compared_to = tested(rows, chosen(rows)), comparisons(rows, units.get("test", {}))
+        counted = [row for of in found.values() for own in of.values() for row in own.values()]
+        lost = sum(row.correct == 0 for row in counted)
+        text += ["### In short", "\n".join(in_short(compared_to)), f"![Pooled differences](results/{GAPS.name})"]
+        text += ["### FDHT minus the others, points", gap_table("FDHT minus", compared_to), _rivals(rows, sets)]
+        text += ["### Accuracy in percent (factors; recurrent part; whole model)", accuracy_table(found)]
+        text += [f"Of {len(counted):,} trainings {lost} diverged, and count as never right."]
+        text += ["### What h is worth: accuracy, and with h = 0", zero_table(found)]
+    if curve:
         text += ["### Accuracy against factors", f"![Accuracy against factors](results/{CURVES_PICTURE.name})"]
         text += [curve_table(rows, name) for name in CURVES]
-    if helps:
+    if tree:  # two draws of five say nothing
         text += ["### What helps a tree: changes minus FDHT as it is, points, on validation splits"]
-        text += [gap_table("change", helps, coverages=(DECIDES,))]
-    text += ["### What can be decided", expected_table(rows)] if expected(rows) else []
-    return [*text, "### Learning rates", rate_table(rows)]
+        text += [gap_table("change", changes(rows, units.get("validation", {})), coverages=(DECIDES,))]
+    text += ["### The sets", set_table(units.get("test", {}))] if SETS_FILE.is_file() else []
+    text += ["### Learning rates", *rate_tables(rows)]
+    return [*text, "### Forecast, before the tests", expected_table(rows)] if expected(rows) else text
+
+
+def _rivals(rows: Sequence[Row], sets: Sequence[str]) -> str:
+    rates = chosen(rows)
+    named = (f"{name} {called(best_rival(rows, rates, name))}" for name in sets)
+    return f"The best rival: {'; '.join(named)}."
 
 
 def write() -> None:
     """Tables into the page, pictures beside the rows."""
     rows, units = accuracy.load(RESULTS), kept_units()
-    PAGE.write_text(page_with(PAGE, MARKS, *sections(rows, units)))
-    if found := comparisons(rows, units.get("test", {})):
-        write_picture(picture_of_gaps(found), GAPS)
-    if any(row.study == CURVE for row in rows):
+    text = sections(rows, units)
+    PAGE.write_text(page_with(PAGE, MARKS, *text))
+    if any(GAPS.name in each for each in text):
+        write_picture(picture_of_gaps(comparisons(rows, units["test"])), GAPS)
+    if any(CURVES_PICTURE.name in each for each in text):
         write_picture(picture_of_curves(rows), CURVES_PICTURE)
 
 

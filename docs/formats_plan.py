@@ -1,10 +1,11 @@
 """The plan of the comparison of formats (docs/formats_study.py): its trainings, and the rates that it chooses.
 
 Sets, draws, formats and recipe are alike for all: `SETS` (docs/study_sets.py), `DRAWS` draws of each with a seed of its
-own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has one
-learning rate, for all sets: the one of `RATES` with the best mean accuracy on the validation splits of the `TUNED`
-sets, in draws `TRIED`. What might help a tree is measured on validation splits, too (docs/tree_study.py). Then all
-formats train on every draw of every set, on its training and validation splits, and each opens the test split once.
+own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has two
+learning rates, one for sets of few values a step and one for pictures: those of `RATES` with the best mean accuracy on
+the validation splits of the `TUNED` sets, in draws `TRIED`. What might help a tree is measured on validation splits,
+too (docs/tree_study.py). Then all formats train on every draw of every set, on its training and validation splits, and
+each opens the test split once.
 """
 
 from collections import defaultdict
@@ -27,34 +28,61 @@ ON_VALIDATION = (TUNING, TREE)
 DRAWS = 10
 RATES = (0.1, 0.03, 0.01, 0.003)
 TRIED = (0, 1)
-TUNED = tuple(name for name in SETS if name not in ("clip-segments", "playing-direction"))
-"""Not the films, where a training takes minutes: they use the rate that all other sets have chosen."""
 
-TREE_SETS, TREE_DRAWS = tuple(name for name in TUNED if name != "faces-hard"), range(5)
-"""Where changes to the tree are tried; not the faces, which are nothing without augmentation."""
+FEW, PICTURES = "few values", "pictures"
+"""Kinds of sets, by what a step is: 1 to 28 values, or a picture of thousands."""
+
+FILMS = ("clip-segments", "playing-direction")
+TUNED = tuple(name for name in SETS if name not in FILMS)
+"""Not the films, where a training takes a minute: they have the rates that the other pictures have chosen."""
+
+TREE_SETS, TREE_DRAWS = tuple(name for name in TUNED if SETS[name].preset is None), range(5)
+"""Where changes to the tree are tried; not pictures, which are nothing without augmentation."""
 
 CURVES, FACTORS, CURVE_DRAWS = ("digits", "spoken-digits"), (500, 1_000, 2_000, 8_000, 20_000), (0, 1, 2)
-"""Sets on which accuracy is measured against factors, and about how many; in the comparison itself it is some 3,000."""
+"""Sets on which accuracy is measured against factors, and about how many; in the comparison itself it is some 2,600."""
 
 ModelName = tuple[str, str, str]
 """Format, where W_h is, and variant."""
 
-FORMATS: tuple[ModelName, ...] = (
-    ("fdht", "whole", ""),
-    *((format, "whole", "") for format in ("tt", "tr", "bt")),
-    *((format, "dense", "") for format in ("tt", "tr", "bt", "ht-input")),
-    ("tr", "dense", "a core for each mode"),
-    ("dense", "whole", ""),
-)
-OURS, AT_EQUAL_FACTORS = FORMATS[0], FORMATS[1:4]
+FOUR = "four modes"
+"""Of networks that hold everything: on the three modes that are proposed for few values every tree is a train, so trees
+are held against trains, rings and blocks on four. Pictures have four anyway.
+"""
 
-RIVALS = (*FORMATS[4:7], FORMATS[8])
+OURS, OURS_OF_FOUR = ("fdht", "whole", ""), ("fdht", "whole", FOUR)
+AT_EQUAL_FACTORS: tuple[ModelName, ...] = tuple((format, "whole", FOUR) for format in ("tt", "tr", "bt"))
+
+RIVALS: tuple[ModelName, ...] = (
+    *((format, "dense", "") for format in ("tt", "tr", "bt")),
+    ("tr", "dense", "a core for each mode"),
+)
 """TT, TR and BT beside a dense W_h, as the papers have them; TR both ways."""
 
-DENSE, DENSE_DRAWS = FORMATS[-1], 3
-"""The dense LSTM, and on how many draws it is trained where a step is a picture: there it takes ten minutes, and its
-rate is the one that the other sets have chosen.
+DENSE, DENSE_DRAWS = ("dense", "whole", ""), 3
+"""The dense LSTM, and on how many draws it is trained where a step is a picture: there it takes five minutes and more.
+Its rate for pictures is chosen on one draw.
 """
+
+FORMATS: tuple[ModelName, ...] = (OURS, OURS_OF_FOUR, *AT_EQUAL_FACTORS, *RIVALS, ("ht-input", "dense", ""), DENSE)
+
+Rates = dict[tuple[str, ModelName], float]
+"""By kind of set and model."""
+
+
+def kind(name: str) -> str:
+    """Of a set."""
+    return FEW if SETS[name].preset is None else PICTURES
+
+
+def on(name: str) -> tuple[ModelName, ...]:
+    """The models that are trained on a set."""
+    return tuple(model for model in FORMATS if model != OURS_OF_FOUR or kind(name) == FEW)
+
+
+def ours_beside(model: ModelName, name: str) -> ModelName:
+    """Which FDHT-LSTM a model is held against on a set: at equal factors the one on as many modes."""
+    return OURS_OF_FOUR if model in AT_EQUAL_FACTORS and kind(name) == FEW else OURS
 
 
 @dataclass(frozen=True)
@@ -87,44 +115,50 @@ def tuning(sets: Iterable[str]) -> Iterator[Training]:
     """What rates are chosen from."""
     for draw in TRIED:
         for name in (name for name in sets if name in TUNED):
-            for model in FORMATS:
-                if model != DENSE or SETS[name].preset is None:
+            for model in on(name):
+                if model != DENSE or kind(name) == FEW or draw == TRIED[0]:
                     for rate in RATES:
                         yield Training(name, *model, draw, rate, TUNING)
 
 
-def tree(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Training]:
+def tree(sets: Iterable[str], rates: Rates) -> Iterator[Training]:
     """What might help a tree, each change beside the tree as it is."""
     for draw in TREE_DRAWS:
         for name in (name for name in sets if name in TREE_SETS):
             for change in CHANGES:
-                yield Training(name, *OURS[:2], change, draw, CHANGES[change].rate or rates[OURS], TREE)
+                yield Training(name, *OURS[:2], change, draw, CHANGES[change].rate or rates[FEW, OURS], TREE)
 
 
-def final(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Training]:
+def final(sets: Iterable[str], rates: Rates) -> Iterator[Training]:
     """What opens the test splits: draw by draw, so that whoever stops early has all sets."""
     for draw in range(DRAWS):
         for name in sets:
-            for model in FORMATS:
-                if model != DENSE or SETS[name].preset is None or draw < DENSE_DRAWS:
-                    yield Training(name, *model, draw, rates[model], STUDY)
+            for model in on(name):
+                if model != DENSE or kind(name) == FEW or draw < DENSE_DRAWS:
+                    yield Training(name, *model, draw, rates[kind(name), model], STUDY)
 
 
-def curve(sets: Iterable[str], rates: dict[ModelName, float]) -> Iterator[Training]:
-    """Accuracy against factors: everything in one network, of each format."""
+def curve(sets: Iterable[str], rates: Rates) -> Iterator[Training]:
+    """Accuracy against factors: everything in one network of four modes, of each format."""
     for name in (name for name in sets if name in CURVES):
         for factors in FACTORS:
             for draw in CURVE_DRAWS:
-                for model in (OURS, *AT_EQUAL_FACTORS):
-                    yield Training(name, *model[:2], f"about {factors} factors", draw, rates[model], CURVE)
+                for model in (OURS_OF_FOUR, *AT_EQUAL_FACTORS):
+                    rate = rates[kind(name), model]
+                    yield Training(name, *model[:2], f"about {factors} factors", draw, rate, CURVE)
 
 
-def chosen(rows: Sequence[Row]) -> dict[ModelName, float]:
-    """The rate of each model: the best mean over tuned sets of the mean accuracy on their validation splits."""
-    found = defaultdict[tuple, list[float]](list)
-    for row in (row for row in rows if row.study == TUNING and row.data in TUNED):
-        found[(row.format, row.recurrent, row.recipe), row.rate].append(row.accuracy)
-    return {model: max(RATES, key=lambda rate: np.mean(found[model, rate] or [0.0])) for model in FORMATS}
+def chosen(rows: Sequence[Row]) -> Rates:
+    """The rates of each model: the best mean over tuned sets of the mean accuracy on their validation splits."""
+    planned, found = {*tuning(SETS)}, defaultdict[tuple, list[float]](list)
+    for row in rows:
+        if row.study == TUNING and (training := Training.of(row)) in planned:
+            found[kind(row.data), training.model, row.rate].append(row.accuracy)
+    return {
+        (of, model): max(RATES, key=lambda rate: np.mean(found[of, model, rate] or [0.0]))
+        for of in (FEW, PICTURES)
+        for model in FORMATS
+    }
 
 
 def parts(sets: Sequence[str], rows: Sequence[Row]) -> list[list[Training]]:
@@ -145,7 +179,16 @@ def left(rows: Iterable[Row], every: Iterable[Sequence[Training]]) -> list[str]:
     for part in every:
         missing = [training for training in part if training not in done]
         seconds = sum(
-            float(np.mean(took[(each.data, *each.model)] or took[each.data,] or took[()] or [10.0])) for each in missing
+            float(
+                np.mean(
+                    took[(each.data, *each.model)]
+                    or took[("faces-hard", *each.model) if each.data in FILMS else ()]
+                    or took[each.data,]
+                    or took[()]
+                    or [10.0]
+                )
+            )
+            for each in missing
         )
         if part:
             lines.append(f"{part[0].study}: {len(missing)} of {len(part)} to do, {seconds / 3600:.2f} CPU hours")

@@ -27,16 +27,16 @@ import torch
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import TrialState
 
-from docs.formats_page import RESULTS, UNITS, UNITS_OF, kept_units
-from docs.formats_plan import CURVE, STUDY, TREE, Training, left, parts
+from docs.formats_page import RESULTS, SETS_FILE, UNITS, UNITS_OF, kept_units
+from docs.formats_plan import CURVE, FEW, FOUR, STUDY, TREE, Training, kind, left, parts
 from docs.study_sets import SETS, Drawn, Places
-from docs.tree_study import CHANGES, fitted_by
+from docs.tree_study import CHANGES, fitted_by, four_modes
 from fdht.model.checkpoint import load_checkpoint
 from fdht.model.data import here
 from fdht.model.presets import Preset, fitted
 from fdht.model.train import TrainingDiverged, TrainingOptions, predict, train
-from fdht.spec.choose import chosen_lstm
 from fdht.spec.container import write_whole
+from fdht.spec.lstm import LSTMSpec
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row
 from fdht.studies.rivals import Model, models, ring_as_published
@@ -66,20 +66,28 @@ def prepared(training: Training, places: Places) -> tuple[Preset, Model, Drawn]:
     if training.study == TREE:
         there = [Model(*training.model[:2], CHANGES[training.variant].spec(preset.spec), training.variant)]
     elif training.study == CURVE:
-        factors = int(training.variant.split()[1])
-        spec = chosen_lstm(found.data.inputs, preset.spec.hidden, found.data.classes, max_factors=factors)
+        spec = four_modes(preset.spec, int(training.variant.split()[1]))
         there = [replace(m, variant=training.variant) for m in models(spec, [])]
     else:
-        there = [*models(preset.spec, []), ring_as_published(preset.spec)]
+        there = offered(preset.spec, kind(training.data))
     (model,) = (m for m in there if (m.format, m.recurrent, m.variant) == training.model)
     return replace(preset, spec=model.spec, learning_rate=training.rate), model, found
+
+
+def offered(spec: LSTMSpec, of: str) -> list[Model]:
+    """Every model of the comparison on a kind of sets, for the FDHT-LSTM that is proposed."""
+    beside = [m for m in models(spec, []) if m.recurrent == "dense" or m.format in ("fdht", "dense")]
+    on_four = models(four_modes(spec) if of == FEW else spec, ["fdht", "tt", "tr", "bt"])
+    whole = [replace(m, variant=FOUR) for m in on_four if m.recurrent == "whole" and (of == FEW or m.format != "fdht")]
+    return [*beside, ring_as_published(spec), *whole]
 
 
 def trained(training: Training, places: Places) -> Row:
     """Trains, on one thread, and measures: a model that diverges is never right."""
     torch.set_num_threads(1)
     preset, model, found = prepared(training, places)
-    split, begin, zero_h = found.data.validation if training.validates else found.data.test, time.process_time(), None
+    learnt, split = ("train", "validation") if training.validates else ("final", "test")
+    split, begin, zero_h = getattr(found.data, split), time.process_time(), None
     try:
         if training.study == TREE:
             right = fitted_by(CHANGES[training.variant], preset, found.data, training.draw)
@@ -92,7 +100,7 @@ def trained(training: Training, places: Places) -> Row:
         data=training.data,
         **accuracy.sizes(model.spec),
         recurrent_parameters=sum(count for part, count in model.spec.parameters.items() if part != "head"),
-        clips=preset.epochs * preset.clips_per_epoch,
+        clips=preset.epochs * min(preset.clips_per_epoch, len(getattr(found.data, learnt))),
         seed=training.draw,
         recipe=training.variant,
         split=f"draw {training.draw}",
@@ -195,6 +203,27 @@ class Store:
                     own[str(draw)] = drawn(name, self.places, draw).units[part].tolist()
                     write_whole(UNITS, (json.dumps(units) + "\n").encode())
 
+    def describe(self) -> None:
+        """Writes what the sets are, where that is not known."""
+        facts = json.loads(SETS_FILE.read_text()) if SETS_FILE.is_file() else {}
+        for name in (name for name in SETS if name not in facts):
+            found = drawn(name, self.places, 0)
+            data, preset = found.data, fitted(SETS[name].training(found.data), found.data)
+            trains = min(preset.clips_per_epoch, len(data.final))
+            network = preset.spec.network
+            facts[name] = {
+                "train, validate, test": f"{len(data.train):,}, {len(data.validation):,}, {len(data.test):,}",
+                "steps of a clip": data.test.frames[data.test.order[:1]].shape[1],
+                "values": f"{data.inputs:,}",
+                "classes": data.classes,
+                "hidden units": preset.spec.hidden,
+                "modes of FDHT": " × ".join(map(str, network.input_shape))
+                + " to "
+                + " × ".join(map(str, network.output_shape)),
+                "steps of the optimiser": f"{preset.epochs * -(-trains // preset.batch):,}",
+            }
+            write_whole(SETS_FILE, (json.dumps(facts, indent=1) + "\n").encode())
+
     def _evaluate(self, trial: optuna.Trial) -> float:
         if TRAINING not in trial.user_attrs:  # another process was faster, and nothing waits any more
             raise optuna.TrialPruned
@@ -229,7 +258,9 @@ def main() -> None:
     store = Store(given.store, places)
     if given.plan:
         print("\n".join(left(store.rows, parts(sets, store.rows))))
-    elif store.run(parts(sets, store.rows)[0], until):
+        return
+    store.describe()
+    if store.run(parts(sets, store.rows)[0], until):
         _, tree, final, curve = parts(sets, store.rows)  # by the rates that are chosen now
         if store.run(tree, until) and not given.validation:
             store.run([*final, *curve], until)

@@ -21,7 +21,7 @@ from fdht.boards import find_board
 from fdht.model.data import DataSet, Split, from_arrays
 from fdht.model.data import load as load_packaged
 from fdht.model.data.files import read_arrays
-from fdht.model.data.films import clip_segments, playing_direction
+from fdht.model.data.films import BLOCK, FILMS, SEGMENT, STEPS, clip_segments, lapses, playing_direction, segments
 from fdht.model.data.orl import faces_hard
 from fdht.model.presets import PRESETS, Preset
 from fdht.model.recipe import UNTUNED
@@ -240,16 +240,25 @@ def _faces(_: Places, number: int) -> Drawn:
     return Drawn(data, {part: getattr(data, part).labels for part in MEASURED})
 
 
+def stretches(places: Sequence[tuple[str, int]], frames: int) -> np.ndarray:
+    """Numbers of the stretches of so many frames in which frames of films lie, the same in all draws."""
+    return np.array([[*FILMS].index(film) * 1_000 + frame // frames for film, frame in places])
+
+
 def _segments(_: Places, number: int) -> Drawn:
-    """A unit is a segment of a film."""
+    """A unit is the stretch of a film, as long as a segment, in which the middle of a segment lies."""
     data = clip_segments(number)
-    return Drawn(data, {part: getattr(data, part).labels for part in MEASURED})
+    own = stretches([(film, first + SEGMENT // 2) for film, first in segments(number)], SEGMENT)
+    return Drawn(data, {part: own[getattr(data, part).labels] for part in MEASURED})
 
 
 def _lapses(_: Places, number: int) -> Drawn:
-    """A unit is a place in a film, whose time lapse is played in both directions."""
+    """A unit is the stretch of a film, as long as a time lapse, in which it begins. Both directions of a lapse, and all
+    lapses that begin there, are of one.
+    """
     data = playing_direction(number)
-    return Drawn(data, {part: np.arange(len(getattr(data, part))) // 2 for part in MEASURED})
+    own = stretches(lapses(number), BLOCK * STEPS)
+    return Drawn(data, {part: own[np.arange(len(getattr(data, part))) // 2 % len(own)] for part in MEASURED})
 
 
 SETS: dict[str, StudySet] = {

@@ -92,9 +92,10 @@ modes hold is absorbed. Here no rank reaches that.
 """
 
 
-def four_modes(spec: LSTMSpec) -> LSTMSpec:
-    """A balanced tree on four modes, of about as many factors."""
-    return chosen_lstm(spec.inputs, spec.hidden, spec.classes, max_factors=spec.network.parameters, modes=FOUR_MODES)
+def four_modes(spec: LSTMSpec, factors: int | None = None) -> LSTMSpec:
+    """A balanced tree on four modes, of about so many factors, or as many."""
+    factors = spec.network.parameters if factors is None else factors
+    return chosen_lstm(spec.inputs, spec.hidden, spec.classes, max_factors=factors, modes=FOUR_MODES)
 
 
 def by_correlation(train: Split, inputs: int) -> np.ndarray:

