@@ -123,7 +123,12 @@ def run(output: Output, preset: Preset, path: Path, options: TrainingOptions) ->
     """Trains with a progress bar and returns the figures for `--json`; leaves the log and the curves beside `path`.
 
     Of the processes that torchrun has started, all train and the first one shows and writes.
+
+    Raises:
+        SpecError: a path that is a folder.
     """
+    if path.is_dir():
+        raise SpecError(f"{path} is a folder; name the file for the checkpoint: {path / preset.name}.checkpoint")
     log, drawn = path.with_name(f"{stem(path)}.csv"), path.with_name(f"{stem(path)}.curves.png")
     preset = preset if options.epochs is None else replace(preset, epochs=options.epochs)
     said = set[str]()

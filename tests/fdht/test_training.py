@@ -104,6 +104,8 @@ def test_other_input_modes_are_filled_in_c_order():
         (("--schedule", "linear"), "known: one-cycle, trapezoid, cosine, constant"),
         (("--precision", "int4"), "known: float32, bfloat16"),
         (("--dropout", 2), "no probability"),
+        (("-o", "."), f". is a folder; name the file for the checkpoint: {TINY.name}.checkpoint"),
+        (("-o", "/"), f"name the file for the checkpoint: /{TINY.name}.checkpoint"),
         (("--data-folder", "."), "does not look like folder"),
         (("--data-folder", "nowhere"), "nowhere; pass the one that holds folder"),
     ],
