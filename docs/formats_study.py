@@ -31,6 +31,7 @@ from docs.formats_page import RESULTS, SETS_FILE, UNITS, UNITS_OF, kept_units
 from docs.formats_plan import CURVE, FEW, FOUR, STUDY, TREE, Training, kind, left, parts
 from docs.study_sets import SETS, Drawn, Places
 from docs.tree_study import CHANGES, fitted_by, four_modes
+from fdht.allocator import keep_freed
 from fdht.model.checkpoint import load_checkpoint
 from fdht.model.data import here
 from fdht.model.presets import Preset, fitted
@@ -252,6 +253,7 @@ def main() -> None:
     parser.add_argument("--plan", action="store_true", help="only say what there is to do")
     parser.add_argument("--validation", action="store_true", help="only what is measured on validation splits")
     given = parser.parse_args()
+    keep_freed()
     places, sets = Places(given.series, given.fashion), given.set or list(SETS)
     until = time.time() + 60 * given.minutes
     Path("build/formats-study").mkdir(parents=True, exist_ok=True)
