@@ -23,7 +23,7 @@ from docs.formats_plan import (
     OURS,
     OURS_OF_FOUR,
     PICTURES,
-    RATES,
+    RATES_OF,
     RIVALS,
     STUDY,
     TREE,
@@ -290,11 +290,11 @@ def rate_tables(rows: Sequence[Row]) -> list[str]:
             return "" if found is None else f"{100 * found:.1f}"
 
         cells = [
-            (called(m), f"{rates[what, m]:g}", *(cell(m, rate) for rate in RATES))
+            (called(m), f"{rates[what, m]:g}", *(cell(m, rate) for rate in RATES_OF[what]))
             for m in FORMATS
             if m != OURS_OF_FOUR or what == FEW
         ]
-        heads = (f"{what}: {', '.join(names)}", "chosen", *(f"validation at {rate:g}" for rate in RATES))
+        heads = (f"{what}: {', '.join(names)}", "chosen", *(f"validation at {rate:g}" for rate in RATES_OF[what]))
         tables.append(table(heads, cells))
     return tables
 

@@ -2,7 +2,7 @@
 
 Sets, draws, formats and recipe are alike for all: `SETS` (docs/study_sets.py), `DRAWS` draws of each with a seed of its
 own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has two
-learning rates, one for sets of few values a step and one for pictures: those of `RATES` with the best mean accuracy on
+learning rates, one for sets of few values a step and one for pictures: those of `RATES_OF` with the best mean accuracy on
 the validation splits of the `TUNED` sets, in draws `TRIED`. What might help a tree is measured on validation splits,
 too (docs/tree_study.py). Then all formats train on every draw of every set, on its training and validation splits, and
 each opens the test split once.
@@ -31,6 +31,9 @@ TRIED = (0, 1)
 
 FEW, PICTURES = "few values", "pictures"
 """Kinds of sets, by what a step is: 1 to 28 values, or a picture of thousands."""
+
+RATES_OF = {FEW: RATES, PICTURES: (*RATES, 0.001)}
+"""Those that are tried: one more for pictures, of which several formats liked the lowest best."""
 
 FILMS = ("clip-segments", "playing-direction")
 TUNED = tuple(name for name in SETS if name not in FILMS)
@@ -117,7 +120,7 @@ def tuning(sets: Iterable[str]) -> Iterator[Training]:
         for name in (name for name in sets if name in TUNED):
             for model in on(name):
                 if model != DENSE or kind(name) == FEW or draw == TRIED[0]:
-                    for rate in RATES:
+                    for rate in RATES_OF[kind(name)]:
                         yield Training(name, *model, draw, rate, TUNING)
 
 
@@ -155,8 +158,8 @@ def chosen(rows: Sequence[Row]) -> Rates:
         if row.study == TUNING and (training := Training.of(row)) in planned:
             found[kind(row.data), training.model, row.rate].append(row.accuracy)
     return {
-        (of, model): max(RATES, key=lambda rate: np.mean(found[of, model, rate] or [0.0]))
-        for of in (FEW, PICTURES)
+        (of, model): max(rates, key=lambda rate: np.mean(found[of, model, rate] or [0.0]))
+        for of, rates in RATES_OF.items()
         for model in FORMATS
     }
 
