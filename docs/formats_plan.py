@@ -2,8 +2,8 @@
 
 Sets, draws, formats and recipe are alike for all: `SETS` (docs/study_sets.py), `DRAWS` draws of each with a seed of its
 own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has two
-learning rates, one for sets of few values a step and one for pictures: those of `RATES_OF` with the best mean accuracy on
-the validation splits of the `TUNED` sets, in draws `TRIED`. What might help a tree is measured on validation splits,
+learning rates, one for sets of few values a step and one for pictures: those of `RATES_OF` with the best mean accuracy
+on the validation splits of the `TUNED` sets, in draws `TRIED`. What might help a tree is measured on validation splits,
 too (docs/tree_study.py). Then all formats train on every draw of every set, on its training and validation splits, and
 each opens the test split once.
 """
