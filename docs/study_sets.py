@@ -21,7 +21,17 @@ from fdht.boards import find_board
 from fdht.model.data import DataSet, Split, from_arrays
 from fdht.model.data import load as load_packaged
 from fdht.model.data.files import read_arrays
-from fdht.model.data.films import BLOCK, FILMS, SEGMENT, STEPS, clip_segments, lapses, playing_direction, segments
+from fdht.model.data.films import (
+    BLOCK,
+    FILMS,
+    SEGMENT,
+    STEPS,
+    clip_segments,
+    frames_of_films,
+    lapses,
+    playing_direction,
+    segments,
+)
 from fdht.model.data.orl import faces_hard
 from fdht.model.presets import PRESETS, Preset
 from fdht.model.recipe import UNTUNED
@@ -248,7 +258,7 @@ def stretches(places: Sequence[tuple[str, int]], frames: int) -> np.ndarray:
 def _segments(_: Places, number: int) -> Drawn:
     """A unit is the stretch of a film, as long as a segment, in which the middle of a segment lies."""
     data = clip_segments(number)
-    own = stretches([(film, first + SEGMENT // 2) for film, first in segments(number)], SEGMENT)
+    own = stretches([(film, first + SEGMENT // 2) for film, first in segments(frames_of_films(), number)], SEGMENT)
     return Drawn(data, {part: own[getattr(data, part).labels] for part in MEASURED})
 
 
@@ -257,7 +267,7 @@ def _lapses(_: Places, number: int) -> Drawn:
     lapses that begin there, are of one.
     """
     data = playing_direction(number)
-    own = stretches(lapses(number), BLOCK * STEPS)
+    own = stretches(lapses(frames_of_films(), number), BLOCK * STEPS)
     return Drawn(data, {part: own[np.arange(len(getattr(data, part))) // 2 % len(own)] for part in MEASURED})
 
 

@@ -176,12 +176,8 @@ class Apart:
     """
 
     def __init__(self, weight: NetworkWeight, spec: LSTMSpec):
-        network = weight.network
-        places = zip(network.inputs, spec.x.start, spec.x.shape, spec.h.start, spec.h.shape, strict=True)
-        mode = next(mode for mode, a, n, b, m in places if a + n <= b or b + m <= a)
-        (factor,) = (factor for factor in network.factors if mode in factor.indices)
-        axis, k = factor.indices.index(mode), network.inputs.index(mode)
-        self.factor = weight.factors[factor.name]
+        name, axis, k = weight.parting(spec.x, spec.h)
+        self.factor = weight.factors[name]
         own, ratio = self.factor.detach(), torch.ones(self.factor.shape)
         for region in (spec.x, spec.h):
             part = own.narrow(axis, region.start[k], region.shape[k])

