@@ -372,7 +372,7 @@ def assemble(bundle: Bundle, step: StepMap, programs: StepPrograms) -> Segments:
     target, formats = step.resolved.target, bundle.formats
     factors, biases = [], [np.zeros((1, target.columns), dtype=np.int64)]
     for work in first_of_each(contractions(step)):
-        weight, bias = _contents(bundle, work.of)
+        weight, bias = _contents(bundle, work)
         check_accumulator(work, weight, target)
         if work.of != HEAD:
             factors.append(factor_words(work, weight, target))
@@ -396,17 +396,19 @@ def head_data(bundle: Bundle, target: Target) -> np.ndarray:
     return weight.reshape(-1, target.columns, weight.shape[1]).transpose(0, 2, 1).reshape(-1, target.columns)
 
 
-def _contents(bundle: Bundle, of: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of a stage, or of the head."""
-    if of == HEAD:
+def _contents(bundle: Bundle, work: Work) -> tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of a contraction, with its indices."""
+    if work.of == HEAD:
         assert bundle.head_weight is not None and bundle.head_bias is not None
         return bundle.head_weight, bundle.head_bias
-    chain, stage = of
+    (chain, stage), network = work.of, work.network
     layer = bundle.chains[chain].layer
     spec = bundle.layers[layer]
     bias = np.zeros(prod(spec.network.output_shape), dtype=np.int64)
     bias[spec.z_positions] = bundle.biases[layer].ravel()
-    return bundle.weights[chain][stage], bias.reshape(spec.network.output_shape)
+    outputs = [index for index in network.outputs if index != STREAM]
+    weight = bundle.weights[chain][stage].reshape(network.shape(work.stage.weight))
+    return weight, bias.reshape(network.shape(outputs))
 
 
 def _array_program(works: list[Work], bases: Mapping, step: StepMap) -> list[ArrayInstruction]:

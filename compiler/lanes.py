@@ -1,6 +1,7 @@
 """Which index of each tensor lies in the lanes of a word, and what a stage takes then: cycles, factor words, room.
 
 At most one index of a tensor is its *lane index*, Q of whose values share a word; the others are walked by addresses.
+It may be a few output modes that are joined (fdht.compiler.joining).
 A stage whose result keeps the lane index drains straight; one that makes a row index the new lane index drains
 transposed. A stage cannot sum over the lane index, so the lanes must have been changed before.
 """
@@ -8,6 +9,7 @@ transposed. A stage cannot sum over the lane index, so the lanes must have been 
 from collections.abc import Sequence
 from math import prod
 
+from fdht.compiler.joining import Joins, joined_layer, joined_stage, named, possible_joins, with_joins
 from fdht.compiler.sharing import STREAM
 from fdht.spec import timing
 from fdht.spec.errors import CapacityError, Resource
@@ -94,23 +96,31 @@ def first_lanes(chain: Chain, target: Target) -> list[str | None]:
     return [*free, None]
 
 
-def last_lane_ok(spec: LSTMSpec, lane: str | None, target: Target) -> bool:
+def last_lane_ok(spec: LSTMSpec, lane: str | None, joins: Joins, target: Target) -> bool:
     """Whether z may have this lane index: every gate must start at a whole word."""
     if target.gates > 1 and STREAM in spec.network.outputs:  # z of several is read at once
         return lane == STREAM
     if lane is None:
         return True
+    spec = joined_layer(spec, named([lane], joins))
     k = spec.network.outputs.index(lane) if lane in spec.network.outputs else None
     return k is not None and all(
         gate.start[k] % target.columns == 0 and gate.order.count(k) == 1 for gate in spec.gates
     )
 
 
-def next_lanes(stage: Stage, lane: str | None, target: Target) -> list[str | None]:
-    """Lane indices a stage's result may have, given that of its data; empty if it cannot run."""
+def next_lanes(stage: Stage, lane: str | None, joins: Joins, target: Target) -> list[tuple[str | None, Stage]]:
+    """Lane indices a stage's result may have, given that of its data; empty if it cannot run. With each the stage as it
+    is then: modes that are joined in the lanes are one.
+    """
+    if lane in joins:
+        stage = joined_stage(stage, {lane: joins[lane]})
     if lane in stage.reduction or lane in stage.batch:
         return []
-    return [lane] if target.columns == 1 else [lane, *stage.rows]
+    if target.columns == 1:
+        return [(lane, stage)]
+    together = ((name, joined_stage(stage, {name: modes})) for name, modes in joins.items())
+    return [*((index, stage) for index in (lane, *stage.rows)), *(pair for pair in together if pair[0] in pair[1].rows)]
 
 
 def choose_lanes(
@@ -166,21 +176,22 @@ def _cheapest_lanes(
     spec: LSTMSpec, chain: Chain, stages: tuple[Stage, ...], target: Target, price: float
 ) -> dict[_Form, _Way]:
     """The cheapest way to every form of z, with factor words priced."""
-    network = chain.network
+    joins = possible_joins(spec, target)
+    network = with_joins(chain.network, joins)
     best: dict[_Form, _Way] = {(lane, frozenset(), None): (0, 0, (lane,)) for lane in first_lanes(chain, target)}
     for stage in stages:
         following: dict[_Form, _Way] = {}
         for (lane, padded, _), (cost, words, path) in best.items():
-            for after in next_lanes(stage, lane, target):
+            for after, seen in next_lanes(stage, lane, joins, target):
                 form = after, padded, None
-                if lane in network.outputs and after != lane and keeps_padding(network, lane, target):
+                if (lane in network.outputs or lane in joins) and after != lane and keeps_padding(network, lane, target):
                     form = after, padded | {lane}, lane
-                filled = stage_factor_words(network, stage, lane, after, target)
-                total = cost + stage_cycles(network, stage, lane, after, target) + price * filled
+                filled = stage_factor_words(network, seen, lane, after, target)
+                total = cost + stage_cycles(network, seen, lane, after, target) + price * filled
                 if form not in following or total < following[form][0]:
                     following[form] = (total, words + filled, (*path, after))
         best = following
-    return {form: way for form, way in best.items() if last_lane_ok(spec, form[0], target)}
+    return {form: way for form, way in best.items() if last_lane_ok(spec, form[0], joins, target)}
 
 
 def keeps_padding(network: TensorNetwork, index: str, target: Target) -> bool:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from fdht.compiler.allocation import least
 from fdht.compiler.arithmetic import Absorptions, check_states, connected_groups, fewest_macs
 from fdht.compiler.assembler import check_programs, check_tokens, instructions, stage_nests
+from fdht.compiler.joining import possible_joins, with_joins
 from fdht.compiler.lanes import (
     FACTOR_PRICES,
     SMALLER,
@@ -346,7 +347,8 @@ class _Edges:
     """
 
     def __init__(self, spec: LSTMSpec, chain: Chain, target: Target, room: int):
-        self._spec, self.target, self._network, self._room = spec, target, chain.network, room
+        self._spec, self.target, self._room, self._joins = spec, target, room, possible_joins(spec, target)
+        self._network = with_joins(chain.network, self._joins)
         self._absorptions = Absorptions(chain.network, MERGE_LIMIT)
         self._cut = cut_index(chain) if chain.layer == 0 else None  # only the first chain is
         self._part = self._network if self._cut is None else Tiling(self._cut, 1, 0, 0).network(self._network)
@@ -364,16 +366,16 @@ class _Edges:
         network, target = self._network, self.target
         for stage in self._absorptions.after(done):
             is_last = len(done) + len(stage.factors) == len(network.factors)
-            for out in next_lanes(stage, lane, target):
-                if is_last and not last_lane_ok(self._spec, out, target):
+            part = self._part if self._cut not in stage.weight else network
+            for out, seen in next_lanes(stage, lane, self._joins, target):
+                if is_last and not last_lane_ok(self._spec, out, self._joins, target):
                     continue
-                part = self._part if self._cut not in stage.weight else network
-                if stage_words(part, stage, lane, out, is_last, target) <= self._room:
+                if stage_words(part, seen, lane, out, is_last, target) <= self._room:
                     yield _Edge(
                         stage.factors,
                         out,
-                        stage_cycles(network, stage, lane, out, target),
-                        stage_factor_words(network, stage, lane, out, target),
+                        stage_cycles(network, seen, lane, out, target),
+                        stage_factor_words(network, seen, lane, out, target),
                     )
 
 

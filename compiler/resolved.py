@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fdht.compiler.joining import joined_layer, joined_stage, named, possible_joins
 from fdht.compiler.lanes import Lanes, choose_lanes
 from fdht.compiler.sharing import ALONE, Sharing, widened
 from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
@@ -47,4 +48,14 @@ def resolve(
     layers = tuple(widened(spec, sharing.together) for spec in stack(layers))
     every = chains(layers)
     stages = stages_of(every, stage_lists)
-    return Resolved(layers, every, stage_lists, stages, choose_lanes(layers, every, stages, target), target, sharing)
+    lanes = choose_lanes(layers, every, stages, target)
+    joins = [
+        named((lane for chain, own in zip(every, lanes, strict=True) if chain.layer == number for lane in own), possible)
+        for number, possible in enumerate(possible_joins(spec, target) for spec in layers)
+    ]
+    layers = tuple(joined_layer(*pair) for pair in zip(layers, joins, strict=True))
+    stages = tuple(
+        tuple(joined_stage(stage, joins[chain.layer]) for stage in own)
+        for chain, own in zip(every, stages, strict=True)
+    )
+    return Resolved(layers, chains(layers), stage_lists, stages, lanes, target, sharing)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from fdht.compiler.joining import LayerView, NetworkView
 from fdht.spec.errors import SpecError
 from fdht.spec.lstm import LSTMSpec, Region
 from fdht.spec.network import TensorNetwork
@@ -84,20 +85,6 @@ def sharings(layers: Sequence[LSTMSpec], streams: int, target: Target) -> Iterat
         yield from (replace(each, woven=count, early=when) for count in woven for when in early)
 
 
-class _Network(TensorNetwork):
-    """A network with STREAM, which no factor has, among its inputs and its outputs."""
-
-    def __post_init__(self):
-        """It has been checked without."""
-
-
-class _Layer(LSTMSpec):
-    """A layer on such a network."""
-
-    def __post_init__(self):
-        """It has been checked without."""
-
-
 def widened(spec: LSTMSpec, together: int) -> LSTMSpec:
     """A layer of which so many streams are computed at once. Its regions are those of the first of them."""
     if together == 1:
@@ -105,10 +92,10 @@ def widened(spec: LSTMSpec, together: int) -> LSTMSpec:
 
     def network(of: TensorNetwork) -> TensorNetwork:
         sizes = (*of.sizes, (STREAM, together))
-        return _Network(of.kind, (*of.inputs, STREAM), (STREAM, *of.outputs), sizes, of.factors)
+        return NetworkView(of.kind, (*of.inputs, STREAM), (STREAM, *of.outputs), sizes, of.factors)
 
     i, f, g, o = (_first_mode(gate) for gate in spec.gates)
-    return _Layer(
+    return LayerView(
         spec.inputs,
         spec.hidden,
         spec.classes,

@@ -246,7 +246,10 @@ def random_image(rng: np.random.Generator, bundle: Bundle, target: Target) -> Im
     """
     resolved = resolve(bundle.layers, bundle.stage_lists, target)
     ways = list(tilings(resolved.chains[0], resolved.stages[0], resolved.lanes[0], slots=(1, 2)))
-    for way in (ways[k] for k in rng.permutation(len(ways))[:3]):
+    drawn = [ways[k] for k in rng.permutation(len(ways))]
+    if rng.integers(2):  # places that are taken in turn are few among them
+        drawn.sort(key=lambda way: not 1 < way.slots < way.count(resolved.chains[0].network))
+    for way in drawn[:3]:
         with suppress(CapacityError):
             step = map_step(resolved, way)
             return compile_bundle(bundle, target, step=step)

@@ -9,7 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from fdht.compiler.image import Image
+from fdht.compiler.joining import LayerView
 from fdht.compiler.machine import Run
+from fdht.compiler.resolved import resolve
 from fdht.compiler.schedule import Fields, Instructions
 from fdht.model.golden import Trace
 from fdht.spec import timing
@@ -26,6 +28,8 @@ def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter
     target = image.target
     programs = image.machine.programs
     seen = {f"{image.layers} layers"}
+    walked = resolve(bundle.layers, bundle.stage_lists, target).layers
+    seen |= {"joined modes"} if any(isinstance(layer, LayerView) for layer in walked) else set()
     for chain, stages in zip(bundle.chains, bundle.stages, strict=True):
         network = chain.network
         seen |= {f"d = {len(network.inputs)}", network.kind}

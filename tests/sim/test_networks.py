@@ -265,6 +265,20 @@ def test_many_modes(order):
     assert len(spec.network.inputs) == order and result.hidden.tolist() == trace.h[:, -1].tolist()
 
 
+@pytest.mark.parametrize(("n", "m"), [((9, 2, 4), (4, 2, 8)), ((9, 2, 2), (4, 6, 5))], ids=str)
+def test_joined_modes(n, m):
+    """Small output modes share the lanes of a word: between the stages, and padded in z."""
+    on = small_target(3, 8)
+    spec = fdht_lstm(4, int(np.prod(m)) // 4, 3, n, m, 3)
+    bundle = random_bundle(np.random.default_rng([SEED, *m]), spec, plan(spec, on), steps=4)
+    (lanes,) = resolve(spec, bundle.stage_lists, on).lanes
+    assert {"m1·m2", "m2·m3"} & {*lanes}
+    (result,) = simulate_jobs([Job(compile_bundle(bundle, on), bundle.clips)])
+    trace = GoldenLSTM(bundle).run(bundle.clips)
+    assert result.mismatches == [] and result.cycles_simulated == result.cycles_predicted
+    assert (result.hidden.tolist(), result.logits.tolist()) == (trace.h[:, -1].tolist(), trace.logits.tolist())
+
+
 def test_one_bundle_same_integers_on_every_array(simulator):
     """The integers belong to the bundle; arrays differ in cycles only."""
     rng = np.random.default_rng(SEED)
