@@ -37,7 +37,7 @@ def possible_joins(spec: LSTMSpec, target: Target) -> Joins:
     the lanes. Layers with a hidden-to-hidden matrix of its own have none: both their networks bring the output modes.
     """
     outputs, found = spec.network.outputs, dict[str, tuple[str, ...]]()
-    if spec.recurrent is not None or target.columns == 1:
+    if spec.recurrent is not None:
         return found
     for first in range(len(outputs)):
         for end in range(first + 2, len(outputs) + 1):

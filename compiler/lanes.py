@@ -184,7 +184,7 @@ def _cheapest_lanes(
         for (lane, padded, _), (cost, words, path) in best.items():
             for after, seen in next_lanes(stage, lane, joins, target):
                 form = after, padded, None
-                if (lane in network.outputs or lane in joins) and after != lane and keeps_padding(network, lane, target):
+                if lane in network.outputs and after != lane and keeps_padding(network, lane, target):
                     form = after, padded | {lane}, lane
                 filled = stage_factor_words(network, seen, lane, after, target)
                 total = cost + stage_cycles(network, seen, lane, after, target) + price * filled

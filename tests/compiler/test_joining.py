@@ -67,6 +67,9 @@ def test_only_boxes_in_an_order_are_joined():
     # m3 runs slower than m2.
     turned = [gated((k, 0, 0), (1, 4, 4), (0, 2, 1)) for k in range(4)]
     assert names(turned) == {"m1·m2"}
+    # Of m1 there is one value; where it stands in the order says nothing.
+    behind = [gated((k, 0, 0), (1, 4, 4), (1, 2, 0)) for k in range(4)]
+    assert names(behind) == {"m1·m2", "m2·m3", "m1·m2·m3"}
     # The parts of m2 lie around those of m3.
     around = [gated((k, 0, 0), (1, 4, 4), (0, 1, 2, 1), (1, 2, 4, 2)) for k in range(4)]
     assert names(around) == {"m1·m2"}
