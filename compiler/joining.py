@@ -1,11 +1,12 @@
 """Output modes that an engine walks as one index.
 
-Small modes fill words badly: two of size 4 fill half of a word of 8 lanes each. Where one stage brings both, they may be
-*joined*: one index of 16, which fills two words. Nobody needs to tell them apart later, since the gate unit finds the
-units of a gate in the joined mode, too. Only addresses change, and the order of factor and bias words; integers do not.
+Small modes fill words badly: two of size 4 fill half of a word of 8 lanes each. Where one stage brings both, they may
+be *joined*: one index of 16, which fills two words. Nobody needs to tell them apart later, since the gate unit finds
+the units of a gate in the joined mode, too. Only addresses change, and the order of factor and bias words; integers do
+not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import ceil, prod
 
@@ -51,10 +52,9 @@ def possible_joins(spec: LSTMSpec, target: Target) -> Joins:
     return found
 
 
-def named(lanes: Iterable[str | None], joins: Joins) -> Joins:
+def named(lanes: Collection[str | None], joins: Joins) -> Joins:
     """Those joins that are the lane index somewhere."""
-    wanted = set(lanes)
-    return {name: modes for name, modes in joins.items() if name in wanted}
+    return {name: modes for name, modes in joins.items() if name in lanes}
 
 
 def with_joins(network: TensorNetwork, joins: Joins) -> TensorNetwork:

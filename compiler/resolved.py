@@ -49,10 +49,10 @@ def resolve(
     every = chains(layers)
     stages = stages_of(every, stage_lists)
     lanes = choose_lanes(layers, every, stages, target)
-    joins = [
-        named((lane for chain, own in zip(every, lanes, strict=True) if chain.layer == number for lane in own), possible)
-        for number, possible in enumerate(possible_joins(spec, target) for spec in layers)
-    ]
+    of_layer = [set[str | None]() for _ in layers]
+    for chain, own in zip(every, lanes, strict=True):
+        of_layer[chain.layer].update(own)
+    joins = [named(used, possible_joins(spec, target)) for used, spec in zip(of_layer, layers, strict=True)]
     layers = tuple(joined_layer(*pair) for pair in zip(layers, joins, strict=True))
     stages = tuple(
         tuple(joined_stage(stage, joins[chain.layer]) for stage in own)

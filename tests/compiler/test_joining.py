@@ -47,7 +47,9 @@ def test_units_of_gates_are_where_they_were():
     assert joins > 100
 
 
-def gated(start: tuple[int, ...], shape: tuple[int, ...], order: tuple[int, ...], sizes: tuple[int, ...] = ()) -> Region:
+def gated(
+    start: tuple[int, ...], shape: tuple[int, ...], order: tuple[int, ...], sizes: tuple[int, ...] = ()
+) -> Region:
     return Region(start, shape, order, int(np.prod(shape)), sizes)
 
 
