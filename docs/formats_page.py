@@ -338,11 +338,14 @@ def expected_table(rows: Sequence[Row]) -> str:
 
 
 def at_size(rows: Sequence[Row], name: str, model: ModelName) -> list[list[Row]]:
-    """The rows of a format on a set, by number of factors: those of the curve, and of the comparison on its draws."""
+    """The rows of a format on a set at its rate, by number of factors: those of the curve, and of the comparison on its
+    draws.
+    """
+    rate = chosen(rows)[kind(name), model]
     own = [
         row
         for row in rows
-        if (row.data, row.format, row.recurrent) == (name, *model[:2])
+        if (row.data, row.format, row.recurrent, row.rate) == (name, *model[:2], rate)
         and (row.study == CURVE or (row.study == STUDY and row.recipe == FOUR and row.seed in CURVE_DRAWS))
     ]
     return [[row for row in own if row.factors == factors] for factors in sorted({row.factors for row in own})]
@@ -389,7 +392,8 @@ def picture_of_curves(rows: Sequence[Row]) -> Figure:
             colour = COLOURS[model[0]]
             axes.fill_between(sizes, [*map(min, accuracies)], [*map(max, accuracies)], color=colour, alpha=0.15, lw=0)
             axes.plot(sizes, [*map(np.mean, accuracies)], "o-", ms=5, color=colour, label=called(model))
-        dense = [row.accuracy for row in by_draw(rows, name, DENSE).values() if row.seed in CURVE_DRAWS]
+        rate = chosen(rows)[kind(name), DENSE]
+        dense = [row.accuracy for row in by_draw(rows, name, DENSE, rate=rate).values() if row.seed in CURVE_DRAWS]
         if dense:
             axes.axhline(100 * float(np.mean(dense)), color=COLOURS["dense"], ls="--", label="dense")
         axes.set_xscale("log")

@@ -238,8 +238,13 @@ def test_the_tables_have_every_model_and_what_h_is_worth(whole, units, monkeypat
 
 
 def test_rows_at_rates_that_are_not_chosen_are_no_result(whole, units):
-    other = [replace(r, rate=0.1, **accuracy.hits(np.zeros(40, bool))) for r in whole if r.study == plan.STUDY]
+    tested = [r for r in whole if r.study in (plan.STUDY, plan.CURVE)]
+    other = [replace(r, rate=0.1, **accuracy.hits(np.zeros(40, bool))) for r in tested]
     assert page.comparisons([*whole, *other], units) == page.comparisons(whole, units)
+    assert page.curve_table([*whole, *other], SET) == page.curve_table(whole, SET)
+    figures = [page.picture_of_curves(of) for of in (whole, whole + other)]
+    lines = [[np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].lines] for figure in figures]
+    assert lines[0] == lines[1]
 
 
 def test_what_tests_say_is_shown_once_all_are_there(whole, units):
