@@ -1,34 +1,21 @@
-"""Writes the tables of docs/accuracy.md and draws accuracy against parameters, from docs/results/accuracy.json."""
+"""Writes the tables of docs/accuracy.md and its pictures, from docs/results/accuracy.json."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
-from matplotlib.figure import Figure
-
 from docs.marked import page_with
-from fdht.drawing import plain
 from fdht.drawing import write as write_picture
 from fdht.spec.clips import spread_over
 from fdht.studies import accuracy, compression, precision, standings
 from fdht.studies.accuracy import Row, by_series
 from fdht.studies.baselines import STUDY as BASELINES
 from fdht.studies.side_by_side import STUDY as SIDE_BY_SIDE
-from fdht.studies.standings import Standing, gap_text
+from fdht.studies.standings import Standing
 
 HERE = Path(__file__).parent
-PAGE, ROWS, PICTURE = HERE / "accuracy.md", HERE / "results" / "accuracy.json", HERE / "results" / "accuracy.png"
+PAGE, ROWS = HERE / "accuracy.md", HERE / "results" / "accuracy.json"
 MARKS = "<!-- accuracy: python -m docs.results -->", "<!-- end of accuracy -->"
-
-COLOURS = {
-    "fdht": "#4477aa",
-    "ht-input": "#66ccee",
-    "tt": "#ee6677",
-    "tr": "#228833",
-    "bt": "#ccbb44",
-    "dense": "#999999",
-}
-NAMES = {"fdht": "FDHT", "ht-input": "HT", "tt": "TT", "tr": "TR", "bt": "BT", "dense": "dense"}
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -47,29 +34,24 @@ def with_spread(model: Standing) -> str:
     return percent(model.mean) if model.spread is None else f"{100 * model.mean:.1f} ± {100 * model.spread:.1f} %"
 
 
-def baselines(rows: list[Row]) -> list[str]:
-    """A table per data set: every format, and how much better FDHT is."""
-    tables = []
-    for (data, clips), models in standings.standings(rows).items():
-        first = models[0].rows[0]
-        heads = (
-            f"{data}: {clips:,} training clips",
-            "W_h",
-            "factors",
-            "whole model",
-            f"accuracy on {first.total} test clips",
-            "seeds",
-            "FDHT minus it, points [95 %]",
+def presets(rows: list[Row]) -> list[str]:
+    """One table: FDHT on the data of each preset."""
+    every = [(*key, model) for key, models in standings.standings(rows).items() for model in models]
+    heads = ("data", "training clips", "factors", "whole model", "accuracy", "test clips", "seeds")
+    cells = [
+        (
+            data,
+            f"{clips:,}",
+            f"{model.rows[0].factors:,}",
+            f"{model.rows[0].parameters:,}",
+            with_spread(model),
+            str(model.rows[0].total),
+            str(len(model.rows)),
         )
-        cells = []
-        for model in models:
-            row = model.rows[0]
-            kind = "a matrix" if row.recurrent == "dense" else "in the network"
-            sizes = [f"{row.factors:,}", f"{row.parameters:,}"]
-            seeds = str(len(model.rows))
-            cells.append([NAMES[row.format], kind, *sizes, with_spread(model), seeds, gap_text(model.fdht_minus_it)])
-        tables.append(table(heads, cells))
-    return tables
+        for data, clips, model in every
+        if model.rows[0].format == "fdht"
+    ]
+    return [table(heads, cells)]
 
 
 def compressed(rows: list[Row]) -> list[str]:
@@ -164,50 +146,26 @@ def _with_model(row: Row, model: str) -> tuple:
     return tuple(model if value == row.model else value for value in row.series)
 
 
-def picture(rows: list[Row]) -> Figure:
-    """Accuracies with the models' parameters, a panel per data set of several models; bars are the seeds' extremes."""
-    compared = {key: models for key, models in standings.standings(rows).items() if len(models) > 1}
-    figure = Figure(figsize=(7 * len(compared), 1.2 + 0.4 * max(map(len, compared.values()))), layout="constrained")
-    every = figure.subplots(1, len(compared), squeeze=False)[0]
-    for axes, ((data, clips), models) in zip(every, compared.items(), strict=True):
-        labels = []
-        for y, model in enumerate(reversed(models)):
-            row, accuracies = model.rows[0], [100 * r.accuracy for r in model.rows]
-            colour, beside = COLOURS[row.format], row.recurrent == "dense"
-            axes.plot([min(accuracies), max(accuracies)], [y, y], color=colour, lw=3, alpha=0.5)
-            axes.plot(100 * model.mean, y, "s" if beside else "o", ms=8, color=colour)
-            labels.append(f"{NAMES[row.format]}{', W_h a matrix' if beside else ''}: {row.parameters:,}")
-        axes.set_yticks(range(len(labels)), labels)
-        axes.set_xlabel("accuracy on the test clips (%): mean, and all seeds")
-        axes.set_title(f"{data}, {clips:,} training clips; format: parameters", loc="left", fontsize=11)
-        plain(axes)
-    return figure
-
-
 def sections(rows: list[Row]) -> list[str]:
     """What stands between the marks of the page."""
     of = {study: [row for row in rows if row.study == study] for study in {row.study for row in rows}}
     parts = []
     for title, study, make in (
-        ("Formats under one protocol", BASELINES, baselines),
+        ("Presets", BASELINES, presets),
         ("A dense model compressed", compression.STUDY, compressed),
         ("Bits of factors and data words", precision.STUDY, widths),
         ("Float, golden model and RTL side by side", SIDE_BY_SIDE, side_by_side),
     ):
         if study in of:
             parts += [f"### {title}", *make([row for each in by_series(of[study]).values() for row in each])]
-            parts += [f"![Accuracy against parameters](results/{PICTURE.name})"] if study == BASELINES else []
     return parts
 
 
 def write() -> None:
-    """Tables into the page, the picture beside the rows; nothing without rows."""
+    """Tables into the page, pictures beside the rows; nothing without rows."""
     rows = accuracy.load(ROWS)
     if not rows:
         return
     PAGE.write_text(page_with(PAGE, MARKS, *sections(rows)))
-    trained = [row for row in rows if row.study == BASELINES]
-    if trained:
-        write_picture(picture(trained), PICTURE)
     for (data, target, _), own in precision.sweeps([row for row in rows if row.study == precision.STUDY]).items():
         write_picture(precision.sweep(own), ROWS.with_name(precision.picture_of(data, target)))

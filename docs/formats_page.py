@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from docs.accuracy_page import COLOURS, NAMES, table
+from docs.accuracy_page import table
 from docs.formats_plan import (
     AT_EQUAL_FACTORS,
     CURVE,
@@ -64,6 +64,16 @@ BEST_RIVAL = "the best of TT, TR, BT beside a matrix"
 WHOLE = OURS_OF_FOUR, *AT_EQUAL_FACTORS
 DECIDES = 0.995
 """Coverage of the interval by which a change to the tree becomes the default."""
+
+COLOURS = {
+    "fdht": "#4477aa",
+    "ht-input": "#66ccee",
+    "tt": "#ee6677",
+    "tr": "#228833",
+    "bt": "#ccbb44",
+    "dense": "#999999",
+}
+NAMES = {"fdht": "FDHT", "ht-input": "HT", "tt": "TT", "tr": "TR", "bt": "BT", "dense": "dense"}
 
 VERDICTS = {"better": "#228833", "worse": "#cc3311", "equal within 1 point": "#4477aa", "undecided": "#999999"}
 TICKS = (500, 1_000, 2_000, 5_000, 10_000, 20_000)
