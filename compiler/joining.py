@@ -1,11 +1,12 @@
 """Output modes that an engine walks as one index.
 
 Small modes fill words badly: two of size 4 fill half of a word of 8 lanes each. Where one stage brings both, they may
-be *joined*: one index of 16, which fills two words. Nobody needs to tell them apart later, since the gate unit finds
-the units of a gate in the joined mode, too. Only addresses change, and the order of factor and bias words; integers do
-not.
+be *joined*: one index of 16, which fills two words. If no other factor has them, nobody tells them apart later: the
+gate unit finds the units of a gate in the joined mode, too. Only addresses change, and the order of factor and bias
+words; integers do not.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import ceil, prod
@@ -37,13 +38,16 @@ def possible_joins(spec: LSTMSpec, target: Target) -> Joins:
     """Neighbouring output modes of a layer that may be joined, and fill fewer words so than if one of them alone lay in
     the lanes. Layers with a hidden-to-hidden matrix of its own have none: both their networks bring the output modes.
     """
-    outputs, found = spec.network.outputs, dict[str, tuple[str, ...]]()
+    network, found = spec.network, dict[str, tuple[str, ...]]()
     if spec.recurrent is not None:
         return found
-    for first in range(len(outputs)):
-        for end in range(first + 2, len(outputs) + 1):
-            modes = outputs[first:end]
-            sizes = spec.network.shape(modes)
+    factors_with = Counter(index for factor in network.factors for index in factor.indices)
+    for first in range(len(network.outputs)):
+        for end in range(first + 2, len(network.outputs) + 1):
+            modes = network.outputs[first:end]
+            if any(factors_with[mode] != 1 for mode in modes):  # of streams none; of two, the second is a later stage's
+                continue
+            sizes = network.shape(modes)
             alone = min(ceil(size / target.columns) * (prod(sizes) // size) for size in sizes)
             if ceil(prod(sizes) / target.columns) < alone and all(
                 _joined_region(gate, first, sizes) is not None for gate in spec.gates
@@ -59,6 +63,8 @@ def named(lanes: Collection[str | None], joins: Joins) -> Joins:
 
 def with_joins(network: TensorNetwork, joins: Joins) -> TensorNetwork:
     """A network that knows the sizes of joined modes."""
+    if not joins:
+        return network
     sizes = ((name, prod(network.shape(modes))) for name, modes in joins.items())
     return NetworkView(network.kind, network.inputs, network.outputs, (*network.sizes, *sizes), network.factors)
 
@@ -108,9 +114,9 @@ def _of_two(region: Region, k: int, size: int) -> Region | None:
         return None
     parts = [(mode, count) for mode, count in region.parts if mode not in (k, k + 1) or count > 1]
     order = [mode for mode, _ in parts if mode in (k, k + 1)]
-    if order != sorted(order):  # a mode's upper part comes first
+    if order != sorted(order):  # the upper part of the joined mode would not come first
         return None
-    parts = parts if order else [*parts, (k, 1)]
+    parts = parts if order else [*parts, (k, 1)]  # every mode is named
     merged = list[tuple[int, int]]()
     for mode, count in ((mode - (mode > k), count) for mode, count in parts):
         if merged and merged[-1][0] == mode == k:

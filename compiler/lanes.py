@@ -9,7 +9,7 @@ transposed. A stage cannot sum over the lane index, so the lanes must have been 
 from collections.abc import Sequence
 from math import prod
 
-from fdht.compiler.joining import Joins, joined_layer, joined_stage, named, possible_joins, with_joins
+from fdht.compiler.joining import Joins, joined_layer, joined_stage, named, with_joins
 from fdht.compiler.sharing import STREAM
 from fdht.spec import timing
 from fdht.spec.errors import CapacityError, Resource
@@ -124,12 +124,17 @@ def next_lanes(stage: Stage, lane: str | None, joins: Joins, target: Target) -> 
 
 
 def choose_lanes(
-    layers: tuple[LSTMSpec, ...], every: Sequence[Chain], listed: Sequence[tuple[Stage, ...]], target: Target
+    layers: tuple[LSTMSpec, ...],
+    every: Sequence[Chain],
+    listed: Sequence[tuple[Stage, ...]],
+    joins: Sequence[Joins],
+    target: Target,
 ) -> tuple[Lanes, ...]:
     """The lanes of every chain, with the fewest array cycles for which the factors fit.
 
     Args:
         every: the chains of all layers. listed: the stages of each.
+        joins: of each layer the modes that may be joined.
 
     Raises:
         CapacityError: they fit with none, or the stages can run with none.
@@ -139,7 +144,7 @@ def choose_lanes(
         words, lanes = 0, list[Lanes]()
         for number, spec in enumerate(layers):
             parts = [
-                _cheapest_lanes(spec, chain, own, target, price)
+                _cheapest_lanes(spec, chain, own, joins[number], target, price)
                 for chain, own in zip(every, listed, strict=True)
                 if chain.layer == number
             ]
@@ -173,10 +178,9 @@ _Way = tuple[float, int, Lanes]
 
 
 def _cheapest_lanes(
-    spec: LSTMSpec, chain: Chain, stages: tuple[Stage, ...], target: Target, price: float
+    spec: LSTMSpec, chain: Chain, stages: tuple[Stage, ...], joins: Joins, target: Target, price: float
 ) -> dict[_Form, _Way]:
     """The cheapest way to every form of z, with factor words priced."""
-    joins = possible_joins(spec, target)
     network = with_joins(chain.network, joins)
     best: dict[_Form, _Way] = {(lane, frozenset(), None): (0, 0, (lane,)) for lane in first_lanes(chain, target)}
     for stage in stages:

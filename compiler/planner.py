@@ -246,11 +246,9 @@ def fitting_ways(resolved: Resolved) -> list[Way]:
 def ways(resolved: Resolved) -> tuple[list[Way], CapacityError | None]:
     """Every way to cut a step that fits, the cheapest first; and of those that do not fit, what the nearest lacks."""
     found, refusal, target = list[Way](), None, resolved.target
-    together = resolved.sharing.together  # their frames come one after the other, each as a whole
-    cuts = tilings(resolved.chains[0], resolved.stages[0], resolved.lanes[0]) if together == 1 else ()
-    for tiling in (None, *cuts):
+    for each, tiling in _cuts(resolved):
         try:
-            step = map_step(resolved, tiling)
+            step = map_step(each, tiling)
             programs = overlapped(instructions(step), target)
             check_programs(programs, target)
             check_tokens(step)
@@ -259,6 +257,14 @@ def ways(resolved: Resolved) -> tuple[list[Way], CapacityError | None]:
         else:
             found.append(Way(tiling, step, programs, cycles_per_step(step_ends(programs, target))))
     return sorted(found, key=lambda way: (way.cycles, len(way.programs[Segment.ARRAY_PROGRAM]))), refusal
+
+
+def _cuts(resolved: Resolved) -> Iterator[tuple[Resolved, Tiling | None]]:
+    """Every way to cut a step, with joined modes and without."""
+    for each in filter(None, (resolved, resolved.apart)):
+        yield each, None
+        if each.sharing.together == 1:  # else frames come one after the other, each as a whole
+            yield from ((each, tiling) for tiling in tilings(each.chains[0], each.stages[0], each.lanes[0]))
 
 
 def share(

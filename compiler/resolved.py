@@ -1,11 +1,13 @@
 """What the layers and the stage lists of a model mean on a target, worked out once and passed along."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
-from fdht.compiler.joining import joined_layer, joined_stage, named, possible_joins
+from fdht.compiler.joining import Joins, joined_layer, joined_stage, named, possible_joins
 from fdht.compiler.lanes import Lanes, choose_lanes
 from fdht.compiler.sharing import ALONE, Sharing, widened
+from fdht.spec.errors import CapacityError
 from fdht.spec.lstm import Chain, LSTMSpec, chains, stack
 from fdht.spec.stages import Stage, StageLists, stages_of
 from fdht.spec.target import Target
@@ -22,6 +24,8 @@ class Resolved:
         lanes: per chain the lane index of each stage's data and of z.
         target: whose words the lanes are of.
         sharing: how streams share it; STREAM is a mode of the layers where several are computed together.
+        apart: where modes are joined, the same without: its lanes keep the array busy for longer, yet it may need fewer
+            loops, or results may come sooner.
     """
 
     layers: tuple[LSTMSpec, ...]
@@ -31,6 +35,7 @@ class Resolved:
     lanes: tuple[Lanes, ...]
     target: Target
     sharing: Sharing = ALONE
+    apart: "Resolved | None" = None
 
 
 def resolve(
@@ -46,13 +51,28 @@ def resolve(
         SpecError: layers that do not follow each other, or stage lists that are not those of their networks.
     """
     layers = tuple(widened(spec, sharing.together) for spec in stack(layers))
+    possible = [possible_joins(spec, target) for spec in layers]
+    resolved = _resolve(layers, stage_lists, target, sharing, possible)
+    if not any(
+        named({*own}, possible[chain.layer]) for chain, own in zip(resolved.chains, resolved.lanes, strict=True)
+    ):
+        return resolved
+    with suppress(CapacityError):
+        return replace(resolved, apart=_resolve(layers, stage_lists, target, sharing, [{} for _ in layers]))
+    return resolved
+
+
+def _resolve(
+    layers: tuple[LSTMSpec, ...], stage_lists: StageLists, target: Target, sharing: Sharing, possible: Sequence[Joins]
+) -> Resolved:
+    """With the modes joined that are best joined, of those that may be."""
     every = chains(layers)
     stages = stages_of(every, stage_lists)
-    lanes = choose_lanes(layers, every, stages, target)
-    of_layer = [set[str | None]() for _ in layers]
-    for chain, own in zip(every, lanes, strict=True):
-        of_layer[chain.layer].update(own)
-    joins = [named(used, possible_joins(spec, target)) for used, spec in zip(of_layer, layers, strict=True)]
+    lanes = choose_lanes(layers, every, stages, possible, target)
+    joins = [
+        named({lane for chain, own in zip(every, lanes, strict=True) if chain.layer == number for lane in own}, each)
+        for number, each in enumerate(possible)
+    ]
     layers = tuple(joined_layer(*pair) for pair in zip(layers, joins, strict=True))
     stages = tuple(
         tuple(joined_stage(stage, joins[chain.layer]) for stage in own)

@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 
 from fdht.compiler.image import Image
-from fdht.compiler.joining import LayerView
 from fdht.compiler.machine import Run
 from fdht.compiler.resolved import resolve
 from fdht.compiler.schedule import Fields, Instructions
@@ -28,8 +27,8 @@ def occurrences(bundle: Bundle, image: Image, run: Run, trace: Trace) -> Counter
     target = image.target
     programs = image.machine.programs
     seen = {f"{image.layers} layers"}
-    walked = resolve(bundle.layers, bundle.stage_lists, target).layers
-    seen |= {"joined modes"} if any(isinstance(layer, LayerView) for layer in walked) else set()
+    lanes = resolve(bundle.layers, bundle.stage_lists, target).lanes
+    seen |= {"joined modes"} if any("·" in (lane or "") for own in lanes for lane in own) else set()
     for chain, stages in zip(bundle.chains, bundle.stages, strict=True):
         network = chain.network
         seen |= {f"d = {len(network.inputs)}", network.kind}

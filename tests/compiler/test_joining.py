@@ -15,7 +15,8 @@ from fdht.compiler.planner import array_cycles, candidates, plan, share
 from fdht.compiler.sharing import widened
 from fdht.model.golden import GoldenLSTM
 from fdht.model.presets import PRESETS
-from fdht.spec.lstm import LSTMSpec, Region, fdht_lstm
+from fdht.spec.lstm import LSTMSpec, Region, fdht_lstm, lstm_on
+from fdht.spec.network import Factor, TensorNetwork
 from fdht.spec.protocol import OutputKind
 from fdht.spec.rounds import in_turn
 from fdht.spec.stages import stages
@@ -142,3 +143,38 @@ def test_integers_stay(n, m, rows, streams):
         logits = [value for kind, value, _ in run.outputs if kind == OutputKind.LOGIT]
         assert logits == golden.logits[0].tolist() * max(streams, 1)
     assert joined
+
+
+@pytest.mark.parametrize("rows", [4, 16])
+def test_modes_that_another_factor_has_too_are_not_joined(rows):
+    """A later stage has one of them as its batch, and so tells them apart."""
+    factors = (
+        Factor("A", ("m1", "m2", "n1", "r1")),
+        Factor("C", ("m3", "n2", "r1", "r2")),
+        Factor("B", ("m1", "m4", "n3", "r2")),
+    )
+    on = target(rows, 8)
+    for m3, m4, r1, r2 in ((3, 3, 8, 2), (3, 8, 3, 2), (8, 3, 2, 1)):
+        sizes = (("n1", 9), ("n2", 8), ("n3", 8), ("m1", 4), ("m2", 4), ("m3", m3), ("m4", m4), ("r1", r1), ("r2", r2))
+        network = TensorNetwork("shared", ("n1", "n2", "n3"), ("m1", "m2", "m3", "m4"), sizes, factors)
+        spec = lstm_on(network, 30, 12, 0)
+        assert not any("m1" in modes for modes in possible_joins(spec, on).values())
+        for lists in (plan(spec, on), ((("A",), ("C",), ("B",)),)):
+            bundle = random_bundle(np.random.default_rng([SEED, 33]), spec, lists)
+            outputs = compile_bundle(bundle, on).machine.run(bundle.clips[0]).outputs
+            h = [value for kind, value, _ in outputs if kind == OutputKind.HIDDEN]
+            assert h[-12:] == GoldenLSTM(bundle).run(bundle.clips).h[0, -1].tolist()
+
+
+def test_where_joined_modes_are_slower_they_stay_apart():
+    """With them the array is fed for no more cycles, but their results come later."""
+    spec, on = fdht_lstm(4, 32, 3, (3, 2, 2, 4), (2, 2, 4, 8), 2), target(8, 4)
+    best = candidates(spec, on)[0]
+    assert best.resolved is not None and best.resolved.apart is not None
+    assert array_cycles(best.resolved) <= array_cycles(best.resolved.apart)
+    of_both = [
+        [way.cycles for way in best.ways if way.step.resolved is each] for each in (best.resolved, best.resolved.apart)
+    ]
+    assert best.cycles == min(of_both[1]) < min(of_both[0])
+    bundle = random_bundle(np.random.default_rng([SEED, 34]), spec, best.stage_lists)
+    assert compile_bundle(bundle, on).cycles(3) < compile_bundle(bundle, on, step=best.ways[-1].step).cycles(3)
