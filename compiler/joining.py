@@ -8,8 +8,9 @@ words; integers do not.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from math import ceil, prod
+from typing import Any, Self
 
 from fdht.spec.lstm import LSTMSpec, Region
 from fdht.spec.network import TensorNetwork
@@ -26,12 +27,24 @@ class NetworkView(TensorNetwork):
     def __post_init__(self):
         pass
 
+    @classmethod
+    def of(cls, network: TensorNetwork, **changes: Any) -> Self:
+        return cls(**_fields(network) | changes)
+
 
 class LayerView(LSTMSpec):
     """A layer on such a network."""
 
     def __post_init__(self):
         pass
+
+    @classmethod
+    def of(cls, spec: LSTMSpec, **changes: Any) -> Self:
+        return cls(**_fields(spec) | changes)
+
+
+def _fields(of: TensorNetwork | LSTMSpec) -> dict[str, Any]:
+    return {field.name: getattr(of, field.name) for field in fields(of)}
 
 
 def possible_joins(spec: LSTMSpec, target: Target) -> Joins:
@@ -66,7 +79,7 @@ def with_joins(network: TensorNetwork, joins: Joins) -> TensorNetwork:
     if not joins:
         return network
     sizes = ((name, prod(network.shape(modes))) for name, modes in joins.items())
-    return NetworkView(network.kind, network.inputs, network.outputs, (*network.sizes, *sizes), network.factors)
+    return NetworkView.of(network, sizes=(*network.sizes, *sizes))
 
 
 def joined_stage(stage: Stage, joins: Joins) -> Stage:
@@ -85,9 +98,7 @@ def joined_layer(spec: LSTMSpec, joins: Joins) -> LSTMSpec:
         i, f, g, o = (gate for gate in gates if gate is not None)
         network = with_joins(network, {name: modes})
         network = replace(network, outputs=_joined(network.outputs, name, modes))
-        spec = LayerView(
-            spec.inputs, spec.hidden, spec.classes, network, spec.x, spec.h, (i, f, g, o), spec.recurrent, spec.task
-        )
+        spec = LayerView.of(spec, network=network, gates=(i, f, g, o))
     return spec
 
 

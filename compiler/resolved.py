@@ -53,9 +53,7 @@ def resolve(
     layers = tuple(widened(spec, sharing.together) for spec in stack(layers))
     possible = [possible_joins(spec, target) for spec in layers]
     resolved = _resolve(layers, stage_lists, target, sharing, possible)
-    if not any(
-        named({*own}, possible[chain.layer]) for chain, own in zip(resolved.chains, resolved.lanes, strict=True)
-    ):
+    if resolved.layers == layers:
         return resolved
     with suppress(CapacityError):
         return replace(resolved, apart=_resolve(layers, stage_lists, target, sharing, [{} for _ in layers]))

@@ -91,20 +91,18 @@ def widened(spec: LSTMSpec, together: int) -> LSTMSpec:
         return spec
 
     def network(of: TensorNetwork) -> TensorNetwork:
-        sizes = (*of.sizes, (STREAM, together))
-        return NetworkView(of.kind, (*of.inputs, STREAM), (STREAM, *of.outputs), sizes, of.factors)
+        return NetworkView.of(
+            of, inputs=(*of.inputs, STREAM), outputs=(STREAM, *of.outputs), sizes=(*of.sizes, (STREAM, together))
+        )
 
     i, f, g, o = (_first_mode(gate) for gate in spec.gates)
-    return LayerView(
-        spec.inputs,
-        spec.hidden,
-        spec.classes,
-        network(spec.network),
-        _last_mode(spec.x),
-        _last_mode(spec.h),
-        (i, f, g, o),
-        spec.recurrent and network(spec.recurrent),
-        spec.task,
+    return LayerView.of(
+        spec,
+        network=network(spec.network),
+        x=_last_mode(spec.x),
+        h=_last_mode(spec.h),
+        gates=(i, f, g, o),
+        recurrent=spec.recurrent and network(spec.recurrent),
     )
 
 

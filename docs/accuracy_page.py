@@ -36,7 +36,8 @@ def with_spread(model: Standing) -> str:
 
 def presets(rows: list[Row]) -> list[str]:
     """One table: FDHT on the data of each preset."""
-    every = [(*key, model) for key, models in standings.standings(rows).items() for model in models]
+    ours = [row for row in rows if row.format == "fdht"]
+    every = [(*key, model) for key, models in standings.standings(ours).items() for model in models]
     heads = ("data", "training clips", "factors", "whole model", "accuracy", "test clips", "seeds")
     cells = [
         (
@@ -49,7 +50,6 @@ def presets(rows: list[Row]) -> list[str]:
             str(len(model.rows)),
         )
         for data, clips, model in every
-        if model.rows[0].format == "fdht"
     ]
     return [table(heads, cells)]
 
