@@ -1,4 +1,6 @@
-"""Writes docs/formats.md and its pictures from the rows of docs/formats_study.py: `python -m docs.formats_page`."""
+"""Writes docs/formats.md, its pictures and the short table of README from the rows of docs/formats_study.py:
+`python -m docs.formats_page`.
+"""
 
 import json
 from collections import defaultdict
@@ -50,7 +52,7 @@ from fdht.studies.accuracy import Row
 from fdht.studies.pooling import MARGIN, Gap, gap, pooled
 
 HERE = Path(__file__).parent
-PAGE, RESULTS = HERE / "formats.md", HERE / "results" / "accuracy.json"
+README, PAGE, RESULTS = HERE.parent / "README.md", HERE / "formats.md", HERE / "results" / "accuracy.json"
 UNITS = HERE / "results" / "units.json"
 """The units of clips (docs/study_sets.py), by split, set and draw: intervals need them and not the data."""
 
@@ -58,6 +60,9 @@ UNITS_OF = {"validation": TREE, "test": STUDY}
 """Of which split they are kept, and for which rows."""
 
 MARKS = "<!-- formats: python -m docs.formats_page -->", "<!-- end of formats -->"
+SHORT = "<!-- formats, in short: python -m docs.formats_page -->", "<!-- end of formats, in short -->"
+"""Of the short table, on the page and in the README."""
+
 GAPS, CURVES_PICTURE = HERE / "results" / "formats-gaps.png", HERE / "results" / "formats-curves.png"
 
 BEST_RIVAL = "the best of TT, TR, BT beside a matrix"
@@ -100,10 +105,12 @@ class Comparison:
     Attributes:
         against: how the other is called.
         gaps: FDHT minus it, by set.
+        times: how many of FDHT's recurrent parameters it has, by set.
     """
 
     against: str
     gaps: dict[str, Gap]
+    times: dict[str, float]
 
     @property
     def pooled(self) -> Gap:
@@ -150,31 +157,29 @@ def between(ours: dict[int, Row], theirs: dict[int, Row], units: dict[str, list[
     return gap(a, b, [np.array(units[str(draw)]) for draw in draws])
 
 
-def compared(against: str, gaps: dict[str, Gap | None]) -> Comparison | None:
-    """A comparison over the sets of which there is a difference, None where there is none."""
-    there = {name: each for name, each in gaps.items() if each is not None}
-    return Comparison(against, there) if there else None
-
-
 def best_rival(rows: Sequence[Row], rates: Rates, name: str) -> ModelName:
     """The one that was best on the validation splits of a set; of the films, on those of the other pictures."""
     judged = (name,) if name in TUNED else tuple(other for other in TUNED if kind(other) == kind(name))
     return max(RIVALS, key=lambda model: validated(rows, model, rates[kind(name), model], judged) or 0.0)
 
 
-def comparisons(rows: Sequence[Row], units: Units) -> list[Comparison]:
+def comparisons(rows: Sequence[Row], rates: Rates, units: Units) -> list[Comparison]:
     """FDHT minus the rival that was best on each set's validation splits, and minus every other model."""
-    rates = chosen(rows)
     found = tested(rows, rates)
 
-    def against(name: str, model: ModelName) -> Gap | None:
-        if model not in found[name]:
-            return None
-        return between(found[name][ours_beside(model, name)], found[name][model], units.get(name, {}))
+    def against(who: str, models: dict[str, ModelName]) -> Comparison:
+        gaps, times = {}, {}
+        for name, model in models.items():
+            ours, theirs = (found[name].get(of, {}) for of in (ours_beside(model, name), model))
+            if each := between(ours, theirs, units.get(name, {})):
+                gaps[name] = each
+                sizes = ([row.recurrent_parameters for row in of.values()] for of in (theirs, ours))
+                times[name] = float(np.divide(*map(np.mean, sizes)))
+        return Comparison(who, gaps, times)
 
-    every = [compared(BEST_RIVAL, {name: against(name, best_rival(rows, rates, name)) for name in SETS})]
-    every += [compared(called(model), {name: against(name, model) for name in SETS}) for model in FORMATS[1:]]
-    return [each for each in every if each is not None]
+    every = [against(BEST_RIVAL, {name: best_rival(rows, rates, name) for name in SETS})]
+    every += [against(called(model), dict.fromkeys(SETS, model)) for model in FORMATS[1:]]
+    return [each for each in every if each.gaps]
 
 
 def changes(rows: Sequence[Row], units: Units) -> list[Comparison]:
@@ -184,14 +189,14 @@ def changes(rows: Sequence[Row], units: Units) -> list[Comparison]:
     def of(change: str, name: str) -> dict[int, Row]:
         return by_draw(rows, name, (*OURS[:2], change), TREE)
 
-    every = [
-        compared(change, {name: between(of(change, name), of(plain, name), units.get(name, {})) for name in TREE_SETS})
-        for change in others
-    ]
-    return [each for each in every if each is not None]
+    every = []
+    for change in others:
+        gaps = {name: between(of(change, name), of(plain, name), units.get(name, {})) for name in TREE_SETS}
+        every.append(Comparison(change, {name: each for name, each in gaps.items() if each}, {}))
+    return [each for each in every if each.gaps]
 
 
-def expected(rows: Sequence[Row]) -> dict[str, tuple[float, Gap]]:
+def expected(rows: Sequence[Row], rates: Rates) -> dict[str, tuple[float, Gap]]:
     """What the comparison can decide, from the trainings that rates were chosen from, at those rates: by set, the share
     of clips that one of FDHT and another model has right alone, the mean over the others, and a difference of 0 with
     the variance that is expected of `DRAWS` draws.
@@ -199,7 +204,7 @@ def expected(rows: Sequence[Row]) -> dict[str, tuple[float, Gap]]:
     The variance of a difference over R draws with N clips in all is p·(c/R + 1/N): p the share above, c·p the variance
     between draws beyond that of p/n by the n clips of one. c is taken as the same for all sets.
     """
-    rates, shares, beyond = chosen(rows), defaultdict[str, list[float]](list), []
+    shares, beyond = defaultdict[str, list[float]](list), []
     for name in TUNED:
         own = {model: by_draw(rows, name, model, TUNING, rates[kind(name), model]) for model in on(name)}
         for model in on(name)[1:]:
@@ -289,9 +294,9 @@ def zero_table(found: dict[str, dict[ModelName, dict[int, Row]]]) -> str:
     return table(("model", *names), cells)
 
 
-def rate_tables(rows: Sequence[Row]) -> list[str]:
+def rate_tables(rows: Sequence[Row], rates: Rates) -> list[str]:
     """Rates, and the accuracies on validation splits that they were chosen by, by kind of sets."""
-    rates, tables = chosen(rows), []
+    tables = []
     for what in (FEW, PICTURES):
         names = [name for name in TUNED if kind(name) == what]
 
@@ -325,19 +330,37 @@ def set_table(units: Units) -> str:
     return table(("set", *heads, "units that test"), cells)
 
 
-def in_short(every: Sequence[Comparison]) -> list[str]:
-    """A sentence for each question, to be cited."""
+def in_short(every: Sequence[Comparison]) -> str:
+    """The pooled differences that decide, and how many parameters the others have beside FDHT's."""
     wanted = [BEST_RIVAL, *map(called, AT_EQUAL_FACTORS), called(DENSE)]
-    return [
-        f"- FDHT-LSTM minus {each.against}: {points(each.pooled)} (points, 95 %, {len(each.gaps)} sets)."
-        for each in every
-        if each.against in wanted
-    ]
+    cells = []
+    for each in (each for each in every if each.against in wanted):
+        low, high = (100 * end for end in each.pooled.interval)
+        least, most = (
+            f"{times:,.{int(times < 10)}f}" for times in (min(each.times.values()), max(each.times.values()))
+        )
+        cells.append(
+            (
+                each.against,
+                f"{100 * each.pooled.mean:+.1f}",
+                f"{low:+.1f} to {high:+.1f}",
+                f"**{each.pooled.verdict}**",
+                least if least == most else f"{least} to {most}",
+            )
+        )
+    heads = (
+        "FDHT-LSTM minus",
+        "points",
+        "interval of 95 %",
+        "FDHT is",
+        "recurrent parameters of the other, times FDHT's",
+    )
+    return table(heads, cells)
 
 
-def expected_table(rows: Sequence[Row]) -> str:
+def expected_table(rows: Sequence[Row], rates: Rates) -> str:
     """What can be decided, set by set and pooled."""
-    found = expected(rows)
+    found = expected(rows, rates)
     cells = [(n, f"{100 * share:.1f} %", f"± {100 * each.half_width:.1f}") for n, (share, each) in found.items()]
     every = [each for _, each in found.values()]
     cells.append((f"mean of {len(every)} sets", "", f"± {100 * pooled(every).half_width:.2f}"))
@@ -347,11 +370,11 @@ def expected_table(rows: Sequence[Row]) -> str:
     return table(("set", "clips that one of two models has right alone", "half an interval, points"), cells)
 
 
-def at_size(rows: Sequence[Row], name: str, model: ModelName) -> list[list[Row]]:
+def at_size(rows: Sequence[Row], rates: Rates, name: str, model: ModelName) -> list[list[Row]]:
     """The rows of a format on a set at its rate, by number of factors: those of the curve, and of the comparison on its
     draws.
     """
-    rate = chosen(rows)[kind(name), model]
+    rate = rates[kind(name), model]
     own = [
         row
         for row in rows
@@ -361,9 +384,9 @@ def at_size(rows: Sequence[Row], name: str, model: ModelName) -> list[list[Row]]
     return [[row for row in own if row.factors == factors] for factors in sorted({row.factors for row in own})]
 
 
-def curve_table(rows: Sequence[Row], name: str) -> str:
+def curve_table(rows: Sequence[Row], rates: Rates, name: str) -> str:
     """Accuracies of a set, a row per format, from few to many factors."""
-    every = {model: at_size(rows, name, model) for model in WHOLE}
+    every = {model: at_size(rows, rates, name, model) for model in WHOLE}
     most = max(len(of) for of in every.values())
     cells = []
     for model, of in every.items():
@@ -392,18 +415,18 @@ def picture_of_gaps(every: Sequence[Comparison]) -> Figure:
     return figure
 
 
-def picture_of_curves(rows: Sequence[Row]) -> Figure:
+def picture_of_curves(rows: Sequence[Row], rates: Rates) -> Figure:
     """Accuracy against factors, a panel per set; bands reach from the worst draw to the best."""
     figure = Figure(figsize=(5.5 * len(CURVES), 4.5), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(CURVES), squeeze=False)[0], CURVES, strict=True):
         for model in WHOLE:
-            of = at_size(rows, name, model)
+            of = at_size(rows, rates, name, model)
             sizes, accuracies = [each[0].factors for each in of], [[100 * r.accuracy for r in each] for each in of]
             colour = COLOURS[model[0]]
             axes.fill_between(sizes, [*map(min, accuracies)], [*map(max, accuracies)], color=colour, alpha=0.15, lw=0)
             axes.plot(sizes, [*map(np.mean, accuracies)], "o-", ms=5, color=colour, label=called(model))
-        rate = chosen(rows)[kind(name), DENSE]
-        dense = [row.accuracy for row in by_draw(rows, name, DENSE, rate=rate).values() if row.seed in CURVE_DRAWS]
+        dense = by_draw(rows, name, DENSE, rate=rates[kind(name), DENSE]).values()
+        dense = [row.accuracy for row in dense if row.seed in CURVE_DRAWS]
         if dense:
             axes.axhline(100 * float(np.mean(dense)), color=COLOURS["dense"], ls="--", label="dense")
         axes.set_xscale("log")
@@ -416,51 +439,52 @@ def picture_of_curves(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str] = tuple(SETS)) -> list[str]:
-    """What stands between the marks of the page. What the tests say is shown once all of it is there: nobody is to stop
-    or go on for it.
-    """
-    every, done = parts(sets, rows), {Training.of(row) for row in rows}
-    _, tree, final, curve = ({*part} <= done for part in every)
+def is_decided(rows: list[Row], sets: Sequence[str]) -> bool:
+    """Whether all of the comparison is there. What tests say is not shown before: nobody is to stop or go on for it."""
+    return {*parts(sets, rows)[2]} <= {Training.of(row) for row in rows}
+
+
+def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> list[str]:
+    """The tables of the page."""
+    every, done, rates = parts(sets, rows), {Training.of(row) for row in rows}, chosen(rows)
+    _, tree, _, curve = ({*part} <= done for part in every)
     missing = left(rows, every)
     text = []
     if not all(" 0 of " in line for line in missing[1:]):
         text += ["Trainings are under way.", "\n".join(f"- {line}" for line in missing)]
-    if final:
-        found, compared_to = tested(rows, chosen(rows)), comparisons(rows, units.get("test", {}))
+    if is_decided(rows, sets):
+        found, compared_to = tested(rows, rates), comparisons(rows, rates, units.get("test", {}))
         counted = [row for of in found.values() for own in of.values() for row in own.values()]
         lost = sum(row.correct == 0 for row in counted)
-        text += ["### In short", "\n".join(in_short(compared_to)), f"![Pooled differences](results/{GAPS.name})"]
-        text += ["### FDHT minus the others, points", gap_table("FDHT minus", compared_to), _rivals(rows, sets)]
+        rivals = (f"{name} {called(best_rival(rows, rates, name))}" for name in sets)
+        text += ["### FDHT minus the others, points", gap_table("FDHT minus", compared_to)]
+        text += [f"The best rival: {'; '.join(rivals)}."]
         text += ["### Accuracy in percent (factors; recurrent part; whole model)", accuracy_table(found)]
         text += [f"Of {len(counted):,} trainings {lost} diverged, and count as never right."]
         text += ["### What h is worth: accuracy, and with h = 0", zero_table(found)]
     if curve:
         text += ["### Accuracy against factors", f"![Accuracy against factors](results/{CURVES_PICTURE.name})"]
-        text += [curve_table(rows, name) for name in CURVES]
+        text += [curve_table(rows, rates, name) for name in CURVES]
     if tree:  # two draws of five say nothing
         text += ["### What helps a tree: changes minus FDHT as it is, points, on validation splits"]
         text += [gap_table("change", changes(rows, units.get("validation", {})), coverages=(DECIDES,))]
     text += ["### The sets", set_table(units.get("test", {}))] if SETS_FILE.is_file() else []
-    text += ["### Learning rates", *rate_tables(rows)]
-    return [*text, "### Forecast, before the tests", expected_table(rows)] if expected(rows) else text
+    text += ["### Learning rates", *rate_tables(rows, rates)]
+    return [*text, "### Forecast, before the tests", expected_table(rows, rates)] if expected(rows, rates) else text
 
 
-def _rivals(rows: Sequence[Row], sets: Sequence[str]) -> str:
-    rates = chosen(rows)
-    named = (f"{name} {called(best_rival(rows, rates, name))}" for name in sets)
-    return f"The best rival: {'; '.join(named)}."
-
-
-def write() -> None:
-    """Tables into the page, pictures beside the rows."""
+def write(sets: Sequence[str] = tuple(SETS)) -> None:
+    """Tables into the page and the README, pictures beside the rows."""
     rows, units = accuracy.load(RESULTS), kept_units()
-    text = sections(rows, units)
+    rates, text = chosen(rows), sections(rows, units, sets)
     PAGE.write_text(page_with(PAGE, MARKS, *text))
-    if any(GAPS.name in each for each in text):
-        write_picture(picture_of_gaps(comparisons(rows, units["test"])), GAPS)
+    if is_decided(rows, sets):
+        found = comparisons(rows, rates, units["test"])
+        write_picture(picture_of_gaps(found), GAPS)
+        PAGE.write_text(page_with(PAGE, SHORT, in_short(found), f"![Pooled differences](results/{GAPS.name})"))
+        README.write_text(page_with(README, SHORT, in_short(found)))
     if any(CURVES_PICTURE.name in each for each in text):
-        write_picture(picture_of_curves(rows), CURVES_PICTURE)
+        write_picture(picture_of_curves(rows, rates), CURVES_PICTURE)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The comparison of formats: draws of its sets, its plan, the rates it chooses, and its tables."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -196,7 +197,7 @@ def test_the_plan_says_what_is_left(rows):
 
 
 def test_every_model_is_held_against_fdht(rows, units):
-    compared = page.comparisons(rows, units)
+    compared = page.comparisons(rows, plan.chosen(rows), units)
     assert [each.against for each in compared[1:]] == [page.called(model) for model in plan.FORMATS[1:]]
     for each in compared:
         assert each.gaps.keys() == {SET} and each.pooled.mean == each.gaps[SET].mean
@@ -232,17 +233,59 @@ def test_the_tables_have_every_model_and_what_h_is_worth(whole, units, monkeypat
         assert text.count(f"| {page.called(model)} |") == len(tables)
     mean = np.mean([r.accuracy for r in whole if r.study == plan.STUDY and plan.Training.of(r).model == plan.DENSE])
     assert f"| dense | {100 * mean:.1f} → {100 * mean - 10:.1f} |" in text and "(100; 150; 200)" in text
-    assert "| digits | 10 | 8 | 40 |" in text and "FDHT-LSTM minus dense: +" in text
+    assert "| digits | 10 | 8 | 40 |" in text
     assert f"The best rival: digits {page.called(plan.RIVALS[0])}." in text
     assert f"Of {11 * plan.DRAWS} trainings 0 diverged" in text
+
+
+def test_the_short_table_has_what_decides(rows, units):
+    """A pooled difference and its interval each, and how many times the parameters the other has, over the sets."""
+
+    def sized(row: Row, data: str) -> Row:
+        times = {"dense": 1234, "tr": 9 if row.recurrent == "dense" else 1}.get(row.format, 1)
+        return replace(row, data=data, recurrent_parameters=150 * times * (1 + (times > 1 and data != SET)))
+
+    two = [sized(r, data) for r in rows for data in (SET, "names")]
+    found = page.comparisons(two, plan.chosen(two), {**units, "names": units[SET]})
+    lines = page.in_short(found).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == [
+        f"| {name}" for name in (page.BEST_RIVAL, *map(page.called, plan.AT_EQUAL_FACTORS), "dense")
+    ]
+    (dense,) = (each.pooled for each in found if each.against == "dense")
+    low, high = (100 * end for end in dense.interval)
+    assert lines[-1] == (
+        f"| dense | {100 * dense.mean:+.1f} | {low:+.1f} to {high:+.1f} | **better** | 1,234 to 2,468 |"
+    )
+    assert lines[2].endswith("| 1.0 |") and "| 9.0 to 18 |" in "".join(
+        page.in_short([replace(e, against="dense") for e in found if e.against == "TR beside a matrix"])
+    )
+
+
+def test_the_short_table_is_written_to_page_and_readme_once_all_is_there(whole, units, monkeypatch, tmp_path):
+    for name in ("README", "PAGE", "RESULTS", "UNITS", "GAPS", "CURVES_PICTURE"):
+        monkeypatch.setattr(page, name, tmp_path / getattr(page, name).name)
+    for each in (page.README, page.PAGE):
+        each.write_text("\n".join(("before", *page.SHORT, *page.MARKS, "after")))
+    monkeypatch.setattr(page, "CURVES", (SET,))
+    page.UNITS.write_text(json.dumps({"test": units, "validation": units}))
+    final = [r for r in whole if r.study == plan.STUDY]
+    for some, there in (([r for r in whole if r != final[-1]], False), (whole, True)):
+        accuracy.merge(some, page.RESULTS)
+        page.write([SET])
+        for each in (page.README, page.PAGE):
+            short = each.read_text().partition(page.SHORT[0])[2].partition(page.SHORT[1])[0]
+            assert ("| dense | +" in short) == there and each.read_text().endswith("after")
+        assert page.GAPS.is_file() == there
+    assert page.GAPS.read_bytes().startswith(b"\x89PNG") and page.CURVES_PICTURE.is_file()
 
 
 def test_rows_at_rates_that_are_not_chosen_are_no_result(whole, units):
     tested = [r for r in whole if r.study in (plan.STUDY, plan.CURVE)]
     other = [replace(r, rate=0.1, **accuracy.hits(np.zeros(40, bool))) for r in tested]
-    assert page.comparisons([*whole, *other], units) == page.comparisons(whole, units)
-    assert page.curve_table([*whole, *other], SET) == page.curve_table(whole, SET)
-    figures = [page.picture_of_curves(of) for of in (whole, whole + other)]
+    rates = plan.chosen(whole)
+    assert page.comparisons([*whole, *other], rates, units) == page.comparisons(whole, rates, units)
+    assert page.curve_table([*whole, *other], rates, SET) == page.curve_table(whole, rates, SET)
+    figures = [page.picture_of_curves(of, rates) for of in (whole, whole + other)]
     lines = [[np.asarray(line.get_ydata()).tolist() for line in figure.axes[0].lines] for figure in figures]
     assert lines[0] == lines[1]
 
@@ -256,7 +299,7 @@ def test_what_tests_say_is_shown_once_all_are_there(whole, units):
 
 
 def test_nothing_is_compared_before_there_are_two_draws(rows, units):
-    assert page.comparisons([r for r in rows if r.seed == 0], units) == []
+    assert page.comparisons([r for r in rows if r.seed == 0], plan.chosen(rows), units) == []
 
 
 def test_what_can_be_decided_follows_from_clips_that_one_has_right_alone_and_from_draws():
@@ -268,11 +311,11 @@ def test_what_can_be_decided_follows_from_clips_that_one_has_right_alone_and_fro
         hits[10:20] = training.model == plan.OURS
         rows.append(replace(row(training, 1.0), **accuracy.hits(hits)))
     assert {*plan.chosen(rows).values()} == {plan.RATES[0]}
-    share, found = page.expected(rows)[SET]
+    share, found = page.expected(rows, plan.chosen(rows))[SET]
     assert share == pytest.approx(0.2) and found.mean == 0 and found.freedom == plan.DRAWS - 1
     assert found.variance == pytest.approx(0.2 / 500)  # draws are as alike as can be
     apart = [r if r.seed else replace(r, **accuracy.hits(np.ones(100, bool))) for r in rows]
-    share, found = page.expected(apart)[SET]
+    share, found = page.expected(apart, plan.chosen(rows))[SET]
     assert share == pytest.approx(0.1) and found.variance == pytest.approx(0.1 / 500)  # as clips alone explain
 
 
@@ -285,14 +328,15 @@ def test_draws_that_differ_by_more_than_clips_explain_widen_what_is_expected():
     for training in (t for t in plan.tuning([*apart]) if t.rate == plan.RATES[0]):
         better = (training.model == plan.OURS) == (training.draw == 0)
         rows.append(exactly(training, slice(0 if better else apart[training.data], 100)))
-    found = page.expected(rows)
+    rates = plan.chosen(rows)
+    found = page.expected(rows, rates)
     between_draws = np.mean([0.08 - (0.2 - 0.04) / 100, 0.02 - (0.1 - 0.01) / 100]) / 0.15
     for name, share, tests in ((SET, 0.2, 500), ("names", 0.1, page.TESTED["names"])):
         assert found[name][0] == pytest.approx(share)
         assert found[name][1].variance == pytest.approx(share * (between_draws / plan.DRAWS + 1 / tests))
     every = [each for _, each in found.values()]
     whole = pooled([every[0]] * (len(SETS) - 1) + [every[1]])
-    last = page.expected_table(rows).splitlines()[-1]
+    last = page.expected_table(rows, rates).splitlines()[-1]
     assert f"mean of {len(SETS)} sets, the films as the widest" in last and f"± {100 * whole.half_width:.2f}" in last
 
 
@@ -310,7 +354,7 @@ def test_the_best_rival_is_that_of_each_set(units):
     rows = [exactly(t, right(t)) for t in plan.tuning([SET, "names", "faces-hard"])]
     rows += [exactly(t, right(t)) for t in plan.final(best, plan.chosen(rows)) if t.draw < 2]
     whole = {name: {draw: list(range(100)) for draw in "01"} for name in best}
-    first, *others = page.comparisons(rows, whole)
+    first, *others = page.comparisons(rows, plan.chosen(rows), whole)
     of = {each.against: each for each in others}
     for name, model in best.items():
         assert first.gaps[name] == of[page.called(model)].gaps[name], name
@@ -324,7 +368,7 @@ def test_a_change_that_helps_is_better_than_the_tree_as_it_is(units):
     found = {each.against: each.pooled for each in page.changes(rows, units)}
     assert found.pop("natural gradient").verdict == "better" and len(found) == len(CHANGES) - 2
     assert {each.mean for each in found.values()} == {0}
-    assert not any("What helps a tree" in text for text in page.sections(rows, {"validation": units}))
+    assert not any("What helps a tree" in text for text in page.sections(rows, {"validation": units}, list(SETS)))
 
 
 @pytest.fixture
