@@ -26,6 +26,7 @@ import optuna
 import torch
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import TrialState
+from sqlalchemy import Engine, event
 
 from docs.formats_page import RESULTS, SETS_FILE, UNITS, UNITS_OF, kept_units
 from docs.formats_plan import CURVE, FEW, FOUR, STUDY, TREE, Training, kind, left, parts
@@ -133,6 +134,13 @@ def heartbeats() -> warnings.catch_warnings:
     return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
+def take_turns(engine: Engine) -> None:
+    """Has transactions on a file of SQLite begin before they read, else two processes can take what waits for one:
+    Python's driver begins one where something is written.
+    """
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+
+
 class Store:
     """Trainings that wait, run and are done, in an Optuna study that processes share, and rows of those kept before.
 
@@ -143,14 +151,17 @@ class Store:
     def __init__(self, url: str, places: Places):
         self.places = places
         optuna.logging.set_verbosity(optuna.logging.ERROR)
+        is_file = url.startswith("sqlite:")
         with heartbeats():
             storage = RDBStorage(
                 url,
-                engine_kwargs={"connect_args": {"timeout": GRACE}} if url.startswith("sqlite:") else None,
+                engine_kwargs={"connect_args": {"timeout": GRACE}} if is_file else None,
                 heartbeat_interval=BEAT,
                 grace_period=GRACE,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=AGAIN),
             )
+        if is_file:
+            take_turns(storage.engine)
         self.study = optuna.create_study(storage=storage, study_name=STUDY, load_if_exists=True)
 
     def trainings(self, *states: TrialState) -> list[Training]:

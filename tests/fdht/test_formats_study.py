@@ -459,6 +459,24 @@ def test_a_training_whose_process_is_gone_is_done_again(store, monkeypatch, othe
     assert ours.run(trainings, until=float("inf")) and {t.rate for t in trained} == {t.rate for t in trainings}
 
 
+def test_of_two_processes_one_takes_what_waits(store, monkeypatch):
+    """While one has read that it waits, and has not yet written that it runs, the other one cannot take it."""
+    monkeypatch.setattr(study, "GRACE", 0.1)
+    new, _ = store
+    first, second = new(), new()
+    first.run([*plan.tuning([SET])][:1], until=0)
+    (waits,) = first.study.get_trials()
+    ours, other = (each.study._storage._backend for each in (first, second))
+
+    def between(*_):
+        with pytest.raises(optuna.exceptions.StorageInternalError):
+            other.set_trial_state_values(waits._trial_id, optuna.trial.TrialState.RUNNING)
+
+    monkeypatch.setattr(ours, "check_trial_is_updatable", between)
+    took = [each.set_trial_state_values(waits._trial_id, optuna.trial.TrialState.RUNNING) for each in (ours, other)]
+    assert took == [True, False]
+
+
 def test_a_process_waits_while_another_one_writes(store):
     new, _ = store
     with new().study._storage._backend.engine.connect() as connection:  # pyright: ignore[reportAttributeAccessIssue]
