@@ -146,7 +146,8 @@ def run(
             options = TrainingOptions(source, seed, resume=begun, start=start, origin=origin, teacher=teacher)
             point["start"] = "truncated" if near else "random"
             trainings = [("tuned", recipe, checkpoint, options, decomposition.error if near else 0.0)]
-            if scratch:
+            same = teacher is None and not near  # random factors that learn the labels are what it compares with
+            if scratch and not same:
                 other = checkpoint.with_suffix(f".scratch{checkpoint.suffix}")
                 options = TrainingOptions(source, seed, resume=resume and other.exists())
                 trainings.append(("scratch", "from scratch", other, options, 0.0))
@@ -157,6 +158,9 @@ def run(
                 of = {"error": error, "clips": clips, "seconds": trained.seconds}
                 rows.append(_row(trained.model, kept, data, source, what, seed, **of))
                 point[name] = rows[-1].accuracy
+            if scratch and same:
+                rows.append(replace(rows[-1], recipe="from scratch"))
+                point["scratch"] = rows[-1].accuracy
         figures["points"].append(point | {"checkpoint": str(checkpoint)})
     picture = folder / f"{path.stem}.compression.png"
     write(draw(figures), picture)

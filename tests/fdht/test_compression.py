@@ -1,5 +1,6 @@
 """`fdht compress` and `fdht export --dense`: plain PyTorch's models in and out, what each rank loses and regains."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -328,3 +329,17 @@ def test_labels_and_random_factors_to_compare_with(fdht, plain):
     assert {row.recipe for row in load(Path("rows.json"))} == {*compression.RECIPES}
     outcome = fdht("compress", plain, "--data", "digits", "--ranks", 2, "--epochs", 1, "--scratch")
     assert all(word in outcome.out for word in ("training: 1 epochs", "distilled", "from scratch"))
+
+
+def test_random_factors_that_learn_the_labels_are_trained_once(fdht, plain, monkeypatch):
+    monkeypatch.setattr(compression, "NEAR", 0.0)
+    options = ("compress", plain, "--data", "digits", "--ranks", 2, "--epochs", 1, "--scratch", "--json")
+    point = json.loads(fdht(*options, "--labels", "--results", "rows.json").out)["points"][0]
+    assert point["start"] == "random" and point["scratch"] == point["tuned"]
+    assert not [*Path().glob("*.scratch.checkpoint")]
+    recipes = {row.recipe: row.correct for row in load(Path("rows.json"))}
+    assert recipes["from scratch"] == recipes["fine-tuned"]
+    fdht(*options, "-o", "apart")
+    trained = load_checkpoint(next(Path("apart").glob("*.scratch.checkpoint"))).model
+    once = load_checkpoint(Path(point["checkpoint"])).model
+    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), once.parameters(), strict=True))
