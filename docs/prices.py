@@ -125,12 +125,12 @@ def counts(board: Board) -> dict[str, int]:
 def tables(kept: dict[str, Any]) -> str:
     """The tables, as the page has them."""
     whole, moved = kept[BOARD]["engine"], kept[BOARD]["changes"]
-    head = "field | LUTs | flip-flops | multipliers | block RAMs |"
+    head = "field, set to | LUTs | flip-flops | multipliers | block RAMs |"
     lines = [
-        f"The engine takes {whole['luts']:,} LUTs, {whole['ffs']:,} flip-flops, {whole['multipliers']} multipliers, "
+        f"The whole design, host link included, takes {whole['luts']:,} LUTs, {whole['ffs']:,} flip-flops, {whole['multipliers']} multipliers, "
         f"{whole['block_rams']} block RAMs and {whole['sprams']} SPRAMs, after Yosys.",
         "",
-        "| it contains | field | without it: LUTs | flip-flops | multipliers | block RAMs |",
+        "| it contains | field, as shipped | without it: LUTs | flip-flops | multipliers | block RAMs |",
         "|---|---|---|---|---|---|",
         *(_row(name, field, moved[name]) for name, (field, _) in CONTAINS.items()),
         "",
