@@ -25,7 +25,7 @@ from fdht.spec.costs import Resources
 from fdht.spec.errors import CapacityError, FdhtError, Resource
 
 CACHE = cache_folder() / "boards"
-"""Where finished builds are kept, below the current directory, each in a folder named by what it was made of."""
+"""Where finished builds are kept, in the user's cache folder, each in a folder named by what it was made of."""
 
 _REPORT = 3
 """Version of the kept reports' fields; those of another are not taken for a finished build."""

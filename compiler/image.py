@@ -205,6 +205,29 @@ class Image:
         )
 
 
+def check_states(image: Image, states: np.ndarray) -> None:
+    """Refuses what no run can begin with: on the way it would be cut, or too few words would be sent.
+
+    Args:
+        states: of a run, see `Device.run`.
+
+    Raises:
+        SpecError: other than layers·H × 2 integers, or one that a data word does not hold.
+    """
+    units, width = image.layers * image.hidden, image.target.data_width
+    if states.shape != (units, 2) or states.dtype.kind not in "iu":
+        raise SpecError(
+            f"initial states of {states.dtype} in the shape {states.shape}; pass integers, {units} x 2: a row (h, c) "
+            "for each unit, layer by layer"
+        )
+    word = Fixed(width, 0)
+    for state in (states.min(), states.max()):
+        if not word.min <= state <= word.max:
+            raise SpecError(
+                f"an initial state of {state}, where words of {width} bits reach from {word.min} to {word.max}"
+            )
+
+
 @dataclass(frozen=True)
 class _Description(Checked):
     """What an image's file says in JSON."""

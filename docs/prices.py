@@ -127,7 +127,8 @@ def tables(kept: dict[str, Any]) -> str:
     whole, moved = kept[BOARD]["engine"], kept[BOARD]["changes"]
     head = "field, set to | LUTs | flip-flops | multipliers | block RAMs |"
     lines = [
-        f"The whole design, host link included, takes {whole['luts']:,} LUTs, {whole['ffs']:,} flip-flops, {whole['multipliers']} multipliers, "
+        f"The whole design, host link included, takes {whole['luts']:,} LUTs, {whole['ffs']:,} flip-flops, "
+        f"{whole['multipliers']} multipliers, "
         f"{whole['block_rams']} block RAMs and {whole['sprams']} SPRAMs, after Yosys.",
         "",
         "| it contains | field, as shipped | without it: LUTs | flip-flops | multipliers | block RAMs |",

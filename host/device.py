@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from fdht.compiler.image import Image
+from fdht.compiler.image import Image, check_states
 from fdht.host.arrivals import Arrival, in_rounds, side_by_side
 from fdht.host.connection import Connection, DeviceError
 from fdht.host.drift import Drift, Inputs
@@ -79,7 +79,7 @@ class Result(Outputs):
     """What became of a clip.
 
     Attributes:
-        hidden, cells: h and c of all layers' units after the last step.
+        hidden, cells: integers of h and c after the last step, of all layers' units, layer by layer: layers·H.
         every_h: steps × H of the last layer, if asked for.
         status: of the device at the end, with the run's counts.
     """
@@ -110,7 +110,8 @@ class Device:
     Args:
         port: as pyserial's `serial_for_url` takes it: `/dev/ttyUSB1`, `COM4`, `socket://host:port`.
         baud: of a serial port.
-        timeout: seconds in which a device that is there answers.
+        timeout: seconds to wait for an answer; a DeviceError after four such silences, or ten in which a run stands
+            still.
         build: the bitstream that must be there (fdht.boards.top.build_id); None for any that speaks the protocol.
 
     Raises:
@@ -264,7 +265,8 @@ class Device:
             clips: raw input words, clips × steps × N, or a clip each, steps × N, where they differ in length. Where the
                 image says how real values are scaled, floating-point clips are such values, and become words here. Of a
                 module with parts that stay on the host (`image.host`) pass `Accelerator.words(x)`.
-            initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
+            initial: h and c at the start of every clip, integers in the formats of the target's `gate_formats`: a row
+                (h, c) for each unit, layers·H × 2, layer by layer; zero when left out.
             every_h: have h sent after every step.
             keep: each clip but the first goes on with the states the clip before ended with.
 
@@ -272,8 +274,8 @@ class Device:
             Each clip's result as it is done.
 
         Raises:
-            SpecError: no image is loaded, or one of several streams, the clips do not fit it, or the engine takes no
-                initial states.
+            SpecError: no image is loaded, or one of several streams, clips or initial states do not fit it, or the
+                engine takes no initial states.
             DeviceError: the device no longer answers, or is no longer loaded with the image.
         """
         image = self._of_one_sequence()
@@ -297,14 +299,14 @@ class Device:
 
         Args:
             frames: raw input words, or real values as for `run`, N each.
-            initial: h and c of each unit at the start, H × 2; zero when left out.
+            initial: h and c at the start, as for `run`.
 
         Yields:
             What the head sends after each frame.
 
         Raises:
-            SpecError: no image is loaded, or one of several streams, a frame does not fit it, or the engine takes no
-                initial states.
+            SpecError: no image is loaded, or one of several streams, a frame or initial states do not fit it, or the
+                engine takes no initial states.
             DeviceError: see `run`.
         """
         image = self._of_one_sequence()
@@ -476,6 +478,8 @@ class Device:
                 f"the engine on {self._connection.url} was built without initial_state; leave `initial` out, or load "
                 "a bitstream with it"
             )
+        if initial is not None:
+            check_states(self._loaded(), initial)
         if status.image != self._check:
             raise DeviceError(f"another program has loaded the board on {self._connection.url}; load the image again")
 

@@ -281,7 +281,7 @@ class FDHTLSTMLayer(nn.Module):
 
     Args:
         spec: sizes, network and placements. Its head is not this layer's business.
-        stage_list: order of contraction of `fdht.spec.network`; a simple one when left out.
+        stage_list: order of contraction of `spec.network`; a simple one when left out.
         bias: have one.
         device, dtype: of the parameters.
         recurrent_start: mean square of the entries of W_h at the start, times H.

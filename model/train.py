@@ -100,7 +100,7 @@ class TrainingResult:
         history: a record per epoch: `loss`, `accuracy` in training (None of a regression), `validation` accuracy (of a
             regression r2) or None if there is no patience, `learning_rate`, `shut` (see fdht.model.watch.shut),
             `seconds`.
-        accuracy, rmse, r2: of the weights that were kept, on the split `split`; see fdht.model.Score.
+        accuracy, rmse, r2: of the weights that were kept, on the split `split`; see fdht.spec.score.Score.
         split: `test`, or `validation` if hyperparameters are chosen.
         parameters: how many there are, by part of the model.
         seed, epochs: what was trained with.
@@ -141,8 +141,9 @@ def train(
 ) -> TrainingResult:
     """Trains a preset and leaves a checkpoint after every epoch; on a GPU when there is one, else on one CPU thread.
 
-    All random draws follow from (seed, epoch), so a resumed training ends in the same numbers as an unbroken one. In
-    processes that torchrun has started, each takes its share of every batch; the first one writes the checkpoint.
+    All random draws follow from (seed, epoch), so a resumed training ends in the same numbers as an unbroken one, on a
+    GPU but for rounding. In processes that torchrun has started, each takes its share of every batch; the first one
+    writes the checkpoint.
 
     Args:
         preset: one, or the name of one.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fdht.compiler.image import Image
+from fdht.compiler.image import Image, check_states
 from fdht.sim import waves as waves_of
 from fdht.sim.build import Simulator, ToolError, build, environment, toolchain_environment
 from fdht.spec.container import replacing
@@ -36,7 +36,8 @@ class Simulation:
         executed: per clip the first and last cycle of every instruction (the pulses that start it and that say it is
             done), by the name of its unit's program, in the order they were carried out.
         logits: clips × classes, or clips × steps × classes of a task after every step; of streams, as many as were sent
-            × classes, in the order of the frames. hidden, cells: h and c after the last step, clips × H.
+            × classes, in the order of the frames. hidden, cells: integers of h and c after the last step, clips
+            × (layers·H), layer by layer; of streams empty.
         classes: index of the largest logit, in the shape of logits without the last dimension; -1 without a head, and
             of a regression.
     """
@@ -65,13 +66,18 @@ class Job:
     Attributes:
         image: the program; says what is expected.
         clips: raw input words, clips × steps × N.
-        initial: h and c of each unit at the start of every clip, H × 2; zero when left out.
+        initial: h and c at the start of every clip, integers in the formats of the target's `gate_formats`: a row
+            (h, c) for each unit, layers·H × 2, layer by layer; zero when left out.
         every_h: have h sent after every step.
         keep: each clip goes on with the states the clip before ended with.
         pauses: a seed; inputs and outputs then pause at random and cycles are not compared.
         load: an image to load in place of `image` (for tests of the tests).
         frames: of an image of several streams, clip by clip whose frames the steps are, in the order in which they
             come.
+
+    Raises:
+        SpecError: clips or initial states that do not fit the image, initial states on an engine without them,
+            `frames` of one sequence, or none of several streams.
     """
 
     image: Image
@@ -100,6 +106,8 @@ class Job:
                 f"an engine like {self.image.target.name} is built without initial_state; leave `initial` out, or "
                 "take a target with it"
             )
+        if self.initial is not None:
+            check_states(self.image, self.initial)
 
     def write(self, folder: Path) -> None:
         """Leaves the job where the bench finds it."""

@@ -76,7 +76,7 @@ SHALLOW = 8
 """For fewer input entries than this, a network of one mode and factor is looked at, too."""
 
 GATES = 10
-"""Cycles of the gate unit per hidden unit."""
+"""Cycles per hidden unit that the rule counts for the gate unit, which takes 8."""
 
 
 def choose_modes(inputs: int, hidden: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -61,8 +61,8 @@ class Levels(Checked):
 
 @dataclass(frozen=True)
 class Features(Checked):
-    """What an engine can be built without, for its cells, or with, for their price. It computes the same; a device says
-    how it differs from most.
+    """What an engine can be built without, for its cells, or with, for their price. Results are the
+    same; `Device.status().features` says what a device lacks.
 
     Attributes:
         counters: it counts cycles, stalls and saturations of a run; without, all are 0.

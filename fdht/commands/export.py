@@ -1,12 +1,13 @@
 """`fdht export`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fdht.commands.declaration import ENGINE, command
-from fdht.commands.options import BUILD, DEFAULT_TARGET, Json, board_option
+from fdht.commands.options import AN_ENGINE, BUILD, DEFAULT_TARGET, Json, board_option
 
 WEB_TARGET = "icebreaker"
 
@@ -48,8 +49,8 @@ def export(
         typer.Option(
             "--web",
             metavar="BUNDLE",
-            help="Instead: a page in which the gateware itself, as WebAssembly, runs this model; of a preset's name, "
-            "that preset, trained if it is not yet.",
+            help="Instead: a page in which the gateware itself, as WebAssembly, runs this model; a preset's name "
+            "stands for its bundle, which is made first if need be.",
         ),
     ] = None,
     target: Annotated[
@@ -57,8 +58,8 @@ def export(
         typer.Option(
             "--target",
             "-t",
-            help="The engine: a name in column target of fdht synth --list, or a file that fdht explore --take wrote "
-            f"[default: {DEFAULT_TARGET}; with --web {WEB_TARGET}, whose WebAssembly comes with fdht].",
+            help=f"The engine: {AN_ENGINE} [default: {DEFAULT_TARGET}; with --web {WEB_TARGET}, whose WebAssembly "
+            "comes with fdht].",
             metavar="NAME",
         ),
     ] = None,
@@ -77,19 +78,20 @@ def export(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Primitives to use: ecp5, ice40, gowin, or generic for tools that infer them, as Vivado and Quartus "
-            "do [default: the target's own].",
+            help="With --axi: primitives to use: ecp5, ice40, gowin, or generic for tools that infer them, as Vivado "
+            "and Quartus do [default: the target's own].",
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Name of the Verilog module and its files [default: fdht_axi]."),
+        typer.Option(metavar="NAME", help="With --axi: name of the Verilog module and its files [default: fdht_axi]."),
     ] = None,
     image: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="An image to add, as the bytes that software writes to the block, with the facts its driver needs.",
+            help="With --axi: an image to add, as the bytes that software writes to the block, with the facts that its "
+            "driver needs.",
         ),
     ] = None,
     json: Json = False,
@@ -109,13 +111,23 @@ def export(
     from fdht.console import Output
 
     output = Output(json)
-    if axi + sum(each is not None for each in (dense, c, web)) != 1:
-        raise typer.BadParameter(
-            "say what to export: one of --axi, --dense CHECKPOINT, --c BUNDLE and --web BUNDLE", param_hint="--axi"
-        )
-    if c is None and web is None and (board is not None or clips is not None):
-        option = "--clips" if board is None else "--board"
-        raise typer.BadParameter("is for --c BUNDLE and --web BUNDLE alone; leave it out", param_hint=option)
+    asked = {"--axi": axi, "--dense CHECKPOINT": dense, "--c BUNDLE": c, "--web BUNDLE": web}
+    kinds = [kind for kind, value in asked.items() if value not in (None, False)]
+    if len(kinds) != 1:
+        raise typer.BadParameter(f"say what to export: one of {_listed([*asked])}", param_hint="--axi")
+    block, _, driver, page = asked
+    for option, value, serves in (
+        ("--target", target, (block, driver, page)),
+        ("--board", board, (driver, page)),
+        ("--clips", clips, (driver, page)),
+        ("--technology", technology, (block,)),
+        ("--name", name, (block,)),
+        ("--image", image, (block,)),
+    ):
+        if value is not None and kinds[0] not in serves:
+            raise typer.BadParameter(f"is for {_listed(serves)} alone; leave it out", param_hint=option)
+    if target is not None and board is not None:
+        raise typer.BadParameter("and --target both say the engine; leave one out", param_hint="--board")
     chosen = target or (WEB_TARGET if web is not None else DEFAULT_TARGET)
     if dense is not None:
         from fdht.export import state_dict
@@ -145,3 +157,9 @@ def export(
         figures = ip_block.run(output, chosen, out, technology=technology, name=name, image=image)
         ip_block.report(output, figures)
     output.result(figures)
+
+
+def _listed(kinds: Sequence[str]) -> str:
+    """`a, b and c`."""
+    *first, last = kinds
+    return f"{', '.join(first)} and {last}" if first else last

@@ -24,7 +24,6 @@ def new(
     board: Annotated[str, BOARD] = DEFAULT_TARGET,
     hidden: Annotated[int | None, typer.Option(help="Hidden units [default: 64, or as many as fit].", min=1)] = None,
     rank: Annotated[int | None, typer.Option(help="Rank of the network [default: 12, or what fits].", min=1)] = None,
-    clips: ClipFolder,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The project [default: NAME.toml in the current folder].")
     ] = None,
@@ -38,7 +37,7 @@ def new(
     from fdht.console import Output
     from fdht.workflow import proposing
 
-    output, source = Output(json), clips.source(data)
+    output, source = Output(json), ClipFolder().source(data)
     if source is None:
         raise SpecError("which data? name a file with --data, as in fdht new --data mine.npz --board icebreaker")
     figures = proposing.run(output, source, board, hidden, rank, out)

@@ -29,12 +29,18 @@ Open = Annotated[
     typer.Option("--open", help="Then open the pictures it has made, in this machine's viewer."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random draws, first parameters included.", min=0, max=LAST_SEED)]
+AN_ENGINE = (
+    "a name in column target of fdht synth --list, ulx3s-85f-streams, or a file, as fdht fit and fdht explore write "
+    "with --take"
+)
+"""What --target takes."""
+
 TargetName = Annotated[
     str,
     typer.Option(
         "--target",
         "-t",
-        help="The engine: a name in column target of fdht synth --list, or a file that fdht explore --take wrote.",
+        help=f"The engine: {AN_ENGINE}.",
         metavar="NAME",
     ),
 ]
@@ -82,8 +88,7 @@ OtherTarget = Annotated[
     typer.Option(
         "--target",
         "-t",
-        help="Another engine than the board's own: a name in column target of fdht synth --list, or a file that fdht "
-        "explore --take wrote.",
+        help=f"Another engine than the board's own: {AN_ENGINE}.",
         metavar="NAME",
     ),
 ]
@@ -111,7 +116,9 @@ OtherClock = Annotated[
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle, as fdht compile writes it.")]
 Pauses = Annotated[
     bool,
-    typer.Option("--pauses", help="Leave random gaps in the input: values stay the same, the run takes more cycles."),
+    typer.Option(
+        "--pauses", help="Pause inputs and outputs at random: values stay the same and are compared, cycles are not."
+    ),
 ]
 Streams = Annotated[
     int,
@@ -213,6 +220,10 @@ class Modes(OptionGroup):
             rich_help_panel=MODEL,
         ),
     ] = None
+
+    @property
+    def given(self) -> bool:
+        return (self.input_modes, self.output_modes) != (None, None)
 
     def of(self, spec: "LSTMSpec", rank: int | None) -> "LSTMSpec":
         """A model with these modes and, if one is given, another rank.

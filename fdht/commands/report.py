@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fdht.commands.declaration import WHOLE, command
-from fdht.commands.options import BUILD, DEFAULT_TARGET, BundlePath, Json, board_option
+from fdht.commands.options import AN_ENGINE, BUILD, DEFAULT_TARGET, BundlePath, Json, board_option
 from fdht.spec.errors import SpecError
 
 
@@ -22,13 +22,13 @@ def report(
         typer.Option(
             "--target",
             "-t",
-            help=f"The engine: a name in column target of fdht synth --list, or a file that fdht explore --take wrote "
-            f"[default: the board's, or {DEFAULT_TARGET}].",
+            help=f"The engine: {AN_ENGINE} [default: the board's, or {DEFAULT_TARGET}].",
             metavar="NAME",
         ),
     ] = None,
     board: Annotated[
-        str | None, board_option("Tell the build of this board, and not of all that come with the engine.")
+        str | None,
+        board_option("Show what the build of this board took, in place of every board's that has this engine."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="The page [default: build/BUNDLE.html].")

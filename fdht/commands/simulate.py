@@ -13,7 +13,7 @@ from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, Pauses, Stre
     ENGINE,
     "fdht simulate build/faces.bundle",
     "fdht simulate build/faces.bundle --clips 2 --pauses",
-    "fdht simulate build/digits.bundle --streams 8 --clips 32",
+    "fdht simulate build/digits.bundle -t ulx3s-85f-streams --streams 8 --clips 32",
     "fdht simulate build/digits.bundle --waves build/digits.vcd",
     "fdht simulate build/digits.bundle --trace build/digits.json",
 )

@@ -254,7 +254,8 @@ def train(
     """Train a model and leave a checkpoint after every epoch, with its log (CSV) and, in the end, its curves (PNG).
 
     On a GPU when there is one, on several or on several machines through torchrun. Settings that are left out are the
-    preset's. An interrupted training goes on with --resume and the same settings, and ends in the same numbers.
+    preset's. An interrupted training goes on with --resume and the same settings, and ends in the same numbers, on
+    a GPU but for rounding.
 
     With --qat a model is trained on the integers of an engine, and fdht compile keeps them. Number formats are chosen
     once, at the start of a fine-tuning (--from) or else after 30 % of the epochs, until which training is in floating
@@ -277,7 +278,7 @@ def train(
         assert source is not None
         proposal, _, _ = proposing.proposed(output, source, board or DEFAULT_TARGET, hidden, rank)
         chosen = recipe.of(proposal)
-        chosen = replace(chosen, spec=modes.of(chosen.spec, None))
+        chosen = replace(chosen, spec=modes.of(chosen.spec, rank if modes.given else None))
         output.say(training.described(chosen))
     else:
         if (hidden, board) != (None, None):

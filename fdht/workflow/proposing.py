@@ -15,7 +15,6 @@ from fdht.spec.container import write_whole
 from fdht.spec.errors import CapacityError, FileError, SpecError
 from fdht.spec.lstm import LSTMSpec
 from fdht.spec.record import check_name
-from fdht.spec.scaling import BITS
 from fdht.workflow.datasets import called, hint_at_times
 from fdht.workflow.proposal import Proposal, propose, trained
 
@@ -84,10 +83,6 @@ def run(
     if source.file is None:
         raise SpecError(
             f"{source} is in no file; a project names one (.npz, .npy, .ts, .csv): fdht new --data mine.npz"
-        )
-    if (source.fold, source.bits) != (0, BITS[0]):
-        raise SpecError(
-            "a project keeps no --fold and no --input-bits; make it without, and pass them to fdht train with --data"
         )
     path = Path(f"{named(source)}{SUFFIX}") if path is None else path
     if path.exists():

@@ -58,7 +58,7 @@ class DataSet:
         input_format: how raw words become numbers.
         class_names: what the classes are called, in the order of the labels; none where targets are real numbers.
         train, validation: for choosing hyperparameters: train on the one, compare on the other.
-        final: for the final training: everything but the test split.
+        final: for the final training: train and validation, of faces-hard train alone.
         test: opened once.
         image_shape: height × width of a picture, × channels if there are any: a frame, or a whole clip if its steps
             are the rows of one.

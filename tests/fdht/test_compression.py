@@ -279,6 +279,23 @@ def test_exports_that_cannot_be(fdht, checkpoint_file, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("asked", "options", "words"),
+    [
+        (("--dense", "a.checkpoint"), ("--technology", "ecp5"), "is for --axi alone"),
+        (("--c", "a.bundle"), ("--name", "mine"), "is for --axi alone"),
+        (("--web", "a.bundle"), ("--image", "a.image"), "is for --axi alone"),
+        (("--dense", "a.checkpoint"), ("-t", "icebreaker"), "is for --axi, --c BUNDLE and --web BUNDLE alone"),
+        (("--axi",), ("--clips", 3), "is for --c BUNDLE and --web BUNDLE alone"),
+        (("--c", "a.bundle"), ("-b", "icebreaker", "-t", "ulx3s-85f"), "and --target both say the engine"),
+    ],
+)
+def test_options_of_another_export_are_refused(fdht, asked, options, words):
+    """And not dropped in silence, before anything is read."""
+    refused = fdht("export", *asked, *options, "-o", "x")
+    assert refused.code == 2 and words in " ".join(refused.err.replace("│", " ").split())
+
+
 def test_a_checkpoint_of_fdhts_own_is_named(fdht, checkpoint_file):
     refused = fdht("compress", checkpoint_file, "--data", "digits")
     assert refused.code == 1 and "is a checkpoint of fdht's own; pass the state dict" in refused.err

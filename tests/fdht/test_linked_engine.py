@@ -9,7 +9,7 @@ import torch
 from bundles import random_bundle
 
 from fdht import Device
-from fdht.compiler.image import Image, compile_bundle
+from fdht.compiler.image import Image, check_states, compile_bundle
 from fdht.compiler.planner import plan
 from fdht.host.arrivals import Arrival
 from fdht.host.connection import Connection
@@ -89,6 +89,34 @@ def test_states_go_in_and_every_h_comes_out(bundle, image, device):
         assert result.every_h is not None and result.every_h.tolist() == trace.h[0].tolist()
         assert result.cells.tolist() == trace.c[0, -1].tolist()
         assert result.logits.tolist() == trace.logits[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("states", "words"),
+    [
+        (np.zeros((6, 2)), "initial states of float64 in the shape (6, 2); pass integers, 6 x 2"),
+        (np.zeros((2, 6), int), "int64 in the shape (2, 6); pass integers, 6 x 2"),
+        (np.full((6, 2), 32768), "an initial state of 32768, where words of 16 bits reach from -32768 to 32767"),
+        (np.full((6, 2), -32769), "an initial state of -32769"),
+    ],
+)
+def test_states_that_would_be_cut_are_refused(bundle, image, device, states, words):
+    device.load(image)
+    for begin in (
+        lambda: list(device.run(bundle.clips[:1], initial=states)),
+        lambda: next(device.stream(iter(bundle.clips[0]), initial=states)),
+        lambda: simulate(image, bundle.clips[:1], initial=states),
+    ):
+        with pytest.raises(SpecError) as refused:
+            begin()
+        assert words in str(refused.value)
+
+
+def test_states_of_a_stack_are_those_of_every_layer(image):
+    stack = replace(image, layers=2)
+    check_states(stack, np.full((12, 2), -32768))
+    with pytest.raises(SpecError, match="12 x 2: a row"):
+        check_states(stack, np.zeros((6, 2), int))
 
 
 @pytest.mark.slow

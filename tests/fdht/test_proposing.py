@@ -40,6 +40,21 @@ def test_three_commands_lead_from_arrays_to_checked_gateware(fdht, mine):
     assert simulated.figures["cycles"]["predicted"] == simulated.figures["cycles"]["simulated"]
 
 
+def test_a_proposal_on_other_modes(fdht, mine):
+    """As many as are said, with the rank that is said."""
+    options = ("--hidden", 8, "--epochs", 1, "--input-modes", "6,2,2", "--output-modes", "2,2,8", "-o", "a.checkpoint")
+    refused = fdht("train", "--data", "mine.npz", *options)
+    assert refused.code == 1 and "need a rank; add --rank" in refused.sentence
+    made = fdht("train", "--data", "mine.npz", *options, "--rank", 2, "--json")
+    assert made.code == 0, made.err
+    (network,) = fdht("info", "a.checkpoint", "--json").figures["model"]["networks"]
+    assert (network["input_modes"], network["output_modes"], set(network["ranks"].values())) == (
+        [6, 2, 2],
+        [2, 2, 8],
+        {2},
+    )
+
+
 def test_a_project_is_written_edited_and_trained(fdht, mine):
     made = fdht("new", "--data", "mine.npz", "--board", "icebreaker", "--json")
     assert made.code == 0 and made.figures["project"] == "mine.toml", made.err
@@ -140,7 +155,6 @@ def test_a_file_that_is_no_project_is_refused(tmp_path, text, words):
     [
         (["new"], "which data? name a file with --data"),
         (["new", "--data", "digits"], "is in no file; a project names one"),
-        (["new", "--data", "mine.npz", "--fold", "1"], "a project keeps no --fold and no --input-bits"),
         (["new", "--data", "none.npz"], "there is no file"),
         (["new", "--data", "mine.npz", "--board", "mine"], "there is no board 'mine'"),
         (["new", "--data", "mine.npz", "--hidden", "4000"], "which fits ulx3s-85f"),
