@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from docs.standing_alone import FLASHES, PAGE, RESULTS, page, row, slot
 from fdht.boards import find_board
 
@@ -13,9 +15,10 @@ def test_the_page_has_the_tables_of_what_is_kept():
     assert {row["board"] for row in KEPT} == set(FLASHES)
 
 
-def test_a_slot_takes_what_is_kept():
-    """But for the bytes of drawn weights that are escaped."""
-    board = find_board("icebreaker")
+@pytest.mark.parametrize("name", ["icebreaker", "ulx3s-85f"])
+def test_a_slot_takes_what_is_kept(name):
+    """But for the bytes of drawn weights that are escaped; on a narrow array and on a wide one."""
+    board = find_board(name)
     held = slot("digits", board.engine)
     assert held is not None
     made = row(board, "digits", held)
