@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 
 from docs.accuracy_page import table
 from docs.formats_plan import (
+    AFTER,
+    AFTER_MODELS,
+    AFTER_RATES,
     AT_EQUAL_FACTORS,
     CURVE,
     CURVE_DRAWS,
@@ -20,6 +23,7 @@ from docs.formats_plan import (
     DENSE,
     DRAWS,
     FEW,
+    FILMS,
     FORMATS,
     FOUR,
     OURS,
@@ -30,6 +34,7 @@ from docs.formats_plan import (
     STUDY,
     TREE,
     TREE_SETS,
+    TRIED,
     TUNED,
     TUNING,
     ModelName,
@@ -314,6 +319,22 @@ def rate_tables(rows: Sequence[Row], rates: Rates) -> list[str]:
     return tables
 
 
+def after_table(rows: Sequence[Row]) -> str:
+    """Accuracies of films on validation splits, at several rates."""
+
+    def cell(name: str, model: ModelName, rate: float) -> str:
+        own = by_draw(rows, name, model, AFTER, rate).values()
+        return f"{100 * np.mean([row.accuracy for row in own]):.1f}"
+
+    cells = [
+        (name, called(model), *(cell(name, model, rate) for rate in AFTER_RATES))
+        for name in FILMS
+        for model in AFTER_MODELS
+    ]
+    heads = (f"validation, {len(TRIED)} draws", "model", *(f"at {rate:g}" for rate in AFTER_RATES))
+    return table(heads, cells)
+
+
 def set_table(units: Units) -> str:
     """What the sets are."""
     facts = json.loads(SETS_FILE.read_text())
@@ -405,11 +426,13 @@ def picture_of_gaps(every: Sequence[Comparison]) -> Figure:
         axes.plot([low, high], [y, y], color=colour, lw=3, solid_capstyle="butt")
         axes.plot(100 * each.pooled.mean, y, "o", color=colour, ms=7)
         axes.annotate(each.pooled.verdict, (high, y), (6, 0), textcoords="offset points", va="center", fontsize=9)
-    axes.set_yticks(range(len(every)), [each.against for each in reversed(every)])
+    most = max(len(each.gaps) for each in every)
+    sets = ("" if len(each.gaps) == most else f" ({len(each.gaps)} sets)" for each in reversed(every))
+    axes.set_yticks(range(len(every)), [each.against + of for each, of in zip(reversed(every), sets, strict=True)])
     axes.axvline(0, color="#444444", lw=1)
     axes.axvspan(-100 * MARGIN, 100 * MARGIN, color="#eeeeee", zorder=0)
-    axes.set_xlabel("accuracy of FDHT minus that of the other, points; intervals of 95 %; shaded: within 1 point")
-    axes.set_title(f"FDHT-LSTM minus ..., mean of {max(len(e.gaps) for e in every)} data sets", loc="left", fontsize=11)
+    axes.set_xlabel("points, with intervals of 95 %; shaded: within 1 point")
+    axes.set_title(f"Accuracy of FDHT-LSTM minus that of ..., mean of {most} data sets", loc="left", fontsize=11)
     axes.margins(x=0.2)
     plain(axes)
     return figure
@@ -447,7 +470,7 @@ def is_decided(rows: list[Row], sets: Sequence[str]) -> bool:
 def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> list[str]:
     """The tables of the page."""
     every, done, rates = parts(sets, rows), {Training.of(row) for row in rows}, chosen(rows)
-    _, tree, _, curve = ({*part} <= done for part in every)
+    _, tree, _, curve, after = ({*part} <= done for part in every)
     missing = left(rows, every)
     text = []
     if not all(" 0 of " in line for line in missing[1:]):
@@ -465,6 +488,8 @@ def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> l
     if curve:
         text += ["### Accuracy against factors", f"![Accuracy against factors](results/{CURVES_PICTURE.name})"]
         text += [curve_table(rows, rates, name) for name in CURVES]
+    if after and any(name in sets for name in FILMS):
+        text += ["### Films at other rates, asked afterwards", after_table(rows)]
     if tree:  # two draws of five say nothing
         text += ["### What helps a tree: changes minus FDHT as it is, points, on validation splits"]
         text += [gap_table("change", changes(rows, units.get("validation", {})), coverages=(DECIDES,))]

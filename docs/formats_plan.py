@@ -19,11 +19,12 @@ from docs.tree_study import CHANGES
 from fdht.studies.accuracy import Row
 
 STUDY, TUNING, TREE, CURVE = "formats", "formats, tuning", "formats, tree", "formats, curve"
+AFTER = "formats, afterwards"
 """What rows are called: of the comparison; of choosing rates and of what might help a tree, both on validation splits;
-of accuracy against factors.
+of accuracy against factors; of films at other rates, which was asked after the comparison, on validation splits.
 """
 
-ON_VALIDATION = (TUNING, TREE)
+ON_VALIDATION = (TUNING, TREE, AFTER)
 
 DRAWS = 10
 RATES = (0.1, 0.03, 0.01, 0.003)
@@ -44,6 +45,9 @@ TREE_SETS, TREE_DRAWS = tuple(name for name in TUNED if SETS[name].preset is Non
 
 CURVES, FACTORS, CURVE_DRAWS = ("digits", "spoken-digits"), (500, 1_000, 2_000, 8_000, 20_000), (0, 1, 2)
 """Sets on which accuracy is measured against factors, and about how many; in the comparison itself it is some 2,600."""
+
+AFTER_RATES = (0.03, 0.01, 0.003)
+"""At which films are looked at afterwards: those that the models of it have chosen, and one above."""
 
 ModelName = tuple[str, str, str]
 """Format, where W_h is, and variant."""
@@ -68,6 +72,9 @@ Its rate for pictures is chosen on one draw.
 """
 
 FORMATS: tuple[ModelName, ...] = (OURS, OURS_OF_FOUR, *AT_EQUAL_FACTORS, *RIVALS, ("ht-input", "dense", ""), DENSE)
+
+AFTER_MODELS = OURS, RIVALS[1]
+"""FDHT and the rival that was best on films."""
 
 Rates = dict[tuple[str, ModelName], float]
 """By kind of set and model."""
@@ -164,15 +171,27 @@ def chosen(rows: Sequence[Row]) -> Rates:
     }
 
 
+def afterwards(sets: Iterable[str]) -> Iterator[Training]:
+    """Whether films were lost for a rate: they have the one that pictures of faces have chosen."""
+    for draw in TRIED:
+        for name in (name for name in sets if name in FILMS):
+            for model in AFTER_MODELS:
+                for rate in AFTER_RATES:
+                    yield Training(name, *model, draw, rate, AFTER)
+
+
 def parts(sets: Sequence[str], rows: Sequence[Row]) -> list[list[Training]]:
-    """All of it, in the order in which it is done: rates, the tree, the comparison and the curve."""
+    """All of it, in the order in which it is done: rates, the tree, the comparison, the curve, and what was asked
+    afterwards.
+    """
     rates = chosen(rows)
-    return [[*each] for each in (tuning(sets), tree(sets, rates), final(sets, rates), curve(sets, rates))]
+    every = tuning(sets), tree(sets, rates), final(sets, rates), curve(sets, rates), afterwards(sets)
+    return [[*each] for each in every]
 
 
 def left(rows: Iterable[Row], every: Iterable[Sequence[Training]]) -> list[str]:
     """What is done and what there is to do, a line each, with the CPU hours it has taken and will take."""
-    rows = [row for row in rows if row.study in (TUNING, TREE, STUDY, CURVE)]
+    rows = [row for row in rows if row.study in (TUNING, TREE, STUDY, CURVE, AFTER)]
     took = defaultdict[tuple, list[float]](list)
     for row in rows:
         for what in ((row.data, row.format, row.recurrent, row.recipe), (row.data,), ()):

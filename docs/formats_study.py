@@ -274,9 +274,9 @@ def main() -> None:
         return
     store.describe()
     if store.run(parts(sets, store.rows)[0], until):
-        _, tree, final, curve = parts(sets, store.rows)  # by the rates that are chosen now
+        _, tree, *others = parts(sets, store.rows)  # by the rates that are chosen now
         if store.run(tree, until) and not given.validation:
-            store.run([*final, *curve], until)
+            store.run([training for part in others for training in part], until)
 
 
 if __name__ == "__main__":

@@ -149,6 +149,9 @@ def test_the_plan_is_every_model_on_every_draw_and_none_twice():
     assert {(t.data, t.draw) for t in final} == {(name, draw) for name in SETS for draw in range(plan.DRAWS)}
     of = {model: sum(t.model == model for t in final) for model in plan.FORMATS}
     assert of.pop(plan.DENSE) == len(SETS) * plan.DRAWS - 3 * (plan.DRAWS - plan.DENSE_DRAWS)
+    afterwards = [*plan.afterwards(SETS)]
+    assert len({*afterwards}) == len(afterwards) == 24 and {t.data for t in afterwards} == {*plan.FILMS}
+    assert all(t.validates for t in afterwards)
     assert of.pop(plan.OURS_OF_FOUR) == 8 * plan.DRAWS and {*of.values()} == {len(SETS) * plan.DRAWS}
     tuned = [training for training in every if training.study == plan.TUNING]
     assert {t.data for t in tuned} == {*plan.TUNED} and {t.draw for t in tuned} <= {t.draw for t in final}
@@ -369,6 +372,19 @@ def test_a_change_that_helps_is_better_than_the_tree_as_it_is(units):
     assert found.pop("natural gradient").verdict == "better" and len(found) == len(CHANGES) - 2
     assert {each.mean for each in found.values()} == {0}
     assert not any("What helps a tree" in text for text in page.sections(rows, {"validation": units}, list(SETS)))
+
+
+def test_films_at_other_rates_are_shown_once_all_are_there():
+    rows = [
+        exactly(t, slice(0, 10 * (1 + t.draw) + plan.AFTER_RATES.index(t.rate) + 30 * (t.model == plan.OURS)))
+        for t in plan.afterwards(plan.FILMS)
+    ]
+    text = "\n".join(page.sections(rows, {}, plan.FILMS))
+    for name in plan.FILMS:
+        assert f"| {name} | FDHT | 45.0 | 46.0 | 47.0 |" in text
+        assert f"| {name} | TR beside a matrix | 15.0 | 16.0 | 17.0 |" in text
+    assert plan.chosen(rows) == plan.chosen([]), "nothing is chosen by them"
+    assert "at other rates" not in "".join(page.sections(rows[1:], {}, plan.FILMS))
 
 
 @pytest.fixture
