@@ -320,17 +320,16 @@ def rate_tables(rows: Sequence[Row], rates: Rates) -> list[str]:
 
 
 def after_table(rows: Sequence[Row]) -> str:
-    """Accuracies of films on validation splits, at several rates."""
-
-    def cell(name: str, model: ModelName, rate: float) -> str:
-        own = by_draw(rows, name, model, AFTER, rate).values()
-        return f"{100 * np.mean([row.accuracy for row in own]):.1f}"
-
-    cells = [
-        (name, called(model), *(cell(name, model, rate) for rate in AFTER_RATES))
-        for name in FILMS
-        for model in AFTER_MODELS
-    ]
+    """Accuracies of films on validation splits, at several rates, of models that have all; empty if none has."""
+    cells = []
+    for name in FILMS:
+        for model in AFTER_MODELS:
+            own = [by_draw(rows, name, model, AFTER, rate).values() for rate in AFTER_RATES]
+            if min(map(len, own)) == len(TRIED):
+                means = (f"{100 * np.mean([row.accuracy for row in of]):.1f}" for of in own)
+                cells.append((name, called(model), *means))
+    if not cells:
+        return ""
     heads = (f"validation, {len(TRIED)} draws", "model", *(f"at {rate:g}" for rate in AFTER_RATES))
     return table(heads, cells)
 
@@ -470,7 +469,7 @@ def is_decided(rows: list[Row], sets: Sequence[str]) -> bool:
 def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> list[str]:
     """The tables of the page."""
     every, done, rates = parts(sets, rows), {Training.of(row) for row in rows}, chosen(rows)
-    _, tree, _, curve, after = ({*part} <= done for part in every)
+    _, tree, _, curve, _ = ({*part} <= done for part in every)
     missing = left(rows, every)
     text = []
     if not all(" 0 of " in line for line in missing[1:]):
@@ -488,8 +487,8 @@ def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> l
     if curve:
         text += ["### Accuracy against factors", f"![Accuracy against factors](results/{CURVES_PICTURE.name})"]
         text += [curve_table(rows, rates, name) for name in CURVES]
-    if after and any(name in sets for name in FILMS):
-        text += ["### Films at other rates, asked afterwards", after_table(rows)]
+    if after := after_table(rows):
+        text += ["### Films at other rates, asked afterwards", after]
     if tree:  # two draws of five say nothing
         text += ["### What helps a tree: changes minus FDHT as it is, points, on validation splits"]
         text += [gap_table("change", changes(rows, units.get("validation", {})), coverages=(DECIDES,))]
