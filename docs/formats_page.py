@@ -293,7 +293,7 @@ def zero_table(found: dict[str, dict[ModelName, dict[int, Row]]]) -> str:
 
     def text(of: Iterable[Row]) -> str:
         own = [(row.accuracy, row.correct_zero_h / row.total) for row in of if row.correct_zero_h is not None]
-        return " → ".join(f"{100 * mean:.1f}" for mean in np.mean(own, axis=0)) if own else ""
+        return " → ".join(f"{100 * np.mean(each):.1f}" for each in zip(*own, strict=True))
 
     cells = [(called(m), *(text(found[name].get(m, {}).values()) for name in names)) for m in FORMATS]
     return table(("model", *names), cells)
@@ -473,7 +473,7 @@ def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> l
     missing = left(rows, every)
     text = []
     if not all(" 0 of " in line for line in missing[1:]):
-        text += ["Trainings are under way.", "\n".join(f"- {line}" for line in missing)]
+        text += ["There is to do:", "\n".join(f"- {line}" for line in missing)]
     if is_decided(rows, sets):
         found, compared_to = tested(rows, rates), comparisons(rows, rates, units.get("test", {}))
         counted = [row for of in found.values() for own in of.values() for row in own.values()]

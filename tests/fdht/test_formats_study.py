@@ -298,7 +298,7 @@ def test_what_tests_say_is_shown_once_all_are_there(whole, units):
     final = [r for r in whole if r.study == plan.STUDY]
     some = [r for r in whole if r != final[-1]]
     text = "\n".join(page.sections(some, {"test": units, "validation": units}, [SET]))
-    assert "Trainings are under way" in text and "FDHT minus" not in text and "What h is worth" not in text
+    assert "There is to do:" in text and "FDHT minus" not in text and "What h is worth" not in text
 
 
 def test_nothing_is_compared_before_there_are_two_draws(rows, units):
