@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from docs.accuracy_page import table
 from docs.formats_plan import (
     AFTER,
-    AFTER_MODELS,
     AFTER_RATES,
     AT_EQUAL_FACTORS,
     CURVE,
@@ -323,7 +322,7 @@ def after_table(rows: Sequence[Row]) -> str:
     """Accuracies of films on validation splits, at several rates, of models that have all; empty if none has."""
     cells = []
     for name in FILMS:
-        for model in AFTER_MODELS:
+        for model in on(name):
             own = [by_draw(rows, name, model, AFTER, rate).values() for rate in AFTER_RATES]
             if min(map(len, own)) == len(TRIED):
                 means = (f"{100 * np.mean([row.accuracy for row in of]):.1f}" for of in own)
