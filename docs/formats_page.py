@@ -13,38 +13,34 @@ from matplotlib.figure import Figure
 
 from docs.accuracy_page import table
 from docs.formats_plan import (
-    AFTER,
-    AFTER_RATES,
     AT_EQUAL_FACTORS,
     CURVE,
     CURVE_DRAWS,
     CURVES,
     DENSE,
     DRAWS,
+    FACES,
     FEW,
     FILMS,
     FORMATS,
     FOUR,
+    KINDS,
     OURS,
     OURS_OF_FOUR,
-    PICTURES,
-    RATES_OF,
     RIVALS,
     STUDY,
     TREE,
     TREE_SETS,
-    TRIED,
-    TUNED,
     TUNING,
     ModelName,
     Rates,
     Training,
     chosen,
-    kind,
     left,
     on,
     ours_beside,
     parts,
+    rates_tried,
 )
 from docs.marked import page_with
 from docs.study_sets import SAMPLED, SETS
@@ -122,7 +118,7 @@ class Comparison:
 
     def of(self, what: str) -> Gap | None:
         """The mean over the sets of a kind; None where there is none."""
-        own = [each for name, each in self.gaps.items() if kind(name) == what]
+        own = [each for name, each in self.gaps.items() if KINDS[name] == what]
         return pooled(own) if own else None
 
 
@@ -148,7 +144,7 @@ def by_draw(
 def tested(rows: Sequence[Row], rates: Rates) -> dict[str, dict[ModelName, dict[int, Row]]]:
     """The rows of the comparison at the rates that are chosen, by set, model and draw."""
     return {
-        name: {model: by_draw(rows, name, model, rate=rates[kind(name), model]) for model in on(name)} for name in SETS
+        name: {model: by_draw(rows, name, model, rate=rates[KINDS[name], model]) for model in on(name)} for name in SETS
     }
 
 
@@ -162,9 +158,8 @@ def between(ours: dict[int, Row], theirs: dict[int, Row], units: dict[str, list[
 
 
 def best_rival(rows: Sequence[Row], rates: Rates, name: str) -> ModelName:
-    """The one that was best on the validation splits of a set; of the films, on those of the other pictures."""
-    judged = (name,) if name in TUNED else tuple(other for other in TUNED if kind(other) == kind(name))
-    return max(RIVALS, key=lambda model: validated(rows, model, rates[kind(name), model], judged) or 0.0)
+    """The one that was best on the validation splits of a set."""
+    return max(RIVALS, key=lambda model: validated(rows, model, rates[KINDS[name], model], [name]) or 0.0)
 
 
 def comparisons(rows: Sequence[Row], rates: Rates, units: Units) -> list[Comparison]:
@@ -206,11 +201,12 @@ def expected(rows: Sequence[Row], rates: Rates) -> dict[str, tuple[float, Gap]]:
     the variance that is expected of `DRAWS` draws.
 
     The variance of a difference over R draws with N clips in all is p·(c/R + 1/N): p the share above, c·p the variance
-    between draws beyond that of p/n by the n clips of one. c is taken as the same for all sets.
+    between draws beyond that of p/n by the n clips of one. c is taken as the same for all sets. Films had no trainings
+    of this kind before their tests.
     """
     shares, beyond = defaultdict[str, list[float]](list), []
-    for name in TUNED:
-        own = {model: by_draw(rows, name, model, TUNING, rates[kind(name), model]) for model in on(name)}
+    for name in (name for name in SETS if KINDS[name] != FILMS):
+        own = {model: by_draw(rows, name, model, TUNING, rates[KINDS[name], model]) for model in on(name)}
         for model in on(name)[1:]:
             pairs = [(own[OURS][d], own[model][d]) for d in sorted(own[OURS].keys() & own[model].keys())]
             off = [a.correct_clips.astype(float) - b.correct_clips for a, b in pairs]
@@ -221,7 +217,7 @@ def expected(rows: Sequence[Row], rates: Rates) -> dict[str, tuple[float, Gap]]:
     every = float(np.mean([share for of in shares.values() for share in of] or [0.0])) or 1.0
     between_draws = max(float(np.mean(beyond or [0.0])), 0.0) / every
     result = {}
-    for name in (name for name in TUNED if shares[name]):
+    for name in (name for name in SETS if shares[name]):
         share = float(np.mean(shares[name]))
         tests = TESTED.get(name) or 5 * next(row.total for row in rows if (row.study, row.data) == (TUNING, name))
         result[name] = share, Gap(0.0, share * (between_draws / DRAWS + 1 / tests), DRAWS - 1)
@@ -248,7 +244,7 @@ def points(each: Gap) -> str:
 def gap_table(head: str, every: Sequence[Comparison], coverages: Sequence[float] = ()) -> str:
     """A row per comparison: pooled, there with intervals of other coverages too, by kind of sets, and set by set."""
     names = [name for name in SETS if any(name in each.gaps for each in every)]
-    kinds = [what for what in (FEW, PICTURES) if {what} < {kind(name) for name in names}]
+    kinds = [what for what in (FEW, FILMS) if {what} < {KINDS[name] for name in names}]  # faces are one set
     cells = []
     for each in every:
         of_kinds = [each.of(what) for what in kinds]
@@ -301,36 +297,22 @@ def zero_table(found: dict[str, dict[ModelName, dict[int, Row]]]) -> str:
 def rate_tables(rows: Sequence[Row], rates: Rates) -> list[str]:
     """Rates, and the accuracies on validation splits that they were chosen by, by kind of sets."""
     tables = []
-    for what in (FEW, PICTURES):
-        names = [name for name in TUNED if kind(name) == what]
+    for what in (FEW, FACES, FILMS):
+        names = [name for name in SETS if KINDS[name] == what]
+        rates_of = sorted({rate for model in FORMATS for rate in rates_tried(what, model)}, reverse=True)
 
         def cell(model: ModelName, rate: float, names: Sequence[str] = names) -> str:
             found = validated(rows, model, rate, names)
             return "" if found is None else f"{100 * found:.1f}"
 
         cells = [
-            (called(m), f"{rates[what, m]:g}", *(cell(m, rate) for rate in RATES_OF[what]))
+            (called(m), f"{rates[what, m]:g}", *(cell(m, rate) for rate in rates_of))
             for m in FORMATS
             if m != OURS_OF_FOUR or what == FEW
         ]
-        heads = (f"{what}: {', '.join(names)}", "chosen", *(f"validation at {rate:g}" for rate in RATES_OF[what]))
+        heads = (f"{what}: {', '.join(names)}", "chosen", *(f"validation at {rate:g}" for rate in rates_of))
         tables.append(table(heads, cells))
     return tables
-
-
-def after_table(rows: Sequence[Row]) -> str:
-    """Accuracies of films on validation splits, at several rates, of models that have all; empty if none has."""
-    cells = []
-    for name in FILMS:
-        for model in on(name):
-            own = [by_draw(rows, name, model, AFTER, rate).values() for rate in AFTER_RATES]
-            if min(map(len, own)) == len(TRIED):
-                means = (f"{100 * np.mean([row.accuracy for row in of]):.1f}" for of in own)
-                cells.append((name, called(model), *means))
-    if not cells:
-        return ""
-    heads = (f"validation, {len(TRIED)} draws", "model", *(f"at {rate:g}" for rate in AFTER_RATES))
-    return table(heads, cells)
 
 
 def set_table(units: Units) -> str:
@@ -393,7 +375,7 @@ def at_size(rows: Sequence[Row], rates: Rates, name: str, model: ModelName) -> l
     """The rows of a format on a set at its rate, by number of factors: those of the curve, and of the comparison on its
     draws.
     """
-    rate = rates[kind(name), model]
+    rate = rates[KINDS[name], model]
     own = [
         row
         for row in rows
@@ -446,7 +428,7 @@ def picture_of_curves(rows: Sequence[Row], rates: Rates) -> Figure:
             colour = COLOURS[model[0]]
             axes.fill_between(sizes, [*map(min, accuracies)], [*map(max, accuracies)], color=colour, alpha=0.15, lw=0)
             axes.plot(sizes, [*map(np.mean, accuracies)], "o-", ms=5, color=colour, label=called(model))
-        dense = by_draw(rows, name, DENSE, rate=rates[kind(name), DENSE]).values()
+        dense = by_draw(rows, name, DENSE, rate=rates[KINDS[name], DENSE]).values()
         dense = [row.accuracy for row in dense if row.seed in CURVE_DRAWS]
         if dense:
             axes.axhline(100 * float(np.mean(dense)), color=COLOURS["dense"], ls="--", label="dense")
@@ -460,21 +442,26 @@ def picture_of_curves(rows: Sequence[Row], rates: Rates) -> Figure:
     return figure
 
 
-def is_decided(rows: list[Row], sets: Sequence[str]) -> bool:
-    """Whether all of the comparison is there. What tests say is not shown before: nobody is to stop or go on for it."""
-    return {*parts(sets, rows)[2]} <= {Training.of(row) for row in rows}
+def decided(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> list[Comparison]:
+    """What was found, once all of the comparison is there. Tests are not shown before: nobody is to stop or go on for
+    what they say.
+    """
+    there = {*parts(sets, rows)[2]} <= {Training.of(row) for row in rows}
+    return comparisons(rows, chosen(rows), units["test"]) if there else []
 
 
-def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> list[str]:
+def sections(
+    rows: list[Row], units: dict[str, Units], sets: Sequence[str], compared_to: Sequence[Comparison]
+) -> list[str]:
     """The tables of the page."""
     every, done, rates = parts(sets, rows), {Training.of(row) for row in rows}, chosen(rows)
-    _, tree, _, curve, _ = ({*part} <= done for part in every)
+    _, tree, _, curve = ({*part} <= done for part in every)
     missing = left(rows, every)
     text = []
     if not all(" 0 of " in line for line in missing[1:]):
         text += ["There is to do:", "\n".join(f"- {line}" for line in missing)]
-    if is_decided(rows, sets):
-        found, compared_to = tested(rows, rates), comparisons(rows, rates, units.get("test", {}))
+    if compared_to:
+        found = tested(rows, rates)
         counted = [row for of in found.values() for own in of.values() for row in own.values()]
         lost = sum(row.correct == 0 for row in counted)
         rivals = (f"{name} {called(best_rival(rows, rates, name))}" for name in sets)
@@ -486,8 +473,6 @@ def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> l
     if curve:
         text += ["### Accuracy against factors", f"![Accuracy against factors](results/{CURVES_PICTURE.name})"]
         text += [curve_table(rows, rates, name) for name in CURVES]
-    if after := after_table(rows):
-        text += ["### Films at other rates, asked afterwards", after]
     if tree:  # two draws of five say nothing
         text += ["### What helps a tree: changes minus FDHT as it is, points, on validation splits"]
         text += [gap_table("change", changes(rows, units.get("validation", {})), coverages=(DECIDES,))]
@@ -499,15 +484,15 @@ def sections(rows: list[Row], units: dict[str, Units], sets: Sequence[str]) -> l
 def write(sets: Sequence[str] = tuple(SETS)) -> None:
     """Tables into the page and the README, pictures beside the rows."""
     rows, units = accuracy.load(RESULTS), kept_units()
-    rates, text = chosen(rows), sections(rows, units, sets)
+    found = decided(rows, units, sets)
+    text = sections(rows, units, sets, found)
     PAGE.write_text(page_with(PAGE, MARKS, *text))
-    if is_decided(rows, sets):
-        found = comparisons(rows, rates, units["test"])
+    if found:
         write_picture(picture_of_gaps(found), GAPS)
         PAGE.write_text(page_with(PAGE, SHORT, in_short(found), f"![Pooled differences](results/{GAPS.name})"))
         README.write_text(page_with(README, SHORT, in_short(found)))
     if any(CURVES_PICTURE.name in each for each in text):
-        write_picture(picture_of_curves(rows, rates), CURVES_PICTURE)
+        write_picture(picture_of_curves(rows, chosen(rows)), CURVES_PICTURE)
 
 
 if __name__ == "__main__":

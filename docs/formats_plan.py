@@ -1,11 +1,10 @@
 """The plan of the comparison of formats (docs/formats_study.py): its trainings, and the rates that it chooses.
 
 Sets, draws, formats and recipe are alike for all: `SETS` (docs/study_sets.py), `DRAWS` draws of each with a seed of its
-own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has two
-learning rates, one for sets of few values a step and one for pictures: those of `RATES_OF` with the best mean accuracy
-on the validation splits of the `TUNED` sets, in draws `TRIED`. What might help a tree is measured on validation splits,
-too (docs/tree_study.py). Then all formats train on every draw of every set, on its training and validation splits, and
-each opens the test split once.
+own, the formats of `fdht baselines`, and the recipe that `fdht train` uses where nothing is said. A format has a
+learning rate for each kind of sets: of those of `rates_tried` the one with the best mean accuracy on their validation
+splits, in draws `TRIED`. What might help a tree is measured on validation splits, too (docs/tree_study.py). Then all
+formats train on every draw of every set, on its training and validation splits, and each opens the test split once.
 """
 
 from collections import defaultdict
@@ -19,35 +18,26 @@ from docs.tree_study import CHANGES
 from fdht.studies.accuracy import Row
 
 STUDY, TUNING, TREE, CURVE = "formats", "formats, tuning", "formats, tree", "formats, curve"
-AFTER = "formats, afterwards"
 """What rows are called: of the comparison; of choosing rates and of what might help a tree, both on validation splits;
-of accuracy against factors; of films at other rates, which was asked after the comparison, on validation splits.
+of accuracy against factors.
 """
 
-ON_VALIDATION = (TUNING, TREE, AFTER)
+ON_VALIDATION = (TUNING, TREE)
 
 DRAWS = 10
 RATES = (0.1, 0.03, 0.01, 0.003)
 TRIED = (0, 1)
 
-FEW, PICTURES = "few values", "pictures"
-"""Kinds of sets, by what a step is: 1 to 28 values, or a picture of thousands."""
+FEW, FACES, FILMS = "few values", "faces", "films"
+"""Kinds of sets, by what a step is: 1 to 28 values, or a picture of thousands, photographed or filmed."""
 
-RATES_OF = {FEW: RATES, PICTURES: (*RATES, 0.001)}
-"""Those that are tried: one more for pictures, of which several formats liked the lowest best."""
+KINDS = {name: FEW if set_.preset is None else FACES if name == "faces-hard" else FILMS for name, set_ in SETS.items()}
 
-FILMS = ("clip-segments", "playing-direction")
-TUNED = tuple(name for name in SETS if name not in FILMS)
-"""Not the films, where a training takes a minute: they have the rates that the other pictures have chosen."""
-
-TREE_SETS, TREE_DRAWS = tuple(name for name in TUNED if SETS[name].preset is None), range(5)
+TREE_SETS, TREE_DRAWS = tuple(name for name in SETS if KINDS[name] == FEW), range(5)
 """Where changes to the tree are tried; not pictures, which are nothing without augmentation."""
 
 CURVES, FACTORS, CURVE_DRAWS = ("digits", "spoken-digits"), (500, 1_000, 2_000, 8_000, 20_000), (0, 1, 2)
 """Sets on which accuracy is measured against factors, and about how many; in the comparison itself it is some 2,600."""
-
-AFTER_RATES = (0.03, 0.01, 0.003)
-"""At which films are looked at afterwards: those that the models of it have chosen, and one above."""
 
 ModelName = tuple[str, str, str]
 """Format, where W_h is, and variant."""
@@ -68,7 +58,7 @@ RIVALS: tuple[ModelName, ...] = (
 
 DENSE, DENSE_DRAWS = ("dense", "whole", ""), 3
 """The dense LSTM, and on how many draws it is trained where a step is a picture: there it takes five minutes and more.
-Its rate for pictures is chosen on one draw.
+Its rates for pictures are chosen on one draw.
 """
 
 FORMATS: tuple[ModelName, ...] = (OURS, OURS_OF_FOUR, *AT_EQUAL_FACTORS, *RIVALS, ("ht-input", "dense", ""), DENSE)
@@ -77,19 +67,24 @@ Rates = dict[tuple[str, ModelName], float]
 """By kind of set and model."""
 
 
-def kind(name: str) -> str:
-    """Of a set."""
-    return FEW if SETS[name].preset is None else PICTURES
+def rates_tried(of: str, model: ModelName) -> tuple[float, ...]:
+    """Those of a model on a kind of sets: on faces several formats liked the lowest best, so one more. On films there
+    are as many as on few values; the dense LSTM, where a training takes minutes, has lower ones, as it liked on faces.
+    """
+    lower = (*RATES, 0.001)
+    if of == FILMS:
+        return lower[1:] if model == DENSE else RATES
+    return lower if of == FACES else RATES
 
 
 def on(name: str) -> tuple[ModelName, ...]:
     """The models that are trained on a set."""
-    return tuple(model for model in FORMATS if model != OURS_OF_FOUR or kind(name) == FEW)
+    return tuple(model for model in FORMATS if model != OURS_OF_FOUR or KINDS[name] == FEW)
 
 
 def ours_beside(model: ModelName, name: str) -> ModelName:
     """Which FDHT-LSTM a model is held against on a set: at equal factors the one on as many modes."""
-    return OURS_OF_FOUR if model in AT_EQUAL_FACTORS and kind(name) == FEW else OURS
+    return OURS_OF_FOUR if model in AT_EQUAL_FACTORS and KINDS[name] == FEW else OURS
 
 
 @dataclass(frozen=True)
@@ -121,10 +116,10 @@ class Training:
 def tuning(sets: Iterable[str]) -> Iterator[Training]:
     """What rates are chosen from."""
     for draw in TRIED:
-        for name in (name for name in sets if name in TUNED):
+        for name in sets:
             for model in on(name):
-                if model != DENSE or kind(name) == FEW or draw == TRIED[0]:
-                    for rate in RATES_OF[kind(name)]:
+                if model != DENSE or KINDS[name] == FEW or draw == TRIED[0]:
+                    for rate in rates_tried(KINDS[name], model):
                         yield Training(name, *model, draw, rate, TUNING)
 
 
@@ -141,8 +136,8 @@ def final(sets: Iterable[str], rates: Rates) -> Iterator[Training]:
     for draw in range(DRAWS):
         for name in sets:
             for model in on(name):
-                if model != DENSE or kind(name) == FEW or draw < DENSE_DRAWS:
-                    yield Training(name, *model, draw, rates[kind(name), model], STUDY)
+                if model != DENSE or KINDS[name] == FEW or draw < DENSE_DRAWS:
+                    yield Training(name, *model, draw, rates[KINDS[name], model], STUDY)
 
 
 def curve(sets: Iterable[str], rates: Rates) -> Iterator[Training]:
@@ -151,44 +146,32 @@ def curve(sets: Iterable[str], rates: Rates) -> Iterator[Training]:
         for factors in FACTORS:
             for draw in CURVE_DRAWS:
                 for model in (OURS_OF_FOUR, *AT_EQUAL_FACTORS):
-                    rate = rates[kind(name), model]
+                    rate = rates[KINDS[name], model]
                     yield Training(name, *model[:2], f"about {factors} factors", draw, rate, CURVE)
 
 
 def chosen(rows: Sequence[Row]) -> Rates:
-    """The rates of each model: the best mean over tuned sets of the mean accuracy on their validation splits."""
+    """The rates of each model: of a kind of sets the best mean accuracy on their validation splits."""
     planned, found = {*tuning(SETS)}, defaultdict[tuple, list[float]](list)
     for row in rows:
         if row.study == TUNING and (training := Training.of(row)) in planned:
-            found[kind(row.data), training.model, row.rate].append(row.accuracy)
+            found[KINDS[row.data], training.model, row.rate].append(row.accuracy)
     return {
-        (of, model): max(rates, key=lambda rate: np.mean(found[of, model, rate] or [0.0]))
-        for of, rates in RATES_OF.items()
+        (of, model): max(rates_tried(of, model), key=lambda rate: np.mean(found[of, model, rate] or [0.0]))
+        for of in (FEW, FACES, FILMS)
         for model in FORMATS
     }
 
 
-def afterwards(sets: Iterable[str]) -> Iterator[Training]:
-    """Whether films were lost for a rate: they have the one that pictures of faces have chosen."""
-    for draw in TRIED:
-        for name in (name for name in sets if name in FILMS):
-            for model in (model for model in on(name) if model != DENSE):  # which takes ten times as long there
-                for rate in AFTER_RATES:
-                    yield Training(name, *model, draw, rate, AFTER)
-
-
 def parts(sets: Sequence[str], rows: Sequence[Row]) -> list[list[Training]]:
-    """All of it, in the order in which it is done: rates, the tree, the comparison, the curve, and what was asked
-    afterwards.
-    """
+    """All of it, in the order in which it is done: rates, the tree, the comparison and the curve."""
     rates = chosen(rows)
-    every = tuning(sets), tree(sets, rates), final(sets, rates), curve(sets, rates), afterwards(sets)
-    return [[*each] for each in every]
+    return [[*tuning(sets)], [*tree(sets, rates)], [*final(sets, rates)], [*curve(sets, rates)]]
 
 
 def left(rows: Iterable[Row], every: Iterable[Sequence[Training]]) -> list[str]:
     """What is done and what there is to do, a line each, with the CPU hours it has taken and will take."""
-    rows = [row for row in rows if row.study in (TUNING, TREE, STUDY, CURVE, AFTER)]
+    rows = [row for row in rows if row.study in (TUNING, TREE, STUDY, CURVE)]
     took = defaultdict[tuple, list[float]](list)
     for row in rows:
         for what in ((row.data, row.format, row.recurrent, row.recipe), (row.data,), ()):
@@ -198,16 +181,7 @@ def left(rows: Iterable[Row], every: Iterable[Sequence[Training]]) -> list[str]:
     for part in every:
         missing = [training for training in part if training not in done]
         seconds = sum(
-            float(
-                np.mean(
-                    took[(each.data, *each.model)]
-                    or took[("faces-hard", *each.model) if each.data in FILMS else ()]
-                    or took[each.data,]
-                    or took[()]
-                    or [10.0]
-                )
-            )
-            for each in missing
+            float(np.mean(took[(each.data, *each.model)] or took[each.data,] or took[()] or [10.0])) for each in missing
         )
         if part:
             lines.append(f"{part[0].study}: {len(missing)} of {len(part)} to do, {seconds / 3600:.2f} CPU hours")

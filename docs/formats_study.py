@@ -29,7 +29,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Engine, event
 
 from docs.formats_page import RESULTS, SETS_FILE, UNITS, UNITS_OF, kept_units
-from docs.formats_plan import CURVE, FEW, FOUR, STUDY, TREE, Training, kind, left, parts
+from docs.formats_plan import CURVE, FEW, FOUR, KINDS, STUDY, TREE, Training, left, parts
 from docs.study_sets import SETS, Drawn, Places
 from docs.tree_study import CHANGES, fitted_by, four_modes
 from fdht.allocator import keep_freed
@@ -71,7 +71,7 @@ def prepared(training: Training, places: Places) -> tuple[Preset, Model, Drawn]:
         spec = four_modes(preset.spec, int(training.variant.split()[1]))
         there = [replace(m, variant=training.variant) for m in models(spec, [])]
     else:
-        there = offered(preset.spec, kind(training.data))
+        there = offered(preset.spec, KINDS[training.data])
     (model,) = (m for m in there if (m.format, m.recurrent, m.variant) == training.model)
     return replace(preset, spec=model.spec, learning_rate=training.rate), model, found
 
@@ -274,9 +274,9 @@ def main() -> None:
         return
     store.describe()
     if store.run(parts(sets, store.rows)[0], until):
-        _, tree, *others = parts(sets, store.rows)  # by the rates that are chosen now
+        _, tree, *tests = parts(sets, store.rows)  # by the rates that are chosen now
         if store.run(tree, until) and not given.validation:
-            store.run([training for part in others for training in part], until)
+            store.run([training for part in tests for training in part], until)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from fdht.studies.pooling import pooled
 
 NOWHERE = Places()
 SET = "digits"
-AT_ONE_RATE = {(kind, model): 0.01 for kind in (plan.FEW, plan.PICTURES) for model in plan.FORMATS}
+FILMS = {name for name, kind in plan.KINDS.items() if kind == plan.FILMS}
+AT_ONE_RATE = {(kind, model): 0.01 for kind in (plan.FEW, plan.FACES, plan.FILMS) for model in plan.FORMATS}
 
 
 def row(training: plan.Training, right: float, seed: int = 0) -> Row:
@@ -149,20 +150,25 @@ def test_the_plan_is_every_model_on_every_draw_and_none_twice():
     assert {(t.data, t.draw) for t in final} == {(name, draw) for name in SETS for draw in range(plan.DRAWS)}
     of = {model: sum(t.model == model for t in final) for model in plan.FORMATS}
     assert of.pop(plan.DENSE) == len(SETS) * plan.DRAWS - 3 * (plan.DRAWS - plan.DENSE_DRAWS)
-    afterwards = [*plan.afterwards(SETS)]
-    assert len({*afterwards}) == len(afterwards) == 2 * 2 * 3 * 9 and {t.data for t in afterwards} == {*plan.FILMS}
-    assert all(t.validates for t in afterwards)
     assert of.pop(plan.OURS_OF_FOUR) == 8 * plan.DRAWS and {*of.values()} == {len(SETS) * plan.DRAWS}
     tuned = [training for training in every if training.study == plan.TUNING]
-    assert {t.data for t in tuned} == {*plan.TUNED} and {t.draw for t in tuned} <= {t.draw for t in final}
-    assert {t.draw for t in tuned if t.data == "faces-hard" and t.model == plan.DENSE} == {0}
+    assert {t.data for t in tuned} == {*SETS} and {t.draw for t in tuned} <= {t.draw for t in final}
+    assert {t.draw for t in tuned if t.data in FILMS and t.model == plan.DENSE} == {0}
+
+
+def test_each_format_has_as_many_rates_to_choose_from():
+    """On each kind of sets; the dense LSTM has lower ones on films."""
+    for kind, count in ((plan.FEW, 4), (plan.FACES, 5), (plan.FILMS, 4)):
+        rates = {model: plan.rates_tried(kind, model) for model in plan.FORMATS}
+        assert {len(of) for of in rates.values()} == {count} and len({*rates.values()}) == 1 + (kind == plan.FILMS)
+    assert max(rates[plan.DENSE]) == rates[plan.OURS][1]
 
 
 def test_every_model_of_the_plan_can_be_trained():
     """At equal factors on as many modes, of which no tree is a train."""
     few = chosen_lstm(13, 64, 10, rank=12)
     for name, spec in ((SET, few), ("faces-hard", PRESETS["faces-hard"].spec)):
-        offered = {(m.format, m.recurrent, m.variant): m.spec for m in study.offered(spec, plan.kind(name))}
+        offered = {(m.format, m.recurrent, m.variant): m.spec for m in study.offered(spec, plan.KINDS[name])}
         assert offered.keys() == {*plan.on(name)} and offered[plan.OURS] == spec
         for model in plan.AT_EQUAL_FACTORS:
             ours, theirs = (offered[of].network for of in (plan.ours_beside(model, name), model))
@@ -174,16 +180,23 @@ def test_each_format_has_the_rates_that_validation_likes(rows):
     """Of the sets and draws that they are chosen on, each kind for itself, and with no look at tests."""
     others = [
         exactly(plan.Training(name, *model, draw, 0.1, study), slice(0, 100))
-        for name, study in (("clip-segments", plan.TUNING), (SET, plan.STUDY), ("faces-hard", plan.TUNING))
+        for name, study in (
+            ("clip-segments", plan.TUNING),
+            (SET, plan.STUDY),
+            (SET, plan.TUNING),
+            ("faces-hard", plan.TUNING),
+        )
         for model in plan.FORMATS
         for draw in range(2, 9)
     ]
     rates = plan.chosen([*rows, *others])
     assert rates[plan.FEW, plan.OURS] == 0.01
     assert {rate for (kind, model), rate in rates.items() if kind == plan.FEW and model != plan.OURS} == {0.003}
-    pictures = [exactly(t, slice(0, 50 + 10 * (t.rate == 0.03))) for t in plan.tuning(["faces-hard"])]
+    best = {"faces-hard": 0.03, "clip-segments": 0.01, "playing-direction": 0.01}
+    pictures = [exactly(t, slice(0, 50 + 10 * (t.rate == best[t.data]))) for t in plan.tuning(best)]
     found = plan.chosen([*rows, *pictures])
-    assert {found[plan.PICTURES, model] for model in plan.on("faces-hard")} == {0.03}
+    for name, rate in best.items():
+        assert {found[plan.KINDS[name], model] for model in plan.on(name)} == {rate}
     assert found[plan.FEW, plan.OURS] == 0.01
 
 
@@ -204,7 +217,7 @@ def test_every_model_is_held_against_fdht(rows, units):
     assert [each.against for each in compared[1:]] == [page.called(model) for model in plan.FORMATS[1:]]
     for each in compared:
         assert each.gaps.keys() == {SET} and each.pooled.mean == each.gaps[SET].mean
-        assert each.of(plan.FEW) == each.pooled and each.of(plan.PICTURES) is None
+        assert each.of(plan.FEW) == each.pooled and each.of(plan.FILMS) is None
         if each.against != page.called(plan.OURS_OF_FOUR):
             assert each.pooled.verdict == "better" and 0.2 < each.pooled.mean < 0.5
     hits = {draw: row.correct_clips for draw, row in page.by_draw(rows, SET, plan.OURS_OF_FOUR).items()}
@@ -228,10 +241,11 @@ def whole(rows) -> list[Row]:
 def test_the_tables_have_every_model_and_what_h_is_worth(whole, units, monkeypatch, tmp_path):
     (tmp_path / "sets.json").write_text('{"digits": {"classes": 10, "values": "8"}}')
     monkeypatch.setattr(page, "SETS_FILE", tmp_path / "sets.json")
-    text = "\n".join(page.sections(whole, {"test": units, "validation": units}, [SET]))
+    kept = {"test": units, "validation": units}
+    text = "\n".join(page.sections(whole, kept, [SET], page.decided(whole, kept, [SET])))
     for model in plan.FORMATS:
         tables = ["accuracy", "h", "rates"] + ["gaps"] * (model != plan.OURS)
-        tables += ["rates of pictures"] * (model != plan.OURS_OF_FOUR)
+        tables += ["rates of faces", "and of films"] * (model != plan.OURS_OF_FOUR)
         tables += [*plan.CURVES] * (model in (plan.OURS_OF_FOUR, *plan.AT_EQUAL_FACTORS))
         assert text.count(f"| {page.called(model)} |") == len(tables)
     mean = np.mean([r.accuracy for r in whole if r.study == plan.STUDY and plan.Training.of(r).model == plan.DENSE])
@@ -297,7 +311,9 @@ def test_what_tests_say_is_shown_once_all_are_there(whole, units):
     """Nobody is to stop or go on for it."""
     final = [r for r in whole if r.study == plan.STUDY]
     some = [r for r in whole if r != final[-1]]
-    text = "\n".join(page.sections(some, {"test": units, "validation": units}, [SET]))
+    kept = {"test": units, "validation": units}
+    assert page.decided(whole, kept, [SET]) and page.decided(some, kept, [SET]) == []
+    text = "\n".join(page.sections(some, kept, [SET], []))
     assert "There is to do:" in text and "FDHT minus" not in text and "What h is worth" not in text
 
 
@@ -313,7 +329,7 @@ def test_what_can_be_decided_follows_from_clips_that_one_has_right_alone_and_fro
         hits[:10] = training.model != plan.OURS
         hits[10:20] = training.model == plan.OURS
         rows.append(replace(row(training, 1.0), **accuracy.hits(hits)))
-    assert {*plan.chosen(rows).values()} == {plan.RATES[0]}
+    assert plan.chosen(rows)[plan.FEW, plan.OURS] == plan.RATES[0]
     share, found = page.expected(rows, plan.chosen(rows))[SET]
     assert share == pytest.approx(0.2) and found.mean == 0 and found.freedom == plan.DRAWS - 1
     assert found.variance == pytest.approx(0.2 / 500)  # draws are as alike as can be
@@ -344,17 +360,17 @@ def test_draws_that_differ_by_more_than_clips_explain_widen_what_is_expected():
 
 
 def test_the_best_rival_is_that_of_each_set(units):
-    """By its own validation splits; of films, by those of the other pictures."""
+    """By its own validation splits."""
     best = {SET: plan.RIVALS[0], "names": plan.RIVALS[1], "clip-segments": plan.RIVALS[2]}
 
     def right(training: plan.Training) -> slice:
         of = plan.RIVALS.index(training.model) if training.model in plan.RIVALS else 3
         if training.validates:
-            right = {SET: [90, 80, 10, 0], "names": [10, 70, 10, 0], "faces-hard": [10, 20, 30, 0]}
+            right = {SET: [90, 80, 10, 0], "names": [10, 70, 10, 0], "clip-segments": [10, 20, 30, 0]}
             return slice(0, right[training.data][min(of, 3)])
         return slice(0, 10 + of)
 
-    rows = [exactly(t, right(t)) for t in plan.tuning([SET, "names", "faces-hard"])]
+    rows = [exactly(t, right(t)) for t in plan.tuning(best)]
     rows += [exactly(t, right(t)) for t in plan.final(best, plan.chosen(rows)) if t.draw < 2]
     whole = {name: {draw: list(range(100)) for draw in "01"} for name in best}
     first, *others = page.comparisons(rows, plan.chosen(rows), whole)
@@ -371,21 +387,7 @@ def test_a_change_that_helps_is_better_than_the_tree_as_it_is(units):
     found = {each.against: each.pooled for each in page.changes(rows, units)}
     assert found.pop("natural gradient").verdict == "better" and len(found) == len(CHANGES) - 2
     assert {each.mean for each in found.values()} == {0}
-    assert not any("What helps a tree" in text for text in page.sections(rows, {"validation": units}, list(SETS)))
-
-
-def test_films_at_other_rates_are_shown_once_all_are_there():
-    rows = [
-        exactly(t, slice(0, 10 * (1 + t.draw) + plan.AFTER_RATES.index(t.rate) + 30 * (t.model == plan.OURS)))
-        for t in plan.afterwards(plan.FILMS)
-    ]
-    text = page.after_table(rows)
-    for name in plan.FILMS:
-        assert f"| {name} | FDHT | 45.0 | 46.0 | 47.0 |" in text
-        assert f"| {name} | TR beside a matrix | 15.0 | 16.0 | 17.0 |" in text
-    assert plan.chosen(rows) == plan.chosen([]), "nothing is chosen by them"
-    assert text in page.sections(rows, {}, plan.FILMS) and page.after_table([]) == ""
-    assert page.after_table(rows[1:]).count("| FDHT |") == 1, "one draw is not enough"
+    assert not any("What helps a tree" in text for text in page.sections(rows, {"validation": units}, list(SETS), []))
 
 
 @pytest.fixture
