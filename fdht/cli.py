@@ -33,6 +33,9 @@ from fdht.spec.errors import FdhtError, near
 from fdht.spec.version import VERSION
 from fdht.streams import close_pipes, print_what_can_be
 
+LACKING = "can't allocate memory", "out of memory"
+"""What torch says where memory is lacking, the machine's or a GPU's."""
+
 COMMANDS = (
     demo,
     new,
@@ -150,7 +153,7 @@ def _run(arguments: list[str] | None) -> int:
 
 def _lacks_memory(error: Exception) -> bool:
     """Whether an error says that memory is lacking; torch says so in words."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or any(words in str(error) for words in LACKING)
 
 
 def _fail(sentence: str, code: int) -> int:

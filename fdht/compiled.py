@@ -414,7 +414,7 @@ def compile(
     task, outputs = network.task, network.layers[-1].classes
     if class_names and len(class_names) != outputs:
         raise SpecError(f"{len(class_names)} names for {outputs} classes; give one each")
-    truth, class_names = _truth(labels, len(tested), task, outputs, tested.shape[1], class_names)
+    truth, class_names = _truth(labels, len(tested), task, outputs, tested.shape[1], class_names, of_samples)
     bundle, saturation = quantise(
         network,
         _planned(network.layers, target, placed, ranks),
@@ -539,14 +539,28 @@ def _lengths(lengths: Any, x: Tensor) -> np.ndarray:
 
 
 def _truth(
-    labels: Values | None, count: int, task: Task, outputs: int, steps: int, names: tuple[str, ...]
+    labels: Values | None,
+    count: int,
+    task: Task,
+    outputs: int,
+    steps: int,
+    names: tuple[str, ...],
+    own: np.ndarray | None,
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    shape = (count, *task.truth_shape(steps, outputs))
-    if labels is not None and is_ragged(labels):  # of each step; the last stands behind them
-        found, own = padded(list(labels), "labels")
-        labels = found[np.arange(len(found))[:, None], np.minimum(np.arange(found.shape[1]), own[:, None] - 1)]
+    """What is true of samples of some steps, `own` of which are theirs where they differ, and the names of the classes;
+    of what stands behind nothing is known.
+    """
+    unknown, shape = np.nan if task.real else -1, (count, *task.truth_shape(steps, outputs))
     if labels is None:
-        return np.full(shape, np.nan if task.real else -1), names
+        return np.full(shape, unknown), names
+    if is_ragged(labels):
+        labels, of_labels = padded(list(labels), "labels")
+        own = of_labels if own is None else own
+    behind = None
+    if own is not None and task.every_step and np.shape(labels)[:2] == (len(own), steps):
+        labels, at = as_array(labels), np.arange(steps)
+        behind = at >= own[:, None]  # whatever stands there, as if it were the last label
+        labels = labels[np.arange(len(own))[:, None], np.minimum(at, own[:, None] - 1)]
     if task.real:
         found = as_array(labels)
     else:
@@ -558,6 +572,8 @@ def _truth(
     if found.shape != shape:
         of = "numbers of a regression" if task.real else "classes (for real numbers pass regression=True)"
         raise SpecError(f"labels of shape {found.shape}; for {count} samples they are {of}, {shape}")
+    if behind is not None:
+        found = np.where(behind.reshape(behind.shape + (1,) * (found.ndim - 2)), unknown, found)
     return found, names
 
 

@@ -129,6 +129,7 @@ def write(path: Path | str, kind: str, description: dict, arrays: dict[str, np.n
     if len(metadata["description"]) > HEADER_BYTES // 2:  # its quotes are escaped there
         raise FileError(f"{path} would have {len(metadata['description']):,} bytes of description, too many to be read")
     blob = save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, metadata=metadata)
+    _check_size(path, kind, len(blob), "would have")
     write_whole(path, blob)
     return digest
 
@@ -292,9 +293,16 @@ def _header(path: Path) -> tuple[dict[str, str], Tensors]:
             f"with: {ANEW[kind]}"
         )
     _check_signature(path, metadata)
-    if size > LARGEST[kind]:
-        raise FileError(f"{path} has {size:,} bytes; {_a(kind)} has at most {LARGEST[kind]:,}, choose a smaller model")
+    _check_size(path, kind, size, "has")
     return metadata, dict(sorted(tensors.items()))
+
+
+def _check_size(path: Path | str, kind: str, size: int, has: str) -> None:
+    if size > LARGEST[kind]:
+        raise FileError(
+            f"{path} {has} {size:,} bytes; {_a(kind)} has at most {LARGEST[kind]:,}, choose a smaller model"
+            + (" or a test split of fewer or shorter clips, which it holds" if kind == "bundle" else "")
+        )
 
 
 def _signed(version: str, digest: str) -> str:

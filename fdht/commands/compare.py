@@ -40,6 +40,8 @@ def compare(
         from fdht.studies import accuracy, side_by_side
     with output.progress(f"compiling {bundle} for {target}"):
         loaded, image = comparison.load(bundle, target)
+    if results is not None:
+        side_by_side.check(loaded)  # before anything is simulated
     chosen, judged = spread(loaded, clips), comparison.accuracy_figures(output, loaded)
     runs = comparison.run_clips(output, loaded, image, chosen, pauses=pauses)
     figures = {"bundle": str(bundle), **comparison.figures(loaded, image, runs), **judged}

@@ -107,6 +107,8 @@ def compile_(
         return
     if host or ranks is not None or regression:
         raise SpecError(f"{model} is a checkpoint; --host, --ranks and --regression are for a module of your own")
+    if explain and streams:
+        raise SpecError("--explain is of a program for one sequence; leave out --streams, or --explain")
     with output.loading():
         from fdht.compiler.effort import check_rate
         from fdht.workflow import compilation, datasets

@@ -272,6 +272,8 @@ def train(
 
     output, source = Output(json, quiet=not leads()), clips.source(data)
     if preset is None and source is None:
+        if any(each is not None for each in (out, epochs, start, hidden, board, rank)) or resume:
+            raise SpecError("say what to train: a preset, a project, or --data; fdht train alone shows the presets")
         output.result(training.catalogue(output))
         return
     if preset is None:
@@ -291,7 +293,7 @@ def train(
             output.say(trouble)
     arithmetic = integers.of(output, chosen)
     path = BUILD / f"{chosen.name}{'-qat' if integers.qat else ''}{SUFFIX}" if out is None else out
-    if start is not None and start == path:
+    if start is not None and start.resolve() == path.resolve():
         raise SpecError(f"{path} would be written over itself; name another file with --out")
     options = TrainingOptions(
         source=source,

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,12 +24,13 @@ from fdht.model.data import DataSet
 from fdht.model.presets import Preset
 from fdht.model.qat import Arithmetic, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS, quantise
-from fdht.model.train import EVALUATION_BATCH, TrainingInterrupted, TrainingOptions, ensure_trained, predict
+from fdht.model.train import TrainingInterrupted, TrainingOptions, ensure_trained, outputs_of, predict
 from fdht.spec.clips import classes_of
 from fdht.spec.container import write_whole
 from fdht.spec.errors import FdhtError, SpecError
 from fdht.spec.record import read_kept
 from fdht.spec.target import Target
+from fdht.spec.task import only_classes
 from fdht.studies import accuracy
 from fdht.studies.accuracy import FLOAT, RESULTS, Row
 from fdht.workflow.compilation import arithmetic
@@ -173,9 +173,7 @@ def compare(trained: Checkpoint, golden: np.ndarray, data: DataSet) -> dict:
     """The logits of the test split of a model as it was trained on integers, held against the golden model's."""
     network = trained.network
     assert isinstance(network, QuantisedClassifier) and network.formats is not None and network.formats.head is not None
-    with torch.no_grad():
-        batches = torch.from_numpy(data.test.clips).split(EVALUATION_BATCH)
-        found = torch.cat([network(network.widen(batch)) for batch in batches]).double().numpy()
+    found = outputs_of(network, data.test.clips, lengths=data.test.lengths).astype(float)
     differ = found != network.formats.head.result.dequantise(golden)
     return {"logits": found.size, "mismatches": int(differ.sum())}
 
@@ -201,9 +199,10 @@ def run(
         many `mismatches`.
 
     Raises:
-        SpecError: no seed, no width, or one that nothing can be trained on.
+        SpecError: another task than classes of clips, no seed, no width, or one that nothing can be trained on.
         KeyboardInterrupt: Ctrl-C; what was measured so far is found again.
     """
+    only_classes("fdht precision", preset.name, preset.spec.task)
     if not seeds or not factor_widths or not data_widths:
         raise SpecError("a precision sweep needs a seed and a width of each kind at least")
     every = list(points(preset, target, seeds, factor_widths, data_widths))

@@ -7,6 +7,7 @@ import numpy as np
 from fdht.spec.bundle import Bundle
 from fdht.spec.errors import SpecError
 from fdht.spec.target import Target
+from fdht.spec.task import only_classes
 from fdht.studies.accuracy import Row, hits, sizes
 from fdht.workflow.comparison import ClipRun
 from fdht.workflow.golden_vectors import golden_classes
@@ -19,13 +20,10 @@ def rows(bundle: Bundle, target: Target, runs: list[ClipRun]) -> list[Row]:
     """What float model, golden model and RTL make of the bundle's clips, for the file of results.
 
     Raises:
-        SpecError: a bundle that does not note what it was trained on.
+        SpecError: see `check`.
     """
-    about, classes = bundle.about, np.array(bundle.about.get("float_classes", []))
-    if len(classes) != len(bundle.clips) or not {"data", "clips", "seed", "preset"} <= about.keys():
-        raise SpecError(
-            "the bundle does not note its training and the float model's classes; compile the checkpoint anew"
-        )
+    check(bundle)
+    about, classes = bundle.about, np.array(bundle.about["float_classes"])
     floating = Row(
         study=STUDY,
         data=about["data"],
@@ -43,6 +41,20 @@ def rows(bundle: Bundle, target: Target, runs: list[ClipRun]) -> list[Row]:
         replace(integers, model="golden", **hits(golden)),
         replace(integers, model="rtl", **hits(simulated)),
     ]
+
+
+def check(bundle: Bundle) -> None:
+    """Refuses a bundle of which there is no row.
+
+    Raises:
+        SpecError: it is for another task than classes of clips, or notes no training or no classes of the float model.
+    """
+    about = bundle.about
+    only_classes("fdht compare --results", str(about.get("data", "this bundle")), bundle.spec.task)
+    if not {"data", "clips", "seed", "preset"} <= about.keys():
+        raise SpecError("rows of results tell trainings apart; the bundle of a module of your own notes none")
+    if len(about.get("float_classes", [])) != len(bundle.clips):
+        raise SpecError("the bundle does not note the float model's classes; compile the checkpoint anew")
 
 
 def bits(bundle: Bundle) -> str:

@@ -105,7 +105,7 @@ def compile_checkpoint(
     clips: Mapping[str, str] | None = None,
     streams: int = 0,
 ) -> Compiled:
-    """Plans, quantises, measures and compiles; writes bundle and image together or neither.
+    """Plans, quantises, measures and compiles, and then writes bundle and image.
 
     Args:
         factor_width: bits of a factor; the target's when left out, or those the model was trained on. Such a model

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from fdht.compiler.planner import plan
 from fdht.console import Output
-from fdht.model.checkpoint import load_checkpoint
+from fdht.model.checkpoint import SUFFIX, load_checkpoint
 from fdht.model.presets import Preset, find_preset
 from fdht.model.train import TrainingOptions
 from fdht.sim.build import find_simulator
 from fdht.spec.errors import FileError
 from fdht.spec.target import find_target
+from fdht.spec.task import only_classes
 from fdht.workflow import comparison, compilation, training
 from fdht.workflow.explanation import stage_table
 from fdht.workflow.golden_vectors import disagreements, spread
@@ -32,13 +33,14 @@ def run(
 ) -> dict:
     """Trains (unless that is done), compiles, simulates and compares; prints on the way and returns the figures."""
     chosen, engine = find_preset(preset), find_target(target)
+    only_classes("fdht demo", chosen.name, chosen.spec.task)
     find_simulator("verilator")
     plan(chosen.spec, engine)  # what does not fit is refused before it is trained
     if quick:
         chosen, clips = replace(chosen, epochs=min(chosen.epochs, QUICK_EPOCHS)), min(clips, QUICK_CLIPS)
     started = time.monotonic()
 
-    checkpoint = folder / f"{preset}.checkpoint"
+    checkpoint = folder / f"{chosen.name}{SUFFIX}"
     trained_now = trained(output, chosen, checkpoint, seed, fresh)
     after_training = time.monotonic()
 

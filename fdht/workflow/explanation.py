@@ -5,7 +5,7 @@ from math import prod
 
 from fdht.compiler.explain import Explanation, fill, order_text
 from fdht.compiler.image import Image
-from fdht.compiler.pace import cycles_per_step, step_ends
+from fdht.compiler.pace import cycles_per_step, step_ends, whole
 from fdht.compiler.schedule import Contraction
 from fdht.console import Output, percent
 from fdht.spec.bundle import Bundle
@@ -133,9 +133,11 @@ def _banks(banks: tuple[int, int] | None) -> str:
 
 
 def image_figures(image: Image) -> dict:
-    """What an image's programs say: cycles per step, contractions and how full the memories are."""
+    """What an image's programs say: cycles per step (of several streams those of a round, shared by all), contractions
+    and how full the memories are.
+    """
     programs, target = image.machine.programs, image.target
-    cycles = cycles_per_step(step_ends(programs, target))
+    cycles = whole(cycles_per_step(step_ends(programs, target)) / max(image.streams, 1))
     contractions = []
     for number, instruction in enumerate(programs[Segment.ARRAY_PROGRAM]):
         work, rows = Contraction(instruction, target), instruction["rows"] + 1

@@ -64,6 +64,13 @@ def run(
         )
     if not bundles and (images_only or first):
         raise SpecError("no image to write; name bundles, or leave --images-only and --slot out")
+    if images_only and to is not None:
+        raise SpecError(
+            "a file holds the flash from its beginning, and without the bitstream it would erase the one that is "
+            "there; leave --images-only or --output out"
+        )
+    if images_only and bitstream is not None:
+        raise SpecError(f"--images-only leaves out the bitstream {bitstream}; leave one of both out")
     path = None if images_only else find_bitstream(board, bitstream, build)
     if to is not None and to.resolve() in (source.resolve() for source in (*bundles, *filter(None, [path]))):
         raise SpecError(f"{to} is to be read, and would be written over; choose another place for --output")

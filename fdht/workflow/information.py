@@ -30,18 +30,20 @@ def describe(path: Path, listing: bool, rate: float | None = None, trace: Path |
 
     Raises:
         FileError: missing, damaged, or none of fdht's; of folders and data, what takes them.
-        SpecError: a rate or a trace of what is no image, or a rate not above 0.
+        SpecError: a listing, a rate or a trace of what is no image, or a rate not above 0.
     """
     _check_ours(path)
     kind, writer = container.kind_of(path), container.written_by(path)
     if kind == "image":
         figures, show = _image(path, listing, rate, trace)
+    elif listing:
+        raise SpecError(f"{path} is a {kind}; --listing is of an image, which fdht compile writes beside its bundle")
     elif trace is not None:
         raise SpecError(f"{path} is a {kind}; --trace is for an image, which fdht compile writes beside its bundle")
     elif rate is not None:
         raise SpecError(f"{path} is a {kind}; --rate is for an image, which fdht compile writes beside its bundle")
     else:
-        figures, show = {"checkpoint": _checkpoint, "bundle": _bundle}[kind](path, listing)
+        figures, show = {"checkpoint": _checkpoint, "bundle": _bundle}[kind](path)
     figures |= {"format_version": container.VERSION, "fdht_version": writer}
 
     def show_all(output: Output) -> None:
@@ -143,7 +145,7 @@ def _outputs(task: Task) -> str:
     return "outputs" if task.real else "classes"
 
 
-def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
+def _checkpoint(path: Path) -> tuple[dict, Printer]:
     from fdht.model.checkpoint import load_checkpoint  # torch takes seconds to load; bundles and images do without
 
     checkpoint = load_checkpoint(path)
@@ -176,7 +178,7 @@ def _checkpoint(path: Path, listing: bool) -> tuple[dict, Printer]:
     return figures, lambda output: output.facts(f"{path}: a checkpoint", facts)
 
 
-def _bundle(path: Path, listing: bool) -> tuple[dict, Printer]:
+def _bundle(path: Path) -> tuple[dict, Printer]:
     return of_bundle(Bundle.load(path), f"{path}: a bundle")
 
 

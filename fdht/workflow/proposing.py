@@ -85,6 +85,8 @@ def run(
             f"{source} is in no file; a project names one (.npz, .npy, .ts, .csv): fdht new --data mine.npz"
         )
     path = Path(f"{named(source)}{SUFFIX}") if path is None else path
+    if path.suffix != SUFFIX:
+        raise SpecError(f"a project's file ends in {SUFFIX}, by which commands know it; name it {path.stem}{SUFFIX}")
     if path.exists():
         raise FileError(f"{path} is there already; name another file with --out, or remove it")
     preset, data, found = proposed(output, source, board_name, hidden, rank, path.stem)

@@ -78,6 +78,8 @@ def opened(output: Output, place: Place) -> Iterator[Device]:
         DeviceError: nothing there, or not what is wanted.
     """
     board = place.find_board()
+    if board is None and place.clock_mhz is not None:
+        raise SpecError("--clock is of a board, which says its rates of the link, too; name it with --board")
     if place.port is not None:
         if place.spi:
             raise SpecError("--spi is for --simulate; a board's SPI port is not a serial port")

@@ -54,12 +54,12 @@ class ServedByDevice(Served):
 
     Attributes:
         loaded: whether the image had to be loaded.
-        seconds: from the first frame to the last result.
+        seconds: from the first frame to the last result; None of a simulation, whose time is not a board's.
         status: of the device at the end.
     """
 
     loaded: bool
-    seconds: float
+    seconds: float | None
     status: Status
 
 
@@ -150,7 +150,7 @@ def run(output: Output, path: Path, place: Place, count: int | None, streams: in
         seconds, status = time.monotonic() - begin, device.status()
     steps = sum(len(bundle.clip(clip)) for clip in clips)
     logits = [found[number] for number in range(len(clips))]
-    return bundle, ServedByDevice(clips, logits, steps, loaded, seconds, status)
+    return bundle, ServedByDevice(clips, logits, steps, loaded, None if place.port is None else seconds, status)
 
 
 def _of_clips(bundle: Bundle, served: Served) -> tuple[list[str], list[dict]]:
@@ -199,7 +199,7 @@ def device_figures(bundle: Bundle, image_streams: int, served: ServedByDevice, c
         "image_loaded": served.loaded,
         "frames": served.steps,
         "seconds": served.seconds,
-        "frames_per_s": served.steps / served.seconds,
+        "frames_per_s": None if served.seconds is None else served.steps / served.seconds,
         "link_errors": served.status.errors,
         "clips": rows,
     } | ({"mismatches": len(texts), "first_mismatches": texts[:SHOWN_MISMATCHES]} if compare else {})
@@ -226,7 +226,8 @@ def report(output: Output, bundle: Bundle, figures: dict) -> None:
             "utilisation": percent(figures["utilisation"]),
         }
     else:
-        facts["steps per second"] = f"{figures['frames_per_s']:,.1f} (link included)"
+        if figures["frames_per_s"] is not None:
+            facts["steps per second"] = f"{figures['frames_per_s']:,.1f} (link included)"
         facts["errors on the link"] = figures["link_errors"]
         if "mismatches" in figures:
             facts["words that differ from the golden model"] = figures["mismatches"]

@@ -128,6 +128,27 @@ def test_what_is_saved_is_a_bundle_and_its_image(x, tmp_path):
     assert asked["clock for 50 steps/s"] == f"{50e-6 * asked['cycles per step']:.4g} MHz"
 
 
+@pytest.mark.parametrize("kind", ["numbers", "words", "ragged words", "real"])
+def test_of_what_stands_behind_a_sample_nothing_is_known(x, kind):
+    """Whatever the user padded labels of steps with, or if there are none."""
+    lengths, rng = np.arange(30) % 3 + 5, np.random.default_rng(5)
+    inside = np.arange(7) < lengths[:, None]
+    numbers = rng.integers(0, 3, (30, 7))
+    labels = {
+        "numbers": np.where(inside, numbers, 99),
+        "words": np.where(inside, np.array(["a", "b", "c"])[numbers], ""),
+        "ragged words": [np.array(["a", "b", "c"])[of[:n]] for of, n in zip(numbers, lengths, strict=True)],
+        "real": np.where(inside, numbers, 1e9)[..., None].repeat(3, 2),
+    }[kind]
+    own = model(outputs=3, each=True)
+    made = fdht.compile(own, x, SMALL, labels=labels, regression=kind == "real", lengths=lengths)
+    if kind == "real":
+        assert np.isnan(made.bundle.labels[~inside]).all()
+        assert made.bundle.labels[inside].tolist() == labels[inside].tolist()
+    else:
+        assert made.bundle.labels.tolist() == np.where(inside, numbers, -1).tolist()
+
+
 @pytest.mark.parametrize("kind", ["classes", "classes of steps", "numbers", "numbers of steps"])
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_bundle_says_how_good_float_and_integers_are(x, kind, padded):

@@ -448,7 +448,11 @@ def test_a_study_is_refused_for_choices_that_are_none(fdht, tmp_path):
 
 
 def test_lack_of_memory_is_a_sentence(fdht, monkeypatch):
-    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ...")):
+    for error in (
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried ..."),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+    ):
 
         def run_out(path, error=error):
             raise error

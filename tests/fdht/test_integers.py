@@ -115,6 +115,7 @@ def interrupt(network, clips):
         ("--qat --compile", "cannot be compiled"),
         ("--from missing.checkpoint", "missing.checkpoint"),
         ("--from c -o c", "would be written over itself"),
+        ("--from x/../c -o c", "would be written over itself"),
     ],
 )
 def test_wrong_requests(fdht, words, sentence):

@@ -443,9 +443,9 @@ def test_without_a_scaling_a_value_is_a_word(tmp_path):
     assert (done.returncode, done.stdout.split()[::2]) == (0, ["0", "7", "7", "8", "255", "255", "0", "0", "0"])
 
 
-@pytest.mark.parametrize(("bits", "signed", "channels"), [(8, False, 3), (16, True, 1)])
-def test_real_values_are_the_words_and_numbers_of_python(bits, signed, channels, tmp_path):
-    """To the last bit, at halves and beyond the range, too."""
+@pytest.mark.parametrize(("bits", "signed", "channels", "fraction"), [(8, False, 3, -4), (16, True, 1, 40)])
+def test_real_values_are_the_words_and_numbers_of_python(bits, signed, channels, fraction, tmp_path):
+    """To the last bit, at halves and beyond the range, and of outputs that are large or small, too."""
     rng = np.random.default_rng(5)
     scaling = Scaling(tuple(rng.normal(size=channels)), tuple(rng.uniform(0.001, 0.1, channels)), bits, signed)
     outputs = OutputScaling((1.5, -2.0, 0.1), (0.3, 7.0, 1e-3))
@@ -453,6 +453,7 @@ def test_real_values_are_the_words_and_numbers_of_python(bits, signed, channels,
     image = replace(
         compile_bundle(bundle, SMALL), scaling=scaling, input=scaling.input_format, inputs=3, outputs=outputs
     )
+    image = replace(image, logits=Fixed(16, fraction))
     halves = scaling.to_values(rng.integers(-40, 40, (50, 3))) + np.asarray(scaling.step) / 2
     values = np.concatenate([rng.normal(size=(300, 3)) * 10.0 ** rng.integers(-3, 9, (300, 1)), halves])
     microcontroller.run(Output(True), _saved(bundle, tmp_path), SMALL, tmp_path / "c")

@@ -1,5 +1,6 @@
 """fdht precision: the rows are those of models that were trained, rounded and trained on; nothing is done twice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,16 @@ def test_what_a_row_was_measured_on(swept):
     assert np.array_equal(row_rounded.correct_clips, bundle.logits.argmax(1) == data.test.labels)
     found = predict(QuantisedClassifier(integers.model, integers.quantisation), data.test.clips)
     assert np.array_equal(row_trained.correct_clips, found == data.test.labels)
+
+
+def test_clips_of_different_length_are_compared_at_their_own_last_step(swept):
+    (kept,) = precision.CACHE.glob("*seed1-4-8-longer*.checkpoint")
+    trained, data = load_checkpoint(kept), load("digits")
+    lengths = np.arange(len(data.test)) % data.test.clips.shape[1] + 1
+    ragged = replace(data, test=replace(data.test, lengths=lengths))
+    on = arithmetic(TINY.spec, find_target("ulx3s-85f"), 4, 8)
+    compared = precision.compare(trained, precision.golden_logits(trained, on, ragged), ragged)
+    assert compared == {"logits": 360 * 10, "mismatches": 0}
 
 
 def test_nothing_is_done_twice(fdht, swept, monkeypatch):

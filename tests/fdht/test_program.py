@@ -99,7 +99,7 @@ def test_bitstream_and_images_go_into_the_flash(fdht, digits_file, alone, tmp_pa
     loader(tmp_path / "bin", 0)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/bin:/usr/bin")
     assert fdht(*flashed, held).code == 0
-    assert fdht(*flashed, "--images-only", "--slot", 1, held).code == 0
+    assert fdht(*flashed[:-2], "--images-only", "--slot", 1, held).code == 0
     calls = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
     common, data = ["-b", BOARD.loader, "--write-flash"], ["--file-type", "bin", "--offset"]
     assert [call[:-1] for call in calls] == [
@@ -129,8 +129,13 @@ def test_what_does_not_fit_a_flash_is_refused_before_anything_is_written(
         ((*own, *flash, "--bitstream", bitstream, "--slot", 1), "no image to write; name bundles"),
         ((*own, *flash, "--images-only", held, held, held), "for slots 0 to 2, and alone has slots 0 to 1"),
         ((*own, *flash, "--images-only", "--slot", 2, held), "for slots 2 to 2, and alone has slots 0 to 1"),
-        ((*own, *flash, "--images-only", held, "--output", held), "is to be read, and would be written over"),
-        ((*own, *flash, "--images-only", held, "--output", "none/../digits.bundle"), "is to be read, and would be"),
+        ((*own, *flash, "--bitstream", bitstream, held, "--output", held), "is to be read, and would be written over"),
+        (
+            (*own, *flash, "--bitstream", bitstream, held, "--output", "none/../digits.bundle"),
+            "is to be read, and would",
+        ),
+        ((*own, *flash, "--images-only", held, "--output", "a.bin"), "it would erase the one that is there"),
+        ((*own, *flash, "--images-only", "--bitstream", bitstream, held), "leaves out the bitstream"),
         ((*own, *flash, "--bitstream", empty, held, "--output", empty), "is to be read, and would be written over"),
         (("program", "-b", "tangnano9k", "--flash"), "nothing is known of a flash on tangnano9k"),
     ):
@@ -146,8 +151,9 @@ def test_what_does_not_fit_a_flash_is_refused_before_anything_is_written(
 def test_a_watchdog_that_would_take_a_step_for_a_standstill_is_refused(digits_file, tmp_path, monkeypatch):
     build = replace(BOARD.engine.build, standalone=Standalone(watchdog_ms=1))
     slow = replace(BOARD, engine=replace(BOARD.engine, name="hasty", build=build), clock_mhz=5)
-    files, to = [digits_file[1]], tmp_path / "flash.bin"
-    flashing.run(Output(False, quiet=True), slow, None, tmp_path, files, 0, True, to)
+    files, to, some = [digits_file[1]], tmp_path / "flash.bin", tmp_path / "some.bin"
+    some.write_bytes(b"bits")
+    flashing.run(Output(False, quiet=True), slow, some, tmp_path, files, 0, False, to)
     to.unlink()
     assert slow.flash is not None
     unreached = replace(slow, flash=replace(slow.flash, write=()))
@@ -155,7 +161,7 @@ def test_a_watchdog_that_would_take_a_step_for_a_standstill_is_refused(digits_fi
         flashing.run(Output(False, quiet=True), unreached, None, tmp_path, files, 0, True, None)
     with monkeypatch.context() as patched, pytest.raises(SpecError, match=r"takes [\d,]+ bytes, and a slot has 1,000$"):
         patched.setattr(flashing, "STRIDE", 1000)
-        flashing.run(Output(False, quiet=True), slow, None, tmp_path, files, 0, True, to)
+        flashing.run(Output(False, quiet=True), slow, some, tmp_path, files, 0, False, to)
     with pytest.raises(SpecError, match=r"digits.bundle takes 1\.9 ms, in which nothing moves, and the watchdog"):
-        flashing.run(Output(False, quiet=True), replace(slow, clock_mhz=3), None, tmp_path, files, 0, True, to)
+        flashing.run(Output(False, quiet=True), replace(slow, clock_mhz=3), some, tmp_path, files, 0, False, to)
     assert not to.exists()

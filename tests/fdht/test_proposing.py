@@ -156,6 +156,8 @@ def test_a_file_that_is_no_project_is_refused(tmp_path, text, words):
         (["new"], "which data? name a file with --data"),
         (["new", "--data", "digits"], "is in no file; a project names one"),
         (["new", "--data", "none.npz"], "there is no file"),
+        (["new", "--data", "mine.npz", "-o", "gestures"], "name it gestures.toml"),
+        (["train", "--epochs", "3"], "say what to train: a preset, a project, or --data"),
         (["new", "--data", "mine.npz", "--board", "mine"], "there is no board 'mine'"),
         (["new", "--data", "mine.npz", "--hidden", "4000"], "which fits ulx3s-85f"),
         (

@@ -49,6 +49,7 @@ def test_a_difference_to_the_golden_model_is_an_error(fdht, digits, simulated, t
         ((), "either --port PORT or --simulate"),
         (("--simulate", "--port", "/dev/ttyUSB77"), "either --port PORT or --simulate"),
         (("--port", "/dev/ttyUSB77"), "there is no port /dev/ttyUSB77; "),
+        (("--port", "/dev/ttyUSB77", "--clock", "6"), "--clock is of a board"),
         (("--port", "/dev/ttyUSB77", "--spi"), "--spi is for --simulate"),
         (("--simulate", "--board", "nexys"), "there is no board 'nexys'"),
         (("--simulate", "--board", "ulx3s-85f", "--spi"), "ulx3s-85f has no SPI port"),

@@ -1,6 +1,7 @@
 """Every task from the command line: the same chain, with the figures of the task."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +62,15 @@ def test_the_chain_of_a_task(fdht, trained, task):
 
 
 def test_what_compares_classes_alone_says_so(fdht, trained):
-    trained(Task.REGRESS)
-    outcome = fdht("explore", "sums", "--board", "icebreaker", "--trials", 1)
-    assert outcome.code == 1
-    assert "compares models by the classes of clips; sums is for the task regress: use fdht train" in outcome.sentence
+    checkpoint = trained(Task.REGRESS)
+    assert fdht("compile", checkpoint, "--target", TARGET.name).code == 0
+    for arguments in (
+        ("explore", "sums", "--board", "icebreaker", "--trials", 1),
+        ("precision", "sums"),
+        ("demo", "--preset", "sums"),
+        ("compare", "regress.bundle", "--target", TARGET.name, "--results", "rows.json"),
+    ):
+        outcome = fdht(*arguments)
+        assert outcome.code == 1
+        assert "compares models by the classes of clips; sums is for the task regress: use fdht" in outcome.sentence
+    assert not Path("rows.json").exists()

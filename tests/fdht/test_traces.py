@@ -134,6 +134,7 @@ def test_info_writes_the_plan_of_an_image(fdht, small_bundle, tmp_path):
     assert last == image.cycles(image.steps) and trace["otherData"]["target"] == TARGET.name
     small_bundle.save(tmp_path / "small.bundle")
     assert "--trace is for an image" in fdht("info", "small.bundle", "--trace", "no.json").sentence
+    assert "--listing is of an image" in fdht("info", "small.bundle", "--listing").sentence
     assert not (tmp_path / "no.json").exists()
 
 
@@ -264,3 +265,12 @@ def test_an_image_of_streams_is_traced(small_bundle):
     assert {each["args"]["stream"] for each in of_kind(trace, "X")} >= {0, image.apart}
     last = max(each["args"]["done"] for each in of_kind(trace, "X"))
     assert last == image.cycles(2) and np.isfinite(last)
+
+
+def test_of_an_image_of_streams_a_step_is_that_of_one(fdht, small_bundle):
+    """Its cycles, of which as many as there are streams make a round, and its multiplications."""
+    image = compile_bundle(small_bundle, find_target("ulx3s-85f-streams"), streams=4)
+    image.save("four.image")
+    figures = fdht("info", "four.image", "--rate", "100", "--json").figures
+    assert figures["cycles_per_step"] == figures["effort"]["cycles_per_step"]
+    assert figures["utilisation"] == pytest.approx(image.macs / (image.target.multipliers * figures["cycles_per_step"]))

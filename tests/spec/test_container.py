@@ -78,6 +78,17 @@ def test_metadata_that_nobody_knows_is_refused(path):
         container.kind_of(path)
 
 
+def test_what_would_be_too_large_to_be_read_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(container.LARGEST, "bundle", 5000)
+    with pytest.raises(
+        FileError, match=r"would have [\d,]+ bytes; a bundle has at most 5,000, choose .* fewer or shorter"
+    ):
+        container.write(tmp_path / "a.bundle", "bundle", {}, {"x": np.zeros(5000, np.uint8)})
+    assert not [*tmp_path.iterdir()]
+    container.write(tmp_path / "a.bundle", "bundle", {}, {"x": np.zeros(1000, np.uint8)})
+    assert container.kind_of(tmp_path / "a.bundle") == "bundle"
+
+
 @pytest.mark.parametrize("kind", container.LARGEST)
 def test_a_file_of_an_older_format_is_refused_with_the_command_that_makes_it_anew(path, kind):
     """Whatever else its metadata have."""

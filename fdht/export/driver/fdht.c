@@ -579,7 +579,11 @@ int32_t fdht_word(const fdht_image *image, uint32_t k, double value)
 
 double fdht_value(const fdht_image *image, uint32_t k, int32_t logit)
 {
-    double value = (double)logit / (double)((uint32_t)1 << image->logit_fraction);
+    double value = (double)logit;
+    for (int k = image->logit_fraction; k > 0; k--)
+        value /= 2;
+    for (int k = image->logit_fraction; k < 0; k++)
+        value *= 2;
     return image->output_scale ? value * image->output_scale[k] + image->output_mean[k] : value;
 }
 

@@ -52,7 +52,7 @@ typedef struct {
     uint8_t x_bytes;         /* of a word of a frame: 1, or 2 (an int16_t or uint16_t) */
     uint8_t result_bytes;    /* of a result on the line */
     uint8_t every_step;      /* whether logits come after every step, not only after the last */
-    uint8_t logit_fraction;  /* a logit stands for itself / 2^logit_fraction */
+    int8_t logit_fraction;   /* a logit stands for itself / 2^logit_fraction; below 0 for large numbers */
     int32_t x_min, x_max;    /* range of a word of a frame */
     int32_t x_offset;        /* the word of a value at its centre */
     uint32_t scales;         /* of real values: 0 there is no scaling, 1 one for all, else one each */
