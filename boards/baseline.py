@@ -8,11 +8,16 @@ sources, others in the user's current folder.
 
 import json
 from pathlib import Path
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict  # which pydantic needs below Python 3.12
 
 from fdht.boards.board import Board
 from fdht.boards.catalogue import BOARDS
-from fdht.spec.errors import FdhtError
+from fdht.spec.container import write_whole
+from fdht.spec.errors import FdhtError, FileError, SpecError
 from fdht.spec.protocol import target_id
+from fdht.spec.record import parse, read_text
 from fdht.spec.target import named
 
 FOLDER = Path(__file__).parent / "baselines"
@@ -32,6 +37,31 @@ TOLD = ("fmax_mhz_seeds", "fmax_mhz_nextpnr_seeds", "timing_source", "timing_unc
 
 SETTINGS = ("target", "tools", "seeds", "clock_mhz")
 """What must be as it was for figures to be compared."""
+
+
+Figure = int | float
+
+
+class Held(TypedDict):
+    """What a baseline says; see `record`."""
+
+    board: str
+    engine: NotRequired[str]
+    target: str
+    tools: dict[str, str]
+    seeds: list[int]
+    clock_mhz: Figure
+    multipliers: int
+    block_rams: int
+    sprams: int
+    luts: int
+    ffs: int
+    fmax_mhz_median: Figure
+    fmax_mhz_seeds: dict[str, Figure | None]
+    fmax_mhz_nextpnr_seeds: dict[str, Figure | None]
+    timing_source: str
+    timing_uncovered: dict[str, Any]
+    cycles_per_step: dict[str, Figure | None]
 
 
 class BaselineError(FdhtError):
@@ -70,23 +100,26 @@ def record(board: Board, report: dict, cycles: dict[str, float | None]) -> Path:
     """
     kept = {name: report[name] for name in (*SETTINGS, *EXACT, *MARGINS, *TOLD)}
     path = path_of(board)
-    path.parent.mkdir(parents=True, exist_ok=True)
     engine = f"{target_id(board.engine):08x}"
     known = {"board": board.name, "engine": engine, **kept, "cycles_per_step": cycles}
-    path.write_text(json.dumps(known, indent=2) + "\n")
+    write_whole(path, (json.dumps(known, indent=2) + "\n").encode())
     return path
 
 
-def load(board: Board) -> dict:
+def load(board: Board) -> Held:
     """The baseline.
 
     Raises:
-        BaselineError: there is none, or it is of another engine of the same name.
+        BaselineError: there is none, it is damaged, or of another engine of the same name.
     """
     path = path_of(board)
     if not path.is_file():
         raise BaselineError(f"{board.design} has no baseline; {again(board)} records one")
-    baseline, engine = json.loads(path.read_text()), f"{target_id(board.engine):08x}"
+    engine = f"{target_id(board.engine):08x}"
+    try:
+        baseline = parse(Held, read_text(path))
+    except (SpecError, FileError) as error:
+        raise BaselineError(f"{path} is no baseline ({error}); remove it, then {again(board)} records one") from None
     if baseline.get("engine", engine) != engine:
         raise BaselineError(
             f"{path} is of another engine that is called {board.target}, too; give this one a name of its own, or "

@@ -285,7 +285,9 @@ def synthesise(
     versions = {name: tools.version(name) for name in ("yosys", family.place_and_route)}
     opinions = tools.is_there("icetime") and family.second_opinion is not None
     key = hashlib.sha256(
-        repr((_REPORT, plan.digest(), versions, opinions, tuple(seeds), board.part, family, board.name)).encode()
+        repr(
+            (_REPORT, plan.digest(), versions, opinions, tuple(seeds), board.part, board.pack, family, board.name)
+        ).encode()
     ).hexdigest()
     kept = CACHE / f"{board.name}-{key[:16]}"
     cached = (kept / "report.json").is_file()

@@ -17,6 +17,7 @@ from fdht.model.checkpoint import (
     OPTIMISER,
     STATE,
     Checkpoint,
+    classes_go_with,
     digest,
     load_checkpoint,
     read_checkpoint,
@@ -190,8 +191,7 @@ def _check_data(preset: Preset, source: Source, data: DataSet) -> None:
     """Refuses data of another kind than the model: a project may have been edited, or its data."""
     spec = preset.spec
     of_model, of_data = (spec.task, spec.inputs, spec.classes), (data.task, data.inputs, data.classes)
-    fewer = source.file is None and of_model[:2] == of_data[:2] and data.classes <= spec.classes  # classes never met
-    if of_model != of_data and not fewer:
+    if of_model[:2] != of_data[:2] or not classes_go_with(source, spec.classes, data.classes):
         task, inputs, outputs = of_data
         raise SpecError(
             f"{preset.name} is a model for {spec.task.value} with {spec.inputs:,} inputs and {spec.classes:,} outputs; "
@@ -553,10 +553,10 @@ class _Run:
         checkpoint.check(self.data)
         here = {"seed": self.seed, "epochs": self.preset.epochs, "choose": self.choose} | self.recipe
         there = {name: getattr(checkpoint, name) for name in ("seed", "epochs", "choose")} | checkpoint.recipe
-        for name, value in here.items():
-            if there.get(name) != value:
+        for name in here | there:
+            if here.get(name) != there.get(name):
                 raise FileError(
-                    f"{path} was trained with {name} = {there.get(name)}, not {value}; "
+                    f"{path} was trained with {name} = {there.get(name)}, not {here.get(name)}; "
                     "resume with the same settings or train anew"
                 )
         self.best.load_state_dict(checkpoint.model.state_dict())

@@ -21,6 +21,9 @@ from fdht.spec.container import write_whole
 from fdht.spec.instructions import Condition, GateOp, LoaderOp, Token
 from fdht.spec.protocol import OutputKind
 
+BESIDE = ".gtkw", ".sucl"
+"""Endings of what lies beside waves under their name: how GTKWave and Surfer show them."""
+
 NAMES = Path(".surfer/mappings")
 """Where names of values are, beside the trace."""
 
@@ -120,7 +123,8 @@ def lay_out(waves: Path, top: str) -> list[Path]:
         FileError: a file cannot be written.
     """
     groups = signals(waves, top)
-    texts = {waves.with_suffix(".gtkw"): _gtkwave(waves, top, groups), waves.with_suffix(".sucl"): _surfer(top, groups)}
+    ours = _gtkwave(waves, top, groups), _surfer(top, groups)
+    texts = {waves.with_suffix(suffix): text for suffix, text in zip(BESIDE, ours, strict=True)}
     for signal in (each for group in groups.values() for each in group):
         if signal.names is not None:
             texts[waves.parent / NAMES / signal.names] = names_of(signal)

@@ -7,6 +7,7 @@ import typer
 
 from fdht.commands.declaration import ENGINE, command
 from fdht.commands.options import DEFAULT_TARGET, BundlePath, Json, Pauses, Streams, TargetName, Trace
+from fdht.spec.errors import SpecError
 
 
 @command(
@@ -37,11 +38,14 @@ def simulate(
     Needs no torch: the bundle carries its golden vectors.
     """
     from fdht.console import Output
+    from fdht.sim.waves import BESIDE
     from fdht.spec.container import make_room
     from fdht.workflow import comparison
     from fdht.workflow.golden_vectors import spread
 
     output = Output(json)
+    if waves is not None and waves.suffix in BESIDE:
+        raise SpecError(f"{waves.name} is what the waves' layout is called, beside them; name them {waves.stem}.vcd")
     for file in filter(None, (waves, trace)):
         make_room(file)
     with output.progress(f"compiling {bundle} for {target}"):

@@ -11,6 +11,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from fdht.model.project import SUFFIX
 from fdht.model.train import TrainingDiverged, TrainingInterrupted, TrainingOptions, ensure_trained, predict
 from fdht.spec.container import write_whole
 from fdht.spec.defaults import DEFAULT_TARGET
-from fdht.spec.errors import SpecError, no_such
+from fdht.spec.errors import FdhtError, SpecError, no_such
 from fdht.spec.record import read_kept
 from fdht.spec.task import only_classes
 from fdht.studies import accuracy
@@ -210,12 +211,20 @@ def _in_turn(trainings: Sequence[Training], advance: Advance, done: int) -> Iter
         yield training, training.run(partial(told, advance, k, training.name))
 
 
+class TrainingKilled(FdhtError):
+    """A process that trained is gone."""
+
+
 def _side_by_side(trainings: Sequence[Training], jobs: int) -> Iterator[tuple[Training, dict]]:
     pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
     try:
         running = {pool.submit(training.run): training for training in trainings}
         for future in as_completed(running):
             yield running[future], future.result()
+    except BrokenProcessPool:
+        raise TrainingKilled(
+            "a training was killed, probably because memory ran out; take fewer --jobs: what is done is kept"
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
 

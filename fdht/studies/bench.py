@@ -550,7 +550,9 @@ def report(output: Output, rows: Sequence[dict]) -> None:
         )
     stale = sorted({r["target"] for r in table if r["fmax_of_this_gateware"] is False})
     if stale:
-        output.say(f"the recorded build of {', '.join(stale)} is of other gateware than this; fdht bench builds anew")
+        output.say(
+            f"the recorded build of {', '.join(stale)} is of other gateware than this; fdht bench --synth builds anew"
+        )
     for r in table:
         if r["refusal"]:
             output.say(f"{r['preset']} ({r['format']}) does not fit {r['target']}: {r['refusal']}")

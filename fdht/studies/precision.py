@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from fdht.console import Output, percent, told
 from fdht.drawing import plain, write
 from fdht.model.checkpoint import Checkpoint
-from fdht.model.data import DataSet
+from fdht.model.data import DataSet, is_file_name
 from fdht.model.presets import Preset
 from fdht.model.qat import Arithmetic, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS, quantise
@@ -61,6 +61,12 @@ class Mismatch(FdhtError):
     """A model trained on integers and the golden model give different numbers."""
 
 
+def _key(of: object, preset: Preset) -> str:
+    """By what a file is named; what a preset's own file of data holds may change."""
+    content = packaged(preset.data).fingerprint if is_file_name(preset.data) else ""
+    return hashlib.sha256(f"{of!r}{content}".encode()).hexdigest()[:12]
+
+
 @dataclass(frozen=True)
 class Training:
     """One training, from random parameters or from another's; in floating point, or on integers.
@@ -83,8 +89,7 @@ class Training:
 
     @property
     def path(self) -> Path:
-        key = hashlib.sha256(repr(self).encode()).hexdigest()[:12]
-        return CACHE / f"{self.name}-{key}.checkpoint"
+        return CACHE / f"{self.name}-{_key(self, self.preset)}.checkpoint"
 
     @property
     def clips(self) -> int:
@@ -109,7 +114,7 @@ class Point:
     @property
     def path(self) -> Path:
         """What was measured."""
-        key = hashlib.sha256(repr(self).encode()).hexdigest()[:12]
+        key = _key(self, self.training.preset)
         return CACHE / f"{self.training.name}-on-{self.bits.replace('/', '-')}-{key}.json"
 
     @property
@@ -334,7 +339,7 @@ def _cell(cell: Cell) -> str:
 
 def picture_of(data: str, target: str) -> str:
     """What the picture of a sweep is called."""
-    return f"precision-{data}-{target}.png"
+    return f"precision-{Path(data).stem}-{Path(target).stem}.png"
 
 
 def draw(rows: Sequence[Row], target: str, folder: Path) -> Path:

@@ -147,7 +147,8 @@ def compile_checkpoint(
         "seed": trained.seed,
         "epochs": trained.epoch,
     }
-    about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(source.final))
+    learnt = source.final if trained.saw_validation else source.train
+    about["clips"] = trained.epoch * min(trained.recipe["clips_per_epoch"], len(learnt))
     about |= {
         "splits": {name: len(getattr(source, name)) for name in datasets.PARTS},
         "recipe": trained.recipe,

@@ -16,7 +16,7 @@ from fdht.model.data.sets import FRAME_HEIGHT, FRAME_SHAPE, FRAME_WIDTH, DataSet
 from fdht.model.data.video import CACHE
 from fdht.spec.errors import SpecError, no_such
 from fdht.spec.named import called, named
-from fdht.spec.record import Checked, Count, Text
+from fdht.spec.record import LONGEST_TEXT, Checked, Count, Text
 from fdht.spec.scaling import BITS
 
 __all__ = [
@@ -75,7 +75,8 @@ class Source(Checked):
         bits: of the raw words that real values in a file are scaled to.
 
     Raises:
-        SpecError: no frames, or more than `MOST_FRAMES`, or words of other than 8 or 16 bits.
+        SpecError: no frames, or more than `MOST_FRAMES`, words of other than 8 or 16 bits, or a name that no checkpoint
+            can hold.
     """
 
     name: Text
@@ -86,6 +87,11 @@ class Source(Checked):
     bits: Count = BITS[0]
 
     def __post_init__(self):
+        if not self.name.isprintable() or len(self.name) > LONGEST_TEXT:
+            raise SpecError(
+                f"{self.name[:LONGEST_TEXT]!a} names data in more than {LONGEST_TEXT} characters, or in some that "
+                "cannot be shown; rename the file or its folder"
+            )
         if self.bits not in BITS:
             raise SpecError(f"input words of {self.bits} bits; they have {' or '.join(map(str, BITS))}")
         if not 1 <= self.frames <= MOST_FRAMES:

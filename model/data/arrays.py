@@ -110,6 +110,8 @@ def from_arrays(
     wanted = [part for part in ("test", "validation") if f"_{part}" not in parts]
     guessed = task is None and class_names is None and truths[""].dtype.kind in "iu"
     hint = "; if y are measurements and no classes, say task='regress' beside x and y" if guessed else ""
+    if fold and not wanted:
+        raise SpecError(f"{name} has samples of its own for test and validation; a fold of {fold} changes nothing")
     dealt = np.full(len(main), "train") if not wanted else deal(strata, groups, wanted, fold, names, hint)
     called = () if value_names is None else tuple(map(str, _plain(value_names, f"value_names of {name}").ravel()))
     if value_names is not None and len(called) != main.values.shape[2]:

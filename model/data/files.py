@@ -129,8 +129,11 @@ def _npy(path: Path) -> tuple[list[Path], dict[str, Any]]:
     found = dict[str, Path]()
     for file in sorted(path.parent.glob("*.npy")):
         name = _called(file.stem.removeprefix(before)) if file.stem.startswith(before) else ""
-        if name in NAMES:
-            found[name] = file
+        if name == "x" or name not in NAMES:
+            continue
+        if name in found:
+            raise FileError(f"{path.parent} has {name} twice, {found[name].name} and {file.name}; rename one of them")
+        found[name] = file
     found["x"] = path
     _check_names(path, found)
     kinds = {name: _npy_header(lambda file=file: file.open("rb"), str(file)) for name, file in found.items()}

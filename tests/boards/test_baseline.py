@@ -78,6 +78,14 @@ def test_other_settings_are_not_compared(name, other):
         compare(BOARD, REPORT | {name: other}, CYCLES)
 
 
+@pytest.mark.parametrize("text", ['{"board": "ice', "[]", "{}", "<<<<<<< HEAD"])
+def test_what_is_no_baseline_is_said(text):
+    baseline.path_of(BOARD).write_text(text)
+    with pytest.raises(BaselineError, match=r"is no baseline .*; remove it, then fdht synth --board icebreaker"):
+        load(BOARD)
+    assert baseline.usual_seeds(BOARD) == [1]
+
+
 def test_a_board_without_a_baseline_says_how_to_record_one():
     with pytest.raises(BaselineError, match="ulx3s-85f has no baseline; fdht synth --board ulx3s-85f --accept"):
         load(find_board("ulx3s-85f"))

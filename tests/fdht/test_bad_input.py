@@ -71,6 +71,12 @@ def test_info_of_what_is_no_file_of_fdht_says_what_takes_it(fdht, bundle_file, t
         assert outcome.code == 1 and sentence in outcome.sentence
 
 
+def test_waves_under_the_name_of_their_layout(fdht, bundle_file, tmp_path):
+    outcome = fdht("simulate", bundle_file, "--waves", "run.gtkw")
+    assert outcome.code == 1 and "beside them; name them run.vcd" in outcome.sentence
+    assert files(tmp_path) == {bundle_file.name}
+
+
 def test_checkpoint_where_a_bundle_is_asked(fdht, checkpoint_file):
     outcome = fdht("simulate", checkpoint_file)
     assert outcome.code == 1 and "is a checkpoint, not a bundle" in outcome.sentence

@@ -1,5 +1,7 @@
 """`fdht baselines`: all formats trained alike, each once; a table that says where FDHT is not better."""
 
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +157,16 @@ def test_a_result_that_was_lost_is_found_from_its_checkpoint(fdht, tiny, trained
         path.unlink()
     assert fdht(*options).code == 0
     assert RESULTS.read_text() == before and len(trained) == 2
+
+
+def test_a_process_that_is_gone_is_said(fdht, tiny, monkeypatch):
+    def killed(*_):
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr("fdht.studies.baselines.as_completed", killed)
+    monkeypatch.setattr("fdht.studies.baselines.ProcessPoolExecutor.submit", lambda *_: Future())
+    outcome = fdht(*QUICK, "--format", "bt", "--jobs", 2)
+    assert outcome.code == 1 and "a training was killed, probably because memory ran out" in outcome.sentence
 
 
 @pytest.mark.slow

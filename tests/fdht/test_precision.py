@@ -82,6 +82,18 @@ def test_clips_of_different_length_are_compared_at_their_own_last_step(swept):
     assert compared == {"logits": 360 * 10, "mismatches": 0}
 
 
+def test_what_is_kept_is_named_by_the_content_of_a_file_of_data(tmp_path):
+    paths = set()
+    for seed in (0, 1, 1):
+        x = np.random.default_rng(seed).normal(size=(40, 6, 4))
+        np.savez(tmp_path / "mine.npz", x=x, y=np.arange(40) % 2)
+        precision.packaged.cache_clear()
+        training = precision.Training(replace(TINY, data=str(tmp_path / "mine.npz")), 0)
+        paths.add((training.path, precision.Point(training, None).path))
+    assert len(paths) == 2
+    assert precision.picture_of(str(tmp_path / "mine.npz"), "engines/small.json") == "precision-mine-small.png"
+
+
 def test_nothing_is_done_twice(fdht, swept, monkeypatch):
     before = Path("rows.json").read_text()
     Path("rows.json").unlink()

@@ -288,6 +288,10 @@ def holed(value: float) -> np.ndarray:
         ({"groups": np.arange(29)}, "groups of arrays are int64 .29,."),
         ({"groups": np.zeros(30, int)}, "the data set has 1 group; 3 are needed"),
         ({"fold": 5}, "there is no fold 5; folds are 0 to 4"),
+        (
+            {"x_test": some(), "y_test": LABELS, "x_validation": some(), "y_validation": LABELS, "fold": 1},
+            "samples of its own for test and validation; a fold of 1 changes nothing",
+        ),
         ({"bits": 12}, "words of 12 bits; real values are scaled to 8 or 16"),
         ({"x": np.full((30, 5, 3), 1e200)}, "x of arrays: values up to 1e.200"),
     ],

@@ -58,6 +58,10 @@ def test_pairs_of_npy(tmp_path):
     same(tmp_path / "x" / "x.npy", lengths=LENGTHS)
     with pytest.raises(FileError, match=r"is not called x.npy or NAME_x.npy, with y.npy or NAME_y.npy beside it"):
         load(str(tmp_path / "x" / "lengths.npy"))
+    np.save(tmp_path / "x" / "y_train.npy", Y)
+    with pytest.raises(FileError, match=r"has y twice, y.npy and y_train.npy; rename one of them"):
+        load(str(tmp_path / "x" / "x.npy"))
+    (tmp_path / "x" / "y_train.npy").unlink()
     (tmp_path / "x" / "y.npy").unlink()
     with pytest.raises(FileError, match="has no y; samples are in x, their labels or targets in y"):
         load(str(tmp_path / "x" / "x.npy"))

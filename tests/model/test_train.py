@@ -37,6 +37,8 @@ from fdht.spec import container
 from fdht.spec.errors import FileError, SpecError
 from fdht.spec.lstm import fdht_lstm
 from fdht.spec.stages import stage_macs
+from fdht.spec.target import find_target
+from fdht.workflow.compilation import compile_checkpoint
 from tests.contents import contents
 
 
@@ -184,6 +186,22 @@ def test_resuming_needs_the_same_training(tiny, tmp_path):
         train(replace(tiny, batch=10), tmp_path / "c", TrainingOptions(epochs=1, resume=True))
     with pytest.raises(FileError, match="precision = float32, not bfloat16"):
         train("tiny", tmp_path / "c", TrainingOptions(epochs=1, precision="bfloat16", resume=True))
+    teacher = load_checkpoint(tmp_path / "c").model
+    train("tiny", tmp_path / "taught", TrainingOptions(epochs=1, teacher=teacher))
+    with pytest.raises(FileError, match=r"teacher = [0-9a-f]+, not None"):
+        train("tiny", tmp_path / "taught", TrainingOptions(epochs=1, resume=True))
+
+
+def test_of_our_own_sets_some_classes_may_never_be_met(tiny, tmp_path, monkeypatch):
+    """As those of the videos of faces, which a user has or has not: what was trained can be used all the same."""
+    more = replace(tiny, spec=replace(tiny.spec, classes=12))
+    monkeypatch.setitem(presets.PRESETS, "tiny", more)
+    train("tiny", tmp_path / "c", TrainingOptions(epochs=1))
+    checkpoint = load_checkpoint(tmp_path / "c")
+    checkpoint.check(load("digits"))
+    assert compile_checkpoint(tmp_path / "c", find_target("ulx3s-85f"), vectors=5).bundle.spec.classes == 12
+    with pytest.raises(FileError, match="8 values and 13 classes, the model takes 8 and has 12"):
+        checkpoint.check(replace(load("digits"), class_names=tuple("abcdefghijklm")))
 
 
 def test_patience_keeps_the_best_epoch(tiny, tmp_path):
