@@ -197,6 +197,11 @@ def _check_data(preset: Preset, source: Source, data: DataSet) -> None:
             f"{preset.name} is a model for {spec.task.value} with {spec.inputs:,} inputs and {spec.classes:,} outputs; "
             f"{data.name} is for {task.value} with {inputs:,} and {outputs:,}: set task, inputs and outputs to these"
         )
+    if preset.augmentation is not None and len(data.image_shape) not in (2, 3):
+        raise SpecError(
+            f"{preset.name} changes its training clips as pictures, height x width (x channels), and those of "
+            f"{data.name} are {data.image_shape}; give their image_shape, or a preset without augmentation"
+        )
 
 
 def seen(history: list[dict], preset: Preset) -> list[str]:

@@ -119,8 +119,7 @@ def _fault(data: DataSet, split: Split) -> str | None:
         return "has targets that are infinite; make those that nobody knows NaN, or leave their clips out"
     if not data.task.real and (own.min() < -int(data.task.every_step) or own.max() >= data.classes):
         return f"has labels from {own.min()} to {own.max()}; {data.classes} classes are 0 to {data.classes - 1}"
-    sizes = data.inputs, data.inputs * data.steps
-    if len(data.image_shape) not in (2, 3) or prod(data.image_shape) not in sizes:
+    if prod(data.image_shape) not in (data.inputs, data.inputs * data.steps):
         return f"has pictures of {data.image_shape}, which are neither a step of {data.inputs} words nor a clip"
     return None
 

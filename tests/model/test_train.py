@@ -192,6 +192,17 @@ def test_resuming_needs_the_same_training(tiny, tmp_path):
         train("tiny", tmp_path / "taught", TrainingOptions(epochs=1, resume=True))
 
 
+def test_what_is_no_picture_is_not_changed_as_one(tiny, tmp_path, monkeypatch):
+    flat = replace(load("digits"), image_shape=(8,))
+    monkeypatch.setitem(data_sets.DATA_SETS, "digits", lambda: flat)
+    assert tiny.augmentation is not None
+    with pytest.raises(
+        SpecError, match=r"changes its training clips as pictures.* digits are \(8,\); give their image"
+    ):
+        train("tiny", tmp_path / "c")
+    train(replace(tiny, augmentation=None), tmp_path / "c", TrainingOptions(epochs=1))
+
+
 def test_of_our_own_sets_some_classes_may_never_be_met(tiny, tmp_path, monkeypatch):
     """As those of the videos of faces, which a user has or has not: what was trained can be used all the same."""
     more = replace(tiny, spec=replace(tiny.spec, classes=12))
