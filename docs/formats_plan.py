@@ -56,7 +56,7 @@ RIVALS: tuple[ModelName, ...] = (
 )
 """TT, TR and BT beside a dense W_h, as the papers have them; TR both ways."""
 
-DENSE, DENSE_DRAWS = ("dense", "whole", ""), 3
+DENSE, DENSE_DRAWS = ("dense", "whole", ""), 4
 """The dense LSTM, and on how many draws it is trained where a step is a picture: there it takes four minutes and more.
 Its rates for pictures are chosen on one draw.
 """
