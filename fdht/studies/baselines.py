@@ -33,7 +33,7 @@ from fdht.studies import accuracy
 from fdht.studies.accuracy import RESULTS, Row
 from fdht.studies.rivals import Model, models
 from fdht.studies.standings import gap_text, standings
-from fdht.workflow.datasets import packaged
+from fdht.workflow.datasets import content_of, packaged
 from fdht.workflow.proposing import proposed
 
 STUDY = "baselines"
@@ -68,9 +68,7 @@ class Training:
     @property
     def path(self) -> Path:
         """The checkpoint; of a finished training the result lies beside it."""
-        of = self.preset, self.seed, self.choose
-        if is_file_name(self.preset.data):  # whose contents may change
-            of = *of, packaged(self.preset.data).fingerprint
+        of = self.preset, self.seed, self.choose, *content_of(self.preset.data)
         key = hashlib.sha256(repr(of).encode()).hexdigest()[:12]
         return CACHE / f"{self.name}-{key}.checkpoint"
 

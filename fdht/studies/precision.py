@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from fdht.console import Output, percent, told
 from fdht.drawing import plain, write
 from fdht.model.checkpoint import Checkpoint
-from fdht.model.data import DataSet, is_file_name
+from fdht.model.data import DataSet
 from fdht.model.presets import Preset
 from fdht.model.qat import Arithmetic, QuantisedClassifier
 from fdht.model.quantise import CALIBRATION_CLIPS, quantise
@@ -34,7 +34,7 @@ from fdht.spec.task import only_classes
 from fdht.studies import accuracy
 from fdht.studies.accuracy import FLOAT, RESULTS, Row
 from fdht.workflow.compilation import arithmetic
-from fdht.workflow.datasets import packaged
+from fdht.workflow.datasets import content_of, packaged
 
 STUDY = "precision"
 
@@ -62,9 +62,8 @@ class Mismatch(FdhtError):
 
 
 def _key(of: object, preset: Preset) -> str:
-    """By what a file is named; what a preset's own file of data holds may change."""
-    content = packaged(preset.data).fingerprint if is_file_name(preset.data) else ""
-    return hashlib.sha256(f"{of!r}{content}".encode()).hexdigest()[:12]
+    """By what a file is named."""
+    return hashlib.sha256("".join((repr(of), *content_of(preset.data))).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

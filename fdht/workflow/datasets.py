@@ -89,6 +89,11 @@ def packaged(name: str) -> DataSet:
     return load(name)
 
 
+def content_of(name: str) -> tuple[str, ...]:
+    """What names the content of a file of data, which may change; nothing of a data set of fdht's own."""
+    return (packaged(name).fingerprint,) if is_file_name(name) else ()
+
+
 def catalogue(output: Output) -> list[dict]:
     """Lists all data sets; returns name, first sentence and whether a folder is needed of each."""
     rows = [

@@ -335,6 +335,12 @@ def test_faults_in_data_of_your_own(monkeypatch, change, sentence):
         load("digits")
 
 
+@pytest.mark.parametrize("name", ["Projet\u00a0A/mine.npz", "x" * 501])
+def test_data_whose_name_no_checkpoint_can_hold(name):
+    with pytest.raises(SpecError, match="rename the file or its folder"):
+        Source(name)
+
+
 def test_pictures_of_another_size_than_a_step_or_a_clip(monkeypatch):
     faulty = replace(load("digits"), image_shape=(5, 5))
     monkeypatch.setitem(DATA_SETS, "digits", lambda: faulty)
