@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -143,7 +144,8 @@ def planted(monkeypatch):
             cells = {"SB_MAC16": 1, "SB_RAM40_4K": 1, "SB_LUT4": 1}
             (folder / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": cells}}))
         elif name == "icepack":
-            (folder / arguments[1]).write_bytes((folder / arguments[0]).read_bytes())
+            *_, routed, bitstream = arguments
+            (folder / bitstream).write_bytes((folder / routed).read_bytes())
         else:
             seed = int(arguments[arguments.index("--seed") + 1])
             clocks = plan[seed]
@@ -162,11 +164,11 @@ def planted(monkeypatch):
     family = replace(BOARD.family, second_opinion=lambda part, routed: icetime.get(int(routed.stem)))
     board = replace(BOARD, family=family)
 
-    def build(reports: dict[int, dict | None], slower=None, second=None) -> tuple[dict, str]:
+    def build(reports: dict[int, dict | None], slower=None, second=None, **of_board: Any) -> tuple[dict, str]:
         plan.update(reports)
         careful.update(slower or {})
         icetime.update(second or {})
-        report = synthesise(board, "out", seeds=tuple(reports), design=Tiny())
+        report = synthesise(replace(board, **of_board), "out", seeds=tuple(reports), design=Tiny())
         return report, Path(report["bitstream"]).read_text()
 
     return build
@@ -179,6 +181,12 @@ def test_every_seed_counts(planted):
     assert (report["fmax_mhz"], report["fmax_mhz_median"]) == (26.0, 23.5)
     assert (report["seeds_met"], report["seeds_routed"], report["seeds"]) == (2, 5, [1, 2, 3, 4, 5])
     assert "4: 26 MHz, 5: 20 MHz; 2 of 5 met the clock, median 23.5 MHz" in by_seed(report)
+
+
+def test_what_is_kept_is_of_this_board_and_its_packing(planted):
+    """Options of the packer are in the bitstream as much as the part is."""
+    packings = [{}, {}, {"pack": ("-s",)}, {"pack": ("-s",), "part": (*BOARD.part, "--opt-timing")}]
+    assert [planted({1: timing(25.0)}, **of_board)[0]["cached"] for of_board in packings] == [False, True, False, False]
 
 
 def test_a_seed_that_is_not_routed_is_missed_and_said_to_be(planted):

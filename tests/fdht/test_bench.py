@@ -120,6 +120,11 @@ def test_the_table_without_tools_or_simulation(fdht):
     assert "| digits, ulx3s-85f-streams | 16 |" in streams and "-streams" not in table
     refused = fdht("bench", "--no-rtl", "--part", "table", "--preset", TINY.name, "-b", "icebreaker", "--streams", 2)
     assert refused.code == 1 and "target icebreaker serves one sequence" in refused.sentence
+    Builds(Path("build/results/builds.json")).record(
+        REPORT | dict.fromkeys(("board", "target"), "icebreaker"), "of other gateware"
+    )
+    stale = fdht("bench", "--no-rtl", "--part", "table", "--preset", TINY.name, "-t", "icebreaker")
+    assert "the recorded build of icebreaker is of other gateware than this; fdht bench --synth builds" in stale.err
 
 
 @pytest.mark.parametrize(

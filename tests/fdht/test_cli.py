@@ -106,6 +106,9 @@ def test_a_compilation_explains_itself(fdht, checkpoint_file, tmp_path):
     body = figures["contractions"][:-1]  # the last is the head
     assert sum(c["cycles"] for c in body) == why["array_cycles"] == sum(stage["cycles"] for stage in why["stages"])
     assert "Contractions of a step" in fdht("info", image).out
+    refused = fdht("compile", checkpoint_file, "-t", "ulx3s-85f-streams", "--streams", 2, "--explain", "-o", "streams")
+    assert refused.code == 1 and "--explain is of a program for one sequence" in refused.sentence
+    assert not (tmp_path / "streams").exists()
 
 
 def test_a_bundle_that_another_image_was_made_of_is_not_replaced_in_silence(fdht, checkpoint_file, tmp_path):

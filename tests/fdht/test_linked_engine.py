@@ -1,6 +1,7 @@
 """The driver on an engine of several lanes behind its link, where streams wait in registers and words become beats."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from bundles import random_bundle
 from fdht import Device
 from fdht.compiler.image import Image, check_states, compile_bundle
 from fdht.compiler.planner import plan
+from fdht.console import Output
 from fdht.host.arrivals import Arrival
 from fdht.host.connection import Connection
 from fdht.model.golden import GoldenLSTM
@@ -22,7 +24,8 @@ from fdht.spec.lstm import fdht_lstm
 from fdht.spec.protocol import Request, target_id
 from fdht.spec.target import Build, Features, Levels, Target
 from fdht.spec.task import OutputScaling, Task
-from fdht.workflow import rates
+from fdht.workflow import rates, serving
+from fdht.workflow.running import Place
 
 TARGET = Target(
     "linked-2x2",
@@ -226,6 +229,18 @@ def test_clips_side_by_side_are_as_one_after_the_other(bundle, image, stepwise, 
             next(device.run_streams(bundle.clips, streams=streams))
     with pytest.raises(SpecError, match="the image serves one sequence; compile it with --streams"):
         next(device.serve([]))
+
+
+@pytest.mark.parametrize("port", [None, "/dev/ttyUSB1"])
+def test_only_a_boards_time_is_a_rate(bundle, device, monkeypatch, tmp_path, port):
+    """Not the simulator's, which takes up to a thousand times as long."""
+    bundle.save(tmp_path / "a.bundle")
+    monkeypatch.setattr(serving, "opened", lambda *_: nullcontext(device))
+    monkeypatch.setattr(serving, "target_of", lambda *_: TARGET)
+    _, served = serving.run(Output(False), tmp_path / "a.bundle", Place(port, None), 3, streams=2)
+    figures = serving.device_figures(bundle, 2, served, compare=False)
+    assert figures["frames"] == 9
+    assert all((figures[rate] is None) == (port is None) for rate in ("seconds", "frames_per_s"))
 
 
 @pytest.mark.parametrize("streams", [0, 3])

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from fdht.model.checkpoint import load_checkpoint
+from fdht.model.data import load
 from fdht.model.presets import PRESETS
 from fdht.spec.errors import SpecError
 from fdht.spec.network import ht_network, ht_tree, linear_tree
@@ -61,6 +62,18 @@ def test_settings_reach_the_training(fdht, tmp_path):
     for option, value in options.items():
         assert checkpoint.recipe[option.removeprefix("--").replace("-", "_")] == value
     assert checkpoint.recipe["augmentation"] is None and checkpoint.choose
+
+
+def test_a_bundle_says_how_many_clips_its_factors_learnt_from(fdht):
+    """All that there are, if an epoch takes more; a training with patience keeps those of validation apart."""
+    learnt = dict[str, int]()
+    for name, options in (("whole", ()), ("part", ("--patience", 1))):
+        sizes = ("--epochs", 1, "--clips-per-epoch", 10_000, "--batch", 512)
+        assert fdht("train", TINY.name, *sizes, *options, "-o", name).code == 0
+        bundle = fdht("compile", name, "-o", f"{name}-compiled", "--json").figures["bundle"]
+        learnt[name] = fdht("info", bundle, "--json").figures["about"]["clips"]
+    digits = load(TINY.data)
+    assert learnt == {"whole": len(digits.final), "part": len(digits.train)}
 
 
 def test_logs_have_the_name_of_their_checkpoint(fdht, tmp_path):
