@@ -34,14 +34,11 @@ def describe(path: Path, listing: bool, rate: float | None = None, trace: Path |
     """
     _check_ours(path)
     kind, writer = container.kind_of(path), container.written_by(path)
+    of_images = {"--listing": listing, "--trace": trace is not None, "--rate": rate is not None}
     if kind == "image":
         figures, show = _image(path, listing, rate, trace)
-    elif listing:
-        raise SpecError(f"{path} is a {kind}; --listing is of an image, which fdht compile writes beside its bundle")
-    elif trace is not None:
-        raise SpecError(f"{path} is a {kind}; --trace is for an image, which fdht compile writes beside its bundle")
-    elif rate is not None:
-        raise SpecError(f"{path} is a {kind}; --rate is for an image, which fdht compile writes beside its bundle")
+    elif asked := [option for option, given in of_images.items() if given]:
+        raise SpecError(f"{path} is a {kind}; {asked[0]} is for an image, which fdht compile writes beside its bundle")
     else:
         figures, show = {"checkpoint": _checkpoint, "bundle": _bundle}[kind](path)
     figures |= {"format_version": container.VERSION, "fdht_version": writer}

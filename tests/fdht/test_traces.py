@@ -134,7 +134,7 @@ def test_info_writes_the_plan_of_an_image(fdht, small_bundle, tmp_path):
     assert last == image.cycles(image.steps) and trace["otherData"]["target"] == TARGET.name
     small_bundle.save(tmp_path / "small.bundle")
     assert "--trace is for an image" in fdht("info", "small.bundle", "--trace", "no.json").sentence
-    assert "--listing is of an image" in fdht("info", "small.bundle", "--listing").sentence
+    assert "--listing is for an image" in fdht("info", "small.bundle", "--listing").sentence
     assert not (tmp_path / "no.json").exists()
 
 
