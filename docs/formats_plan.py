@@ -36,7 +36,8 @@ KINDS = {name: FEW if set_.preset is None else FACES if name == "faces-hard" els
 TREE_SETS, TREE_DRAWS = tuple(name for name in SETS if KINDS[name] == FEW), range(5)
 """Where changes to the tree are tried; not pictures, which are nothing without augmentation."""
 
-CURVES, FACTORS, CURVE_DRAWS = ("digits", "spoken-digits"), (500, 1_000, 2_000, 8_000, 20_000), (0, 1, 2)
+CURVES = ("digits", "spoken-digits", "names", "Fashion-MNIST")
+FACTORS, CURVE_DRAWS = (500, 1_000, 2_000, 8_000, 20_000), (0, 1, 2)
 """Sets on which accuracy is measured against factors, and about how many; in the comparison itself it is some 2,600."""
 
 ModelName = tuple[str, str, str]
