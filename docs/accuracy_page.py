@@ -38,12 +38,13 @@ def presets(rows: list[Row]) -> list[str]:
     """One table: FDHT on the data of each preset."""
     ours = [row for row in rows if row.format == "fdht"]
     every = [(*key, model) for key, models in standings.standings(ours).items() for model in models]
-    heads = ("data", "training clips", "factors", "whole model", "accuracy", "test clips", "seeds")
+    heads = ("data", "training clips", "factors", "recurrent part", "whole model", "accuracy", "test clips", "seeds")
     cells = [
         (
             data,
             f"{clips:,}",
             f"{model.rows[0].factors:,}",
+            f"{model.rows[0].recurrent_parameters:,}",
             f"{model.rows[0].parameters:,}",
             with_spread(model),
             str(model.rows[0].total),
@@ -63,7 +64,15 @@ def compressed(rows: list[Row]) -> list[str]:
         found = {recipe: [r for r in rows if (r.data, r.recipe) == (data, recipe)] for recipe in compression.RECIPES}
         whole = [f"dense, {r.parameters:,} parameters: {percent(r.accuracy)}" for r in found["dense"]]
         learnt = [recipe for recipe in compression.RECIPES[2:] if found[recipe]]
-        heads = ("; ".join([data, *whole]), "whole model", "error of W", "truncated", *learnt, "clips")
+        heads = (
+            "; ".join([data, *whole]),
+            "recurrent part",
+            "whole model",
+            "error of W",
+            "truncated",
+            *learnt,
+            "clips",
+        )
         cells = []
         for cut in found["truncated"]:
             same = {
@@ -73,6 +82,7 @@ def compressed(rows: list[Row]) -> list[str]:
             cells.append(
                 [
                     f"{cut.factors:,} factors",
+                    f"{cut.recurrent_parameters:,}",
                     f"{cut.parameters:,}",
                     f"{cut.error:.3f}",
                     percent(cut.accuracy),

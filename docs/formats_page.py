@@ -4,7 +4,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,8 @@ from docs.formats_plan import (
     on,
     ours_beside,
     parts,
+    planned,
+    rate_of,
     rates_tried,
 )
 from docs.marked import page_with
@@ -67,6 +69,9 @@ GAPS, CURVES_PICTURE = HERE / "results" / "formats-gaps.png", HERE / "results" /
 
 BEST_RIVAL = "the best of TT, TR, BT beside a matrix"
 WHOLE = OURS_OF_FOUR, *AT_EQUAL_FACTORS
+LEADING = "names", "playing-direction"
+"""The two sets on which FDHT is the furthest behind the best rival."""
+
 DECIDES = 0.995
 """Coverage of the interval by which a change to the tree becomes the default."""
 
@@ -129,6 +134,11 @@ def called(model: ModelName) -> str:
     return NAMES[format] + beside + (f", {variant}" if variant else "")
 
 
+def against(model: ModelName) -> str:
+    """The same where FDHT is held against it: at equal factors both are on four modes."""
+    return f"{NAMES[model[0]]}, both on {FOUR}" if model in AT_EQUAL_FACTORS else called(model)
+
+
 def by_draw(
     rows: Iterable[Row], name: str, model: ModelName, study: str = STUDY, rate: float | None = None
 ) -> dict[int, Row]:
@@ -162,31 +172,43 @@ def best_rival(rows: Sequence[Row], rates: Rates, name: str) -> ModelName:
     return max(RIVALS, key=lambda model: validated(rows, model, rates[KINDS[name], model], [name]) or 0.0)
 
 
-def comparisons(rows: Sequence[Row], rates: Rates, units: Units) -> list[Comparison]:
-    """FDHT minus the rival that was best on each set's validation splits, and minus every other model."""
+def comparisons(
+    rows: Sequence[Row], rates: Rates, units: Units, ours: Callable[[ModelName, str], ModelName] = ours_beside
+) -> list[Comparison]:
+    """FDHT minus the rival that was best on each set's validation splits, and minus every other model.
+
+    Args:
+        ours: which FDHT-LSTM a model is held against on a set.
+    """
     found = tested(rows, rates)
 
-    def against(who: str, models: dict[str, ModelName]) -> Comparison:
+    def compared(who: str, models: dict[str, ModelName]) -> Comparison:
         gaps, times = {}, {}
         for name, model in models.items():
-            ours, theirs = (found[name].get(of, {}) for of in (ours_beside(model, name), model))
-            if each := between(ours, theirs, units.get(name, {})):
+            own, theirs = (found[name].get(of, {}) for of in (ours(model, name), model))
+            if each := between(own, theirs, units.get(name, {})):
                 gaps[name] = each
-                sizes = ([row.recurrent_parameters for row in of.values()] for of in (theirs, ours))
+                sizes = ([row.recurrent_parameters for row in of.values()] for of in (theirs, own))
                 times[name] = float(np.divide(*map(np.mean, sizes)))
         return Comparison(who, gaps, times)
 
-    every = [against(BEST_RIVAL, {name: best_rival(rows, rates, name) for name in SETS})]
-    every += [against(called(model), dict.fromkeys(SETS, model)) for model in FORMATS[1:]]
+    every = [compared(BEST_RIVAL, {name: best_rival(rows, rates, name) for name in SETS})]
+    every += [compared(against(model), dict.fromkeys(SETS, model)) for model in FORMATS[1:]]
     return [each for each in every if each.gaps]
 
 
-def changes(rows: Sequence[Row], units: Units) -> list[Comparison]:
+def that_decide(every: Iterable[Comparison]) -> list[Comparison]:
+    """Those that the rule was written for."""
+    wanted = [BEST_RIVAL, *map(against, AT_EQUAL_FACTORS), against(DENSE)]
+    return [each for each in every if each.against in wanted]
+
+
+def changes(rows: Sequence[Row], rates: Rates, units: Units) -> list[Comparison]:
     """Each change to the tree minus the tree as it is, on validation splits."""
     plain, *others = CHANGES
 
     def of(change: str, name: str) -> dict[int, Row]:
-        return by_draw(rows, name, (*OURS[:2], change), TREE)
+        return by_draw(rows, name, (*OURS[:2], change), TREE, rate_of(change, rates))
 
     every = []
     for change in others:
@@ -333,9 +355,8 @@ def set_table(units: Units) -> str:
 
 def in_short(every: Sequence[Comparison]) -> str:
     """The pooled differences that decide, and how many parameters the others have beside FDHT's."""
-    wanted = [BEST_RIVAL, *map(called, AT_EQUAL_FACTORS), called(DENSE)]
     cells = []
-    for each in (each for each in every if each.against in wanted):
+    for each in that_decide(every):
         low, high = (100 * end for end in each.pooled.interval)
         least, most = (
             f"{times:,.{int(times < 10)}f}" for times in (min(each.times.values()), max(each.times.values()))
@@ -355,6 +376,37 @@ def in_short(every: Sequence[Comparison]) -> str:
         "interval of 95 %",
         "FDHT is",
         "recurrent parameters of the other, times FDHT's",
+    )
+    return table(heads, cells)
+
+
+def otherwise_table(rows: Sequence[Row], rates: Rates, units: Units) -> str:
+    """What the differences that decide would be on other sets, with the other FDHT-LSTM, or at the rates that films had
+    first.
+    """
+    found = that_decide(comparisons(rows, rates, units))
+    proposed = {each.against: each for each in comparisons(rows, rates, units, lambda *_: OURS)}
+    first = rates | {(FILMS, model): rates[FACES, model] for model in FORMATS}
+    first = {each.against: each for each in comparisons(rows, first, units)}
+    cells = []
+    for each in found:
+        few = [gap for name, gap in each.gaps.items() if name not in LEADING]
+        on_proposed = (proposed[each.against].pooled, proposed[each.against].of(FEW))
+        other = each.against in map(against, AT_EQUAL_FACTORS)
+        cells.append(
+            (
+                each.against,
+                points(pooled(few)),
+                *(points(gap) if gap and other else "the same" for gap in on_proposed),
+                points(first[each.against].pooled),
+            )
+        )
+    heads = (
+        "FDHT minus",
+        f"without {' and '.join(LEADING)}",
+        "FDHT on the modes that are proposed, the others on four",
+        f"that on {FEW} alone",
+        "films as they were tested first",
     )
     return table(heads, cells)
 
@@ -413,15 +465,17 @@ def picture_of_gaps(every: Sequence[Comparison]) -> Figure:
     axes.axvspan(-100 * MARGIN, 100 * MARGIN, color="#eeeeee", zorder=0)
     axes.set_xlabel("points, with intervals of 95 %; shaded: within 1 point")
     axes.set_title(f"Accuracy of FDHT-LSTM minus that of ..., mean of {most} data sets", loc="left", fontsize=11)
-    axes.margins(x=0.2)
+    axes.margins(x=0.25)
     plain(axes)
     return figure
 
 
 def picture_of_curves(rows: Sequence[Row], rates: Rates) -> Figure:
-    """Accuracy against factors, a panel per set; bands reach from the worst draw to the best."""
-    figure = Figure(figsize=(5.5 * len(CURVES), 4.5), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(CURVES), squeeze=False)[0], CURVES, strict=True):
+    """Accuracy against factors, a panel per set, two side by side."""
+    down = -(-len(CURVES) // 2)
+    figure = Figure(figsize=(11, 4.5 * down), layout="constrained")
+    for number, name in enumerate(CURVES, 1):
+        axes = figure.add_subplot(down, 2, number)
         for model in WHOLE:
             of = at_size(rows, rates, name, model)
             sizes, accuracies = [each[0].factors for each in of], [[100 * r.accuracy for r in each] for each in of]
@@ -429,14 +483,14 @@ def picture_of_curves(rows: Sequence[Row], rates: Rates) -> Figure:
             axes.fill_between(sizes, [*map(min, accuracies)], [*map(max, accuracies)], color=colour, alpha=0.15, lw=0)
             axes.plot(sizes, [*map(np.mean, accuracies)], "o-", ms=5, color=colour, label=called(model))
         dense = by_draw(rows, name, DENSE, rate=rates[KINDS[name], DENSE]).values()
-        dense = [row.accuracy for row in dense if row.seed in CURVE_DRAWS]
-        if dense:
-            axes.axhline(100 * float(np.mean(dense)), color=COLOURS["dense"], ls="--", label="dense")
+        if dense := [row for row in dense if row.seed in CURVE_DRAWS]:
+            mean, label = float(np.mean([row.accuracy for row in dense])), f"dense, {dense[0].factors:,} weights"
+            axes.axhline(100 * mean, color=COLOURS["dense"], ls="--", label=label)
         axes.set_xscale("log")
         axes.set_xticks(TICKS, [f"{tick:,}" for tick in TICKS], minor=False)
         axes.set_xlabel("factors of the network, which holds all eight matrices")
         axes.set_ylabel("accuracy on the test clips (%)")
-        axes.set_title(f"{name}, {len(CURVE_DRAWS)} draws", loc="left", fontsize=11)
+        axes.set_title(f"{name}: {len(CURVE_DRAWS)} draws, bands from worst to best", loc="left", fontsize=11)
         axes.legend(frameon=False, fontsize=9)
         plain(axes)
     return figure
@@ -467,15 +521,16 @@ def sections(
         rivals = (f"{name} {called(best_rival(rows, rates, name))}" for name in sets)
         text += ["### FDHT minus the others, points", gap_table("FDHT minus", compared_to)]
         text += [f"The best rival: {'; '.join(rivals)}."]
+        text += ["### Worked out afterwards, points", otherwise_table(rows, rates, units["test"])]
         text += ["### Accuracy in percent (factors; recurrent part; whole model)", accuracy_table(found)]
         text += [f"Of {len(counted):,} trainings {lost} diverged, and count as never right."]
-        text += ["### What h is worth: accuracy, and with h = 0", zero_table(found)]
+        text += ["### What h is worth: accuracy, and with h = 0 (sizes as above)", zero_table(found)]
     if curve:
         text += ["### Accuracy against factors", f"![Accuracy against factors](results/{CURVES_PICTURE.name})"]
         text += [curve_table(rows, rates, name) for name in CURVES]
     if tree:  # two draws of five say nothing
         text += ["### What helps a tree: changes minus FDHT as it is, points, on validation splits"]
-        text += [gap_table("change", changes(rows, units.get("validation", {})), coverages=(DECIDES,))]
+        text += [gap_table("change", changes(rows, rates, units.get("validation", {})), coverages=(DECIDES,))]
     text += ["### The sets", set_table(units.get("test", {}))] if SETS_FILE.is_file() else []
     text += ["### Learning rates", *rate_tables(rows, rates)]
     return [*text, "### Forecast, before the tests", expected_table(rows, rates)] if expected(rows, rates) else text
@@ -483,7 +538,7 @@ def sections(
 
 def write(sets: Sequence[str] = tuple(SETS)) -> None:
     """Tables into the page and the README, pictures beside the rows."""
-    rows, units = accuracy.load(RESULTS), kept_units()
+    rows, units = planned(accuracy.load(RESULTS)), kept_units()
     found = decided(rows, units, sets)
     text = sections(rows, units, sets, found)
     PAGE.write_text(page_with(PAGE, MARKS, *text))

@@ -124,12 +124,17 @@ def tuning(sets: Iterable[str]) -> Iterator[Training]:
                         yield Training(name, *model, draw, rate, TUNING)
 
 
+def rate_of(change: str, rates: Rates) -> float:
+    """The rate that a change to the tree is tried at: that of the tree as it is, if it has none of its own."""
+    return CHANGES[change].rate or rates[FEW, OURS]
+
+
 def tree(sets: Iterable[str], rates: Rates) -> Iterator[Training]:
     """What might help a tree, each change beside the tree as it is."""
     for draw in TREE_DRAWS:
         for name in (name for name in sets if name in TREE_SETS):
             for change in CHANGES:
-                yield Training(name, *OURS[:2], change, draw, CHANGES[change].rate or rates[FEW, OURS], TREE)
+                yield Training(name, *OURS[:2], change, draw, rate_of(change, rates), TREE)
 
 
 def final(sets: Iterable[str], rates: Rates) -> Iterator[Training]:
@@ -151,17 +156,29 @@ def curve(sets: Iterable[str], rates: Rates) -> Iterator[Training]:
                     yield Training(name, *model[:2], f"about {factors} factors", draw, rate, CURVE)
 
 
-def chosen(rows: Sequence[Row]) -> Rates:
+def planned(rows: Iterable[Row]) -> list[Row]:
+    """Rows without those of earlier plans that rates are no longer chosen from."""
+    every = {*tuning(SETS)}
+    return [row for row in rows if row.study != TUNING or Training.of(row) in every]
+
+
+def chosen(rows: Iterable[Row]) -> Rates:
     """The rates of each model: of a kind of sets the best mean accuracy on their validation splits."""
-    planned, found = {*tuning(SETS)}, defaultdict[tuple, list[float]](list)
-    for row in rows:
-        if row.study == TUNING and (training := Training.of(row)) in planned:
-            found[KINDS[row.data], training.model, row.rate].append(row.accuracy)
+    found = defaultdict[tuple, list[float]](list)
+    for row in (row for row in planned(rows) if row.study == TUNING):
+        found[KINDS[row.data], Training.of(row).model, row.rate].append(row.accuracy)
     return {
         (of, model): max(rates_tried(of, model), key=lambda rate: np.mean(found[of, model, rate] or [0.0]))
         for of in (FEW, FACES, FILMS)
         for model in FORMATS
     }
+
+
+def with_rates(sets: Iterable[str], rows: Iterable[Row]) -> list[str]:
+    """Those of some sets whose rates can be chosen, as everything is there that they are chosen from: all of a kind."""
+    done = {Training.of(row) for row in rows}
+    without = {KINDS[training.data] for training in tuning(SETS) if training not in done}
+    return [name for name in sets if KINDS[name] not in without]
 
 
 def parts(sets: Sequence[str], rows: Sequence[Row]) -> list[list[Training]]:

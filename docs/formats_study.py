@@ -27,9 +27,10 @@ import torch
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import TrialState
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import SQLAlchemyError
 
 from docs.formats_page import RESULTS, SETS_FILE, UNITS, UNITS_OF, kept_units
-from docs.formats_plan import CURVE, FEW, FOUR, KINDS, STUDY, TREE, Training, left, parts
+from docs.formats_plan import CURVE, FEW, FOUR, KINDS, STUDY, TREE, Training, left, parts, with_rates
 from docs.study_sets import SETS, Drawn, Places
 from docs.tree_study import CHANGES, fitted_by, four_modes
 from fdht.allocator import keep_freed
@@ -101,7 +102,6 @@ def trained(training: Training, places: Places) -> Row:
         study=training.study,
         data=training.data,
         **accuracy.sizes(model.spec),
-        recurrent_parameters=sum(count for part, count in model.spec.parameters.items() if part != "head"),
         clips=preset.epochs * min(preset.clips_per_epoch, len(getattr(found.data, learnt))),
         seed=training.draw,
         recipe=training.variant,
@@ -215,10 +215,10 @@ class Store:
                     own[str(draw)] = drawn(name, self.places, draw).units[part].tolist()
                     write_whole(UNITS, (json.dumps(units) + "\n").encode())
 
-    def describe(self) -> None:
-        """Writes what the sets are, where that is not known."""
+    def describe(self, sets: Sequence[str]) -> None:
+        """Writes what sets are, where that is not known."""
         facts = json.loads(SETS_FILE.read_text()) if SETS_FILE.is_file() else {}
-        for name in (name for name in SETS if name not in facts):
+        for name in (name for name in sets if name not in facts):
             found = drawn(name, self.places, 0)
             data, preset = found.data, fitted(SETS[name].training(found.data), found.data)
             trains = min(preset.clips_per_epoch, len(data.final))
@@ -246,9 +246,10 @@ class Store:
         row = trained(training, self.places)
         trial.set_user_attr(FIGURES, asdict(row))
         model = " ".join(filter(None, training.model))
+        found = f"{100 * row.accuracy:.1f} %, " if training.validates else ""  # tests are not shown one by one
         print(
             f"{time.strftime('%H:%M:%S')} {training.study}: {training.data} {model}, draw {training.draw}, rate "
-            f"{training.rate:g}: {100 * row.accuracy:.1f} %, {row.seconds:g} s",
+            f"{training.rate:g}: {found}{row.seconds:g} s",
             flush=True,
         )
         return row.accuracy
@@ -258,7 +259,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=Path, help="aeon's folder of data")
     parser.add_argument("--fashion", type=Path, help="where Debian's package of Fashion-MNIST was unpacked")
-    parser.add_argument("--set", action="append", help="only this one; repeat for several")
+    parser.add_argument("--set", action="append", choices=SETS, help="only this one; repeat for several")
     parser.add_argument("--store", default=STORE, help="an Optuna storage [default: %(default)s]")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing new after so many")
     parser.add_argument("--plan", action="store_true", help="only say what there is to do")
@@ -268,15 +269,22 @@ def main() -> None:
     places, sets = Places(given.series, given.fashion), given.set or list(SETS)
     until = time.time() + 60 * given.minutes
     Path("build/formats-study").mkdir(parents=True, exist_ok=True)
-    store = Store(given.store, places)
-    if given.plan:
-        print("\n".join(left(store.rows, parts(sets, store.rows))))
-        return
-    store.describe()
-    if store.run(parts(sets, store.rows)[0], until):
-        _, tree, *tests = parts(sets, store.rows)  # by the rates that are chosen now
-        if store.run(tree, until) and not given.validation:
-            store.run([training for part in tests for training in part], until)
+    try:
+        store = Store(given.store, places)
+    except SQLAlchemyError as error:
+        parser.error(f"--store {given.store} is no storage that Optuna opens ({str(error).splitlines()[0]})")
+    if not given.plan:
+        for name, option in ((name, SETS[name].needs) for name in sets):
+            if option and not ((folder := getattr(places, option)) and folder.is_dir()):
+                parser.error(f"{name} needs --{option} FOLDER (it is {folder}), or choose others with --set")
+        store.describe(sets)
+        if store.run(parts(sets, store.rows)[0], until):
+            _, tree, *tests = parts(with_rates(sets, store.rows), store.rows)  # by the rates that are chosen now
+            if store.run(tree, until) and not given.validation:
+                store.run([training for part in tests for training in part], until)
+    print("\n".join(left(store.rows, parts(sets, store.rows))))
+    if waiting := sorted({*sets} - {*with_rates(sets, store.rows)}):
+        print(f"rates for {', '.join(waiting)} are chosen from all sets of the kind: first train those")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def baselines(
         list[float] | None,
         typer.Option(
             help="Peak learning rate; of several the best on the validation split, over all seeds, is taken for each "
-            "format [default: 0.01, 0.003, 0.001]."
+            "format [default: 0.03, 0.01, 0.003, 0.001]."
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Trainings at a time, each in a process with one thread.", min=1)] = 1,

@@ -17,7 +17,6 @@ from fdht.spec.record import Checked, Count, Seed, Text, read_rows
 
 RESULTS = Path("build/results/accuracy.json")
 """Where commands leave rows; those of this project's own pages are kept in docs/results."""
-"""Where rows are kept, below the current directory."""
 
 FORMATS = ("dense", "tt", "tr", "bt", "ht-input", "fdht")
 FLOAT = "float"
@@ -151,14 +150,16 @@ def hits(correct: np.ndarray) -> dict:
 
 
 def sizes(*layers: LSTMSpec) -> dict:
-    """`format`, `recurrent`, `factors` and `parameters` of a row, from the model's specification, layer by layer."""
+    """`format`, `recurrent` and the numbers of parameters of a row, from the model's specification, layer by layer."""
     last = layers[-1]
     kind = last.network.kind
+    every = [part for spec in layers for part in spec.parameters.items()]
     return {
         "format": {"ht": "fdht" if last.recurrent is None else "ht-input"}.get(kind, kind),
         "recurrent": "whole" if last.recurrent is None else "dense",
-        "factors": sum(spec.parameters["factors"] for spec in layers),
-        "parameters": sum(sum(spec.parameters.values()) for spec in layers),
+        "factors": sum(count for part, count in every if part == "factors"),
+        "recurrent_parameters": sum(count for part, count in every if part != "head"),
+        "parameters": sum(count for _, count in every),
     }
 
 

@@ -43,7 +43,7 @@ CACHE = Path("build/baselines")
 changes how models are trained removes them.
 """
 
-RATES = (0.01, 0.003, 0.001)
+RATES = (0.03, 0.01, 0.003, 0.001)
 """Learning rates to choose from."""
 
 SEEDS = (0, 1, 2)

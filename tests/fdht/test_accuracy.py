@@ -81,12 +81,19 @@ def test_a_file_of_something_else_is_refused_and_left_alone(text, tmp_path):
 
 def test_sizes_are_those_of_the_specification():
     spec = PRESETS["faces"].spec
-    assert sizes(spec) == {"format": "fdht", "recurrent": "whole", "factors": 4224, "parameters": 4224 + 1024 + 10280}
+    assert sizes(spec) == {
+        "format": "fdht",
+        "recurrent": "whole",
+        "factors": 4224,
+        "recurrent_parameters": 4224 + 1024,
+        "parameters": 4224 + 1024 + 10280,
+    }
     papers = lstm_on(tt_network((4, 5), (8, 8), 2), 20, 16, 3, dense_network(16, (8, 8)))
     assert sizes(papers) == {
         "format": "tt",
         "recurrent": "dense",
         "factors": 8 * 4 * 2 + 2 * 8 * 5,
+        "recurrent_parameters": 144 + 16 * 64 + 64,
         "parameters": 144 + 16 * 64 + 64 + 17 * 3,
     }
 

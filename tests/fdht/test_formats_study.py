@@ -1,6 +1,7 @@
 """The comparison of formats: draws of its sets, its plan, the rates it chooses, and its tables."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -214,7 +215,7 @@ def test_the_plan_says_what_is_left(rows):
 
 def test_every_model_is_held_against_fdht(rows, units):
     compared = page.comparisons(rows, plan.chosen(rows), units)
-    assert [each.against for each in compared[1:]] == [page.called(model) for model in plan.FORMATS[1:]]
+    assert [each.against for each in compared[1:]] == [page.against(model) for model in plan.FORMATS[1:]]
     for each in compared:
         assert each.gaps.keys() == {SET} and each.pooled.mean == each.gaps[SET].mean
         assert each.of(plan.FEW) == each.pooled and each.of(plan.FILMS) is None
@@ -222,7 +223,7 @@ def test_every_model_is_held_against_fdht(rows, units):
             assert each.pooled.verdict == "better" and 0.2 < each.pooled.mean < 0.5
     hits = {draw: row.correct_clips for draw, row in page.by_draw(rows, SET, plan.OURS_OF_FOUR).items()}
     for model in plan.AT_EQUAL_FACTORS:
-        (found,) = (each for each in compared if each.against == page.called(model))
+        (found,) = (each for each in compared if each.against == page.against(model))
         theirs = page.by_draw(rows, SET, model)
         assert found.pooled.mean == pytest.approx(np.mean([hits[d].mean() - r.accuracy for d, r in theirs.items()]))
     (best,) = (each for each in compared if each.against.startswith("the best of"))
@@ -244,10 +245,13 @@ def test_the_tables_have_every_model_and_what_h_is_worth(whole, units, monkeypat
     kept = {"test": units, "validation": units}
     text = "\n".join(page.sections(whole, kept, [SET], page.decided(whole, kept, [SET])))
     for model in plan.FORMATS:
-        tables = ["accuracy", "h", "rates"] + ["gaps"] * (model != plan.OURS)
+        tables = ["accuracy", "h", "rates"] + ["gaps"] * (model not in (plan.OURS, *plan.AT_EQUAL_FACTORS))
+        tables += ["otherwise"] * (model == plan.DENSE)
         tables += ["rates of faces", "and of films"] * (model != plan.OURS_OF_FOUR)
         tables += [*plan.CURVES] * (model in (plan.OURS_OF_FOUR, *plan.AT_EQUAL_FACTORS))
         assert text.count(f"| {page.called(model)} |") == len(tables)
+        if model in plan.AT_EQUAL_FACTORS:
+            assert text.count(f"| {page.against(model)} |") == len(("gaps", "otherwise"))
     mean = np.mean([r.accuracy for r in whole if r.study == plan.STUDY and plan.Training.of(r).model == plan.DENSE])
     assert f"| dense | {100 * mean:.1f} → {100 * mean - 10:.1f} |" in text and "(100; 150; 200)" in text
     assert "| digits | 10 | 8 | 40 |" in text
@@ -266,7 +270,7 @@ def test_the_short_table_has_what_decides(rows, units):
     found = page.comparisons(two, plan.chosen(two), {**units, "names": units[SET]})
     lines = page.in_short(found).splitlines()[2:]
     assert [line.split(" | ")[0] for line in lines] == [
-        f"| {name}" for name in (page.BEST_RIVAL, *map(page.called, plan.AT_EQUAL_FACTORS), "dense")
+        f"| {name}" for name in (page.BEST_RIVAL, *map(page.against, plan.AT_EQUAL_FACTORS), "dense")
     ]
     (dense,) = (each.pooled for each in found if each.against == "dense")
     low, high = (100 * end for end in dense.interval)
@@ -315,6 +319,58 @@ def test_what_tests_say_is_shown_once_all_are_there(whole, units):
     assert page.decided(whole, kept, [SET]) and page.decided(some, kept, [SET]) == []
     text = "\n".join(page.sections(some, kept, [SET], []))
     assert "There is to do:" in text and "FDHT minus" not in text and "What h is worth" not in text
+
+
+def test_what_other_choices_would_have_said():
+    """On other sets, with the other FDHT-LSTM, and at the rates that films had first."""
+    sets = ("digits", "names", "playing-direction")
+    right = {plan.OURS: 90, plan.OURS_OF_FOUR: 80}
+    rates = AT_ONE_RATE | {(plan.FILMS, model): 0.03 for model in plan.FORMATS}
+    final = [*plan.final(sets, rates)]
+    rows = [
+        exactly(t, slice(right.get(t.model, 85) - 30 * (t.data in page.LEADING) * (t.model in right))) for t in final
+    ]
+    rows += [exactly(replace(t, rate=0.01), slice(25)) for t in final if t.data in plan.KINDS and t.rate == 0.03]
+    units = {name: {str(draw): list(range(100)) for draw in range(plan.DRAWS)} for name in sets}
+    _, _, *lines = page.otherwise_table(rows, rates, units).splitlines()
+    cells = [[cell.split(" [")[0] for cell in line.strip("| ").split(" | ")] for line in lines]
+    assert cells[0] == [page.BEST_RIVAL, "+5.0", "the same", "the same", "-6.7"]
+    assert cells[1][1:] == ["-5.0", "-15.0", "-10.0", "-13.3"]
+
+
+def test_rates_are_those_of_a_kind_only_once_all_of_it_is_tuned(rows):
+    every = [row(t, 0.5) for t in plan.tuning(plan.SETS) if plan.KINDS[t.data] == plan.FEW]
+    assert plan.with_rates([SET, "faces-hard"], rows) == [] and plan.with_rates([SET, "faces-hard"], every) == [SET]
+    assert plan.with_rates([SET], every[:-1]) == []
+    assert plan.planned([*every, row(plan.Training("ACSF1", *plan.OURS, 0, 0.1, plan.TUNING), 1.0)]) == every
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("--set nothing", "invalid choice: 'nothing'"),
+        ("--store nothing", "--store nothing is no storage that Optuna opens"),
+        ("--set names --set GunPoint", "GunPoint needs --series FOLDER (it is None), or choose others with --set"),
+        ("--set Fashion-MNIST --fashion nowhere", "Fashion-MNIST needs --fashion FOLDER (it is nowhere)"),
+    ],
+)
+def test_what_the_study_cannot_do_is_said_before_anything_is_trained(monkeypatch, tmp_path, capsys, options, sentence):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["formats_study", *options.split()])
+    with pytest.raises(SystemExit, match="2"):
+        study.main()
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_set_alone_is_tuned_and_its_test_stays_shut(monkeypatch, tmp_path, store, capsys):
+    _, trained = store
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["formats_study", "--set", SET])
+    monkeypatch.setattr(study.Store, "describe", lambda *_: None)
+    monkeypatch.setattr(study.Store, "keep", lambda *_: None)
+    study.main()
+    assert {t.study for t in trained} == {plan.TUNING} and {t.data for t in trained} == {SET}
+    assert "rates for digits are chosen from all sets of the kind" in capsys.readouterr().out
 
 
 def test_nothing_is_compared_before_there_are_two_draws(rows, units):
@@ -384,7 +440,7 @@ def test_a_change_that_helps_is_better_than_the_tree_as_it_is(units):
     """And is told once all draws of it are there."""
     rates = AT_ONE_RATE
     rows = [row(t, 0.9 if t.variant == "natural gradient" else 0.5) for t in plan.tree([SET], rates)]
-    found = {each.against: each.pooled for each in page.changes(rows, units)}
+    found = {each.against: each.pooled for each in page.changes(rows, rates, units)}
     assert found.pop("natural gradient").verdict == "better" and len(found) == len(CHANGES) - 2
     assert {each.mean for each in found.values()} == {0}
     assert not any("What helps a tree" in text for text in page.sections(rows, {"validation": units}, list(SETS), []))
